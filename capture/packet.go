@@ -1,0 +1,177 @@
+// Package capture turns frames of capture files and interfaces into packets.
+//
+// It is the only package that imports gopacket: handles, link types, BPF
+// expressions, writing and rare encapsulations are gopacket's, while files are
+// read by our own block reader and frames are decoded in place.
+package capture
+
+import (
+	"net/netip"
+	"strconv"
+)
+
+// IP protocol numbers that a Packet can carry (IANA "Protocol Numbers").
+const (
+	ICMP   = 1
+	TCP    = 6
+	UDP    = 17
+	ICMPv6 = 58
+)
+
+// TCP flag bits as in the header's 14th byte (RFC 9293 section 3.1).
+const (
+	FIN = 0x01
+	SYN = 0x02
+	RST = 0x04
+	PSH = 0x08
+	ACK = 0x10
+)
+
+// Addr is an IP address without a pointer: 16 bytes in network order, IPv4 as
+// an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2). It can be compared
+// and used as a map key.
+type Addr [16]byte
+
+// AddrFrom returns a as an Addr; zones are dropped.
+func AddrFrom(a netip.Addr) Addr { return a.As16() }
+
+// Netip returns the address as a netip.Addr, IPv4-mapped addresses as IPv4.
+func (a Addr) Netip() netip.Addr { return netip.AddrFrom16(a).Unmap() }
+
+// Is4 says whether the address is an IPv4 address.
+func (a Addr) Is4() bool {
+	return a[0] == 0 && a[1] == 0 && a[2] == 0 && a[3] == 0 && a[4] == 0 && a[5] == 0 &&
+		a[6] == 0 && a[7] == 0 && a[8] == 0 && a[9] == 0 && a[10] == 0xff && a[11] == 0xff
+}
+
+func (a Addr) String() string { return a.Netip().String() }
+
+// Endpoint is one end of a packet: an address and a port. The port is 0 for
+// protocols without ports.
+type Endpoint struct {
+	Addr Addr
+	Port uint16
+}
+
+// AddrPort returns e as a netip.AddrPort.
+func (e Endpoint) AddrPort() netip.AddrPort { return netip.AddrPortFrom(e.Addr.Netip(), e.Port) }
+
+// EndpointFrom returns a as an Endpoint.
+func EndpointFrom(a netip.AddrPort) Endpoint { return Endpoint{a.Addr().As16(), a.Port()} }
+
+// VLANs is the stack of VLAN identifiers of a frame (IEEE 802.1Q, 802.1ad):
+// at most five tags, outermost first. The zero value is an untagged frame.
+// The count is in the low four bits, then 12 bits a tag, outermost lowest.
+type VLANs uint64
+
+// MaxVLANs is the largest number of tags that VLANs keeps.
+const MaxVLANs = 5
+
+// Push returns v with id as its new innermost tag. More than MaxVLANs tags are
+// not kept.
+func (v VLANs) Push(id uint16) VLANs {
+	n := v & 0xf
+	if n == MaxVLANs {
+		return v
+	}
+	return (v &^ 0xf) | VLANs(id&0xfff)<<(4+12*n) | (n + 1)
+}
+
+// String returns the identifiers outermost first, joined by dots: "10.20".
+func (v VLANs) String() string {
+	var b []byte
+	for i := range v & 0xf {
+		if i > 0 {
+			b = append(b, '.')
+		}
+		b = strconv.AppendUint(b, uint64(v>>(4+12*i))&0xfff, 10)
+	}
+	return string(b)
+}
+
+// Packet is what one frame says about a flow: a flat value, owned by the
+// caller and overwritten by each read. Addresses and ports are those of the
+// innermost IP packet.
+type Packet struct {
+	// Number counts frames in the order they were read, from 1. A datagram
+	// reassembled from fragments has the number of the frame that completed it.
+	Number uint64
+	// Time is when the frame was captured, in nanoseconds since the Unix epoch.
+	Time int64
+	// Length is the IP packet's length in bytes as its header says: IPv4 total
+	// length, IPv6 40 plus payload length. For a reassembled datagram it is
+	// the sum over its fragments.
+	Length uint32
+	// Frames is the number of frames the packet was made of: 1, or more for a
+	// reassembled datagram.
+	Frames uint16
+	// Proto is TCP, UDP, ICMP or ICMPv6; other protocols are not delivered.
+	Proto uint8
+	// Flags holds the TCP flags; valid iff Proto is TCP.
+	Flags uint8
+	// Src and Dst are the packet's ends. For an ICMP error they are the ends of
+	// the quoted packet, in the quoted packet's direction.
+	Src, Dst Endpoint
+	// Seq and Ack are the TCP sequence and acknowledgement numbers; valid iff
+	// Proto is TCP (Ack iff the ACK flag is set).
+	Seq, Ack uint32
+	// Quoted is the protocol of the packet that an ICMP error quotes, TCP or
+	// UDP; valid iff Proto is ICMP or ICMPv6. ICMP messages that quote neither
+	// are not delivered.
+	Quoted uint8
+	// ICMPType and ICMPCode are valid iff Proto is ICMP or ICMPv6.
+	ICMPType, ICMPCode uint8
+	// VLANs holds the tags of the frame, outermost first.
+	VLANs VLANs
+	// Hash is Key hashed; see Hash.
+	Hash uint64
+	// PayloadLength is the length in bytes of the TCP or UDP payload on the
+	// wire. It is more than len(Payload) where the frame was cut by the snap
+	// length.
+	PayloadLength uint32
+	// Payload is the captured part of the TCP or UDP payload. It points into
+	// the reader's buffer and is valid until the packet's batch is released.
+	Payload []byte
+	// Frame is the whole captured frame, and is valid as long as Payload; nil
+	// unless the reader was asked to keep frames (for writing them again).
+	Frame []byte
+	// WireLength is the frame's length on the wire; valid iff Frame is.
+	WireLength uint32
+	// Interface is the index of the interface the frame was read from, in the
+	// order of the source's description; 0 where there is only one.
+	Interface uint16
+	// LinkType is the frame's link type (LINKTYPE_ value); valid iff Frame is.
+	LinkType uint16
+}
+
+// Skip is why a frame became no packet: a count with a reason, never an error.
+type Skip uint8
+
+// The reasons, a closed list.
+const (
+	SkipNone      Skip = iota
+	SkipNotIP          // ARP, STP, LLDP and the like
+	SkipProtocol       // IP, but neither TCP, UDP nor an ICMP error about them
+	SkipFragment       // part of a datagram that is not complete yet
+	SkipTruncated      // cut by the snap length before the ports
+	SkipMalformed      // a header contradicts itself
+	SkipLinkType       // a link type that is not read
+	SkipLimit          // a fragment refused by a limit
+	SkipFiltered       // did not match the BPF expression
+	SkipPanic          // a decoder panicked and was recovered
+	NumSkips           // how many reasons there are
+)
+
+var skipNames = [NumSkips]string{"", "not_ip", "protocol", "fragment", "truncated", "malformed", "link_type", "limit", "filtered", "panic"}
+
+func (s Skip) String() string { return skipNames[s] }
+
+// Stats counts what a reader has read since it was opened.
+type Stats struct {
+	Frames    uint64           // frames read, delivered or not
+	Bytes     uint64           // their captured bytes
+	Packets   uint64           // packets delivered
+	IPBytes   uint64           // sum of the Length of delivered packets
+	Truncated uint64           // delivered packets whose payload was cut by the snap length
+	Skipped   [NumSkips]uint64 // frames not delivered, by reason
+}

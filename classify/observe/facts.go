@@ -1,0 +1,113 @@
+package observe
+
+import "strings"
+
+// Names of facts that several protocols report. Facts of one protocol are
+// named in its package.
+const (
+	Auth       = "auth"       // the mechanism: none, anonymous, basic, login, plain, digest, forms, ntlm, kerberos, negotiate, certificate ...
+	Encryption = "encryption" // what protects the payload: none, tls, rpc-privacy, rpc-integrity, sasl-sealed, sasl-signed, smb3, srtp, net.tcp, opaque ...
+)
+
+// Limits of what one flow's facts can hold.
+const (
+	MaxFactValues = 64  // values of all attributes in one flow
+	MaxFactLength = 200 // bytes of one value
+)
+
+// Fact is one value of one attribute.
+type Fact struct {
+	Name, Value string
+}
+
+// Facts is a small set of values per attribute, in the order they were added.
+// The zero value is empty.
+type Facts struct {
+	list []Fact
+	// Dropped counts the values refused by a limit.
+	Dropped int
+	// Changed is set by every Add of something new, and cleared by the owner.
+	Changed bool
+}
+
+// Add puts value into the set of name, once. Values are cut to MaxFactLength
+// bytes, control characters in them become spaces, and empty values are
+// ignored.
+func (f *Facts) Add(name, value string) {
+	if value == "" || f.Has(name, value) {
+		return
+	}
+	value = clean(value)
+	if f.Has(name, value) {
+		return
+	}
+	if len(f.list) >= MaxFactValues {
+		f.Dropped++
+		return
+	}
+	f.list = append(f.list, Fact{name, value})
+	f.Changed = true
+}
+
+// Has says whether value is in the set of name.
+func (f *Facts) Has(name, value string) bool {
+	for i := range f.list {
+		if f.list[i].Name == name && f.list[i].Value == value {
+			return true
+		}
+	}
+	return false
+}
+
+// Any says whether there is any value of name.
+func (f *Facts) Any(name string) bool {
+	for i := range f.list {
+		if f.list[i].Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Values returns the values of name in the order they were added.
+func (f *Facts) Values(name string) []string {
+	var v []string
+	for i := range f.list {
+		if f.list[i].Name == name {
+			v = append(v, f.list[i].Value)
+		}
+	}
+	return v
+}
+
+// Remove takes value out of the set of name: for an observer that finds out
+// better (auth "negotiate" that turns out to be "kerberos").
+func (f *Facts) Remove(name, value string) {
+	for i := range f.list {
+		if f.list[i].Name == name && f.list[i].Value == value {
+			f.list = append(f.list[:i], f.list[i+1:]...)
+			f.Changed = true
+			return
+		}
+	}
+}
+
+// All returns every fact in the order added. The slice is not to be changed.
+func (f *Facts) All() []Fact { return f.list }
+
+// Len returns the number of values.
+func (f *Facts) Len() int { return len(f.list) }
+
+// clean makes a value fit for a line of output: valid UTF-8, no control
+// characters, at most MaxFactLength bytes.
+func clean(s string) string {
+	if len(s) > MaxFactLength {
+		s = s[:MaxFactLength]
+	}
+	return strings.ToValidUTF8(strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return ' '
+		}
+		return r
+	}, s), "?")
+}

@@ -1,0 +1,200 @@
+// Package classify joins flows, facts, learned endpoints and rules into
+// verdicts.
+package classify
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/rules"
+)
+
+// Status is what a verdict says in one word.
+type Status string
+
+// The statuses, a closed list.
+const (
+	Expected     Status = "expected"     // a documented data path, used as documented
+	Deviating    Status = "deviating"    // a documented data path with at least one violation
+	Unexpected   Status = "unexpected"   // an Exchange server takes part, and no data path explains the flow
+	Unrelated    Status = "unrelated"    // no Exchange server takes part
+	Undetermined Status = "undetermined" // too little was seen to say
+)
+
+// Reason says why a flow is unexpected or undetermined.
+type Reason string
+
+// The reasons of unexpected flows, a closed list, and of undetermined ones.
+const (
+	NoPath       Reason = "no-path"
+	WrongRole    Reason = "wrong-role"
+	WrongVersion Reason = "wrong-version"
+	LocalOnly    Reason = "local-only"
+
+	NoPayload Reason = "no-payload" // nothing but the port number speaks, and the flow carried no data
+)
+
+// Confidence grades a verdict.
+type Confidence uint8
+
+// The grades, weakest first. The zero value is no confidence.
+const (
+	NoConfidence Confidence = iota
+	ByPort                  // port and roles only
+	ByPattern               // the content fits, nothing announced it
+	Learned                 // the server endpoint was announced
+	Observed                // the protocol itself was read on this flow
+)
+
+var confidenceNames = [...]string{"", "port", "pattern", "learned", "observed"}
+
+func (c Confidence) String() string { return confidenceNames[c] }
+
+// Level is the weight of a finding.
+type Level string
+
+// The levels.
+const (
+	Violation Level = "violation"
+	Remark    Level = "remark"
+)
+
+// Finding is something about a flow with a data path that its documentation
+// does not promise.
+type Finding struct {
+	ID     string
+	Level  Level
+	Detail string
+}
+
+// Verdict is what exspan says of a flow.
+type Verdict struct {
+	Status Status
+	// Path is the first matching data path in pack order, Also all others that
+	// match as well; both nil unless the status is expected or deviating.
+	Path *rules.DataPath
+	Also []*rules.DataPath
+	// Confidence is that of the match.
+	Confidence Confidence
+	Reason     Reason
+	// Why is one line that a person can check.
+	Why      string
+	Findings []Finding
+}
+
+// Outcome is how a flow's set-up went.
+type Outcome string
+
+// The outcomes, a closed list.
+const (
+	Answered   Outcome = "answered"
+	Refused    Outcome = "refused"    // RST to the SYN, or ICMP port unreachable
+	Unanswered Outcome = "unanswered" // two or more SYNs, or 3 s of silence
+	Incomplete Outcome = "incomplete" // a SYN, and the input ended before 3 s
+	Prohibited Outcome = "prohibited" // ICMP administratively prohibited
+	Midstream  Outcome = "midstream"  // the begin was not seen
+	OneWay     Outcome = "one-way"    // this sensor never sees the reverse direction of the host pair
+)
+
+// Host is one end of a record.
+type Host struct {
+	Addr  netip.Addr
+	Port  uint16
+	Name  string   // from the site file or learned from traffic; may be empty
+	Roles []string // "mailbox", "mailbox|cas" where the evidence leaves it open
+}
+
+// LearnedEndpoint is the announced endpoint that a flow used.
+type LearnedEndpoint struct {
+	Service string // short name, "UUID vX.Y" for interfaces without a name
+	// Annotation is the endpoint mapper's text, if any.
+	Annotation string
+	Source     observe.Source
+	From       netip.AddrPort
+	Announced  netip.Addr // where it differs from the server's address
+	Learned    time.Time
+}
+
+// Count is traffic by direction, indexed by observe.Direction.
+type Count [2]uint64
+
+// Record is what a Sink gets for a flow. It is valid during the call only.
+type Record struct {
+	// Number is that of the flow's first packet.
+	Number      uint64
+	First, Last time.Time
+	CommunityID string
+	Proto       uint8 // capture.TCP or capture.UDP
+	Client      Host
+	Server      Host
+	VLANs       []string // tag stacks seen, outermost first
+	Packets     Count
+	Bytes       Count
+	GapBytes    Count
+	// State is "active" in interim records, "ended" in the last one.
+	State    string
+	Outcome  Outcome
+	Protocol string // empty when not recognised
+	Facts    *observe.Facts
+	Endpoint *LearnedEndpoint // nil when none was learned
+	// SetupTime is the time from SYN to SYN-ACK; 0 when not seen.
+	SetupTime time.Duration
+	Verdict   Verdict
+}
+
+// Sink receives records in order of finalisation.
+type Sink interface {
+	// Write is called from one goroutine. It must not keep r.
+	Write(r *Record) error
+	// Close is called once after the last record, with the run's summary.
+	Close(s *Summary) error
+}
+
+// HostSummary is what was learned of one host.
+type HostSummary struct {
+	Addr  netip.Addr
+	Name  string
+	Roles []RoleProof
+	// Version is the Exchange version proven for it, or empty.
+	Version string
+}
+
+// RoleProof is a role, or alternatives joined by "|", and what proves it.
+type RoleProof struct {
+	Role     string
+	Evidence string
+}
+
+// EndpointSummary is one learned endpoint at the end of the run.
+type EndpointSummary struct {
+	Server netip.AddrPort
+	UDP    bool
+	LearnedEndpoint
+	Ended bool
+	Flows uint64 // flows labelled through it
+}
+
+// Summary is what a run learned besides its flows.
+type Summary struct {
+	First, Last time.Time
+	Hosts       []HostSummary
+	Endpoints   []EndpointSummary
+	// Limits counts, per limit, what was refused or dropped because of it.
+	Limits []NamedCount
+	// Skipped counts frames that became no packet, by reason.
+	Skipped []NamedCount
+	Frames  uint64
+	Packets uint64
+	IPBytes uint64
+	// AckedUnseen is the share of acknowledged TCP bytes that was never seen, 0 to 1.
+	AckedUnseen float64
+	// Errors holds what damaged the input, in order.
+	Errors []error
+}
+
+// NamedCount is a counter with its name.
+type NamedCount struct {
+	Name  string
+	Count uint64
+}
