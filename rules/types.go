@@ -106,7 +106,7 @@ type DataPath struct {
 	Note  string
 	// Source names the document, Confidence grades it: high, medium or low.
 	Source, Confidence string
-	// Admits holds the names of the Windows Firewall rules of Exchange setup
+	// FirewallRules holds the names of the Windows Firewall rules of Exchange setup
 	// that admit the path.
 	FirewallRules []string
 }
