@@ -1,0 +1,520 @@
+// Package observetest drives an observer the way the engine's stream layer
+// does, whole and cut up, and holds it to what the observe package promises.
+//
+// A test of an observer is a conversation and what must be reported of it;
+// Check runs it in several cuttings and fails where they differ. Fuzz does the
+// same for any bytes.
+package observetest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// MaxHeld is how many bytes of one direction an observer may leave unused at
+// any time. The engine gives up at twice that.
+const MaxHeld = 32 << 10
+
+// Segment is a piece of a conversation: bytes in one direction, or the word
+// that Gap bytes of it were never seen. For datagram flows it is one datagram.
+type Segment struct {
+	Dir  observe.Direction
+	Data []byte
+	Gap  int
+}
+
+// ToServer returns a segment sent by the client.
+func ToServer(data ...string) Segment {
+	return Segment{Dir: observe.ToServer, Data: []byte(strings.Join(data, ""))}
+}
+
+// ToClient returns a segment sent by the server.
+func ToClient(data ...string) Segment {
+	return Segment{Dir: observe.ToClient, Data: []byte(strings.Join(data, ""))}
+}
+
+// Lost returns a segment of n bytes that were never seen.
+func Lost(dir observe.Direction, n int) Segment { return Segment{Dir: dir, Gap: n} }
+
+// Options is what an observer is told besides bytes. The zero value is a TCP
+// flow seen from its handshake on, in both directions, to the protocol's first
+// port.
+type Options struct {
+	// Client and Server are the flow's ends; by default 192.0.2.10:49152 and
+	// 192.0.2.1 with the protocol's first port.
+	Client, Server netip.AddrPort
+	// Datagram says that each segment is one datagram.
+	Datagram bool
+	// Cut says that the snap length took the end of each datagram.
+	Cut bool
+	// Midstream says that the handshake was not seen.
+	Midstream bool
+	// Unacknowledged says that no segment acknowledges the other direction.
+	Unacknowledged bool
+	// Announced is the service that a learned endpoint promised.
+	Announced string
+	// Identities asks for principals and full names.
+	Identities bool
+	// Time is the packet time of the first segment in nanoseconds since the Unix
+	// epoch; each later segment comes 10 ms later.
+	Time int64
+}
+
+// Result is what an observer made of a conversation.
+type Result struct {
+	Facts     observe.Facts
+	Endpoints []observe.Endpoint
+	Rejected  []string
+	// Err is what ended the observation early: ErrDone, ErrViolation,
+	// ErrReversed or ErrUpgrade; nil if it read to the end.
+	Err error
+	// Next is the protocol after ErrUpgrade, and NextAt the offset of its first
+	// byte in the direction that asked for it.
+	Next   string
+	NextAt int
+	// Held is the largest number of bytes left unused in one direction.
+	Held int
+	// Calls counts the calls of Observe.
+	Calls int
+}
+
+// Lines returns everything reported as sorted lines, for comparison:
+// "name=value", "endpoint ...", "rejected ...".
+func (r *Result) Lines() []string {
+	var l []string
+	for _, f := range r.Facts.All() {
+		l = append(l, f.Name+"="+f.Value)
+	}
+	for _, e := range r.Endpoints {
+		l = append(l, "endpoint "+EndpointLine(e))
+	}
+	for _, s := range r.Rejected {
+		l = append(l, "rejected "+s)
+	}
+	slices.Sort(l)
+	return slices.Compact(l)
+}
+
+// EndpointLine returns e as one line, empty fields left out.
+func EndpointLine(e observe.Endpoint) string {
+	var b strings.Builder
+	proto := "tcp"
+	if e.UDP {
+		proto = "udp"
+	}
+	if e.End {
+		return "end scope=" + e.Scope
+	}
+	fmt.Fprintf(&b, "%s/%s %s source=%s from=%s", e.Server, proto, e.Service, e.Source, e.From)
+	if e.Annotation != "" {
+		fmt.Fprintf(&b, " annotation=%q", e.Annotation)
+	}
+	if e.Announced.IsValid() {
+		fmt.Fprintf(&b, " announced=%s", e.Announced)
+	}
+	if e.Scope != "" {
+		b.WriteString(" scope=" + e.Scope)
+	}
+	if e.Weak {
+		b.WriteString(" weak")
+	}
+	if e.Idle != 0 {
+		fmt.Fprintf(&b, " idle=%d", e.Idle)
+	}
+	return b.String()
+}
+
+// Run offers conv to a new observer of p and returns what it reported. It does
+// what the engine does: bytes not used are offered again with more behind
+// them, at once while some were used; bytes skipped are never offered; a gap
+// drops what is held and is told of unless it lies within a skip. It panics
+// where the observer breaks its contract; Check turns that into a failure.
+func Run(p observe.Protocol, conv []Segment, o Options) Result {
+	return run(p, conv, o, nil)
+}
+
+// stream is one direction of the model.
+type stream struct {
+	held []byte
+	skip int
+	off  int // offset in the stream of held's first byte
+}
+
+// run is Run with a cutter: it says how many bytes of data to deliver next.
+// Without one, segments are delivered as they are.
+func run(p observe.Protocol, conv []Segment, o Options, cut func(left int) int) Result {
+	o = o.defaults(p)
+	d := driver{o: o, obs: p.New()}
+	d.report.Identities = o.Identities
+	for i, s := range conv {
+		d.number = uint64(i + 1)
+		d.time = o.Time + int64(i)*10e6
+		if o.Datagram {
+			if s.Gap > 0 {
+				continue
+			}
+			d.datagram(s)
+		} else if s.Gap > 0 {
+			d.gap(s.Dir, s.Gap)
+		} else {
+			for data := s.Data; len(data) > 0 && d.res.Err == nil; {
+				n := len(data)
+				if cut != nil {
+					n = min(max(cut(n), 1), n)
+				}
+				d.bytes(s.Dir, data[:n])
+				data = data[n:]
+			}
+		}
+		if d.res.Err != nil {
+			break
+		}
+	}
+	if f, ok := d.obs.(observe.Finisher); ok {
+		for range 2 {
+			f.Finish(&d.report)
+			d.take()
+		}
+	}
+	d.res.Facts = d.report.Facts
+	d.res.Next = d.report.Next
+	return d.res
+}
+
+func (o Options) defaults(p observe.Protocol) Options {
+	if !o.Client.IsValid() {
+		o.Client = netip.MustParseAddrPort("192.0.2.10:49152")
+	}
+	if !o.Server.IsValid() {
+		port := uint16(40000)
+		if o.Datagram && len(p.UDP) > 0 {
+			port = p.UDP[0]
+		} else if !o.Datagram && len(p.TCP) > 0 {
+			port = p.TCP[0]
+		}
+		o.Server = netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port)
+	}
+	if o.Time == 0 {
+		o.Time = 1_600_000_000e9
+	}
+	return o
+}
+
+type driver struct {
+	o       Options
+	obs     observe.Observer
+	report  observe.Report
+	streams [2]stream
+	number  uint64
+	time    int64
+	res     Result
+	in      observe.Input
+	scratch []byte
+}
+
+func (d *driver) input(dir observe.Direction) *observe.Input {
+	d.in = observe.Input{
+		Dir: dir, Time: d.time, Number: d.number,
+		Datagram: d.o.Datagram, Cut: d.o.Cut, Handshake: !d.o.Midstream && !d.o.Datagram,
+		Continues: !d.o.Unacknowledged && !d.o.Datagram, Announced: d.o.Announced,
+		Client: d.o.Client, Server: d.o.Server,
+	}
+	return &d.in
+}
+
+// offer calls the observer with a copy of data that is destroyed afterwards, so
+// that an observer that keeps the slice is found out.
+func (d *driver) offer(in *observe.Input, data []byte) int {
+	d.scratch = append(d.scratch[:0], data...)
+	in.Data = d.scratch[:len(data):len(data)]
+	n, err := d.obs.Observe(in, &d.report)
+	d.res.Calls++
+	if !bytes.Equal(d.scratch, data) {
+		panic("observer changed its input")
+	}
+	for i := range d.scratch {
+		d.scratch[i] = 0xdb
+	}
+	if n < 0 {
+		panic(fmt.Sprintf("observer used %d bytes", n))
+	}
+	d.take()
+	switch {
+	case err == nil, errors.Is(err, observe.ErrDone), errors.Is(err, observe.ErrViolation), errors.Is(err, observe.ErrReversed):
+	case errors.Is(err, observe.ErrUpgrade):
+		if n > len(data) {
+			panic("upgrade beyond the bytes offered")
+		}
+		if d.report.Next == "" {
+			panic("upgrade without Next")
+		}
+	default:
+		panic(fmt.Sprintf("observer returned an error outside its contract: %v", err))
+	}
+	d.res.Err = err
+	return n
+}
+
+func (d *driver) take() {
+	d.res.Endpoints = append(d.res.Endpoints, d.report.Endpoints...)
+	d.res.Rejected = append(d.res.Rejected, d.report.Rejected...)
+	d.report.Endpoints, d.report.Rejected = d.report.Endpoints[:0], d.report.Rejected[:0]
+}
+
+func (d *driver) datagram(s Segment) { d.offer(d.input(s.Dir), s.Data) }
+
+func (d *driver) bytes(dir observe.Direction, data []byte) {
+	s := &d.streams[dir]
+	k := min(s.skip, len(data))
+	s.skip -= k
+	s.off += k
+	s.held = append(s.held, data[k:]...)
+	for len(s.held) > 0 {
+		n := d.offer(d.input(dir), s.held)
+		if errors.Is(d.res.Err, observe.ErrUpgrade) {
+			d.res.NextAt = s.off + n
+		}
+		if d.res.Err != nil {
+			return
+		}
+		if n > len(s.held) {
+			s.skip = n - len(s.held)
+			n = len(s.held)
+		}
+		s.held = append(s.held[:0], s.held[n:]...)
+		s.off += n
+		if n == 0 {
+			break
+		}
+	}
+	d.res.Held = max(d.res.Held, len(s.held))
+}
+
+func (d *driver) gap(dir observe.Direction, n int) {
+	s := &d.streams[dir]
+	k := min(s.skip, n)
+	s.skip -= k
+	s.off += len(s.held) + n
+	n -= k
+	s.held = s.held[:0]
+	if n == 0 {
+		return
+	}
+	in := d.input(dir)
+	in.Gap = n
+	d.res.Calls++
+	used, err := d.obs.Observe(in, &d.report)
+	if used < 0 {
+		panic(fmt.Sprintf("observer used %d bytes of a gap", used))
+	}
+	d.take()
+	d.res.Err = err
+	s.skip = used
+}
+
+// Check runs conv whole, byte by byte, coalesced and in random cuts, fails t
+// where the observer breaks its contract or what it reports depends on the
+// cuts, and returns the result of the whole run.
+func Check(t testing.TB, p observe.Protocol, conv []Segment, o Options) Result {
+	t.Helper()
+	whole := Run(p, conv, o)
+	if whole.Held > MaxHeld {
+		t.Errorf("observer left %d bytes unused, more than %d", whole.Held, MaxHeld)
+	}
+	checkDetect(t, p, conv, o)
+	compare := func(name string, r Result) {
+		t.Helper()
+		if a, b := whole.Lines(), r.Lines(); !slices.Equal(a, b) {
+			t.Errorf("%s reports\n\t%s\nwhole segments report\n\t%s", name, strings.Join(b, "\n\t"), strings.Join(a, "\n\t"))
+		}
+		if !errors.Is(r.Err, whole.Err) || r.Next != whole.Next || r.NextAt != whole.NextAt {
+			t.Errorf("%s ends with %v (next %q at %d), whole segments with %v (next %q at %d)",
+				name, r.Err, r.Next, r.NextAt, whole.Err, whole.Next, whole.NextAt)
+		}
+		if r.Held > MaxHeld {
+			t.Errorf("%s: observer left %d bytes unused, more than %d", name, r.Held, MaxHeld)
+		}
+	}
+	compare("a second run", Run(p, conv, o))
+	if o.Datagram {
+		return whole
+	}
+	if size(conv) <= 64<<10 {
+		compare("byte by byte", run(p, conv, o, func(int) int { return 1 }))
+	}
+	compare("coalesced", Run(p, Coalesce(conv, 16<<10), o))
+	for seed := range int64(3) {
+		rnd := rand.New(rand.NewSource(seed))
+		compare(fmt.Sprintf("cut at random, seed %d,", seed), run(p, Coalesce(conv, 16<<10), o, func(left int) int {
+			if rnd.Intn(3) == 0 {
+				return left
+			}
+			return 1 + rnd.Intn(min(left, 1500))
+		}))
+	}
+	return whole
+}
+
+// checkDetect holds Detect to one answer: what it says of a prefix, unless
+// More, it must say of the whole beginning too.
+func checkDetect(t testing.TB, p observe.Protocol, conv []Segment, o Options) {
+	t.Helper()
+	if p.Detect == nil || len(conv) == 0 || conv[0].Gap > 0 || o.Datagram && !p.Datagram || !o.Datagram && !p.Stream {
+		return
+	}
+	o = o.defaults(p)
+	ports := p.TCP
+	if o.Datagram {
+		ports = p.UDP
+	}
+	first := observe.First{OnPort: slices.Contains(ports, o.Server.Port()), Datagram: o.Datagram, Announced: o.Announced,
+		Client: o.Client, Server: o.Server}
+	ask := func(b []byte) observe.Match {
+		if conv[0].Dir == observe.ToServer {
+			first.ToServer = b
+		} else {
+			first.ToClient = b
+		}
+		return p.Detect(first)
+	}
+	all := conv[0].Data
+	want := ask(all)
+	if o.Datagram {
+		return
+	}
+	for n := 0; n <= min(len(all), 512); n++ {
+		if got := ask(all[:n:n]); got != observe.More && got != want {
+			t.Errorf("Detect says %d to the first %d bytes and %d to all %d", got, n, want, len(all))
+			return
+		}
+	}
+}
+
+func size(conv []Segment) int {
+	n := 0
+	for _, s := range conv {
+		n += len(s.Data)
+	}
+	return n
+}
+
+// Coalesce joins neighbouring segments of one direction, up to limit bytes each.
+func Coalesce(conv []Segment, limit int) []Segment {
+	var out []Segment
+	for _, s := range conv {
+		if l := len(out) - 1; l >= 0 && s.Gap == 0 && out[l].Gap == 0 && out[l].Dir == s.Dir && len(out[l].Data)+len(s.Data) <= limit {
+			out[l].Data = append(slices.Clip(out[l].Data), s.Data...)
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// Expect fails t unless r reports exactly want: lines as Lines gives them, in
+// any order.
+func Expect(t testing.TB, r Result, want ...string) {
+	t.Helper()
+	got := r.Lines()
+	want = slices.Clone(want)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("reported\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+// Fuzz adds seeds to f and fuzzes the property of Check: any bytes are decoded
+// as options and a conversation.
+func Fuzz(f *testing.F, p observe.Protocol, seeds ...[]Segment) {
+	f.Helper()
+	for _, s := range seeds {
+		f.Add(Encode(s, Options{}))
+		f.Add(Encode(s, Options{Midstream: true, Unacknowledged: true}))
+		if p.Datagram {
+			f.Add(Encode(s, Options{Datagram: true}))
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		conv, o := Decode(data)
+		if o.Datagram && !p.Datagram || !o.Datagram && !p.Stream {
+			return
+		}
+		Check(t, p, conv, o)
+	})
+}
+
+// The first byte of an encoded conversation holds the options, then each
+// segment has a byte for direction and kind and two for the length.
+const (
+	encDatagram = 1 << iota
+	encCut
+	encMidstream
+	encUnacknowledged
+	encIdentities
+	encOffPort
+)
+
+// Encode returns conv and the flags of o as bytes that Decode reads back.
+// Segments beyond 65535 bytes are cut.
+func Encode(conv []Segment, o Options) []byte {
+	var flags byte
+	for i, set := range []bool{o.Datagram, o.Cut, o.Midstream, o.Unacknowledged, o.Identities, o.Server.IsValid()} {
+		if set {
+			flags |= 1 << i
+		}
+	}
+	b := []byte{flags}
+	for _, s := range conv {
+		kind, n := byte(s.Dir), min(len(s.Data), 0xffff)
+		if s.Gap > 0 {
+			kind, n = kind|0x80, min(s.Gap, 0xffff)
+		}
+		b = append(b, kind)
+		b = binary.BigEndian.AppendUint16(b, uint16(n))
+		if s.Gap == 0 {
+			b = append(b, s.Data[:n]...)
+		}
+	}
+	return b
+}
+
+// Decode reads any bytes as a conversation of at most 64 segments and 64 KiB.
+func Decode(b []byte) ([]Segment, Options) {
+	var o Options
+	if len(b) == 0 {
+		return nil, o
+	}
+	o.Datagram = b[0]&encDatagram != 0
+	o.Cut = b[0]&encCut != 0 && o.Datagram
+	o.Midstream = b[0]&encMidstream != 0
+	o.Unacknowledged = b[0]&encUnacknowledged != 0
+	o.Identities = b[0]&encIdentities != 0
+	if b[0]&encOffPort != 0 {
+		o.Server = netip.MustParseAddrPort("[2001:db8::1]:40000")
+	}
+	b = b[1:min(len(b), 64<<10)]
+	var conv []Segment
+	for len(b) >= 3 && len(conv) < 64 {
+		s := Segment{Dir: observe.Direction(b[0] & 1)}
+		n := int(binary.BigEndian.Uint16(b[1:]))
+		gap := b[0]&0x80 != 0
+		b = b[3:]
+		if gap {
+			s.Gap = max(n, 1)
+		} else {
+			n = min(n, len(b))
+			s.Data, b = b[:n:n], b[n:]
+		}
+		conv = append(conv, s)
+	}
+	return conv, o
+}
