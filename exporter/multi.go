@@ -1,0 +1,41 @@
+// Package exporter holds what the folders below it share: each of them turns
+// records into one kind of output.
+package exporter
+
+import (
+	"errors"
+
+	"github.com/exspan/exspan/classify"
+)
+
+// Multi returns a sink that hands every record and the summary to all sinks,
+// in the order given. A sink that fails does not keep the others from being
+// served; its errors are returned, joined.
+func Multi(sinks ...classify.Sink) classify.Sink {
+	if len(sinks) == 1 {
+		return sinks[0]
+	}
+	return multi(sinks)
+}
+
+type multi []classify.Sink
+
+func (m multi) Write(r *classify.Record) error {
+	var errs []error
+	for _, s := range m {
+		if err := s.Write(r); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (m multi) Close(sum *classify.Summary) error {
+	var errs []error
+	for _, s := range m {
+		if err := s.Close(sum); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

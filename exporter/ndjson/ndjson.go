@@ -1,0 +1,314 @@
+// Package ndjson writes one JSON object a line (RFC 8259), one a flow. The
+// field names and their nesting are a promise to users: fields may be added,
+// those that exist stay as they are. Absent values are left out: there are no
+// empty strings, empty arrays or nulls.
+package ndjson
+
+import (
+	"io"
+	"net/netip"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/communityid"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/rules"
+)
+
+// Sink writes records to a writer, one call of its Write a record; give it a
+// buffered one where that matters.
+type Sink struct {
+	w   io.Writer
+	buf []byte
+	enc encoder
+}
+
+// New returns a sink that writes to w.
+func New(w io.Writer) *Sink { return &Sink{w: w} }
+
+// Write writes r as one line.
+func (s *Sink) Write(r *classify.Record) error {
+	s.buf = append(s.enc.record(s.buf[:0], r), '\n')
+	_, err := s.w.Write(s.buf)
+	return err
+}
+
+// Close writes nothing: the summary is no flow.
+func (s *Sink) Close(*classify.Summary) error { return nil }
+
+// Append appends r as one JSON object, without a newline, to dst.
+func Append(dst []byte, r *classify.Record) []byte {
+	var e encoder
+	return e.record(dst, r)
+}
+
+// encoder keeps what makes the next record cheaper: the last whole second and
+// its text.
+type encoder struct {
+	second int64
+	text   []byte
+}
+
+func (e *encoder) record(b []byte, r *classify.Record) []byte {
+	b = append(b, '{')
+	if !r.First.IsZero() {
+		b = e.time(key(b, "first"), r.First)
+	}
+	if !r.Last.IsZero() {
+		b = e.time(key(b, "last"), r.Last)
+	}
+	b = append(key(b, "community_id"), '"')
+	if r.CommunityID != "" {
+		b = append(b, r.CommunityID...)
+	} else {
+		b = communityid.AppendV1(b, r.Proto, netip.AddrPortFrom(r.Client.Addr, r.Client.Port),
+			netip.AddrPortFrom(r.Server.Addr, r.Server.Port))
+	}
+	b = append(b, '"')
+	switch r.Proto {
+	case capture.TCP:
+		b = append(key(b, "proto"), `"tcp"`...)
+	case capture.UDP:
+		b = append(key(b, "proto"), `"udp"`...)
+	}
+	b = host(key(b, "client"), &r.Client)
+	b = host(key(b, "server"), &r.Server)
+	b = stringList(b, "vlan", r.VLANs)
+	b = counts(key(b, "packets"), r.Packets)
+	b = counts(key(b, "bytes"), r.Bytes)
+	if r.GapBytes != (classify.Count{}) {
+		b = counts(key(b, "gap_bytes"), r.GapBytes)
+	}
+	b = stringField(b, "state", r.State)
+	b = stringField(b, "outcome", string(r.Outcome))
+	if r.SetupTime > 0 {
+		b = strconv.AppendInt(key(b, "setup_us"), r.SetupTime.Microseconds(), 10)
+	}
+	b = stringField(b, "protocol", r.Protocol)
+	if r.Facts != nil && r.Facts.Len() > 0 {
+		b = facts(key(b, "facts"), r.Facts.All())
+	}
+	if r.Endpoint != nil {
+		b = e.endpoint(key(b, "endpoint"), r.Endpoint)
+	}
+	b = verdict(key(b, "verdict"), &r.Verdict)
+	return append(b, '}')
+}
+
+func host(b []byte, h *classify.Host) []byte {
+	b = append(b, '{')
+	if h.Addr.IsValid() {
+		b = append(key(b, "ip"), '"')
+		b = append(h.Addr.AppendTo(b), '"')
+	}
+	b = strconv.AppendUint(key(b, "port"), uint64(h.Port), 10)
+	b = stringField(b, "name", h.Name)
+	b = stringList(b, "roles", h.Roles)
+	return append(b, '}')
+}
+
+func counts(b []byte, c classify.Count) []byte {
+	b = append(b, `{"to_server":`...)
+	b = strconv.AppendUint(b, c[observe.ToServer], 10)
+	b = append(b, `,"to_client":`...)
+	b = strconv.AppendUint(b, c[observe.ToClient], 10)
+	return append(b, '}')
+}
+
+// facts writes one array a name, names in the order of their first value. The
+// quadratic walk is over at most observe.MaxFactValues values.
+func facts(b []byte, all []observe.Fact) []byte {
+	b = append(b, '{')
+	for i := range all {
+		name := all[i].Name
+		if seen(all[:i], name) {
+			continue
+		}
+		b = append(stringKey(b, name), '[')
+		for j := i; j < len(all); j++ {
+			if all[j].Name == name {
+				b = appendString(comma(b), all[j].Value)
+			}
+		}
+		b = append(b, ']')
+	}
+	return append(b, '}')
+}
+
+func seen(facts []observe.Fact, name string) bool {
+	for i := range facts {
+		if facts[i].Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *encoder) endpoint(b []byte, p *classify.LearnedEndpoint) []byte {
+	b = append(b, '{')
+	b = stringField(b, "service", p.Service)
+	b = stringField(b, "annotation", p.Annotation)
+	b = stringField(b, "source", string(p.Source))
+	if p.From.IsValid() {
+		b = append(key(b, "from"), '"')
+		b = append(p.From.AppendTo(b), '"')
+	}
+	if p.Announced.IsValid() {
+		b = append(key(b, "announced"), '"')
+		b = append(p.Announced.AppendTo(b), '"')
+	}
+	if !p.Learned.IsZero() {
+		b = e.time(key(b, "learned"), p.Learned)
+	}
+	return append(b, '}')
+}
+
+func verdict(b []byte, v *classify.Verdict) []byte {
+	b = append(b, '{')
+	b = stringField(b, "status", string(v.Status))
+	if p := v.Path; p != nil {
+		b = stringField(b, "path", p.ID)
+		if len(v.Also) > 0 {
+			b = also(key(b, "also"), v.Also)
+		}
+		b = stringField(b, "group", p.Group)
+	}
+	b = stringField(b, "confidence", v.Confidence.String())
+	if v.Path != nil {
+		b = stringField(b, "source_confidence", v.Path.Confidence)
+	}
+	b = stringField(b, "reason", string(v.Reason))
+	b = stringField(b, "why", v.Why)
+	if len(v.Findings) > 0 {
+		b = append(key(b, "findings"), '[')
+		for i := range v.Findings {
+			f := &v.Findings[i]
+			b = append(comma(b), '{')
+			b = stringField(b, "id", f.ID)
+			b = stringField(b, "level", string(f.Level))
+			b = stringField(b, "detail", f.Detail)
+			b = append(b, '}')
+		}
+		b = append(b, ']')
+	}
+	return append(b, '}')
+}
+
+func also(b []byte, paths []*rules.DataPath) []byte {
+	b = append(b, '[')
+	for _, p := range paths {
+		b = appendString(comma(b), p.ID)
+	}
+	return append(b, ']')
+}
+
+// comma appends a comma unless b ends in an opening bracket.
+func comma(b []byte) []byte {
+	if n := len(b); n > 0 && (b[n-1] == '{' || b[n-1] == '[') {
+		return b
+	}
+	return append(b, ',')
+}
+
+// key appends a member's name that needs no escaping, and its colon.
+func key(b []byte, name string) []byte {
+	b = append(comma(b), '"')
+	b = append(b, name...)
+	return append(b, '"', ':')
+}
+
+func stringKey(b []byte, name string) []byte {
+	return append(appendString(comma(b), name), ':')
+}
+
+func stringField(b []byte, name, value string) []byte {
+	if value == "" {
+		return b
+	}
+	return appendString(key(b, name), value)
+}
+
+func stringList(b []byte, name string, list []string) []byte {
+	if len(list) == 0 {
+		return b
+	}
+	b = append(key(b, name), '[')
+	for _, s := range list {
+		b = appendString(comma(b), s)
+	}
+	return append(b, ']')
+}
+
+// time appends t as RFC 3339 in UTC with nine digits of a second. Within 1969
+// to 2262, all that capture files can say, the year has four digits.
+func (e *encoder) time(b []byte, t time.Time) []byte {
+	if s := t.Unix(); s != e.second || e.text == nil {
+		e.second = s
+		e.text = t.UTC().AppendFormat(e.text[:0], "2006-01-02T15:04:05.")
+	}
+	b = append(b, '"')
+	b = append(b, e.text...)
+	digits := [9]byte{}
+	for i, ns := 8, t.Nanosecond(); i >= 0; i, ns = i-1, ns/10 {
+		digits[i] = byte('0' + ns%10)
+	}
+	b = append(b, digits[:]...)
+	return append(b, 'Z', '"')
+}
+
+const hex = "0123456789abcdef"
+
+// appendString appends s as a JSON string (RFC 8259 section 7), byte for byte
+// as encoding/json does without HTML escaping: invalid UTF-8 becomes U+FFFD,
+// U+2028 and U+2029 are escaped because JavaScript takes them for line ends.
+func appendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			if c >= 0x20 && c != '"' && c != '\\' {
+				i++
+				continue
+			}
+			b = append(b, s[start:i]...)
+			switch c {
+			case '"', '\\':
+				b = append(b, '\\', c)
+			case '\b':
+				b = append(b, '\\', 'b')
+			case '\f':
+				b = append(b, '\\', 'f')
+			case '\n':
+				b = append(b, '\\', 'n')
+			case '\r':
+				b = append(b, '\\', 'r')
+			case '\t':
+				b = append(b, '\\', 't')
+			default:
+				b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
+			}
+			i++
+			start = i
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			b = append(b, s[start:i]...)
+			b = append(b, `\ufffd`...)
+			start = i + size
+		case r == '\u2028' || r == '\u2029':
+			b = append(b, s[start:i]...)
+			b = append(b, `\u202`...)
+			b = append(b, hex[r&0xf])
+			start = i + size
+		}
+		i += size
+	}
+	b = append(b, s[start:]...)
+	return append(b, '"')
+}
