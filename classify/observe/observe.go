@@ -153,6 +153,11 @@ type Report struct {
 	// Rejected are endpoints of this flow's server whose service was refused by
 	// it ("abstract syntax not supported"); taken away after each call too.
 	Rejected []string
+	// Calls are the telephone signalling messages read by this call, in order;
+	// taken away after each call too.
+	Calls []CallEvent
+	// Streams are the media streams of the flow, replaced by each Finish.
+	Streams []Stream
 	// Next is the protocol that takes over; set with ErrUpgrade.
 	Next string
 	// Identities says that user and host principals, full paths and names may
