@@ -174,4 +174,5 @@ type Stats struct {
 	IPBytes   uint64           // sum of the Length of delivered packets
 	Truncated uint64           // delivered packets whose payload was cut by the snap length
 	Skipped   [NumSkips]uint64 // frames not delivered, by reason
+	Fragments FragmentStats    // datagrams that came in fragments
 }

@@ -1,0 +1,90 @@
+package capture
+
+import "sync/atomic"
+
+const (
+	blockSize = 256 << 10 // one read(2)
+	batchSize = 512       // packets, at most
+)
+
+// block is a piece of the input that the payloads of some batches point into.
+// It goes back to its pool when nobody refers to it.
+type block struct {
+	buf  []byte
+	refs atomic.Int32
+	pool *pool
+}
+
+func (b *block) release() {
+	if b.refs.Add(-1) == 0 {
+		b.pool.putBlock(b)
+	}
+}
+
+// fileBatch is a Batch, the blocks it refers to and the array of its packets.
+type fileBatch struct {
+	Batch
+	blocks []*block
+	array  [batchSize]Packet
+	pool   *pool
+	err    error // the last batch of a file says why it is the last
+}
+
+func (b *fileBatch) done() {
+	for _, k := range b.blocks {
+		k.release()
+	}
+	b.blocks = b.blocks[:0]
+	select {
+	case b.pool.batches <- b:
+	default:
+	}
+}
+
+// pool keeps blocks and batches for reuse. Both may come back from any
+// goroutine; there are never more than those that are in use plus a few.
+type pool struct {
+	blocks  chan *block
+	batches chan *fileBatch
+}
+
+func newPool() *pool {
+	return &pool{blocks: make(chan *block, 4), batches: make(chan *fileBatch, 6)}
+}
+
+// block returns a block of at least size bytes with one reference.
+func (p *pool) block(size int) *block {
+	if size <= blockSize {
+		select {
+		case b := <-p.blocks:
+			b.refs.Store(1)
+			return b
+		default:
+		}
+	}
+	b := &block{buf: make([]byte, max(size, blockSize)), pool: p}
+	b.refs.Store(1)
+	return b
+}
+
+func (p *pool) putBlock(b *block) {
+	if len(b.buf) > blockSize {
+		return // made for one large frame
+	}
+	select {
+	case p.blocks <- b:
+	default:
+	}
+}
+
+func (p *pool) batch() *fileBatch {
+	select {
+	case b := <-p.batches:
+		b.err = nil
+		return b
+	default:
+	}
+	b := &fileBatch{pool: p, blocks: make([]*block, 0, 2)}
+	b.release = b.done
+	return b
+}

@@ -1,0 +1,555 @@
+package capture
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/bits"
+)
+
+const (
+	maxFrame      = 256 << 10 // captured bytes of one frame, unless the file's snap length is larger
+	maxSnap       = 16 << 20  // and then up to here
+	maxBlock      = 16 << 20  // one pcapng block
+	maxInterfaces = 1 << 16   // interfaces described in one pcapng file
+)
+
+// FileError says where and why the reading of a capture file ended early.
+// Everything before the damage was delivered.
+type FileError struct {
+	File   string // as the user named it
+	Offset int64  // in the uncompressed stream, of the first byte that could not be used
+	Reason string
+}
+
+func (e *FileError) Error() string {
+	return fmt.Sprintf("%s: byte %d: %s", e.File, e.Offset, e.Reason)
+}
+
+// iface is what a capture file says about an interface.
+type iface struct {
+	link   uint16
+	snap   uint32
+	scale  timeScale
+	offset int64 // seconds
+	filter *filter
+}
+
+// timeScale turns time stamps of a file into nanoseconds.
+type timeScale struct {
+	mul   uint64
+	div   uint64
+	shift uint8 // for resolutions that are powers of two
+}
+
+// nanoseconds returns ts units plus offset seconds. What int64 cannot hold is
+// clamped: no clock says so, but files can.
+func (s timeScale) nanoseconds(ts uint64, offset int64) int64 {
+	hi, lo := bits.Mul64(ts, s.mul)
+	switch {
+	case s.shift > 0:
+		lo = lo>>s.shift | hi<<(64-s.shift)
+		hi >>= s.shift
+	case s.div > 1:
+		lo, hi = ts/s.div, 0
+	}
+	if hi != 0 || lo > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	if offset == 0 {
+		return int64(lo)
+	}
+	if offset > math.MaxInt64/second || offset < math.MinInt64/second {
+		return math.MaxInt64
+	}
+	t := int64(lo) + offset*second
+	if offset > 0 && t < 0 {
+		return math.MaxInt64
+	}
+	return t
+}
+
+const second = 1_000_000_000 // nanoseconds
+
+var microseconds = timeScale{mul: 1000}
+
+// resolution reads if_tsresol (pcapng section 4.2).
+func resolution(b byte) timeScale {
+	n := b & 0x7f
+	switch {
+	case b&0x80 != 0 && n > 63:
+		return timeScale{mul: 0}
+	case b&0x80 != 0:
+		return timeScale{mul: 1e9, shift: n}
+	case n <= 9:
+		return timeScale{mul: pow10(9 - n)}
+	case n <= 28:
+		return timeScale{mul: 1, div: pow10(n - 9)}
+	}
+	return timeScale{mul: 0}
+}
+
+func pow10(n byte) uint64 {
+	p := uint64(1)
+	for range n {
+		p *= 10
+	}
+	return p
+}
+
+type format uint8
+
+const (
+	unknown format = iota
+	pcap
+	pcapng
+)
+
+// reader reads one capture file of either format, block by block, and decodes
+// its frames where they lie.
+type reader struct {
+	name string
+	in   io.Reader
+	opt  *readerOptions
+
+	pool     *pool
+	blk      *block
+	off, end int   // the part of blk that is not used yet
+	base     int64 // offset of blk.buf[0] in the stream
+	inErr    error // what ended in: io.EOF or worse
+	inEnded  bool
+
+	format format
+	swap   bool // the file is big-endian
+	header int  // length of a pcap record header
+	swapLn uint8
+	limit  uint32
+	ifaces []iface
+	first  int // pcapng: index in ifaces of the section's first interface
+	last   int64
+
+	number uint64
+	stats  Stats
+	dec    Decoder
+}
+
+// readerOptions are the parts of Options that concern one file.
+type readerOptions struct {
+	filter string
+	keep   bool // frames
+	all    bool // skipped frames are put into batches too, with Proto 0 and the reason in Flags
+}
+
+func newReader(name string, in io.Reader, p *pool, o *readerOptions) *reader {
+	r := &reader{name: name, in: in, opt: o, pool: p}
+	r.blk = p.block(blockSize)
+	return r
+}
+
+// close gives the reader's block back.
+func (r *reader) close() {
+	if r.blk != nil {
+		r.blk.release()
+		r.blk = nil
+	}
+}
+
+func (r *reader) u16(b []byte) uint16 {
+	if r.swap {
+		return binary.BigEndian.Uint16(b)
+	}
+	return binary.LittleEndian.Uint16(b)
+}
+
+func (r *reader) u32(b []byte) uint32 {
+	if r.swap {
+		return binary.BigEndian.Uint32(b)
+	}
+	return binary.LittleEndian.Uint32(b)
+}
+
+func (r *reader) u64(b []byte) uint64 {
+	if r.swap {
+		return binary.BigEndian.Uint64(b)
+	}
+	return binary.LittleEndian.Uint64(b)
+}
+
+// read returns the next batch, which can be without packets when frames were
+// skipped only. At the end of the file it is nil and io.EOF, or a *FileError.
+func (r *reader) read() (*fileBatch, error) {
+	for {
+		n := r.stats.Frames
+		bt := r.pool.batch()
+		bt.blocks = append(bt.blocks, r.blk)
+		r.blk.refs.Add(1)
+		bt.Packets = bt.array[:0]
+		need, err := r.scan(bt)
+		if r.stats.Frames != n {
+			// An error repeats itself at the next call: nothing was consumed.
+			bt.Stats = r.stats
+			bt.Stats.Fragments = r.dec.frags.stats
+			return bt, nil
+		}
+		bt.done()
+		if err != nil {
+			return nil, err
+		}
+		if need == 0 {
+			continue
+		}
+		if err := r.fill(need); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// fill makes at least one byte more available, in a block that can hold need
+// bytes from r.off on. At the end of the stream it returns io.EOF, or an error
+// where the stream ends within something.
+func (r *reader) fill(need int) error {
+	if r.inEnded {
+		return r.ended(need)
+	}
+	rest := r.blk.buf[r.off:r.end]
+	if r.blk.refs.Load() == 1 && len(r.blk.buf) >= need {
+		copy(r.blk.buf, rest)
+	} else {
+		b := r.pool.block(need)
+		copy(b.buf, rest)
+		r.blk.release()
+		r.blk = b
+	}
+	r.base += int64(r.off)
+	r.off, r.end = 0, len(rest)
+	for range 100 {
+		n, err := r.in.Read(r.blk.buf[r.end:])
+		r.end += n
+		if err != nil {
+			r.inErr, r.inEnded = err, true
+		}
+		if n > 0 {
+			return nil
+		}
+		if err != nil {
+			return r.ended(need)
+		}
+	}
+	r.inErr, r.inEnded = io.ErrNoProgress, true
+	return r.ended(need)
+}
+
+// ended says how the stream ended while need bytes from r.off on were wanted.
+func (r *reader) ended(need int) error {
+	if !errors.Is(r.inErr, io.EOF) {
+		return r.damage(r.end, "%v", r.inErr)
+	}
+	have := r.end - r.off
+	switch {
+	case r.format == unknown && have == 0:
+		return r.damage(r.off, "the file is empty")
+	case have == 0:
+		return io.EOF
+	case r.format == unknown:
+		return r.damage(r.off, "the file ends inside its header: %d of %d bytes", have, need)
+	case r.format == pcap && have < r.header:
+		return r.damage(r.off, "the file ends inside a frame's header: %d of %d bytes", have, r.header)
+	case r.format == pcap:
+		return r.damage(r.off, "the file ends inside a frame: %d of %d bytes", have-r.header, need-r.header)
+	}
+	return r.damage(r.off, "the file ends inside a block: %d of %d bytes", have, need)
+}
+
+func (r *reader) damage(off int, reason string, args ...any) error {
+	return &FileError{File: r.name, Offset: r.base + int64(off), Reason: fmt.Sprintf(reason, args...)}
+}
+
+// scan decodes what the block holds into bt, until either is used up. It
+// returns how many bytes from r.off on it needs to go on, or 0 when bt is full.
+func (r *reader) scan(bt *fileBatch) (need int, err error) {
+	switch r.format {
+	case unknown:
+		return r.open()
+	case pcap:
+		return r.scanPcap(bt)
+	}
+	return r.scanPcapng(bt)
+}
+
+// frame decodes one frame into bt.
+func (r *reader) frame(bt *fileBatch, f *iface, index int, data []byte, wire uint32, t int64) {
+	n := len(bt.Packets)
+	p := &bt.array[n]
+	r.number++
+	p.Number, p.Time = r.number, t
+	p.Interface, p.LinkType = uint16(index), f.link
+	p.Frame, p.WireLength = nil, wire
+	if r.opt.keep {
+		p.Frame = data
+	}
+	r.stats.Frames++
+	r.stats.Bytes += uint64(len(data))
+	s := SkipFiltered
+	if f.filter == nil || f.filter.match(data, wire) {
+		s = r.dec.Decode(f.link, data, wire, p)
+	}
+	if s != SkipNone {
+		r.stats.Skipped[s]++
+		if r.opt.all {
+			p.Proto, p.Flags, p.Length = 0, uint8(s), uint32(len(data))
+			bt.Packets = bt.array[:n+1]
+		}
+		return
+	}
+	r.stats.Packets++
+	r.stats.IPBytes += uint64(p.Length)
+	if int(p.PayloadLength) > len(p.Payload) {
+		r.stats.Truncated++
+	}
+	bt.Packets = bt.array[:n+1]
+}
+
+// Magic numbers of capture files, as read in little-endian order.
+const (
+	magicPcap       = 0xa1b2c3d4
+	magicPcapNano   = 0xa1b23c4d
+	magicPcapKuzn   = 0xa1b2cd34 // "modified" pcap: 8 bytes more in each record header
+	magicSection    = 0x0a0d0d0a
+	magicByteOrder  = 0x1a2b3c4d
+	pcapFileHeader  = 24
+	pcapFrameHeader = 16
+)
+
+// open reads the file's magic number and, for pcap, the file header
+// (draft-ietf-opsawg-pcap section 4).
+func (r *reader) open() (need int, err error) {
+	b := r.blk.buf[r.off:r.end]
+	if len(b) < 4 {
+		return 4, nil
+	}
+	magic := binary.LittleEndian.Uint32(b)
+	if magic == magicSection {
+		r.format = pcapng
+		return 0, nil
+	}
+	swap := bits.ReverseBytes32(magic)
+	if swap == magicPcap || swap == magicPcapNano || swap == magicPcapKuzn {
+		magic, r.swap = swap, true
+	}
+	scale, header := microseconds, pcapFrameHeader
+	switch magic {
+	case magicPcap:
+	case magicPcapNano:
+		scale = timeScale{mul: 1}
+	case magicPcapKuzn:
+		header += 8
+	default:
+		return 0, r.damage(r.off, "not a pcap or pcapng file: it begins with %02x %02x %02x %02x", b[0], b[1], b[2], b[3])
+	}
+	if len(b) < pcapFileHeader {
+		return pcapFileHeader, nil
+	}
+	major, minor := r.u16(b[4:]), r.u16(b[6:])
+	switch {
+	case major == 2 && minor < 3:
+		r.swapLn = 2
+	case major == 2 && minor == 3:
+		r.swapLn = 1
+	case major != 2 && (major != 543 || minor != 0):
+		return 0, r.damage(r.off+4, "pcap version %d.%d is not known", major, minor)
+	}
+	f := iface{link: uint16(r.u32(b[20:])), snap: r.u32(b[16:]), scale: scale}
+	if f.filter, err = newFilter(r.opt.filter, f.link); err != nil {
+		return 0, r.damage(r.off+20, "%v", err)
+	}
+	r.format, r.header = pcap, header
+	r.ifaces = append(r.ifaces, f)
+	r.limit = frameLimit(f.snap)
+	r.off += pcapFileHeader
+	return 0, nil
+}
+
+// frameLimit is the number of bytes beyond which a frame's length is taken
+// for damage.
+func frameLimit(snap uint32) uint32 {
+	if snap > maxFrame && snap <= maxSnap {
+		return snap
+	}
+	return maxFrame
+}
+
+// scanPcap reads records (draft-ietf-opsawg-pcap section 5).
+func (r *reader) scanPcap(bt *fileBatch) (need int, err error) {
+	f := &r.ifaces[0]
+	for len(bt.Packets) < batchSize {
+		b := r.blk.buf[r.off:r.end]
+		if len(b) < r.header {
+			return r.header, nil
+		}
+		captured, wire := r.u32(b[8:]), r.u32(b[12:])
+		if r.swapLn > 0 && (r.swapLn == 2 || captured > wire) {
+			captured, wire = wire, captured // written so by versions before 2.4
+		}
+		if captured > r.limit {
+			return 0, r.damage(r.off, "a frame of %d bytes, more than the limit of %d", captured, r.limit)
+		}
+		n := r.header + int(captured)
+		if len(b) < n {
+			return n, nil
+		}
+		t := int64(r.u32(b))*1e9 + int64(uint64(r.u32(b[4:]))*f.scale.mul)
+		r.off += n
+		r.frame(bt, f, 0, b[r.header:n:n], wire, t)
+	}
+	return 0, nil
+}
+
+// Block types of pcapng (draft-ietf-opsawg-pcapng section 4).
+const (
+	blockInterface = 1
+	blockPacket    = 2 // obsolete
+	blockSimple    = 3
+	blockEnhanced  = 6
+)
+
+// scanPcapng reads blocks.
+func (r *reader) scanPcapng(bt *fileBatch) (need int, err error) {
+	for len(bt.Packets) < batchSize {
+		b := r.blk.buf[r.off:r.end]
+		if len(b) < 12 {
+			return 12, nil
+		}
+		kind := r.u32(b)
+		if kind == magicSection { // a palindrome: the same in both byte orders
+			switch binary.LittleEndian.Uint32(b[8:]) {
+			case magicByteOrder:
+				r.swap = false
+			case 0x4d3c2b1a:
+				r.swap = true
+			default:
+				return 0, r.damage(r.off+8, "a section header without byte-order magic")
+			}
+		}
+		length := r.u32(b[4:])
+		if length < 12 || length%4 != 0 || length > maxBlock {
+			return 0, r.damage(r.off+4, "a block of type %#x with the impossible length %d", kind, length)
+		}
+		n := int(length)
+		if len(b) < n {
+			return n, nil
+		}
+		if again := r.u32(b[n-4:]); again != length {
+			return 0, r.damage(r.off+n-4, "a block of type %#x begins with length %d and ends with %d", kind, length, again)
+		}
+		if err := r.block(bt, kind, b[8:n-4:n-4]); err != nil {
+			return 0, err
+		}
+		r.off += n
+	}
+	return 0, nil
+}
+
+// block reads the body of one pcapng block.
+func (r *reader) block(bt *fileBatch, kind uint32, b []byte) error {
+	short := func() error {
+		return r.damage(r.off, "a block of type %#x is too short: %d bytes of body", kind, len(b))
+	}
+	switch kind {
+	case blockEnhanced:
+		if len(b) < 20 {
+			return short()
+		}
+		ts := uint64(r.u32(b[4:]))<<32 | uint64(r.u32(b[8:]))
+		return r.record(bt, uint64(r.u32(b)), ts, r.u32(b[12:]), r.u32(b[16:]), b[20:])
+	case blockPacket:
+		if len(b) < 20 {
+			return short()
+		}
+		ts := uint64(r.u32(b[4:]))<<32 | uint64(r.u32(b[8:]))
+		return r.record(bt, uint64(r.u16(b)), ts, r.u32(b[12:]), r.u32(b[16:]), b[20:])
+	case blockSimple:
+		if len(b) < 4 {
+			return short()
+		}
+		if r.first >= len(r.ifaces) {
+			return r.damage(r.off, "a frame of interface 0, which is not described")
+		}
+		f := &r.ifaces[r.first]
+		wire := r.u32(b)
+		captured := wire
+		if f.snap > 0 {
+			captured = min(captured, f.snap)
+		}
+		if uint64(captured) > uint64(len(b)-4) {
+			return r.damage(r.off, "a frame of %d bytes in a block of %d", captured, len(b)-4)
+		}
+		// Such blocks carry no time: that of the frame before is the best guess.
+		r.frame(bt, f, r.first, b[4:4+captured:4+captured], wire, r.last)
+	case blockInterface:
+		if len(b) < 8 {
+			return short()
+		}
+		if len(r.ifaces) >= maxInterfaces {
+			return r.damage(r.off, "more than %d interfaces", maxInterfaces)
+		}
+		f := iface{link: r.u16(b), snap: r.u32(b[4:]), scale: microseconds}
+		r.ifaceOptions(&f, b[8:])
+		for i := range r.ifaces { // the compiled filter is shared
+			if r.ifaces[i].link == f.link {
+				f.filter = r.ifaces[i].filter
+			}
+		}
+		if f.filter == nil {
+			var err error
+			if f.filter, err = newFilter(r.opt.filter, f.link); err != nil {
+				return r.damage(r.off, "%v", err)
+			}
+		}
+		r.ifaces = append(r.ifaces, f)
+	case magicSection:
+		if len(b) < 16 {
+			return short()
+		}
+		if major := r.u16(b[4:]); major != 1 {
+			return r.damage(r.off+12, "pcapng version %d.%d is not known", major, r.u16(b[6:]))
+		}
+		r.first = len(r.ifaces)
+	}
+	return nil
+}
+
+// record reads a frame with a time stamp; b begins with the frame.
+func (r *reader) record(bt *fileBatch, id, ts uint64, captured, wire uint32, b []byte) error {
+	if id >= uint64(len(r.ifaces)-r.first) {
+		return r.damage(r.off, "a frame of interface %d, which is not described", id)
+	}
+	if uint64(captured) > uint64(len(b)) {
+		return r.damage(r.off, "a frame of %d bytes in a block of %d", captured, len(b))
+	}
+	index := r.first + int(id)
+	f := &r.ifaces[index]
+	r.last = f.scale.nanoseconds(ts, f.offset)
+	r.frame(bt, f, index, b[:captured:captured], wire, r.last)
+	return nil
+}
+
+// ifaceOptions reads the options of an interface description block that
+// concern time (section 4.2).
+func (r *reader) ifaceOptions(f *iface, b []byte) {
+	for len(b) >= 4 {
+		code, n := r.u16(b), int(r.u16(b[2:]))
+		b = b[4:]
+		if code == 0 || n > len(b) {
+			return
+		}
+		switch {
+		case code == 9 && n == 1:
+			f.scale = resolution(b[0])
+		case code == 14 && n == 8:
+			f.offset = int64(r.u64(b))
+		}
+		b = b[min(len(b), (n+3)&^3):]
+	}
+}
