@@ -1,0 +1,198 @@
+// Package csv writes one flat line a flow, for spreadsheets and databases:
+// RFC 4180 with a header line.
+//
+// Lists are joined by "|"; a "|" or "\" inside a value is written "\|" or "\\".
+// A cell whose text begins with =, +, - or @ gets a ' in front of it, because
+// spreadsheets take such cells for formulas.
+package csv
+
+import (
+	"encoding/csv"
+	"io"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/communityid"
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// header names the columns; columns are added at the end only.
+var header = []string{
+	"first", "last", "community_id", "proto",
+	"client_ip", "client_port", "client_name", "client_roles",
+	"server_ip", "server_port", "server_name", "server_roles",
+	"vlan", "packets_to_server", "packets_to_client", "bytes_to_server", "bytes_to_client",
+	"gap_bytes_to_server", "gap_bytes_to_client",
+	"state", "outcome", "setup_us", "protocol", "auth", "encryption", "facts",
+	"endpoint_service", "endpoint_annotation", "endpoint_source", "endpoint_from", "endpoint_announced", "endpoint_learned",
+	"status", "path", "also", "group", "confidence", "source_confidence", "reason", "why",
+	"violations", "remarks",
+}
+
+// Sink writes records to a writer.
+type Sink struct {
+	w       *csv.Writer
+	row     []string
+	started bool
+}
+
+// New returns a sink that writes to w. Output is buffered until Close.
+func New(w io.Writer) *Sink {
+	c := csv.NewWriter(w)
+	c.UseCRLF = true
+	return &Sink{w: c}
+}
+
+// Write writes r as one line.
+func (s *Sink) Write(r *classify.Record) error {
+	if err := s.start(); err != nil {
+		return err
+	}
+	s.row = row(s.row[:0], r)
+	return s.w.Write(s.row)
+}
+
+// Close writes what is buffered, and the header if there was no flow.
+func (s *Sink) Close(*classify.Summary) error {
+	if err := s.start(); err != nil {
+		return err
+	}
+	s.w.Flush()
+	return s.w.Error()
+}
+
+func (s *Sink) start() error {
+	if s.started {
+		return nil
+	}
+	s.started = true
+	return s.w.Write(header)
+}
+
+func row(f []string, r *classify.Record) []string {
+	id := r.CommunityID
+	if id == "" {
+		id = communityid.V1(r.Proto, netip.AddrPortFrom(r.Client.Addr, r.Client.Port), netip.AddrPortFrom(r.Server.Addr, r.Server.Port))
+	}
+	f = append(f, stamp(r.First), stamp(r.Last), id, proto(r.Proto))
+	f = host(f, &r.Client)
+	f = host(f, &r.Server)
+	f = append(f, list(r.VLANs))
+	f = append(f, number(r.Packets[observe.ToServer]), number(r.Packets[observe.ToClient]),
+		number(r.Bytes[observe.ToServer]), number(r.Bytes[observe.ToClient]),
+		number(r.GapBytes[observe.ToServer]), number(r.GapBytes[observe.ToClient]))
+	setup := ""
+	if r.SetupTime > 0 {
+		setup = strconv.FormatInt(r.SetupTime.Microseconds(), 10)
+	}
+	f = append(f, r.State, string(r.Outcome), setup, text(r.Protocol))
+	if r.Facts != nil {
+		f = append(f, list(r.Facts.Values(observe.Auth)), list(r.Facts.Values(observe.Encryption)), facts(r.Facts.All()))
+	} else {
+		f = append(f, "", "", "")
+	}
+	if e := r.Endpoint; e != nil {
+		f = append(f, text(e.Service), text(e.Annotation), string(e.Source), "", "", stamp(e.Learned))
+		if e.From.IsValid() {
+			f[len(f)-3] = e.From.String()
+		}
+		if e.Announced.IsValid() {
+			f[len(f)-2] = e.Announced.String()
+		}
+	} else {
+		f = append(f, "", "", "", "", "", "")
+	}
+	v := &r.Verdict
+	path, group, grade := "", "", ""
+	if v.Path != nil {
+		path, group, grade = v.Path.ID, v.Path.Group, v.Path.Confidence
+	}
+	var also []string
+	for _, p := range v.Also {
+		also = append(also, p.ID)
+	}
+	f = append(f, string(v.Status), text(path), list(also), text(group), v.Confidence.String(), text(grade), string(v.Reason), text(v.Why))
+	return append(f, findings(v.Findings, classify.Violation), findings(v.Findings, classify.Remark))
+}
+
+func host(f []string, h *classify.Host) []string {
+	ip := ""
+	if h.Addr.IsValid() {
+		ip = h.Addr.String()
+	}
+	return append(f, ip, number(uint64(h.Port)), text(h.Name), list(h.Roles))
+}
+
+func proto(p uint8) string {
+	switch p {
+	case capture.TCP:
+		return "tcp"
+	case capture.UDP:
+		return "udp"
+	}
+	return number(uint64(p))
+}
+
+func number(n uint64) string { return strconv.FormatUint(n, 10) }
+
+// stamp is RFC 3339 in UTC with nine digits of a second.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000000000Z")
+}
+
+func facts(all []observe.Fact) string {
+	items := make([]string, len(all))
+	for i, x := range all {
+		items[i] = x.Name + "=" + x.Value
+	}
+	return list(items)
+}
+
+func findings(all []classify.Finding, level classify.Level) string {
+	var ids []string
+	for _, x := range all {
+		if x.Level == level {
+			ids = append(ids, x.ID)
+		}
+	}
+	return list(ids)
+}
+
+var escape = strings.NewReplacer(`\`, `\\`, `|`, `\|`)
+
+func list(items []string) string {
+	switch len(items) {
+	case 0:
+		return ""
+	case 1:
+		return text(escape.Replace(items[0]))
+	}
+	var b strings.Builder
+	for i, s := range items {
+		if i > 0 {
+			b.WriteByte('|')
+		}
+		_, _ = escape.WriteString(&b, s)
+	}
+	return text(b.String())
+}
+
+// text guards against spreadsheet formulas. Tab and carriage return before one
+// are skipped by some programs, so they count as its beginning too.
+func text(s string) string {
+	if s == "" {
+		return s
+	}
+	switch s[0] {
+	case '=', '+', '-', '@', '\t', '\r':
+		return "'" + s
+	}
+	return s
+}

@@ -1,0 +1,687 @@
+// Package table writes the summary that a person reads: one line a data path,
+// then what is wrong, then what was learned, and what could not be read.
+//
+// It keeps aggregates only, each capped, so that its memory does not grow with
+// the number of flows. Its text is for people and may change from version to
+// version; programs read the ndjson or csv output.
+package table
+
+import (
+	"cmp"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// Caps of what is kept, and of what is shown of it.
+const (
+	maxKept     = 4096 // different lines of one section
+	maxMechs    = 16   // different mechanisms of one path
+	maxExamples = 2    // flows quoted for one finding
+	maxShown    = 20   // lines of one list in "what is wrong"
+	maxLearned  = 50   // hosts, and endpoints
+)
+
+// Options say how the table looks.
+type Options struct {
+	// Width is the number of columns to fill at most; 0 means 120.
+	Width int
+	// Color uses ANSI escape sequences.
+	Color bool
+}
+
+// Sink collects records and writes the table on Close.
+type Sink struct {
+	w io.Writer
+	o Options
+
+	flows     map[classify.Status]uint64
+	bytes     uint64
+	paths     tally[string, path]
+	findings  tally[findingKey, finding]
+	offPath   tally[offPathKey, offPath]
+	blocked   tally[blockedKey, blocked]
+	unclear   tally[classify.Reason, traffic]
+	unrelated tally[string, traffic]
+	key       []byte
+}
+
+// New returns a sink that writes to w when it is closed.
+func New(w io.Writer, o Options) *Sink {
+	if o.Width <= 0 {
+		o.Width = 120
+	}
+	return &Sink{w: w, o: o, flows: map[classify.Status]uint64{}}
+}
+
+// tally maps keys to counters and refuses new keys when it is full.
+type tally[K comparable, V any] struct {
+	m    map[K]*V
+	more uint64 // flows of refused keys
+}
+
+// at returns the counters of k, or nil when the tally is full.
+func (t *tally[K, V]) at(k K) *V {
+	if v := t.m[k]; v != nil {
+		return v
+	}
+	return t.add(k)
+}
+
+func (t *tally[K, V]) add(k K) *V {
+	if len(t.m) >= maxKept {
+		t.more++
+		return nil
+	}
+	if t.m == nil {
+		t.m = map[K]*V{}
+	}
+	v := new(V)
+	t.m[k] = v
+	return v
+}
+
+// traffic is an amount of it.
+type traffic struct {
+	flows, packets, bytes uint64
+}
+
+func (t *traffic) count(r *classify.Record) {
+	t.flows++
+	t.packets += r.Packets[0] + r.Packets[1]
+	t.bytes += r.Bytes[0] + r.Bytes[1]
+}
+
+// path is one line of the first section: a data path, or a set of them that
+// the flows' packets could not tell apart.
+type path struct {
+	traffic
+	id, name, group     string
+	also                []string
+	lowSource           bool
+	expected, deviating uint64
+	weakest, strongest  classify.Confidence
+	auth, encryption    mechanisms
+}
+
+// mechanisms counts flows per mechanism, in the order first seen.
+type mechanisms []mechanism
+
+type mechanism struct {
+	name  string
+	flows uint64
+}
+
+func (m *mechanisms) count(name string) {
+	for i := range *m {
+		if (*m)[i].name == name {
+			(*m)[i].flows++
+			return
+		}
+	}
+	if len(*m) < maxMechs {
+		*m = append(*m, mechanism{strings.Clone(name), 1})
+	}
+}
+
+type findingKey struct {
+	level classify.Level
+	id    string
+	path  string
+}
+
+type finding struct {
+	flows    uint64
+	examples []example
+}
+
+type example struct {
+	client, server netip.AddrPort
+	text           string
+}
+
+type offPathKey struct {
+	reason   classify.Reason
+	server   netip.AddrPort
+	proto    uint8
+	protocol string
+}
+
+type offPath struct {
+	traffic
+	client  netip.AddrPort
+	outcome classify.Outcome
+	why     string
+}
+
+type blockedKey struct {
+	outcome classify.Outcome
+	path    string
+	server  netip.AddrPort
+	proto   uint8
+}
+
+type blocked struct {
+	flows  uint64
+	client netip.Addr
+}
+
+// Write adds r to the aggregates.
+func (s *Sink) Write(r *classify.Record) error {
+	if r.State == "active" {
+		return nil // an interim record; the last one counts
+	}
+	v := &r.Verdict
+	s.flows[v.Status]++
+	s.bytes += r.Bytes[0] + r.Bytes[1]
+	switch v.Status {
+	case classify.Unrelated:
+		if t := s.unrelated.at(r.Protocol); t != nil {
+			t.count(r)
+		}
+	case classify.Undetermined:
+		if t := s.unclear.at(v.Reason); t != nil {
+			t.count(r)
+		}
+	case classify.Unexpected:
+		server := netip.AddrPortFrom(r.Server.Addr, r.Server.Port)
+		if u := s.offPath.at(offPathKey{v.Reason, server, r.Proto, r.Protocol}); u != nil {
+			if u.flows == 0 {
+				u.client, u.outcome, u.why = netip.AddrPortFrom(r.Client.Addr, r.Client.Port), r.Outcome, strings.Clone(v.Why)
+			}
+			u.count(r)
+		}
+	}
+	if v.Path != nil {
+		s.onPath(r)
+	}
+	return nil
+}
+
+func (s *Sink) onPath(r *classify.Record) {
+	v := &r.Verdict
+	s.key = append(s.key[:0], v.Path.ID...)
+	for _, p := range v.Also {
+		s.key = append(append(s.key, ' '), p.ID...)
+	}
+	p := s.paths.m[string(s.key)]
+	if p == nil {
+		if p = s.paths.add(string(s.key)); p == nil {
+			return
+		}
+		p.id, p.name, p.group, p.lowSource = v.Path.ID, v.Path.Name, v.Path.Group, v.Path.Confidence == "low"
+		for _, a := range v.Also {
+			p.also = append(p.also, a.ID)
+		}
+		p.weakest = v.Confidence
+	}
+	p.count(r)
+	if v.Status == classify.Deviating {
+		p.deviating++
+	} else {
+		p.expected++
+	}
+	p.weakest, p.strongest = min(p.weakest, v.Confidence), max(p.strongest, v.Confidence)
+	if r.Facts != nil {
+		for _, f := range r.Facts.All() {
+			switch f.Name {
+			case observe.Auth:
+				p.auth.count(f.Value)
+			case observe.Encryption:
+				p.encryption.count(f.Value)
+			}
+		}
+	}
+	label := p.label()
+	for i := range v.Findings {
+		s.finding(r, &v.Findings[i], label)
+	}
+	switch r.Outcome {
+	case classify.Refused, classify.Unanswered, classify.Prohibited:
+		server := netip.AddrPortFrom(r.Server.Addr, r.Server.Port)
+		if b := s.blocked.at(blockedKey{r.Outcome, label, server, r.Proto}); b != nil {
+			if b.flows == 0 {
+				b.client = r.Client.Addr
+			}
+			b.flows++
+		}
+	}
+}
+
+func (s *Sink) finding(r *classify.Record, f *classify.Finding, label string) {
+	switch classify.Outcome(f.ID) {
+	case classify.Refused, classify.Unanswered:
+		return // told under Blocked
+	}
+	x := s.findings.at(findingKey{f.Level, f.ID, label})
+	if x == nil {
+		return
+	}
+	x.flows++
+	if f.Level == classify.Violation && len(x.examples) < maxExamples {
+		text := f.Detail
+		if r.Verdict.Why != "" {
+			text = strings.TrimPrefix(text+"; "+r.Verdict.Why, "; ")
+		}
+		e := example{netip.AddrPortFrom(r.Client.Addr, r.Client.Port), netip.AddrPortFrom(r.Server.Addr, r.Server.Port), strings.Clone(text)}
+		if !slices.Contains(x.examples, e) {
+			x.examples = append(x.examples, e)
+		}
+	}
+}
+
+// label is what stands for the path in one word: the group's id where rows are
+// tied.
+func (p *path) label() string {
+	if len(p.also) > 0 && p.group != "" {
+		return p.group
+	}
+	return p.id
+}
+
+// Close writes the table.
+func (s *Sink) Close(sum *classify.Summary) error {
+	p := &printer{width: s.o.Width, color: s.o.Color}
+	s.head(p, sum)
+	s.writePaths(p)
+	s.writeDeviating(p)
+	s.writeUnexpected(p)
+	s.writeBlocked(p)
+	if n := s.flows[classify.Expected]; n > 0 && n == s.related() && len(s.blocked.m) == 0 {
+		p.heading("Nothing wrong: no deviating, unexpected or blocked flow")
+	}
+	s.writeRemarks(p)
+	writeHosts(p, sum.Hosts)
+	writeEndpoints(p, sum.Endpoints)
+	s.writeRest(p)
+	writeTrouble(p, sum)
+	_, err := s.w.Write(p.b)
+	return err
+}
+
+func (s *Sink) related() uint64 {
+	var n uint64
+	for status, flows := range s.flows {
+		if status != classify.Unrelated {
+			n += flows
+		}
+	}
+	return n
+}
+
+func (s *Sink) head(p *printer, sum *classify.Summary) {
+	var flows uint64
+	for _, n := range s.flows {
+		flows += n
+	}
+	line := count(sum.Packets, "packet") + ", " + size(sum.IPBytes) + " in " + count(flows, "flow")
+	if !sum.First.IsZero() {
+		last := moment(sum.Last)
+		if day := moment(sum.First)[:len("2006-01-02 ")]; strings.HasPrefix(last, day) {
+			last = last[len(day):]
+		}
+		line += ", " + moment(sum.First) + " to " + last + " UTC (" + span(sum.Last.Sub(sum.First)) + ")"
+	}
+	p.wrap(0, 0, line)
+	var parts []string
+	for _, status := range []classify.Status{classify.Expected, classify.Deviating, classify.Unexpected, classify.Undetermined, classify.Unrelated} {
+		if n := s.flows[status]; n > 0 {
+			parts = append(parts, thousands(n)+" "+string(status))
+		}
+	}
+	if len(parts) > 0 {
+		p.wrap(0, 0, strings.Join(parts, ", "))
+	}
+}
+
+func (s *Sink) writePaths(p *printer) {
+	if len(s.paths.m) == 0 {
+		p.heading("No flow follows a documented data path")
+		return
+	}
+	rows := values(s.paths.m)
+	slices.SortFunc(rows, func(a, b *path) int {
+		return cmp.Or(cmp.Compare(a.label(), b.label()), cmp.Compare(a.id, b.id), slices.Compare(a.also, b.also))
+	})
+	low := false
+	cells := [][]string{{"PATH", "FLOWS", "BYTES", "PACKETS", "EXPECTED", "DEVIATING", "CONFIDENCE"}}
+	for _, r := range rows {
+		mark := ""
+		if r.lowSource {
+			mark, low = "*", true
+		}
+		cells = append(cells, []string{
+			r.label() + mark, thousands(r.flows), size(r.bytes), thousands(r.packets), dash(r.expected), dash(r.deviating),
+			confidences(r.weakest, r.strongest),
+		})
+	}
+	p.gap()
+	lines := align(cells, "lrrrrrl")
+	p.styled(bold, lines[0])
+	for i, r := range rows {
+		style := plain
+		if r.deviating > 0 {
+			style = red
+		}
+		p.styled(style, lines[i+1])
+		detail := r.name
+		if m := r.auth.String(); m != "" {
+			detail += "; auth " + m
+		}
+		if m := r.encryption.String(); m != "" {
+			detail += "; encryption " + m
+		}
+		p.wrap(4, 6, detail)
+		if len(r.also) > 0 {
+			p.wrap(4, 6, "one of "+r.id+", "+strings.Join(r.also, ", "))
+		}
+	}
+	p.more(s.paths.more)
+	if low {
+		p.line(0, "* the reference itself is uncertain about this path")
+	}
+}
+
+func (s *Sink) writeDeviating(p *printer) {
+	rows := s.findingsOf(classify.Violation)
+	if len(rows) == 0 {
+		return
+	}
+	p.heading("Deviating: " + count(s.flows[classify.Deviating], "flow"))
+	for i, k := range rows {
+		if i == maxShown {
+			p.rest(len(rows)-i, "line")
+			break
+		}
+		f := s.findings.m[k]
+		p.styled(red, "  "+printable(k.id)+"  "+printable(k.path)+"  "+count(f.flows, "flow"))
+		for _, e := range f.examples {
+			p.wrap(6, 8, e.client.String()+" > "+e.server.String()+": "+e.text)
+		}
+	}
+	p.more(s.findings.more)
+}
+
+func (s *Sink) findingsOf(level classify.Level) []findingKey {
+	var rows []findingKey
+	for k := range s.findings.m {
+		if k.level == level {
+			rows = append(rows, k)
+		}
+	}
+	slices.SortFunc(rows, func(a, b findingKey) int {
+		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.path, b.path))
+	})
+	return rows
+}
+
+func (s *Sink) writeUnexpected(p *printer) {
+	if s.flows[classify.Unexpected] == 0 {
+		return
+	}
+	p.heading("Unexpected: " + count(s.flows[classify.Unexpected], "flow"))
+	byReason := map[classify.Reason][]offPathKey{}
+	for k := range s.offPath.m {
+		byReason[k.reason] = append(byReason[k.reason], k)
+	}
+	for _, reason := range sortedKeys(byReason) {
+		rows := byReason[reason]
+		slices.SortFunc(rows, func(a, b offPathKey) int {
+			return cmp.Or(cmp.Compare(s.offPath.m[b].flows, s.offPath.m[a].flows), a.server.Compare(b.server),
+				cmp.Compare(a.proto, b.proto), cmp.Compare(a.protocol, b.protocol))
+		})
+		var flows uint64
+		for _, k := range rows {
+			flows += s.offPath.m[k].flows
+		}
+		p.styled(red, "  "+printable(string(reason))+"  "+count(flows, "flow"))
+		for i, k := range rows {
+			if i == maxShown {
+				p.rest(len(rows)-i, "server port")
+				break
+			}
+			u := s.offPath.m[k]
+			text := k.server.String() + "/" + transport(k.proto) + " " + name(k.protocol) + ": " + count(u.flows, "flow") + ", " +
+				size(u.bytes) + ", first from " + u.client.String()
+			if u.outcome != "" && u.outcome != classify.Answered {
+				text += " (" + string(u.outcome) + ")"
+			}
+			if u.why != "" {
+				text += ": " + u.why
+			}
+			p.wrap(6, 8, text)
+		}
+	}
+	p.more(s.offPath.more)
+}
+
+func (s *Sink) writeBlocked(p *printer) {
+	if len(s.blocked.m) == 0 {
+		return
+	}
+	rows := make([]blockedKey, 0, len(s.blocked.m))
+	for k := range s.blocked.m {
+		rows = append(rows, k)
+	}
+	slices.SortFunc(rows, func(a, b blockedKey) int {
+		return cmp.Or(cmp.Compare(a.outcome, b.outcome), cmp.Compare(a.path, b.path), a.server.Compare(b.server), cmp.Compare(a.proto, b.proto))
+	})
+	p.heading("Blocked")
+	for i, k := range rows {
+		if i == maxShown {
+			p.rest(len(rows)-i, "line")
+			break
+		}
+		b := s.blocked.m[k]
+		p.wrap(2, 6, string(k.outcome)+"  "+k.path+"  "+k.server.String()+"/"+transport(k.proto)+"  "+
+			count(b.flows, "attempt")+", first from "+b.client.String())
+	}
+	p.more(s.blocked.more)
+}
+
+func (s *Sink) writeRemarks(p *printer) {
+	rows := s.findingsOf(classify.Remark)
+	if len(rows) == 0 {
+		return
+	}
+	p.heading("Remarks")
+	for len(rows) > 0 {
+		id := rows[0].id
+		var paths []string
+		for len(rows) > 0 && rows[0].id == id {
+			paths = append(paths, rows[0].path+" "+thousands(s.findings.m[rows[0]].flows))
+			rows = rows[1:]
+		}
+		p.wrap(2, 6, id+": "+strings.Join(paths, ", "))
+	}
+}
+
+func writeHosts(p *printer, hosts []classify.HostSummary) {
+	if len(hosts) == 0 {
+		return
+	}
+	p.heading("Hosts")
+	for i, h := range hosts {
+		if i == maxLearned {
+			p.rest(len(hosts)-i, "host")
+			break
+		}
+		line := h.Addr.String()
+		if h.Name != "" {
+			line += "  " + h.Name
+		}
+		if h.Version != "" {
+			line += "  Exchange " + h.Version
+		}
+		p.wrap(2, 6, line)
+		for _, r := range h.Roles {
+			text := r.Role
+			if r.Evidence != "" {
+				text += ": " + r.Evidence
+			}
+			p.wrap(6, 8, text)
+		}
+	}
+}
+
+func writeEndpoints(p *printer, endpoints []classify.EndpointSummary) {
+	if len(endpoints) == 0 {
+		return
+	}
+	p.heading("Learned endpoints")
+	cells := [][]string{}
+	for i, e := range endpoints {
+		if i == maxLearned {
+			break
+		}
+		proto := "/tcp"
+		if e.UDP {
+			proto = "/udp"
+		}
+		how := string(e.Source)
+		if e.From.IsValid() {
+			how += " from " + e.From.String()
+		}
+		if !e.Learned.IsZero() {
+			how += " at " + moment(e.Learned)
+		}
+		if e.Announced.IsValid() {
+			how += ", announced as " + e.Announced.String()
+		}
+		if e.Ended {
+			how += ", ended"
+		}
+		if e.Annotation != "" {
+			how += `, "` + e.Annotation + `"`
+		}
+		cells = append(cells, []string{e.Server.String() + proto, e.Service, count(e.Flows, "flow"), how})
+	}
+	for _, l := range align(cells, "llrl") {
+		p.wrap(2, 6, l)
+	}
+	if n := len(endpoints) - maxLearned; n > 0 {
+		p.rest(n, "endpoint")
+	}
+}
+
+// writeRest writes what is no one's fault: undetermined and unrelated flows.
+func (s *Sink) writeRest(p *printer) {
+	if len(s.unclear.m)+len(s.unrelated.m) > 0 {
+		p.gap()
+	}
+	if len(s.unclear.m) > 0 {
+		var parts []string
+		for _, reason := range sortedKeys(s.unclear.m) {
+			parts = append(parts, cmp.Or(string(reason), "no reason")+" "+thousands(s.unclear.m[reason].flows))
+		}
+		p.wrap(0, 4, "Undetermined: "+count(s.flows[classify.Undetermined], "flow")+": "+strings.Join(parts, ", "))
+	}
+	if len(s.unrelated.m) == 0 {
+		return
+	}
+	var bytes uint64
+	names := sortedKeys(s.unrelated.m)
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(s.unrelated.m[b].flows, s.unrelated.m[a].flows) })
+	var parts []string
+	for i, n := range names {
+		bytes += s.unrelated.m[n].bytes
+		if i < maxShown {
+			parts = append(parts, name(n)+" "+thousands(s.unrelated.m[n].flows))
+		}
+	}
+	if n := len(names) - maxShown; n > 0 {
+		parts = append(parts, "and "+count(uint64(n), "other protocol"))
+	}
+	p.wrap(0, 4, "Unrelated: "+count(s.flows[classify.Unrelated], "flow")+", "+size(bytes)+": "+strings.Join(parts, ", "))
+}
+
+// writeTrouble writes what stands between the input and the truth.
+func writeTrouble(p *printer, sum *classify.Summary) {
+	skipped, limits := named(sum.Skipped), named(sum.Limits)
+	if skipped == "" && limits == "" && len(sum.Errors) == 0 && sum.AckedUnseen <= 0.01 {
+		return
+	}
+	p.gap()
+	if skipped != "" {
+		p.wrap(0, 4, "Frames that are no packet of a flow: "+skipped)
+	}
+	if sum.AckedUnseen > 0.01 {
+		p.wrap(0, 4, "Capture loss: "+percent(sum.AckedUnseen)+" of the acknowledged bytes were never captured, so nothing is called unanswered")
+	}
+	if limits != "" {
+		p.wrap(0, 4, "Limits reached: "+limits)
+	}
+	for _, err := range sum.Errors {
+		p.wrap(0, 4, "Error: "+err.Error())
+	}
+}
+
+func named(counts []classify.NamedCount) string {
+	var parts []string
+	for _, c := range counts {
+		if c.Count > 0 {
+			parts = append(parts, c.Name+" "+thousands(c.Count))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// String lists the mechanisms, the most frequent first.
+func (m mechanisms) String() string {
+	m = slices.Clone(m)
+	slices.SortStableFunc(m, func(a, b mechanism) int { return cmp.Or(cmp.Compare(b.flows, a.flows), cmp.Compare(a.name, b.name)) })
+	var parts []string
+	for _, x := range m {
+		parts = append(parts, x.name+" "+thousands(x.flows))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func confidences(weakest, strongest classify.Confidence) string {
+	if weakest == strongest {
+		return strongest.String()
+	}
+	return weakest.String() + " to " + strongest.String()
+}
+
+func transport(proto uint8) string {
+	if proto == capture.UDP {
+		return "udp"
+	}
+	return "tcp"
+}
+
+// name is a protocol's name in words.
+func name(protocol string) string { return cmp.Or(protocol, "not recognised") }
+
+func dash(n uint64) string {
+	if n == 0 {
+		return "-"
+	}
+	return thousands(n)
+}
+
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
+
+func values[K comparable, V any](m map[K]*V) []*V {
+	list := make([]*V, 0, len(m))
+	for _, v := range m {
+		list = append(list, v)
+	}
+	return list
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
