@@ -158,12 +158,22 @@ type Report struct {
 	Calls []CallEvent
 	// Streams are the media streams of the flow, replaced by each Finish.
 	Streams []Stream
+	// Names are names of hosts that this call learned; taken away after each
+	// call too.
+	Names []HostName
 	// Next is the protocol that takes over; set with ErrUpgrade.
 	Next string
 	// Identities says that user and host principals, full paths and names may
 	// be reported (--include-identities). Without it an observer must not keep
 	// them.
 	Identities bool
+}
+
+// HostName says that a name was given for a host's address.
+type HostName struct {
+	Addr netip.Addr
+	// Name is in lower case, without the dot at its end.
+	Name string
 }
 
 // Learn adds an endpoint.

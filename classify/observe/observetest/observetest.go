@@ -74,6 +74,7 @@ type Result struct {
 	Facts     observe.Facts
 	Endpoints []observe.Endpoint
 	Rejected  []string
+	Names     []observe.HostName
 	// Err is what ended the observation early: ErrDone, ErrViolation,
 	// ErrReversed or ErrUpgrade; nil if it read to the end.
 	Err error
@@ -88,7 +89,7 @@ type Result struct {
 }
 
 // Lines returns everything reported as sorted lines, for comparison:
-// "name=value", "endpoint ...", "rejected ...".
+// "name=value", "endpoint ...", "rejected ...", "host ADDRESS NAME".
 func (r *Result) Lines() []string {
 	var l []string
 	for _, f := range r.Facts.All() {
@@ -99,6 +100,9 @@ func (r *Result) Lines() []string {
 	}
 	for _, s := range r.Rejected {
 		l = append(l, "rejected "+s)
+	}
+	for _, n := range r.Names {
+		l = append(l, "host "+n.Addr.String()+" "+n.Name)
 	}
 	slices.Sort(l)
 	return slices.Compact(l)
@@ -267,7 +271,8 @@ func (d *driver) offer(in *observe.Input, data []byte) int {
 func (d *driver) take() {
 	d.res.Endpoints = append(d.res.Endpoints, d.report.Endpoints...)
 	d.res.Rejected = append(d.res.Rejected, d.report.Rejected...)
-	d.report.Endpoints, d.report.Rejected = d.report.Endpoints[:0], d.report.Rejected[:0]
+	d.res.Names = append(d.res.Names, d.report.Names...)
+	d.report.Endpoints, d.report.Rejected, d.report.Names = d.report.Endpoints[:0], d.report.Rejected[:0], d.report.Names[:0]
 }
 
 func (d *driver) datagram(s Segment) { d.offer(d.input(s.Dir), s.Data) }
