@@ -62,8 +62,10 @@ type Match struct {
 	// port alone, with that confidence.
 	Protocol string
 	// Facts lists, per attribute, the values of which the flow or its learned
-	// endpoint must have at least one. Two words stand for sets: "*" any value,
-	// and for rpc.interface "unnamed": an interface without a name in any pack.
+	// endpoint must have at least one. Letters match in either case. A "*" at the
+	// begin or the end of a value stands for any text ("/owa*", "*UnifiedMessaging*"),
+	// alone for any value; Fits compares. For rpc.interface the word "unnamed"
+	// stands for an interface without a name in any pack (Unnamed).
 	Facts map[string][]string
 }
 
@@ -71,9 +73,19 @@ type Match struct {
 // not hold for this leg (locator legs: 53, 88, 135, 593, CLDAP).
 const NotApplicable = "n/a"
 
+// Unnamed is the value of rpc.interface in a Match that stands for every
+// interface without a name in any pack.
+const Unnamed = "unnamed"
+
 // Leg is one connection of a data path.
 type Leg struct {
 	Match
+	// Group is the id of the set of rows that tie on this leg: the leg's own where
+	// the pack gives one (locator legs), else the path's. Load always sets it.
+	Group string
+	// SitePort names the setting of the site file that replaces Port where it is
+	// set ("log_shipping_port"), or is empty. Site.Port applies it.
+	SitePort string
 	// Reverse: the connection is opened by the path's To towards its From.
 	Reverse bool
 	// Auth and Encryption override the path's columns for this leg:
@@ -88,10 +100,15 @@ type Leg struct {
 type DataPath struct {
 	ID, Version, Name, Table string
 	// Group is the id of the set of rows that no packet can tell apart; its own
-	// ID where there is no such set.
+	// ID where there is no such set. Most group ids name no path
+	// ("2010.https.client"). It stands for a verdict that names several rows; one
+	// that content ties to a single row goes by the row's own ID.
 	Group string
 	// From and To are the roles of the client and of the server side.
 	From, To []Role
+	// OneEnd, if set, is a role that one end of the flow must have, besides From
+	// and To fitting.
+	OneEnd Role
 	// External says that the client side may be on the internet.
 	External bool
 	Legs     []Leg
@@ -129,11 +146,15 @@ type RoleEvidence struct {
 	// End is the end of the flow that is proven: "server" or "client".
 	End string
 	// Any holds the matches of which one suffices. They need content or an
-	// announced endpoint: a port number proves nothing.
+	// announced endpoint: a port number proves nothing, and a flow that the server
+	// did not answer proves nothing about its server end.
 	Any []Match
-	// Exchange is the version that is proven along with it, or empty.
+	// Weak evidence counts only for a host of which nothing else is known.
+	Weak bool
+	// Version is the Exchange version that is proven along with it, or empty.
 	Version string
-	Note    string
+	// Note says what the proof is, Source where that is documented.
+	Note, Source string
 }
 
 // Server is a host of the site file.
@@ -171,6 +192,8 @@ type Site struct {
 
 // Pack is one file of rules.
 type Pack struct {
+	// Name is the file's name without its extension ("exchange2010").
+	Name string
 	// Version is the Exchange version of the pack's paths ("2010"), or empty for a
 	// pack that only names interfaces and evidence.
 	Version    string
