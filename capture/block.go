@@ -4,6 +4,7 @@ import "sync/atomic"
 
 const (
 	blockSize = 256 << 10 // one read(2)
+	mergeSize = 64 << 10  // the same where several files are open
 	batchSize = 512       // packets, at most
 )
 
@@ -27,7 +28,12 @@ type fileBatch struct {
 	blocks []*block
 	array  [batchSize]Packet
 	pool   *pool
-	err    error // the last batch of a file says why it is the last
+}
+
+// refer keeps k until the batch is released.
+func (b *fileBatch) refer(k *block) {
+	k.refs.Add(1)
+	b.blocks = append(b.blocks, k)
 }
 
 func (b *fileBatch) done() {
@@ -44,17 +50,18 @@ func (b *fileBatch) done() {
 // pool keeps blocks and batches for reuse. Both may come back from any
 // goroutine; there are never more than those that are in use plus a few.
 type pool struct {
+	size    int // bytes of a block
 	blocks  chan *block
 	batches chan *fileBatch
 }
 
-func newPool() *pool {
-	return &pool{blocks: make(chan *block, 4), batches: make(chan *fileBatch, 6)}
+func newPool(size int) *pool {
+	return &pool{size: size, blocks: make(chan *block, 4), batches: make(chan *fileBatch, 4)}
 }
 
 // block returns a block of at least size bytes with one reference.
 func (p *pool) block(size int) *block {
-	if size <= blockSize {
+	if size <= p.size {
 		select {
 		case b := <-p.blocks:
 			b.refs.Store(1)
@@ -62,13 +69,13 @@ func (p *pool) block(size int) *block {
 		default:
 		}
 	}
-	b := &block{buf: make([]byte, max(size, blockSize)), pool: p}
+	b := &block{buf: make([]byte, max(size, p.size)), pool: p}
 	b.refs.Store(1)
 	return b
 }
 
 func (p *pool) putBlock(b *block) {
-	if len(b.buf) > blockSize {
+	if len(b.buf) > p.size {
 		return // made for one large frame
 	}
 	select {
@@ -80,11 +87,12 @@ func (p *pool) putBlock(b *block) {
 func (p *pool) batch() *fileBatch {
 	select {
 	case b := <-p.batches:
-		b.err = nil
+		b.Packets = b.array[:0]
 		return b
 	default:
 	}
 	b := &fileBatch{pool: p, blocks: make([]*block, 0, 2)}
 	b.release = b.done
+	b.Packets = b.array[:0]
 	return b
 }

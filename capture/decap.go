@@ -348,7 +348,9 @@ func icmp(proto uint8, b []byte, wire int, p *Packet) Skip {
 		if binary.BigEndian.Uint16(b[6:])&0x1fff != 0 {
 			return SkipProtocol // a later fragment, without ports
 		}
-		src, dst, quoted = mapped(b[12:16]), mapped(b[16:20]), b[9]
+		quoted = b[9]
+		setMapped(&src, b[12:16])
+		setMapped(&dst, b[16:20])
 		if len(b) < header {
 			return cut(wire, header)
 		}
@@ -394,7 +396,7 @@ func icmp(proto uint8, b []byte, wire int, p *Packet) Skip {
 	p.Dst = Endpoint{dst, binary.BigEndian.Uint16(b[2:])}
 	p.Seq, p.Ack, p.Flags = 0, 0, 0
 	p.PayloadLength, p.Payload = 0, nil
-	p.Hash = Hash(p.Src, p.Dst, quoted)
+	p.Hash = hash(&p.Src, &p.Dst, quoted)
 	return SkipNone
 }
 

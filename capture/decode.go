@@ -141,8 +141,8 @@ func (d *Decoder) ipv4(b []byte, wire int, p *Packet, depth int) Skip {
 	if len(b) < header {
 		return cut(wire, header)
 	}
-	p.Src.Addr = mapped(b[12:16])
-	p.Dst.Addr = mapped(b[16:20])
+	setMapped(&p.Src.Addr, b[12:16])
+	setMapped(&p.Dst.Addr, b[16:20])
 	proto := b[9]
 	if f := binary.BigEndian.Uint16(b[6:]) & 0x3fff; f != 0 {
 		return d.fragment4(proto, f, b, header, wire, p, depth)
@@ -150,11 +150,12 @@ func (d *Decoder) ipv4(b []byte, wire int, p *Packet, depth int) Skip {
 	return d.transport(proto, b[header:], wire-header, p, depth)
 }
 
-// mapped is the IPv4-mapped address of 4 bytes.
-func mapped(b []byte) (a Addr) {
-	a[10], a[11] = 0xff, 0xff
-	copy(a[12:], b)
-	return a
+// setMapped sets a to the IPv4-mapped address of 4 bytes, in place and as two
+// words: the hash reads it as two words, and would wait for stores of another
+// width to drain.
+func setMapped(a *Addr, b []byte) {
+	binary.LittleEndian.PutUint64(a[:8], 0)
+	binary.LittleEndian.PutUint64(a[8:], 0xffff<<16|uint64(binary.LittleEndian.Uint32(b))<<32)
 }
 
 // ipv6 reads an IPv6 header (RFC 8200 section 3).
@@ -243,7 +244,7 @@ func tcp(b []byte, wire int, p *Packet) Skip {
 	p.Quoted, p.ICMPType, p.ICMPCode = 0, 0, 0
 	p.PayloadLength = uint32(wire - header)
 	p.Payload = b[min(header, len(b)):]
-	p.Hash = Hash(p.Src, p.Dst, TCP)
+	p.Hash = hash(&p.Src, &p.Dst, TCP)
 	return SkipNone
 }
 
@@ -272,7 +273,7 @@ func (d *Decoder) udp(b []byte, wire int, p *Packet, depth int) Skip {
 			return s
 		}
 	}
-	p.Hash = Hash(p.Src, p.Dst, UDP)
+	p.Hash = hash(&p.Src, &p.Dst, UDP)
 	return SkipNone
 }
 

@@ -14,9 +14,13 @@ var hashKeys = [4]uint64{rand.Uint64() | 1, rand.Uint64() | 1, rand.Uint64() | 1
 // different ones in different processes. It is what Packet.Hash holds; for an
 // ICMP error that is the hash of the quoted packet's ends and protocol.
 func Hash(src, dst Endpoint, proto uint8) uint64 {
+	return hash(&src, &dst, proto)
+}
+
+func hash(src, dst *Endpoint, proto uint8) uint64 {
 	// The sum makes it symmetric; each term is keyed, so that no choice of
 	// addresses makes two sums equal but by chance.
-	return fold(hashEnd(&src, proto)+hashEnd(&dst, proto), hashKeys[3])
+	return fold(hashEnd(src, proto)+hashEnd(dst, proto), hashKeys[3])
 }
 
 func hashEnd(e *Endpoint, proto uint8) uint64 {

@@ -102,9 +102,9 @@ func pow10(n byte) uint64 {
 type format uint8
 
 const (
-	unknown format = iota
-	pcap
-	pcapng
+	formatUnknown format = iota
+	formatPcap
+	formatPcapng
 )
 
 // reader reads one capture file of either format, block by block, and decodes
@@ -112,9 +112,7 @@ const (
 type reader struct {
 	name string
 	in   io.Reader
-	opt  *readerOptions
 
-	pool     *pool
 	blk      *block
 	off, end int   // the part of blk that is not used yet
 	base     int64 // offset of blk.buf[0] in the stream
@@ -130,22 +128,23 @@ type reader struct {
 	first  int // pcapng: index in ifaces of the section's first interface
 	last   int64
 
-	number uint64
-	stats  Stats
-	dec    Decoder
+	merge bool  // frames are kept in head instead of being decoded
+	full  bool  // scan ends after this frame
+	head  frame // in merge mode, the frame that scan found
+	sink  *sink
 }
 
-// readerOptions are the parts of Options that concern one file.
-type readerOptions struct {
-	filter string
-	keep   bool // frames
-	all    bool // skipped frames are put into batches too, with Proto 0 and the reason in Flags
+// frame is one captured frame as the file has it.
+type frame struct {
+	time  int64
+	iface *iface
+	index int // of iface
+	wire  uint32
+	data  []byte
 }
 
-func newReader(name string, in io.Reader, p *pool, o *readerOptions) *reader {
-	r := &reader{name: name, in: in, opt: o, pool: p}
-	r.blk = p.block(blockSize)
-	return r
+func newReader(name string, in io.Reader, k *sink) *reader {
+	return &reader{name: name, in: in, sink: k, blk: k.pool.block(0)}
 }
 
 // close gives the reader's block back.
@@ -181,27 +180,38 @@ func (r *reader) u64(b []byte) uint64 {
 // skipped only. At the end of the file it is nil and io.EOF, or a *FileError.
 func (r *reader) read() (*fileBatch, error) {
 	for {
-		n := r.stats.Frames
-		bt := r.pool.batch()
-		bt.blocks = append(bt.blocks, r.blk)
-		r.blk.refs.Add(1)
-		bt.Packets = bt.array[:0]
+		n := r.sink.stats.Frames
+		bt := r.sink.pool.batch()
+		bt.refer(r.blk)
 		need, err := r.scan(bt)
-		if r.stats.Frames != n {
+		if r.sink.stats.Frames != n {
 			// An error repeats itself at the next call: nothing was consumed.
-			bt.Stats = r.stats
-			bt.Stats.Fragments = r.dec.frags.stats
+			r.sink.finish(bt)
 			return bt, nil
 		}
 		bt.done()
+		if err == nil && need > 0 {
+			err = r.fill(need)
+		}
 		if err != nil {
 			return nil, err
 		}
-		if need == 0 {
-			continue
+	}
+}
+
+// next puts the next frame into head, in merge mode.
+func (r *reader) next() error {
+	r.merge = true
+	for {
+		need, err := r.scan(nil)
+		if err == nil && r.full {
+			return nil
 		}
-		if err := r.fill(need); err != nil {
-			return nil, err
+		if err == nil && need > 0 {
+			err = r.fill(need)
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -217,7 +227,7 @@ func (r *reader) fill(need int) error {
 	if r.blk.refs.Load() == 1 && len(r.blk.buf) >= need {
 		copy(r.blk.buf, rest)
 	} else {
-		b := r.pool.block(need)
+		b := r.sink.pool.block(need)
 		copy(b.buf, rest)
 		r.blk.release()
 		r.blk = b
@@ -248,15 +258,15 @@ func (r *reader) ended(need int) error {
 	}
 	have := r.end - r.off
 	switch {
-	case r.format == unknown && have == 0:
+	case r.format == formatUnknown && have == 0:
 		return r.damage(r.off, "the file is empty")
 	case have == 0:
 		return io.EOF
-	case r.format == unknown:
+	case r.format == formatUnknown:
 		return r.damage(r.off, "the file ends inside its header: %d of %d bytes", have, need)
-	case r.format == pcap && have < r.header:
+	case r.format == formatPcap && have < r.header:
 		return r.damage(r.off, "the file ends inside a frame's header: %d of %d bytes", have, r.header)
-	case r.format == pcap:
+	case r.format == formatPcap:
 		return r.damage(r.off, "the file ends inside a frame: %d of %d bytes", have-r.header, need-r.header)
 	}
 	return r.damage(r.off, "the file ends inside a block: %d of %d bytes", have, need)
@@ -267,48 +277,71 @@ func (r *reader) damage(off int, reason string, args ...any) error {
 }
 
 // scan decodes what the block holds into bt, until either is used up. It
-// returns how many bytes from r.off on it needs to go on, or 0 when bt is full.
+// returns how many bytes from r.off on it needs to go on, or 0.
 func (r *reader) scan(bt *fileBatch) (need int, err error) {
+	r.full = false
 	switch r.format {
-	case unknown:
+	case formatUnknown:
 		return r.open()
-	case pcap:
+	case formatPcap:
 		return r.scanPcap(bt)
 	}
 	return r.scanPcapng(bt)
 }
 
-// frame decodes one frame into bt.
+// frame takes one frame that scan found.
 func (r *reader) frame(bt *fileBatch, f *iface, index int, data []byte, wire uint32, t int64) {
-	n := len(bt.Packets)
-	p := &bt.array[n]
-	r.number++
-	p.Number, p.Time = r.number, t
-	p.Interface, p.LinkType = uint16(index), f.link
-	p.Frame, p.WireLength = nil, wire
-	if r.opt.keep {
-		p.Frame = data
-	}
-	r.stats.Frames++
-	r.stats.Bytes += uint64(len(data))
-	s := SkipFiltered
-	if f.filter == nil || f.filter.match(data, wire) {
-		s = r.dec.Decode(f.link, data, wire, p)
-	}
-	if s != SkipNone {
-		r.stats.Skipped[s]++
-		if r.opt.all {
-			p.Proto, p.Flags, p.Length = 0, uint8(s), uint32(len(data))
-			bt.Packets = bt.array[:n+1]
-		}
+	if r.merge {
+		r.head, r.full = frame{t, f, index, wire, data}, true
 		return
 	}
-	r.stats.Packets++
-	r.stats.IPBytes += uint64(p.Length)
+	r.full = r.sink.frame(bt, f, index, data, wire, t)
+}
+
+// sink decodes frames into batches, of one file or of several in turn.
+type sink struct {
+	pool   *pool
+	filter string
+	keep   bool // frames
+	dec    Decoder
+	number uint64
+	stats  Stats
+}
+
+// frame decodes one frame into bt and says whether that is full now.
+func (k *sink) frame(bt *fileBatch, f *iface, index int, data []byte, wire uint32, t int64) bool {
+	n := len(bt.Packets)
+	p := &bt.array[n]
+	k.number++
+	p.Number, p.Time = k.number, t
+	p.Interface, p.LinkType = uint16(index), f.link
+	p.Frame, p.WireLength = nil, wire
+	if k.keep {
+		p.Frame = data
+	}
+	k.stats.Frames++
+	k.stats.Bytes += uint64(len(data))
+	s := SkipFiltered
+	if f.filter == nil || f.filter.match(data, wire) {
+		s = k.dec.Decode(f.link, data, wire, p)
+	}
+	if s != SkipNone {
+		k.stats.Skipped[s]++
+		return false
+	}
+	k.stats.Packets++
+	k.stats.IPBytes += uint64(p.Length)
 	if int(p.PayloadLength) > len(p.Payload) {
-		r.stats.Truncated++
+		k.stats.Truncated++
 	}
 	bt.Packets = bt.array[:n+1]
+	return n+1 == batchSize
+}
+
+// finish completes a batch.
+func (k *sink) finish(bt *fileBatch) {
+	bt.Stats = k.stats
+	bt.Stats.Fragments = k.dec.frags.stats
 }
 
 // Magic numbers of capture files, as read in little-endian order.
@@ -331,7 +364,7 @@ func (r *reader) open() (need int, err error) {
 	}
 	magic := binary.LittleEndian.Uint32(b)
 	if magic == magicSection {
-		r.format = pcapng
+		r.format = formatPcapng
 		return 0, nil
 	}
 	swap := bits.ReverseBytes32(magic)
@@ -361,10 +394,10 @@ func (r *reader) open() (need int, err error) {
 		return 0, r.damage(r.off+4, "pcap version %d.%d is not known", major, minor)
 	}
 	f := iface{link: uint16(r.u32(b[20:])), snap: r.u32(b[16:]), scale: scale}
-	if f.filter, err = newFilter(r.opt.filter, f.link); err != nil {
+	if f.filter, err = newFilter(r.sink.filter, f.link); err != nil {
 		return 0, r.damage(r.off+20, "%v", err)
 	}
-	r.format, r.header = pcap, header
+	r.format, r.header = formatPcap, header
 	r.ifaces = append(r.ifaces, f)
 	r.limit = frameLimit(f.snap)
 	r.off += pcapFileHeader
@@ -383,7 +416,7 @@ func frameLimit(snap uint32) uint32 {
 // scanPcap reads records (draft-ietf-opsawg-pcap section 5).
 func (r *reader) scanPcap(bt *fileBatch) (need int, err error) {
 	f := &r.ifaces[0]
-	for len(bt.Packets) < batchSize {
+	for !r.full {
 		b := r.blk.buf[r.off:r.end]
 		if len(b) < r.header {
 			return r.header, nil
@@ -416,7 +449,7 @@ const (
 
 // scanPcapng reads blocks.
 func (r *reader) scanPcapng(bt *fileBatch) (need int, err error) {
-	for len(bt.Packets) < batchSize {
+	for !r.full {
 		b := r.blk.buf[r.off:r.end]
 		if len(b) < 12 {
 			return 12, nil
@@ -503,7 +536,7 @@ func (r *reader) block(bt *fileBatch, kind uint32, b []byte) error {
 		}
 		if f.filter == nil {
 			var err error
-			if f.filter, err = newFilter(r.opt.filter, f.link); err != nil {
+			if f.filter, err = newFilter(r.sink.filter, f.link); err != nil {
 				return r.damage(r.off, "%v", err)
 			}
 		}

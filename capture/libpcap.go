@@ -1,0 +1,21 @@
+//go:build (cgo || windows) && !nopcap
+
+package capture
+
+import (
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcap"
+)
+
+// compile translates a BPF expression with libpcap.
+func compile(expr string, linkType uint8) ([]instruction, error) {
+	program, err := pcap.CompileBPFFilter(layers.LinkType(linkType), maxFrame, expr)
+	if err != nil {
+		return nil, err
+	}
+	code := make([]instruction, len(program))
+	for i, p := range program {
+		code[i] = instruction{p.Code, p.Jt, p.Jf, p.K}
+	}
+	return code, nil
+}
