@@ -1,0 +1,210 @@
+// Package flow turns packets into flows: it finds the flow of each packet,
+// counts, tells client from server, follows TCP's set-up and end, and says when
+// a flow is over. Time is packet time throughout.
+package flow
+
+import (
+	"time"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// Idle time-outs in packet time. Windows sends TCP keep-alives every 2 h.
+const (
+	EstablishedTimeout = 2*time.Hour + 10*time.Minute
+	HalfOpenTimeout    = 30 * time.Second
+	ClosedTimeout      = 5 * time.Second
+	UDPTimeout         = 3 * time.Minute
+)
+
+const (
+	// renewAfter is the silence after which a SYN with another initial sequence
+	// number starts a new flow although no end was seen.
+	renewAfter = int64(2 * time.Second)
+	// AnswerTimeout is how long a SYN may wait before it counts as unanswered.
+	AnswerTimeout = int64(3 * time.Second)
+)
+
+// The bits of Flow.Seen.
+const (
+	SeenSYN         = 1 << iota // a SYN without ACK
+	SeenSYNACK                  // a SYN with ACK
+	SeenFinA                    // a FIN from A
+	SeenFinB                    // a FIN from B
+	SeenRST                     // an RST
+	SeenRefused                 // an RST in answer to the SYN, or ICMP port unreachable
+	SeenProhibited              // ICMP administratively prohibited
+	SeenPayload                 // any payload
+	SeenNextA                   // next[0] is valid
+	SeenNextB                   // next[1] is valid
+	SeenServerProof             // client and server are proven, and stay
+)
+
+// Flow is one flow: flat, without pointers, owned by its Table.
+type Flow struct {
+	// A sent the flow's first packet, B is the other end.
+	A, B  capture.Endpoint
+	Proto uint8 // capture.TCP or capture.UDP
+	// serverIsA says which end is the server.
+	serverIsA bool
+	class     class
+	syns      uint8
+	// VLANs is the tag stack of the first packet.
+	VLANs capture.VLANs
+	// First and Last are the times of the earliest and latest packet, in
+	// nanoseconds since the Unix epoch.
+	First, Last int64
+	// Number is the number of the first packet.
+	Number uint64
+	// packets, bytes and gaps are counted by sender: A, then B.
+	packets, bytes [2]uint64
+	gaps           [2]uint32
+	// next is the sequence number behind the highest byte seen, by sender.
+	next [2]uint32
+	isn  uint32
+	// setup is the time from SYN to SYN-ACK in microseconds; 0 when not seen.
+	setup uint32
+	// seen is the table's clock at the last packet, in seconds since its base.
+	seen uint32
+	// prev and link chain the flow into a bucket of the timer wheel, or, once it
+	// has ended, into the list of held or of free slots.
+	prev, link uint32
+	bucket     uint16
+	// Seen is a set of Seen bits.
+	Seen uint16
+}
+
+type class uint8
+
+const (
+	classNone class = iota
+	classHalfOpen
+	classEstablished
+	classClosed
+	classUDP
+)
+
+// timeouts in seconds, by class.
+var timeouts = [...]uint32{
+	classHalfOpen:    uint32(HalfOpenTimeout / time.Second),
+	classEstablished: uint32(EstablishedTimeout / time.Second),
+	classClosed:      uint32(ClosedTimeout / time.Second),
+	classUDP:         uint32(UDPTimeout / time.Second),
+}
+
+// Client returns the client's end.
+func (f *Flow) Client() capture.Endpoint {
+	if f.serverIsA {
+		return f.B
+	}
+	return f.A
+}
+
+// Server returns the server's end.
+func (f *Flow) Server() capture.Endpoint {
+	if f.serverIsA {
+		return f.A
+	}
+	return f.B
+}
+
+// side returns the sender's index for a direction: 0 for A, 1 for B.
+func (f *Flow) side(d observe.Direction) int {
+	if f.serverIsA {
+		return int(d ^ 1)
+	}
+	return int(d)
+}
+
+// Direction returns the direction of what sender, 0 for A and 1 for B, sends.
+func (f *Flow) Direction(sender int) observe.Direction {
+	if f.serverIsA {
+		return observe.Direction(sender) ^ 1
+	}
+	return observe.Direction(sender)
+}
+
+// Packets returns the number of packets in a direction.
+func (f *Flow) Packets(d observe.Direction) uint64 { return f.packets[f.side(d)] }
+
+// Bytes returns the IP bytes in a direction.
+func (f *Flow) Bytes(d observe.Direction) uint64 { return f.bytes[f.side(d)] }
+
+// GapBytes returns the TCP payload bytes in a direction that were never seen.
+func (f *Flow) GapBytes(d observe.Direction) uint64 { return uint64(f.gaps[f.side(d)]) }
+
+// SetupTime returns the time from SYN to SYN-ACK, or 0 when not both were seen.
+func (f *Flow) SetupTime() time.Duration { return time.Duration(f.setup) * time.Microsecond }
+
+// Proven says whether client and server are proven, by the handshake or by a
+// turn.
+func (f *Flow) Proven() bool { return f.Seen&SeenServerProof != 0 }
+
+// Turn swaps client and server unless they are proven, and says whether it did.
+// A turn is a proof: there is at most one. Counters turn with it.
+func (f *Flow) Turn() bool {
+	if f.Proven() {
+		return false
+	}
+	f.serverIsA = !f.serverIsA
+	f.Seen |= SeenServerProof // by content now; it is not asked twice
+	return true
+}
+
+// BothWays says whether packets were seen in both directions.
+func (f *Flow) BothWays() bool { return f.packets[0] > 0 && f.packets[1] > 0 }
+
+// FirstAnswer says whether p, tracked last, was B's first packet.
+func (f *Flow) FirstAnswer(p *capture.Packet) bool { return f.packets[1] == uint64(p.Frames) }
+
+// SYNs returns how many SYNs of the client were seen, at most 255.
+func (f *Flow) SYNs() int { return int(f.syns) }
+
+// Handshake says whether the begin of the streams was seen: payload that was
+// read starts at their first byte.
+func (f *Flow) Handshake() bool { return f.Seen&(SeenSYN|SeenSYNACK) != 0 }
+
+// Next returns the sequence number behind the highest byte seen of a sender, 0
+// for A and 1 for B, and whether there is one.
+func (f *Flow) Next(sender int) (uint32, bool) {
+	return f.next[sender], f.Seen&(SeenNextA<<sender) != 0
+}
+
+// sequence follows the sequence numbers of a TCP segment and counts what is
+// missing. A hole is counted when it opens and taken back as far as later
+// segments fill it.
+func (f *Flow) sequence(sender int, p *capture.Packet) {
+	n := p.PayloadLength
+	if p.Flags&capture.SYN != 0 {
+		n++
+	}
+	if p.Flags&capture.FIN != 0 {
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	have := uint16(SeenNextA) << sender
+	end := p.Seq + n
+	if f.Seen&have == 0 {
+		f.Seen |= have
+		f.next[sender] = end
+		return
+	}
+	switch d := int32(p.Seq - f.next[sender]); {
+	case d == 0:
+		f.next[sender] = end
+	case d > 0:
+		if p.Flags&(capture.RST|capture.SYN) == 0 && d < 1<<30 {
+			f.gaps[sender] += uint32(d)
+		}
+		f.next[sender] = end
+	default:
+		if int32(end-f.next[sender]) > 0 {
+			f.next[sender] = end
+		} else if g := f.gaps[sender]; g > 0 && p.PayloadLength > 1 {
+			f.gaps[sender] = g - min(g, p.PayloadLength)
+		}
+	}
+}

@@ -1,0 +1,383 @@
+package flow
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
+)
+
+const second = int64(time.Second)
+
+var (
+	client = capture.EndpointFrom(netip.MustParseAddrPort("10.0.0.1:50000"))
+	server = capture.EndpointFrom(netip.MustParseAddrPort("10.0.0.2:135"))
+)
+
+type tester struct {
+	*Table[struct{}]
+	t      *testing.T
+	number uint64
+	now    int64
+}
+
+func newTester(t *testing.T) *tester {
+	return &tester{Table: NewTable[struct{}](1000), t: t, now: 1_000_000 * second}
+}
+
+// send tracks one TCP packet of n payload bytes.
+func (t *tester) send(src, dst capture.Endpoint, flags uint8, seq, n uint32) ID {
+	t.number++
+	p := capture.Packet{Number: t.number, Time: t.now, Length: 40 + n, Frames: 1, Proto: capture.TCP, Flags: flags,
+		Src: src, Dst: dst, Seq: seq, PayloadLength: n, Hash: capture.Hash(src, dst, capture.TCP)}
+	id, _, _ := t.Track(&p)
+	return id
+}
+
+func (t *tester) handshake() ID {
+	t.send(client, server, capture.SYN, 100, 0)
+	t.now += 1_500_000
+	t.send(server, client, capture.SYN|capture.ACK, 900, 0)
+	return t.send(client, server, capture.ACK, 101, 0)
+}
+
+func TestHandshake(t *testing.T) {
+	tt := newTester(t)
+	f := &tt.At(tt.handshake()).Flow
+	if f.Client() != client || f.Server() != server || !f.Proven() || !f.Handshake() {
+		t.Errorf("client %v, server %v, proven %v", f.Client(), f.Server(), f.Proven())
+	}
+	if f.SetupTime() != 1500*time.Microsecond {
+		t.Errorf("set-up took %v, want 1.5ms", f.SetupTime())
+	}
+	if f.Packets(observe.ToServer) != 2 || f.Packets(observe.ToClient) != 1 || f.Bytes(observe.ToServer) != 80 {
+		t.Errorf("packets %d, %d, bytes %d", f.Packets(observe.ToServer), f.Packets(observe.ToClient), f.Bytes(observe.ToServer))
+	}
+	if f.Turn() {
+		t.Error("a proven flow was turned")
+	}
+}
+
+func TestLostSYN(t *testing.T) {
+	tt := newTester(t)
+	// The SYN-ACK alone proves the server, whatever the ports say.
+	id := tt.send(client, server, capture.SYN|capture.ACK, 1, 0)
+	if f := &tt.At(id).Flow; f.Server() != client {
+		t.Error("the sender of a SYN-ACK is the server")
+	}
+	// Without a handshake the lower port is the server, unless one end is known.
+	tt = newTester(t)
+	if f := &tt.At(tt.send(server, client, capture.ACK, 1, 10)).Flow; f.Server() != server {
+		t.Error("the lower port is the server")
+	}
+	tt = newTester(t)
+	tt.IsServer = func(e capture.Endpoint, proto uint8) bool { return e == client && proto == capture.TCP }
+	f := &tt.At(tt.send(server, client, capture.ACK, 1, 10)).Flow
+	if f.Server() != client {
+		t.Error("a known endpoint is the server")
+	}
+	if !f.Turn() || f.Server() != server || f.Packets(observe.ToClient) != 1 || f.Turn() {
+		t.Error("one turn swaps the ends and their counters")
+	}
+}
+
+func TestSYNs(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		wait  time.Duration
+		seq   uint32
+		flags uint8 // sent before the second SYN
+		same  bool
+	}{
+		{"retransmission", time.Second, 100, 0, true},
+		{"retransmission after a while", 7 * time.Second, 100, 0, true},
+		{"another sequence number at once", time.Second, 555, 0, true},
+		{"another sequence number after silence", 3 * time.Second, 555, 0, false},
+		{"another sequence number after RST", time.Millisecond, 555, capture.RST, false},
+		{"another sequence number after FIN", time.Millisecond, 555, capture.FIN | capture.ACK, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tt := newTester(t)
+			first := tt.send(client, server, capture.SYN, 100, 0)
+			if c.flags != 0 {
+				tt.send(server, client, c.flags, 0, 0)
+			}
+			tt.now += int64(c.wait)
+			second := tt.send(client, server, capture.SYN, c.seq, 0)
+			if (first == second) != c.same {
+				t.Errorf("same flow: %v, want %v", first == second, c.same)
+			}
+		})
+	}
+}
+
+func TestTimeouts(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		make    func(tt *tester)
+		timeout time.Duration
+	}{
+		{"half-open", func(tt *tester) { tt.send(client, server, capture.SYN, 1, 0) }, HalfOpenTimeout},
+		{"established", func(tt *tester) { tt.handshake() }, EstablishedTimeout},
+		{"closed by RST", func(tt *tester) { tt.handshake(); tt.send(server, client, capture.RST, 901, 0) }, ClosedTimeout},
+		{"closed by FIN", func(tt *tester) {
+			tt.handshake()
+			tt.send(server, client, capture.FIN|capture.ACK, 901, 0)
+			tt.send(client, server, capture.FIN|capture.ACK, 101, 0)
+		}, ClosedTimeout},
+		{"half closed", func(tt *tester) { tt.handshake(); tt.send(server, client, capture.FIN|capture.ACK, 901, 0) }, EstablishedTimeout},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tt := newTester(t)
+			c.make(tt)
+			tt.Advance(tt.now + int64(c.timeout) - second)
+			if n := len(tt.Ended()); n != 0 {
+				t.Fatalf("%d flows ended a second early", n)
+			}
+			tt.Advance(tt.now + int64(c.timeout) + 2*second)
+			if n := len(tt.Ended()); n != 1 || tt.Live() != 0 {
+				t.Fatalf("%d flows ended, %d live", n, tt.Live())
+			}
+		})
+	}
+}
+
+func TestClockNeverGoesBack(t *testing.T) {
+	tt := newTester(t)
+	id := tt.handshake()
+	start := tt.now
+	tt.now += 90 * 365 * 24 * 3600 * second // a broken time stamp
+	other := capture.EndpointFrom(netip.MustParseAddrPort("10.0.0.9:1"))
+	tt.send(other, server, capture.SYN, 1, 0)
+	if len(tt.Ended()) != 1 {
+		t.Error("the first flow should have timed out")
+	}
+	tt.Free(id)
+	tt.now = start + second
+	a := tt.send(client, server, capture.ACK, 101, 10)
+	tt.now += second
+	if b := tt.send(client, server, capture.ACK, 111, 10); a != b || len(tt.Ended()) != 0 {
+		t.Error("packets behind the clock must still find their flow")
+	}
+}
+
+func TestRefused(t *testing.T) {
+	tt := newTester(t)
+	tt.send(client, server, capture.SYN, 1, 0)
+	f := &tt.At(tt.send(server, client, capture.RST|capture.ACK, 0, 0)).Flow
+	if f.Seen&SeenRefused == 0 {
+		t.Error("an RST to the SYN refuses")
+	}
+	tt = newTester(t)
+	tt.send(client, server, capture.SYN, 1, 0)
+	if f := &tt.At(tt.send(client, server, capture.RST, 2, 0)).Flow; f.Seen&SeenRefused != 0 {
+		t.Error("the client's own RST is no refusal")
+	}
+}
+
+func TestProhibited(t *testing.T) {
+	quote := func(tt *tester, typ, code uint8) ID {
+		return tt.Quoted(&capture.Packet{Time: tt.now, Proto: capture.ICMP, ICMPType: typ, ICMPCode: code, Quoted: capture.TCP,
+			Src: client, Dst: server, Hash: capture.Hash(client, server, capture.TCP)})
+	}
+	tt := newTester(t)
+	tt.send(client, server, capture.SYN, 1, 0)
+	if f := &tt.At(quote(tt, 3, 13)).Flow; f.Seen&SeenProhibited == 0 {
+		t.Error("code 13 prohibits")
+	}
+	tt = newTester(t)
+	tt.handshake()
+	if f := &tt.At(quote(tt, 3, 13)).Flow; f.Seen&SeenProhibited != 0 {
+		t.Error("nothing is prohibited once the server answered")
+	}
+	if newTester(t).Quoted(&capture.Packet{Time: 1, Proto: capture.ICMP, Quoted: capture.UDP}) != 0 {
+		t.Error("a quoted packet makes no flow")
+	}
+}
+
+func TestGaps(t *testing.T) {
+	tt := newTester(t)
+	id := tt.handshake()
+	f := &tt.At(id).Flow
+	tt.send(client, server, capture.ACK, 101, 10)
+	tt.send(client, server, capture.ACK, 131, 10) // 20 bytes missing
+	if g := f.GapBytes(observe.ToServer); g != 20 {
+		t.Errorf("gap of %d, want 20", g)
+	}
+	tt.send(client, server, capture.ACK, 111, 10) // late
+	if g := f.GapBytes(observe.ToServer); g != 10 {
+		t.Errorf("gap of %d, want 10", g)
+	}
+	tt.send(client, server, capture.ACK, 140, 1) // a keep-alive probe
+	if g := f.GapBytes(observe.ToServer); g != 10 {
+		t.Errorf("gap of %d after a keep-alive, want 10", g)
+	}
+}
+
+// TestAgainstMap plays random packets into a table and into a plain map.
+func TestAgainstMap(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	table := NewTable[struct{}](1 << 20)
+	type key struct{ a, b capture.Endpoint }
+	want := map[key]uint64{}
+	now := int64(1e15)
+	for i := range 200_000 {
+		a := capture.Endpoint{Addr: capture.Addr{15: byte(r.IntN(50))}, Port: uint16(r.IntN(100))}
+		b := capture.Endpoint{Addr: capture.Addr{15: byte(100 + r.IntN(5))}, Port: uint16(r.IntN(20))}
+		k := key{a, b}
+		if r.IntN(2) == 0 {
+			a, b = b, a
+		}
+		now += int64(r.IntN(2)) * 1000
+		table.Track(&capture.Packet{Number: uint64(i + 1), Time: now, Frames: 1, Length: 100, Proto: capture.UDP, Src: a, Dst: b, Hash: capture.Hash(a, b, capture.UDP)})
+		want[k]++
+	}
+	if table.Live() != len(want) {
+		t.Fatalf("%d flows, want %d", table.Live(), len(want))
+	}
+	check := func() {
+		n := 0
+		table.All(func(_ ID, s *Slot[struct{}]) bool {
+			n++
+			total := s.packets[0] + s.packets[1]
+			if total != want[key{s.A, s.B}]+want[key{s.B, s.A}] {
+				t.Fatalf("flow %v %v has %d packets", s.A, s.B, total)
+			}
+			return true
+		})
+		if n != len(want) {
+			t.Fatalf("%d flows, want %d", n, len(want))
+		}
+	}
+	check()
+	// Take every third flow out: the others must still be found.
+	var gone []ID
+	table.All(func(id ID, s *Slot[struct{}]) bool {
+		if s.Number%3 == 0 {
+			gone = append(gone, id)
+		}
+		return true
+	})
+	for _, id := range gone {
+		s := table.At(id)
+		delete(want, key{s.A, s.B})
+		delete(want, key{s.B, s.A})
+		table.finish(id)
+	}
+	for _, id := range table.Ended() {
+		table.Free(id)
+	}
+	check()
+}
+
+func TestEvict(t *testing.T) {
+	table := NewTable[struct{}](10)
+	for i := range 25 {
+		src := capture.Endpoint{Addr: capture.Addr{15: byte(i)}, Port: 1}
+		table.Track(&capture.Packet{Number: uint64(i + 1), Time: 1e15 + int64(i)*second, Frames: 1, Proto: capture.UDP, Src: src, Dst: server, Hash: capture.Hash(src, server, capture.UDP)})
+		for _, id := range table.Ended() {
+			if want := uint64(i - 9); table.At(id).Number != want {
+				t.Errorf("flow %d was ended, want %d", table.At(id).Number, want)
+			}
+			table.Free(id)
+		}
+	}
+	if table.Live() != 10 || table.Evicted != 15 || table.Used() != 10 {
+		t.Errorf("live %d, evicted %d, used %d", table.Live(), table.Evicted, table.Used())
+	}
+}
+
+func TestKeyVLAN(t *testing.T) {
+	for _, keyed := range []bool{false, true} {
+		table := NewTable[struct{}](10)
+		table.KeyVLAN = keyed
+		for _, v := range []capture.VLANs{0, capture.VLANs(0).Push(42)} {
+			table.Track(&capture.Packet{Number: 1, Time: 1e15, Frames: 1, Proto: capture.UDP, Src: client, Dst: server, VLANs: v, Hash: capture.Hash(client, server, capture.UDP)})
+		}
+		if want := map[bool]int{false: 1, true: 2}[keyed]; table.Live() != want {
+			t.Errorf("KeyVLAN %v: %d flows, want %d", keyed, table.Live(), want)
+		}
+	}
+}
+
+func TestUnholdAll(t *testing.T) {
+	table := NewTable[struct{}](10)
+	track := func(n uint64) ID {
+		src := capture.Endpoint{Addr: capture.Addr{15: byte(n)}, Port: 1}
+		id, _, _ := table.Track(&capture.Packet{Number: n, Time: 1e15, Frames: 1, Proto: capture.UDP, Src: src, Dst: server, Hash: capture.Hash(src, server, capture.UDP)})
+		return id
+	}
+	a, b := track(1), track(2)
+	table.finish(a)
+	table.Ended()
+	table.Free(a)
+	c := track(3) // takes a's slot
+	table.finish(c)
+	table.finish(b)
+	for _, id := range table.Ended() {
+		table.Hold(id)
+	}
+	if n, oldest := table.Held(); n != 2 || oldest != c {
+		t.Fatalf("%d held, oldest %d", n, oldest)
+	}
+	if ids := table.UnholdAll(); len(ids) != 2 || ids[0] != b || ids[1] != c {
+		t.Errorf("order %v, want %v", ids, []ID{b, c})
+	}
+}
+
+// TestSize keeps the memory of a flow in view: with 24 bytes of owner's state
+// and 11 bytes of index it stays below the goal of 200.
+func TestSize(t *testing.T) {
+	table := NewTable[[3]uint32](1 << 20)
+	for i := range 700_000 {
+		src := capture.Endpoint{Addr: capture.Addr{12: byte(i >> 16), 13: byte(i >> 8), 15: byte(i)}, Port: 1}
+		table.Track(&capture.Packet{Number: uint64(i + 1), Time: 1e15, Frames: 1, Proto: capture.UDP, Src: src, Dst: server, Hash: capture.Hash(src, server, capture.UDP)})
+	}
+	per := table.Bytes() / table.Live()
+	t.Logf("%d bytes a flow", per)
+	if per > 200 {
+		t.Errorf("%d bytes a flow, want at most 200", per)
+	}
+}
+
+func TestAllocs(t *testing.T) {
+	table := NewTable[struct{}](1000)
+	p := capture.Packet{Number: 1, Time: 1e15, Frames: 1, Length: 60, Proto: capture.TCP, Src: client, Dst: server, Seq: 1, PayloadLength: 20, Hash: capture.Hash(client, server, capture.TCP)}
+	table.Track(&p)
+	batch := []capture.Packet{p}
+	if n := testing.AllocsPerRun(1000, func() {
+		batch[0].Time += second / 10
+		batch[0].Seq += 20
+		table.Warm(batch)
+		table.Track(&batch[0])
+		table.Ended()
+	}); n != 0 {
+		t.Errorf("%v allocations a packet of a known flow", n)
+	}
+}
+
+func BenchmarkTrack(b *testing.B) {
+	for _, flows := range []int{1000, 200_000} {
+		b.Run(map[int]string{1000: "1k", 200_000: "200k"}[flows], func(b *testing.B) {
+			table := NewTable[[3]uint32](1 << 20)
+			packets := make([]capture.Packet, flows)
+			for i := range packets {
+				src := capture.Endpoint{Addr: capture.Addr{12: byte(i >> 16), 13: byte(i >> 8), 15: byte(i)}, Port: 1}
+				packets[i] = capture.Packet{Number: uint64(i + 1), Time: 1e15, Frames: 1, Length: 60, Proto: capture.UDP, Src: src, Dst: server, Hash: capture.Hash(src, server, capture.UDP)}
+			}
+			rand.New(rand.NewPCG(1, 2)).Shuffle(len(packets), func(i, j int) { packets[i], packets[j] = packets[j], packets[i] })
+			for i := 0; b.Loop(); i++ {
+				lo := i * 64 % (len(packets) - 64)
+				batch := packets[lo : lo+64]
+				table.Warm(batch)
+				for j := range batch {
+					table.Track(&batch[j])
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/64, "ns/packet")
+		})
+	}
+}
