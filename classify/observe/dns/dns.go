@@ -1,0 +1,321 @@
+// Package dns reads DNS over UDP and TCP (RFC 1035): which domain controllers
+// and mail exchangers are looked for, and which names the hosts have.
+// Multicast DNS, LLMNR and NetBIOS names, which share the format, are left
+// alone.
+package dns
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// Facts of this protocol.
+const (
+	Name  = "dns.name"  // name in a question for SRV or MX records, in lower case
+	Rcode = "dns.rcode" // of answers: "nxdomain", "servfail" ...; never "noerror"
+)
+
+// Limits.
+const (
+	maxPending = 16   // questions without an answer
+	maxRecords = 64   // records read in one section of an answer
+	maxNames   = 32   // addresses read in one answer
+	maxTargets = 16   // targets of SRV and MX records remembered in one answer
+	maxMessage = 4096 // bytes read of one message over TCP
+)
+
+// Protocol describes DNS.
+func Protocol() observe.Protocol {
+	return observe.Protocol{
+		Name: "dns", TCP: []uint16{53}, UDP: []uint16{53}, Stream: true, Datagram: true,
+		Detect: detect, New: func() observe.Observer { return new(observer) },
+	}
+}
+
+// others are the ports of NetBIOS names, multicast DNS and LLMNR (RFC 1002,
+// 6762, 4795).
+func others(p uint16) bool { return p == 137 || p == 5353 || p == 5355 }
+
+func detect(f observe.First) observe.Match {
+	if others(f.Server.Port()) || others(f.Client.Port()) {
+		return observe.No
+	}
+	b := f.ToServer
+	if len(b) == 0 {
+		b = f.ToClient
+	}
+	if f.Datagram {
+		if begins(b, len(b), f.OnPort) != nil {
+			return observe.No
+		}
+		return observe.Yes
+	}
+	if len(b) < 2 {
+		return observe.More
+	}
+	size := int(binary.BigEndian.Uint16(b))
+	if size < headerLength {
+		return observe.No
+	}
+	b = b[2:]
+	switch err := begins(b[:min(len(b), size)], size, f.OnPort); {
+	case err == nil:
+		return observe.Yes
+	case err == errShort && len(b) < size:
+		return observe.More
+	}
+	return observe.No
+}
+
+// begins says whether b can be the beginning of a DNS message of size bytes: a
+// question in class IN, and off the port nothing but a plain query or its
+// answer with a question that is common.
+func begins(b []byte, size int, onPort bool) error {
+	if len(b) < headerLength {
+		return errShort
+	}
+	h := parseHeader(b)
+	if h.flags&flagZero != 0 || h.questions != 1 {
+		return errForm
+	}
+	switch op := h.opcode(); {
+	case op == 0:
+	case !onPort || op > 5:
+		return errForm
+	}
+	if h.opcode() == 0 && !h.response() && (h.answers > 0 || h.authority > 0 || h.additions > 2 || h.rcode() != 0) {
+		return errForm
+	}
+	var d name
+	typ, class, next, err := d.question(b, headerLength)
+	if err != nil {
+		return err
+	}
+	if class != classIN && class != classANY && !onPort {
+		return errForm
+	}
+	if onPort {
+		return nil
+	}
+	if d.n == 0 || d.odd || h.answers > maxRecords || !h.response() && h.additions == 0 && next != size {
+		return errForm
+	}
+	switch typ {
+	case typeA, typeAAAA, typeMX, typeSRV, 2, 5, 6, 12, 16, 64, 65, 255: // NS, CNAME, SOA, PTR, TXT, SVCB, HTTPS, ANY
+		return nil
+	}
+	return errForm
+}
+
+type observer struct {
+	pending [maxPending]question
+	next    int // where the next question goes
+	seen    bool
+	lost    [2]bool
+}
+
+// question is one that waits for its answer.
+type question struct {
+	hash  uint64
+	id    uint16
+	typ   uint16
+	asked bool
+}
+
+func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
+	if in.Datagram {
+		err := o.message(in.Data, in.Dir, r)
+		if err == errForm {
+			err = observe.ErrViolation
+			if o.seen || in.Cut {
+				err = nil
+			}
+		}
+		return len(in.Data), err
+	}
+	if in.Gap > 0 {
+		o.lost[in.Dir] = true
+		if o.lost[in.Dir.Reverse()] {
+			return 0, observe.ErrDone
+		}
+	}
+	pos := 0
+	for !o.lost[in.Dir] {
+		b := in.Data[min(pos, len(in.Data)):]
+		if len(b) < 2 {
+			return pos, nil
+		}
+		size := int(binary.BigEndian.Uint16(b))
+		want := min(size, maxMessage)
+		if size >= headerLength && len(b) < 2+want {
+			return pos, nil
+		}
+		err := errForm
+		if size >= headerLength {
+			err = o.message(b[2:2+want], in.Dir, r)
+		}
+		if err == errForm {
+			if !o.seen {
+				return 0, observe.ErrViolation
+			}
+			o.lost[in.Dir] = true
+		} else if err != nil {
+			return 0, err
+		}
+		pos += 2 + size
+	}
+	return max(pos, len(in.Data)), nil
+}
+
+// message reads one message. The error is errForm if it is none.
+func (o *observer) message(b []byte, dir observe.Direction, r *observe.Report) error {
+	if len(b) < headerLength {
+		return errForm
+	}
+	h := parseHeader(b)
+	if h.response() != (dir == observe.ToClient) {
+		if o.seen {
+			return nil // servers ask each other on one pair of ports
+		}
+		if begins(b, len(b), true) != nil {
+			return errForm
+		}
+		return observe.ErrReversed
+	}
+	if h.flags&flagZero != 0 || h.opcode() > 6 {
+		return errForm
+	}
+	if h.opcode() != 0 || h.questions != 1 {
+		// Updates and notifications: of no interest, but DNS. Answers without a
+		// question report errors of format, or continue a zone transfer.
+		o.seen = o.seen || h.questions == 1
+		return nil
+	}
+	var d name
+	typ, _, next, err := d.question(b, headerLength)
+	if err != nil {
+		if err == errShort {
+			return nil // the snap length
+		}
+		return err
+	}
+	o.seen = true
+	q := question{d.hash(), h.id, typ, true}
+	if !h.response() {
+		if (typ == typeSRV || typ == typeMX) && d.n > 0 {
+			r.Add(Name, string(d.bytes()))
+		}
+		o.pending[o.next] = q
+		o.next = (o.next + 1) % maxPending
+		return nil
+	}
+	for i := range o.pending {
+		if o.pending[i] == q {
+			o.pending[i] = question{}
+			if c := h.rcode(); c != 0 {
+				r.Add(Rcode, rcodes[c])
+			} else {
+				answers(b, next, h, r)
+			}
+			break
+		}
+	}
+	return nil
+}
+
+var rcodes = [16]string{ // IANA "DNS RCODEs"
+	"noerror", "formerr", "servfail", "nxdomain", "notimp", "refused", "yxdomain", "yxrrset", "nxrrset", "notauth", "notzone",
+	"other", "other", "other", "other", "other",
+}
+
+// address is an address record of an answer.
+type address struct {
+	owner uint64 // hash of its name
+	name  int    // offset of its name
+	addr  netip.Addr
+}
+
+// answers reports the hosts that an answer names: addresses in the answer
+// section, and additional ones of the hosts that SRV and MX records there
+// name. A name with several addresses of one family is a service's (that of a
+// domain, in Active Directory) and names no host.
+func answers(b []byte, off int, h header, r *observe.Report) {
+	var (
+		d         name
+		list      [maxNames]address
+		n         int
+		targets   [maxTargets]uint64
+		numTarget int
+	)
+	section := func(count uint16, read, additional bool) bool {
+		if int(count) > maxRecords {
+			return false
+		}
+		for range count {
+			rec, next, err := d.record(b, off)
+			if err != nil {
+				return false
+			}
+			at := off
+			off = next
+			if !read || rec.class != classIN {
+				continue
+			}
+			owner := d.hash()
+			switch {
+			case rec.typ == typeA && rec.size == 4, rec.typ == typeAAAA && rec.size == 16:
+				known := !additional
+				for i := 0; i < numTarget && !known; i++ {
+					known = targets[i] == owner
+				}
+				if a, _ := netip.AddrFromSlice(b[rec.data:next]); known && n < maxNames {
+					list[n] = address{owner, at, a}
+					n++
+				}
+			case rec.typ == typeSRV && rec.size > 6, rec.typ == typeMX && rec.size > 2:
+				skip := 6
+				if rec.typ == typeMX {
+					skip = 2
+				}
+				if _, err := d.read(b, rec.data+skip, true); err == nil && numTarget < maxTargets && !additional {
+					targets[numTarget] = d.hash()
+					numTarget++
+				}
+			}
+		}
+		return true
+	}
+	// A section that cannot be read to its end may hide a second address.
+	if h.flags&flagTruncated != 0 || !section(h.answers, true, false) {
+		return
+	}
+	if h.additions > 0 && section(h.authority, false, false) {
+		if answered := n; !section(h.additions, true, true) {
+			n = answered
+		}
+	}
+	if n == maxNames {
+		return
+	}
+	for i, a := range list[:n] {
+		alone := true
+		for j, other := range list[:n] {
+			if i != j && a.owner == other.owner && a.addr.Is4() == other.addr.Is4() && a.addr != other.addr {
+				alone = false
+			}
+		}
+		if !alone || !names(a.addr) {
+			continue
+		}
+		if _, err := d.read(b, a.name, true); err == nil && d.n > 0 && !d.odd && !d.service {
+			r.Names = append(r.Names, observe.HostName{Addr: a.addr.Unmap(), Name: string(d.bytes())})
+		}
+	}
+}
+
+// names says whether an address can be a host's.
+func names(a netip.Addr) bool {
+	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
