@@ -1,0 +1,272 @@
+// Package spnego reads the authentication tokens that other protocols carry:
+// SPNEGO negotiation (RFC 4178, [MS-SPNG]), Kerberos (RFC 4121) and NTLMSSP
+// messages, wrapped or bare. It tells which mechanism is in use, and which
+// service a Kerberos ticket is for.
+package spnego
+
+import (
+	"bytes"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/internal/der"
+	"github.com/exspan/exspan/classify/observe/kerberos"
+	"github.com/exspan/exspan/classify/observe/ntlm"
+)
+
+// Mechanism is an authentication mechanism as observe.Auth names it.
+type Mechanism string
+
+// The mechanisms that are told apart.
+const (
+	// Negotiate is SPNEGO whose mechanism is not known (yet), or another one.
+	Negotiate Mechanism = "negotiate"
+	Kerberos  Mechanism = "kerberos"
+	NTLM      Mechanism = "ntlm"
+)
+
+// Strength says how much a token proves about the mechanism.
+type Strength uint8
+
+// The strengths, weakest first.
+const (
+	// None is a token that is not understood.
+	None Strength = iota
+	// Offered is a list of mechanisms only.
+	Offered
+	// Tried is a token of the mechanism by the client, which the server can
+	// still turn down for another mechanism.
+	Tried
+	// Settled is the server's choice, a Kerberos answer by the server, or an
+	// NTLMSSP message. Where two of them disagree, the later one holds.
+	Settled
+)
+
+// Info is what one token says.
+type Info struct {
+	// Mechanism is empty for a token that is not understood.
+	Mechanism Mechanism
+	Strength  Strength
+	// Ticket is that of a Kerberos AP-REQ; its fields are empty without one.
+	Ticket kerberos.Ticket
+	// NTLM is the NTLMSSP message in the token, within the bytes given; nil
+	// without one.
+	NTLM []byte
+}
+
+// Object identifiers, as encoded.
+const (
+	oidSPNEGO     = "\x2b\x06\x01\x05\x05\x02"                 // 1.3.6.1.5.5.2
+	oidKerberos   = "\x2a\x86\x48\x86\xf7\x12\x01\x02\x02"     // 1.2.840.113554.1.2.2
+	oidMSKerberos = "\x2a\x86\x48\x82\xf7\x12\x01\x02\x02"     // 1.2.840.48018.1.2.2, a slip of Windows 2000 that all offer since
+	oidUser2User  = "\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x03" // 1.2.840.113554.1.2.2.3
+	oidNTLM       = "\x2b\x06\x01\x04\x01\x82\x37\x02\x02\x0a" // 1.3.6.1.4.1.311.2.2.10
+)
+
+// Identifiers of Kerberos messages (RFC 4120 section 5.10).
+const (
+	tagGSS   = 0x60 // InitialContextToken, [APPLICATION 0] (RFC 2743 section 3.1)
+	tagAPReq = 0x6e
+	tagAPRep = 0x6f
+	tagError = 0x7e
+)
+
+// maxMechanisms bounds the mechanisms that are read of an offer.
+const maxMechanisms = 16
+
+// Inspect reads the token at the beginning of b, sent by the server or by the
+// client. The token can be cut short; then what is there counts. With
+// identities the ticket's service can be an account.
+func Inspect(b []byte, fromServer, identities bool) Info {
+	var i Info
+	i.token(b, fromServer, identities, 0)
+	return i
+}
+
+// token reads any kind of token. Depth bounds tokens within tokens: SPNEGO,
+// then a GSS wrapping, then the mechanism's own.
+func (i *Info) token(b []byte, fromServer, identities bool, depth int) {
+	if ntlm.Is(b) {
+		i.set(NTLM, Settled)
+		i.NTLM = b
+		return
+	}
+	e, _, ok := der.Next(b)
+	if !ok || depth > 3 {
+		return
+	}
+	switch e.Tag {
+	case tagGSS:
+		oid, rest, ok := der.Open(e.Body, der.OID)
+		if !ok {
+			return
+		}
+		switch string(oid) {
+		case oidSPNEGO:
+			i.token(rest, fromServer, identities, depth+1)
+		case oidKerberos, oidMSKerberos, oidUser2User:
+			// Two bytes of token identifier (RFC 4121 section 4.1), then the message.
+			i.set(Kerberos, Tried)
+			if len(rest) > 2 {
+				i.token(rest[2:], fromServer, identities, depth+1)
+			}
+		case oidNTLM:
+			i.token(rest, fromServer, identities, depth+1)
+		}
+	case tagAPReq:
+		i.set(Kerberos, Tried)
+		if t, ok := kerberos.ParseAPReq(b, identities); ok {
+			i.Ticket = t
+		}
+	case tagAPRep:
+		i.set(Kerberos, Settled)
+	case tagError:
+		i.set(Kerberos, Tried)
+	case der.Context(0):
+		i.init(e.Body, fromServer, identities, depth)
+	case der.Context(1):
+		i.resp(e.Body, fromServer, identities, depth)
+	}
+}
+
+// set keeps the strongest word on the mechanism.
+func (i *Info) set(m Mechanism, s Strength) {
+	if s >= i.Strength {
+		i.Mechanism, i.Strength = m, s
+	}
+}
+
+// init reads a NegTokenInit (RFC 4178 section 4.2.1). One sent by a server
+// ([MS-SPNG] section 2.2.1) is a hint, no choice.
+func (i *Info) init(b []byte, fromServer, identities bool, depth int) {
+	b, _, ok := der.Open(b, der.Sequence)
+	if !ok {
+		return
+	}
+	i.set(Negotiate, Offered)
+	for range maxMechanisms {
+		var e der.Element
+		if e, b, ok = der.Next(b); !ok {
+			return
+		}
+		switch e.Tag {
+		case der.Context(0):
+			i.offer(e.Body)
+		case der.Context(2):
+			if t, _, ok := der.Open(e.Body, der.OctetString); ok {
+				i.token(t, fromServer, identities, depth+1)
+			}
+		}
+	}
+}
+
+// offer reads the mechTypes of an offer: with one mechanism only, that is what
+// the client tries.
+func (i *Info) offer(b []byte) {
+	b, _, ok := der.Open(b, der.Sequence)
+	if !ok {
+		return
+	}
+	only := Negotiate
+	for n := range maxMechanisms {
+		oid, rest, ok := der.Open(b, der.OID)
+		if !ok {
+			break
+		}
+		m := mechanism(oid)
+		if n == 0 {
+			only = m
+		} else if m != only {
+			only = Negotiate
+		}
+		b = rest
+	}
+	if i.Strength == Offered {
+		i.Mechanism = only
+	}
+}
+
+func mechanism(oid []byte) Mechanism {
+	switch string(oid) {
+	case oidKerberos, oidMSKerberos, oidUser2User:
+		return Kerberos
+	case oidNTLM:
+		return NTLM
+	}
+	return Negotiate
+}
+
+// resp reads a NegTokenResp (RFC 4178 section 4.2.2).
+func (i *Info) resp(b []byte, fromServer, identities bool, depth int) {
+	b, _, ok := der.Open(b, der.Sequence)
+	if !ok {
+		return
+	}
+	const reject = 2
+	rejected := false
+	i.set(Negotiate, Offered)
+	for range maxMechanisms {
+		var e der.Element
+		if e, b, ok = der.Next(b); !ok {
+			return
+		}
+		switch e.Tag {
+		case der.Context(0):
+			v, _, ok := der.Int(e.Body)
+			rejected = ok && v == reject
+		case der.Context(1):
+			oid, _, ok := der.Open(e.Body, der.OID)
+			if m := mechanism(oid); ok && fromServer && !rejected && m != Negotiate {
+				i.set(m, Settled)
+			}
+		case der.Context(2):
+			if t, _, ok := der.Open(e.Body, der.OctetString); ok {
+				i.token(t, fromServer, identities, depth+1)
+			}
+		}
+	}
+}
+
+// Context follows the tokens of one authentication to the mechanism that it
+// uses. The zero value has seen none.
+type Context struct {
+	Mechanism Mechanism
+	Strength  Strength
+}
+
+// Add reads the next token, by the server or the client, adds what it says to
+// r, and updates the context. It adds facts of Kerberos and NTLM, and leaves
+// observe.Auth to the caller, who knows whether c.Mechanism protects anything.
+func (c *Context) Add(b []byte, fromServer bool, r *observe.Report) Info {
+	i := Inspect(b, fromServer, r.Identities)
+	if i.Strength >= c.Strength && i.Mechanism != "" {
+		c.Mechanism, c.Strength = i.Mechanism, i.Strength
+	}
+	r.Add(kerberos.Realm, i.Ticket.Realm)
+	r.Add(kerberos.Service, i.Ticket.Service)
+	r.Add(kerberos.Etype, i.Ticket.Etype)
+	if i.NTLM != nil {
+		ntlm.Report(i.NTLM, r)
+	}
+	return i
+}
+
+// Signer tells the mechanism from the beginning of a per-message token, the
+// signature that goes with each message once authentication is done: NTLM's is
+// 16 bytes beginning with version 1 ([MS-NLMP] section 2.2.2.9), Kerberos'
+// begins with 04 04 or 05 04 (RFC 4121 section 4.2.6) or is wrapped with its
+// object identifier (RFC 4757 section 7). It returns "" for anything else.
+// Length is the token's whole length, of which b can be the first few bytes.
+func Signer(b []byte, length int) Mechanism {
+	switch {
+	case length == 16 && bytes.HasPrefix(b, []byte{1, 0, 0, 0}):
+		return NTLM
+	case length >= 16 && len(b) >= 2 && b[1] == 4 && (b[0] == 4 || b[0] == 5):
+		return Kerberos
+	}
+	if oid, _, ok := der.Open(b, tagGSS); ok {
+		if e, _, ok := der.Next(oid); ok && e.Tag == der.OID && e.Len == len(oidKerberos) && bytes.HasPrefix([]byte(oidKerberos), e.Body) && len(e.Body) > 2 {
+			return Kerberos
+		}
+	}
+	return ""
+}
