@@ -32,7 +32,8 @@ const (
 	WrongVersion Reason = "wrong-version"
 	LocalOnly    Reason = "local-only"
 
-	NoPayload Reason = "no-payload" // nothing but the port number speaks, and the flow carried no data
+	NoPayload Reason = "no-payload" // no payload, and no documented port
+	NotBegun  Reason = "not-begun"  // the begin was not seen, and nothing announced the port
 )
 
 // Confidence grades a verdict.
@@ -75,6 +76,9 @@ type Verdict struct {
 	// match as well; both nil unless the status is expected or deviating.
 	Path *rules.DataPath
 	Also []*rules.DataPath
+	// Group is the id that stands for Path and Also together: Path's own where
+	// nothing ties. Empty where Path is nil.
+	Group string
 	// Confidence is that of the match.
 	Confidence Confidence
 	Reason     Reason

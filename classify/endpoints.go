@@ -1,0 +1,238 @@
+package classify
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// Limits of the learned endpoints.
+const (
+	maxEndpoints       = 200_000 // entries in all, ended ones included
+	maxServerEndpoints = 4096    // entries of one server address
+	maxPerEndpoint     = 64      // entries of one address, protocol and port
+)
+
+// endpointIdle is how long an entry lives after its last use.
+const endpointIdle = int64(24 * time.Hour)
+
+// endpointKey is what entries are keyed by: never the port alone, never the
+// client that asked.
+type endpointKey struct {
+	server capture.Endpoint
+	proto  uint8
+}
+
+// entry is one service at one endpoint.
+type entry struct {
+	key        endpointKey
+	service    string // short name, or "UUID vX.Y"
+	annotation string
+	source     observe.Source
+	from       netip.AddrPort
+	announced  netip.Addr
+	scope      string
+	weak       bool
+	datagram   bool  // taught by a UDP flow
+	learned    int64 // packet time
+	used       int64 // packet time of the last use
+	idle       int64
+	ended      int64 // packet time of its end, or 0
+	flows      uint64
+}
+
+// overAt says whether the entry was over at a packet time.
+func (en *entry) overAt(t int64) bool {
+	return en.ended != 0 && t > en.ended || en.source != observe.FromSite && t > en.used+en.idle
+}
+
+// rank orders sources by how much they prove.
+func (en *entry) rank() int {
+	r := 0
+	switch en.source {
+	case observe.FromSite:
+		r = 6
+	case observe.FromMap:
+		r = 5
+	case observe.FromLookup:
+		r = 4
+	case observe.FromBind:
+		r = 3
+	case observe.FromSDP, observe.FromRedirect, observe.FromPush:
+		r = 2
+	}
+	if en.datagram {
+		r = 2
+	}
+	if en.weak {
+		r = 1
+	}
+	return r
+}
+
+// endpoints is the table of learned endpoints.
+type endpoints struct {
+	byKey   map[endpointKey][]*entry
+	perHost map[capture.Addr]int
+	scopes  map[string][]*entry
+	all     []*entry // in order of learning
+	refused uint64   // by a cap
+}
+
+func newEndpoints() *endpoints {
+	return &endpoints{
+		byKey:   map[endpointKey][]*entry{},
+		perHost: map[capture.Addr]int{},
+		scopes:  map[string][]*entry{},
+	}
+}
+
+// learn adds what a flow announced. It returns the entry and whether it is
+// new, nil where a limit refused it.
+func (t *endpoints) learn(e *observe.Endpoint, service string, datagram bool, now int64) (*entry, bool) {
+	proto := uint8(capture.TCP)
+	if e.UDP {
+		proto = capture.UDP
+	}
+	key := endpointKey{capture.EndpointFrom(e.Server), proto}
+	idle := e.Idle
+	if idle == 0 {
+		idle = endpointIdle
+	}
+	candidate := entry{key: key, service: service, annotation: e.Annotation, source: e.Source, from: e.From, announced: e.Announced,
+		scope: e.Scope, weak: e.Weak, datagram: datagram, learned: now, used: now, idle: idle}
+	list := t.byKey[key]
+	for _, en := range list {
+		if en.service != service || en.scope != e.Scope || en.overAt(now) {
+			continue
+		}
+		// Known already: another UUID adds, the same one only gains. What proves
+		// more takes over, and keeps the time it was first learned.
+		en.used = max(en.used, now)
+		if en.annotation == "" {
+			en.annotation = e.Annotation
+		}
+		if candidate.rank() > en.rank() {
+			en.source, en.from, en.announced, en.weak, en.datagram = candidate.source, candidate.from, candidate.announced, candidate.weak, candidate.datagram
+		}
+		return en, false
+	}
+	if len(t.all) >= maxEndpoints || t.perHost[key.server.Addr] >= maxServerEndpoints || len(list) >= maxPerEndpoint {
+		if len(list) >= maxPerEndpoint && list[0].overAt(now) {
+			// History of the same port makes room for what holds now.
+			copy(list, list[1:])
+			list = list[:len(list)-1]
+		} else {
+			t.refused++
+			return nil, false
+		}
+	}
+	en := &candidate
+	t.byKey[key] = append(list, en)
+	t.perHost[key.server.Addr]++
+	t.all = append(t.all, en)
+	if en.scope != "" {
+		t.scopes[en.scope] = append(t.scopes[en.scope], en)
+	}
+	return en, true
+}
+
+// endScope ends the entries of a dialog.
+func (t *endpoints) endScope(scope string, now int64) {
+	for _, en := range t.scopes[scope] {
+		if en.ended == 0 {
+			en.ended = now
+		}
+	}
+	delete(t.scopes, scope)
+}
+
+// reject ends one service of an endpoint: its server said that it does not
+// serve it.
+func (t *endpoints) reject(key endpointKey, service string, now int64) {
+	for _, en := range t.byKey[key] {
+		if en.service == service && en.ended == 0 && en.source != observe.FromSite {
+			en.ended = now
+		}
+	}
+}
+
+// close ends all services of an endpoint: its server refused a connection.
+func (t *endpoints) close(key endpointKey, now int64) {
+	for _, en := range t.byKey[key] {
+		if en.ended == 0 && en.source != observe.FromSite {
+			en.ended = now
+		}
+	}
+}
+
+// known says whether something is known to be served at an endpoint now.
+func (t *endpoints) known(e capture.Endpoint, proto uint8, now int64) bool {
+	if len(t.byKey) == 0 {
+		return false
+	}
+	for _, en := range t.byKey[endpointKey{e, proto}] {
+		if !en.overAt(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// announced returns a service announced for an endpoint now, or "".
+func (t *endpoints) announced(e capture.Endpoint, proto uint8, now int64) string {
+	if len(t.byKey) == 0 {
+		return ""
+	}
+	for _, en := range t.byKey[endpointKey{e, proto}] {
+		if !en.overAt(now) {
+			return en.service
+		}
+	}
+	return ""
+}
+
+// lookup returns the entries that explain a flow to an endpoint between two
+// packet times, those that prove most first: entries that held during the flow;
+// where there are none, entries learned after it, because a session may be older
+// than the first question about its port. The result is valid until the next
+// call.
+func (t *endpoints) lookup(key endpointKey, first, last int64, buf []*entry) []*entry {
+	if len(t.byKey) == 0 {
+		return nil
+	}
+	list := t.byKey[key]
+	if len(list) == 0 {
+		return nil
+	}
+	buf = buf[:0]
+	for _, en := range list {
+		if en.learned <= last && !en.overAt(first) {
+			buf = append(buf, en)
+		}
+	}
+	if len(buf) == 0 {
+		for _, en := range list {
+			if en.learned > last {
+				buf = append(buf, en)
+			}
+		}
+	}
+	slices.SortStableFunc(buf, func(a, b *entry) int {
+		if c := cmp.Compare(b.rank(), a.rank()); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.learned, b.learned)
+	})
+	return buf
+}
+
+// public returns the entry as sinks see it.
+func (en *entry) public() LearnedEndpoint {
+	return LearnedEndpoint{Service: en.service, Annotation: en.annotation, Source: en.source, From: en.from,
+		Announced: en.announced, Learned: time.Unix(0, en.learned).UTC()}
+}

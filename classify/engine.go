@@ -1,0 +1,425 @@
+package classify
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/communityid"
+	"github.com/exspan/exspan/classify/flow"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/rules"
+)
+
+// Limits bounds what an engine holds. The zero value means the defaults.
+type Limits struct {
+	MaxFlows int // live flows; default 2,000,000
+	MaxHeld  int // ended flows whose verdict is open; default 1,000,000
+	MaxConns int // flows whose content is being read; default 200,000
+}
+
+// Config says how an engine works.
+type Config struct {
+	// Packs holds the rules, with paths for every version that may occur.
+	Packs *rules.Packs
+	// Site is what the operator knows; nil for nothing.
+	Site *rules.Site
+	// Exchange is the version assumed where neither the site nor traffic tells;
+	// a pack must have it.
+	Exchange string
+	// Hold is how long, in packet time, an ended flow waits for what may still
+	// explain it; 0 means to the end of the input.
+	Hold time.Duration
+	// KeyVLAN makes the VLAN tags part of a flow's key.
+	KeyVLAN bool
+	// Identities lets observers keep principals and names.
+	Identities bool
+	Limits     Limits
+}
+
+// state is what the engine keeps beside a flow: indexes only, so that the
+// table stays free of pointers.
+type state struct {
+	conn  uint32 // into Engine.conns, plus one
+	info  uint32 // into Engine.infos, plus one
+	proto uint8  // into Engine.protocols, plus one: what names the flow
+	tries uint8  // offers without a protocol so far
+	done  bool   // nothing more is read
+}
+
+type slot = flow.Slot[state]
+
+// info is what few flows need and many flows share nothing of.
+type info struct {
+	facts observe.Facts
+	vlans []capture.VLANs // tag stacks besides the first
+}
+
+// Engine turns batches of packets into records. It is used by one goroutine.
+type Engine struct {
+	cfg       Config
+	sink      Sink
+	site      *rules.Site
+	rulesets  []*ruleset                // that of Config.Exchange first
+	evidence  map[string][]evidenceRule // by protocol
+	protocols []observe.Protocol
+	onTCP     map[uint16]uint64 // protocols expected on a server port, as a set
+	onUDP     map[uint16]uint64
+	streams   uint64 // protocols carried by TCP
+	datagrams uint64 // protocols carried by UDP
+
+	table     *flow.Table[state]
+	pairs     *pairs
+	endpoints *endpoints
+	hosts     *hosts
+
+	conns    []*conn
+	connFree []uint32
+	infos    []info
+	infoFree []uint32
+
+	frames   uint64
+	packets  uint64
+	ipBytes  uint64
+	first    int64
+	payload  uint64 // TCP payload bytes seen in order
+	gapBytes uint64 // TCP payload bytes never seen
+	stats    capture.Stats
+	counts   counters
+
+	record   Record
+	hitBuf   []hit
+	entryBuf []*entry
+	sinkErr  error
+}
+
+// counters counts what limits refused and what observers gave up on.
+type counters struct {
+	conns      uint64 // flows not read because MaxConns were
+	heldEarly  uint64 // flows finalised because MaxHeld waited
+	streamHeld uint64 // flows not read on because an observer wanted to hold too much
+	violations uint64 // observers that found another protocol
+	facts      uint64 // fact values refused
+}
+
+// New returns an engine that writes to sink.
+func New(cfg Config, sink Sink) (*Engine, error) {
+	if cfg.Limits.MaxFlows == 0 {
+		cfg.Limits.MaxFlows = 2_000_000
+	}
+	if cfg.Limits.MaxHeld == 0 {
+		cfg.Limits.MaxHeld = 1_000_000
+	}
+	if cfg.Limits.MaxConns == 0 {
+		cfg.Limits.MaxConns = 200_000
+	}
+	if cfg.Exchange == "" {
+		cfg.Exchange = "2010"
+	}
+	e := &Engine{
+		cfg: cfg, sink: sink, site: cfg.Site,
+		protocols: Protocols(),
+		onTCP:     map[uint16]uint64{},
+		onUDP:     map[uint16]uint64{},
+		table:     flow.NewTable[state](cfg.Limits.MaxFlows),
+		pairs:     newPairs(),
+		endpoints: newEndpoints(),
+		hosts:     newHosts(cfg.Site),
+		evidence:  map[string][]evidenceRule{},
+	}
+	e.table.KeyVLAN = cfg.KeyVLAN
+	e.table.IsServer = func(ep capture.Endpoint, proto uint8) bool { return e.endpoints.known(ep, proto, e.table.Clock()) }
+	if len(e.protocols) > 64 {
+		return nil, errors.New("more than 64 protocols")
+	}
+	for i, p := range e.protocols {
+		bit := uint64(1) << i
+		if p.Stream {
+			e.streams |= bit
+		}
+		if p.Datagram {
+			e.datagrams |= bit
+		}
+		for _, port := range p.TCP {
+			e.onTCP[port] |= bit
+		}
+		for _, port := range p.UDP {
+			e.onUDP[port] |= bit
+		}
+	}
+	var versions []string
+	for _, p := range cfg.Packs.All() {
+		if len(p.Paths) > 0 {
+			rs := compile(p, cfg.Site)
+			versions = append(versions, p.Version)
+			if p.Version == cfg.Exchange {
+				e.rulesets = slices.Insert(e.rulesets, 0, rs)
+			} else {
+				e.rulesets = append(e.rulesets, rs)
+			}
+		}
+		compileEvidence(e.evidence, p)
+	}
+	if len(e.rulesets) == 0 || e.rulesets[0].version != cfg.Exchange {
+		return nil, fmt.Errorf("no rules for Exchange %s; there are rules for %s", cfg.Exchange, strings.Join(versions, ", "))
+	}
+	e.learnSite()
+	return e, nil
+}
+
+// learnSite makes endpoints of the static ports that the site file names.
+func (e *Engine) learnSite() {
+	if e.site == nil {
+		return
+	}
+	for _, s := range e.site.Servers {
+		services := make([]string, 0, len(s.StaticPorts))
+		for service := range s.StaticPorts {
+			services = append(services, service)
+		}
+		slices.Sort(services)
+		for _, a := range s.Addresses {
+			for _, service := range services {
+				e.endpoints.learn(&observe.Endpoint{Server: netip.AddrPortFrom(a, s.StaticPorts[service]), Source: observe.FromSite}, service, false, 0)
+			}
+		}
+	}
+}
+
+// Batch takes packets in.
+func (e *Engine) Batch(b *capture.Batch) error {
+	e.stats = b.Stats
+	if b.Tick != 0 {
+		e.table.Advance(b.Tick)
+		e.settle(0)
+	}
+	packets := b.Packets
+	for len(packets) > 0 {
+		n := min(len(packets), 64)
+		e.table.Warm(packets[:n])
+		for i := range n {
+			e.take(&packets[i])
+		}
+		packets = packets[n:]
+	}
+	return e.sinkErr
+}
+
+// take takes one packet in.
+func (e *Engine) take(p *capture.Packet) {
+	e.packets++
+	e.ipBytes += uint64(p.Length)
+	if e.first == 0 {
+		e.first = p.Time
+	}
+	if p.Proto == capture.ICMP || p.Proto == capture.ICMPv6 {
+		e.table.Quoted(p)
+		e.settle(p.Number)
+		return
+	}
+	id, sender, isNew := e.table.Track(p)
+	e.settle(p.Number)
+	s := e.table.At(id)
+	if isNew {
+		e.pairs.saw(p.Src.Addr, p.Dst.Addr)
+	} else {
+		if sender == 1 && s.FirstAnswer(p) {
+			e.pairs.saw(p.Src.Addr, p.Dst.Addr)
+		}
+		if p.VLANs != s.VLANs {
+			e.addVLANs(s, p.VLANs)
+		}
+	}
+	if p.Flags&capture.RST != 0 && p.Proto == capture.TCP && s.Seen&flow.SeenRefused != 0 {
+		e.endpoints.close(endpointKey{s.Server(), capture.TCP}, p.Time)
+	}
+	if p.PayloadLength > 0 && !s.Owner.done {
+		e.read(s, sender, p)
+	}
+}
+
+// settle deals with the flows that ended: what is settled is written, the rest
+// waits. number is the packet that ended them.
+func (e *Engine) settle(uint64) {
+	for _, id := range e.table.Ended() {
+		s := e.table.At(id)
+		e.finishReading(s)
+		e.pass(s)
+		if !e.emit(id, s, false) {
+			e.table.Hold(id)
+		}
+	}
+	held, oldest := e.table.Held()
+	if held == 0 {
+		return
+	}
+	for held > e.cfg.Limits.MaxHeld || e.cfg.Hold > 0 && e.table.At(oldest).Last+int64(e.cfg.Hold) < e.table.Clock() {
+		if held > e.cfg.Limits.MaxHeld {
+			e.counts.heldEarly++
+		}
+		e.table.Unhold()
+		e.emit(oldest, e.table.At(oldest), true)
+		if held, oldest = e.table.Held(); held == 0 {
+			return
+		}
+	}
+}
+
+// pass counts what a flow that ended says of the sensor and of its endpoint.
+func (e *Engine) pass(s *slot) {
+	if s.Proto == capture.TCP {
+		for _, d := range []observe.Direction{observe.ToServer, observe.ToClient} {
+			e.gapBytes += s.GapBytes(d)
+			if b, overhead := s.Bytes(d), s.Packets(d)*40; b > overhead {
+				e.payload += b - overhead
+			}
+		}
+	}
+	if len(e.endpoints.byKey) == 0 {
+		return
+	}
+	for _, en := range e.endpoints.byKey[endpointKey{s.Server(), s.Proto}] {
+		if !en.overAt(s.First) {
+			en.used = max(en.used, s.Last)
+		}
+	}
+}
+
+// lossy says whether more than 1 % of the acknowledged bytes were never seen.
+func (e *Engine) lossy() bool { return e.gapBytes*100 > e.payload+e.gapBytes }
+
+// asks says whether a flow's protocol is one in which every request wants an
+// answer.
+func (e *Engine) asks(s *slot) bool {
+	if s.Owner.proto == 0 {
+		return false
+	}
+	switch e.protocols[s.Owner.proto-1].Name {
+	case "dns", "kerberos", "sip", "dcerpc", "ldap":
+		return true
+	}
+	return false
+}
+
+// emit judges a flow and writes its record if it is final, or if it must be.
+// It says whether the record was written; the slot is then free.
+func (e *Engine) emit(id flow.ID, s *slot, must bool) bool {
+	r := &e.record
+	facts := &noFacts
+	if s.Owner.info != 0 {
+		facts = &e.infos[s.Owner.info-1].facts
+	}
+	server, client := s.Server(), s.Client()
+	e.entryBuf = e.endpoints.lookup(endpointKey{server, s.Proto}, s.First, s.Last, e.entryBuf)
+	sub := subject{
+		proto: s.Proto, port: server.Port, facts: facts, entries: e.entryBuf,
+		client: e.hosts.of(client.Addr), server: e.hosts.of(server.Addr),
+		payload: s.Seen&flow.SeenPayload != 0, begun: s.Handshake(),
+	}
+	if s.Owner.proto != 0 {
+		sub.protocol = e.protocols[s.Owner.proto-1].Name
+	}
+	outcome := e.outcomeOf(s)
+	v := e.judge(&sub, outcome)
+	if !must && !(v.Confidence >= Learned && (v.Status == Expected || v.Status == Deviating)) {
+		return false
+	}
+	*r = Record{
+		Number: s.Number, First: time.Unix(0, s.First).UTC(), Last: time.Unix(0, s.Last).UTC(),
+		CommunityID: communityid.V1(s.Proto, client.AddrPort(), server.AddrPort()),
+		Proto:       s.Proto,
+		Client:      Host{Addr: client.Addr.Netip(), Port: client.Port, Name: e.hosts.nameOf(client.Addr), Roles: sub.client.names()},
+		Server:      Host{Addr: server.Addr.Netip(), Port: server.Port, Name: e.hosts.nameOf(server.Addr), Roles: sub.server.names()},
+		VLANs:       r.VLANs[:0],
+		Packets:     Count{s.Packets(observe.ToServer), s.Packets(observe.ToClient)},
+		Bytes:       Count{s.Bytes(observe.ToServer), s.Bytes(observe.ToClient)},
+		GapBytes:    Count{s.GapBytes(observe.ToServer), s.GapBytes(observe.ToClient)},
+		State:       "ended", Outcome: outcome, Protocol: sub.protocol, Facts: facts, SetupTime: s.SetupTime(), Verdict: v,
+	}
+	if s.VLANs != 0 {
+		r.VLANs = append(r.VLANs, s.VLANs.String())
+	}
+	if s.Owner.info != 0 {
+		for _, v := range e.infos[s.Owner.info-1].vlans {
+			r.VLANs = append(r.VLANs, v.String())
+		}
+	}
+	if en := used(&sub); en != nil {
+		en.flows++
+		p := en.public()
+		r.Endpoint = &p
+	}
+	if err := e.sink.Write(r); err != nil && e.sinkErr == nil {
+		e.sinkErr = err
+	}
+	if s.Owner.info != 0 {
+		e.counts.facts += uint64(facts.Dropped)
+		e.infos[s.Owner.info-1] = info{}
+		e.infoFree = append(e.infoFree, s.Owner.info)
+	}
+	e.table.Free(id)
+	return true
+}
+
+var noFacts observe.Facts
+
+// used returns the learned endpoint that a flow used: one whose service was
+// read on the flow, else the strongest.
+func used(s *subject) *entry {
+	for _, en := range s.entries {
+		if s.facts.Has("rpc.interface", en.service) {
+			return en
+		}
+	}
+	if len(s.entries) > 0 && !s.facts.Any("rpc.interface") {
+		return s.entries[0]
+	}
+	return nil
+}
+
+// addVLANs notes a tag stack other than that of the flow's first packet.
+func (e *Engine) addVLANs(s *slot, v capture.VLANs) {
+	const most = 8
+	in := e.infoOf(s)
+	if len(in.vlans) < most && !slices.Contains(in.vlans, v) {
+		in.vlans = append(in.vlans, v)
+	}
+}
+
+func (e *Engine) infoOf(s *slot) *info {
+	if s.Owner.info == 0 {
+		if n := len(e.infoFree); n > 0 {
+			s.Owner.info = e.infoFree[n-1]
+			e.infoFree = e.infoFree[:n-1]
+		} else {
+			e.infos = append(e.infos, info{})
+			s.Owner.info = uint32(len(e.infos))
+		}
+	}
+	return &e.infos[s.Owner.info-1]
+}
+
+// Close ends all flows, writes what is open and closes the sink. errs is what
+// damaged the input.
+func (e *Engine) Close(errs []error) error {
+	e.table.EndAll()
+	for _, id := range e.table.Ended() {
+		s := e.table.At(id)
+		e.finishReading(s)
+		e.pass(s)
+		e.table.Hold(id)
+	}
+	// What waits is final now, at once: in order of first packet.
+	for _, id := range e.table.UnholdAll() {
+		e.emit(id, e.table.At(id), true)
+	}
+	sum := e.summary(errs)
+	if err := e.sink.Close(sum); err != nil && e.sinkErr == nil {
+		e.sinkErr = err
+	}
+	return e.sinkErr
+}

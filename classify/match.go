@@ -1,0 +1,395 @@
+package classify
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/rules"
+)
+
+// legRef is a leg with its path, in pack order.
+type legRef struct {
+	path  *rules.DataPath
+	order int
+	leg   *rules.Leg
+}
+
+type portKey struct {
+	port uint16
+	udp  bool
+}
+
+// ruleset is the paths of one version, arranged for look-up.
+type ruleset struct {
+	version string
+	byPort  map[portKey][]legRef // legs with port numbers
+	dynamic map[string][]legRef  // legs with announced ports, by protocol
+}
+
+func compile(pack *rules.Pack, site *rules.Site) *ruleset {
+	rs := &ruleset{version: pack.Version, byPort: map[portKey][]legRef{}, dynamic: map[string][]legRef{}}
+	for i := range pack.Paths {
+		p := &pack.Paths[i]
+		for j := range p.Legs {
+			ref := legRef{p, i, &p.Legs[j]}
+			port := portOf(ref.leg, site)
+			if port.Dynamic {
+				rs.dynamic[ref.leg.Protocol] = append(rs.dynamic[ref.leg.Protocol], ref)
+				continue
+			}
+			for n := int(port.From); n <= int(port.To); n++ {
+				if port.TCP {
+					rs.byPort[portKey{uint16(n), false}] = append(rs.byPort[portKey{uint16(n), false}], ref)
+				}
+				if port.UDP {
+					rs.byPort[portKey{uint16(n), true}] = append(rs.byPort[portKey{uint16(n), true}], ref)
+				}
+			}
+		}
+	}
+	return rs
+}
+
+// portOf returns a leg's port: the site file's where the leg says that it can
+// be set there.
+func portOf(l *rules.Leg, site *rules.Site) rules.Port {
+	port := l.Port
+	if l.SitePort == "log_shipping_port" && site != nil && site.LogShippingPort != 0 {
+		port.From, port.To = site.LogShippingPort, site.LogShippingPort
+	}
+	return port
+}
+
+// subject is a flow as rules see it.
+type subject struct {
+	proto    uint8
+	port     uint16
+	protocol string
+	facts    *observe.Facts
+	entries  []*entry // learned endpoints of the server's end, strongest first
+	client   roleSet
+	server   roleSet
+	payload  bool
+	begun    bool // the begin of the flow was seen
+}
+
+// hit is a leg that fits a subject, roles aside.
+type hit struct {
+	legRef
+	confidence   Confidence
+	specific     int  // facts that fit by name
+	mismatch     bool // the port fits, the protocol that was read does not
+	undocumented bool // a dynamic port outside the documented range
+	entry        *entry
+}
+
+// rank orders hits: what rests on content goes by how specific it is, then by
+// confidence.
+func (h *hit) rank() int {
+	r := int(h.confidence)
+	if h.confidence > ByPort {
+		r += 10 * (h.specific + 1)
+	}
+	if h.mismatch {
+		r -= 1000
+	}
+	return r
+}
+
+// hits appends the legs that fit a subject, roles aside.
+func (rs *ruleset) hits(s *subject, buf []hit) []hit {
+	buf = buf[:0]
+	for _, ref := range rs.byPort[portKey{s.port, s.proto == capture.UDP}] {
+		if h, ok := s.fitStatic(ref); ok {
+			buf = append(buf, h)
+		}
+	}
+	if s.protocol != "" {
+		for _, ref := range rs.dynamic[s.protocol] {
+			if h, ok := s.fitDynamic(ref); ok {
+				buf = append(buf, h)
+			}
+		}
+	} else if len(s.entries) > 0 {
+		for _, protocol := range announcedProtocols(s.entries) {
+			for _, ref := range rs.dynamic[protocol] {
+				if h, ok := s.fitDynamic(ref); ok {
+					buf = append(buf, h)
+				}
+			}
+		}
+	}
+	return buf
+}
+
+// announcedProtocols returns the protocols that entries promise.
+func announcedProtocols(entries []*entry) []string {
+	var out []string
+	for _, en := range entries {
+		if p := en.protocol(); !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// protocol returns the protocol of an announced service: what a mapper or a
+// bind names is RPC.
+func (en *entry) protocol() string {
+	switch en.source {
+	case observe.FromMap, observe.FromLookup, observe.FromBind, observe.FromSite:
+		return "dcerpc"
+	}
+	return en.service
+}
+
+func transport(p rules.Port, proto uint8) bool {
+	return p.TCP && proto == capture.TCP || p.UDP && proto == capture.UDP
+}
+
+// fitStatic holds a subject against a leg with a port number.
+func (s *subject) fitStatic(ref legRef) (hit, bool) {
+	h := hit{legRef: ref, confidence: ByPort}
+	l := ref.leg
+	if s.protocol != "" && l.Protocol != "" && s.protocol != l.Protocol {
+		h.mismatch = true
+		return h, true
+	}
+	own := matchFacts(l.Facts, s.facts)
+	switch {
+	case own.contradicted:
+		return hit{}, false
+	case s.protocol != "" && l.Protocol != "" && own.complete:
+		h.confidence, h.specific = Observed, own.specific
+	default:
+		if en := s.entryFor(l); en != nil {
+			h.entry, h.confidence, h.specific = en, en.confidence(), len(l.Facts)
+		}
+	}
+	if h.entry == nil {
+		h.confidence = min(h.confidence, capOf(l))
+	}
+	return h, true
+}
+
+// fitDynamic holds a subject against a leg whose port is announced: the
+// content or the announcement must speak for it, the number never does.
+func (s *subject) fitDynamic(ref legRef) (hit, bool) {
+	h := hit{legRef: ref}
+	l := ref.leg
+	if !transport(l.Port, s.proto) || s.protocol != "" && s.protocol != l.Protocol {
+		return h, false
+	}
+	own := matchFacts(l.Facts, s.facts)
+	if own.contradicted {
+		return h, false
+	}
+	h.entry = s.entryFor(l)
+	switch {
+	case s.protocol != "" && own.complete:
+		h.confidence, h.specific = Observed, own.specific
+	case h.entry != nil:
+		h.confidence, h.specific = h.entry.confidence(), len(l.Facts)
+	default:
+		return h, false
+	}
+	if h.entry == nil || h.entry.weak {
+		h.confidence = min(h.confidence, capOf(l))
+	}
+	h.undocumented = l.Port.From != 0 && (s.port < l.Port.From || s.port > l.Port.To)
+	return h, true
+}
+
+func (en *entry) confidence() Confidence {
+	if en.weak {
+		return ByPattern
+	}
+	return Learned
+}
+
+func capOf(l *rules.Leg) Confidence {
+	switch l.MaxConfidence {
+	case "port":
+		return ByPort
+	case "pattern":
+		return ByPattern
+	}
+	return Observed
+}
+
+// entryFor returns the strongest learned endpoint whose service fits a leg, or nil.
+func (s *subject) entryFor(l *rules.Leg) *entry {
+	for _, en := range s.entries {
+		if en.protocol() != l.Protocol {
+			continue
+		}
+		fits := true
+		for name, want := range l.Facts {
+			switch name {
+			case "rpc.interface":
+				fits = fits && (matchValue(name, want, en.service) != noMatch)
+			case "rpc.annotation":
+				fits = fits && en.annotation != "" && matchValue(name, want, en.annotation) != noMatch
+			default:
+				fits = false
+			}
+		}
+		if fits {
+			return en
+		}
+	}
+	return nil
+}
+
+// factMatch says how a leg's facts compare with a flow's.
+type factMatch struct {
+	complete     bool // every attribute has a value that fits
+	contradicted bool // an attribute has values, and none fits
+	specific     int  // attributes that fit by name
+}
+
+func matchFacts(want map[string][]string, have *observe.Facts) factMatch {
+	m := factMatch{complete: true}
+	for name, values := range want {
+		best, any := noMatch, false
+		for _, f := range have.All() {
+			if f.Name == name {
+				any = true
+				best = max(best, matchValue(name, values, f.Value))
+			}
+		}
+		switch {
+		case best == byName:
+			m.specific++
+		case best == bySet:
+		case any:
+			m.contradicted, m.complete = true, false
+		default:
+			m.complete = false
+		}
+	}
+	return m
+}
+
+const (
+	noMatch = iota
+	bySet   // through a word that stands for a set
+	byName
+)
+
+// matchValue holds one value against the values wanted.
+func matchValue(name string, want []string, have string) int {
+	best := noMatch
+	for _, w := range want {
+		switch {
+		case name == "rpc.interface" && w == rules.Unnamed:
+			if unnamed(have) {
+				best = bySet
+			}
+		case rules.Fits(w, have):
+			if w != "*" {
+				return byName
+			}
+			best = bySet
+		}
+	}
+	return best
+}
+
+// unnamed says whether an interface is written as its UUID, because no pack
+// names it.
+func unnamed(service string) bool {
+	return len(service) > 36 && service[8] == '-' && service[36] == ' '
+}
+
+// sides returns the roles of a leg's client and server.
+func sides(p *rules.DataPath, l *rules.Leg) (from, to []rules.Role) {
+	if l.Reverse {
+		return p.To, p.From
+	}
+	return p.From, p.To
+}
+
+// fits says whether the roles of both ends fit a hit's path.
+func (h *hit) fits(client, server *roleSet, clients bool) bool {
+	from, to := sides(h.path, h.leg)
+	if one := h.path.OneEnd; one != "" && !client.has(one) && !server.has(one) {
+		return false
+	}
+	return side(h.path, client, from, clients) && side(h.path, server, to, clients)
+}
+
+func side(p *rules.DataPath, r *roleSet, want []rules.Role, clients bool) bool {
+	if r.fits(want, clients) {
+		return true
+	}
+	return p.External && slices.Contains(want, rules.Client) && r.has(rules.Internet)
+}
+
+func (r *roleSet) has(role rules.Role) bool {
+	for _, set := range r.sets {
+		if slices.Contains(set, role) {
+			return true
+		}
+	}
+	return false
+}
+
+// why words what a hit rests on.
+func (h *hit) why(s *subject) string {
+	var b strings.Builder
+	switch {
+	case h.mismatch:
+		fmt.Fprintf(&b, "port %s, where %s was read instead of %s", portName(s), s.protocol, h.leg.Protocol)
+	case h.confidence == ByPort:
+		fmt.Fprintf(&b, "port %s and roles only", portName(s))
+	default:
+		said := false
+		for _, f := range s.facts.All() {
+			if want := h.leg.Facts[f.Name]; want != nil && matchValue(f.Name, want, f.Value) != noMatch {
+				fmt.Fprintf(&b, "%s=%s", f.Name, f.Value)
+				said = true
+				break
+			}
+		}
+		if !said && s.protocol != "" {
+			fmt.Fprintf(&b, "%s on %s", s.protocol, portName(s))
+			said = true
+		}
+		if h.entry != nil {
+			if said {
+				b.WriteString(", ")
+			}
+			b.WriteString(h.entry.why(!said))
+		}
+	}
+	return b.String()
+}
+
+func portName(s *subject) string {
+	if s.proto == capture.UDP {
+		return fmt.Sprintf("%d/udp", s.port)
+	}
+	return fmt.Sprintf("%d/tcp", s.port)
+}
+
+// why words where an endpoint was learned.
+func (en *entry) why(named bool) string {
+	what := "endpoint"
+	if named {
+		what = "endpoint of " + en.service
+	}
+	at := time.Unix(0, en.learned).UTC().Format("15:04:05")
+	switch en.source {
+	case observe.FromSite:
+		return what + " named by the site file"
+	case observe.FromBind:
+		return fmt.Sprintf("%s known from a bind at %s", what, at)
+	default:
+		return fmt.Sprintf("%s learned from %s at %s", what, en.from, at)
+	}
+}

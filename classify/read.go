@@ -1,0 +1,462 @@
+package classify
+
+import (
+	"errors"
+	"math/bits"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// read hands a packet's payload to the flow's observer, or looks for one.
+func (e *Engine) read(s *slot, sender int, p *capture.Packet) {
+	c := e.connOf(s, sender)
+	if c == nil {
+		return
+	}
+	c.packet, c.slot = p, s
+	c.in.Time, c.in.Number = p.Time, p.Number
+	if s.Proto == capture.UDP {
+		e.datagram(c, sender, p)
+	} else {
+		c.streams[sender].push(p, c.deliver[sender])
+	}
+	e.absorb(s, c, p)
+	if c.done {
+		e.release(s, c)
+	}
+	c.packet, c.slot = nil, nil
+}
+
+// connOf returns the flow's conn, made if need be; nil where a limit forbids.
+func (e *Engine) connOf(s *slot, sender int) *conn {
+	if s.Owner.conn != 0 {
+		return e.conns[s.Owner.conn-1]
+	}
+	var i uint32
+	switch n := len(e.connFree); {
+	case n > 0:
+		i = e.connFree[n-1]
+		e.connFree = e.connFree[:n-1]
+	case len(e.conns) >= e.cfg.Limits.MaxConns:
+		e.counts.conns++
+		s.Owner.done = true
+		return nil
+	default:
+		c := &conn{}
+		for side := range c.deliver {
+			c.deliver[side] = func(data []byte, gap int) bool { return e.offer(c, side, data, gap) }
+		}
+		e.conns = append(e.conns, c)
+		i = uint32(len(e.conns))
+	}
+	s.Owner.conn = i
+	c := e.conns[i-1]
+	c.report.Identities = e.cfg.Identities
+	if s.Owner.info != 0 {
+		c.report.Facts = e.infos[s.Owner.info-1].facts
+		e.infos[s.Owner.info-1].facts = observe.Facts{}
+	}
+	client, server := s.Client(), s.Server()
+	c.in.Client, c.in.Server = client.AddrPort(), server.AddrPort()
+	c.in.Datagram = s.Proto == capture.UDP
+	c.in.Handshake = s.Handshake()
+	if s.Proto == capture.TCP && c.in.Handshake {
+		// The handshake says where both streams begin.
+		if e.table.HaveExpected {
+			c.streams[sender].begun, c.streams[sender].next = true, e.table.Expected
+		}
+		if next, ok := s.Next(1 - sender); ok {
+			c.streams[1-sender].begun, c.streams[1-sender].next = true, next
+		}
+	}
+	now := e.table.Clock()
+	c.announced = e.endpoints.announced(server, s.Proto, now)
+	if c.announced == "" && s.Proto == capture.UDP {
+		c.announced = e.endpoints.announced(client, s.Proto, now)
+	}
+	c.in.Announced = c.announced
+	return c
+}
+
+// release gives a conn back and keeps its facts.
+func (e *Engine) release(s *slot, c *conn) {
+	if c.obs != nil || c.done {
+		s.Owner.done = true
+	}
+	if f, ok := c.obs.(observe.Finisher); ok {
+		f.Finish(&c.report)
+	}
+	if c.named {
+		s.Owner.proto = c.proto
+	}
+	if c.report.Len() > 0 {
+		e.infoOf(s).facts = c.report.Facts
+	}
+	for i := range c.streams {
+		c.streams[i].reset()
+	}
+	c.report = observe.Report{Endpoints: c.report.Endpoints[:0]}
+	c.obs, c.proto, c.named, c.tried, c.offers, c.done = nil, 0, false, 0, 0, false
+	c.first[0], c.first[1] = c.first[0][:0], c.first[1][:0]
+	e.connFree = append(e.connFree, s.Owner.conn)
+	s.Owner.conn = 0
+}
+
+// finishReading delivers what waited for a hole to be filled, and releases the
+// conn of a flow that ended.
+func (e *Engine) finishReading(s *slot) {
+	if s.Owner.conn == 0 {
+		return
+	}
+	c := e.conns[s.Owner.conn-1]
+	p := capture.Packet{Time: s.Last, Number: c.in.Number}
+	c.packet, c.slot = &p, s
+	for side := range c.streams {
+		if !c.done {
+			c.streams[side].flush(c.deliver[side])
+		}
+	}
+	if f, ok := c.obs.(observe.Finisher); ok {
+		f.Finish(&c.report)
+	}
+	e.absorb(s, c, &p)
+	c.packet, c.slot = nil, nil
+	e.release(s, c)
+}
+
+// datagram offers one datagram.
+func (e *Engine) datagram(c *conn, sender int, p *capture.Packet) {
+	dir := c.slot.Direction(sender)
+	c.in.Dir, c.in.Data, c.in.Gap = dir, p.Payload, 0
+	c.in.Cut = int(p.PayloadLength) > len(p.Payload)
+	c.in.Continues = false
+	if len(p.Payload) == 0 {
+		return
+	}
+	for c.obs == nil {
+		i, _ := e.detect(c, observe.First{OnPort: false, Datagram: true}, dir, p.Payload, nil)
+		if i < 0 {
+			c.slot.Owner.tries++
+			if c.slot.Owner.tries >= maxUnread {
+				c.done = true
+			}
+			if c.report.Len() == 0 {
+				// Nothing to remember until the next datagram: no conn is held.
+				done := c.done
+				e.release(c.slot, c)
+				c.slot.Owner.done = done
+			}
+			return
+		}
+		e.start(c, i)
+		_, err := c.obs.Observe(&c.in, &c.report)
+		if !e.datagramResult(c, err) {
+			continue
+		}
+		return
+	}
+	_, err := c.obs.Observe(&c.in, &c.report)
+	e.datagramResult(c, err)
+}
+
+// datagramResult deals with an observer's word on a datagram. It says whether
+// the datagram is dealt with.
+func (e *Engine) datagramResult(c *conn, err error) bool {
+	switch {
+	case err == nil:
+		e.confirm(c)
+	case errors.Is(err, observe.ErrDone):
+		e.confirm(c)
+		c.done = true
+	case errors.Is(err, observe.ErrReversed) && c.slot.Turn():
+		c.in.Client, c.in.Server = c.in.Server, c.in.Client
+		c.in.Dir = c.in.Dir.Reverse()
+		c.obs = nil
+		return false
+	default:
+		e.violated(c)
+		return false
+	}
+	return true
+}
+
+// start puts the observer of a protocol on a flow.
+func (e *Engine) start(c *conn, i int) {
+	p := &e.protocols[i]
+	c.obs = p.New()
+	if !c.named {
+		c.proto = uint8(i + 1)
+		c.named = !p.Tentative
+	}
+}
+
+// confirm names the flow by a tentative protocol once its observer reported
+// something.
+func (e *Engine) confirm(c *conn) {
+	if !c.named && c.obs != nil && c.report.Changed {
+		c.named = true
+	}
+}
+
+// violated takes an observer off a flow that is not of its protocol.
+func (e *Engine) violated(c *conn) {
+	e.counts.violations++
+	if c.proto != 0 {
+		c.tried |= 1 << (c.proto - 1)
+	}
+	c.obs = nil
+	if c.report.Len() == 0 {
+		c.named = false
+	}
+}
+
+// detect looks for the protocol of first bytes: those expected on the server's
+// port first, then all others in order. It returns the protocol's index, or -1
+// and whether more bytes may tell.
+func (e *Engine) detect(c *conn, f observe.First, dir observe.Direction, data, other []byte) (int, bool) {
+	if dir == observe.ToServer {
+		f.ToServer, f.ToClient = data, other
+	} else {
+		f.ToServer, f.ToClient = other, data
+	}
+	f.Announced, f.Client, f.Server = c.announced, c.in.Client, c.in.Server
+	set, on := e.streams, e.onTCP[c.in.Server.Port()]
+	if f.Datagram {
+		set, on = e.datagrams, e.onUDP[c.in.Server.Port()]
+	}
+	set &^= c.tried
+	on &= set
+	f.OnPort = true
+	more := false
+	for rest := on; rest != 0; rest &= rest - 1 {
+		i := bits.TrailingZeros64(rest)
+		switch e.protocols[i].Detect(f) {
+		case observe.Yes:
+			return i, false
+		case observe.More:
+			more = true
+		}
+	}
+	if more {
+		return -1, true
+	}
+	f.OnPort = false
+	for rest := set &^ on; rest != 0; rest &= rest - 1 {
+		i := bits.TrailingZeros64(rest)
+		switch e.protocols[i].Detect(f) {
+		case observe.Yes:
+			return i, false
+		case observe.More:
+			more = true
+		}
+	}
+	return -1, more
+}
+
+// offer takes bytes of one side in order, or the word that some are missing.
+// It says whether more is wanted.
+func (e *Engine) offer(c *conn, sender int, data []byte, gap int) bool {
+	if c.done {
+		return false
+	}
+	s := &c.streams[sender]
+	if k := min(gap, s.skip); k > 0 {
+		s.skip -= k
+		gap -= k
+	}
+	if gap > 0 {
+		e.lost(c, sender, gap)
+		return !c.done
+	}
+	if k := min(len(data), s.skip); k > 0 {
+		s.skip -= k
+		data = data[k:]
+	}
+	if len(data) == 0 {
+		return true
+	}
+	if c.obs == nil {
+		return e.look(c, sender, data)
+	}
+	if len(s.rest) > 0 {
+		s.rest = append(s.rest, data...)
+		data = s.rest
+	}
+	e.feed(c, sender, data)
+	return !c.done
+}
+
+// lost tells the observer that bytes are missing.
+func (e *Engine) lost(c *conn, sender, gap int) {
+	s := &c.streams[sender]
+	s.rest = s.rest[:0]
+	if c.obs == nil {
+		c.first[0], c.first[1] = c.first[0][:0], c.first[1][:0]
+		c.in.Handshake = false
+		return
+	}
+	c.in.Dir, c.in.Data, c.in.Gap = c.slot.Direction(sender), nil, gap
+	_, err := c.obs.Observe(&c.in, &c.report)
+	c.in.Gap = 0
+	switch {
+	case err == nil:
+	case errors.Is(err, observe.ErrDone):
+		c.done = true
+	default:
+		e.violated(c)
+		c.in.Handshake = false
+	}
+}
+
+// look looks for the protocol of a stream.
+func (e *Engine) look(c *conn, sender int, data []byte) bool {
+	if !c.in.Handshake {
+		// Somewhere in the middle: any segment may begin with something that can be
+		// read, so each is looked at alone.
+		if i, _ := e.detect(c, observe.First{}, c.slot.Direction(sender), data, nil); i >= 0 {
+			e.start(c, i)
+			e.feed(c, sender, data)
+			return !c.done
+		}
+		c.slot.Owner.tries++
+		if c.slot.Owner.tries >= maxFirstOffers {
+			c.done = true
+		}
+		return !c.done
+	}
+	if len(c.first[0])+len(c.first[1]) == 0 {
+		c.firstSide = sender
+	}
+	if len(c.first[sender]) > 0 {
+		c.first[sender] = append(c.first[sender], data...)
+		data = c.first[sender]
+	}
+	other := c.first[1-sender]
+	i, more := e.detect(c, observe.First{}, c.slot.Direction(sender), data, other)
+	c.offers++
+	if i >= 0 {
+		e.start(c, i)
+		e.replay(c, sender, data)
+		return !c.done
+	}
+	if !more || c.offers >= maxFirstOffers || len(data) > maxFirstBytes {
+		c.done = true
+		return false
+	}
+	if len(c.first[sender]) == 0 {
+		c.first[sender] = append(c.first[sender], data...)
+	}
+	return true
+}
+
+// replay feeds a new observer what was seen before it was found, beginning
+// with the side that spoke first.
+func (e *Engine) replay(c *conn, sender int, data []byte) {
+	var sides [2][]byte
+	sides[sender], sides[1-sender] = data, c.first[1-sender]
+	c.first[0], c.first[1] = nil, nil
+	for _, side := range [2]int{c.firstSide, 1 - c.firstSide} {
+		if len(sides[side]) > 0 && !c.done {
+			e.offer(c, side, sides[side], 0)
+		}
+	}
+}
+
+// feed offers bytes to the observer until it uses no more of them, and keeps
+// the rest for the next offer. data may be the stream's rest itself.
+func (e *Engine) feed(c *conn, sender int, data []byte) {
+	s := &c.streams[sender]
+	for len(data) > 0 {
+		c.in.Dir, c.in.Data = c.slot.Direction(sender), data
+		c.in.Continues = e.continues(c, sender)
+		n, err := c.obs.Observe(&c.in, &c.report)
+		if err != nil {
+			if data = e.exception(c, sender, data, n, err); data == nil {
+				s.rest = s.rest[:0]
+				return
+			}
+			continue
+		}
+		if !c.named {
+			e.confirm(c)
+		}
+		if n <= 0 {
+			break
+		}
+		if n >= len(data) {
+			s.skip = n - len(data)
+			data = nil
+			break
+		}
+		data = data[n:]
+	}
+	if len(data) > maxHeldBytes {
+		e.counts.streamHeld++
+		c.done = true
+		return
+	}
+	if len(data) == 0 {
+		s.rest = s.rest[:0]
+		return
+	}
+	if cap(s.rest) == 0 {
+		s.rest = make([]byte, 0, max(len(data), 512))
+	}
+	s.rest = append(s.rest[:0], data...)
+}
+
+// continues says whether the segment at hand acknowledges everything that was
+// offered from the other side.
+func (e *Engine) continues(c *conn, sender int) bool {
+	p, other := c.packet, &c.streams[1-sender]
+	return p.Flags&capture.ACK != 0 && other.begun && p.Ack == other.next
+}
+
+// exception deals with what an observer said besides a number of bytes. It
+// returns the bytes to offer next, nil for none.
+func (e *Engine) exception(c *conn, sender int, data []byte, n int, err error) []byte {
+	switch {
+	case errors.Is(err, observe.ErrDone):
+		e.confirm(c)
+		c.done = true
+		return nil
+	case errors.Is(err, observe.ErrUpgrade):
+		next := c.report.Next
+		c.report.Next = ""
+		for i := range e.protocols {
+			if e.protocols[i].Name != next {
+				continue
+			}
+			if f, ok := c.obs.(observe.Finisher); ok {
+				f.Finish(&c.report)
+			}
+			c.obs = e.protocols[i].New()
+			c.in.Handshake = true // the new protocol starts here
+			other := &c.streams[1-sender]
+			if len(other.rest) > 0 {
+				waiting := append([]byte(nil), other.rest...)
+				other.rest = other.rest[:0]
+				e.feed(c, 1-sender, waiting)
+			}
+			if n = max(n, 0); c.done || c.obs == nil || n >= len(data) {
+				return nil
+			}
+			return data[n:]
+		}
+		c.done = true
+		return nil
+	case errors.Is(err, observe.ErrReversed) && c.slot.Turn():
+		c.in.Client, c.in.Server = c.in.Server, c.in.Client
+		c.obs = e.protocols[c.proto-1].New()
+		return data
+	default:
+		e.violated(c)
+		if i, _ := e.detect(c, observe.First{}, c.slot.Direction(sender), data, nil); i >= 0 {
+			e.start(c, i)
+			return data
+		}
+		c.done = true
+		return nil
+	}
+}

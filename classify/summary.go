@@ -1,0 +1,66 @@
+package classify
+
+import (
+	"slices"
+	"time"
+
+	"github.com/exspan/exspan/capture"
+)
+
+// summary says what the run learned besides its flows.
+func (e *Engine) summary(errs []error) *Summary {
+	s := &Summary{
+		Frames: e.stats.Frames, Packets: e.packets, IPBytes: e.ipBytes, Errors: errs,
+	}
+	if e.first != 0 {
+		s.First, s.Last = time.Unix(0, e.first).UTC(), time.Unix(0, e.table.Clock()).UTC()
+	}
+	if total := e.payload + e.gapBytes; total > 0 {
+		s.AckedUnseen = float64(e.gapBytes) / float64(total)
+	}
+	for a, h := range e.hosts.byAddr {
+		hs := HostSummary{Addr: h.addr, Name: h.name, Version: h.version}
+		if h.site != nil {
+			for _, r := range h.site.Roles {
+				hs.Roles = append(hs.Roles, RoleProof{string(r), "site file"})
+			}
+		} else {
+			set := e.hosts.of(a)
+			for _, p := range h.proofs {
+				if name := joinRoles(p.roles); slices.Contains(set.names(), name) {
+					hs.Roles = append(hs.Roles, RoleProof{name, p.evidence})
+				}
+			}
+		}
+		if len(hs.Roles) > 0 {
+			s.Hosts = append(s.Hosts, hs)
+		}
+	}
+	slices.SortFunc(s.Hosts, func(a, b HostSummary) int { return a.Addr.Compare(b.Addr) })
+	for _, en := range e.endpoints.all {
+		s.Endpoints = append(s.Endpoints, EndpointSummary{
+			Server: en.key.server.AddrPort(), UDP: en.key.proto == capture.UDP, LearnedEndpoint: en.public(),
+			Ended: en.ended != 0, Flows: en.flows,
+		})
+	}
+	slices.SortStableFunc(s.Endpoints, func(a, b EndpointSummary) int { return a.Server.Compare(b.Server) })
+	limit := func(name string, n uint64) {
+		if n > 0 {
+			s.Limits = append(s.Limits, NamedCount{name, n})
+		}
+	}
+	limit("flows ended early because the flow table was full", e.table.Evicted)
+	limit("flows judged early because too many were held", e.counts.heldEarly)
+	limit("flows not read because too many were being read", e.counts.conns)
+	limit("flows not read on because one message was too long", e.counts.streamHeld)
+	limit("facts left out of flows that had too many", e.counts.facts)
+	limit("learned endpoints refused", e.endpoints.refused)
+	limit("hosts not remembered", e.hosts.refused)
+	limit("host pairs not remembered", e.pairs.refused)
+	for reason := capture.Skip(1); reason < capture.NumSkips; reason++ {
+		if n := e.stats.Skipped[reason]; n > 0 {
+			s.Skipped = append(s.Skipped, NamedCount{reason.String(), n})
+		}
+	}
+	return s
+}
