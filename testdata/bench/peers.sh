@@ -29,24 +29,26 @@ generate small small 2000000 200000
 generate big big 500000 50
 generate flows small 3000000 1000000
 
-# measure COMMAND...: "MEDIAN-SECONDS PEAK-MIB", or "-" for a tool that is not
-# there, fails or is too slow.
+# measure COMMAND...: "MEDIAN-SECONDS PEAK-MIB", or "- -" for a tool that is
+# not there, fails or is too slow.
 measure() {
 	if ! command -v "$1" >/dev/null; then
 		echo "- -"
 		return
 	fi
-	local out times=() peak=0 seconds kib
+	local start times=() peak=0 kib
 	for _ in $(seq "$runs"); do
-		if ! out=$({ /usr/bin/time -f '%e %M' timeout "$limit" "$@" >/dev/null 2>/dev/null; } 2>&1); then
+		start=${EPOCHREALTIME/./}
+		if ! /usr/bin/time -o "$folder/time" -f %M timeout "$limit" "$@" >/dev/null 2>&1; then
 			echo "- -"
 			return
 		fi
-		read -r seconds kib <<<"$(tail -n 1 <<<"$out")"
-		times+=("$seconds")
+		times+=($((${EPOCHREALTIME/./} - start)))
+		kib=$(tail -n 1 "$folder/time")
 		if ((kib > peak)); then peak=$kib; fi
 	done
-	printf '%s %d\n' "$(printf '%s\n' "${times[@]}" | sort -n | sed -n "$(((runs + 1) / 2))p")" $((peak / 1024))
+	printf '%s\n' "${times[@]}" | sort -n | sed -n "$(((runs + 1) / 2))p" |
+		awk -v peak=$((peak / 1024)) '{ printf "%.3f %d\n", $1 / 1e6, peak }'
 }
 
 command -v /usr/bin/time >/dev/null || { echo "this needs /usr/bin/time (Debian package time)" >&2; exit 1; }

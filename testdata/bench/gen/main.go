@@ -9,16 +9,20 @@ package main
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
 )
 
-var w *bufio.Writer
-var tsUS uint64 = 1700000000 * 1000000
-var stepUS uint64 = 20
-var npkts, nbytes int
+var (
+	w             *bufio.Writer // errors stick, and are told by Flush
+	random                      = rand.New(rand.NewPCG(1, 2))
+	tsUS          uint64        = 1700000000 * 1000000
+	stepUS        uint64        = 20
+	npkts, nbytes int
+)
 
 func ghdr() {
 	var h [24]byte
@@ -27,7 +31,7 @@ func ghdr() {
 	binary.LittleEndian.PutUint16(h[6:], 4)
 	binary.LittleEndian.PutUint32(h[16:], 65535)
 	binary.LittleEndian.PutUint32(h[20:], 1)
-	w.Write(h[:])
+	_, _ = w.Write(h[:])
 }
 
 func csum(b []byte, s uint32) uint16 {
@@ -182,8 +186,8 @@ func (f *flow) emit(fromC bool, flags byte, pl []byte) {
 	binary.LittleEndian.PutUint32(rh[4:], uint32(tsUS%1000000))
 	binary.LittleEndian.PutUint32(rh[8:], uint32(o))
 	binary.LittleEndian.PutUint32(rh[12:], uint32(o))
-	w.Write(rh[:])
-	w.Write(b[:o])
+	_, _ = w.Write(rh[:])
+	_, _ = w.Write(b[:o])
 	npkts++
 	nbytes += o
 }
@@ -206,10 +210,10 @@ const (
 
 var ports = map[int]uint16{kSMTP: 25, kHTTP: 80, kTLS: 443, kEPM: 135, kLDAP: 389, kKRB: 88, kDNS: 53, kSIP: 5060}
 
-func rnd(n int) int { return rand.IntN(n) }
+func rnd(n int) int { return random.IntN(n) }
 
 func newFlow(i, kind int) *flow {
-	f := &flow{kind: kind, cseq: rand.Uint32(), sseq: rand.Uint32(), ipid: uint16(rnd(65536)), ssrc: rand.Uint32(), rts: rand.Uint32()}
+	f := &flow{kind: kind, cseq: random.Uint32(), sseq: random.Uint32(), ipid: uint16(rnd(65536)), ssrc: random.Uint32(), rts: random.Uint32()}
 	f.tcp = kind != kDNS && kind != kRTP && kind != kSIP && kind != kSmallUDP
 	if kind == kKRB && i%2 == 0 {
 		f.tcp = true
@@ -240,7 +244,6 @@ func newFlow(i, kind int) *flow {
 		f.s.port = uint16(16384 + 2*rnd(4000))
 		f.c.port = uint16(16384 + 2*rnd(4000))
 	case kSIP:
-		f.c.port = 5060
 		f.c.port = uint16(5060 + rnd(200))
 	case kSmallTCP:
 		f.s.port = []uint16{80, 443, 25, 135, 389, 49153}[i%6]
@@ -301,11 +304,12 @@ func dceBind(u []byte) []byte {
 	return b
 }
 
-// full-size-leaning IMIX for data segments
+// full-size-leaning IMIX for data segments; at most 1,439 bytes with what is
+// added, so that a frame fits an MTU of 1,500 with IPv6 too
 func dataSize() int {
 	switch r := rnd(100); {
 	case r < 52:
-		return 1400 + rnd(46)
+		return 1380 + rnd(40)
 	case r < 72:
 		return 300 + rnd(700)
 	default:
@@ -476,19 +480,34 @@ func (f *flow) next() bool {
 }
 
 func main() {
-	mode := os.Args[1]
-	N, _ := strconv.Atoi(os.Args[2])
-	F, _ := strconv.Atoi(os.Args[3])
-	out, err := os.Create(os.Args[4])
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "gen:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if len(args) != 4 {
+		return errors.New("usage: gen mix|small|big PACKETS FLOWS OUT")
+	}
+	N, err := strconv.Atoi(args[1])
 	if err != nil {
-		panic(err)
+		return err
+	}
+	F, err := strconv.Atoi(args[2])
+	if err != nil {
+		return err
+	}
+	out, err := os.Create(args[3])
+	if err != nil {
+		return err
 	}
 	w = bufio.NewWriterSize(out, 1<<20)
 	for i := range filler {
-		filler[i] = byte(rand.Uint32())
+		filler[i] = byte(random.Uint32())
 	}
 	ghdr()
-	switch mode {
+	switch args[0] {
 	case "mix":
 		// kind shares of flows
 		share := []struct{ k, pct int }{{kSMTP, 12}, {kHTTP, 10}, {kTLS, 24}, {kEPM, 5}, {kRPC, 12}, {kLDAP, 8}, {kKRB, 5}, {kDNS, 18}, {kSIP, 3}, {kRTP, 3}}
@@ -501,7 +520,6 @@ func main() {
 		const active = 2000
 		var act []*flow
 		made := 0
-		rest := float64(N)
 		mk := func() *flow {
 			k := kinds[rnd(len(kinds))]
 			f := newFlow(made, k)
@@ -516,14 +534,13 @@ func main() {
 			case kRTP:
 				f.total = 100 + rnd(300)
 			default:
-				f.total = 10 + int(rand.ExpFloat64()*float64(N)/float64(F)*1.1)
+				f.total = 10 + int(random.ExpFloat64()*float64(N)/float64(F)*1.1)
 			}
 			return f
 		}
 		for i := 0; i < active; i++ {
 			act = append(act, mk())
 		}
-		_ = rest
 		for npkts < N {
 			i := rnd(len(act))
 			// short trains keep some temporal locality, as real traffic has
@@ -563,8 +580,9 @@ func main() {
 				f.next()
 			}
 		}
+	default:
+		return fmt.Errorf("unknown %q", args[0])
 	}
-	w.Flush()
-	out.Close()
-	fmt.Printf("%s: %d packets, avg %d B, %d MB\n", os.Args[4], npkts, nbytes/npkts, (nbytes+16*npkts)>>20)
+	fmt.Printf("%s: %d packets, avg %d B, %d MB\n", args[3], npkts, nbytes/npkts, (nbytes+16*npkts)>>20)
+	return errors.Join(w.Flush(), out.Close())
 }
