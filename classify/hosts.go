@@ -30,17 +30,18 @@ type host struct {
 	site    *rules.Server
 	proofs  []proof
 	version string
+	roles   *roleSet // made when asked for
 }
 
 // hosts knows who is who.
 type hosts struct {
-	byAddr   map[capture.Addr]*host
-	networks []rules.Network
+	byAddr map[capture.Addr]*host
+	// networks go from the longest prefix to the shortest, their roles beside.
+	networks     []rules.Network
+	networkRoles []roleSet
 	// clients says that the site file names networks of clients, so that an
 	// unlisted host is not taken for one.
 	clients bool
-	// changes counts what was learned, so that results can be cached.
-	changes uint64
 	refused uint64
 }
 
@@ -64,6 +65,7 @@ func newHosts(site *rules.Site) *hosts {
 	slices.SortStableFunc(h.networks, func(a, b rules.Network) int { return b.Prefix.Bits() - a.Prefix.Bits() })
 	for _, n := range h.networks {
 		h.clients = h.clients || n.Role == rules.Client
+		h.networkRoles = append(h.networkRoles, newRoleSet([][]rules.Role{{n.Role}}))
 	}
 	return h
 }
@@ -107,7 +109,7 @@ func (h *hosts) prove(a capture.Addr, roles []rules.Role, weak bool, version, ev
 	}
 	if version != "" && x.version == "" {
 		x.version = version
-		h.changes++
+		x.roles = nil
 	}
 	for _, p := range x.proofs {
 		if slices.Equal(p.roles, roles) {
@@ -119,59 +121,89 @@ func (h *hosts) prove(a capture.Addr, roles []rules.Role, weak bool, version, ev
 		return
 	}
 	x.proofs = append(x.proofs, proof{roles, evidence, weak})
-	h.changes++
+	x.roles = nil
 }
 
-// roles is the set of roles of one host for one decision. Every element holds
-// the alternatives that the evidence leaves open.
+// roleSet is the set of roles of one host for one decision. It is shared and
+// not changed once made.
 type roleSet struct {
+	// sets holds one element a role; where the evidence leaves more than one open,
+	// the element holds the alternatives.
 	sets     [][]rules.Role
-	exchange bool // the host is an Exchange server
-	site     bool // the site file says so
-	unknown  bool // no network and no Exchange role is known: it may be a client
+	names    []string // as output shows them: "mailbox|cas" for alternatives
+	exchange bool     // the host is an Exchange server, or the load balancer before one
+	unknown  bool     // no network and no Exchange role is known: it may be a client
 	version  string
 }
 
-// of returns the roles of an address.
-func (h *hosts) of(a capture.Addr) roleSet {
-	x := h.byAddr[a]
-	var r roleSet
-	if x != nil && x.site != nil {
-		r.site, r.version = true, x.version
-		for i := range x.site.Roles {
-			r.sets = append(r.sets, x.site.Roles[i:i+1])
-			r.exchange = r.exchange || x.site.Roles[i].Exchange() || x.site.Roles[i] == rules.LB
+func newRoleSet(sets [][]rules.Role) roleSet {
+	r := roleSet{sets: sets}
+	for _, set := range sets {
+		if n := joinRoles(set); !slices.Contains(r.names, n) {
+			r.names = append(r.names, n)
 		}
-		return r
+		all := true
+		for _, role := range set {
+			all = all && role.Exchange()
+		}
+		r.exchange = r.exchange || all
 	}
-	if x != nil {
-		r.version = x.version
+	return r
+}
+
+// Hosts of which nothing else is known.
+var (
+	fromInternet = newRoleSet([][]rules.Role{{rules.Internet}})
+	fromAnywhere = roleSet{unknown: true}
+)
+
+// of returns the roles of an address.
+func (h *hosts) of(a capture.Addr) *roleSet {
+	x := h.byAddr[a]
+	if x == nil || x.site == nil && len(x.proofs) == 0 && x.version == "" {
+		return h.elsewhere(a)
+	}
+	if x.roles != nil {
+		return x.roles
+	}
+	var sets [][]rules.Role
+	if x.site != nil {
+		for i := range x.site.Roles {
+			sets = append(sets, x.site.Roles[i:i+1])
+		}
+	} else {
 		strong := slices.ContainsFunc(x.proofs, func(p proof) bool { return !p.weak })
 		for _, p := range x.proofs {
-			if p.weak && strong {
-				continue
+			if !p.weak || !strong {
+				sets = append(sets, p.roles)
 			}
-			r.sets = append(r.sets, p.roles)
-			all := true
-			for _, role := range p.roles {
-				all = all && role.Exchange()
-			}
-			r.exchange = r.exchange || all
 		}
+		sets = append(sets, h.elsewhere(a).sets...)
 	}
+	r := newRoleSet(sets)
+	r.version = x.version
+	if x.site != nil {
+		r.exchange = r.exchange || slices.Contains(x.site.Roles, rules.LB)
+	} else {
+		r.unknown = !r.exchange && h.elsewhere(a).unknown
+	}
+	x.roles = &r
+	return x.roles
+}
+
+// elsewhere returns what an address alone says: the role of its network,
+// internet, or nothing.
+func (h *hosts) elsewhere(a capture.Addr) *roleSet {
 	ip := a.Netip()
 	for i := range h.networks {
 		if h.networks[i].Prefix.Contains(ip) {
-			r.sets = append(r.sets, []rules.Role{h.networks[i].Role})
-			return r
+			return &h.networkRoles[i]
 		}
 	}
 	if !local(ip) {
-		r.sets = append(r.sets, []rules.Role{rules.Internet})
-		return r
+		return &fromInternet
 	}
-	r.unknown = !r.exchange
-	return r
+	return &fromAnywhere
 }
 
 // local says whether an address belongs to no public network: private
@@ -187,8 +219,8 @@ var (
 	broadcast   = netip.MustParseAddr("255.255.255.255")
 )
 
-// fits says whether a host may act in one of the roles. strict tells a fit by
-// what is known from one because nothing is known.
+// fits says whether a host may act in one of the roles. clients says that the
+// site file names the networks of clients, so that an unknown host is none.
 func (r *roleSet) fits(want []rules.Role, clients bool) bool {
 	for _, w := range want {
 		if w == rules.Any {
@@ -206,18 +238,6 @@ func (r *roleSet) fits(want []rules.Role, clients bool) bool {
 		}
 	}
 	return false
-}
-
-// names returns the set as output shows it: "mailbox|cas" for alternatives.
-func (r *roleSet) names() []string {
-	var out []string
-	for _, set := range r.sets {
-		s := joinRoles(set)
-		if !slices.Contains(out, s) {
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 func joinRoles(set []rules.Role) string {

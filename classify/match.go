@@ -71,8 +71,8 @@ type subject struct {
 	protocol string
 	facts    *observe.Facts
 	entries  []*entry // learned endpoints of the server's end, strongest first
-	client   roleSet
-	server   roleSet
+	client   *roleSet
+	server   *roleSet
 	payload  bool
 	begun    bool // the begin of the flow was seen
 }

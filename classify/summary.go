@@ -27,7 +27,7 @@ func (e *Engine) summary(errs []error) *Summary {
 		} else {
 			set := e.hosts.of(a)
 			for _, p := range h.proofs {
-				if name := joinRoles(p.roles); slices.Contains(set.names(), name) {
+				if name := joinRoles(p.roles); slices.Contains(set.names, name) {
 					hs.Roles = append(hs.Roles, RoleProof{name, p.evidence})
 				}
 			}

@@ -42,7 +42,7 @@ func (e *Engine) documented(s *subject, hits []hit, outcome Outcome) (Verdict, b
 	var tied []*hit
 	for i := range hits {
 		h := &hits[i]
-		if !h.fits(&s.client, &s.server, e.hosts.clients) {
+		if !h.fits(s.client, s.server, e.hosts.clients) {
 			continue
 		}
 		if first < 0 {
@@ -79,26 +79,32 @@ func statusOf(findings []Finding) Status {
 // misplaced is the verdict of a flow that is a documented service used in the
 // wrong direction or from outside.
 func (e *Engine) misplaced(s *subject, hits []hit, outcome Outcome) (Verdict, bool) {
+	var best *hit
+	var finding Finding
 	for i := range hits {
 		h := &hits[i]
-		if h.mismatch || h.confidence < ByPattern || h.leg.Auth == rules.NotApplicable && h.specific == 0 {
+		if h.mismatch || h.confidence < ByPattern || h.leg.Auth == rules.NotApplicable {
 			continue
 		}
 		from, to := sides(h.path, h.leg)
-		var f Finding
 		switch {
-		case s.client.has(rules.Internet) && side(h.path, &s.server, to, e.hosts.clients):
-			f = Finding{"external-source", Violation, fmt.Sprintf("%s is documented from %s, not from the internet", h.path.ID, joinRoles(from))}
-		case s.client.fits(to, true) && s.server.fits(from, true) && !slices.Contains(from, rules.Any) && !slices.Contains(to, rules.Any):
-			f = Finding{"wrong-direction", Violation, fmt.Sprintf("%s is documented from %s to %s", h.path.ID, joinRoles(from), joinRoles(to))}
-		default:
-			continue
+		case s.client.has(rules.Internet) && side(h.path, s.server, to, e.hosts.clients):
+			// Of the rows that the server takes part in, one for clients is nearest.
+			if best == nil || slices.Contains(from, rules.Client) && !slices.Contains(best.path.From, rules.Client) {
+				best = h
+				finding = Finding{"external-source", Violation, fmt.Sprintf("%s is documented from %s, not from the internet", h.path.ID, joinRoles(from))}
+			}
+		case best == nil && s.client.fits(to, true) && s.server.fits(from, true) && !slices.Contains(from, rules.Any) && !slices.Contains(to, rules.Any):
+			best = h
+			finding = Finding{"wrong-direction", Violation, fmt.Sprintf("%s is documented from %s to %s", h.path.ID, joinRoles(from), joinRoles(to))}
 		}
-		v := Verdict{Status: Deviating, Path: h.path, Group: h.path.ID, Confidence: h.confidence, Why: h.why(s)}
-		v.Findings = append(findings(s, []*hit{h}, outcome), f)
-		return v, true
 	}
-	return Verdict{}, false
+	if best == nil {
+		return Verdict{}, false
+	}
+	v := Verdict{Status: Deviating, Path: best.path, Group: best.path.ID, Confidence: best.confidence, Why: best.why(s)}
+	v.Findings = append(findings(s, []*hit{best}, outcome), finding)
+	return v, true
 }
 
 // unexplained is the verdict of a flow of an Exchange server that no data path
@@ -109,7 +115,7 @@ func (e *Engine) unexplained(s *subject, hits []hit) Verdict {
 		if h := &hits[i]; !h.mismatch {
 			v.Reason = WrongRole
 			v.Why = fmt.Sprintf("%s is documented from %s to %s, not from %s to %s", portName(s), joinRoles(h.path.From), joinRoles(h.path.To),
-				describe(&s.client), describe(&s.server))
+				describe(s.client), describe(s.server))
 			return v
 		}
 	}
@@ -118,7 +124,7 @@ func (e *Engine) unexplained(s *subject, hits []hit) Verdict {
 			continue
 		}
 		for _, h := range other.hits(s, nil) {
-			if !h.mismatch && h.fits(&s.client, &s.server, e.hosts.clients) {
+			if !h.mismatch && h.fits(s.client, s.server, e.hosts.clients) {
 				v.Reason = WrongVersion
 				v.Why = fmt.Sprintf("a data path of Exchange %s (%s), not of %s", other.version, h.path.ID, e.rulesFor(s).version)
 				return v
@@ -136,12 +142,12 @@ func (e *Engine) unexplained(s *subject, hits []hit) Verdict {
 	if what == "" {
 		what = "content that no observer knows"
 	}
-	v.Why = fmt.Sprintf("%s on %s from %s to %s", what, portName(s), describe(&s.client), describe(&s.server))
+	v.Why = fmt.Sprintf("%s on %s from %s to %s", what, portName(s), describe(s.client), describe(s.server))
 	return v
 }
 
 func describe(r *roleSet) string {
-	if n := r.names(); len(n) > 0 {
+	if n := r.names; len(n) > 0 {
 		return strings.Join(n, ", ")
 	}
 	return "a host without a role"
@@ -169,7 +175,7 @@ func (e *Engine) allowed(s *subject) (string, bool) {
 // site file says of its Exchange server, else what traffic proves, else the
 // default.
 func (e *Engine) rulesFor(s *subject) *ruleset {
-	for _, r := range []*roleSet{&s.server, &s.client} {
+	for _, r := range [...]*roleSet{s.server, s.client} {
 		if r.exchange && r.version != "" {
 			for _, rs := range e.rulesets {
 				if rs.version == r.version {

@@ -1,0 +1,190 @@
+package classify
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/rules"
+)
+
+// discard is a Sink for engines whose records nobody wants.
+type discard struct{}
+
+func (discard) Write(*Record) error  { return nil }
+func (discard) Close(*Summary) error { return nil }
+
+func testPacks(t testing.TB) *rules.Packs {
+	t.Helper()
+	packs, err := rules.Embedded("2010")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packs
+}
+
+const judgeSite = `
+exchange: "2010"
+servers:
+  - {name: hub1, addresses: [10.0.0.1], roles: [hub]}
+  - {name: hub2, addresses: [10.0.0.2], roles: [hub]}
+  - {name: edge1, addresses: [10.0.1.1], roles: [edge]}
+  - {name: mb1, addresses: [10.0.0.3], roles: [mailbox]}
+  - {name: cas1, addresses: [10.0.0.4], roles: [cas], static_ports: {emsmdb: 59532}}
+  - {name: um1, addresses: [10.0.0.5], roles: [um]}
+  - {name: dc1, addresses: [10.0.0.6], roles: [dc, gc]}
+  - {name: lb1, addresses: [10.0.0.7], roles: [lb]}
+  - {name: pbx1, addresses: [10.0.0.8], roles: [pbx]}
+networks:
+  - {cidr: 10.9.0.0/16, role: client}
+  - {cidr: 10.8.0.0/16, role: admin}
+allow:
+  - {from: admin, to: any, port: 3389/tcp, note: remote desktop}
+`
+
+// TestJudge holds verdicts against the words of the port reference: what is
+// wanted here was read off its rows by hand.
+func TestJudge(t *testing.T) {
+	site, err := rules.LoadSite("site.yaml", []byte(judgeSite))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := New(Config{Packs: testPacks(t), Site: site}, discard{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := int64(1_600_000_000e9)
+	mapped := func(service string) []*entry {
+		return []*entry{{service: service, source: observe.FromMap, from: netip.MustParseAddrPort("10.0.0.3:135"), learned: at}}
+	}
+	for _, c := range []struct {
+		name           string
+		client, server string
+		protocol       string // empty: not recognised
+		facts          string // "name=value name=value"
+		entries        []*entry
+		udp            bool
+		outcome        Outcome
+		silent         bool // no payload
+		midstream      bool
+
+		status     Status
+		path       string // the path itself, or one of those that tie where it begins with ~
+		confidence Confidence
+		findings   string // ids, sorted
+		reason     Reason
+	}{
+		{name: "hub to hub over TLS, mechanism unseen", client: "10.0.0.1", server: "10.0.0.2:25", protocol: "smtp", facts: "encryption=tls",
+			status: Expected, path: "2010.transport.hub-hub", confidence: Observed},
+		{name: "hub to hub in clear", client: "10.0.0.1", server: "10.0.0.2:25", protocol: "smtp", facts: "encryption=none auth=kerberos",
+			status: Deviating, path: "2010.transport.hub-hub", confidence: Observed, findings: "cleartext"},
+		{name: "hub to hub with NTLM", client: "10.0.0.1", server: "10.0.0.2:25", protocol: "smtp", facts: "encryption=tls auth=ntlm",
+			status: Deviating, path: "2010.transport.hub-hub", confidence: Observed, findings: "auth-unsupported"},
+		{name: "by port alone", client: "10.0.0.1", server: "10.0.0.2:25", silent: true,
+			status: Expected, path: "2010.transport.hub-hub", confidence: ByPort},
+		{name: "TLS on 25 from the first byte", client: "10.0.0.1", server: "10.0.0.2:25", protocol: "tls", facts: "encryption=tls",
+			status: Deviating, path: "2010.transport.hub-hub", confidence: ByPort, findings: "protocol-mismatch"},
+		{name: "EdgeSync", client: "10.0.0.1", server: "10.0.1.1:50636", protocol: "tls", facts: "encryption=tls",
+			status: Expected, path: "2010.transport.edgesync", confidence: Observed},
+		{name: "EdgeSync backwards", client: "10.0.1.1", server: "10.0.0.1:50636", protocol: "tls", facts: "encryption=tls",
+			status: Deviating, path: "2010.transport.edgesync", confidence: Observed, findings: "wrong-direction"},
+		{name: "hub to mailbox, announced, privacy", client: "10.0.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
+			facts:   "rpc.interface=emsmdb auth=ntlm encryption=rpc-privacy rpc.auth_level=privacy",
+			entries: mapped("emsmdb"), status: Expected, path: "2010.transport.hub-mailbox-mapi", confidence: Observed},
+		{name: "the same, bind unseen", client: "10.0.0.1", server: "10.0.0.3:6010", entries: mapped("emsmdb"), midstream: true,
+			status: Expected, path: "2010.transport.hub-mailbox-mapi", confidence: Learned},
+		{name: "client to CAS at level connect", client: "10.9.0.1", server: "10.0.0.4:6010", protocol: "dcerpc",
+			facts:   "rpc.interface=emsmdb auth=ntlm encryption=none rpc.auth_level=connect",
+			entries: mapped("emsmdb"), status: Deviating, path: "2010.static.rpc-client-access", confidence: Observed, findings: "weak-encryption"},
+		{name: "Outlook to mailbox in clear", client: "10.9.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
+			facts:   "rpc.interface=emsmdb auth=ntlm encryption=none rpc.auth_level=connect",
+			entries: mapped("emsmdb"), status: Deviating, path: "2010.mailbox.mapi", confidence: Observed, findings: "cleartext weak-encryption"},
+		{name: "Outlook to mailbox, signed only", client: "10.9.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
+			facts:   "rpc.interface=emsmdb auth=kerberos encryption=rpc-integrity rpc.auth_level=integrity",
+			entries: mapped("emsmdb"), status: Deviating, path: "2010.mailbox.mapi", confidence: Observed, findings: "cleartext"},
+		{name: "a port that nobody announced", client: "10.9.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
+			facts:  "rpc.interface=emsmdb auth=kerberos encryption=rpc-privacy rpc.auth_level=privacy",
+			status: Expected, path: "2010.mailbox.mapi", confidence: Observed, findings: "endpoint-unannounced"},
+		{name: "dynamic port, nothing known", client: "10.9.0.1", server: "10.0.0.3:6010", midstream: true, status: Undetermined, reason: NotBegun},
+		{name: "dynamic port, unknown content", client: "10.9.0.1", server: "10.0.0.3:6010", status: Unexpected, reason: NoPath},
+		{name: "dynamic port, no payload", client: "10.9.0.1", server: "10.0.0.3:6010", silent: true, status: Undetermined, reason: NoPayload},
+		{name: "static port of the site file", client: "10.9.0.1", server: "10.0.0.4:59532", midstream: true,
+			entries: []*entry{{service: "emsmdb", source: observe.FromSite}}, status: Expected, path: "2010.static.rpc-client-access", confidence: Learned},
+		{name: "log shipping in clear is as documented", client: "10.0.0.3", server: "10.0.0.3:64327", protocol: "nns", facts: "auth=kerberos encryption=none",
+			status: Expected, path: "2010.mailbox.log-shipping", confidence: Observed},
+		{name: "LDAP sealed", client: "10.0.0.1", server: "10.0.0.6:389", protocol: "ldap", facts: "auth=kerberos encryption=sasl-sealed",
+			status: Expected, path: "2010.transport.hub-ad", confidence: Observed},
+		{name: "LDAP signed", client: "10.0.0.1", server: "10.0.0.6:389", protocol: "ldap", facts: "auth=kerberos encryption=sasl-signed",
+			status: Deviating, path: "2010.transport.hub-ad", confidence: Observed, findings: "cleartext"},
+		{name: "Kerberos has no columns", client: "10.0.0.1", server: "10.0.0.6:88", protocol: "kerberos", facts: "encryption=none", udp: true,
+			status: Expected, path: "2010.transport.hub-ad", confidence: Observed},
+		{name: "POP3 password in clear", client: "10.9.0.1", server: "10.0.0.4:110", protocol: "pop3", facts: "auth=user-pass encryption=none",
+			status: Deviating, path: "2010.cas.pop3", confidence: Observed, findings: "cleartext weak-auth"},
+		{name: "IMAP with NTLM inside TLS", client: "10.9.0.1", server: "10.0.0.4:143", protocol: "imap", facts: "auth=ntlm encryption=tls",
+			status: Deviating, path: "2010.cas.imap4", confidence: Observed, findings: "auth-unsupported"},
+		{name: "TLS 1.0", client: "10.9.0.1", server: "10.0.0.4:993", protocol: "tls", facts: "encryption=tls tls.version=1.0",
+			status: Deviating, path: "2010.cas.imap4", confidence: Observed, findings: "weak-encryption"},
+		{name: "HTTPS ties", client: "10.9.0.1", server: "10.0.0.4:443", protocol: "tls", facts: "encryption=tls tls.version=1.2",
+			status: Expected, path: "~2010.cas.owa", confidence: Observed},
+		{name: "HTTPS from the internet", client: "8.8.8.8", server: "10.0.0.4:443", protocol: "tls", facts: "encryption=tls",
+			status: Expected, path: "~2010.cas.owa", confidence: Observed},
+		{name: "MAPI from the internet", client: "8.8.8.8", server: "10.0.0.3:6010", protocol: "dcerpc", facts: "rpc.interface=emsmdb encryption=rpc-privacy auth=ntlm",
+			entries: mapped("emsmdb"), status: Deviating, path: "2010.mailbox.mapi", confidence: Observed, findings: "external-source"},
+		{name: "remote desktop is allowed", client: "10.8.0.1", server: "10.0.0.3:3389", status: Expected, confidence: ByPort},
+		{name: "remote desktop by others", client: "10.9.0.1", server: "10.0.0.3:3389", status: Unexpected, reason: NoPath},
+		{name: "client to hub, LDAP port", client: "10.9.0.1", server: "10.0.0.6:389", protocol: "ldap", status: Unrelated},
+		{name: "blocked by a firewall", client: "10.0.0.1", server: "10.0.0.2:25", silent: true, outcome: Prohibited,
+			status: Deviating, path: "2010.transport.hub-hub", confidence: ByPort, findings: "prohibited"},
+		{name: "refused", client: "10.0.0.1", server: "10.0.0.2:25", silent: true, outcome: Refused,
+			status: Expected, path: "2010.transport.hub-hub", confidence: ByPort, findings: "refused"},
+		{name: "mail between mailbox servers", client: "10.0.0.3", server: "10.0.0.3:25", protocol: "smtp", status: Unexpected, reason: WrongRole},
+		{name: "phone call", client: "10.0.0.8", server: "10.0.0.5:5060", protocol: "sip", facts: "encryption=none auth=none",
+			status: Expected, path: "2010.um.phone", confidence: Observed},
+		{name: "NTLM version 1", client: "10.9.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
+			facts:   "rpc.interface=emsmdb auth=ntlm ntlm.version=1 encryption=rpc-privacy rpc.auth_level=privacy",
+			entries: mapped("emsmdb"), status: Deviating, path: "2010.mailbox.mapi", confidence: Observed, findings: "weak-auth"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var facts observe.Facts
+			for _, f := range strings.Fields(c.facts) {
+				name, value, _ := strings.Cut(f, "=")
+				facts.Add(name, value)
+			}
+			server := netip.MustParseAddrPort(c.server)
+			s := &subject{proto: capture.TCP, port: server.Port(), protocol: c.protocol, facts: &facts, entries: c.entries,
+				client: e.hosts.of(capture.AddrFrom(netip.MustParseAddr(c.client))), server: e.hosts.of(capture.AddrFrom(server.Addr())),
+				payload: !c.silent, begun: !c.midstream}
+			if c.udp {
+				s.proto = capture.UDP
+			}
+			v := e.judge(s, c.outcome)
+			var ids []string
+			for _, f := range v.Findings {
+				ids = append(ids, f.ID)
+				if f.Detail == "" || f.Level == "" {
+					t.Errorf("finding %s without detail or level", f.ID)
+				}
+			}
+			slices.Sort(ids)
+			path := ""
+			if v.Path != nil {
+				path = v.Path.ID
+				if tied, ok := strings.CutPrefix(c.path, "~"); ok && slices.ContainsFunc(append(v.Also, v.Path), func(p *rules.DataPath) bool { return p.ID == tied }) {
+					path = c.path
+				}
+			}
+			got := fmt.Sprintf("%s %s %s [%s] %s", v.Status, path, v.Confidence, strings.Join(ids, " "), v.Reason)
+			want := fmt.Sprintf("%s %s %s [%s] %s", c.status, c.path, c.confidence, c.findings, c.reason)
+			if got != want {
+				t.Errorf("got  %s\nwant %s\nwhy  %s\n%+v", got, want, v.Why, v.Findings)
+			}
+			if v.Status != Unrelated && v.Why == "" {
+				t.Error("a verdict without a why")
+			}
+		})
+	}
+}
