@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/exspan/exspan/capture"
@@ -38,7 +39,13 @@ type Config struct {
 	KeyVLAN bool
 	// Identities lets observers keep principals and names.
 	Identities bool
-	Limits     Limits
+	// Traffic makes the engine count bytes and packets by data path as they
+	// pass; see Engine.Traffic.
+	Traffic bool
+	// Interim is how often, in packet time, a record of every live flow that had
+	// packets since its last one is written; 0 means never.
+	Interim time.Duration
+	Limits  Limits
 }
 
 // state is what the engine keeps beside a flow: indexes only, so that the
@@ -49,6 +56,8 @@ type state struct {
 	proto uint8  // into Engine.protocols, plus one: what names the flow
 	tries uint8  // offers without a protocol so far
 	done  bool   // nothing more is read
+	over  bool   // the flow has ended
+	label uint16 // into traffic.labels, plus one: where the flow's bytes are counted; 0 while pending
 }
 
 type slot = flow.Slot[state]
@@ -59,8 +68,10 @@ type info struct {
 	vlans []capture.VLANs // tag stacks besides the first
 }
 
-// Engine turns batches of packets into records. It is used by one goroutine.
+// Engine turns batches of packets into records. Batches come from one
+// goroutine; Snapshot may be called from any.
 type Engine struct {
+	mu        sync.Mutex // held for each batch and each snapshot
 	cfg       Config
 	sink      Sink
 	site      *rules.Site
@@ -82,7 +93,10 @@ type Engine struct {
 	infos    []info
 	infoFree []uint32
 
-	frames   uint64
+	traffic     *traffic
+	interimNext int64 // packet time of the next interim records
+	interimLast int64 // packet time of the last ones
+
 	packets  uint64
 	ipBytes  uint64
 	first    int64
@@ -168,6 +182,9 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 		return nil, fmt.Errorf("no rules for Exchange %s; there are rules for %s", cfg.Exchange, strings.Join(versions, ", "))
 	}
 	e.learnSite()
+	if cfg.Traffic {
+		e.traffic = newTraffic(cfg.Packs)
+	}
 	return e, nil
 }
 
@@ -192,10 +209,12 @@ func (e *Engine) learnSite() {
 
 // Batch takes packets in.
 func (e *Engine) Batch(b *capture.Batch) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.stats = b.Stats
 	if b.Tick != 0 {
 		e.table.Advance(b.Tick)
-		e.settle(0)
+		e.settle()
 	}
 	packets := b.Packets
 	for len(packets) > 0 {
@@ -206,6 +225,7 @@ func (e *Engine) Batch(b *capture.Batch) error {
 		}
 		packets = packets[n:]
 	}
+	e.interim()
 	return e.sinkErr
 }
 
@@ -218,11 +238,11 @@ func (e *Engine) take(p *capture.Packet) {
 	}
 	if p.Proto == capture.ICMP || p.Proto == capture.ICMPv6 {
 		e.table.Quoted(p)
-		e.settle(p.Number)
+		e.settle()
 		return
 	}
 	id, sender, isNew := e.table.Track(p)
-	e.settle(p.Number)
+	e.settle()
 	s := e.table.At(id)
 	if isNew {
 		e.pairs.saw(p.Src.Addr, p.Dst.Addr)
@@ -237,14 +257,20 @@ func (e *Engine) take(p *capture.Packet) {
 	if p.Flags&capture.RST != 0 && p.Proto == capture.TCP && s.Seen&flow.SeenRefused != 0 {
 		e.endpoints.close(endpointKey{s.Server(), capture.TCP}, p.Time)
 	}
+	if e.traffic != nil {
+		e.traffic.packet(id, s, sender, isNew, p)
+	}
 	if p.PayloadLength > 0 && !s.Owner.done {
 		e.read(s, sender, p)
 	}
 }
 
-// settle deals with the flows that ended: what is settled is written, the rest
-// waits. number is the packet that ended them.
-func (e *Engine) settle(uint64) {
+// settle deals with the flows that ended: what is final is written, the rest
+// waits.
+func (e *Engine) settle() {
+	if e.traffic != nil {
+		e.passTime()
+	}
 	for _, id := range e.table.Ended() {
 		s := e.table.At(id)
 		e.finishReading(s)
@@ -305,29 +331,62 @@ func (e *Engine) asks(s *slot) bool {
 	return false
 }
 
-// emit judges a flow and writes its record if it is final, or if it must be.
-// It says whether the record was written; the slot is then free.
-func (e *Engine) emit(id flow.ID, s *slot, must bool) bool {
-	r := &e.record
-	facts := &noFacts
-	if s.Owner.info != 0 {
-		facts = &e.infos[s.Owner.info-1].facts
-	}
+// subjectOf returns a flow as rules see it. Its entries are valid until the
+// next call.
+func (e *Engine) subjectOf(s *slot) subject {
 	server, client := s.Server(), s.Client()
 	e.entryBuf = e.endpoints.lookup(endpointKey{server, s.Proto}, s.First, s.Last, e.entryBuf)
 	sub := subject{
-		proto: s.Proto, port: server.Port, facts: facts, entries: e.entryBuf,
+		proto: s.Proto, port: server.Port, facts: &noFacts, entries: e.entryBuf,
 		client: e.hosts.of(client.Addr), server: e.hosts.of(server.Addr),
 		payload: s.Seen&flow.SeenPayload != 0, begun: s.Handshake(),
 	}
-	if s.Owner.proto != 0 {
-		sub.protocol = e.protocols[s.Owner.proto-1].Name
+	proto := s.Owner.proto
+	switch {
+	case s.Owner.conn != 0:
+		c := e.conns[s.Owner.conn-1]
+		sub.facts = &c.report.Facts
+		if c.named {
+			proto = c.proto
+		}
+	case s.Owner.info != 0:
+		sub.facts = &e.infos[s.Owner.info-1].facts
 	}
+	if proto != 0 {
+		sub.protocol = e.protocols[proto-1].Name
+	}
+	return sub
+}
+
+// emit judges an ended flow and writes its record if it is final, or if it
+// must be. It says whether the record was written; the slot is then free.
+func (e *Engine) emit(id flow.ID, s *slot, must bool) bool {
+	sub := e.subjectOf(s)
 	outcome := e.outcomeOf(s)
 	v := e.judge(&sub, outcome)
+	if e.traffic != nil {
+		e.traffic.ended(s, &v)
+	}
 	if !must && !(v.Confidence >= Learned && (v.Status == Expected || v.Status == Deviating)) {
 		return false
 	}
+	if e.traffic != nil {
+		e.traffic.final(s, &v)
+	}
+	e.write(s, &sub, outcome, v, "ended")
+	if s.Owner.info != 0 {
+		e.counts.facts += uint64(sub.facts.Dropped)
+		e.infos[s.Owner.info-1] = info{}
+		e.infoFree = append(e.infoFree, s.Owner.info)
+	}
+	e.table.Free(id)
+	return true
+}
+
+// write gives the sink a record of a flow.
+func (e *Engine) write(s *slot, sub *subject, outcome Outcome, v Verdict, state string) {
+	server, client := s.Server(), s.Client()
+	r := &e.record
 	*r = Record{
 		Number: s.Number, First: time.Unix(0, s.First).UTC(), Last: time.Unix(0, s.Last).UTC(),
 		CommunityID: communityid.V1(s.Proto, client.AddrPort(), server.AddrPort()),
@@ -338,7 +397,7 @@ func (e *Engine) emit(id flow.ID, s *slot, must bool) bool {
 		Packets:     Count{s.Packets(observe.ToServer), s.Packets(observe.ToClient)},
 		Bytes:       Count{s.Bytes(observe.ToServer), s.Bytes(observe.ToClient)},
 		GapBytes:    Count{s.GapBytes(observe.ToServer), s.GapBytes(observe.ToClient)},
-		State:       "ended", Outcome: outcome, Protocol: sub.protocol, Facts: facts, SetupTime: s.SetupTime(), Verdict: v,
+		State:       state, Outcome: outcome, Protocol: sub.protocol, Facts: sub.facts, SetupTime: s.SetupTime(), Verdict: v,
 	}
 	if s.VLANs != 0 {
 		r.VLANs = append(r.VLANs, s.VLANs.String())
@@ -348,21 +407,16 @@ func (e *Engine) emit(id flow.ID, s *slot, must bool) bool {
 			r.VLANs = append(r.VLANs, v.String())
 		}
 	}
-	if en := used(&sub); en != nil {
-		en.flows++
+	if en := used(sub); en != nil {
+		if state == "ended" {
+			en.flows++
+		}
 		p := en.public()
 		r.Endpoint = &p
 	}
 	if err := e.sink.Write(r); err != nil && e.sinkErr == nil {
 		e.sinkErr = err
 	}
-	if s.Owner.info != 0 {
-		e.counts.facts += uint64(facts.Dropped)
-		e.infos[s.Owner.info-1] = info{}
-		e.infoFree = append(e.infoFree, s.Owner.info)
-	}
-	e.table.Free(id)
-	return true
 }
 
 var noFacts observe.Facts
@@ -406,6 +460,8 @@ func (e *Engine) infoOf(s *slot) *info {
 // Close ends all flows, writes what is open and closes the sink. errs is what
 // damaged the input.
 func (e *Engine) Close(errs []error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.table.EndAll()
 	for _, id := range e.table.Ended() {
 		s := e.table.At(id)

@@ -125,6 +125,9 @@ func (e *Engine) absorb(s *slot, c *conn, p *capture.Packet) {
 	if c.named {
 		e.weigh(s, e.protocols[c.proto-1].Name, &r.Facts)
 	}
+	if e.traffic != nil && s.Owner.label == 0 && !s.Owner.over {
+		e.trySettle(s, Learned)
+	}
 }
 
 // serviceName returns the short name of an RPC service written "UUID vX.Y",

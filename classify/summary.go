@@ -44,9 +44,21 @@ func (e *Engine) summary(errs []error) *Summary {
 		})
 	}
 	slices.SortStableFunc(s.Endpoints, func(a, b EndpointSummary) int { return a.Server.Compare(b.Server) })
+	s.Limits = e.limits()
+	for reason := capture.Skip(1); reason < capture.NumSkips; reason++ {
+		if n := e.stats.Skipped[reason]; n > 0 {
+			s.Skipped = append(s.Skipped, NamedCount{reason.String(), n})
+		}
+	}
+	return s
+}
+
+// limits lists, for every limit that was reached, how often it was.
+func (e *Engine) limits() []NamedCount {
+	var out []NamedCount
 	limit := func(name string, n uint64) {
 		if n > 0 {
-			s.Limits = append(s.Limits, NamedCount{name, n})
+			out = append(out, NamedCount{name, n})
 		}
 	}
 	limit("flows ended early because the flow table was full", e.table.Evicted)
@@ -57,10 +69,5 @@ func (e *Engine) summary(errs []error) *Summary {
 	limit("learned endpoints refused", e.endpoints.refused)
 	limit("hosts not remembered", e.hosts.refused)
 	limit("host pairs not remembered", e.pairs.refused)
-	for reason := capture.Skip(1); reason < capture.NumSkips; reason++ {
-		if n := e.stats.Skipped[reason]; n > 0 {
-			s.Skipped = append(s.Skipped, NamedCount{reason.String(), n})
-		}
-	}
-	return s
+	return out
 }

@@ -1,0 +1,264 @@
+package classify
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/flow"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/rules"
+)
+
+// settleTime is the packet time after which a flow's traffic is counted where
+// its label stands then.
+const settleTime = int64(10 * time.Second)
+
+// NoneLabel is the label of traffic without a data path.
+const NoneLabel = "none"
+
+// PathTraffic is the traffic of one label: a data path's id, the group's id
+// where rows are tied, or NoneLabel.
+type PathTraffic struct {
+	Label   string
+	Bytes   Count
+	Packets Count
+	// Active is the number of live flows counted here.
+	Active int64
+	// LastSeen is the time of the last packet in nanoseconds since the Unix
+	// epoch, 0 for never.
+	LastSeen int64
+	// Relabelled counts flows that ended here after their traffic was counted
+	// under another label.
+	Relabelled uint64
+}
+
+// traffic counts bytes and packets by label. A flow's are pending until it
+// settles: when its verdict rests on more than its port, after settleTime, or at
+// its end.
+type traffic struct {
+	paths          []PathTraffic // the first is NoneLabel
+	index          map[string]uint16
+	pendingBytes   uint64
+	pendingPackets uint64
+	// born holds the flows that may be pending, in order of their begin.
+	born []birth
+	head int
+}
+
+type birth struct {
+	id     flow.ID
+	number uint64
+	time   int64
+}
+
+// Labels returns every label that traffic can have with a set of packs:
+// NoneLabel, then the ids of paths and groups in pack order.
+func Labels(packs *rules.Packs) []string {
+	labels := []string{NoneLabel}
+	known := map[string]bool{NoneLabel: true}
+	add := func(id string) {
+		if !known[id] {
+			known[id] = true
+			labels = append(labels, id)
+		}
+	}
+	for _, pack := range packs.All() {
+		for i := range pack.Paths {
+			p := &pack.Paths[i]
+			add(p.ID)
+			for j := range p.Legs {
+				add(p.Legs[j].Group)
+			}
+		}
+	}
+	return labels
+}
+
+func newTraffic(packs *rules.Packs) *traffic {
+	t := &traffic{index: map[string]uint16{}}
+	for i, l := range Labels(packs) {
+		t.paths = append(t.paths, PathTraffic{Label: l})
+		t.index[l] = uint16(i + 1)
+	}
+	return t
+}
+
+// packet counts one packet.
+func (t *traffic) packet(id flow.ID, s *slot, sender int, isNew bool, p *capture.Packet) {
+	if s.Owner.label == 0 {
+		t.pendingBytes += uint64(p.Length)
+		t.pendingPackets += uint64(p.Frames)
+		if isNew {
+			t.born = append(t.born, birth{id, s.Number, s.First})
+		}
+		return
+	}
+	path := &t.paths[s.Owner.label-1]
+	d := s.Direction(sender)
+	path.Bytes[d] += uint64(p.Length)
+	path.Packets[d] += uint64(p.Frames)
+	path.LastSeen = max(path.LastSeen, p.Time)
+}
+
+// settle counts a pending flow under the label of a verdict.
+func (t *traffic) settle(s *slot, v *Verdict) {
+	label := t.labelOf(v)
+	s.Owner.label = label
+	path := &t.paths[label-1]
+	for _, d := range [...]observe.Direction{observe.ToServer, observe.ToClient} {
+		path.Bytes[d] += s.Bytes(d)
+		path.Packets[d] += s.Packets(d)
+		t.pendingBytes -= s.Bytes(d)
+		t.pendingPackets -= s.Packets(d)
+	}
+	path.LastSeen = max(path.LastSeen, s.Last)
+	path.Active++
+}
+
+func (t *traffic) labelOf(v *Verdict) uint16 {
+	if v.Group != "" {
+		if i := t.index[v.Group]; i != 0 {
+			return i
+		}
+	}
+	return t.index[NoneLabel]
+}
+
+// ended settles a flow at its end, once.
+func (t *traffic) ended(s *slot, v *Verdict) {
+	if s.Owner.over {
+		return
+	}
+	if s.Owner.label == 0 {
+		t.settle(s, v)
+	}
+	s.Owner.over = true
+	t.paths[s.Owner.label-1].Active--
+}
+
+// final notes where a flow's record put it.
+func (t *traffic) final(s *slot, v *Verdict) {
+	if label := t.labelOf(v); label != s.Owner.label {
+		t.paths[label-1].Relabelled++
+	}
+}
+
+// trySettle settles a pending flow if its verdict has the confidence wanted.
+func (e *Engine) trySettle(s *slot, want Confidence) {
+	sub := e.subjectOf(s)
+	if v := e.judge(&sub, Answered); v.Confidence >= want {
+		e.traffic.settle(s, &v)
+	}
+}
+
+// passTime settles the flows that were pending long enough, and writes interim
+// records when it is time.
+func (e *Engine) passTime() {
+	t := e.traffic
+	now := e.table.Clock()
+	for t.head < len(t.born) && t.born[t.head].time+settleTime <= now {
+		b := t.born[t.head]
+		t.head++
+		if s := e.table.At(b.id); s.Number == b.number && s.Owner.label == 0 && !s.Owner.over {
+			e.trySettle(s, NoConfidence)
+		}
+	}
+	if t.head > 4096 && t.head*2 > len(t.born) {
+		t.born = t.born[:copy(t.born, t.born[t.head:])]
+		t.head = 0
+	}
+}
+
+// interim writes a record of every live flow that had packets since the last
+// time, in order of first packet.
+func (e *Engine) interim() {
+	now := e.table.Clock()
+	if e.cfg.Interim == 0 || now < e.interimNext {
+		return
+	}
+	if e.interimNext != 0 {
+		var live []flow.ID
+		e.table.All(func(id flow.ID, s *slot) bool {
+			if s.Last > e.interimLast {
+				live = append(live, id)
+			}
+			return true
+		})
+		slices.SortFunc(live, func(a, b flow.ID) int { return cmp.Compare(e.table.At(a).Number, e.table.At(b).Number) })
+		for _, id := range live {
+			s := e.table.At(id)
+			sub := e.subjectOf(s)
+			outcome := e.outcomeOf(s)
+			e.write(s, &sub, outcome, e.judge(&sub, outcome), "active")
+		}
+	}
+	e.interimLast = now
+	e.interimNext = now + int64(e.cfg.Interim)
+}
+
+// Snapshot is what an engine has counted so far.
+type Snapshot struct {
+	// Paths holds one entry a label, in the order of Labels.
+	Paths []PathTraffic
+	// PendingBytes and PendingPackets belong to live flows that are not yet
+	// counted under a label.
+	PendingBytes, PendingPackets uint64
+	// Packets and IPBytes are what was taken in.
+	Packets, IPBytes uint64
+	// LiveFlows and HeldFlows are flows in the table, Evicted those that ended
+	// early because it was full, Reading those whose content is being read.
+	LiveFlows, HeldFlows, Reading int
+	Evicted                       uint64
+	// Violations counts observers that found another protocol than expected.
+	Violations uint64
+	// Endpoints counts the learned endpoints that hold now.
+	Endpoints []EndpointCount
+	// Limits counts, per limit, what was refused or dropped because of it.
+	Limits []NamedCount
+	// Stats are the source's own counts.
+	Stats capture.Stats
+	// Clock is the highest packet time seen, in nanoseconds since the Unix epoch.
+	Clock int64
+}
+
+// EndpointCount is a number of learned endpoints.
+type EndpointCount struct {
+	Service string
+	Source  observe.Source
+	Count   int
+}
+
+// Snapshot returns the counts as they stand. It may be called while batches
+// are taken in, by any goroutine.
+func (e *Engine) Snapshot() *Snapshot {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	held, _ := e.table.Held()
+	s := &Snapshot{
+		Packets: e.packets, IPBytes: e.ipBytes, LiveFlows: e.table.Live(), HeldFlows: held, Reading: len(e.conns) - len(e.connFree),
+		Evicted: e.table.Evicted, Violations: e.counts.violations, Limits: e.limits(), Stats: e.stats, Clock: e.table.Clock(),
+	}
+	if e.traffic != nil {
+		s.Paths = slices.Clone(e.traffic.paths)
+		s.PendingBytes, s.PendingPackets = e.traffic.pendingBytes, e.traffic.pendingPackets
+	}
+	type key struct {
+		service string
+		source  observe.Source
+	}
+	counts := map[key]int{}
+	for _, en := range e.endpoints.all {
+		if !en.overAt(s.Clock) {
+			counts[key{en.service, en.source}]++
+		}
+	}
+	for k, n := range counts {
+		s.Endpoints = append(s.Endpoints, EndpointCount{k.service, k.source, n})
+	}
+	slices.SortFunc(s.Endpoints, func(a, b EndpointCount) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Source, b.Source))
+	})
+	return s
+}
