@@ -62,17 +62,24 @@ type ifaceKey struct{ uuid, version string }
 // names and evidence) and those of the versions named, or all when none is. Parsing
 // is most of the program's start, so a caller asks for what it needs.
 func Embedded(version ...string) (*Packs, error) {
-	names, err := fs.Glob(embedded, "packs/*.yaml")
+	names, err := embeddedNames(version...)
 	if err != nil {
 		return nil, err
 	}
+	return Load(embedded, names...)
+}
+
+// embeddedNames returns the files of Embedded. The name of a pack with a version
+// is "exchange" and the version.
+func embeddedNames(version ...string) ([]string, error) {
+	names, err := fs.Glob(embedded, "packs/*.yaml")
 	if len(version) > 0 {
 		names = slices.DeleteFunc(names, func(name string) bool {
 			v, bound := strings.CutPrefix(packName(name), "exchange")
 			return bound && v != "" && !slices.ContainsFunc(version, func(s string) bool { return strings.EqualFold(s, v) })
 		})
 	}
-	return Load(embedded, names...)
+	return names, err
 }
 
 // EmbeddedVersions returns the versions whose paths are built in, oldest first.
@@ -101,40 +108,70 @@ func Load(fsys fs.FS, names ...string) (*Packs, error) {
 			return nil, errors.New("no *.yaml file there")
 		}
 	}
-	type result struct {
-		packReader
-		err error
+	readers, err := readPacks(fsys, names)
+	if err != nil {
+		return nil, err
 	}
-	results := make([]result, len(names))
+	return join(readers)
+}
+
+// Check reads one pack, together with the packs without a version that are built
+// in, or one site file; the keys tell which it is. The error is as that of Load and
+// LoadSite.
+func Check(name string, data []byte) error {
+	r := &packReader{reader: reader{file: name}}
+	body := r.parse(data)
+	if body == nil {
+		return r.sorted()
+	}
+	site := false
+	(&reader{}).each(body, "", func(key string, _ pos, _ ast.Node) bool {
+		site = site || slices.Contains([]string{"exchange", "servers", "networks", "log_shipping_port", "allow"}, key)
+		return true
+	})
+	if site {
+		_, err := LoadSite(name, data)
+		return err
+	}
+	names, err := embeddedNames("none")
+	if err != nil {
+		return err
+	}
+	readers, err := readPacks(embedded, slices.DeleteFunc(names, func(n string) bool { return path.Base(n) == path.Base(name) }))
+	if err != nil {
+		return err
+	}
+	r = &packReader{reader: reader{file: name}}
+	r.read(data)
+	_, err = join(append(readers, r))
+	return err
+}
+
+// readPacks reads files, each by itself and all at the same time.
+func readPacks(fsys fs.FS, names []string) ([]*packReader, error) {
+	readers, errs := make([]*packReader, len(names)), make([]error, len(names))
 	var wg sync.WaitGroup
 	for i, name := range names {
+		r := &packReader{reader: reader{file: name}}
+		readers[i] = r
 		wg.Go(func() {
-			r := &results[i]
 			var data []byte
-			if data, r.err = fs.ReadFile(fsys, name); r.err == nil {
-				r.file = name
+			if data, errs[i] = fs.ReadFile(fsys, name); errs[i] == nil {
 				r.read(data)
 			}
 		})
 	}
 	wg.Wait()
-	var readers []*packReader
-	for i := range results {
-		if results[i].err != nil {
-			return nil, results[i].err
-		}
-		readers = append(readers, &results[i].packReader)
-	}
+	return readers, errors.Join(errs...)
+}
+
+// join makes one set of the packs read, checking what holds between them.
+func join(readers []*packReader) (*Packs, error) {
 	// Paths are matched in pack order, so packs go by version, then by name.
 	slices.SortStableFunc(readers, func(a, b *packReader) int {
 		return cmp.Or(cmp.Compare(slices.Index(versions, a.pack.Version), slices.Index(versions, b.pack.Version)),
 			cmp.Compare(a.file, b.file))
 	})
-	return join(readers)
-}
-
-// join makes one set of the packs read, checking what holds between them.
-func join(readers []*packReader) (*Packs, error) {
 	p := &Packs{
 		paths: map[string]*DataPath{},
 		names: map[ifaceKey]string{},
@@ -192,8 +229,13 @@ func join(readers []*packReader) (*Packs, error) {
 			}
 		}
 		for _, g := range r.groups {
-			if !slices.ContainsFunc(r.pack.Paths, func(d DataPath) bool { return d.ID == g.text }) && r.groupUse[g.text] < 2 {
+			if p.paths[g.text] == nil && r.groupUse[g.text] < 2 {
 				r.fail(g.at, "group %q names no path and has no other member", g.text)
+			}
+		}
+		for _, s := range r.sets {
+			if !r.setUse[s.text] {
+				r.fail(s.at, "leg set %q is used by no path", s.text)
 			}
 		}
 		all = append(all, r.sorted()...)
@@ -257,10 +299,12 @@ type packReader struct {
 	pack     Pack
 	pathPos  []pos
 	ifacePos []pos
-	used     []word // interface names that matches ask for
-	groups   []word // groups as written
-	groupUse map[string]int
+	used     []word         // interface names that matches ask for
+	groups   []word         // groups as written
+	groupUse map[string]int // paths in a group, by themselves or with a leg
+	sets     []word         // names of leg sets
 	legSets  map[string][]Leg
+	setUse   map[string]bool
 	// source and confidence stand for paths and interfaces that give none.
 	source, confidence string
 }
@@ -269,6 +313,7 @@ func (r *packReader) read(data []byte) {
 	r.pack.Name = packName(r.file)
 	r.groupUse = map[string]int{}
 	r.legSets = map[string][]Leg{}
+	r.setUse = map[string]bool{}
 	body := r.parse(data)
 	if body == nil {
 		return
@@ -298,7 +343,11 @@ func (r *packReader) read(data []byte) {
 	})
 	if sets != nil {
 		r.each(sets, "leg_sets", func(key string, at pos, v ast.Node) bool {
+			if v == nil {
+				return true
+			}
 			r.legSets[key] = r.legs(v, "leg set "+strconv.Quote(key))
+			r.sets = append(r.sets, word{key, at})
 			return true
 		})
 	}
@@ -340,8 +389,12 @@ func (r *reader) some(n ast.Node, what string, words []string) []string {
 
 func (r *reader) role(w word, anyToo bool) (Role, bool) {
 	role := Role(w.text)
-	if !slices.Contains(roles, role) || role == Any && !anyToo {
+	switch {
+	case !slices.Contains(roles, role):
 		r.fail(w.at, "unknown role %q", w.text)
+		return "", false
+	case role == Any && !anyToo:
+		r.fail(w.at, "no host has the role any; it is for the ends of paths and of allowed flows")
 		return "", false
 	}
 	return role, true
@@ -442,6 +495,7 @@ func (r *packReader) path(n ast.Node) {
 		r.groups = append(r.groups, group)
 		r.groupUse[d.Group]++
 	}
+	inGroup := map[string]bool{d.Group: true}
 	if legs != nil {
 		d.Legs = r.legs(legs, "legs")
 		if s, ok := legs.(*ast.SequenceNode); ok && len(s.Values) == 0 {
@@ -449,8 +503,12 @@ func (r *packReader) path(n ast.Node) {
 		}
 	}
 	for i := range d.Legs {
-		if d.Legs[i].Group == "" {
-			d.Legs[i].Group = d.Group
+		l := &d.Legs[i]
+		if l.Group == "" {
+			l.Group = d.Group
+		} else if !inGroup[l.Group] {
+			inGroup[l.Group] = true
+			r.groupUse[l.Group]++
 		}
 	}
 	r.pack.Paths = append(r.pack.Paths, d)
@@ -466,6 +524,7 @@ func (r *packReader) legs(n ast.Node, what string) []Leg {
 			if !ok {
 				r.fail(nodePos(v), "unknown leg set %q", name)
 			}
+			r.setUse[name] = true
 			list = append(list, set...)
 			return
 		}
@@ -477,13 +536,15 @@ func (r *packReader) legs(n ast.Node, what string) []Leg {
 			case "reverse":
 				l.Reverse = r.flag(v, key)
 			case "auth":
-				l.Auth = r.one(v, key, []string{NotApplicable})
+				l.Auth = r.one(v, "auth of a leg", []string{NotApplicable})
 			case "encryption":
-				l.Encryption = r.one(v, key, []string{NotApplicable})
+				l.Encryption = r.one(v, "encryption of a leg", []string{NotApplicable})
 			case "max_confidence":
 				l.MaxConfidence = r.one(v, key, capWords)
 			case "group":
-				l.Group = r.text(v, key)
+				if l.Group = r.text(v, key); l.Group != "" {
+					r.groups = append(r.groups, word{l.Group, nodePos(v)})
+				}
 			case "site_port":
 				l.SitePort = r.one(v, key, sitePortWords)
 			case "port":
@@ -526,7 +587,9 @@ func (r *packReader) match(m *Match, key string, v ast.Node) bool {
 			return true
 		}
 		m.Facts = map[string][]string{}
+		empty := true
 		r.each(v, "facts", func(name string, at pos, v ast.Node) bool {
+			empty = false
 			for _, w := range r.texts(v, name) {
 				m.Facts[name] = append(m.Facts[name], w.text)
 				if name == "rpc.interface" {
@@ -535,7 +598,7 @@ func (r *packReader) match(m *Match, key string, v ast.Node) bool {
 			}
 			return true
 		})
-		if len(m.Facts) == 0 {
+		if empty && v.Type() == ast.MappingType {
 			r.fail(nodePos(v), "facts is empty")
 		}
 	default:
@@ -715,12 +778,15 @@ func (p Port) String() string {
 	switch {
 	case p.From == 0 && p.Dynamic:
 		return "dynamic/" + proto
-	case p.Dynamic:
-		return fmt.Sprintf("%d-%d/%s dynamic", p.From, p.To, proto)
 	case p.From == p.To:
-		return fmt.Sprintf("%d/%s", p.From, proto)
+		proto = fmt.Sprintf("%d/%s", p.From, proto)
+	default:
+		proto = fmt.Sprintf("%d-%d/%s", p.From, p.To, proto)
 	}
-	return fmt.Sprintf("%d-%d/%s", p.From, p.To, proto)
+	if p.Dynamic {
+		proto += " dynamic"
+	}
+	return proto
 }
 
 // Contains says whether the port number is in the range; without a range every

@@ -1,0 +1,354 @@
+package rules
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// badFiles holds every file of testdata/bad with all its mistakes.
+var badFiles = []struct {
+	file string
+	want []string
+}{
+	{"pack/anchor.yaml", []string{
+		`anchor.yaml:2:9: source must be a text, not an anchor or alias`,
+	}},
+	{"pack/duplicate-id.yaml", []string{
+		`duplicate-id.yaml:11:9: path "2010.a" is there already, at duplicate-id.yaml:5`,
+	}},
+	{"pack/duplicate-key.yaml", []string{
+		`duplicate-key.yaml:2:1: a pack has "version" twice`,
+	}},
+	{"pack/empty-alternative.yaml", []string{
+		`empty-alternative.yaml:8:13: to has an empty alternative`,
+	}},
+	{"pack/empty-from.yaml", []string{
+		`empty-from.yaml:7:11: from is empty`,
+	}},
+	{"pack/empty-item.yaml", []string{
+		`empty-item.yaml:5:3: paths has an empty item`,
+	}},
+	{"pack/empty-legs.yaml", []string{
+		`empty-legs.yaml:9:11: legs is empty`,
+	}},
+	{"pack/empty-to.yaml", []string{
+		`empty-to.yaml:8:9: to must be a text, not a list`,
+	}},
+	{"pack/empty.yaml", []string{
+		`empty.yaml:1:1: the file is empty`,
+	}},
+	{"pack/evidence-empty.yaml", []string{
+		`evidence-empty.yaml:2:5: the evidence has no "any"`,
+	}},
+	{"pack/evidence-end.yaml", []string{
+		`evidence-end.yaml:2:23: unknown end "both" (one of server, client)`,
+	}},
+	{"pack/evidence-no-note.yaml", []string{
+		`evidence-no-note.yaml:2:5: the evidence has no "note"`,
+	}},
+	{"pack/evidence-port-alone.yaml", []string{
+		`evidence-port-alone.yaml:2:37: a port number alone proves no role: the match needs a protocol or facts`,
+	}},
+	{"pack/evidence-role.yaml", []string{
+		`evidence-role.yaml:2:13: no host has the role any; it is for the ends of paths and of allowed flows`,
+	}},
+	{"pack/evidence-unknown-key.yaml", []string{
+		`evidence-unknown-key.yaml:2:53: unknown key "fact" in a match`,
+	}},
+	{"pack/external-no-flag.yaml", []string{
+		`external-no-flag.yaml:9:15: external must be true or false`,
+	}},
+	{"pack/group-of-one.yaml", []string{
+		`group-of-one.yaml:9:12: group "2010.lonely" names no path and has no other member`,
+	}},
+	{"pack/id-of-other-version.yaml", []string{
+		`id-of-other-version.yaml:5:9: the id "2013.a" must begin with "2010."`,
+	}},
+	{"pack/interface-name-twice.yaml", []string{
+		`interface-name-twice.yaml:5:12: interface name "test" is there already, at interface-name-twice.yaml:4`,
+	}},
+	{"pack/interface-name.yaml", []string{
+		`interface-name.yaml:4:12: "Te st" is no interface name: one word in lower case`,
+	}},
+	{"pack/interface-no-title.yaml", []string{
+		`interface-no-title.yaml:4:12: the interface has no "title"`,
+	}},
+	{"pack/interface-uuid-twice.yaml", []string{
+		`interface-uuid-twice.yaml:5:12: interface 00000000-ca47-1067-b31f-00dd010662da v2.0 is there already, at interface-uuid-twice.yaml:4`,
+	}},
+	{"pack/interface-version.yaml", []string{
+		`interface-version.yaml:4:72: "1" is no interface version: major.minor, or ? for any`,
+	}},
+	{"pack/leg-auth.yaml", []string{
+		`leg-auth.yaml:10:46: unknown auth of a leg "ntlm" (one of n/a)`,
+	}},
+	{"pack/leg-cap.yaml", []string{
+		`leg-cap.yaml:10:56: unknown max_confidence "learned" (one of port, pattern)`,
+	}},
+	{"pack/leg-dynamic-only.yaml", []string{
+		`leg-dynamic-only.yaml:10:9: a dynamic port matches every flow: the leg needs a protocol or facts`,
+	}},
+	{"pack/leg-empty-fact.yaml", []string{
+		`leg-empty-fact.yaml:10:63: smtp.keywords is empty`,
+	}},
+	{"pack/leg-group-of-one.yaml", []string{
+		`leg-group-of-one.yaml:10:47: group "2010.lonely" names no path and has no other member`,
+	}},
+	{"pack/leg-no-facts.yaml", []string{
+		`leg-no-facts.yaml:10:47: facts is empty`,
+	}},
+	{"pack/leg-protocol-case.yaml", []string{
+		`leg-protocol-case.yaml:10:34: protocol "SMTP" must be in lower case`,
+	}},
+	{"pack/leg-site-port.yaml", []string{
+		`leg-site-port.yaml:10:51: unknown site_port "smtp_port" (one of log_shipping_port)`,
+	}},
+	{"pack/leg-unknown-interface.yaml", []string{
+		`leg-unknown-interface.yaml:10:79: no pack names an interface "emsmbd"`,
+	}},
+	{"pack/leg-unknown-key.yaml", []string{
+		`leg-unknown-key.yaml:10:24: unknown key "proto" in a leg`,
+	}},
+	{"pack/leg-without-match.yaml", []string{
+		`leg-without-match.yaml:10:9: the leg matches nothing: it has no port`,
+	}},
+	{"pack/legs-no-list.yaml", []string{
+		`legs-no-list.yaml:9:11: legs must be a list, not a text`,
+	}},
+	{"pack/merge.yaml", []string{
+		`merge.yaml:2:1: a key must be a plain word, not an anchor or alias`,
+	}},
+	{"pack/nesting.yaml", []string{
+		`nesting.yaml:1:40: brackets are nested more than 32 deep`,
+	}},
+	{"pack/no-from.yaml", []string{
+		`no-from.yaml:5:9: the path has no "from"`,
+	}},
+	{"pack/no-legs.yaml", []string{
+		`no-legs.yaml:5:9: the path has no "legs"`,
+	}},
+	{"pack/no-name.yaml", []string{
+		`no-name.yaml:5:9: the path has no "name"`,
+	}},
+	{"pack/no-source.yaml", []string{
+		`no-source.yaml:3:9: the path has no "source"`,
+		`no-source.yaml:3:9: the path has no "confidence"`,
+	}},
+	{"pack/no-value.yaml", []string{
+		`no-value.yaml:2:1: "source" has no value`,
+	}},
+	{"pack/no-version.yaml", []string{
+		`no-version.yaml:3:1: a pack with paths needs a version`,
+	}},
+	{"pack/not-a-mapping.yaml", []string{
+		`not-a-mapping.yaml:1:1: a pack must be a mapping, not a list`,
+	}},
+	{"pack/one-end-two.yaml", []string{
+		`one-end-two.yaml:9:17: one_end holds one role`,
+	}},
+	{"pack/path-no-mapping.yaml", []string{
+		`path-no-mapping.yaml:4:9: a path must be a mapping, not a text`,
+	}},
+	{"pack/paths-no-list.yaml", []string{
+		`paths-no-list.yaml:2:8: paths must be a list, not a text`,
+	}},
+	{"pack/port-backwards.yaml", []string{
+		`port-backwards.yaml:10:16: bad port "5077-5075/tcp": the range runs backwards`,
+	}},
+	{"pack/port-big.yaml", []string{
+		`port-big.yaml:10:16: bad port "65536/tcp": ports are 1 to 65535`,
+	}},
+	{"pack/port-none.yaml", []string{
+		`port-none.yaml:10:16: bad port "25": no /tcp or /udp`,
+	}},
+	{"pack/port-proto.yaml", []string{
+		`port-proto.yaml:10:16: bad port "25/sctp": the protocol must be tcp, udp or tcp+udp`,
+	}},
+	{"pack/port-twice.yaml", []string{
+		`port-twice.yaml:10:16: bad port "dynamic/tcp dynamic": dynamic is there twice`,
+	}},
+	{"pack/port-word.yaml", []string{
+		`port-word.yaml:10:16: bad port "smtp/tcp": ports are 1 to 65535`,
+	}},
+	{"pack/port-zero.yaml", []string{
+		`port-zero.yaml:10:16: bad port "0/tcp": ports are 1 to 65535`,
+	}},
+	{"pack/role-twice.yaml", []string{
+		`role-twice.yaml:8:13: to has "cas" twice`,
+	}},
+	{"pack/several.yaml", []string{
+		`several.yaml:2:13: unknown role "caz"`,
+		`several.yaml:2:37: a port number alone proves no role: the match needs a protocol or facts`,
+		`several.yaml:3:5: the evidence has no "source"`,
+		`several.yaml:3:23: unknown end "sever" (one of server, client)`,
+	}},
+	{"pack/syntax.yaml", []string{
+		`syntax.yaml:1:10: could not find end character of double-quoted text`,
+	}},
+	{"pack/two-documents.yaml", []string{
+		`two-documents.yaml:3:1: a second document is not allowed`,
+	}},
+	{"pack/unknown-auth.yaml", []string{
+		`unknown-auth.yaml:9:24: unknown default_auth "magic" (of anonymous, basic, certificate, digest, direct-trust, forms, ` +
+			`ip-address, kerberos, mtls, negotiate, none, ntlm, ntlmv2, plain, spnego, user-pass)`,
+	}},
+	{"pack/unknown-by-default.yaml", []string{
+		`unknown-by-default.yaml:9:17: unknown by_default "maybe" (one of yes, no)`,
+	}},
+	{"pack/unknown-confidence.yaml", []string{
+		`unknown-confidence.yaml:9:17: unknown confidence "sure" (one of high, medium, low)`,
+	}},
+	{"pack/unknown-encryption.yaml", []string{
+		`unknown-encryption.yaml:9:21: unknown encryption "rot13" (of https, ipsec, kerberos, ldaps, net.tcp, no, rpc, ` +
+			`sip-tls, smb3, srtp, ssl, tls, yes)`,
+	}},
+	{"pack/unknown-key.yaml", []string{
+		`unknown-key.yaml:2:1: unknown key "rules" in a pack`,
+	}},
+	{"pack/unknown-leg-set.yaml", []string{
+		`unknown-leg-set.yaml:9:12: unknown leg set "mapper"`,
+	}},
+	{"pack/unknown-path-key.yaml", []string{
+		`unknown-path-key.yaml:9:5: unknown key "port" in a path`,
+	}},
+	{"pack/unknown-role.yaml", []string{
+		`unknown-role.yaml:7:18: unknown role "postman"`,
+	}},
+	{"pack/unknown-version.yaml", []string{
+		`unknown-version.yaml:1:10: unknown version "2011" (one of 5.5, 2000, 2003, 2007, 2010, 2013, 2016, 2019, SE)`,
+	}},
+	{"pack/unused-leg-set.yaml", []string{
+		`unused-leg-set.yaml:5:3: leg set "mail" is used by no path`,
+	}},
+	{"pack/uuid-short.yaml", []string{
+		`uuid-short.yaml:4:24: "a4f1db00-ca47-1067-b31f" is no UUID in lower case`,
+	}},
+	{"pack/uuid-upper.yaml", []string{
+		`uuid-upper.yaml:4:24: "A4F1DB00-CA47-1067-B31F-00DD010662DB" is no UUID in lower case`,
+	}},
+	{"site/allow-dynamic.yaml", []string{
+		`allow-dynamic.yaml:2:34: bad port "dynamic/tcp": dynamic ports cannot be allowed`,
+	}},
+	{"site/allow-no-port.yaml", []string{
+		`allow-no-port.yaml:2:5: the allowed flow has no "port"`,
+	}},
+	{"site/allow-port.yaml", []string{
+		`allow-port.yaml:2:34: bad port "3389": no /tcp or /udp`,
+	}},
+	{"site/allow-role.yaml", []string{
+		`allow-role.yaml:2:12: unknown role "admins"`,
+	}},
+	{"site/cidr-host-bits.yaml", []string{
+		`cidr-host-bits.yaml:2:12: bad network "10.9.1.0/16": it has host bits, the network is 10.9.0.0/16`,
+	}},
+	{"site/cidr-twice.yaml", []string{
+		`cidr-twice.yaml:3:12: network 10.9.0.0/16 is there already, in line 2`,
+	}},
+	{"site/cidr.yaml", []string{
+		`cidr.yaml:2:12: bad network "10.9.0.0": an address and a length, such as 10.9.0.0/16`,
+	}},
+	{"site/log-shipping-port.yaml", []string{
+		`log-shipping-port.yaml:1:20: bad log_shipping_port "0": ports are 1 to 65535`,
+	}},
+	{"site/network-no-role.yaml", []string{
+		`network-no-role.yaml:2:5: the network has no "role"`,
+	}},
+	{"site/network-role.yaml", []string{
+		`network-role.yaml:2:31: unknown role "clients"`,
+	}},
+	{"site/server-address-multicast.yaml", []string{
+		`server-address-multicast.yaml:2:29: address "ff02::1" is not a host's`,
+	}},
+	{"site/server-address-network.yaml", []string{
+		`server-address-network.yaml:2:29: bad address "10.0.0.0/8"`,
+	}},
+	{"site/server-address-twice.yaml", []string{
+		`server-address-twice.yaml:3:29: address 10.0.0.5 is there already, in line 2`,
+	}},
+	{"site/server-address.yaml", []string{
+		`server-address.yaml:2:29: bad address "10.0.0.256"`,
+	}},
+	{"site/server-empty-lists.yaml", []string{
+		`server-empty-lists.yaml:2:28: addresses is empty`,
+		`server-empty-lists.yaml:2:39: roles is empty`,
+	}},
+	{"site/server-name-twice.yaml", []string{
+		`server-name-twice.yaml:3:12: server name "MB1" is there already, in line 2`,
+	}},
+	{"site/server-no-roles.yaml", []string{
+		`server-no-roles.yaml:2:5: the server has no "roles"`,
+	}},
+	{"site/server-role-any.yaml", []string{
+		`server-role-any.yaml:2:48: no host has the role any; it is for the ends of paths and of allowed flows`,
+	}},
+	{"site/server-role-twice.yaml", []string{
+		`server-role-twice.yaml:2:53: roles has "cas" twice`,
+	}},
+	{"site/server-role.yaml", []string{
+		`server-role.yaml:2:57: unknown role "cass"`,
+	}},
+	{"site/server-roles-no-list.yaml", []string{
+		`server-roles-no-list.yaml:2:47: roles must be a list, not a text`,
+	}},
+	{"site/server-unknown-key.yaml", []string{
+		`server-unknown-key.yaml:2:5: the server has no "addresses"`,
+		`server-unknown-key.yaml:2:17: unknown key "address" in a server`,
+	}},
+	{"site/server-version.yaml", []string{
+		`server-version.yaml:2:68: unknown Exchange version "2020" (one of 5.5, 2000, 2003, 2007, 2010, 2013, 2016, 2019, SE)`,
+	}},
+	{"site/several.yaml", []string{
+		`several.yaml:1:11: unknown Exchange version "2011" (one of 5.5, 2000, 2003, 2007, 2010, 2013, 2016, 2019, SE)`,
+		`several.yaml:3:39: address 10.0.0.5 is there already, in line 3`,
+		`several.yaml:3:58: unknown role "mailbx"`,
+		`several.yaml:5:12: bad network "10.9.0.0/33": an address and a length, such as 10.9.0.0/16`,
+		`several.yaml:6:1: unknown key "extra" in a site file`,
+	}},
+	{"site/static-port.yaml", []string{
+		`static-port.yaml:2:81: bad port of emsmdb "70000": ports are 1 to 65535`,
+	}},
+	{"site/static-service.yaml", []string{
+		`static-service.yaml:2:73: "EMSMDB" is no RPC service: one word in lower case, such as emsmdb or nspi`,
+	}},
+	{"site/unknown-key.yaml", []string{
+		`unknown-key.yaml:2:1: unknown key "server" in a site file`,
+	}},
+	{"site/unknown-version.yaml", []string{
+		`unknown-version.yaml:1:11: unknown Exchange version "2011" (one of 5.5, 2000, 2003, 2007, 2010, 2013, 2016, 2019, SE)`,
+	}},
+}
+
+func TestMistakes(t *testing.T) {
+	var tested []string
+	for _, tt := range badFiles {
+		tested = append(tested, tt.file)
+		data, err := os.ReadFile(filepath.Join("testdata/bad", tt.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Base(tt.file)
+		if strings.HasPrefix(tt.file, "site/") {
+			_, err = LoadSite(name, data)
+		} else {
+			err = Check(name, data)
+		}
+		if err == nil {
+			t.Errorf("%s: no mistake found", tt.file)
+		} else if want := strings.Join(tt.want, "\n"); err.Error() != want {
+			t.Errorf("%s:\ngot  %s\nwant %s", tt.file, err, want)
+		}
+	}
+	files, err := filepath.Glob("testdata/bad/*/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		rel := filepath.ToSlash(strings.TrimPrefix(f, filepath.Join("testdata", "bad")+string(filepath.Separator)))
+		if !slices.Contains(tested, rel) {
+			t.Errorf("%s is in no test", rel)
+		}
+	}
+}

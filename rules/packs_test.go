@@ -1,0 +1,569 @@
+package rules
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// table reads a tab-separated file with a heading line.
+func table(t *testing.T, file string) []map[string]string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
+	heading := strings.Split(lines[0], "\t")
+	var rows []map[string]string
+	for _, line := range lines[1:] {
+		row := map[string]string{}
+		for i, cell := range strings.Split(line, "\t") {
+			row[heading[i]] = cell
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func embeddedPacks(t *testing.T) *Packs {
+	t.Helper()
+	p, err := Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func joined[T ~string](list []T) string {
+	s := make([]string, len(list))
+	for i := range list {
+		s[i] = string(list[i])
+	}
+	return strings.Join(s, "|")
+}
+
+// The pack says what the reference says, in the order of the reference.
+func TestExchange2010Facts(t *testing.T) {
+	rows := table(t, "testdata/data-paths-2010.tsv")
+	if len(rows) != 62 {
+		t.Fatalf("the table has %d rows, not 62", len(rows))
+	}
+	paths := embeddedPacks(t).Paths("2010")
+	if len(paths) < len(rows) {
+		t.Fatalf("%d paths", len(paths))
+	}
+	for i, row := range rows {
+		d := paths[i]
+		if d.ID != row["id"] {
+			t.Fatalf("path %d is %s, row %s", i, d.ID, row["id"])
+		}
+		for _, c := range []struct{ column, got string }{
+			{"version", d.Version},
+			{"table", d.Table},
+			{"data_path", d.Name},
+			{"source_role", joined(d.From)},
+			{"destination_role", joined(d.To)},
+			{"ports", d.Ports},
+			{"default_auth", joined(d.DefaultAuth)},
+			{"supported_auth", joined(d.SupportedAuth)},
+			{"encryption_supported", joined(d.Encryption)},
+			{"encrypted_by_default", d.ByDefault},
+			{"note", d.Note},
+			{"source", d.Source},
+		} {
+			if c.got != row[c.column] {
+				t.Errorf("%s: %s is %q, in the reference %q", d.ID, c.column, c.got, row[c.column])
+			}
+		}
+		if d.Confidence != "high" {
+			t.Errorf("%s: confidence %q", d.ID, d.Confidence)
+		}
+	}
+	extra := table(t, "testdata/rpc-http-2010.tsv")[0]
+	d := paths[62]
+	if d.ID != extra["data_path"] || joined(d.To) != extra["dst_role"] || d.Ports != extra["ports"] || d.Note != extra["app_protocol"] ||
+		joined(d.Encryption) != extra["encryption_supported"] || d.Source != extra["source"] || d.Confidence != extra["confidence"] ||
+		d.DefaultAuth != nil || d.SupportedAuth != nil || d.ByDefault != "" {
+		t.Errorf("%+v is not %v", d, extra)
+	}
+	for _, d := range paths[63:] {
+		if !strings.HasPrefix(d.ID, "2010.firewall.") {
+			t.Errorf("%s is in no table", d.ID)
+		}
+	}
+}
+
+// undocumentedLegs are legs whose port the row's own text does not give, by path,
+// with the reason.
+var undocumentedLegs = map[string][]string{
+	// The row gives 135 alone: the call itself goes to what the mapper answers, or to \pipe\winreg.
+	"2010.mailbox.remote-registry": {"dynamic/tcp", "445/tcp"},
+	// "static rpc" without numbers; those of the static-rpc rows.
+	"2010.diagram.load-balancer": {"59531-60554/tcp"},
+}
+
+// Every port of a row has a leg, and every leg has a port of its row.
+func TestExchange2010Ports(t *testing.T) {
+	for _, d := range embeddedPacks(t).Paths("2010") {
+		if strings.HasPrefix(d.ID, "2010.firewall.") {
+			continue
+		}
+		want := map[string]bool{}
+		for part := range strings.SplitSeq(d.Ports, ";") {
+			words := strings.Fields(part)
+			switch {
+			case part == "static rpc":
+			case d.ID == "2010.rpc-http.consolidated": // "6001,6002,6003,6004", a column of another table
+				want["6001-6004/tcp"] = false
+			case words[len(words)-1] == "dynamic" && words[0] != "dynamic", words[0] == "1024-65535/udp":
+				want[words[0]+" dynamic"] = false
+			default:
+				number, protos, _ := strings.Cut(words[0], "/")
+				for proto := range strings.SplitSeq(protos, "+") {
+					want[number+"/"+proto] = false
+				}
+			}
+		}
+		for _, l := range d.Legs {
+			protos := []Port{l.Port}
+			if l.Port.TCP && l.Port.UDP {
+				protos = []Port{l.Port, l.Port}
+				protos[0].UDP, protos[1].TCP = false, false
+			}
+			for _, p := range protos {
+				if _, ok := want[p.String()]; ok {
+					want[p.String()] = true
+				} else if !slices.Contains(undocumentedLegs[d.ID], p.String()) {
+					t.Errorf("%s: leg %s is not in %q", d.ID, p, d.Ports)
+				}
+			}
+		}
+		for p, found := range want {
+			if !found {
+				t.Errorf("%s: no leg for %s", d.ID, p)
+			}
+		}
+	}
+}
+
+// The columns of a row hold for the service, not for what finds it.
+func TestLocatorLegs(t *testing.T) {
+	for _, d := range embeddedPacks(t).Paths("2010") {
+		for _, l := range d.Legs {
+			locator := l.Port.TCP && slices.Contains([]uint16{53, 88, 135, 593}, l.Port.From) || l.Port.UDP && l.Port.From == 389
+			if locator != (l.Auth == NotApplicable && l.Encryption == NotApplicable) && l.Port.From != 0 && l.Protocol != "rtcp" {
+				t.Errorf("%s: leg %s: auth %q, encryption %q", d.ID, l.Port, l.Auth, l.Encryption)
+			}
+			if l.Port.From == 135 && l.Group != "2010.rpc.mapper" {
+				t.Errorf("%s: the mapper's leg is in group %q", d.ID, l.Group)
+			}
+		}
+	}
+}
+
+// Every firewall rule is on the paths that it admits.
+func TestFirewallRules(t *testing.T) {
+	roleNames := map[string]Role{
+		"Client Access": CAS, "Hub Transport": Hub, "Edge Transport": Edge, "Mailbox": Mailbox, "Unified Messaging": UM,
+	}
+	packs := embeddedPacks(t)
+	rows := table(t, "testdata/firewall-rules-2010.tsv")
+	if len(rows) != 54 {
+		t.Fatalf("the table has %d rules, not 54", len(rows))
+	}
+	known := map[string]bool{}
+	for _, row := range rows {
+		rule := row["rule"]
+		known[rule] = true
+		var to []Role
+		for name := range strings.SplitSeq(row["roles"], ", ") {
+			if name == "All roles" {
+				to = []Role{CAS, Hub, Edge, Mailbox, UM}
+				break
+			}
+			if roleNames[name] == "" {
+				t.Fatalf("role %q", name)
+			}
+			to = append(to, roleNames[name])
+		}
+		admits := func(p Port) bool {
+			switch row["port"] {
+			case "Dynamic RPC":
+				return p.Dynamic && p.TCP || p.TCP && p.From == 59531
+			case "RPC-EPMap":
+				return p.TCP && p.From == 135
+			}
+			for n := range strings.SplitSeq(strings.TrimSuffix(row["port"], " (TCP)"), ", ") {
+				number, ok := portNumber(n)
+				if !ok {
+					t.Fatalf("%s: port %q", rule, row["port"])
+				}
+				if !p.Dynamic && p.TCP && p.Contains(number) {
+					return true
+				}
+			}
+			return false
+		}
+		n := 0
+		for _, d := range packs.Paths("2010") {
+			if !slices.Contains(d.FirewallRules, rule) {
+				continue
+			}
+			n++
+			if row["port"] == "Any" {
+				t.Errorf("%s explains no flow, but is on %s", rule, d.ID)
+				continue
+			}
+			if !slices.ContainsFunc(d.Legs, func(l Leg) bool {
+				at := d.To
+				if l.Reverse {
+					at = d.From
+				}
+				return admits(l.Port) && slices.ContainsFunc(at, func(r Role) bool { return r == Any || slices.Contains(to, r) })
+			}) {
+				t.Errorf("%s does not admit %s", rule, d.ID)
+			}
+		}
+		if n == 0 && row["port"] != "Any" {
+			t.Errorf("%s is on no path", rule)
+		}
+	}
+	for _, d := range packs.Paths("2010") {
+		for _, rule := range d.FirewallRules {
+			if !known[rule] {
+				t.Errorf("%s: there is no rule %q", d.ID, rule)
+			}
+		}
+		if !strings.HasPrefix(d.ID, "2010.firewall.") {
+			continue
+		}
+		if len(d.FirewallRules) == 0 || !slices.Contains(d.From, Admin) {
+			t.Errorf("%s: %+v", d.ID, d)
+		}
+		for _, l := range d.Legs {
+			if l.MaxConfidence != "port" {
+				t.Errorf("%s: leg %s is not capped", d.ID, l.Port)
+			}
+		}
+	}
+}
+
+func TestInterfaces(t *testing.T) {
+	packs := embeddedPacks(t)
+	rows := table(t, "testdata/rpc-interfaces.tsv")
+	n := 0
+	for _, k := range packs.All() {
+		n += len(k.Interfaces)
+	}
+	if len(rows) != 77 || n != 77 {
+		t.Fatalf("%d rows, %d interfaces, not 77", len(rows), n)
+	}
+	for _, row := range rows {
+		for v := range strings.SplitSeq(row["version"], "|") {
+			if v == "?" {
+				v = "7.1"
+			}
+			name, ok := packs.InterfaceName(row["uuid"], v)
+			f, known := packs.Interface(name)
+			if !ok || !known {
+				t.Errorf("%s v%s has no name", row["uuid"], v)
+				continue
+			}
+			grade := strings.FieldsFunc(row["confidence"], func(r rune) bool { return r == ' ' || r == ':' })[0]
+			service := strings.TrimPrefix(row["service"], "-")
+			if f.UUID != row["uuid"] || f.Version != row["version"] || f.Title != row["name"] || f.Service != service ||
+				f.Source != row["source"] || f.Confidence != grade {
+				t.Errorf("%+v\nis not %v", f, row)
+			}
+		}
+	}
+	for _, tt := range []struct{ uuid, version, name string }{
+		{"a4f1db00-ca47-1067-b31f-00dd010662da", "0.81", "emsmdb"},
+		{"a4f1db00-ca47-1067-b31f-00dd010662da", "0.82", ""},
+		{"a4f1db00-ca47-1067-b31e-00dd010662da", "1.0", "storeadmin1"},
+		{"5261574a-4572-206e-b268-6b199213b4e4", "0.1", "asyncemsmdb"},
+		{"f5cc5a18-4264-101a-8c59-08002b2f8426", "56.0", "nspi"},
+		{"1544f5e0-613c-11d1-93df-00c04fd7bd09", "1.0", "rfr"},
+		{"f5cc59b4-4264-101a-8c59-08002b2f8426", "1.1", "frsrpc"},
+		{"f5cc59b4-4264-101a-8c59-08002b2f8426", "21.0", "exchange-drs"},
+		{"e1af8308-5d1f-11c9-91a4-08002b14a0fa", "3.0", "epmapper"},
+		{"12345678-1234-abcd-ef00-01234567cffb", "1.0", "netlogon"},
+		{"12345678-1234-abcd-ef00-0123456789ab", "1.0", "spoolss"},
+		{"12345778-1234-abcd-ef00-0123456789ab", "0.0", "lsarpc"},
+		{"12345778-1234-abcd-ef00-0123456789ac", "1.0", "samr"},
+		{"e3514235-4b06-11d1-ab04-00c04fc2dcd2", "4.0", "drsuapi"},
+		{"338cd001-2244-31f1-aaaa-900038001003", "1.0", "winreg"},
+		{"ecec0d70-a603-11d0-96b1-00a0c91ece30", "2.0", "ntdsbackup"},
+		{"52c80b95-c1ad-4240-8d89-72e9fa84025e", "12.7", "clusconfig"},
+		{"00000000-0000-0000-0000-000000000000", "1.0", ""},
+	} {
+		if name, ok := packs.InterfaceName(tt.uuid, tt.version); name != tt.name || ok != (tt.name != "") {
+			t.Errorf("%s v%s: %q, want %q", tt.uuid, tt.version, name, tt.name)
+		}
+	}
+}
+
+// flowLike is a flow as the test of the packs sees it: what was read, and the roles
+// of both ends.
+type flowLike struct {
+	client, server Role
+	port           uint16
+	udp            bool
+	protocol       string
+	fact, value    string
+}
+
+// pathsOf holds a flow against the packs by the letter: roles, port, protocol, facts.
+func pathsOf(p *Packs, f flowLike) (ids []string, groups []string) {
+	has := func(list []Role, r Role) bool { return slices.Contains(list, r) || slices.Contains(list, Any) }
+	for _, d := range p.Paths("2010") {
+		for _, l := range d.Legs {
+			from, to := d.From, d.To
+			if l.Reverse {
+				from, to = to, from
+			}
+			fits := has(from, f.client) && has(to, f.server) && (d.OneEnd == "" || f.client == d.OneEnd || f.server == d.OneEnd) &&
+				(l.Port.TCP && !f.udp || l.Port.UDP && f.udp) && l.Port.Contains(f.port) && l.Protocol == f.protocol
+			for name, values := range l.Facts {
+				fits = fits && name == f.fact && slices.ContainsFunc(values, func(v string) bool {
+					return Fits(v, f.value) || v == Unnamed && name == "rpc.interface" && f.value == "unknown-uuid"
+				})
+			}
+			if fits {
+				ids = append(ids, strings.TrimPrefix(d.ID, "2010."))
+				if !slices.Contains(groups, l.Group) {
+					groups = append(groups, l.Group)
+				}
+				break
+			}
+		}
+	}
+	return ids, groups
+}
+
+// What the fact base says of which row an observation is.
+func TestExchange2010Legs(t *testing.T) {
+	packs := embeddedPacks(t)
+	iface := func(client, server Role, name string) flowLike {
+		return flowLike{client: client, server: server, port: 20000, protocol: "dcerpc", fact: "rpc.interface", value: name}
+	}
+	web := func(client, server Role, path string) flowLike {
+		return flowLike{client: client, server: server, port: 80, protocol: "http", fact: "http.path", value: path}
+	}
+	at := func(client, server Role, port uint16, protocol string) flowLike {
+		return flowLike{client: client, server: server, port: port, protocol: protocol}
+	}
+	rpcGroup := "2010.rpc.mailbox-mailbox"
+	for _, tt := range []struct {
+		flow  flowLike
+		want  string
+		group string // of the first; empty for its own id
+	}{
+		{iface(Client, Mailbox, "emsmdb"), "mailbox.mapi static.public-folders", "2010.mapi.client"},
+		{iface(Client, CAS, "emsmdb"), "static.rpc-client-access", "2010.mapi.client"},
+		{iface(Client, CAS, "asyncemsmdb"), "static.rpc-client-access", "2010.mapi.client"},
+		{iface(Client, CAS, "nspi"), "static.address-book", ""},
+		{iface(Client, CAS, "rfr"), "static.address-book", ""},
+		{iface(CAS, Mailbox, "emsmdb"), "mailbox.availability cas.mailbox-rpc", "2010.rpc.cas-mailbox"},
+		{iface(CAS, Mailbox, "storeadmin3"), "mailbox.availability cas.mailbox-rpc", "2010.rpc.cas-mailbox"},
+		{iface(Hub, Mailbox, "emsmdb"), "transport.hub-mailbox-mapi", ""},
+		{iface(UM, Mailbox, "emsmdb"), "um.mailbox", ""},
+		{iface(Mailbox, Mailbox, "emsmdb"), "mailbox.assistants mailbox.sa-legacy-mapi", rpcGroup},
+		{iface(Mailbox, Hub, "unknown-uuid"), "transport.mailbox-hub-submission firewall.monitoring firewall.servicehost " +
+			"firewall.edgesync firewall.transport-log-search", ""},
+		{iface(Mailbox, Mailbox, "unknown-uuid"), "mailbox.content-indexing mailbox.assistants mailbox.ad-topology " +
+			"firewall.servicehost firewall.mail-submission firewall.migration firewall.repl firewall.throttling " +
+			"firewall.transport-log-search", rpcGroup},
+		{iface(UM, CAS, "unknown-uuid"), "um.play-on-phone firewall.monitoring firewall.servicehost firewall.rpchttplbs", ""},
+		{iface(CAS, UM, "unknown-uuid"), "um.play-on-phone firewall.monitoring firewall.servicehost", ""},
+		{iface(Mailbox, DC, "nspi"), "mailbox.ad mailbox.sa-legacy-ad mailbox.oab-ad mailbox.rus-rpc mailbox.recipient-update-ad",
+			"2010.ad.mailbox"},
+		{iface(Hub, DC, "netlogon"), "transport.hub-ad", ""},
+		{iface(CAS, DC, "drsuapi"), "cas.ad", ""},
+		{iface(UM, DC, "samr"), "um.ad", ""},
+		{iface(CAS, DC, "svcctl"), "", ""},
+		{iface(Admin, Mailbox, "winreg"), "mailbox.remote-registry", ""},
+		{iface(Mailbox, Mailbox, "clusapi"), "mailbox.clustering", ""},
+		{iface(DC, Mailbox, "sysatt-private"), "mailbox.sa-legacy-listen", ""},
+		{iface(Admin, Mailbox, "spoolss"), "", ""},
+		{flowLike{Admin, Mailbox, 445, false, "smb", "rpc.interface", "winreg"}, "mailbox.remote-registry mailbox.admin-smb", ""},
+		{at(Admin, Mailbox, 445, "smb"), "mailbox.admin-smb", ""},
+		{at(Backup, Mailbox, 445, "smb"), "mailbox.vss-backup", ""},
+		{at(Client, Mailbox, 445, "smb"), "", ""},
+		{at(Mailbox, Mailbox, 64327, "nns"), "mailbox.log-shipping mailbox.seeding", "2010.replication"},
+		{flowLike{client: Mailbox, server: Mailbox, port: 3343, udp: true, protocol: "cluster"}, "mailbox.clustering", ""},
+		{at(Client, CAS, 443, "tls"), "cas.autodiscover cas.availability cas.oab cas.owa cas.outlook-anywhere cas.activesync",
+			"2010.https.client"},
+		{at(CAS, CAS, 443, "tls"), "cas.cas-cas-activesync cas.cas-cas-owa cas.cas-cas-ews", "2010.https.cas-cas"},
+		{at(Client, LB, 443, "tls"), "diagram.load-balancer", ""},
+		{at(LB, CAS, 443, "tls"), "diagram.load-balancer", ""},
+		{at(Hub, ADRMS, 443, "tls"), "transport.hub-adrms", ""},
+		{at(CAS, MailboxLegacy, 443, "tls"), "cas.legacy-mailbox", ""},
+		{at(Client, UM, 443, "tls"), "um.web-service", ""},
+		{web(Client, CAS, "/owa/auth/logon.aspx"), "cas.owa", "2010.https.client"},
+		{web(Client, CAS, "/"), "cas.owa", "2010.https.client"},
+		{web(Client, CAS, "/exchange"), "cas.owa", "2010.https.client"},
+		{web(Client, CAS, "/ews/exchange.asmx"), "cas.availability", "2010.https.client"},
+		{web(Client, CAS, "/Autodiscover/Autodiscover.xml"), "cas.autodiscover", "2010.https.client"},
+		{web(Client, CAS, "/Microsoft-Server-ActiveSync"), "cas.activesync", "2010.https.client"},
+		{web(Client, CAS, "/OAB/…"), "cas.oab", "2010.https.client"},
+		{web(Client, CAS, "/rpc/rpcproxy.dll"), "cas.outlook-anywhere", "2010.https.client"},
+		{web(Client, CAS, "/rpcwithcert/rpcproxy.dll"), "cas.outlook-anywhere", "2010.https.client"},
+		{web(Client, CAS, "/phpmyadmin"), "", ""},
+		{web(Client, UM, "/UnifiedMessaging/Service.asmx"), "um.web-service", ""},
+		{web(CAS, CAS, "/owa"), "cas.cas-cas-owa", "2010.https.cas-cas"},
+		{at(CAS, CAS, 808, "nmf"), "cas.mrs", ""},
+		{at(CAS, CAS, 6004, "dcerpc"), "rpc-http.consolidated", ""},
+		{at(Hub, Hub, 25, "smtp"), "transport.hub-hub", ""},
+		{at(UM, Hub, 25, "smtp"), "transport.um-hub um.hub", "2010.smtp.um-hub"},
+		{at(Internet, Edge, 25, "smtp"), "diagram.third-party-smtp", ""},
+		{at(Edge, Internet, 25, "smtp"), "diagram.third-party-smtp", ""},
+		{at(Client, Hub, 587, "smtp"), "transport.client-hub-smtp", ""},
+		{at(Hub, Edge, 50636, "tls"), "transport.edgesync", ""},
+		{at(Hub, Edge, 50389, "ldap"), "", ""},
+		{at(OCS, CAS, 5076, "tls"), "cas.ocs", ""},
+		{at(CAS, OCS, 5061, "tls"), "cas.ocs", ""},
+		{at(OCS, CAS, 5061, "tls"), "", ""},
+		{at(OCS, UM, 5066, "tls"), "diagram.lync", ""},
+		{at(PBX, UM, 5060, "sip"), "um.phone", ""},
+		{at(PBX, UM, 5067, "sip"), "um.phone", ""},
+		{at(PBX, UM, 5068, "tls"), "um.phone", ""},
+		{flowLike{client: PBX, server: UM, port: 31000, udp: true, protocol: "rtp"}, "um.phone", ""},
+		{flowLike{client: UM, server: PBX, port: 31000, udp: true, protocol: "rtp"}, "um.phone", ""},
+		{at(CAS, UM, 5062, "sip"), "cas.um", ""},
+		{at(UM, CAS, 5075, "tls"), "um.cas", ""},
+		{at(Hub, DC, 3268, "ldap"), "transport.hub-ad", ""},
+		{at(Mailbox, DC, 389, "ldap"), "mailbox.ad mailbox.sa-legacy-ad mailbox.recipient-update-ad", "2010.ad.mailbox"},
+		{flowLike{client: CAS, server: DC, port: 389, udp: true, protocol: "ldap"}, "cas.ad", ""},
+		{flowLike{client: CAS, server: DC, port: 88, udp: true, protocol: "kerberos"}, "cas.ad", ""},
+		{flowLike{Client, CAS, 135, false, "dcerpc", "rpc.interface", "epmapper"},
+			"static.rpc-client-access static.address-book diagram.outlook-cas-epm", "2010.rpc.mapper"},
+	} {
+		ids, groups := pathsOf(packs, tt.flow)
+		if got := strings.Join(ids, " "); got != tt.want {
+			t.Errorf("%+v:\ngot  %s\nwant %s", tt.flow, got, tt.want)
+			continue
+		}
+		want := tt.group
+		if want == "" && len(ids) > 0 {
+			want = "2010." + ids[0]
+		}
+		if len(ids) > 0 && groups[0] != want {
+			t.Errorf("%+v: group %s, want %s", tt.flow, groups[0], want)
+		}
+	}
+	// A host with both roles, the usual one: the order of the pack.
+	var both []string
+	for _, d := range packs.Paths("2010") {
+		a, _ := pathsOf(packs, iface(Client, Mailbox, "emsmdb"))
+		b, _ := pathsOf(packs, iface(Client, CAS, "emsmdb"))
+		if id := strings.TrimPrefix(d.ID, "2010."); slices.Contains(a, id) || slices.Contains(b, id) {
+			both = append(both, id)
+		}
+	}
+	if got := strings.Join(both, " "); got != "mailbox.mapi static.rpc-client-access static.public-folders" {
+		t.Errorf("emsmdb to mailbox|cas: %s", got)
+	}
+}
+
+// Outside reach is documented for the web, IMAP4 and POP3 on Client Access, and for
+// submission.
+func TestExternalPaths(t *testing.T) {
+	var got []string
+	for _, d := range embeddedPacks(t).Paths("2010") {
+		if d.External {
+			got = append(got, strings.TrimPrefix(d.ID, "2010."))
+		}
+	}
+	want := "transport.client-hub-smtp cas.autodiscover cas.availability cas.oab cas.owa cas.pop3 cas.imap4 cas.outlook-anywhere cas.activesync"
+	if strings.Join(got, " ") != want {
+		t.Errorf("external: %s", got)
+	}
+}
+
+// evidenceOf returns what one fact of a flow proves of one of its ends.
+func evidenceOf(p *Packs, protocol, fact, value string, port uint16, end string) []string {
+	var list []string
+	protocol, udp := strings.CutSuffix(protocol, "/udp")
+	for _, k := range p.All() {
+		for _, e := range k.Evidence {
+			if e.End != end {
+				continue
+			}
+			for _, m := range e.Any {
+				ok := (m.Protocol == "" || m.Protocol == protocol) && (m.Port == Port{} || m.Port.Contains(port) && m.Port.UDP == udp)
+				for name, values := range m.Facts {
+					ok = ok && name == fact && slices.ContainsFunc(values, func(v string) bool { return Fits(v, value) })
+				}
+				if ok {
+					s := joined(e.Roles)
+					if e.Version != "" {
+						s += "/" + e.Version
+					}
+					if e.Weak {
+						s += "?"
+					}
+					if !slices.Contains(list, s) {
+						list = append(list, s)
+					}
+				}
+			}
+		}
+	}
+	return list
+}
+
+func TestEvidence(t *testing.T) {
+	packs := embeddedPacks(t)
+	for _, tt := range []struct {
+		protocol, fact, value string
+		port                  uint16
+		end, want             string
+	}{
+		{"dcerpc", "rpc.interface", "emsmdb", 1032, "server", "mailbox|cas"},
+		{"dcerpc", "rpc.interface", "emsmdb", 1032, "client", "client?"},
+		{"dcerpc", "rpc.interface", "rfr", 1032, "server", "cas"},
+		{"dcerpc", "rpc.interface", "nspi", 4997, "server", "cas|gc"},
+		{"dcerpc", "rpc.interface", "drsuapi", 49155, "server", "dc"},
+		{"dcerpc", "rpc.interface", "netlogon", 49155, "server", "dc"},
+		{"smb", "rpc.interface", "netlogon", 445, "server", ""},
+		{"smb", "rpc.interface", "samr", 445, "server", ""},
+		{"dcerpc", "rpc.interface", "epmapper", 135, "server", ""},
+		{"dcerpc", "kerberos.service", "exchangeMDB/mb1.example.com", 6010, "server", "mailbox|cas"},
+		{"kerberos", "kerberos.service", "exchangeMDB/mb1.example.com", 88, "server", ""},
+		{"kerberos", "kerberos.message", "tgs-req", 88, "server", ""},
+		{"kerberos", "kerberos.message", "tgs-rep", 88, "server", "dc"},
+		{"ldap/udp", "", "", 389, "server", "dc"},
+		{"ldap", "", "", 389, "server", ""},
+		{"ldap", "ldap.base", "CN=Configuration,DC=example,DC=com", 10389, "server", "dc"},
+		{"ldap", "", "", 3268, "server", "gc dc"},
+		{"dns", "", "", 53, "server", "dns"},
+		{"smtp", "smtp.keywords", "X-ANONYMOUSTLS", 25, "server", "hub|edge"},
+		{"smtp", "smtp.keywords", "X-EXPS", 25, "server", "hub|edge"},
+		{"smtp", "smtp.keywords", "XSHADOW", 25, "server", "hub|edge/2010"},
+		{"smtp", "smtp.keywords", "X-LINK2STATE", 25, "server", "mailbox/2003"},
+		{"smtp", "smtp.keywords", "STARTTLS", 25, "server", ""},
+		{"smtp", "smtp.banner", "220 h Microsoft ESMTP MAIL Service ready at Mon, 1 Mar 2010 10:00:00 +0100", 25, "server", "hub|edge"},
+		{"smtp", "smtp.banner", "220 h Microsoft ESMTP MAIL Service, Version: 6.0.3790.4675 ready at  Mon", 25, "server", ""},
+		{"smtp", "smtp.banner", "220 h ESMTP Postfix", 25, "server", ""},
+		{"imap", "imap.banner", "* OK The Microsoft Exchange IMAP4 service is ready.", 143, "server", "cas"},
+		{"pop3", "pop3.banner", "+OK The Microsoft Exchange POP3 service is ready.", 110, "server", "cas"},
+		{"imap", "imap.banner", "* OK Microsoft Exchange Server 2007 IMAP4 service ready", 143, "server", "cas/2007"},
+		{"pop3", "pop3.banner", "+OK Microsoft Exchange Server 2003 POP3 server version 6.5.7638.1 (h) ready.", 110, "server", "mailbox/2003"},
+		{"imap", "imap.banner", "* OK Dovecot ready.", 143, "server", ""},
+		{"http", "exchange.version", "14.3", 80, "server", "cas/2010"},
+		{"http", "exchange.version", "15.1.2375.7", 80, "server", "mailbox/2016"},
+		{"http", "exchange.version", "15.2", 80, "server", "mailbox"},
+		{"tls", "", "", 443, "server", ""},
+		{"nns", "", "", 64327, "server", ""},
+		{"sip", "sip.server", "Asterisk", 5060, "server", ""},
+	} {
+		port := tt.port
+		got := strings.Join(evidenceOf(packs, tt.protocol, tt.fact, tt.value, port, tt.end), " ")
+		if got != tt.want {
+			t.Errorf("%s %s=%s: %q, want %q", tt.protocol, tt.fact, tt.value, got, tt.want)
+		}
+	}
+}

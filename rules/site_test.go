@@ -1,0 +1,78 @@
+package rules
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+)
+
+const siteFile = `
+exchange: "2010"                       # or per server: exchange: "2016"
+servers:
+  - {name: mb1, addresses: [10.0.0.5, "2001:db8::5"], roles: [mailbox, cas], static_ports: {emsmdb: 59532, nspi: 59533}}
+  - name: mb2
+    addresses: [10.0.0.6]
+    roles: [mailbox]
+    exchange: 2016
+networks:
+  - {cidr: 10.9.0.0/16, role: client}  # addresses outside all networks and private ranges are role internet
+log_shipping_port: 64400
+allow:
+  - {from: admin, to: any, port: 3389/tcp, note: remote desktop}
+`
+
+func TestLoadSite(t *testing.T) {
+	got, err := LoadSite("site.yaml", []byte(siteFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Site{
+		Version: "2010",
+		Servers: []Server{
+			{
+				Name: "mb1", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("2001:db8::5")},
+				Roles: []Role{Mailbox, CAS}, StaticPorts: map[string]uint16{"emsmdb": 59532, "nspi": 59533},
+			},
+			{Name: "mb2", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.6")}, Roles: []Role{Mailbox}, Version: "2016"},
+		},
+		Networks:        []Network{{netip.MustParsePrefix("10.9.0.0/16"), Client}},
+		LogShippingPort: 64400,
+		Allow:           []Allow{{From: Admin, To: Any, Port: Port{From: 3389, To: 3389, TCP: true}, Note: "remote desktop"}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if err := Check("site.yaml", []byte(siteFile)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSitePort(t *testing.T) {
+	leg := &embeddedPacks(t).Path("2010.mailbox.log-shipping").Legs[0]
+	if leg.Reverse || leg.Port != (Port{From: 64327, To: 64327, TCP: true}) {
+		t.Fatalf("%+v", leg)
+	}
+	var none *Site
+	for _, tt := range []struct {
+		site *Site
+		want uint16
+	}{{none, 64327}, {&Site{}, 64327}, {&Site{LogShippingPort: 64400}, 64400}} {
+		if p := tt.site.Port(leg); p.From != tt.want || p.To != tt.want || !p.TCP {
+			t.Errorf("%+v: %v", tt.site, p)
+		}
+	}
+	other := &embeddedPacks(t).Path("2010.cas.mrs").Legs[0]
+	if p := (&Site{LogShippingPort: 64400}).Port(other); p != other.Port {
+		t.Errorf("the port of another leg became %v", p)
+	}
+}
+
+// Every list is optional, and so is each of a server's settings but its addresses
+// and roles.
+func TestLoadSiteMinimal(t *testing.T) {
+	for _, s := range []string{"exchange: \"2013\"", "servers: []", "servers:\n  - {addresses: [192.0.2.1], roles: [dc, gc]}"} {
+		if _, err := LoadSite("s", []byte(s)); err != nil {
+			t.Errorf("%s: %v", s, err)
+		}
+	}
+}
