@@ -1,0 +1,158 @@
+package dcerpc
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// context is a presentation context in use: an interface behind a p_cont_id.
+type context struct {
+	id     uint16
+	iface  Interface
+	wide   bool // stubs are NDR64
+	strong bool // its endpoint was learned from a bind_ack
+}
+
+// pending is a context that was proposed and not answered.
+type pending struct {
+	call    uint32
+	index   int // in the PDU: results have no other name
+	id      uint16
+	iface   Interface
+	wide    bool
+	feature bool // no interface, but bind-time feature negotiation
+}
+
+// known returns the context with the given id, or nil.
+func (o *observer) known(id uint16) *context {
+	for i := range o.contexts {
+		if o.contexts[i].id == id {
+			return &o.contexts[i]
+		}
+	}
+	return nil
+}
+
+// bind reads the proposals of a bind or alter_context ([C706] sections 12.6.4.1
+// and 12.6.4.3).
+func (o *observer) bind(h *header, p []byte) {
+	o.answered(h.call)
+	b := p[28:]
+	for i := range int(p[24]) {
+		if len(b) < 4+syntaxLength {
+			return
+		}
+		c := pending{call: h.call, index: i, id: h.u16(b), iface: syntax(b[4:], h.big)}
+		n := int(b[2])
+		if b = b[4+syntaxLength:]; len(b) < n*syntaxLength {
+			return
+		}
+		for j := range n {
+			s := syntax(b[j*syntaxLength:], h.big)
+			c.feature = c.feature || feature(s)
+			c.wide = c.wide || s == ndr64 && n == 1
+		}
+		b = b[n*syntaxLength:]
+		if len(o.pending) == maxContexts {
+			o.pending = slices.Delete(o.pending, 0, 1)
+		}
+		o.pending = append(o.pending, c)
+	}
+}
+
+// answered forgets the proposals of a call.
+func (o *observer) answered(call uint32) {
+	o.pending = slices.DeleteFunc(o.pending, func(p pending) bool { return p.call == call })
+}
+
+// Results of presentation contexts, and the reason for which a server does not
+// know an interface ([C706] section 12.6.3.1).
+const (
+	acceptance            = 0
+	providerRejection     = 2
+	abstractNotSupported  = 1
+	resultLength          = 4 + syntaxLength
+	maxSecondaryAddr      = 128 // bytes of sec_addr that are kept
+	afterSecondaryAddress = 26
+)
+
+// ack reads the results of a bind_ack or alter_context_response ([C706]
+// sections 12.6.4.2 and 12.6.4.4).
+func (o *observer) ack(h *header, p []byte, r *observe.Report) {
+	n := int(h.u16(p[24:]))
+	at := (afterSecondaryAddress + n + 3) &^ 3
+	if at+4 > len(p) {
+		return
+	}
+	if addr := bytes.TrimRight(p[afterSecondaryAddress:afterSecondaryAddress+n], "\x00"); h.ptype == bindAck && len(addr) <= maxSecondaryAddr {
+		r.Add(SecAddr, string(addr))
+	}
+	results := p[at+4:]
+	var refused []Interface
+	for i := range int(p[at]) {
+		if len(results) < resultLength {
+			break
+		}
+		result, reason, syn := h.u16(results), h.u16(results[2:]), syntax(results[4:], h.big)
+		results = results[resultLength:]
+		k := slices.IndexFunc(o.pending, func(p pending) bool { return p.call == h.call && p.index == i })
+		if k < 0 || o.pending[k].feature {
+			continue
+		}
+		switch c := o.pending[k]; {
+		case result == acceptance:
+			o.accept(c.id, c.iface, syn == ndr64, false, r)
+		case result == providerRejection && reason == abstractNotSupported:
+			refused = append(refused, c.iface)
+		}
+	}
+	o.answered(h.call)
+	for i, f := range refused {
+		if !o.uses(f) && !slices.Contains(refused[:i], f) && !o.nested {
+			r.Rejected = append(r.Rejected, f.String())
+		}
+	}
+}
+
+// uses says whether a context of this flow has the interface.
+func (o *observer) uses(i Interface) bool {
+	return slices.ContainsFunc(o.contexts, func(c context) bool { return c.iface == i })
+}
+
+// accept takes a context into use: one that the server acknowledged, or a weak
+// one, which only its use speaks for.
+func (o *observer) accept(id uint16, i Interface, wide, weak bool, r *observe.Report) {
+	r.Add(UUID, i.String())
+	taught := slices.ContainsFunc(o.contexts, func(c context) bool { return c.iface == i && (c.strong || weak) })
+	if !taught {
+		o.learn(i, false, weak, r)
+	}
+	c := o.known(id)
+	if c == nil {
+		if len(o.contexts) == maxContexts {
+			return
+		}
+		o.contexts = append(o.contexts, context{})
+		c = &o.contexts[len(o.contexts)-1]
+	}
+	*c = context{id, i, wide, !weak}
+}
+
+// confirms says whether the use of a context id would answer a proposal: no
+// client calls on a context before the server has accepted it.
+func (o *observer) confirms(id uint16) bool {
+	return slices.ContainsFunc(o.pending, func(p pending) bool { return p.id == id && !p.feature })
+}
+
+// confirm takes a context into use whose acknowledgement was not seen.
+func (o *observer) confirm(id uint16, r *observe.Report) *context {
+	for i := len(o.pending) - 1; i >= 0; i-- {
+		if p := o.pending[i]; p.id == id && !p.feature {
+			o.accept(id, p.iface, p.wide, true, r)
+			break
+		}
+	}
+	return o.known(id)
+}

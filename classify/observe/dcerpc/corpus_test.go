@@ -1,0 +1,255 @@
+package dcerpc
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/observetest"
+)
+
+// captures are the files of the corpus with DCE/RPC in them.
+var captures = []string{
+	"mapi/mapi.pcap", "mapi/dof-small-device.pcapng", "mapi/ntlm-empty-av-sequence.pcap",
+	"epm/ntlm_rpc.pcapng", "epm/dcerpc_privacy_ntlm.pcapng.gz", "epm/dcerpc-fault-stub-data-02.pcap.gz", "epm/aug_16_par4.pcap.gz",
+	"epm/chip_host_signin.pcap.gz", "epm/schtasks.pcap", "epm/covenant_dcsync_dcerpc_drsuapi_DsGetNCChanges_2020-08-05020926.cap",
+	"epm/empire_psexec_dcerpc_tcp_svcctl_WORKSTATION6_2020-09-20121608.cap", "epm/AD-capture-2.pcapng", "epm/packetcapture_1.pcap",
+	"epm/discovery_scan_dcerpc_endpoint_mapper.pcapng", "http/winrm_psremote_05-16.pcap", "ad/eternalchampion.pcap",
+	"ad/purplesharp_ad_playbook_I_2020-10-22042947.cap",
+}
+
+// found is a flow that Detect takes for DCE/RPC, and what is reported of it.
+type found struct {
+	*observetest.Flow
+	observetest.Result
+}
+
+// read returns the flows of a capture that Detect recognises by their first
+// segment in each direction.
+func read(t *testing.T, name string) []found {
+	t.Helper()
+	var out []found
+	p := Protocol()
+	for _, f := range observetest.Flows(t, observetest.Corpus(t, name), "") {
+		first := observe.First{Datagram: f.UDP, Client: f.Client, Server: f.Server,
+			OnPort: slices.Contains(p.TCP, f.Server.Port()) && !f.UDP || f.Server.Port() == 135}
+		for _, s := range f.Segments {
+			if s.Dir == observe.ToServer && first.ToServer == nil {
+				first.ToServer = s.Data
+			} else if s.Dir == observe.ToClient && first.ToClient == nil {
+				first.ToClient = s.Data
+			}
+		}
+		if p.Detect(first) != observe.Yes {
+			continue
+		}
+		out = append(out, found{f, observetest.Check(t, p, f.Segments, f.Options())})
+	}
+	return out
+}
+
+// What tshark reads of binds, calls and towers must be what we read, and where
+// it reads no DCE/RPC over TCP or UDP, neither must we.
+func TestTshark(t *testing.T) {
+	for _, name := range captures {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			flows := read(t, name)
+			type want struct {
+				uuids, levels, secAddr, ports, services []string
+			}
+			streams := map[int]*want{}
+			var offered []string
+			rows := observetest.Tshark(t, observetest.Corpus(t, name), "dcerpc and tcp and not nbss and not http", []string{"tcp.stream",
+				"dcerpc.pkt_type", "dcerpc.cn_bind_to_uuid", "dcerpc.cn_bind_if_ver", "dcerpc.cn_bind_if_ver_minor", "dcerpc.cn_bind_trans_id",
+				"dcerpc.cn_ack_result", "dcerpc.cn_sec_addr", "dcerpc.auth_level", "epm.proto.tcp_port", "kerberos.SNameString"})
+			for _, r := range rows {
+				n, err := strconv.Atoi(r[0])
+				if err != nil {
+					continue
+				}
+				w := streams[n]
+				if w == nil {
+					w = new(want)
+					streams[n] = w
+				}
+				types, split := strings.Split(r[1], ","), func(i int) []string { return strings.Split(r[i], ",") }
+				if len(types) > 1 {
+					continue
+				}
+				switch types[0] {
+				case "11", "14":
+					offered = offered[:0]
+					for i, u := range split(2) {
+						s := u + " v" + split(3)[i] + "." + split(4)[i]
+						if strings.HasPrefix(split(5)[i], "6cb71c2c-9812-4540") {
+							s = ""
+						}
+						offered = append(offered, s)
+					}
+					if s := strings.ReplaceAll(r[10], ",", "/"); s != "" {
+						w.services = append(w.services, s)
+					}
+				case "12", "15":
+					for i, res := range split(6) {
+						if res == "0" && i < len(offered) && offered[i] != "" {
+							w.uuids = append(w.uuids, offered[i])
+						}
+					}
+					if r[7] != "" {
+						w.secAddr = append(w.secAddr, r[7])
+					}
+				case "0":
+					if r[8] != "" {
+						i, _ := strconv.Atoi(r[8])
+						w.levels = append(w.levels, levels[i])
+					} else {
+						w.levels = append(w.levels, "none")
+					}
+				case "2":
+					if r[9] != "" {
+						w.ports = append(w.ports, split(9)...)
+					}
+				}
+			}
+			same := func(stream int, what string, got, want []string) {
+				t.Helper()
+				got, want = set(got), set(want)
+				if !slices.Equal(got, want) {
+					t.Errorf("stream %d: %s %q, tshark reads %q", stream, what, got, want)
+				}
+			}
+			for _, f := range flows {
+				w := streams[f.Stream]
+				if f.UDP || w == nil {
+					t.Errorf("stream %d %v > %v: tshark reads no DCE/RPC", f.Stream, f.Client, f.Server)
+					continue
+				}
+				delete(streams, f.Stream)
+				same(f.Stream, "interfaces", f.Facts.Values(UUID), w.uuids)
+				same(f.Stream, "sec_addr", f.Facts.Values(SecAddr), w.secAddr)
+				if len(w.levels) > 0 {
+					same(f.Stream, "levels", f.Facts.Values(AuthLevel), w.levels)
+				}
+				var ports []string
+				for _, e := range f.Endpoints {
+					if (e.Source == observe.FromMap || e.Source == observe.FromLookup) && !e.UDP {
+						ports = append(ports, strconv.Itoa(int(e.Server.Port())))
+					}
+				}
+				same(f.Stream, "mapped ports", ports, slices.DeleteFunc(w.ports, func(p string) bool { return p == "135" }))
+				same(f.Stream, "ticket services", f.Facts.Values("kerberos.service"), w.services)
+			}
+			for n := range streams {
+				t.Errorf("stream %d: tshark reads DCE/RPC, we do not", n)
+			}
+		})
+	}
+}
+
+func set(l []string) []string {
+	l = slices.Clone(l)
+	slices.Sort(l)
+	return slices.Compact(l)
+}
+
+// names are the interfaces that the corpus' notes name, by their UUIDs in
+// Microsoft's and [C706]'s documents.
+var names = map[string]string{
+	"NSPI": "f5cc5a18-4264-101a-8c59-08002b2f8426 v56.0", "EMSMDB(MAPI)": "a4f1db00-ca47-1067-b31f-00dd010662da v0.81",
+	"DRSUAPI": "e3514235-4b06-11d1-ab04-00c04fc2dcd2 v4.0", "SVCCTL": "367abb81-9844-35f1-ad32-98f038001003 v2.0",
+	"SAMR": "12345778-1234-abcd-ef00-0123456789ac v1.0", "NETLOGON": "12345678-1234-abcd-ef00-01234567cffb v1.0",
+	"LSARPC": "12345778-1234-abcd-ef00-0123456789ab v0.0", "ITaskScheduler": "86d35949-83c9-4044-b424-db363231fd0c v1.0",
+	"SPOOLSS": "12345678-1234-abcd-ef00-0123456789ab v1.0", "WindowsShutdown": "d95afe70-a6d5-4259-822e-2c84da1ddb0d v1.0",
+	"FW": "6b5bdd1e-528c-422c-af8c-a4079be4fe48 v1.0", "EVENTLOG6": "f6beaff7-1e19-4fbb-9f8f-b89e2018337c v1.0",
+}
+
+// Every mapping that the corpus' notes state is learned.
+func TestGroundTruth(t *testing.T) {
+	notes, err := os.ReadFile(filepath.Join(os.Getenv("EXSPAN_CORPUS"), "GROUND-TRUTH.md"))
+	if err != nil {
+		t.Skip(err)
+	}
+	file := regexp.MustCompile(`(?m)^### (\S+)`)
+	maps := regexp.MustCompile(`EPM frame \d+: (\S+):135 maps (\S+) -> (\S+) \(`)
+	checked := 0
+	heads := file.FindAllSubmatchIndex(notes, -1)
+	for i, h := range heads {
+		end := len(notes)
+		if i+1 < len(heads) {
+			end = heads[i+1][0]
+		}
+		lines := maps.FindAllSubmatch(notes[h[1]:end], -1)
+		if len(lines) == 0 {
+			continue
+		}
+		name := string(notes[h[2]:h[3]])
+		var learned []string
+		for _, f := range read(t, name) {
+			for _, e := range f.Endpoints {
+				if e.Source == observe.FromMap || e.Source == observe.FromLookup {
+					learned = append(learned, e.From.Addr().String()+" "+e.Service+" "+e.Server.String())
+				}
+			}
+		}
+		for _, l := range lines {
+			service := names[string(l[2])]
+			if service == "" {
+				service = string(l[2])
+			}
+			if !slices.ContainsFunc(learned, func(s string) bool {
+				return strings.HasPrefix(s, string(l[1])+" "+service+" ") && strings.HasSuffix(s, " "+string(l[3])) ||
+					service == string(l[2]) && strings.HasPrefix(s, string(l[1])+" "+service+" v") && strings.HasSuffix(s, " "+string(l[3]))
+			}) {
+				t.Errorf("%s: not learned: %s", name, l[0])
+			}
+			checked++
+		}
+	}
+	if checked < 30 {
+		t.Errorf("the notes state %d mappings, want 30 and more", checked)
+	}
+}
+
+// Messenger spam is connectionless RPC that nobody answers: it names its
+// interface, and teaches no endpoint.
+func TestMessengerSpam(t *testing.T) {
+	n := 0
+	for _, f := range read(t, "span/aol.pcap") {
+		n++
+		if !f.UDP || len(f.Endpoints) != 0 || !slices.Equal(f.Facts.Values(UUID), []string{"5a7b91f8-ff00-11d0-a9b2-00c04fb6e6fc v1.0"}) {
+			t.Errorf("stream %d: %q", f.Stream, f.Lines())
+		}
+	}
+	if n == 0 {
+		t.Error("no flow")
+	}
+}
+
+// None of these are DCE/RPC.
+func TestNegatives(t *testing.T) {
+	for _, name := range []string{"negatives/Stanag5066-TCP-ENCAP-Bftp-Exchange-tx-rx.pcapng", "negatives/krb-user1-openwall-1.pcap",
+		"http/NTLM.pcap", "ad/missing_ldap_logs.pcapng", "smtp/1flowB.pcap", "sip-rtp/SIP_DTMF2.pcap", "span/pcap_flow_lab_showcase.pcap"} {
+		for _, f := range read(t, name) {
+			t.Errorf("%s: stream %d %v > %v: %q", name, f.Stream, f.Client, f.Server, f.Lines())
+		}
+	}
+}
+
+// The Exchange conversation of the corpus, in full.
+func TestMAPI(t *testing.T) {
+	for _, f := range read(t, "mapi/mapi.pcap") {
+		if f.Client.Port() != 1073 {
+			continue
+		}
+		observetest.Expect(t, f.Result,
+			"auth=ntlm", "encryption=none", "rpc.auth_level=connect", "rpc.sec_addr=1032", "rpc.uuid="+names["EMSMDB(MAPI)"],
+			"ntlm.domain=CNAMIS", "ntlm.server=SATURN", "ntlm.version=1",
+			"endpoint 192.168.0.2:1032/tcp "+names["EMSMDB(MAPI)"]+" source=bind from=192.168.0.2:1032",
+			"endpoint 192.168.0.173:1071/udp newmail source=push from=192.168.0.2:1032")
+	}
+}

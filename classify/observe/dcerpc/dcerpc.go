@@ -1,0 +1,168 @@
+// Package dcerpc reads DCE/RPC ([C706], [MS-RPCE]) over TCP, UDP, RPC over HTTP
+// ([MS-RPCH]) and named pipes: which interfaces are bound and called, how calls
+// are authenticated and protected, and what endpoint mappers announce.
+package dcerpc
+
+import (
+	"net/netip"
+
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// Facts of this protocol. observe.Auth and observe.Encryption are reported for
+// the calls of a flow, or for its security contexts as long as no call is seen.
+const (
+	UUID      = "rpc.uuid"           // interfaces the server accepted: "a4f1db00-ca47-1067-b31f-00dd010662da v0.81"
+	AuthLevel = "rpc.auth_level"     // of calls: none, connect, call, packet, integrity, privacy
+	SecAddr   = "rpc.sec_addr"       // what the server says its endpoint is: "4997", "\PIPE\lsass"
+	Banner    = "rpc.banner"         // "ncacn_http/1.0"
+	Channel   = "rpc.rts"            // channels of RPC over HTTP: "in", "out"
+	Cookie    = "rpc.cookie"         // virtual connection that ties an IN and an OUT channel together
+	ClientIP  = "rpc.client_address" // the client's address as the RPC proxy forwards it
+)
+
+// Services that are announced without an interface.
+const (
+	// NewMail is the UDP notification of Exchange 2000 to 2007 ([MS-OXCRPC]
+	// section 3.1.4.5, EcRRegisterPushNotification).
+	NewMail = "newmail"
+)
+
+// Limits of one flow.
+const (
+	maxWait     = 16 << 10 // bytes of a PDU that are waited for
+	maxStub     = 64 << 10 // bytes of a mapper's answer, over all fragments
+	maxContexts = 64       // presentation contexts, and as many unanswered
+	maxSecurity = 16       // security contexts
+	maxCalls    = 16       // calls to the mapper without an answer
+	maxTrailers = 16       // requests of unknown interface searched for a verification trailer
+)
+
+// Protocol describes DCE/RPC. Ports: the endpoint mapper (135, over HTTP 593)
+// and Exchange's endpoints of RPC over HTTP.
+func Protocol() observe.Protocol {
+	return observe.Protocol{
+		Name: "dcerpc", TCP: []uint16{135, 593, 6001, 6002, 6004}, UDP: []uint16{135},
+		Stream: true, Datagram: true, Detect: detect, New: New,
+	}
+}
+
+// New returns an observer of a TCP or UDP flow.
+func New() observe.Observer { return new(observer) }
+
+// observer reads one flow, or one pipe.
+type observer struct {
+	// nested says that the flow's server port is not the RPC endpoint, so that
+	// binds teach no endpoint; pipe is then the pipe's name in lower case, if any.
+	nested bool
+	pipe   string
+
+	dirs   [2]direction
+	pdus   int  // valid PDUs seen
+	roles  bool // a PDU has proved who is the client
+	client netip.AddrPort
+	server netip.AddrPort
+
+	contexts []context
+	pending  []pending
+	guessed  []Interface // reported by Finish without an answer
+
+	secured  []security
+	called   bool // a call has been seen
+	asked    bool // a request has been seen
+	last     callKey
+	fromBind []observe.Fact // reported for binds only
+
+	mapCalls []mapCall
+	stub     []byte // of an answer by the mapper, so far
+	stubCall uint32
+	stubOn   bool
+	push     *push
+	trailers int
+
+	dg datagrams
+}
+
+// direction is the state of one direction of a stream.
+type direction struct {
+	seen    bool // any bytes
+	started bool // a PDU has been read, or nothing but a PDU can come
+	lost    bool // bytes were lost
+	whole   bool // all since the connection's begin was read
+	resync  bool // look for the next PDU
+	tail    tail
+}
+
+// mapper says whether the flow's server is an endpoint mapper by its address,
+// so that its answers may teach.
+func (o *observer) mapper(in *observe.Input) bool {
+	if o.nested {
+		return o.pipe == "epmapper"
+	}
+	return in.Server.Port() == 135 || in.Server.Port() == 593
+}
+
+// Observe reads PDUs.
+func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
+	o.client, o.server = in.Client, in.Server
+	if in.Datagram {
+		return o.datagram(in, r)
+	}
+	d := &o.dirs[in.Dir]
+	d.seen = true
+	if in.Gap > 0 {
+		d.lost, d.resync, d.tail = true, true, tail{}
+		if in.Dir == observe.ToClient {
+			o.stubOn = false
+		}
+		return 0, nil
+	}
+	n := 0
+	for n < len(in.Data) {
+		used, err := o.step(d, in, in.Data[n:], r)
+		if err != nil {
+			return 0, err
+		}
+		if used == 0 {
+			break
+		}
+		n += used
+	}
+	return n, nil
+}
+
+// Finish reports the interfaces of binds whose answers this sensor cannot see.
+func (o *observer) Finish(r *observe.Report) {
+	if o.dirs[observe.ToClient].seen || o.dg.answered {
+		return
+	}
+	for _, p := range o.pending {
+		if !p.feature && !r.Has(UUID, p.iface.String()) {
+			r.Add(UUID, p.iface.String())
+			o.guessed = append(o.guessed, p.iface)
+		}
+	}
+	if i := o.dg.iface; i != (Interface{}) && !r.Has(UUID, i.String()) {
+		r.Add(UUID, i.String())
+		o.guessed = append(o.guessed, i)
+	}
+}
+
+// retract takes back what Finish reported of a bind that was answered after all.
+func (o *observer) retract(r *observe.Report) {
+	for _, i := range o.guessed {
+		r.Remove(UUID, i.String())
+	}
+	o.guessed = o.guessed[:0]
+}
+
+// learn announces the endpoint of this flow as serving i. The mapper's own
+// ports are left out: everything that lives there (the mapper itself, DCOM
+// activation) is on every Windows host. So is the management interface, which
+// every RPC server has on each of its endpoints.
+func (o *observer) learn(i Interface, udp, weak bool, r *observe.Report) {
+	if o.nested || i == epmapper || i == mgmt || o.server.Port() == 135 || o.server.Port() == 593 {
+		return
+	}
+	r.Learn(observe.Endpoint{Server: o.server, UDP: udp, Service: i.String(), Source: observe.FromBind, From: o.server, Weak: weak})
+}

@@ -1,0 +1,69 @@
+package dcerpc
+
+import (
+	"strings"
+
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// Pipe reads DCE/RPC that another protocol carries: a named pipe of SMB, or the
+// channels of RPC over HTTP. It keeps what its PDUs leave unfinished, so that
+// its owner need not offer bytes again.
+type Pipe struct {
+	o    observer
+	held [2][]byte
+	skip [2]int
+	err  error
+}
+
+// NewPipe returns a reader for the pipe of the given name ("epmapper",
+// "\PIPE\lsass"), or of no name for other carriers. Binds on it teach no
+// endpoint; the answers on the pipe epmapper do.
+func NewPipe(name string) *Pipe {
+	name = strings.ToLower(name)
+	name = strings.TrimPrefix(strings.TrimPrefix(name, `\`), `pipe\`)
+	return &Pipe{o: observer{nested: true, pipe: name}}
+}
+
+// Write reads the bytes in in.Data, which follow those of the last call in
+// the same direction. In is otherwise as for an observer: Handshake says that
+// the pipe's opening was seen, Gap that bytes were lost. Once Write has
+// returned an error, which is one of observe's, it reads no more.
+func (p *Pipe) Write(in *observe.Input, r *observe.Report) error {
+	if p.err != nil {
+		return p.err
+	}
+	d := in.Dir
+	sub := *in
+	if in.Gap > 0 {
+		k := min(p.skip[d], in.Gap)
+		p.skip[d] -= k
+		if sub.Gap -= k; sub.Gap == 0 {
+			return nil
+		}
+		p.held[d] = p.held[d][:0]
+		_, p.err = p.o.Observe(&sub, r)
+		return p.err
+	}
+	k := min(p.skip[d], len(in.Data))
+	p.skip[d] -= k
+	sub.Data = in.Data[k:]
+	if len(p.held[d]) > 0 {
+		p.held[d] = append(p.held[d], sub.Data...)
+		sub.Data = p.held[d]
+	}
+	n := 0
+	if n, p.err = p.o.Observe(&sub, r); p.err != nil {
+		p.held = [2][]byte{}
+		return p.err
+	}
+	if n > len(sub.Data) {
+		p.skip[d] = n - len(sub.Data)
+		n = len(sub.Data)
+	}
+	p.held[d] = append(p.held[d][:0], sub.Data[n:]...)
+	return nil
+}
+
+// Finish reports what is known only at the end (see observe.Finisher).
+func (p *Pipe) Finish(r *observe.Report) { p.o.Finish(r) }

@@ -1,0 +1,239 @@
+package dcerpc
+
+import (
+	"bytes"
+
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// tail is the end of a request or response that is waited for while its stub
+// is skipped: the sec_trailer, and what may hold a verification trailer
+// before it.
+type tail struct {
+	on      bool
+	h       header
+	need    int    // bytes to wait for
+	rest    int    // bytes from here to the PDU's end
+	back    int    // bytes of them before the sec_trailer
+	context uint16 // p_cont_id
+}
+
+// step reads what b begins with: the end of a PDU whose stub was skipped, or a
+// PDU. It returns how many bytes were used, 0 if more are needed.
+func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Report) (int, error) {
+	if d.tail.on {
+		return o.tail(d, in, b, r), nil
+	}
+	if d.resync {
+		n, found := resync(b)
+		if !found || n > 0 {
+			return n, nil
+		}
+		d.resync, d.started = false, true
+	}
+	if !d.started && in.Dir == observe.ToClient && b[0] == banner[0] {
+		switch matchBanner(b) {
+		case observe.More:
+			return 0, nil
+		case observe.Yes:
+			d.started = true
+			o.pdus++
+			r.Add(Banner, banner)
+			return len(banner), nil
+		}
+	}
+	switch check(b) {
+	case observe.More:
+		return 0, nil
+	case observe.No:
+		if !d.started && !in.Handshake {
+			// The flow was under way, and this direction began amid a PDU.
+			d.lost, d.resync = true, true
+			return o.step(d, in, b, r)
+		}
+		if o.pdus > 0 {
+			return 0, observe.ErrDone
+		}
+		return 0, observe.ErrViolation
+	}
+	h := parseHeader(b)
+	if h.ptype != rts && toServer(h.ptype) != (in.Dir == observe.ToServer) {
+		if !o.roles {
+			return 0, observe.ErrReversed
+		}
+		// A callback within a call: it says nothing about this flow's server.
+		d.started = true
+		return h.frag, nil
+	}
+	n := o.pdu(d, &h, in, b, r)
+	if n > 0 {
+		d.started = true
+		o.pdus++
+		o.roles = o.roles || h.ptype != rts
+	}
+	return n, nil
+}
+
+// resync looks for the next PDU after lost bytes. It returns the bytes to give
+// up, and whether a PDU follows them. A position is judged only when all of
+// what strict looks at is there, so cuts make no difference.
+func resync(b []byte) (n int, found bool) {
+	for n < len(b) {
+		i := bytes.IndexByte(b[n:], 5)
+		if i < 0 {
+			return len(b), false
+		}
+		n += i
+		switch strict(b[n:]) {
+		case observe.Yes:
+			return n, true
+		case observe.More:
+			return n, false
+		}
+		n++
+	}
+	return n, false
+}
+
+// pdu reads one PDU, as much of it as is needed, and returns its length, or
+// the offset of its end part, or 0 if more bytes are needed. Nothing is
+// reported before everything needed is there.
+func (o *observer) pdu(d *direction, h *header, in *observe.Input, b []byte, r *observe.Report) int {
+	switch h.ptype {
+	case request, response:
+		return o.call(d, h, in, b, r)
+	case bind, alter, bindAck, alterResp, bindNak, auth3, rts:
+	default:
+		return h.frag
+	}
+	need := min(h.frag, maxWait)
+	if len(b) < need {
+		return 0
+	}
+	p := b[:need]
+	switch h.ptype {
+	case bind, alter:
+		o.bind(h, p)
+		o.token(h, p, in, r)
+	case bindAck, alterResp:
+		o.retract(r)
+		o.token(h, p, in, r)
+		o.ack(h, p, r)
+	case bindNak:
+		o.retract(r)
+		o.answered(h.call)
+	case auth3:
+		o.token(h, p, in, r)
+	case rts:
+		o.rts(p, r)
+	}
+	return h.frag
+}
+
+// call reads a request or a response ([C706] sections 12.6.4.9 and 12.6.4.10):
+// its context, and its sec_trailer. Stubs are skipped, unless they are those of
+// an endpoint mapper or a registration for notifications.
+func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r *observe.Report) int {
+	if len(b) < 24 {
+		return 0
+	}
+	ctx := h.u16(b[20:])
+	c := o.known(ctx)
+	if c == nil && o.confirms(ctx) {
+		c = o.confirm(ctx, r)
+	}
+	if o.wantsStub(h, c, in, b) && h.frag <= maxWait {
+		if len(b) < h.frag {
+			return 0
+		}
+		o.protection(h, in, b[h.frag-h.auth-min(h.auth, 1)*8:h.frag], r)
+		o.readStub(h, c, in, b[:h.frag], r)
+		return h.frag
+	}
+	if h.ptype == response && h.call == o.stubCall {
+		o.stubOn = false
+	}
+	if h.ptype == request && h.flags&firstFrag != 0 {
+		o.noteRequest(h, c, in, h.u16(b[22:]))
+	}
+	end := h.frag
+	if h.auth > 0 {
+		end -= h.auth + 8
+	} else {
+		o.protection(h, in, nil, r)
+	}
+	back := 0
+	if h.ptype == request && c == nil && h.flags&lastFrag != 0 && o.trailers < maxTrailers {
+		back = min(verificationMax, end-24)
+	}
+	need := back
+	if h.auth > 0 {
+		need += 8 + min(h.auth, signerLength)
+	}
+	if need == 0 {
+		return h.frag
+	}
+	d.tail = tail{on: true, h: *h, need: need, rest: h.frag - (end - back), back: back, context: ctx}
+	return end - back
+}
+
+// tail reads the end of a PDU.
+func (o *observer) tail(d *direction, in *observe.Input, b []byte, r *observe.Report) int {
+	t := &d.tail
+	if len(b) < t.need {
+		return 0
+	}
+	t.on = false
+	if t.h.auth > 0 {
+		o.protection(&t.h, in, b[t.back:t.need], r)
+	}
+	if t.back > 0 {
+		o.trailers++
+		stub := b[:t.back]
+		if t.h.auth > 0 {
+			stub = stub[:max(0, len(stub)-int(b[t.back+2]))]
+		}
+		if !(t.h.auth > 0 && b[t.back+1] == levelPrivacy) && o.known(t.context) == nil {
+			if i, syn, ok := verificationTrailer(stub); ok {
+				o.accept(t.context, i, syn == ndr64, true, r)
+			}
+		}
+	}
+	return t.rest
+}
+
+// Verification trailers ([MS-RPCE] section 2.2.2.13): a signature at a multiple
+// of four bytes, then commands, always little-endian.
+const (
+	verificationMax      = 160 // bytes before the sec_trailer that are searched
+	verificationContext  = 2   // rpc_sec_vt_pcontext
+	verificationEnd      = 0x4000
+	verificationContextN = 2 * syntaxLength
+)
+
+var verificationSignature = []byte{0x8a, 0xe3, 0x13, 0x71, 0x02, 0xf4, 0x36, 0x71}
+
+// verificationTrailer finds the verification trailer that ends a stub, and
+// returns the interface and transfer syntax in it.
+func verificationTrailer(stub []byte) (iface, syn Interface, ok bool) {
+	i := bytes.LastIndex(stub, verificationSignature)
+	if i < 0 {
+		return
+	}
+	le := header{}
+	for b := stub[i+len(verificationSignature):]; len(b) >= 4; {
+		cmd, n := le.u16(b), int(le.u16(b[2:]))
+		if b = b[4:]; n > len(b) {
+			return Interface{}, Interface{}, false
+		}
+		if cmd&0x3fff == verificationContext && n == verificationContextN {
+			iface, syn, ok = syntax(b, false), syntax(b[syntaxLength:], false), true
+		}
+		b = b[n:]
+		if cmd&verificationEnd != 0 {
+			// Nothing but padding can follow.
+			return iface, syn, ok && len(b) < 16
+		}
+	}
+	return Interface{}, Interface{}, false
+}
