@@ -49,7 +49,6 @@ type Sink struct {
 	blocked   tally[blockedKey, blocked]
 	unclear   tally[classify.Reason, traffic]
 	unrelated tally[string, traffic]
-	key       []byte
 }
 
 // New returns a sink that writes to w when it is closed.
@@ -98,12 +97,13 @@ func (t *traffic) count(r *classify.Record) {
 	t.bytes += r.Bytes[0] + r.Bytes[1]
 }
 
-// path is one line of the first section: a data path, or a set of them that
-// the flows' packets could not tell apart.
+// path is one line of the first section: a data path, or a group of them that
+// packets cannot tell apart.
 type path struct {
 	traffic
-	id, name, group     string
-	also                []string
+	label, name         string   // a path's id, or a group's
+	ids                 []string // of all paths that its flows may follow
+	tied                uint64   // flows that may follow more than one
 	lowSource           bool
 	expected, deviating uint64
 	weakest, strongest  classify.Confidence
@@ -206,20 +206,24 @@ func (s *Sink) Write(r *classify.Record) error {
 
 func (s *Sink) onPath(r *classify.Record) {
 	v := &r.Verdict
-	s.key = append(s.key[:0], v.Path.ID...)
-	for _, p := range v.Also {
-		s.key = append(append(s.key, ' '), p.ID...)
+	label := v.Path.ID
+	if len(v.Also) > 0 && v.Path.Group != "" {
+		label = v.Path.Group
 	}
-	p := s.paths.m[string(s.key)]
+	p := s.paths.at(label)
 	if p == nil {
-		if p = s.paths.add(string(s.key)); p == nil {
-			return
-		}
-		p.id, p.name, p.group, p.lowSource = v.Path.ID, v.Path.Name, v.Path.Group, v.Path.Confidence == "low"
-		for _, a := range v.Also {
-			p.also = append(p.also, a.ID)
-		}
-		p.weakest = v.Confidence
+		return
+	}
+	if p.flows == 0 {
+		p.label, p.name, p.weakest = label, v.Path.Name, v.Confidence
+	}
+	p.lowSource = p.lowSource || v.Path.Confidence == "low"
+	p.mayBe(v.Path.ID)
+	for _, a := range v.Also {
+		p.mayBe(a.ID)
+	}
+	if len(v.Also) > 0 {
+		p.tied++
 	}
 	p.count(r)
 	if v.Status == classify.Deviating {
@@ -238,7 +242,6 @@ func (s *Sink) onPath(r *classify.Record) {
 			}
 		}
 	}
-	label := p.label()
 	for i := range v.Findings {
 		s.finding(r, &v.Findings[i], label)
 	}
@@ -276,13 +279,11 @@ func (s *Sink) finding(r *classify.Record, f *classify.Finding, label string) {
 	}
 }
 
-// label is what stands for the path in one word: the group's id where rows are
-// tied.
-func (p *path) label() string {
-	if len(p.also) > 0 && p.group != "" {
-		return p.group
+// mayBe adds a path that a flow may follow. The packs bound their number.
+func (p *path) mayBe(id string) {
+	if !slices.Contains(p.ids, id) {
+		p.ids = append(p.ids, id)
 	}
-	return p.id
 }
 
 // Close writes the table.
@@ -346,9 +347,7 @@ func (s *Sink) writePaths(p *printer) {
 		return
 	}
 	rows := values(s.paths.m)
-	slices.SortFunc(rows, func(a, b *path) int {
-		return cmp.Or(cmp.Compare(a.label(), b.label()), cmp.Compare(a.id, b.id), slices.Compare(a.also, b.also))
-	})
+	slices.SortFunc(rows, func(a, b *path) int { return cmp.Compare(a.label, b.label) })
 	low := false
 	cells := [][]string{{"PATH", "FLOWS", "BYTES", "PACKETS", "EXPECTED", "DEVIATING", "CONFIDENCE"}}
 	for _, r := range rows {
@@ -357,7 +356,7 @@ func (s *Sink) writePaths(p *printer) {
 			mark, low = "*", true
 		}
 		cells = append(cells, []string{
-			r.label() + mark, thousands(r.flows), size(r.bytes), thousands(r.packets), dash(r.expected), dash(r.deviating),
+			r.label + mark, thousands(r.flows), size(r.bytes), thousands(r.packets), dash(r.expected), dash(r.deviating),
 			confidences(r.weakest, r.strongest),
 		})
 	}
@@ -378,8 +377,12 @@ func (s *Sink) writePaths(p *printer) {
 			detail += "; encryption " + m
 		}
 		p.wrap(4, 6, detail)
-		if len(r.also) > 0 {
-			p.wrap(4, 6, "one of "+r.id+", "+strings.Join(r.also, ", "))
+		if r.tied > 0 {
+			which := "one of "
+			if r.tied < r.flows {
+				which = thousands(r.tied) + " of them one of "
+			}
+			p.wrap(4, 6, which+strings.Join(r.ids, ", "))
 		}
 	}
 	p.more(s.paths.more)
@@ -519,15 +522,37 @@ func writeHosts(p *printer, hosts []classify.HostSummary) {
 		if h.Version != "" {
 			line += "  Exchange " + h.Version
 		}
+		proofs := byEvidence(h.Roles)
+		if len(proofs) == 1 {
+			p.wrap(2, 6, line+"  "+proofs[0])
+			continue
+		}
 		p.wrap(2, 6, line)
-		for _, r := range h.Roles {
-			text := r.Role
-			if r.Evidence != "" {
-				text += ": " + r.Evidence
-			}
-			p.wrap(6, 8, text)
+		for _, proof := range proofs {
+			p.wrap(6, 8, proof)
 		}
 	}
+}
+
+// byEvidence gives one text for each evidence, naming all roles that it proves.
+func byEvidence(roles []classify.RoleProof) []string {
+	var list []string
+	for i, r := range roles {
+		if slices.ContainsFunc(roles[:i], func(x classify.RoleProof) bool { return x.Evidence == r.Evidence }) {
+			continue
+		}
+		text := r.Role
+		for _, x := range roles[i+1:] {
+			if x.Evidence == r.Evidence {
+				text += ", " + x.Role
+			}
+		}
+		if r.Evidence != "" {
+			text += " (" + r.Evidence + ")"
+		}
+		list = append(list, text)
+	}
+	return list
 }
 
 func writeEndpoints(p *printer, endpoints []classify.EndpointSummary) {

@@ -73,7 +73,9 @@ func everything() (*classify.Summary, []*classify.Record) {
 	return &classify.Summary{
 		First: start, Last: start.Add(90 * time.Minute), Frames: 90, Packets: 80, IPBytes: 1_234_567,
 		Hosts: []classify.HostSummary{{Addr: netip.MustParseAddr("10.0.0.5"), Name: "mb1", Version: "2010", Roles: []classify.RoleProof{
-			{Role: "mailbox|cas", Evidence: "emsmdb answered on 10.0.0.5:1032"}}}},
+			{Role: "mailbox|cas", Evidence: "emsmdb answered on 10.0.0.5:1032"}}},
+			{Addr: netip.MustParseAddr("10.0.0.1"), Roles: []classify.RoleProof{{Role: "dc", Evidence: "site file"},
+				{Role: "dns", Evidence: "dns on port 53"}, {Role: "gc", Evidence: "site file"}}}},
 		Endpoints: []classify.EndpointSummary{{Server: netip.MustParseAddrPort("10.0.0.5:1032"), Flows: 2, Ended: true,
 			LearnedEndpoint: classify.LearnedEndpoint{Service: "emsmdb", Source: observe.FromMap, Learned: start, Annotation: "Store",
 				From: netip.MustParseAddrPort("10.0.0.5:135"), Announced: netip.MustParseAddr("192.168.1.1")}}},
@@ -113,8 +115,10 @@ Remarks
   auth-not-default: 2010.mailbox.mapi 1
 
 Hosts
-  10.0.0.5  mb1  Exchange 2010
-      mailbox|cas: emsmdb answered on 10.0.0.5:1032
+  10.0.0.5  mb1  Exchange 2010  mailbox|cas (emsmdb answered on 10.0.0.5:1032)
+  10.0.0.1
+      dc, gc (site file)
+      dns (dns on port 53)
 
 Learned endpoints
   10.0.0.5:1032/tcp  emsmdb  2 flows  ept_map from 10.0.0.5:135 at 2010-03-04 09:14:03, announced as 192.168.1.1, ended,

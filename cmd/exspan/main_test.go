@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/exspan/exspan/capture/capturetest"
+)
+
+var update = flag.Bool("update", false, "rewrite what the scenarios expect")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"exspan": main})
+}
+
+// TestScenarios runs testdata/script/*.txtar: packets as text, a command, and
+// the output wanted.
+func TestScenarios(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"pcap": compilePcap,
+			"cut":  cutFile,
+			"code": exitsWith,
+		},
+	})
+}
+
+// compilePcap makes a capture file: pcap PACKETS.txt OUT.pcap.
+func compilePcap(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: pcap PACKETS.txt OUT.pcap")
+	}
+	data, err := capturetest.CompileFS(args[0], []byte(ts.ReadFile(args[0])), os.DirFS(ts.MkAbs(".")))
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), data, 0o644))
+}
+
+// cutFile damages a file: cut FILE BYTES takes so many bytes off its end.
+func cutFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: cut FILE BYTES")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	data := ts.ReadFile(args[0])
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(data[:len(data)-n]), 0o644))
+}
+
+// exitsWith runs a command and wants an exit code: code N COMMAND ARGS...
+func exitsWith(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N COMMAND ARGS...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}

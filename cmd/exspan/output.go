@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// output is where the records go: standard output, or a file that gets its
+// name only when it is complete.
+type output struct {
+	*bufio.Writer
+	file *os.File // nil for a writer that is not ours
+	name string   // what file is to be called; empty if it is called so already
+}
+
+// openOutput opens the named file for writing; an empty name or "-" is stdout.
+func openOutput(name string, stdout io.Writer) (*output, error) {
+	if name == "" || name == "-" {
+		return &output{Writer: bufio.NewWriterSize(stdout, 64<<10)}, nil
+	}
+	// What a symbolic link names is to be replaced, not the link.
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		name = target
+	}
+	st, err := os.Stat(name)
+	switch {
+	case err == nil && st.IsDir():
+		return nil, &fs.PathError{Op: "write", Path: name, Err: errors.New("is a directory")}
+	case err == nil && !st.Mode().IsRegular():
+		// A device or a pipe cannot be replaced by renaming.
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return nil, err
+		}
+		return &output{Writer: bufio.NewWriterSize(f, 64<<10), file: f}, nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	mode := fs.FileMode(0o644)
+	if st != nil {
+		mode = st.Mode().Perm()
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Chmod(mode); err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(f.Name()))
+	}
+	return &output{Writer: bufio.NewWriterSize(f, 64<<10), file: f, name: name}, nil
+}
+
+// commit writes what is buffered and gives the file its name.
+func (o *output) commit() error {
+	err := o.Flush()
+	if o.file == nil {
+		return err
+	}
+	if err = errors.Join(err, o.file.Close()); err == nil && o.name != "" {
+		err = os.Rename(o.file.Name(), o.name)
+	}
+	if err != nil {
+		o.abandon()
+	}
+	return err
+}
+
+// abandon takes away what was not committed. It does nothing after commit.
+func (o *output) abandon() {
+	if o.file == nil {
+		return
+	}
+	_ = o.file.Close()
+	if o.name != "" {
+		_ = os.Remove(o.file.Name())
+	}
+	o.file = nil
+}
