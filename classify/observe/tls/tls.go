@@ -1,0 +1,644 @@
+// Package tls observes TLS and its forerunners SSL 2.0 and SSL 3.0 over TCP,
+// from the first byte of a flow or after STARTTLS: what was negotiated, never
+// what is protected by it.
+//
+// Read are the plain parts of the handshake (RFC 8446 section 4, RFC 5246
+// section 7.4, RFC 6101): both hellos, and up to TLS 1.2 the certificates and
+// the certificate request, which TLS 1.3 encrypts. Observation ends with the
+// handshake. A flow whose beginning was not seen is told by its records
+// alone, and then no version is reported: the version in the header of a
+// record says nothing since TLS 1.3.
+//
+// Observers of protocols that begin in clear hand a flow over by setting
+// Report.Next to Name and returning observe.ErrUpgrade.
+package tls
+
+import (
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// Name is the protocol's name.
+const Name = "tls"
+
+// The facts.
+const (
+	// Version is the version that was negotiated: "1.0" to "1.3", "ssl3.0" or
+	// "ssl2.0".
+	Version = "tls.version"
+	// ServerName is the host name the client asked for (RFC 6066 section 3).
+	ServerName = "tls.server_name"
+	// ALPN is the application protocol (RFC 7301): the one that the server
+	// selected where that can be seen, which is up to TLS 1.2. TLS 1.3 encrypts
+	// the selection, and there, as where the server's answer was not seen, the
+	// values are all that the client offered.
+	ALPN = "tls.alpn"
+	// Cipher is the selected suite; see CipherName.
+	Cipher = "tls.cipher"
+	// ClientCertificate is "requested" where the server asked for a certificate
+	// and "given" where the client sent one, both up to TLS 1.2.
+	ClientCertificate = "tls.client_certificate"
+	// Subject is the common name of the server certificate's subject as "CN=...",
+	// or with Report.Identities the whole subject as in RFC 4514. Up to TLS 1.2.
+	Subject = "tls.subject"
+	// SAN holds the DNS names and IP addresses of the server certificate's
+	// subject alternative name, at most maxNames. Up to TLS 1.2.
+	SAN = "tls.san"
+	// SelfSigned is "yes" where subject and issuer of the server certificate are
+	// the same name (RFC 5280 section 3.2, self-issued; the signature is not
+	// verified). Up to TLS 1.2.
+	SelfSigned = "tls.self_signed"
+	// Resumed is "yes" where an earlier session was taken up: up to TLS 1.2 the
+	// server went from its hello straight to ChangeCipherSpec, in TLS 1.3 it
+	// selected a pre-shared key.
+	Resumed = "tls.resumed"
+	// JA4 is the fingerprint of the ClientHello.
+	JA4 = "tls.ja4"
+)
+
+// Limits.
+const (
+	maxRecord      = 16384 + 2048 // bytes of one record, RFC 5246 section 6.2.3
+	maxClientHello = 16 << 10     // bytes read of a ClientHello
+	maxServerHello = 8 << 10      // bytes read of a ServerHello
+	maxLeaf        = 16 << 10     // bytes read of a server certificate
+	maxMessage     = 1 << 20      // a longer handshake message is not believed
+	maxNames       = 16           // names reported of a certificate
+	maxALPN        = 8            // application protocols reported of an offer
+)
+
+// Content types of records, RFC 8446 section 5.1.
+const (
+	recordChangeCipherSpec = 20
+	recordAlert            = 21
+	recordHandshake        = 22
+	recordApplicationData  = 23
+	recordHeartbeat        = 24
+)
+
+// Handshake message types, RFC 8446 section 4 and RFC 5246 section 7.4.
+const (
+	msgHelloRequest       = 0
+	msgClientHello        = 1
+	msgServerHello        = 2
+	msgNewSessionTicket   = 4
+	msgCertificate        = 11
+	msgServerKeyExchange  = 12
+	msgCertificateRequest = 13
+	msgServerHelloDone    = 14
+	msgCertificateVerify  = 15
+	msgClientKeyExchange  = 16
+	msgFinished           = 20
+	msgCertificateStatus  = 22
+	msgSupplementalData   = 23
+)
+
+// Protocol describes TLS.
+func Protocol() observe.Protocol {
+	return observe.Protocol{
+		Name: Name,
+		// HTTPS and the back end of Exchange 2013 and later, SMTPS, NNTPS, LDAPS,
+		// IMAPS and POP3S with their back ends, global catalog, SIP, WinRM, the IIS
+		// management service, EdgeSync.
+		TCP: []uint16{443, 444, 465, 563, 636, 993, 995, 1993, 1995, 3269, 5061, 5062, 5063, 5066, 5067, 5068, 5986, 8172,
+			50636},
+		Stream: true,
+		Detect: Detect,
+		New:    func() observe.Observer { return new(observer) },
+	}
+}
+
+// What the first bytes of one direction look like.
+type look uint8
+
+const (
+	lookNo    look = iota
+	lookMore       // too few bytes
+	lookOne        // one record
+	lookChain      // several records in a row
+	lookHello      // a ClientHello or ServerHello
+)
+
+// Detect recognises a hello on any port. Records without a hello, of a flow
+// that began before the capture, are recognised by two of them, or by one on
+// an expected port.
+func Detect(f observe.First) observe.Match {
+	a, b := first(f.ToServer), first(f.ToClient)
+	if b > a {
+		a, b = b, a
+	}
+	switch {
+	case a == lookHello && b == lookNo:
+		return observe.No
+	case a >= lookChain, a == lookOne && (f.OnPort || b == lookOne):
+		return observe.Yes
+	case b == lookNo && a != lookOne:
+		return observe.No
+	}
+	return observe.More
+}
+
+func first(b []byte) look {
+	if len(b) == 0 {
+		return lookMore
+	}
+	if b[0]&0x80 != 0 {
+		switch _, _, ok := ssl2Hello(b); {
+		case !ok:
+			return lookNo
+		case len(b) < ssl2HelloHeader:
+			return lookMore
+		}
+		return lookHello
+	}
+	l := lookMore
+	for {
+		if len(b) < 5 {
+			if !recordPrefix(b) {
+				return lookNo
+			}
+			return l
+		}
+		typ, n, ok := record(b)
+		switch {
+		case !ok:
+			return lookNo
+		case l == lookOne:
+			return lookChain
+		}
+		body := b[5:min(len(b), 5+n)]
+		if typ == recordHandshake {
+			if len(body) == 0 {
+				return lookMore
+			}
+			if !knownMessage(body[0]) {
+				return lookNo
+			}
+			if body[0] == msgClientHello || body[0] == msgServerHello {
+				// Type, length below 64 KiB, version 3.x.
+				if len(body) > 1 && body[1] != 0 || len(body) > 4 && body[4] != 3 || len(body) > 5 && body[5] > 3 {
+					return lookNo
+				}
+				if len(body) < min(n, 6) {
+					return lookMore
+				}
+				return lookHello
+			}
+		}
+		if typ == recordApplicationData && n < minProtected {
+			return lookNo
+		}
+		l = lookOne
+		if len(b) <= 5+n {
+			return l
+		}
+		b = b[5+n:]
+	}
+}
+
+// minProtected is the length of the shortest protected record: a type octet
+// and a tag in TLS 1.3, a MAC in RC4 with MD5.
+const minProtected = 17
+
+// record reads a record header of five bytes.
+func record(b []byte) (typ byte, n int, ok bool) {
+	typ, n = b[0], int(b[3])<<8|int(b[4])
+	return typ, n, recordPrefix(b[:3]) && n <= maxRecord && (n > 0 || typ == recordApplicationData) &&
+		(typ != recordChangeCipherSpec || n == 1)
+}
+
+// recordPrefix says whether at most five bytes can begin a record.
+func recordPrefix(b []byte) bool {
+	return (len(b) < 1 || b[0] >= recordChangeCipherSpec && b[0] <= recordHeartbeat) &&
+		(len(b) < 2 || b[1] == 3) && (len(b) < 3 || b[2] <= 4) && (len(b) < 4 || int(b[3])<<8 <= maxRecord)
+}
+
+func knownMessage(typ byte) bool {
+	switch typ {
+	case msgHelloRequest, msgClientHello, msgServerHello, msgNewSessionTicket, msgCertificate, msgServerKeyExchange,
+		msgCertificateRequest, msgServerHelloDone, msgCertificateVerify, msgClientKeyExchange, msgFinished,
+		msgCertificateStatus, msgSupplementalData:
+		return true
+	}
+	return false
+}
+
+const ssl2HelloHeader = 11 // length, type, version and three lengths
+
+// ssl2Hello reads the head of an SSL 2.0 CLIENT-HELLO, which may offer a later
+// version (RFC 5246 appendix E.2). ok means that the bytes there are fit.
+func ssl2Hello(b []byte) (n int, version uint16, ok bool) {
+	if len(b) > 2 && b[2] != 1 || len(b) > 3 && b[3] != 0 && b[3] != 3 ||
+		len(b) > 4 && (b[3] == 0 && b[4] != 2 || b[3] == 3 && b[4] > 3) {
+		return 0, 0, false
+	}
+	if len(b) < ssl2HelloHeader {
+		return 0, 0, true
+	}
+	n = int(b[0]&0x7f)<<8 | int(b[1])
+	specs, id, challenge := int(b[5])<<8|int(b[6]), int(b[7])<<8|int(b[8]), int(b[9])<<8|int(b[10])
+	return 2 + n, uint16(b[3])<<8 | uint16(b[4]),
+		n == 9+specs+id+challenge && specs > 0 && specs%3 == 0 && id <= 32 && challenge >= 8 && challenge <= 32
+}
+
+// direction is what is known of one direction of a flow.
+type direction struct {
+	blind   bool // the record boundaries are not known
+	records int  // records begun
+	typ     byte // of the record being read
+	left    int  // its bytes not read yet
+	ccs     bool // ChangeCipherSpec was seen: handshake records are encrypted
+	app     int  // application data records
+	lost    bool // handshake messages cannot be read any more
+
+	// The handshake message being read: its header, its length and how much of
+	// that is left, and as many of its bytes as are wanted.
+	head   [4]byte
+	nhead  int
+	length int
+	rest   int
+	want   int
+	buf    []byte
+}
+
+type observer struct {
+	dir [2]direction
+
+	hello       bool   // a ClientHello was read
+	helloRetry  bool   // a HelloRetryRequest was read
+	version     uint16 // negotiated; 0 before the ServerHello
+	early       bool   // the ClientHello announced early data
+	offered     []string
+	selected    string
+	requested   bool
+	given       bool
+	full        bool // the server sent a message of a full handshake
+	resumed     bool
+	ssl2        bool // the client offered SSL 2.0 in its own form
+	ssl2Key     bool
+	encrypted   bool
+	authWritten bool
+}
+
+// Observe implements observe.Observer.
+func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
+	d := &o.dir[in.Dir]
+	if in.Gap > 0 {
+		return o.gap(d, in.Gap)
+	}
+	used, b := 0, in.Data
+	for {
+		if d.blind {
+			return used + len(b), nil
+		}
+		if d.left == 0 {
+			n, err := o.header(d, b, in, r)
+			if n == 0 || err != nil {
+				return used, err
+			}
+			if n > len(b) { // an SSL 2.0 message, skipped
+				return used + n, nil
+			}
+			used, b = used+n, b[n:]
+			continue
+		}
+		if d.typ != recordHandshake || d.ccs || d.lost {
+			used, d.left = used+d.left, 0
+			if used >= len(in.Data) {
+				return used, nil
+			}
+			b = in.Data[used:]
+			continue
+		}
+		n := min(d.left, len(b))
+		if n == 0 {
+			return used, nil
+		}
+		if err := o.feed(d, b[:n], in, r); err != nil {
+			return used, err
+		}
+		d.left -= n
+		used, b = used+n, b[n:]
+	}
+}
+
+// gap goes on after lost bytes where the next record's place is still known.
+func (o *observer) gap(d *direction, n int) (int, error) {
+	d.lost = true
+	if n <= d.left {
+		d.left -= n
+		return 0, nil
+	}
+	d.blind = true
+	return 0, o.over()
+}
+
+// over says what is left to observe when a direction cannot be read any more.
+func (o *observer) over() error {
+	if !o.dir[observe.ToServer].blind || !o.dir[observe.ToClient].blind {
+		return nil
+	}
+	if o.dir[observe.ToServer].records+o.dir[observe.ToClient].records == 0 {
+		return observe.ErrViolation
+	}
+	return observe.ErrDone
+}
+
+// header reads the header of a record, or a whole message of SSL 2.0. It
+// returns 0 where more bytes are needed.
+func (o *observer) header(d *direction, b []byte, in *observe.Input, r *observe.Report) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	if b[0]&0x80 != 0 || o.ssl2Key || o.ssl2 && d.records > 0 {
+		return o.ssl2Message(d, b, in, r)
+	}
+	if len(b) < 5 {
+		if !recordPrefix(b) {
+			return o.notRecord(d, b, in)
+		}
+		return 0, nil
+	}
+	typ, n, ok := record(b)
+	if !ok || d.records == 0 && in.Handshake && !d.lost && typ != recordHandshake && typ != recordAlert {
+		return o.notRecord(d, b, in)
+	}
+	d.typ, d.left = typ, n
+	d.records++
+	switch typ {
+	case recordChangeCipherSpec:
+		if !d.ccs && in.Dir == observe.ToClient && o.version != 0 && o.version <= 0x0303 && !o.full && !d.lost {
+			o.resumed = true
+			r.Add(Resumed, "yes")
+		}
+		d.ccs = true
+	case recordApplicationData:
+		if n >= minProtected {
+			d.app++
+		}
+	}
+	return 5, o.settle(in, r)
+}
+
+// notRecord is called where a record should begin and does not.
+func (o *observer) notRecord(d *direction, b []byte, in *observe.Input) (int, error) {
+	if in.Handshake && d.records == 0 && !d.lost {
+		return 0, observe.ErrViolation
+	}
+	d.blind = true
+	return len(b), o.over()
+}
+
+// ssl2Message reads what is there of SSL 2.0: the client's hello, the server's
+// hello, and the client's choice of a cipher (SSL 2.0 specification, sections
+// 2.5 and 2.6).
+func (o *observer) ssl2Message(d *direction, b []byte, in *observe.Input, r *observe.Report) (int, error) {
+	if in.Dir == observe.ToServer && d.records == 0 {
+		n, version, ok := ssl2Hello(b)
+		switch {
+		case !ok:
+			return o.notRecord(d, b, in)
+		case len(b) < ssl2HelloHeader:
+			return 0, nil
+		}
+		d.records++
+		o.hello = true
+		o.ssl2 = version == 0x0002
+		return n, nil
+	}
+	if len(b) < 6 {
+		return 0, nil
+	}
+	n := 2 + (int(b[0]&0x7f)<<8 | int(b[1]))
+	body := b[2:]
+	if b[0]&0x80 == 0 {
+		n, body = 3+(int(b[0]&0x3f)<<8|int(b[1])), b[3:]
+	}
+	switch {
+	case in.Dir == observe.ToServer && o.ssl2 && b[0]&0x80 != 0 && body[0] == 2:
+		if s := ssl2Ciphers[uint32(body[1])<<16|uint32(body[2])<<8|uint32(body[3])]; s != "" {
+			r.Add(Cipher, s)
+		}
+		o.ssl2Key = true
+	case in.Dir == observe.ToClient && d.records == 0 && b[0]&0x80 != 0 && body[0] == 4:
+		if len(b) < 7 {
+			return 0, nil
+		}
+		if body[3] != 0 || body[4] != 2 {
+			return o.notRecord(d, b, in)
+		}
+		o.version = 0x0002
+		r.Add(Version, versionName(o.version))
+	default:
+		return o.notRecord(d, b, in)
+	}
+	d.records++
+	if o.ssl2Key && o.version == 0x0002 {
+		r.Add(observe.Encryption, "tls")
+		return n, observe.ErrDone
+	}
+	return n, nil
+}
+
+// feed reads bytes of the handshake stream, which knows no records.
+func (o *observer) feed(d *direction, b []byte, in *observe.Input, r *observe.Report) error {
+	for len(b) > 0 && !d.lost {
+		if d.nhead < 4 {
+			n := copy(d.head[d.nhead:], b)
+			d.nhead, b = d.nhead+n, b[n:]
+			if d.nhead < 4 {
+				return nil
+			}
+			d.length = int(d.head[1])<<16 | int(d.head[2])<<8 | int(d.head[3])
+			d.rest = d.length
+			d.buf = d.buf[:0]
+			var err error
+			if d.want, err = o.begin(d, in, r); err != nil {
+				return err
+			}
+		}
+		n := min(len(b), d.rest)
+		for part := b[:n]; len(part) > 0 && len(d.buf) < d.want; {
+			k := min(len(part), d.want-len(d.buf))
+			d.buf = append(d.buf, part[:k]...)
+			part = part[k:]
+			if len(d.buf) == d.want {
+				if err := o.message(d, in, r); err != nil {
+					return err
+				}
+			}
+		}
+		d.rest, b = d.rest-n, b[n:]
+		if d.rest == 0 {
+			d.nhead = 0
+		}
+	}
+	return nil
+}
+
+// begin is called at the header of a handshake message and says how many bytes
+// of it are wanted.
+func (o *observer) begin(d *direction, in *observe.Input, r *observe.Report) (int, error) {
+	toClient := in.Dir == observe.ToClient
+	typ := d.head[0]
+	if !knownMessage(typ) || d.rest > maxMessage {
+		// Encrypted, or the beginning of a flow that was not seen.
+		d.lost = true
+		return 0, nil
+	}
+	switch typ {
+	case msgClientHello, msgServerHello:
+		if toClient != (typ == msgServerHello) {
+			if in.Handshake {
+				return 0, observe.ErrViolation
+			}
+			return 0, observe.ErrReversed
+		}
+		if toClient {
+			return min(d.rest, maxServerHello), nil
+		}
+		return min(d.rest, maxClientHello), nil
+	case msgCertificate:
+		if toClient {
+			o.full = true
+			return min(d.rest, 6), nil
+		}
+		return min(d.rest, 3), nil
+	case msgServerKeyExchange, msgServerHelloDone:
+		o.full = o.full || toClient
+	case msgCertificateRequest:
+		if toClient {
+			o.full = true
+			r.Add(ClientCertificate, "requested")
+		}
+	}
+	return 0, nil
+}
+
+// message is called when the wanted bytes of a handshake message are there. It
+// may ask for more of them.
+func (o *observer) message(d *direction, in *observe.Input, r *observe.Report) error {
+	b := d.buf
+	switch d.head[0] {
+	case msgClientHello:
+		o.clientHello(b, r)
+	case msgServerHello:
+		if !o.serverHello(b, r) && in.Handshake && d.records == 1 {
+			return observe.ErrViolation
+		}
+	case msgCertificate:
+		switch {
+		case in.Dir == observe.ToServer:
+			if len(b) == 3 && (b[0] != 0 || b[1] != 0 || b[2] != 0) {
+				o.given = true
+				r.Add(ClientCertificate, "given")
+			}
+		case len(b) == 6:
+			leaf := int(b[3])<<16 | int(b[4])<<8 | int(b[5])
+			if leaf > 0 && leaf <= maxLeaf && 3+leaf <= int(b[0])<<16|int(b[1])<<8|int(b[2]) && 6+leaf <= d.length {
+				d.want = 6 + leaf
+				return nil
+			}
+		case len(b) > 6:
+			reportCertificate(b[6:], r)
+		}
+	}
+	return o.settle(in, r)
+}
+
+func (o *observer) clientHello(b []byte, r *observe.Report) {
+	if o.hello {
+		return
+	}
+	o.hello = true
+	h, ok := parseClientHello(b)
+	if !ok {
+		return
+	}
+	o.early = h.early
+	if h.serverName != "" {
+		r.Add(ServerName, h.serverName)
+	}
+	r.Add(JA4, h.ja4())
+	o.offered = h.alpn
+	if len(o.offered) > maxALPN {
+		o.offered = o.offered[:maxALPN]
+	}
+	for _, p := range o.offered {
+		if o.selection() == "" || p == o.selected {
+			r.Add(ALPN, p)
+		}
+	}
+}
+
+// selection says how the server's choice of an application protocol is known:
+// "seen", "none", or "" where it is not known.
+func (o *observer) selection() string {
+	switch {
+	case o.version == 0 || o.version >= 0x0304:
+		return ""
+	case o.selected == "":
+		return "none"
+	}
+	return "seen"
+}
+
+func (o *observer) serverHello(b []byte, r *observe.Report) bool {
+	h, ok := parseServerHello(b)
+	if !ok {
+		return false
+	}
+	if o.version != 0 {
+		return true // the answer to a second ClientHello selects the same
+	}
+	o.version, o.helloRetry = h.version, h.retry
+	r.Add(Version, versionName(h.version))
+	r.Add(Cipher, CipherName(h.cipher))
+	if h.psk {
+		o.resumed = true
+		r.Add(Resumed, "yes")
+	}
+	o.selected = h.alpn
+	if o.selection() != "" {
+		for _, p := range o.offered {
+			if p != o.selected {
+				r.Remove(ALPN, p)
+			}
+		}
+		r.Add(ALPN, o.selected)
+	}
+	return true
+}
+
+// settle reports the encryption once the handshake got that far, and says
+// whether there is nothing left to learn.
+func (o *observer) settle(in *observe.Input, r *observe.Report) error {
+	c, s := &o.dir[observe.ToServer], &o.dir[observe.ToClient]
+	switch {
+	case o.version >= 0x0304:
+		o.encrypted = o.encrypted || c.app > 0 || s.app > 0
+	case o.version != 0:
+		o.encrypted = o.encrypted || c.ccs || s.ccs
+	case !in.Handshake || c.lost || s.lost:
+		o.encrypted = o.encrypted || c.app+s.app >= 2
+	case c.app >= 2 && !o.early:
+		// The server's side is not seen, and without its answer a client has
+		// nothing to protect application data with.
+		r.Add(observe.Encryption, "tls")
+	}
+	if !o.encrypted {
+		return nil
+	}
+	r.Add(observe.Encryption, "tls")
+	if o.given && !o.authWritten {
+		o.authWritten = true
+		r.Add(observe.Auth, "certificate")
+	}
+	switch {
+	case o.version == 0, o.version >= 0x0304 && o.hello && (!o.helloRetry || s.app > 0), c.over() && s.over():
+		return observe.ErrDone
+	}
+	return nil
+}
+
+// over says that no plain handshake message can follow.
+func (d *direction) over() bool { return d.ccs || d.app > 0 || d.blind }
