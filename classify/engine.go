@@ -339,7 +339,7 @@ func (e *Engine) subjectOf(s *slot) subject {
 	sub := subject{
 		proto: s.Proto, port: server.Port, facts: &noFacts, entries: e.entryBuf,
 		client: e.hosts.of(client.Addr), server: e.hosts.of(server.Addr),
-		payload: s.Seen&flow.SeenPayload != 0, begun: s.Handshake(),
+		payload: s.Seen&flow.SeenPayload != 0, begun: s.Proto == capture.UDP || s.Handshake(),
 	}
 	proto := s.Owner.proto
 	switch {

@@ -2,6 +2,7 @@ package classify
 
 import (
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/dcerpc"
 	"github.com/exspan/exspan/classify/observe/dns"
 	"github.com/exspan/exspan/classify/observe/kerberos"
 	"github.com/exspan/exspan/classify/observe/tls"
@@ -12,6 +13,7 @@ import (
 // order.
 func Protocols() []observe.Protocol {
 	return []observe.Protocol{
+		dcerpc.Protocol(),
 		tls.Protocol(),
 		kerberos.Protocol(),
 		dns.Protocol(),
