@@ -1,0 +1,682 @@
+// Package ldap reads LDAP over TCP (RFC 4511) and CLDAP over UDP ([MS-ADTS]
+// section 6.3): how clients authenticate, what protects the connection
+// afterwards, and which naming contexts they search. Contents of entries and
+// filters are passed over.
+package ldap
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/internal/der"
+	"github.com/exspan/exspan/classify/observe/ntlm"
+	"github.com/exspan/exspan/classify/observe/spnego"
+)
+
+// Facts of this protocol.
+const (
+	// Bind is how the client bound, accepted or not: "simple", "anonymous",
+	// "unauthenticated" (a name without a password), "sicily" ([MS-ADTS] section
+	// 5.1.1.1.3), or "sasl:" with the mechanism.
+	Bind = "ldap.bind"
+	// Base is the naming context of a search, or the container of Exchange's
+	// configuration in it: "CN=Microsoft Exchange,CN=Services,CN=Configuration,DC=example,DC=com".
+	Base = "ldap.base"
+	// Error is the result of a bind that failed (RFC 4511 section 4.1.9).
+	Error = "ldap.error"
+	// TLS is "starttls" where StartTLS was taken, "refused" where it was not.
+	TLS = "ldap.tls"
+	// CLDAP is what a datagram asked for: "netlogon" ([MS-ADTS] section 6.3.3) or
+	// "rootdse".
+	CLDAP = "ldap.cldap"
+)
+
+// Limits.
+const (
+	maxMessage  = 64 << 20 // bytes of one message
+	maxBuffer   = 16 << 20 // bytes of one SASL buffer
+	maxToken    = 8 << 10  // bytes that are waited for and read of a bind
+	maxRequest  = 4 << 10  // likewise of a search
+	maxExtended = 256      // likewise of an extended request
+	maxWrap     = 64       // likewise of a SASL buffer
+	minOp       = 24       // likewise of others: headers and the first field's
+	maxBases    = 16       // search bases that become facts
+	maxBase     = 1024     // bytes of a search base that is read
+)
+
+// Operations (RFC 4511 section 4.2 on).
+const (
+	opBind          = 0x60
+	opBindResponse  = 0x61
+	opUnbind        = 0x42
+	opSearch        = 0x63
+	opEntry         = 0x64
+	opSearchDone    = 0x65
+	opModify        = 0x66
+	opAdd           = 0x68
+	opDelete        = 0x4a
+	opModifyDN      = 0x6c
+	opCompare       = 0x6e
+	opAbandon       = 0x50
+	opReference     = 0x73
+	opExtended      = 0x77
+	opExtendedReply = 0x78
+	opIntermediate  = 0x79
+)
+
+const oidStartTLS = "1.3.6.1.4.1.1466.20037" // RFC 4511 section 4.14.1
+
+// Protocol describes LDAP and CLDAP.
+func Protocol() observe.Protocol {
+	return observe.Protocol{
+		Name: "ldap", TCP: []uint16{389, 3268, 390, 379, 50389}, UDP: []uint16{389}, Stream: true, Datagram: true,
+		Detect: detect, New: func() observe.Observer { return new(observer) },
+	}
+}
+
+// kind is what can stand at the beginning of a message.
+type kind uint8
+
+const (
+	neither kind = iota
+	tooShort
+	plain   // an LDAPMessage
+	wrapped // a SASL buffer
+)
+
+// message is the beginning of a message or a SASL buffer.
+type message struct {
+	kind kind
+	size int // bytes in all
+	id   int64
+	op   byte
+	body []byte // what there is of the operation's content, or of the buffer's
+}
+
+// look says what b begins with. SASL buffers are looked for if sasl is set.
+func look(b []byte, sasl bool) (m message) {
+	if len(b) == 0 {
+		return message{kind: tooShort}
+	}
+	if b[0] == 0 && sasl {
+		if len(b) < 4 {
+			return message{kind: tooShort}
+		}
+		size := int(binary.BigEndian.Uint32(b))
+		if size < 16 || size > maxBuffer {
+			return m
+		}
+		head := min(size, maxWrap)
+		if len(b) < 4+head {
+			return message{kind: tooShort}
+		}
+		return message{kind: wrapped, size: 4 + size, body: b[4 : 4+head]}
+	}
+	if b[0] != der.Sequence {
+		return m
+	}
+	_, at, length, err := der.Header(b)
+	if err == der.ErrShort {
+		return message{kind: tooShort}
+	}
+	if err != nil || length > maxMessage {
+		return m
+	}
+	size := at + length
+	b = b[:min(len(b), size)]
+	if len(b) < size {
+		m.kind = tooShort // unless something says otherwise
+	}
+	if len(b) < at+2 {
+		return m
+	}
+	if b[at] != der.Integer || b[at+1] < 1 || b[at+1] > 4 {
+		return message{}
+	}
+	n := int(b[at+1])
+	if len(b) < at+2+n+1 {
+		return m
+	}
+	id, _, ok := der.Int(b[at : at+2+n])
+	at += 2 + n
+	if !ok || id < 0 || !known(b[at]) {
+		return message{}
+	}
+	op, head, n, err := der.Header(b[at:])
+	if err == der.ErrShort {
+		return m
+	}
+	at += head
+	if err != nil || at+n > size {
+		return message{}
+	}
+	body := b[at:min(len(b), at+n)]
+	if first, ok := opening(op); ok {
+		if n == 0 {
+			return message{}
+		}
+		if len(body) == 0 {
+			return m
+		}
+		if body[0] != first {
+			return message{}
+		}
+	}
+	return message{plain, size, id, op, body}
+}
+
+// known says whether op is an operation.
+func known(op byte) bool {
+	switch op {
+	case opBind, opBindResponse, opUnbind, opSearch, opEntry, opSearchDone, opModify, opModify + 1, opAdd, opAdd + 1, opDelete, 0x6b,
+		opModifyDN, opModifyDN + 1, opCompare, opCompare + 1, opAbandon, opReference, opExtended, opExtendedReply, opIntermediate:
+		return true
+	}
+	return false
+}
+
+// request says whether op is one of a client.
+func request(op byte) bool {
+	switch op {
+	case opBind, opUnbind, opSearch, opModify, opAdd, opDelete, opModifyDN, opCompare, opAbandon, opExtended:
+		return true
+	}
+	return false
+}
+
+// opening returns the first octet of an operation's content, where it has one.
+func opening(op byte) (first byte, ok bool) {
+	switch op {
+	case opBind:
+		return der.Integer, true // version
+	case opSearch, opEntry, opModify, opAdd, opModifyDN, opCompare, opReference:
+		return der.OctetString, true // a name
+	case opBindResponse, opSearchDone, opModify + 1, opAdd + 1, 0x6b, opModifyDN + 1, opCompare + 1, opExtendedReply:
+		return der.Enumerated, true // a result
+	case opExtended:
+		return 0x80, true // requestName [0]
+	}
+	return 0, false
+}
+
+func detect(f observe.First) observe.Match {
+	b := f.ToServer
+	if len(b) == 0 {
+		b = f.ToClient
+	}
+	switch m := look(b, f.OnPort && !f.Datagram); {
+	case f.Datagram:
+		// Searches and their results, of which the snap length can take the end.
+		if m.kind == plain && m.size >= len(b) && (m.op == opSearch || m.op == opEntry || m.op == opSearchDone || m.op == opAbandon) {
+			return observe.Yes
+		}
+	case m.kind == tooShort:
+		return observe.More
+	case m.kind == plain, m.kind == wrapped && protection(m.body, m.size-4, false) != "":
+		return observe.Yes
+	}
+	return observe.No
+}
+
+type observer struct {
+	dirs [2]direction
+	seen bool // a message was read
+	who  who
+	bind bind
+
+	// askedTLS says that the answer to StartTLS request tlsID is awaited.
+	askedTLS bool
+	tlsID    int64
+
+	digest bool             // DIGEST-MD5 was bound with, whose buffers have no header
+	bases  [maxBases]uint64 // hashes of the bases read
+	nBases int
+}
+
+// direction is how far one direction is read.
+type direction struct {
+	lost bool // bytes are missing
+	// turned is set when the other direction speaks: only then can the next
+	// bytes of a lost direction be the beginning of a message.
+	turned bool
+	// wraps is set once a SASL buffer was read.
+	wraps bool
+}
+
+// who is what is known of the identity that operations are done with.
+type who uint8
+
+const (
+	unsaid   who = iota // nothing was read yet
+	nobody              // no bind, an anonymous or a failed one (RFC 4511 section 4.2.1)
+	somebody            // or not known
+)
+
+// bind is a bind that waits for its answer.
+type bind struct {
+	open bool
+	id   int64
+	auth string // what it becomes once accepted; "negotiate" is left to ctx
+	sasl bool   // tokens are read
+	ctx  spnego.Context
+}
+
+func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
+	if in.Datagram {
+		return len(in.Data), o.datagram(in, r)
+	}
+	if o.who == unsaid {
+		o.who = somebody
+		if in.Handshake {
+			o.who = nobody
+		}
+	}
+	d, other := &o.dirs[in.Dir], &o.dirs[in.Dir.Reverse()]
+	if in.Gap > 0 {
+		o.lose(d)
+		return 0, nil
+	}
+	other.turned = true
+	if d.lost {
+		if !d.turned {
+			return len(in.Data), nil
+		}
+		m := look(in.Data, true)
+		if m.kind == tooShort {
+			return 0, nil
+		}
+		if m.kind == neither || m.kind == wrapped && protection(m.body, m.size-4, o.digest) == "" {
+			d.turned = false
+			return len(in.Data), nil
+		}
+		d.lost = false
+	}
+	pos := 0
+	for pos < len(in.Data) {
+		b := in.Data[pos:]
+		if o.askedTLS && b[0] == 0x16 && in.Dir == observe.ToServer {
+			// A TLS handshake, which begins once the server agreed.
+			if !other.lost {
+				return pos, nil
+			}
+			r.Add(TLS, "starttls")
+			r.Next = "tls"
+			return pos, observe.ErrUpgrade
+		}
+		m := look(b, true)
+		if want := min(m.size, o.wanted(m, in.Dir)); len(b) < want {
+			m.kind = tooShort
+		} else if m.kind == plain {
+			m = look(b[:want], false)
+		} else if m.kind == wrapped {
+			m.body = b[4:want]
+		}
+		switch {
+		case m.kind == tooShort:
+			return pos, nil
+		case m.kind == wrapped && o.buffer(d, m, in.Dir, r):
+			pos += m.size
+			continue
+		case m.kind != plain:
+			return o.refuse(d, in)
+		case request(m.op) != (in.Dir == observe.ToServer):
+			if o.seen {
+				return o.refuse(d, in)
+			}
+			return pos, observe.ErrReversed
+		}
+		o.seen = true
+		pos += m.size
+		if o.operation(m, r) {
+			r.Next = "tls"
+			return min(pos, len(in.Data)), observe.ErrUpgrade
+		}
+	}
+	return pos, nil
+}
+
+// lose gives up a direction until messages can be found again in it.
+func (o *observer) lose(d *direction) {
+	d.lost, d.turned = true, false
+	o.who, o.bind = somebody, bind{} // what was lost may have been a bind
+}
+
+// refuse gives up a direction that is not LDAP, and the flow if nothing of it
+// was.
+func (o *observer) refuse(d *direction, in *observe.Input) (int, error) {
+	if !o.seen {
+		return 0, observe.ErrViolation
+	}
+	o.lose(d)
+	return len(in.Data), nil
+}
+
+// buffer reads a SASL buffer, and says whether it is one.
+func (o *observer) buffer(d *direction, m message, dir observe.Direction, r *observe.Report) bool {
+	p := protection(m.body, m.size-4, o.digest)
+	if p == "" {
+		return false
+	}
+	o.seen, o.who = true, somebody
+	if !d.wraps {
+		// Only the first buffer surely begins with a message. The bind may not have
+		// been seen, but the token tells the mechanism.
+		d.wraps = true
+		r.Add(observe.Encryption, p)
+		if !o.digest {
+			r.Add(observe.Auth, wrapper(m.body))
+		}
+	}
+	if p == signed && dir == observe.ToServer {
+		if inner := look(unwrap(m.body), false); inner.kind == plain && inner.op == opSearch {
+			o.search(inner.body, r)
+		}
+	}
+	return true
+}
+
+// wanted is how many bytes of a message are read.
+func (o *observer) wanted(m message, dir observe.Direction) int {
+	switch m.op {
+	case opBind, opBindResponse:
+		return maxToken
+	case opSearch:
+		return maxRequest
+	case opExtended:
+		return maxExtended
+	}
+	if m.kind != wrapped {
+		return minOp
+	}
+	// What clients search can be read where it is only signed.
+	if dir == observe.ToServer && protection(m.body, m.size-4, o.digest) == signed {
+		return maxRequest
+	}
+	return 4 + maxWrap
+}
+
+// operation reads one operation; it returns true when TLS begins behind it.
+func (o *observer) operation(m message, r *observe.Report) bool {
+	switch m.op {
+	case opBind:
+		o.bindRequest(m, r)
+	case opBindResponse:
+		o.bindResponse(m, r)
+	case opSearch:
+		if data := o.search(m.body, r); data {
+			r.Add(observe.Encryption, "none")
+		}
+	case opEntry:
+		if name, _, ok := der.Next(m.body); ok && name.Len > 0 {
+			r.Add(observe.Encryption, "none")
+			if o.who == nobody {
+				r.Add(observe.Auth, "anonymous")
+			}
+		}
+	case opModify, opAdd, opDelete, opModifyDN, opCompare:
+		r.Add(observe.Encryption, "none")
+	case opExtended:
+		if name, _, ok := der.Open(m.body, 0x80); ok && string(name) == oidStartTLS {
+			o.askedTLS, o.tlsID = true, m.id
+		}
+	case opExtendedReply:
+		if !o.askedTLS || m.id != o.tlsID {
+			break
+		}
+		o.askedTLS = false
+		if code, _, ok := der.Int(m.body); ok && code == success {
+			r.Add(TLS, "starttls")
+			return true
+		}
+		r.Add(TLS, "refused")
+	}
+	return false
+}
+
+// bindRequest reads a BindRequest (RFC 4511 section 4.2).
+func (o *observer) bindRequest(m message, r *observe.Report) {
+	last := o.bind
+	o.bind = bind{id: m.id, open: true}
+	_, b, ok := der.Int(m.body) // version
+	if !ok {
+		return
+	}
+	name, b, ok := der.Next(b)
+	if !ok || name.Tag != der.OctetString {
+		return
+	}
+	how, _, ok := der.Next(b)
+	if !ok {
+		return
+	}
+	switch how.Tag {
+	case 0x80: // simple
+		o.bind.auth = "anonymous"
+		switch {
+		case how.Len > 0:
+			// The password was sent in clear, accepted or not.
+			r.Add(Bind, "simple")
+			r.Add(observe.Encryption, "none")
+			o.bind.auth = "simple"
+		case name.Len > 0:
+			r.Add(Bind, "unauthenticated")
+		default:
+			r.Add(Bind, "anonymous")
+		}
+	case der.Context(3):
+		mech, rest, ok := der.Open(how.Body, der.OctetString)
+		if !ok {
+			return
+		}
+		var label string
+		label, o.bind.auth = mechanism(mech)
+		r.Add(Bind, label)
+		if o.bind.auth != "negotiate" {
+			return
+		}
+		o.bind.sasl = true
+		if last.open && last.sasl {
+			o.bind.ctx = last.ctx // the next leg
+		}
+		if token, _, ok := der.Open(rest, der.OctetString); ok {
+			o.bind.ctx.Add(token, false, r)
+		}
+		if label == "sasl:GSSAPI" && o.bind.ctx.Mechanism == "" {
+			o.bind.ctx.Mechanism = spnego.Kerberos // RFC 4752 section 3
+		}
+	case 0x89, 0x8a, 0x8b: // sicilyPackageDiscovery, sicilyNegotiate, sicilyResponse
+		r.Add(Bind, "sicily")
+		o.bind.sasl = true
+		o.bind.ctx.Add(how.Body, false, r)
+		if how.Tag == 0x8b {
+			o.bind.auth = "ntlm"
+		}
+	}
+}
+
+// mechanism returns the fact for a SASL mechanism (IANA "SASL Mechanisms") and
+// what it is as observe.Auth.
+func mechanism(b []byte) (label, auth string) {
+	switch string(bytes.ToUpper(b[:min(len(b), 20)])) { // RFC 4422 section 3.1
+	case "GSS-SPNEGO":
+		return "sasl:GSS-SPNEGO", "negotiate"
+	case "GSSAPI":
+		return "sasl:GSSAPI", "negotiate"
+	case "DIGEST-MD5":
+		return "sasl:DIGEST-MD5", "digest"
+	case "EXTERNAL":
+		return "sasl:EXTERNAL", "external"
+	case "PLAIN":
+		return "sasl:PLAIN", "plain"
+	case "CRAM-MD5":
+		return "sasl:CRAM-MD5", "cram-md5"
+	case "NTLM":
+		return "sasl:NTLM", "ntlm"
+	}
+	return "sasl:other", "other"
+}
+
+// Result codes (RFC 4511 section 4.1.9).
+const (
+	success        = 0
+	bindInProgress = 14
+)
+
+// bindResponse reads a BindResponse (RFC 4511 section 4.2.2).
+func (o *observer) bindResponse(m message, r *observe.Report) {
+	if !o.bind.open || o.bind.id != m.id {
+		return
+	}
+	code, b, ok := der.Int(m.body)
+	if !ok {
+		return
+	}
+	for o.bind.sasl {
+		var e der.Element
+		if e, b, ok = der.Next(b); !ok {
+			break
+		}
+		// serverSaslCreds; Sicily puts its challenge in the place of the matched name.
+		if e.Tag == 0x87 || e.Tag == der.OctetString && ntlm.Is(e.Body) {
+			o.bind.ctx.Add(e.Body, true, r)
+		}
+	}
+	if code == bindInProgress {
+		return
+	}
+	auth := o.bind.auth
+	if auth == "negotiate" && o.bind.ctx.Mechanism != "" {
+		auth = string(o.bind.ctx.Mechanism)
+	}
+	o.bind = bind{}
+	switch {
+	case code != success:
+		r.Add(Error, result(code))
+		o.who = nobody
+	case auth == "anonymous":
+		// Reported once it was used for more than to look around.
+		o.who = nobody
+	default:
+		o.who = somebody
+		o.digest = auth == "digest"
+		r.Add(observe.Auth, auth)
+	}
+}
+
+func result(code int64) string {
+	switch code {
+	case 1:
+		return "operationsError"
+	case 2:
+		return "protocolError"
+	case 7:
+		return "authMethodNotSupported"
+	case 8:
+		return "strongerAuthRequired"
+	case 10:
+		return "referral"
+	case 13:
+		return "confidentialityRequired"
+	case 32:
+		return "noSuchObject"
+	case 34:
+		return "invalidDNSyntax"
+	case 48:
+		return "inappropriateAuthentication"
+	case 49:
+		return "invalidCredentials"
+	case 50:
+		return "insufficientAccessRights"
+	case 51:
+		return "busy"
+	case 52:
+		return "unavailable"
+	case 53:
+		return "unwillingToPerform"
+	}
+	return "other"
+}
+
+// search reads a SearchRequest (RFC 4511 section 4.5.1) up to its scope and
+// says whether it asks for data: the root DSE is none, it tells what the
+// server can do.
+func (o *observer) search(b []byte, r *observe.Report) (data bool) {
+	base, b, ok := der.Next(b)
+	if !ok || base.Tag != der.OctetString {
+		return false
+	}
+	if base.Len == 0 {
+		scope, _, ok := der.Int(b)
+		return ok && scope != 0
+	}
+	if base.Len > maxBase || !base.Whole() {
+		return true
+	}
+	h := uint64(14695981039346656037) // FNV-1a
+	for _, c := range base.Body {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	for _, known := range o.bases[:o.nBases] {
+		if known == h {
+			return true
+		}
+	}
+	if o.nBases < maxBases {
+		o.bases[o.nBases] = h
+		o.nBases++
+		if r.Identities {
+			r.Add(Base, string(base.Body))
+		} else {
+			r.Add(Base, namingContext(string(base.Body)))
+		}
+	}
+	return true
+}
+
+// datagram reads a CLDAP message.
+func (o *observer) datagram(in *observe.Input, r *observe.Report) error {
+	m := look(in.Data, false)
+	switch {
+	case m.kind != plain || m.size != len(in.Data) && !in.Cut:
+		if o.seen || in.Cut {
+			return nil
+		}
+		return observe.ErrViolation
+	case request(m.op) != (in.Dir == observe.ToServer):
+		if o.seen {
+			return nil
+		}
+		return observe.ErrReversed
+	}
+	o.seen = true
+	if m.op != opSearch {
+		return nil
+	}
+	b := m.body
+	// Base, scope, aliases, size limit, time limit, types only, filter; then the
+	// attributes.
+	for range 7 {
+		_, rest, ok := der.Next(b)
+		if !ok {
+			return nil
+		}
+		b = rest
+	}
+	attrs, _, ok := der.Open(b, der.Sequence)
+	if !ok {
+		return nil
+	}
+	for len(attrs) > 0 {
+		var e der.Element
+		if e, attrs, ok = der.Next(attrs); !ok {
+			break
+		}
+		if bytes.EqualFold(e.Body, []byte("netlogon")) {
+			r.Add(CLDAP, "netlogon")
+			return nil
+		}
+	}
+	r.Add(CLDAP, "rootdse")
+	return nil
+}
