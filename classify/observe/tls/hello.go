@@ -217,9 +217,9 @@ func draft(v uint16) bool { return v>>8 == 0x7f || v>>8 == 0xfb }
 func versionName(v uint16) string {
 	switch v {
 	case 0x0002:
-		return "ssl2.0"
+		return "ssl2"
 	case 0x0300:
-		return "ssl3.0"
+		return "ssl3"
 	case 0x0301:
 		return "1.0"
 	case 0x0302:

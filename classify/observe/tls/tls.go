@@ -22,8 +22,8 @@ const Name = "tls"
 
 // The facts.
 const (
-	// Version is the version that was negotiated: "1.0" to "1.3", "ssl3.0" or
-	// "ssl2.0".
+	// Version is the version that was negotiated: "1.0" to "1.3", "ssl3" or
+	// "ssl2".
 	Version = "tls.version"
 	// ServerName is the host name the client asked for (RFC 6066 section 3).
 	ServerName = "tls.server_name"
@@ -122,7 +122,7 @@ const (
 // that began before the capture, are recognised by two of them, or by one on
 // an expected port.
 func Detect(f observe.First) observe.Match {
-	a, b := first(f.ToServer), first(f.ToClient)
+	a, b := first(f.ToServer, f.OnPort), first(f.ToClient, f.OnPort)
 	if b > a {
 		a, b = b, a
 	}
@@ -137,7 +137,9 @@ func Detect(f observe.First) observe.Match {
 	return observe.More
 }
 
-func first(b []byte) look {
+// first looks at one direction. Where one record is enough, it looks no
+// further, so that more bytes never take its word back.
+func first(b []byte, enough bool) look {
 	if len(b) == 0 {
 		return lookMore
 	}
@@ -188,7 +190,7 @@ func first(b []byte) look {
 			return lookNo
 		}
 		l = lookOne
-		if len(b) <= 5+n {
+		if enough || len(b) <= 5+n {
 			return l
 		}
 		b = b[5+n:]

@@ -382,15 +382,15 @@ func TestOldVersions(t *testing.T) {
 		{"SSL 2.0", []observetest.Segment{
 			observetest.ToServer(ssl2(2)), observetest.ToClient(u16(0x8000|len(ssl2Server)), ssl2Server),
 			observetest.ToServer(u16(0x8000|len(masterKey)), masterKey), observetest.ToClient("\x80\x20", strings.Repeat("v", 32)),
-		}, []string{"tls.version=ssl2.0", "tls.cipher=SSL_CK_RC4_128_WITH_MD5", "encryption=tls"}},
+		}, []string{"tls.version=ssl2", "tls.cipher=SSL_CK_RC4_128_WITH_MD5", "encryption=tls"}},
 		{"SSL 2.0 hello for SSL 3.0", []observetest.Segment{
 			observetest.ToServer(ssl2(0x300)), observetest.ToClient(serverHello(0x300, 4), done), observetest.ToServer(kx(0x300), ccs(0x300)),
 			observetest.ToClient(ccs(0x300)),
-		}, []string{"tls.version=ssl3.0", "tls.cipher=TLS_RSA_WITH_RC4_128_MD5", "encryption=tls"}},
+		}, []string{"tls.version=ssl3", "tls.cipher=TLS_RSA_WITH_RC4_128_MD5", "encryption=tls"}},
 		{"SSL 3.0", []observetest.Segment{
 			observetest.ToServer(record1(22, 0x300, clientHelloMessage(0x300, "\x00\x04\x00\x05\x00\x0a", ""))),
 			observetest.ToClient(serverHello(0x300, 5), done), observetest.ToServer(kx(0x300), ccs(0x300)), observetest.ToClient(ccs(0x300)),
-		}, []string{"tls.version=ssl3.0", "tls.cipher=TLS_RSA_WITH_RC4_128_SHA", "encryption=tls",
+		}, []string{"tls.version=ssl3", "tls.cipher=TLS_RSA_WITH_RC4_128_SHA", "encryption=tls",
 			"tls.ja4=ts3i030000_" + shortHash("0004,0005,000a") + "_000000000000"}},
 	}
 	for _, tt := range tests {
@@ -478,7 +478,7 @@ func TestDetect(t *testing.T) {
 		{"one record on port", app, "", true, observe.Yes},
 		{"a record each", app, app, false, observe.Yes},
 		{"two records", app + app, "", false, observe.Yes},
-		{"a record and no second", app + "GET / HTTP/1.1\r\n", "", true, observe.No},
+		{"a record and no second", app + "GET / HTTP/1.1\r\n", "", false, observe.No},
 		{"records against text", app + app, "garbage", false, observe.Yes},
 		{"too short a record", "\x17\x03\x03\x00\x05aaaaa", "", true, observe.No},
 		{"request", "GET / HTTP/1.1\r\n", "", true, observe.No},
