@@ -56,6 +56,17 @@ network() {
     ip -n $NS-switch link set br0 promisc on up
 }
 
+address() { awk -F'\t' -v h="$1" '$1==h{print $2}' "$HOSTS"; }
+
+# certificate HOST: the self-signed certificate that Exchange makes for itself: the short name as subject,
+# short and full name as alternative names, RSA 2048, five years. All of them are in trusted.crt.
+certificate() {
+    openssl req -x509 -newkey rsa:2048 -nodes -sha256 -days 1826 -subj "/CN=$1" -addext "subjectAltName=DNS:$1,DNS:$1.$DNSDOMAIN" \
+        -addext "extendedKeyUsage=serverAuth,clientAuth" -keyout "$WORK/$1.key" -out "$WORK/$1.crt" 2>/dev/null
+    chmod 644 "$WORK/$1.key"
+    cat "$WORK/$1.crt" >>"$WORK/trusted.crt"
+}
+
 mac() { # a MAC address from an IPv4 address: the same in every run
     local IFS=.
     set -- $1
@@ -99,7 +110,14 @@ EOS
 }
 
 names() { # every host knows every other by /etc/hosts too; DNS is asked where a step wants to be seen asking
-    local n
+    local n m a
+    # Hosts outside 10.20.0.0/16 are on the same wire all the same.
+    awk -F'\t' '$2 !~ /^10\.20\./{print $1, $2}' "$HOSTS" | while read -r n a; do
+        ip -n "$NS-$n" route add 10.20.0.0/16 dev eth0
+        for m in $(awk -F'\t' '$2 ~ /^10\.20\./{print $1}' "$HOSTS"); do
+            ip -n "$NS-$m" route replace "${a%.*}.0/24" dev eth0
+        done
+    done
     for n in $(cut -f1 "$HOSTS"); do
         { echo "127.0.0.1 localhost"; awk -F'\t' -v d=$DNSDOMAIN '{print $2, $1 "." d, $1}' "$HOSTS"; } >"/etc/netns/$NS-$n/hosts"
     done
@@ -262,6 +280,6 @@ start_domain_controller() {
 }
 
 dns_record() { # dns_record HOST: its address in the domain's DNS
-    in_ dc1 samba-tool dns add $DC $DNSDOMAIN "$1" A "$(awk -F'\t' -v h="$1" '$1==h{print $2}' "$HOSTS")" \
+    in_ dc1 samba-tool dns add $DC $DNSDOMAIN "$1" A "$(address "$1")" \
         -U "administrator%$ADMINPW" -s "$CONF" >/dev/null
 }

@@ -34,7 +34,7 @@ EXTRA = ["dcerpc.pkt_type", "dcerpc.cn_bind_to_uuid", "dcerpc.cn_bind_if_ver", "
          "kerberos.SNameString", "kerberos.etype", "tls.handshake.type", "tls.handshake.version", "tls.handshake.ciphersuite",
          "tls.handshake.extensions.supported_version", "http.authorization", "http.www_authenticate", "smb2.dialect",
          "smb2.flags.signature", "smb2.header.transform.flags", "ldap.sasl_buffer_length", "sdp.connection_info.address",
-         "sdp.media.port", "smb.dialect.name", "smb2.sec_mode.sign_required", "smb.cmd", "nbss.type", "tls.handshake.session_id"]
+         "sdp.media.port", "smb.dialect.name", "smb2.sec_mode.sign_required", "smb.cmd", "nbss.type", "tls.handshake.extension.type"]
 CORE = ["frame.number", "frame.time_epoch", "ip.src", "ip.dst", "ip.len", "ipv6.src", "ipv6.dst", "ipv6.plen", "tcp.stream", "tcp.srcport",
         "tcp.dstport", "tcp.flags.syn", "tcp.flags.ack", "tcp.flags.reset", "udp.stream", "udp.srcport", "udp.dstport",
         "icmp.type", "icmp.code", "_ws.col.Protocol"]
@@ -47,12 +47,11 @@ def known_fields():
     return {line.split("\t")[2] for line in out.splitlines() if line.startswith("F\t")}
 
 
-def rows(path, decode):
+def rows(path, options):
     have = known_fields()
     fields = CORE + [f for f in list(FACTS) + EXTRA if f in have]
     cmd = ["tshark", "-r", path, "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=" + SEP, "-E", "separator=/t"]
-    for d in decode:
-        cmd += ["-d", d]
+    cmd += options
     for f in fields:
         cmd += ["-e", f]
     out = subprocess.run(cmd, capture_output=True, text=True, errors="replace", check=True).stdout
@@ -88,10 +87,10 @@ def number(v):
     return int(v, 0)
 
 
-def read(path, decode, servers):
+def read(path, options, servers):
     flows, icmp = collections.OrderedDict(), []
     total = 0
-    for row in rows(path, decode):
+    for row in rows(path, options):
         total += 1
         v6 = bool(row["ipv6.src"]) and not row["ip.src"]
         src, dst = (first(row, "ipv6.src"), first(row, "ipv6.dst")) if v6 else (first(row, "ip.src"), first(row, "ip.dst"))
@@ -141,7 +140,8 @@ def read(path, decode, servers):
 def collect(f, row, to_server):
     for field, name in FACTS.items():
         for v in row.get(field, []):
-            f.facts[name].add(v)
+            if len(v) <= 120 and not v.startswith("TlRM"):  # no tokens
+                f.facts[name].add(v)
     types = row.get("dcerpc.pkt_type", [])
     if {"11", "14"} & set(types):
         for u, major, minor in zip(row["dcerpc.cn_bind_to_uuid"], row["dcerpc.cn_bind_if_ver"], row["dcerpc.cn_bind_if_ver_minor"]):
@@ -161,12 +161,14 @@ def collect(f, row, to_server):
         v = row.get("tls.handshake.extensions.supported_version") or row["tls.handshake.version"]
         f.facts["tls.version"].add(TLS.get(v[-1], v[-1]))
         f.facts["tls.cipher"].add(row["tls.handshake.ciphersuite"][-1])
-    if "1" in handshake:
-        f.facts["tls.client_hello"].add("yes")
+        if v[-1] == "0x0304" and "41" in row["tls.handshake.extension.type"]:
+            f.facts["tls.resumed"].add("yes")  # the server took the pre-shared key (RFC 8446 section 4.2.11)
     if "13" in handshake:
         f.facts["tls.client_certificate"].add("asked")
     if "11" in handshake and to_server:
         f.facts["tls.client_certificate"].add("given")
+    if "11" in handshake and not to_server:
+        f.facts["tls.server_certificate"].add("seen")
     for field in ("http.authorization", "http.www_authenticate"):
         for v in row.get(field, []):
             f.facts[field].add(scheme(v))
@@ -221,7 +223,7 @@ def endpoints(path):
     return found
 
 
-def rtp(path, decode):
+def rtp(path):
     cmd = ["tshark", "-r", path, "-o", "rtp.heuristic_rtp:TRUE", "-q", "-z", "rtp,streams"]
     out = subprocess.run(cmd, capture_output=True, text=True, check=True).stdout
     streams = []
@@ -237,7 +239,7 @@ def rtp(path, decode):
 
 def main():
     path, steps_file, hosts_file = sys.argv[1:4]
-    decode = [d for d in os.environ.get("TRUTH_DECODE", "").split() if d]
+    decode = [x for d in os.environ.get("TRUTH_DECODE", "").split() for x in ("-d", d)]
     hosts = [dict(zip(("name", "address", "roles"), line.rstrip("\n").split("\t"))) for line in open(hosts_file)]
     for h in hosts:
         h["roles"] = h["roles"].split(",") if h["roles"] else []
@@ -249,6 +251,17 @@ def main():
         steps.append((float(t0), float(t1), host, name, expect))
     servers = {(s[4]["server"].rsplit(":", 1)[0], int(s[4]["server"].rsplit(":", 1)[1])) for s in steps if "server" in s[4]}
     total, flows, icmp = read(path, decode, servers)
+    # tshark does not know that X-ANONYMOUSTLS begins TLS: read such flows again with its heuristics alone.
+    options = ["--enable-heuristic", "tls_tcp"]
+    for p in ("smtp", "imap", "pop"):
+        options += ["--disable-protocol", p]
+    for key, again in read(path, options, servers)[1].items():
+        for name, values in again.facts.items():
+            if name.startswith("tls.") and flows[key].server[1] in (25, 587, 110, 143):
+                flows[key].facts[name] |= values
+    for f in flows.values():
+        if f.facts["tls.version"] & {"TLS 1.0", "TLS 1.1", "TLS 1.2"} and not f.facts["tls.server_certificate"]:
+            f.facts["tls.resumed"].add("yes")
     out = []
     for (proto, _), f in flows.items():
         text = lambda e: "%s:%d" % e if ":" not in e[0] else "[%s]:%d" % e  # noqa: E731
@@ -279,11 +292,11 @@ def main():
             if e and (port == own if own else not locator):
                 rec["expect"] = e
         rec["tshark"] = {k: sorted(v, key=lambda x: (len(x), x)) if k.endswith(("opnum", "level", "type", "messages")) else sorted(v)
-                         for k, v in sorted(f.facts.items())}
+                         for k, v in sorted(f.facts.items()) if v}
         out.append(rec)
     truth = {"capture": os.path.basename(path), "packets": total, "hosts": hosts,
              "reader": subprocess.run(["tshark", "-v"], capture_output=True, text=True).stdout.split("\n")[0],
-             "icmp": icmp, "endpoints": endpoints(path), "rtp": rtp(path, decode), "flows": out}
+             "icmp": icmp, "endpoints": endpoints(path), "rtp": rtp(path), "flows": out}
     # One line an entry, so that a new recording gives a readable difference.
     lines = []
     for k, v in truth.items():
