@@ -1,0 +1,467 @@
+// Package rtp observes media on UDP: RTP and RTCP (RFC 3550), STUN (RFC 8489)
+// and the DTLS handshake for SRTP (RFC 5764) on the same ports, and T.38 over
+// UDPTL, and measures the RTP streams.
+//
+// On an endpoint that SDP announced one packet tells what it is. Elsewhere an
+// RTP header proves little: only five packets of one SSRC with a growing
+// sequence make a flow RTP.
+package rtp
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/sdp"
+)
+
+// Facts of this protocol.
+const (
+	Content = "rtp.content" // what was read: rtp, rtcp, stun, dtls, t38
+	Codec   = "rtp.codec"   // of RTP packets: PCMU ..., "dynamic-96" for types named by SDP alone
+	Limit   = "rtp.limit"   // a limit that left something out: streams
+)
+
+// Limits of one flow.
+const (
+	maxStreams  = 32 // SSRCs of both directions
+	maxPayloads = 8  // payload types of one stream
+	maxJunk     = 32 // datagrams that are nothing known before the first known one
+	maxBreaks   = 3  // breaks of the sequence before the proof
+	maxUnproven = 64 // datagrams before a flow without SDP must have proved itself
+	proof       = 5  // packets of one SSRC with a growing sequence that prove RTP
+)
+
+// Protocol returns the description of RTP.
+func Protocol() observe.Protocol {
+	return observe.Protocol{
+		Name:      "rtp",
+		Detect:    detect,
+		Datagram:  true,
+		Tentative: true,
+		New:       func() observe.Observer { return &observer{} },
+	}
+}
+
+// announced says whether a learned endpoint promised media, and whether they
+// are encrypted.
+func announced(service string) (media, secure bool) {
+	switch service {
+	case "rtp", "rtcp", "t38":
+		return true, false
+	case "srtp", "srtcp":
+		return true, true
+	}
+	return false, false
+}
+
+func detect(f observe.First) observe.Match {
+	media, _ := announced(f.Announced)
+	// Media ports are never assigned ones (RFC 3551 section 8).
+	if !media && (f.Client.Port() < 1024 || f.Server.Port() < 1024) {
+		return observe.No
+	}
+	got := observe.More
+	for _, b := range [...][]byte{f.ToServer, f.ToClient} {
+		if len(b) == 0 {
+			continue
+		}
+		switch kind := classify(b); {
+		case kind == kindRTP && (media || assigned(b[1]&0x7f)), kind == kindRTCP, kind == kindSTUN:
+			return observe.Yes
+		case media && (kind == kindDTLS || isUDPTL(b, f.Announced == "t38")):
+			return observe.Yes
+		case !media:
+			got = observe.No
+		}
+	}
+	return got
+}
+
+type kind uint8
+
+const (
+	kindNone kind = iota
+	kindRTP
+	kindRTCP
+	kindSTUN
+	kindDTLS
+)
+
+// classify tells the packets that share a media port apart by their first
+// bytes (RFC 7983, RFC 5761 section 4).
+func classify(b []byte) kind {
+	switch {
+	case len(b) < 8:
+		return kindNone
+	case b[0] < 4:
+		if len(b) >= 20 && string(b[4:8]) == "\x21\x12\xa4\x42" && int(binary.BigEndian.Uint16(b[2:]))&^3 == len(b)-20 {
+			return kindSTUN
+		}
+	case b[0] >= 20 && b[0] < 64:
+		if len(b) >= 13 && b[1] == 0xfe && (b[2] == 0xff || b[2] == 0xfd) && 13+int(binary.BigEndian.Uint16(b[11:])) <= len(b) {
+			return kindDTLS
+		}
+	case b[0]>>6 == 2:
+		if b[1] >= 192 && b[1] <= 223 {
+			// The first length of a compound packet counts 32-bit words less one.
+			if b[1] >= 200 && b[1] <= 207 && 4*(int(binary.BigEndian.Uint16(b[2:]))+1) <= len(b) {
+				return kindRTCP
+			}
+			return kindNone
+		}
+		if _, ok := payload(b); ok {
+			return kindRTP
+		}
+	}
+	return kindNone
+}
+
+// payload returns the length of an RTP packet's payload, without header,
+// contributing sources, extension and padding (RFC 3550 section 5.1).
+func payload(b []byte) (int, bool) {
+	head := 12 + 4*int(b[0]&15)
+	if b[0]&0x10 != 0 {
+		if len(b) < head+4 {
+			return 0, false
+		}
+		head += 4 + 4*int(binary.BigEndian.Uint16(b[head+2:]))
+	}
+	n := len(b) - head
+	if n < 0 {
+		return 0, false
+	}
+	if b[0]&0x20 != 0 {
+		// Padding is encrypted in SRTP with the payload: an impossible count is
+		// no reason to refuse the packet.
+		if pad := int(b[len(b)-1]); n > 0 && pad > 0 && pad <= n {
+			n -= pad
+		}
+	}
+	return n, true
+}
+
+// assigned says whether a payload type may be in use: static ones of RFC 3551
+// section 6 and dynamic ones.
+func assigned(pt uint8) bool {
+	name, _ := sdp.StaticPayload(pt)
+	return name != "" || pt >= 96 && pt <= 127
+}
+
+// isUDPTL says whether b is a UDPTL packet (ITU-T T.38 section 9.1): sequence
+// number, primary packet, and error recovery by earlier packets or by parity.
+// A loose look, for an endpoint announced for T.38, ends with the primary
+// packet.
+func isUDPTL(b []byte, loose bool) bool {
+	rest, ok := octets(b[min(2, len(b)):])
+	if !ok || len(b) < 4 || b[2] == 0 {
+		return false
+	}
+	if loose {
+		return true
+	}
+	if len(rest) < 2 {
+		return false
+	}
+	if rest[0]&0x80 == 0 {
+		n := int(rest[1])
+		for rest = rest[2:]; n > 0; n-- {
+			if rest, ok = octets(rest); !ok {
+				return false
+			}
+		}
+		return len(rest) == 0
+	}
+	// Parity: the number of packets covered, then the parity packets.
+	if rest[1] != 1 || len(rest) < 4 {
+		return false
+	}
+	n := int(rest[3])
+	for rest = rest[4:]; n > 0; n-- {
+		if rest, ok = octets(rest); !ok {
+			return false
+		}
+	}
+	return len(rest) == 0
+}
+
+// octets takes an open type in packed encoding off b: a length of one or two
+// bytes and that many octets (ITU-T X.691 section 11.9).
+func octets(b []byte) (rest []byte, ok bool) {
+	if len(b) == 0 {
+		return nil, false
+	}
+	n, head := int(b[0]), 1
+	if n&0x80 != 0 {
+		if len(b) < 2 || n&0x40 != 0 {
+			return nil, false
+		}
+		n, head = n&0x3f<<8|int(b[1]), 2
+	}
+	if len(b) < head+n {
+		return nil, false
+	}
+	return b[head+n:], true
+}
+
+// observer reads one flow.
+type observer struct {
+	client, server netip.AddrPort
+	service        string // the last announcement seen
+	media          bool   // it promised media
+	secure         bool   // it promised encrypted ones
+	proven         bool   // the flow carries media
+	dtls           bool   // a DTLS handshake was seen
+	junk, unproven int
+	seen           [5]bool // kinds reported
+	t38            bool
+	clear          bool      // encryption "none" was reported
+	covered        bool      // encryption "srtp" was reported
+	codecs         [2]uint64 // payload types reported, a bit each
+	streams        []*stream
+	last           [2]*stream // the stream of the last packet, by direction
+	reports        []report
+}
+
+// report is what RTCP says of one SSRC.
+type report struct {
+	ssrc    uint32
+	dir     observe.Direction // of the RTP packets
+	blocks  uint64
+	lost    int32
+	share   uint8
+	jitter  uint32
+	packets uint32
+}
+
+func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
+	b := in.Data
+	o.client, o.server = in.Client, in.Server
+	if in.Announced != o.service {
+		o.service = in.Announced
+		media, secure := announced(o.service)
+		if media {
+			o.media, o.secure = true, secure
+		}
+	}
+	k := classify(b)
+	switch {
+	case o.media && (k == kindNone || o.service == "t38") && isUDPTL(b, o.service == "t38" && k == kindNone):
+		o.proven = true
+		if !o.t38 {
+			o.t38 = true
+			r.Add(Content, "t38")
+			r.Add(observe.Encryption, "none")
+		}
+		return len(b), nil
+	case k == kindRTP:
+		n, _ := payload(b)
+		s := o.stream(in.Dir, binary.BigEndian.Uint32(b[8:]))
+		if s != nil {
+			s.add(in.Time, b, n)
+		} else if o.proven {
+			r.Add(Limit, "streams")
+		}
+		if !o.proven && !o.media {
+			if err := o.prove(s, b[1]&0x7f); err != nil {
+				return 0, err
+			}
+		}
+		o.proven = o.proven || o.media
+	case k == kindRTCP:
+		if !o.secure && !o.dtls {
+			o.rtcp(in.Dir, b)
+		}
+		o.proven = o.proven || o.media
+	case k == kindSTUN || k == kindDTLS:
+		o.dtls = o.dtls || k == kindDTLS
+		o.proven = o.proven || o.media
+	default:
+		o.junk++
+		if !o.proven && (!o.media || o.junk > maxJunk) {
+			return 0, observe.ErrViolation
+		}
+		return len(b), nil
+	}
+	if o.proven {
+		o.tell(r, k, b)
+	} else if k != kindSTUN {
+		if o.unproven++; o.unproven > maxUnproven {
+			return 0, observe.ErrViolation
+		}
+	}
+	return len(b), nil
+}
+
+// prove looks for what makes a flow without announcement RTP.
+func (o *observer) prove(s *stream, pt uint8) error {
+	switch {
+	case s == nil || !assigned(pt) || s.breaks > maxBreaks:
+		return observe.ErrViolation
+	case s.steady >= proof:
+		o.proven = true
+	}
+	return nil
+}
+
+// tell reports what a packet shows; everything but the first of its kind is
+// known already.
+func (o *observer) tell(r *observe.Report, k kind, b []byte) {
+	if !o.seen[k] {
+		o.seen[k] = true
+		r.Add(Content, [...]string{"", "rtp", "rtcp", "stun", "dtls"}[k])
+	}
+	if k != kindRTP && k != kindRTCP {
+		return
+	}
+	switch {
+	case o.dtls || o.secure:
+		if !o.covered {
+			o.covered = true
+			r.Add(observe.Encryption, "srtp")
+		}
+	case o.media && o.service != "" && !o.clear:
+		o.clear = true
+		r.Add(observe.Encryption, "none")
+	}
+	if k != kindRTP {
+		return
+	}
+	pt := b[1] & 0x7f
+	if bit := uint64(1) << (pt & 63); o.codecs[pt>>6]&bit == 0 {
+		o.codecs[pt>>6] |= bit
+		if len(r.Values(Codec)) < maxPayloads {
+			r.Add(Codec, codecName(pt))
+		}
+	}
+}
+
+func codecName(pt uint8) string {
+	if name, _ := sdp.StaticPayload(pt); name != "" {
+		return name
+	}
+	digits := [3]byte{'0' + pt/100, '0' + pt/10%10, '0' + pt%10}
+	i := 0
+	for i < 2 && digits[i] == '0' {
+		i++
+	}
+	return "dynamic-" + string(digits[i:])
+}
+
+// stream returns the stream of an SSRC, nil beyond the limit.
+func (o *observer) stream(dir observe.Direction, ssrc uint32) *stream {
+	if s := o.last[dir]; s != nil && s.ssrc == ssrc {
+		return s
+	}
+	for _, s := range o.streams {
+		if s.ssrc == ssrc && s.dir == dir {
+			o.last[dir] = s
+			return s
+		}
+	}
+	if len(o.streams) >= maxStreams {
+		return nil
+	}
+	s := &stream{ssrc: ssrc, dir: dir}
+	o.streams = append(o.streams, s)
+	o.last[dir] = s
+	return s
+}
+
+// rtcp reads a compound packet's sender and receiver reports (RFC 3550 section
+// 6.4).
+func (o *observer) rtcp(dir observe.Direction, b []byte) {
+	for len(b) >= 8 && b[0]>>6 == 2 {
+		n := 4 * (int(binary.BigEndian.Uint16(b[2:])) + 1)
+		if n < 8 || n > len(b) {
+			return
+		}
+		p := b[:n]
+		b = b[n:]
+		blocks := p[8:]
+		switch p[1] {
+		case 200:
+			if len(p) < 28 {
+				return
+			}
+			if rep := o.report(dir, binary.BigEndian.Uint32(p[4:])); rep != nil {
+				rep.packets = binary.BigEndian.Uint32(p[20:])
+			}
+			blocks = p[28:]
+		case 201:
+		default:
+			continue
+		}
+		for i := byte(0); i < p[0]&31 && len(blocks) >= 24; i++ {
+			// The report is about packets that came the other way.
+			if rep := o.report(dir.Reverse(), binary.BigEndian.Uint32(blocks)); rep != nil {
+				rep.blocks++
+				rep.share = blocks[4]
+				rep.lost = int32(binary.BigEndian.Uint32(blocks[4:])<<8) >> 8
+				rep.jitter = binary.BigEndian.Uint32(blocks[12:])
+			}
+			blocks = blocks[24:]
+		}
+	}
+}
+
+func (o *observer) report(dir observe.Direction, ssrc uint32) *report {
+	for i := range o.reports {
+		if o.reports[i].ssrc == ssrc && o.reports[i].dir == dir {
+			return &o.reports[i]
+		}
+	}
+	if len(o.reports) >= maxStreams {
+		return nil
+	}
+	o.reports = append(o.reports, report{ssrc: ssrc, dir: dir})
+	return &o.reports[len(o.reports)-1]
+}
+
+// Finish gives the streams of the flow. RTCP on a flow of its own gives
+// streams without packets.
+func (o *observer) Finish(r *observe.Report) {
+	r.Streams = r.Streams[:0]
+	if !o.proven {
+		return
+	}
+	ends := func(d observe.Direction) (src, dst netip.AddrPort) {
+		if d == observe.ToServer {
+			return o.client, o.server
+		}
+		return o.server, o.client
+	}
+	var used [maxStreams]bool
+	for _, s := range o.streams {
+		// A lone packet of an SSRC that nothing else speaks of is a stray.
+		if !o.media && s.steady < proof {
+			continue
+		}
+		out := s.result()
+		out.Src, out.Dst = ends(s.dir)
+		out.Announced = o.media
+		for i := range o.reports {
+			if rep := &o.reports[i]; rep.ssrc == s.ssrc && rep.dir == s.dir {
+				used[i] = true
+				rep.fill(&out)
+			}
+		}
+		r.Streams = append(r.Streams, out)
+	}
+	for i := range o.reports {
+		if rep := &o.reports[i]; !used[i] {
+			out := observe.Stream{SSRC: rep.ssrc, Announced: o.media}
+			out.Src, out.Dst = ends(rep.dir)
+			rep.fill(&out)
+			r.Streams = append(r.Streams, out)
+		}
+	}
+}
+
+func (rep *report) fill(s *observe.Stream) {
+	s.Reports, s.ReportedLost, s.ReportedShare = rep.blocks, rep.lost, rep.share
+	s.ReportedJitter, s.SenderPackets = rep.jitter, rep.packets
+}
+
+func duration(ns float64) time.Duration { return time.Duration(ns + 0.5) }

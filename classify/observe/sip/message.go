@@ -1,0 +1,397 @@
+package sip
+
+import (
+	"bytes"
+	"net/netip"
+)
+
+// message is the start line and the headers of one message. Its slices point
+// into the bytes it was read from.
+type message struct {
+	request bool
+	method  []byte // of the request that is made or answered
+	code    int
+	cseq    uint32
+
+	callID, from, to           []byte
+	contacts                   [4][]byte // Contact headers, each may hold several
+	contentType                []byte
+	contentEncoding            []byte
+	product                    []byte // User-Agent or Server
+	authorization, challenge   []byte
+	diagnostics                []byte
+	length                     int // Content-Length, -1 if there is none
+	badLength, server, noSense bool
+}
+
+// startLine reads the first line of a message (RFC 3261 section 7). The line
+// comes without its end.
+func (m *message) startLine(line []byte) bool {
+	if rest, ok := bytes.CutPrefix(line, []byte(version+" ")); ok {
+		if len(rest) < 3 || len(rest) > 3 && rest[3] != ' ' {
+			return false
+		}
+		n, ok := number(rest[:3], 699)
+		m.code = n
+		return ok && n >= 100
+	}
+	method, rest, ok := bytes.Cut(line, []byte(" "))
+	if !ok || !isMethod(method) {
+		return false
+	}
+	uri, v, ok := cutLast(rest, ' ')
+	if !ok || string(v) != version || !isScheme(uri) {
+		return false
+	}
+	m.request, m.method = true, method
+	return true
+}
+
+const version = "SIP/2.0"
+
+// isMethod says whether b can be a method: 3 to 12 capitals.
+func isMethod(b []byte) bool {
+	if len(b) < 3 || len(b) > 12 {
+		return false
+	}
+	for _, c := range b {
+		if c < 'A' || c > 'Z' {
+			return false
+		}
+	}
+	return true
+}
+
+// isScheme says whether b begins like a URI: "sip:", "sips:", "tel:" ...
+func isScheme(b []byte) bool {
+	for i, c := range b[:min(len(b), 12)] {
+		switch {
+		case c == ':':
+			return i >= 2
+		case c|0x20 < 'a' || c|0x20 > 'z':
+			return false
+		}
+	}
+	return false
+}
+
+// headers reads the header lines of b, which ends with the empty line. Folded
+// lines are kept as they are: line ends count as blanks in values.
+func (m *message) headers(b []byte) {
+	m.length = -1
+	contacts := 0
+	for len(b) > 0 {
+		end := lineEnd(b)
+		for end < len(b) && (b[end] == ' ' || b[end] == '\t') {
+			end += lineEnd(b[end:])
+		}
+		line := b[:end]
+		b = b[end:]
+		name, value, ok := bytes.Cut(line, []byte(":"))
+		if !ok {
+			continue
+		}
+		name = bytes.TrimRight(name, " \t")
+		value = bytes.TrimSpace(value)
+		switch header(name) {
+		case "call-id", "i":
+			set(&m.callID, value)
+		case "cseq":
+			n, method := word(value)
+			seq, ok := number(n, 1<<31-1)
+			if ok {
+				m.cseq = uint32(seq)
+			}
+			method, _ = word(method)
+			if !m.request && isMethod(method) {
+				m.method = method
+			}
+			m.noSense = m.noSense || !ok || m.request && !bytes.Equal(method, m.method)
+		case "from", "f":
+			set(&m.from, value)
+		case "to", "t":
+			set(&m.to, value)
+		case "contact", "m":
+			if contacts < len(m.contacts) {
+				m.contacts[contacts] = value
+				contacts++
+			}
+		case "content-type", "c":
+			set(&m.contentType, value)
+		case "content-encoding", "e":
+			set(&m.contentEncoding, value)
+		case "content-length", "l":
+			if n, ok := number(value, maxBody); ok && m.length < 0 {
+				m.length = n
+			} else if !ok || n != m.length {
+				m.badLength = true
+			}
+		case "user-agent":
+			set(&m.product, value)
+		case "server":
+			if m.product == nil {
+				m.product, m.server = value, true
+			}
+		case "authorization", "proxy-authorization":
+			set(&m.authorization, value)
+		case "www-authenticate", "proxy-authenticate":
+			set(&m.challenge, value)
+		case "ms-diagnostics", "ms-diagnostics-public":
+			set(&m.diagnostics, value)
+		}
+	}
+}
+
+// maxBody is the largest Content-Length that is believed.
+const maxBody = 16 << 20
+
+func set(field *[]byte, value []byte) {
+	if *field == nil {
+		*field = value
+	}
+}
+
+// header returns a header's name in lower case if it is one that is read.
+func header(name []byte) string {
+	var low [24]byte
+	if len(name) == 0 || len(name) > len(low) {
+		return ""
+	}
+	for i, c := range name {
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		low[i] = c
+	}
+	for _, n := range headerNames {
+		if n == string(low[:len(name)]) {
+			return n
+		}
+	}
+	return ""
+}
+
+var headerNames = [...]string{"call-id", "i", "cseq", "from", "f", "to", "t", "contact", "m", "content-type", "c", "content-encoding", "e",
+	"content-length", "l", "user-agent", "server", "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate",
+	"ms-diagnostics", "ms-diagnostics-public"}
+
+// lineEnd returns the index behind the first line feed.
+func lineEnd(b []byte) int {
+	if i := bytes.IndexByte(b, '\n'); i >= 0 {
+		return i + 1
+	}
+	return len(b)
+}
+
+// headersEnd returns the index behind the empty line that ends the headers,
+// looking from from on, or -1. Bare line feeds end lines too.
+func headersEnd(b []byte, from int) int {
+	for i := max(from, 1); i < len(b); i++ {
+		j := bytes.IndexByte(b[i:], '\n')
+		if j < 0 {
+			return -1
+		}
+		i += j
+		if b[i-1] == '\n' || b[i-1] == '\r' && i >= 2 && b[i-2] == '\n' {
+			return i + 1
+		}
+	}
+	return -1
+}
+
+// uri is a SIP URI (RFC 3261 section 19.1).
+type uri struct {
+	scheme     string // "sip", "sips" or empty
+	user, host []byte
+	port       uint16
+	transport  string // "tcp", "udp", "tls" or empty
+}
+
+// addr returns the host as an address, if it is one.
+func (u *uri) addr() netip.Addr {
+	if len(u.host) > 45 {
+		return netip.Addr{}
+	}
+	a, _ := netip.ParseAddr(string(u.host))
+	return a.Unmap().WithZone("")
+}
+
+// nameAddr takes the next address of a From, To or Contact header: its URI and
+// the header parameters behind it. What follows the next comma is returned too.
+func nameAddr(b []byte) (u uri, params, rest []byte) {
+	b = bytes.TrimLeft(b, " \t\r\n,")
+	// A display name in quotes may hold anything.
+	at := 0
+	if len(b) > 0 && b[0] == '"' {
+		for at = 1; at < len(b) && b[at] != '"'; at++ {
+			if b[at] == '\\' {
+				at++
+			}
+		}
+		at = min(at+1, len(b))
+	}
+	end := bytes.IndexByte(b[at:], ',')
+	open := bytes.IndexByte(b[at:], '<')
+	if open >= 0 && (end < 0 || open < end) {
+		b = b[at+open+1:]
+		text, tail, ok := bytes.Cut(b, []byte(">"))
+		if !ok {
+			return uri{}, nil, nil
+		}
+		params, rest, _ = bytes.Cut(tail, []byte(","))
+		return parseURI(text), params, rest
+	}
+	// Without brackets the parameters are the header's (RFC 3261 section 20.10).
+	b = b[at:]
+	if end >= 0 {
+		b, rest = b[:end], b[end+1:]
+	}
+	b, params, _ = bytes.Cut(b, []byte(";"))
+	return parseURI(b), params, rest
+}
+
+func parseURI(b []byte) (u uri) {
+	scheme, b, ok := bytes.Cut(bytes.TrimSpace(b), []byte(":"))
+	switch {
+	case !ok:
+		return u
+	case bytes.EqualFold(scheme, []byte("sip")):
+		u.scheme = "sip"
+	case bytes.EqualFold(scheme, []byte("sips")):
+		u.scheme = "sips"
+	case bytes.EqualFold(scheme, []byte("tel")):
+		u.user, _, _ = bytes.Cut(b, []byte(";"))
+		return u
+	default:
+		return u
+	}
+	if user, host, ok := cutLast(b, '@'); ok {
+		u.user, b = user, host
+		u.user, _, _ = bytes.Cut(u.user, []byte(":"))
+	}
+	b, _, _ = bytes.Cut(b, []byte("?"))
+	b, params, _ := bytes.Cut(b, []byte(";"))
+	if len(b) > 0 && b[0] == '[' {
+		end := bytes.IndexByte(b, ']')
+		if end < 0 {
+			return u
+		}
+		u.host, b = b[1:end], b[end+1:]
+	} else if i := bytes.IndexByte(b, ':'); i >= 0 {
+		u.host, b = b[:i], b[i:]
+	} else {
+		u.host, b = b, nil
+	}
+	if len(b) > 1 && b[0] == ':' {
+		p, ok := number(bytes.TrimSpace(b[1:]), 65535)
+		if ok {
+			u.port = uint16(p)
+		}
+	}
+	switch t := param(params, "transport"); {
+	case bytes.EqualFold(t, []byte("tcp")):
+		u.transport = "tcp"
+	case bytes.EqualFold(t, []byte("udp")):
+		u.transport = "udp"
+	case bytes.EqualFold(t, []byte("tls")):
+		u.transport = "tls"
+	}
+	return u
+}
+
+// param returns the value of a parameter in "a=1;b=2".
+func param(params []byte, name string) []byte {
+	for len(params) > 0 {
+		var p []byte
+		p, params, _ = bytes.Cut(params, []byte(";"))
+		k, v, _ := bytes.Cut(p, []byte("="))
+		if bytes.EqualFold(bytes.TrimSpace(k), []byte(name)) {
+			return bytes.TrimSpace(v)
+		}
+	}
+	return nil
+}
+
+// tag returns the tag of a From or To header.
+func tag(b []byte) []byte {
+	_, params, _ := nameAddr(b)
+	return param(params, "tag")
+}
+
+func cutLast(b []byte, sep byte) (before, after []byte, found bool) {
+	if i := bytes.LastIndexByte(b, sep); i >= 0 {
+		return b[:i], b[i+1:], true
+	}
+	return b, nil, false
+}
+
+// word splits off what is before the next blank.
+func word(b []byte) (w, rest []byte) {
+	b = bytes.TrimLeft(b, " \t\r\n")
+	if i := bytes.IndexAny(b, " \t\r\n"); i >= 0 {
+		return b[:i], b[i+1:]
+	}
+	return b, nil
+}
+
+// number reads an unsigned decimal up to limit.
+func number(b []byte, limit int) (int, bool) {
+	if len(b) == 0 || len(b) > 10 {
+		return 0, false
+	}
+	n := 0
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n, n <= limit
+}
+
+// sdpParts calls f for each session description in a body: the body itself or
+// parts of a multipart one (RFC 2046 section 5.1), nested up to three deep and
+// at most sixteen parts in all.
+func sdpParts(contentType, body []byte, cut bool, f func(part []byte, cut bool)) {
+	parts := 16
+	walk(contentType, body, cut, 3, &parts, f)
+}
+
+func walk(contentType, body []byte, cut bool, depth int, parts *int, f func([]byte, bool)) {
+	kind, params, _ := bytes.Cut(contentType, []byte(";"))
+	kind = bytes.TrimSpace(kind)
+	if bytes.EqualFold(kind, []byte("application/sdp")) {
+		f(body, cut)
+		return
+	}
+	if depth == 0 || len(kind) < 10 || !bytes.EqualFold(kind[:10], []byte("multipart/")) {
+		return
+	}
+	boundary := bytes.Trim(param(params, "boundary"), `"`)
+	if len(boundary) == 0 || len(boundary) > 70 {
+		return
+	}
+	sep := append([]byte("--"), boundary...)
+	_, body, ok := bytes.Cut(body, sep)
+	for ok && *parts > 0 && !bytes.HasPrefix(body, []byte("--")) {
+		*parts--
+		var part []byte
+		part, body, ok = bytes.Cut(body, sep)
+		part = part[lineEnd(part):]
+		var inner []byte
+		end := 0
+		if len(part) > 0 && part[0] != '\n' && part[0] != '\r' {
+			if end = headersEnd(part, 0); end < 0 {
+				continue
+			}
+			var m message
+			m.headers(part[:end])
+			inner = m.contentType
+		}
+		text := part[end:]
+		if ok {
+			text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
+		}
+		walk(inner, text, cut && !ok, depth-1, parts, f)
+	}
+}

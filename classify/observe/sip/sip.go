@@ -1,0 +1,636 @@
+// Package sip observes SIP (RFC 3261) over UDP and TCP: requests and
+// responses, the calls they make and end, the places a redirection names and
+// the media that session descriptions announce.
+//
+// Exchange Unified Messaging answers an INVITE on 5060 with 302 and the port
+// of a worker process; that port is learned like one of an endpoint mapper.
+package sip
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/sdp"
+)
+
+// Facts of this protocol.
+const (
+	Method    = "sip.method"     // of requests: INVITE, BYE ...; "other" for unknown ones
+	Status    = "sip.status"     // of responses: 200, 302 ...
+	Server    = "sip.server"     // the product that the flow's server names itself
+	UserAgent = "sip.user_agent" // the product that the flow's client names itself
+	SDPCodec  = "sdp.codec"      // what descriptions offer: PCMU/8000 ...
+	SDPMedia  = "sdp.media"      // kinds of media described: audio, image ...
+	Violation = "sip.violation"  // what broke the protocol: framing, content-length, header, header-size, sdp-limit
+)
+
+// Limits of one flow.
+const (
+	maxLine    = 4 << 10  // start line
+	maxHeader  = 16 << 10 // start line and headers
+	maxWindow  = 16 << 10 // of a message, headers included, that is waited for
+	maxSearch  = 64 << 10 // bytes searched for a first message
+	maxDialogs = 1024     // calls followed at a time
+	maxForks   = 8        // dialogs of one call
+	maxTargets = 4        // of one redirection
+	maxValues  = 20       // statuses and codecs reported
+	maxID      = 255      // bytes of a Call-ID
+	maxTag     = 128      // bytes of a tag
+)
+
+// mediaIdle is how long an announced endpoint lives without use.
+const mediaIdle = int64(3600e9)
+
+// Protocol returns the description of SIP. The ports are those of Unified
+// Messaging and its workers; SIP is found on others too.
+func Protocol() observe.Protocol {
+	return observe.Protocol{
+		Name:   "sip",
+		TCP:    []uint16{5060, 5062, 5065, 5067, 5061, 5063, 5066, 5068},
+		UDP:    []uint16{5060},
+		Detect: detect,
+		Stream: true, Datagram: true,
+		New: func() observe.Observer { return &observer{} },
+	}
+}
+
+func detect(f observe.First) observe.Match {
+	a, b := detectSide(f.ToServer, f.Datagram), detectSide(f.ToClient, f.Datagram)
+	switch {
+	case a == observe.Yes || b == observe.Yes:
+		return observe.Yes
+	case a == observe.No || b == observe.No:
+		return observe.No
+	}
+	return observe.More
+}
+
+// detectSide looks for a start line behind any keep-alive line ends.
+func detectSide(b []byte, datagram bool) observe.Match {
+	if keepAlive(b) {
+		return observe.More
+	}
+	b = bytes.TrimLeft(b, "\r\n")
+	if i := bytes.IndexByte(b[:min(len(b), maxLine)], '\n'); i >= 0 {
+		var m message
+		if m.startLine(bytes.TrimRight(b[:i], "\r")) {
+			return observe.Yes
+		}
+		return observe.No
+	}
+	if datagram || len(b) >= maxLine || !beginsLine(b) {
+		return observe.No
+	}
+	return observe.More
+}
+
+// beginsLine says whether b can be the begin of a start line.
+func beginsLine(b []byte) bool {
+	if n := min(len(b), len(version)); string(b[:n]) == version[:n] {
+		return true
+	}
+	method, rest, ok := bytes.Cut(b, []byte(" "))
+	if !ok {
+		return len(b) <= 12 && (len(b) < 3 && upper(b) || isMethod(b))
+	}
+	return isMethod(method) && (isScheme(rest) || len(rest) < 12 && letters(rest))
+}
+
+func letters(b []byte) bool {
+	for _, c := range b {
+		if c|0x20 < 'a' || c|0x20 > 'z' {
+			return false
+		}
+	}
+	return true
+}
+
+func upper(b []byte) bool {
+	for _, c := range b {
+		if c < 'A' || c > 'Z' {
+			return false
+		}
+	}
+	return true
+}
+
+// keepAlive says whether b is nothing but line ends (RFC 5626 section 3.5.1)
+// or up to four zeros, which some agents send in datagrams.
+func keepAlive(b []byte) bool {
+	return len(bytes.TrimLeft(b, "\r\n")) == 0 || len(b) <= 4 && len(bytes.TrimLeft(b, "\x00")) == 0
+}
+
+// observer reads one flow.
+type observer struct {
+	begun    bool // the first call was made
+	started  bool // a message was read
+	searched int  // bytes given up before the first message
+	dirs     [2]side
+	dialogs  map[string]*dialog
+	order    []*dialog
+}
+
+// side is the state of one direction of a stream.
+type side struct {
+	resync   bool // look for a start line
+	skipLine bool // within a line too long to be one
+	lineOK   bool // the start line of the message at hand is good
+	scanned  int  // bytes of the message at hand that were searched for an end
+	window   int  // bytes of it to wait for; 0 if not known yet
+	total    int  // its length with the body
+	end      int  // length of its headers
+}
+
+// dialog is a call as far as it is needed to tell its end.
+type dialog struct {
+	id        string
+	cseq      uint32   // of the first INVITE
+	confirmed []string // tags of both ends, a call that forks has several
+	dead      bool
+}
+
+func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
+	if in.Datagram {
+		return len(in.Data), o.datagram(in, r)
+	}
+	if !o.begun {
+		o.begun = true
+		o.dirs[0].resync, o.dirs[1].resync = !in.Handshake, !in.Handshake
+	}
+	d := &o.dirs[in.Dir]
+	if in.Gap > 0 {
+		*d = side{resync: true}
+		return 0, nil
+	}
+	used := 0
+	for used < len(in.Data) {
+		n, more, err := o.next(in, r, d, in.Data[used:])
+		if err != nil {
+			return 0, err
+		}
+		used += n
+		if !more {
+			break
+		}
+	}
+	return used, nil
+}
+
+// next takes a message, or what stands between messages, off b. It returns
+// the bytes used and whether it is worth to go on with the rest.
+func (o *observer) next(in *observe.Input, r *observe.Report, d *side, b []byte) (n int, more bool, err error) {
+	if d.skipLine {
+		i := bytes.IndexByte(b, '\n')
+		d.skipLine = i < 0
+		if i < 0 {
+			return o.search(len(b))
+		}
+		return o.search(i + 1)
+	}
+	if d.scanned == 0 {
+		if skip := len(b) - len(bytes.TrimLeft(b, "\r\n")); skip > 0 {
+			return skip, true, nil
+		}
+	}
+	if d.window == 0 {
+		w := b[:min(len(b), maxHeader)]
+		if !d.lineOK {
+			i := bytes.IndexByte(w[min(d.scanned, maxLine):min(len(w), maxLine)], '\n')
+			if i < 0 && len(w) < maxLine {
+				d.scanned = len(w)
+				return 0, false, nil
+			}
+			var m message
+			i += min(d.scanned, maxLine)
+			if i < d.scanned || !m.startLine(bytes.TrimRight(w[:i], "\r")) {
+				return o.bad(r, d, b, "framing")
+			}
+			d.lineOK, d.resync, d.scanned = true, false, i
+		}
+		d.end = headersEnd(w, d.scanned)
+		if d.end < 0 {
+			d.scanned = len(w)
+			if len(w) < maxHeader {
+				return 0, false, nil
+			}
+			return o.bad(r, d, b, "header-size")
+		}
+		var m message
+		m.headers(w[lineEnd(w):d.end])
+		d.total = d.end + max(m.length, 0)
+		d.window = d.end
+		if describes(m.contentType) {
+			d.window = min(d.total, max(maxWindow, d.end))
+		}
+	}
+	if len(b) < d.window {
+		return 0, false, nil
+	}
+	var m message
+	m.startLine(bytes.TrimRight(b[:lineEnd(b)], "\r\n"))
+	m.headers(b[lineEnd(b):d.end])
+	body, total, cut := b[d.end:d.window], d.total, d.window < d.total
+	*d = side{}
+	if err := o.message(in, r, &m, body, cut); err != nil {
+		return 0, false, err
+	}
+	return total, true, nil
+}
+
+// bad gives up the message at hand and looks for the next start line. A flow
+// without any good message is not SIP.
+func (o *observer) bad(r *observe.Report, d *side, b []byte, why string) (int, bool, error) {
+	resync, tooLong := d.resync, d.lineOK
+	if !o.started && !resync {
+		return 0, false, observe.ErrViolation
+	}
+	if !resync {
+		r.Add(Violation, why)
+	}
+	*d = side{resync: true}
+	if tooLong {
+		d.skipLine = true
+		return maxHeader, true, nil
+	}
+	i := bytes.IndexByte(b[:min(len(b), maxLine)], '\n')
+	if i < 0 {
+		d.skipLine = true
+		return o.search(maxLine)
+	}
+	return o.search(i + 1)
+}
+
+// search counts bytes in which a first message was looked for in vain.
+func (o *observer) search(n int) (int, bool, error) {
+	if o.started {
+		return n, true, nil
+	}
+	if o.searched += n; o.searched > maxSearch {
+		return 0, false, observe.ErrViolation
+	}
+	return n, true, nil
+}
+
+// describes says whether a body of the type can hold a session description.
+func describes(contentType []byte) bool {
+	kind, _, _ := bytes.Cut(contentType, []byte(";"))
+	kind = bytes.TrimSpace(kind)
+	return bytes.EqualFold(kind, []byte("application/sdp")) || len(kind) > 10 && bytes.EqualFold(kind[:10], []byte("multipart/"))
+}
+
+// datagram reads one message (RFC 3261 section 18.3).
+func (o *observer) datagram(in *observe.Input, r *observe.Report) error {
+	b := in.Data
+	if keepAlive(b) || isSTUN(b) {
+		return nil
+	}
+	b = bytes.TrimLeft(b, "\r\n")
+	var m message
+	if i := lineEnd(b); i > maxLine || !m.startLine(bytes.TrimRight(b[:i], "\r\n")) {
+		if !o.started {
+			return observe.ErrViolation
+		}
+		r.Add(Violation, "framing")
+		return nil
+	}
+	end := headersEnd(b[:min(len(b), maxHeader)], 0)
+	switch {
+	case end >= 0:
+	case len(b) > maxHeader:
+		o.started = true
+		r.Add(Violation, "header-size")
+		return nil
+	default:
+		// Cut by the snap length, or the empty line was saved: whole lines count.
+		end = bytes.LastIndexByte(b, '\n') + 1
+	}
+	m.headers(b[lineEnd(b):end])
+	body, cut := b[end:], in.Cut
+	switch {
+	case m.length >= 0 && m.length <= len(body):
+		body, cut = body[:m.length], false
+	case m.length > len(body) && !cut:
+		r.Add(Violation, "content-length")
+		cut = true
+	}
+	return o.message(in, r, &m, body, cut)
+}
+
+// isSTUN says whether b is a STUN message (RFC 8489 section 5), as agents send
+// on their SIP port to keep a binding alive.
+func isSTUN(b []byte) bool {
+	return len(b) >= 20 && b[0] < 4 && string(b[4:8]) == "\x21\x12\xa4\x42"
+}
+
+// message takes what a whole message says.
+func (o *observer) message(in *observe.Input, r *observe.Report, m *message, body []byte, cut bool) error {
+	if !o.started && in.Datagram && m.request == (in.Dir == observe.ToClient) && (!isPort(in.Server.Port()) || isPort(in.Client.Port())) {
+		return observe.ErrReversed
+	}
+	o.started = true
+	r.Add(observe.Encryption, "none")
+	if m.request {
+		r.Add(Method, methodName(m.method))
+	} else {
+		addUpTo(r, Status, string([]byte{byte('0' + m.code/100), byte('0' + m.code/10%10), byte('0' + m.code%10)}))
+	}
+	if m.badLength {
+		r.Add(Violation, "content-length")
+	}
+	if len(m.callID) == 0 || len(m.from) == 0 || len(m.to) == 0 || len(m.method) == 0 || m.noSense {
+		r.Add(Violation, "header")
+		return nil
+	}
+	product := UserAgent
+	if in.Dir == observe.ToClient {
+		product = Server
+	}
+	if len(r.Values(product)) < 4 {
+		r.Add(product, string(m.product[:min(len(m.product), 80)]))
+	}
+	o.auth(r, m)
+
+	ev := observe.CallEvent{
+		Time: in.Time, Number: in.Number,
+		CallID: string(m.callID[:min(len(m.callID), maxID)]), FromTag: clipTag(tag(m.from)), ToTag: clipTag(tag(m.to)),
+		Src: in.Client, Dst: in.Server, TCP: !in.Datagram,
+		Method: methodName(m.method), CSeq: m.cseq, Code: m.code,
+	}
+	if in.Dir == observe.ToClient {
+		ev.Src, ev.Dst = in.Server, in.Client
+	}
+	if r.Identities {
+		from, _, _ := nameAddr(m.from)
+		to, _, _ := nameAddr(m.to)
+		ev.Caller, ev.Callee = string(from.user[:min(len(from.user), maxID)]), string(to.user[:min(len(to.user), maxID)])
+	}
+	if code, _ := word(m.diagnostics); len(code) > 0 {
+		code, _, _ = bytes.Cut(code, []byte(";"))
+		if _, ok := number(code, 1<<31-1); ok {
+			ev.Diagnostic = string(code)
+		}
+	}
+	o.describe(r, m, &ev, body, cut)
+	o.redirect(r, m, &ev)
+	o.follow(r, m, &ev)
+
+	switch {
+	case len(ev.Media) > 0:
+	case ev.Method == "INVITE" && ev.Code != 100, ev.Method == "BYE" && (ev.Code == 0 || ev.Code >= 200):
+	case (ev.Method == "CANCEL" || ev.Method == "REFER") && ev.Code == 0:
+	default:
+		return nil
+	}
+	r.Calls = append(r.Calls, ev)
+	return nil
+}
+
+// auth reports the credentials of requests, and none where a request that
+// matters was granted without any.
+func (o *observer) auth(r *observe.Report, m *message) {
+	if m.request && len(m.authorization) > 0 {
+		scheme, _ := word(m.authorization)
+		name := "other"
+		for _, s := range [...][2]string{{"Digest", "digest"}, {"NTLM", "ntlm"}, {"Kerberos", "kerberos"}, {"Negotiate", "negotiate"},
+			{"TLS-DSK", "certificate"}, {"Basic", "basic"}, {"Bearer", "bearer"}} {
+			if bytes.EqualFold(scheme, []byte(s[0])) {
+				name = s[1]
+			}
+		}
+		r.Add(observe.Auth, name)
+	}
+	granted := !m.request && m.code >= 200 && m.code < 400 && (string(m.method) == "INVITE" || string(m.method) == "REGISTER")
+	if granted && !r.Any(observe.Auth) {
+		r.Add(observe.Auth, "none")
+	}
+}
+
+// describe takes the session descriptions of a body and teaches where their
+// sender wants to receive.
+func (o *observer) describe(r *observe.Report, m *message, ev *observe.CallEvent, body []byte, cut bool) {
+	if len(body) == 0 || len(m.contentEncoding) > 0 && !bytes.EqualFold(m.contentEncoding, []byte("identity")) {
+		return
+	}
+	sdpParts(m.contentType, body, cut, func(part []byte, cut bool) {
+		s, ok := sdp.Parse(part, cut)
+		if !ok {
+			return
+		}
+		if n := sdp.MaxMedia - len(ev.Media); len(s.Media) > n {
+			s.Dropped, s.Media = s.Dropped+len(s.Media)-n, s.Media[:n]
+		}
+		if s.Dropped > 0 {
+			r.Add(Violation, "sdp-limit")
+		}
+		ev.Media = append(ev.Media, s.Media...)
+	})
+	for i := range ev.Media {
+		md := &ev.Media[i]
+		addUpTo(r, SDPMedia, md.Kind)
+		for _, c := range md.Codecs {
+			if c.Name != "" && c.Rate > 0 {
+				addUpTo(r, SDPCodec, c.Name+"/"+strconv.Itoa(c.Rate))
+			}
+		}
+		o.teach(r, ev, md)
+	}
+}
+
+// teach learns the endpoints of one medium.
+func (o *observer) teach(r *observe.Report, ev *observe.CallEvent, md *observe.Media) {
+	service, control := "rtp", "rtcp"
+	switch {
+	case len(md.Proto) == 5 && bytes.EqualFold([]byte(md.Proto), []byte("udptl")):
+		service, control = "t38", ""
+	case len(md.Codecs) == 0:
+		return // no RTP over UDP
+	case md.Encryption == "srtp":
+		service, control = "srtp", "srtcp"
+	}
+	learn := func(a netip.AddrPort, service string) {
+		// Port 9 is discard: a place holder until candidates are known.
+		if !a.Addr().IsValid() || a.Addr().IsUnspecified() || a.Port() == 0 || a.Port() == 9 {
+			return
+		}
+		r.Learn(observe.Endpoint{Server: a, UDP: true, Service: service, Source: observe.FromSDP, From: ev.Src, Scope: ev.CallID, Idle: mediaIdle})
+	}
+	if md.Addr.Port() == 0 {
+		return
+	}
+	for i := range md.Ports {
+		if p := int(md.Addr.Port()) + 2*i; p <= 65535 {
+			learn(netip.AddrPortFrom(md.Addr.Addr(), uint16(p)), service)
+		}
+		if p := int(md.RTCP.Port()) + 2*i; control != "" && md.RTCP.Port() > 0 && p <= 65535 {
+			learn(netip.AddrPortFrom(md.RTCP.Addr(), uint16(p)), control)
+		}
+	}
+	for _, c := range md.Candidates {
+		if c != md.Addr && c != md.RTCP {
+			learn(c, service)
+		}
+	}
+}
+
+// redirect takes the places that a 3xx answer to an INVITE names.
+func (o *observer) redirect(r *observe.Report, m *message, ev *observe.CallEvent) {
+	if m.code < 300 || m.code > 399 || ev.Method != "INVITE" {
+		return
+	}
+	for _, list := range m.contacts {
+		for tries := 0; len(list) > 0 && tries < 2*maxTargets && len(ev.Targets) < maxTargets; tries++ {
+			var u uri
+			u, _, list = nameAddr(list)
+			if u.scheme == "" || len(u.host) == 0 || len(u.host) > 253 {
+				continue
+			}
+			t := observe.Target{Host: printable(u.host), Addr: u.addr(), Port: u.port, Transport: u.transport}
+			if u.scheme == "sips" {
+				t.Transport = "tls"
+			}
+			if t.Transport == "" {
+				t.Transport = "udp"
+				if ev.TCP {
+					t.Transport = "tcp"
+				}
+			}
+			if t.Port == 0 {
+				t.Port = 5060
+				if t.Transport == "tls" {
+					t.Port = 5061
+				}
+			}
+			ev.Targets = append(ev.Targets, t)
+			e := observe.Endpoint{
+				Server: netip.AddrPortFrom(t.Addr, t.Port), UDP: t.Transport == "udp", Service: "sip",
+				Source: observe.FromRedirect, From: ev.Src, Scope: ev.CallID, Idle: mediaIdle,
+			}
+			if t.Transport == "tls" {
+				e.Service = "sips"
+			}
+			if !t.Addr.IsValid() {
+				// A name: the worker of a Unified Messaging service is on the same host,
+				// which is all that can be said without resolving it.
+				e.Server, e.Weak = netip.AddrPortFrom(ev.Src.Addr(), t.Port), true
+			}
+			r.Learn(e)
+		}
+	}
+}
+
+// follow keeps the calls of the flow as far as their end must be known, for
+// with a call its endpoints end.
+func (o *observer) follow(r *observe.Report, m *message, ev *observe.CallEvent) {
+	d := o.dialogs[ev.CallID]
+	switch {
+	case ev.Method == "INVITE" && ev.Code == 0:
+		if d == nil {
+			d = o.open(ev.CallID)
+		}
+		if ev.ToTag == "" {
+			d.cseq = ev.CSeq
+		}
+	case ev.Method == "INVITE" && ev.Code >= 200 && ev.Code < 300:
+		if d == nil {
+			d = o.open(ev.CallID)
+		}
+		if k := pair(ev); !slices.Contains(d.confirmed, k) && len(d.confirmed) < maxForks {
+			d.confirmed = append(d.confirmed, k)
+		}
+	case ev.Method == "INVITE" && ev.Code >= 300 && d != nil && len(d.confirmed) == 0 && ev.CSeq == d.cseq:
+		// A redirected call goes on elsewhere, a challenged one right here.
+		switch {
+		case ev.Code == 401 || ev.Code == 407:
+		case ev.Code < 400:
+			o.close(d)
+		default:
+			o.close(d)
+			r.Learn(observe.Endpoint{End: true, Scope: ev.CallID})
+		}
+	case ev.Method == "BYE" && ev.Code >= 200 && ev.Code != 401 && ev.Code != 407:
+		if d != nil {
+			if i := slices.Index(d.confirmed, pair(ev)); i >= 0 {
+				d.confirmed = slices.Delete(d.confirmed, i, i+1)
+			}
+			if len(d.confirmed) > 0 {
+				return
+			}
+			o.close(d)
+		}
+		r.Learn(observe.Endpoint{End: true, Scope: ev.CallID})
+	}
+}
+
+// pair names a dialog by the tags of its ends, whoever speaks.
+func pair(ev *observe.CallEvent) string {
+	return min(ev.FromTag, ev.ToTag) + "|" + max(ev.FromTag, ev.ToTag)
+}
+
+// open starts to follow a call; beyond the limit the oldest is forgotten.
+func (o *observer) open(id string) *dialog {
+	if o.dialogs == nil {
+		o.dialogs = map[string]*dialog{}
+	}
+	if len(o.dialogs) >= maxDialogs || len(o.order) >= 2*maxDialogs {
+		o.order = slices.DeleteFunc(o.order, func(d *dialog) bool { return d.dead })
+		if len(o.order) >= maxDialogs {
+			o.close(o.order[0])
+			o.order = slices.Delete(o.order, 0, 1)
+		}
+	}
+	d := &dialog{id: id}
+	o.dialogs[id] = d
+	o.order = append(o.order, d)
+	return d
+}
+
+func (o *observer) close(d *dialog) {
+	d.dead = true
+	delete(o.dialogs, d.id)
+}
+
+func isPort(p uint16) bool { return p >= 5060 && p <= 5068 }
+
+func clipTag(b []byte) string { return string(b[:min(len(b), maxTag)]) }
+
+// methodName returns b if it is a known method (IANA "SIP Parameters" and
+// [MS-SIPRE]'s SERVICE, BENOTIFY and NEGOTIATE), else "other".
+func methodName(b []byte) string {
+	for _, m := range [...]string{"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE", "REFER", "INFO", "MESSAGE",
+		"SUBSCRIBE", "NOTIFY", "PUBLISH", "SERVICE", "BENOTIFY", "NEGOTIATE"} {
+		if m == string(b) {
+			return m
+		}
+	}
+	return "other"
+}
+
+// addUpTo adds a fact unless there are many values of it.
+func addUpTo(r *observe.Report, name, value string) {
+	n := 0
+	for _, f := range r.All() {
+		if f.Name == name {
+			if f.Value == value {
+				return
+			}
+			n++
+		}
+	}
+	if n < maxValues {
+		r.Add(name, value)
+	}
+}
+
+// printable returns a host name, with anything that cannot be one as "?".
+func printable(b []byte) string {
+	c := bytes.Clone(b)
+	for i := range c {
+		if c[i] < 0x21 || c[i] > 0x7e {
+			c[i] = '?'
+		}
+	}
+	return string(c)
+}
