@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/exspan/exspan/capture"
-	"github.com/exspan/exspan/classify/communityid"
 	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/rules"
@@ -389,15 +388,14 @@ func (e *Engine) write(s *slot, sub *subject, outcome Outcome, v Verdict, state 
 	r := &e.record
 	*r = Record{
 		Number: s.Number, First: time.Unix(0, s.First).UTC(), Last: time.Unix(0, s.Last).UTC(),
-		CommunityID: communityid.V1(s.Proto, client.AddrPort(), server.AddrPort()),
-		Proto:       s.Proto,
-		Client:      Host{Addr: client.Addr.Netip(), Port: client.Port, Name: e.hosts.nameOf(client.Addr), Roles: sub.client.names},
-		Server:      Host{Addr: server.Addr.Netip(), Port: server.Port, Name: e.hosts.nameOf(server.Addr), Roles: sub.server.names},
-		VLANs:       r.VLANs[:0],
-		Packets:     Count{s.Packets(observe.ToServer), s.Packets(observe.ToClient)},
-		Bytes:       Count{s.Bytes(observe.ToServer), s.Bytes(observe.ToClient)},
-		GapBytes:    Count{s.GapBytes(observe.ToServer), s.GapBytes(observe.ToClient)},
-		State:       state, Outcome: outcome, Protocol: sub.protocol, Facts: sub.facts, SetupTime: s.SetupTime(), Verdict: v,
+		Proto:    s.Proto,
+		Client:   Host{Addr: client.Addr.Netip(), Port: client.Port, Name: e.hosts.nameOf(client.Addr), Roles: sub.client.names},
+		Server:   Host{Addr: server.Addr.Netip(), Port: server.Port, Name: e.hosts.nameOf(server.Addr), Roles: sub.server.names},
+		VLANs:    r.VLANs[:0],
+		Packets:  Count{s.Packets(observe.ToServer), s.Packets(observe.ToClient)},
+		Bytes:    Count{s.Bytes(observe.ToServer), s.Bytes(observe.ToClient)},
+		GapBytes: Count{s.GapBytes(observe.ToServer), s.GapBytes(observe.ToClient)},
+		State:    state, Outcome: outcome, Protocol: sub.protocol, Facts: sub.facts, SetupTime: s.SetupTime(), Verdict: v,
 	}
 	if s.VLANs != 0 {
 		r.VLANs = append(r.VLANs, s.VLANs.String())

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/exspan/exspan/classify/communityid"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/rules"
 )
@@ -128,7 +129,6 @@ type Record struct {
 	// Number is that of the flow's first packet.
 	Number      uint64
 	First, Last time.Time
-	CommunityID string
 	Proto       uint8 // capture.TCP or capture.UDP
 	Client      Host
 	Server      Host
@@ -145,6 +145,11 @@ type Record struct {
 	// SetupTime is the time from SYN to SYN-ACK; 0 when not seen.
 	SetupTime time.Duration
 	Verdict   Verdict
+}
+
+// CommunityID returns the flow's Community ID, version 1.
+func (r *Record) CommunityID() string {
+	return communityid.V1(r.Proto, netip.AddrPortFrom(r.Client.Addr, r.Client.Port), netip.AddrPortFrom(r.Server.Addr, r.Server.Port))
 }
 
 // Sink receives records in order of finalisation.

@@ -262,3 +262,15 @@ func (e *Engine) Snapshot() *Snapshot {
 	})
 	return s
 }
+
+// relabel keeps the counts of the labels that are left after a reload, and
+// adds the new ones. What was counted under a label that is gone stays listed,
+// so that no counter goes back.
+func (t *traffic) relabel(fresh *traffic) {
+	for _, p := range fresh.paths {
+		if t.index[p.Label] == 0 {
+			t.paths = append(t.paths, p)
+			t.index[p.Label] = uint16(len(t.paths))
+		}
+	}
+}

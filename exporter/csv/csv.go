@@ -9,14 +9,12 @@ package csv
 import (
 	"encoding/csv"
 	"io"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
-	"github.com/exspan/exspan/classify/communityid"
 	"github.com/exspan/exspan/classify/observe"
 )
 
@@ -74,11 +72,7 @@ func (s *Sink) start() error {
 }
 
 func row(f []string, r *classify.Record) []string {
-	id := r.CommunityID
-	if id == "" {
-		id = communityid.V1(r.Proto, netip.AddrPortFrom(r.Client.Addr, r.Client.Port), netip.AddrPortFrom(r.Server.Addr, r.Server.Port))
-	}
-	f = append(f, stamp(r.First), stamp(r.Last), id, proto(r.Proto))
+	f = append(f, stamp(r.First), stamp(r.Last), r.CommunityID(), proto(r.Proto))
 	f = host(f, &r.Client)
 	f = host(f, &r.Server)
 	f = append(f, list(r.VLANs))
@@ -109,7 +103,7 @@ func row(f []string, r *classify.Record) []string {
 	v := &r.Verdict
 	path, group, grade := "", "", ""
 	if v.Path != nil {
-		path, group, grade = v.Path.ID, v.Path.Group, v.Path.Confidence
+		path, group, grade = v.Path.ID, v.Group, v.Path.Confidence
 	}
 	var also []string
 	for _, p := range v.Also {

@@ -45,7 +45,7 @@ func TestWrite(t *testing.T) {
 		Endpoint: &classify.LearnedEndpoint{Service: "emsmdb", Annotation: "a,b", Source: observe.FromMap,
 			From: netip.MustParseAddrPort("192.168.0.2:135"), Announced: netip.MustParseAddr("10.0.0.1"), Learned: time.Unix(0, 1).UTC()},
 		Verdict: classify.Verdict{Status: classify.Deviating,
-			Path: &rules.DataPath{ID: "2010.a", Group: "2010.g", Confidence: "low"},
+			Path: &rules.DataPath{ID: "2010.a", Confidence: "low"}, Group: "2010.g",
 			Also: []*rules.DataPath{{ID: "2010.b"}, {ID: "2010.c"}}, Confidence: classify.Learned, Why: "+why",
 			Findings: []classify.Finding{{ID: "refused", Level: classify.Remark}, {ID: "cleartext", Level: classify.Violation},
 				{ID: "weak-auth", Level: classify.Violation}}},

@@ -61,12 +61,8 @@ func (e *encoder) record(b []byte, r *classify.Record) []byte {
 		b = e.time(key(b, "last"), r.Last)
 	}
 	b = append(key(b, "community_id"), '"')
-	if r.CommunityID != "" {
-		b = append(b, r.CommunityID...)
-	} else {
-		b = communityid.AppendV1(b, r.Proto, netip.AddrPortFrom(r.Client.Addr, r.Client.Port),
-			netip.AddrPortFrom(r.Server.Addr, r.Server.Port))
-	}
+	b = communityid.AppendV1(b, r.Proto, netip.AddrPortFrom(r.Client.Addr, r.Client.Port),
+		netip.AddrPortFrom(r.Server.Addr, r.Server.Port))
 	b = append(b, '"')
 	switch r.Proto {
 	case capture.TCP:
@@ -174,7 +170,7 @@ func verdict(b []byte, v *classify.Verdict) []byte {
 		if len(v.Also) > 0 {
 			b = also(key(b, "also"), v.Also)
 		}
-		b = stringField(b, "group", p.Group)
+		b = stringField(b, "group", v.Group)
 	}
 	b = stringField(b, "confidence", v.Confidence.String())
 	if v.Path != nil {

@@ -46,8 +46,8 @@ func mapi() *classify.Record {
 			Learned:   time.Date(2010, 3, 4, 5, 6, 6, 999_999_999, time.UTC),
 		},
 		Verdict: classify.Verdict{
-			Status:     classify.Deviating,
-			Path:       &rules.DataPath{ID: "2010.mailbox.mapi", Group: "2010.rpc", Confidence: "high"},
+			Status: classify.Deviating,
+			Path:   &rules.DataPath{ID: "2010.mailbox.mapi", Confidence: "high"}, Group: "2010.rpc",
 			Also:       []*rules.DataPath{{ID: "2010.static.rpc-client-access"}},
 			Confidence: classify.Observed,
 			Reason:     classify.NoPayload,

@@ -207,8 +207,8 @@ func (s *Sink) Write(r *classify.Record) error {
 func (s *Sink) onPath(r *classify.Record) {
 	v := &r.Verdict
 	label := v.Path.ID
-	if len(v.Also) > 0 && v.Path.Group != "" {
-		label = v.Path.Group
+	if len(v.Also) > 0 && v.Group != "" {
+		label = v.Group
 	}
 	p := s.paths.at(label)
 	if p == nil {

@@ -55,7 +55,7 @@ func everything() (*classify.Summary, []*classify.Record) {
 		Why: "rpc.interface=emsmdb, endpoint learned from 10.0.0.5:135 at 09:14:03", Findings: []classify.Finding{
 			{ID: "cleartext", Level: classify.Violation, Detail: "encryption none, the reference says rpc by default"}}})
 	bad.Facts = facts
-	tie := record("10.0.0.9:1075", "10.0.0.6:443", classify.Verdict{Status: classify.Expected, Path: owa, Also: []*rules.DataPath{ews},
+	tie := record("10.0.0.9:1075", "10.0.0.6:443", classify.Verdict{Status: classify.Expected, Path: owa, Also: []*rules.DataPath{ews}, Group: "2010.https",
 		Confidence: classify.ByPort})
 	refused := record("10.0.0.6:1076", "10.0.0.1:389", classify.Verdict{Status: classify.Expected, Path: ad, Confidence: classify.ByPort,
 		Findings: []classify.Finding{{ID: "refused", Level: classify.Remark}}})
