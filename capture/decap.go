@@ -1,6 +1,11 @@
 package capture
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+)
 
 // The slow path of the header walk: link types other than Ethernet, ICMP, and
 // encapsulations, whose inner packet is the one that counts. A packet is taken
@@ -69,6 +74,11 @@ func (d *Decoder) otherEtherType(t uint16, b []byte, wire int, p *Packet, depth 
 		return d.mpls(b, wire, p, depth+1)
 	case etherPPPoE:
 		return d.pppoe(b, wire, p, depth+1)
+	case etherPBB: // the service tag before the customer's addresses (IEEE 802.1ah)
+		if len(b) < 4 {
+			return cut(wire, 4)
+		}
+		return d.ethernet(b[4:], wire-4, p, depth+1)
 	case etherTEB:
 		return d.ethernet(b, wire, p, depth+1)
 	}
@@ -285,7 +295,8 @@ func (d *Decoder) tunnel(p *Packet, depth int) (s Skip, ok bool) {
 			s = d.ip(b[n:], wire-n, p, depth+1)
 		}
 	}
-	if s == SkipNone || s == SkipFragment || s == SkipLimit {
+	switch s {
+	case SkipNone, SkipFragment, SkipLimit, SkipProtocol:
 		return s, true
 	}
 	*p = outer
@@ -400,6 +411,27 @@ func icmp(proto uint8, b []byte, wire int, p *Packet) Skip {
 	return SkipNone
 }
 
+// foreign finds the IP packet in a frame of another link type with gopacket's
+// decoders (PPP, IEEE 802.11, radiotap and the like). They panic on some
+// inputs.
 func (d *Decoder) foreign(linkType uint16, b []byte, wire int, p *Packet) (s Skip) {
-	return SkipLinkType
+	if linkType > 255 || layers.LinkTypeMetadata[linkType].Name == "" {
+		return SkipLinkType
+	}
+	defer func() {
+		if recover() != nil {
+			s = SkipPanic
+		}
+	}()
+	packet := gopacket.NewPacket(b, layers.LinkType(linkType), gopacket.DecodeOptions{Lazy: true, NoCopy: true})
+	for _, l := range packet.Layers() {
+		if t := l.LayerType(); t == layers.LayerTypeIPv4 || t == layers.LayerTypeIPv6 {
+			ip := append(append([]byte(nil), l.LayerContents()...), l.LayerPayload()...)
+			return d.ip(ip, max(len(ip), wire-(len(b)-len(ip))), p, 0)
+		}
+	}
+	if packet.ErrorLayer() != nil {
+		return SkipLinkType
+	}
+	return SkipNotIP
 }

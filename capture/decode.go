@@ -25,6 +25,7 @@ const (
 	etherMPLSm   = 0x8848
 	etherPPPoE   = 0x8864
 	etherQinQ    = 0x88a8
+	etherPBB     = 0x88e7
 	etherERSPAN  = 0x88be // types I and II
 	etherERSPAN3 = 0x22eb
 	etherQinQ1   = 0x9100 // tags before 802.1ad
@@ -64,13 +65,13 @@ type Decoder struct {
 // Decode reads one captured frame of the given link type into p. The wire
 // length is the frame's length before the snap length cut it. p.Number and
 // p.Time are the caller's (fragments age by p.Time), so are Frame, WireLength,
-// LinkType and Interface; all other fields are set when SkipNone is returned,
+// LinkType and Interface; where Frame is set, frames of fragments are kept; all other fields are set when SkipNone is returned,
 // and have no meaning when the frame is skipped. Payload points into frame,
 // unless p.Frames is more than 1.
 //
 // Nothing is allocated, fragments excepted.
 func (d *Decoder) Decode(linkType uint16, frame []byte, wireLength uint32, p *Packet) Skip {
-	p.VLANs, p.Frames = 0, 1
+	p.VLANs, p.Frames, p.Earlier = 0, 1, nil
 	wire := max(int(min(wireLength, 1<<30)), len(frame))
 	if linkType == LinkEthernet {
 		return d.ethernet(frame, wire, p, 0)

@@ -52,13 +52,14 @@ type datagram struct {
 	key        fragmentKey
 	first      int64      // time of the first fragment seen
 	parts      []fragment // in order of arrival
-	covered    []span     // disjoint, ascending
-	total      int        // length of the payload, -1 until the last fragment came
-	length     uint32     // sum of the IP lengths
-	bytes      int        // kept in parts
-	next       uint8      // IPv6: what follows the fragment header of the first fragment
-	refused    bool       // never complete: overlapping (RFC 5722) or contradicting itself
-	prev, foll *datagram  // order of first
+	earlier    []EarlierFrame
+	covered    []span    // disjoint, ascending
+	total      int       // length of the payload, -1 until the last fragment came
+	length     uint32    // sum of the IP lengths
+	bytes      int       // kept in parts
+	next       uint8     // IPv6: what follows the fragment header of the first fragment
+	refused    bool      // never complete: overlapping (RFC 5722) or contradicting itself
+	prev, foll *datagram // order of first
 }
 
 type span struct{ from, to int }
@@ -163,7 +164,14 @@ func (d *Decoder) fragment(key fragmentKey, f fragment, more bool, next uint8, p
 		t.stats.Reassembled++
 		p.Length = g.length
 		p.Frames += uint16(len(g.parts) - 1)
+		p.Earlier = append(g.earlier, p.Earlier...)
 		return g, SkipNone
+	}
+	if p.Frame != nil {
+		g.earlier = append(g.earlier, p.Earlier...)
+		g.earlier = append(g.earlier, EarlierFrame{p.Time, p.WireLength, append([]byte(nil), p.Frame...)})
+		g.bytes += len(p.Frame)
+		t.bytes += len(p.Frame)
 	}
 	for len(t.table) > limits.Datagrams || t.bytes > limits.Bytes {
 		t.stats.Evicted++
@@ -247,7 +255,7 @@ func (g *datagram) assemble() []byte {
 // fragments are refused too until it expires.
 func (t *fragments) refuse(g *datagram) {
 	t.bytes -= g.bytes
-	g.refused, g.parts, g.covered, g.bytes = true, nil, nil, 0
+	g.refused, g.parts, g.covered, g.earlier, g.bytes = true, nil, nil, nil, 0
 }
 
 func (t *fragments) add(g *datagram) {

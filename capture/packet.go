@@ -135,6 +135,9 @@ type Packet struct {
 	// Frame is the whole captured frame, and is valid as long as Payload; nil
 	// unless the reader was asked to keep frames (for writing them again).
 	Frame []byte
+	// Earlier holds the frames that came before Frame and that a reassembled
+	// datagram was made of; nil if there are none, or if Frame is nil.
+	Earlier []EarlierFrame
 	// WireLength is the frame's length on the wire; valid iff Frame is.
 	WireLength uint32
 	// Interface is the index of the interface the frame was read from, in the
@@ -142,6 +145,14 @@ type Packet struct {
 	Interface uint16
 	// LinkType is the frame's link type (LINKTYPE_ value); valid iff Frame is.
 	LinkType uint16
+}
+
+// EarlierFrame is a frame with a part of a datagram that a later frame
+// completed.
+type EarlierFrame struct {
+	Time       int64 // as Packet.Time
+	WireLength uint32
+	Data       []byte
 }
 
 // Skip is why a frame became no packet: a count with a reason, never an error.

@@ -1,0 +1,108 @@
+package capture
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+)
+
+// Writer writes packets with their frames to a pcapng file
+// (draft-ietf-opsawg-pcapng), each with a comment if there is one to make.
+// gopacket's writer knows no comments of packets.
+type Writer struct {
+	w      *bufio.Writer
+	ifaces map[uint16]uint32 // interface blocks by link type
+	buf    []byte
+}
+
+// NewWriter writes the head of a pcapng file to w; application is named as
+// what wrote it.
+func NewWriter(w io.Writer, application string) (*Writer, error) {
+	n := &Writer{w: bufio.NewWriterSize(w, 64<<10), ifaces: make(map[uint16]uint32)}
+	b := binary.LittleEndian.AppendUint32(n.buf, magicByteOrder)
+	b = binary.LittleEndian.AppendUint16(b, 1)
+	b = binary.LittleEndian.AppendUint16(b, 0)
+	b = binary.LittleEndian.AppendUint64(b, math.MaxUint64) // length of the section: not known
+	b = appendOption(b, 4, application)
+	b = appendOption(b, 0, "")
+	n.buf = b
+	return n, n.block(magicSection, b)
+}
+
+var errNoFrame = errors.New("capture: the packet has no frame; frames are kept with Options.KeepFrames")
+
+// Write writes p's frame, and before it those of the fragments that p was
+// reassembled from, each with the comment. A comment is cut at 65,535 bytes,
+// what a pcapng option holds.
+func (w *Writer) Write(p *Packet, comment string) error {
+	for i := range p.Earlier {
+		f := &p.Earlier[i]
+		if err := w.frame(p.LinkType, f.Time, f.WireLength, f.Data, comment); err != nil {
+			return err
+		}
+	}
+	if p.Frame == nil {
+		return errNoFrame
+	}
+	return w.frame(p.LinkType, p.Time, p.WireLength, p.Frame, comment)
+}
+
+func (w *Writer) frame(link uint16, t int64, wire uint32, data []byte, comment string) error {
+	id, ok := w.ifaces[link]
+	if !ok {
+		id = uint32(len(w.ifaces))
+		w.ifaces[link] = id
+		b := binary.LittleEndian.AppendUint16(w.buf[:0], link)
+		b = binary.LittleEndian.AppendUint16(b, 0)
+		b = binary.LittleEndian.AppendUint32(b, 0) // no snap length of ours
+		b = appendOption(b, 9, "\x09")             // if_tsresol: nanoseconds
+		b = appendOption(b, 0, "")
+		w.buf = b
+		if err := w.block(blockInterface, b); err != nil {
+			return err
+		}
+	}
+	b := binary.LittleEndian.AppendUint32(w.buf[:0], id)
+	b = binary.LittleEndian.AppendUint32(b, uint32(uint64(t)>>32))
+	b = binary.LittleEndian.AppendUint32(b, uint32(t))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(data)))
+	b = binary.LittleEndian.AppendUint32(b, max(wire, uint32(len(data))))
+	b = append(b, data...)
+	b = pad(b)
+	if comment != "" {
+		b = appendOption(b, 1, comment[:min(len(comment), math.MaxUint16)])
+		b = appendOption(b, 0, "")
+	}
+	w.buf = b
+	return w.block(blockEnhanced, b)
+}
+
+// Flush writes what is still buffered. It has to be called at the end.
+func (w *Writer) Flush() error { return w.w.Flush() }
+
+// block writes one block with the body b, a multiple of 4 bytes. The error of
+// a bufio.Writer stays, so the last one tells of all.
+func (w *Writer) block(kind uint32, b []byte) error {
+	var h [8]byte
+	binary.LittleEndian.PutUint32(h[:], kind)
+	binary.LittleEndian.PutUint32(h[4:], uint32(len(b)+12))
+	w.w.Write(h[:])
+	w.w.Write(b)
+	_, err := w.w.Write(h[4:])
+	return err
+}
+
+func appendOption(b []byte, code uint16, value string) []byte {
+	b = binary.LittleEndian.AppendUint16(b, code)
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(value)))
+	return pad(append(b, value...))
+}
+
+func pad(b []byte) []byte {
+	for len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
