@@ -460,13 +460,10 @@ func (e *Engine) infoOf(s *slot) *info {
 func (e *Engine) Close(errs []error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.table.EndAll()
-	for _, id := range e.table.Ended() {
-		s := e.table.At(id)
+	e.table.EndAll(func(s *slot) {
 		e.finishReading(s)
 		e.pass(s)
-		e.table.Hold(id)
-	}
+	})
 	// What waits is final now, at once: in order of first packet.
 	for _, id := range e.table.UnholdAll() {
 		e.emit(id, e.table.At(id), true)

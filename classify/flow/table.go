@@ -446,26 +446,27 @@ func (t *Table[T]) evict() {
 }
 
 // Ended returns the flows that ended since the last call, in order. They keep
-// their slots until Free. The slice is valid until the next call of Track,
-// Advance or EndAll.
+// their slots until Free. The slice is valid until the next call of Track
+// or Advance.
 func (t *Table[T]) Ended() []ID {
 	e := t.ended
 	t.ended = t.ended[:0]
 	return e
 }
 
-// EndAll ends every live flow, in no particular order.
-func (t *Table[T]) EndAll() {
+// EndAll ends every live flow and holds it, after f was called for it, in no
+// particular order.
+func (t *Table[T]) EndAll(f func(*Slot[T])) {
 	for i := range t.wheel {
-		for id := t.wheel[i]; id != 0; id = t.wheel[i] {
-			f := &t.At(ID(id)).Flow
-			t.wheel[i] = f.link
-			if f.link != 0 {
-				t.At(ID(f.link)).prev = 0
-			}
-			f.bucket = held
-			t.ended = append(t.ended, ID(id))
+		for id := t.wheel[i]; id != 0; {
+			s := t.At(ID(id))
+			next := s.link
+			s.bucket = held
+			f(s)
+			t.Hold(ID(id))
+			id = next
 		}
+		t.wheel[i] = 0
 	}
 	clear(t.index)
 	t.live = 0
