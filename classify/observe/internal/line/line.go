@@ -1,0 +1,140 @@
+// Package line splits the text of SMTP, IMAP, POP3 and NNTP into lines, and
+// skips what these protocols end with a line of one dot. It keeps nothing.
+package line
+
+import "bytes"
+
+// Max is the number of bytes of a line that are looked at. A Kerberos token in
+// base64 is longer, but what it is stands at its beginning.
+const Max = 8 << 10
+
+// Splitter splits a stream into lines. The zero value is ready.
+type Splitter struct {
+	skip bool // within the rest of a line that was given out
+}
+
+// Next returns the next line of b without its end (LF, or CR LF), and the
+// number of bytes it used. A line longer than Max is cut to Max bytes and given
+// out before its end is there; the rest is skipped. ok is false where b holds
+// no line; n can be more than 0 then.
+func (s *Splitter) Next(b []byte) (l []byte, n int, ok bool) {
+	if s.skip {
+		i := bytes.IndexByte(b, '\n')
+		if i < 0 {
+			return nil, len(b), false
+		}
+		s.skip = false
+		n = i + 1
+		b = b[n:]
+	}
+	i := bytes.IndexByte(b[:min(len(b), Max+1)], '\n')
+	switch {
+	case i < 0 && len(b) <= Max:
+		return nil, n, false
+	case i < 0:
+		s.skip = true
+		return b[:Max], n + Max, true
+	}
+	return bytes.TrimSuffix(b[:i], []byte("\r")), n + i + 1, true
+}
+
+// Skipping says whether the rest of a long line is still to come.
+func (s *Splitter) Skipping() bool { return s.skip }
+
+// end is what ends a text: CR LF, a dot, CR LF (RFC 5321 section 4.1.1.4,
+// RFC 3977 section 3.1.1, RFC 1939 section 3).
+const end = "\r\n.\r\n"
+
+// Text skips a text that ends with a line of one dot.
+type Text struct {
+	k int // how much of end was just seen
+}
+
+// Start begins a text behind the end of a line, so that the first line can be
+// the dot.
+func (t *Text) Start() { t.k = 2 }
+
+// Skip returns how many bytes of b belong to the text, and whether its end is
+// among them.
+func (t *Text) Skip(b []byte) (n int, done bool) {
+	for t.k > 0 && n < len(b) {
+		for t.k > 0 && end[t.k] != b[n] {
+			// What was seen ends with as much of the beginning of end.
+			if t.k == 4 {
+				t.k = 1
+			} else {
+				t.k = 0
+			}
+		}
+		if end[t.k] == b[n] {
+			t.k++
+		}
+		n++
+		if t.k == len(end) {
+			t.k = 0
+			return n, true
+		}
+	}
+	if n == len(b) {
+		return n, false
+	}
+	if i := bytes.Index(b[n:], []byte(end)); i >= 0 {
+		return n + i + len(end), true
+	}
+	for k := min(len(end)-1, len(b)-n); k > 0; k-- {
+		if string(b[len(b)-k:]) == end[:k] {
+			t.k = k
+			break
+		}
+	}
+	return len(b), false
+}
+
+// Fields is an allocation-free iterator over the words of a line.
+type Fields struct{ b []byte }
+
+// Words returns the words of l, which are separated by spaces or tabs.
+func Words(l []byte) Fields { return Fields{l} }
+
+// Next returns the next word, empty after the last.
+func (f *Fields) Next() []byte {
+	b := bytes.TrimLeft(f.b, " \t")
+	i := bytes.IndexAny(b, " \t")
+	if i < 0 {
+		f.b = nil
+		return b
+	}
+	f.b = b[i:]
+	return b[:i]
+}
+
+// Rest returns what follows the last word given out.
+func (f *Fields) Rest() []byte { return bytes.TrimLeft(f.b, " \t") }
+
+// Is compares a word with an upper-case one, letter case aside (ASCII).
+func Is(w []byte, upper string) bool {
+	if len(w) != len(upper) {
+		return false
+	}
+	for i, c := range w {
+		if c >= 'a' && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		if c != upper[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// HasPrefix says whether b begins with an upper-case text, letter case aside.
+func HasPrefix(b []byte, upper string) bool {
+	return len(b) >= len(upper) && Is(b[:len(upper)], upper)
+}
+
+// CanBegin says whether b, which can be cut short, begins with an upper-case
+// text, letter case aside.
+func CanBegin(b []byte, upper string) bool {
+	n := min(len(b), len(upper))
+	return Is(b[:n], upper[:n])
+}

@@ -1,0 +1,253 @@
+package smtp
+
+import (
+	"encoding/base64"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/exspan/exspan/classify/observe"
+	. "github.com/exspan/exspan/classify/observe/observetest"
+)
+
+const (
+	greeting = "220 hub1.example.com Microsoft ESMTP MAIL Service ready at Sat, 21 Nov 2026 20:31:04 +0000\r\n"
+	// The keywords that an Exchange 2010 Hub Transport server shows on 25.
+	ehlo2010 = "250-hub1.example.com Hello [192.0.2.10]\r\n250-SIZE\r\n250-PIPELINING\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n" +
+		"250-STARTTLS\r\n250-X-ANONYMOUSTLS\r\n250-AUTH NTLM\r\n250-X-EXPS GSSAPI NTLM\r\n250-8BITMIME\r\n250-BINARYMIME\r\n" +
+		"250-CHUNKING\r\n250-XEXCH50\r\n250-XRDST\r\n250 XSHADOW\r\n"
+	// A server of Exchange 2003 (Microsoft KB 812455 has the verbs).
+	greeting2003 = "220 mb1.example.com Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830 ready at  Sat, 21 Nov 2026 20:31:04 +0000\r\n"
+	ehlo2003     = "250-mb1.example.com Hello [192.0.2.10]\r\n250-TURN\r\n250-X-EXPS GSSAPI NTLM LOGIN\r\n250-X-EXPS=LOGIN\r\n" +
+		"250-AUTH GSSAPI NTLM LOGIN\r\n250-AUTH=LOGIN\r\n250-X-LINK2STATE\r\n250-XEXCH50\r\n250 OK\r\n"
+	plain     = "250-relay.example.com\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-AUTH PLAIN LOGIN\r\n250 8BITMIME\r\n"
+	plainOnly = "220 relay.example.com ESMTP Postfix (Debian/GNU)\r\n"
+)
+
+var facts2010 = []string{"smtp.banner=Microsoft ESMTP MAIL Service", "smtp.keywords=SIZE", "smtp.keywords=PIPELINING", "smtp.keywords=DSN",
+	"smtp.keywords=ENHANCEDSTATUSCODES", "smtp.keywords=STARTTLS", "smtp.keywords=X-ANONYMOUSTLS", "smtp.keywords=AUTH",
+	"smtp.keywords=X-EXPS", "smtp.keywords=8BITMIME", "smtp.keywords=BINARYMIME", "smtp.keywords=CHUNKING", "smtp.keywords=XEXCH50",
+	"smtp.keywords=XRDST", "smtp.keywords=XSHADOW", "smtp.mechanisms=NTLM", "smtp.mechanisms=GSSAPI"}
+
+var facts2003 = []string{"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830", "smtp.keywords=TURN", "smtp.keywords=X-EXPS",
+	"smtp.keywords=X-EXPS=LOGIN", "smtp.keywords=AUTH", "smtp.keywords=AUTH=LOGIN", "smtp.keywords=X-LINK2STATE", "smtp.keywords=XEXCH50",
+	"smtp.mechanisms=GSSAPI", "smtp.mechanisms=NTLM", "smtp.mechanisms=LOGIN", "smtp.tls=none"}
+
+var factsPlain = []string{"smtp.banner=ESMTP Postfix (Debian/GNU)", "smtp.keywords=PIPELINING", "smtp.keywords=CHUNKING", "smtp.keywords=AUTH",
+	"smtp.keywords=8BITMIME", "smtp.mechanisms=PLAIN", "smtp.mechanisms=LOGIN", "smtp.tls=none"}
+
+func with(facts []string, more ...string) []string { return append(slices.Clip(facts), more...) }
+
+// ntlm1 is a negotiate message ([MS-NLMP] section 4.2.2), ntlm2 a challenge
+// without target information.
+var (
+	ntlm1 = base64.StdEncoding.EncodeToString([]byte("NTLMSSP\x00\x01\x00\x00\x00\x07\x82\x08\xa2" + strings.Repeat("\x00", 16) +
+		"\x06\x01\xb1\x1d\x00\x00\x00\x0f"))
+	ntlm2 = base64.StdEncoding.EncodeToString([]byte("NTLMSSP\x00\x02\x00\x00\x00" + strings.Repeat("\x00", 8) + "\x05\x02\x8a\xa2" +
+		"12345678" + strings.Repeat("\x00", 16) + "\x06\x01\xb1\x1d\x00\x00\x00\x0f"))
+)
+
+var conversations = []struct {
+	name string
+	conv []Segment
+	o    Options
+	want []string
+	err  error
+}{
+	{name: "STARTTLS taken", conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
+		ToServer("STARTTLS\r\n"), ToClient("220 2.0.0 SMTP server ready\r\n"), ToServer("\x16\x03\x01")},
+		want: with(facts2010, "smtp.tls=starttls"), err: observe.ErrUpgrade},
+	{name: "X-ANONYMOUSTLS taken", conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
+		ToServer("X-ANONYMOUSTLS\r\n"), ToClient("220 2.0.0 SMTP server ready\r\n")},
+		want: with(facts2010, "smtp.tls=x-anonymoustls", "smtp.verb=X-ANONYMOUSTLS"), err: observe.ErrUpgrade},
+	{name: "STARTTLS refused, mail all the same", conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
+		ToServer("STARTTLS\r\n"), ToClient("454 4.7.0 TLS not available\r\n"), ToServer("MAIL FROM:<a@example.com>\r\n"),
+		ToClient("250 2.1.0 Sender OK\r\n")},
+		want: with(facts2010, "smtp.tls=refused", "smtp.mail=yes", "encryption=none", "auth=none")},
+	{name: "offered and left", conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
+		ToServer("QUIT\r\n"), ToClient("221 2.0.0 Service closing transmission channel\r\n")}, want: with(facts2010, "smtp.tls=offered")},
+	{name: "mail refused", conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
+		ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("530 5.7.0 Must issue a STARTTLS command first\r\n")},
+		want: with(facts2010, "smtp.tls=offered", "smtp.mail=yes")},
+	{name: "HELO only", conv: []Segment{ToClient(greeting2003), ToServer("HELO c\r\n"), ToClient("250 mb1.example.com Hello [192.0.2.10]\r\n"),
+		ToServer("MAIL FROM: a@example.com\r\n"), ToClient("250 2.1.0  a@example.com....Sender OK\r\n"), ToServer("RCPT TO: b@example.com\r\n"),
+		ToClient("250 2.1.5  b@example.com\r\n"), ToServer("DATA\r\n"), ToClient("354 Start mail input; end with <CRLF>.<CRLF>\r\n"),
+		ToServer("Subject: x\r\n\r\nSTARTTLS\r\nEHLO x\r\n..\r\nAUTH LOGIN\r\n.\r\n"), ToClient("250 2.6.0 Queued mail for delivery\r\n"),
+		ToServer("XEXCH50 10 2\r\n"), ToClient("504 Need to authenticate first\r\n"), ToServer("QUIT\r\n"), ToClient("221 bye\r\n")},
+		want: []string{"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830", "smtp.mail=yes", "auth=none", "encryption=none",
+			"smtp.verb=XEXCH50"}},
+	{name: "2003 to 2003", conv: []Segment{ToClient(greeting2003), ToServer("EHLO mb2.example.com\r\n"), ToClient(ehlo2003),
+		ToServer("X-EXPS GSSAPI\r\n"), ToClient("334 GSSAPI supported\r\n"), ToServer(ntlm1, "\r\n"), ToClient("334 ", ntlm2, "\r\n"),
+		ToServer("X", strings.Repeat("A", 20000), "\r\n"), ToClient("235 2.7.0 Authentication successful\r\n"),
+		ToServer("X-LINK2STATE LAST CHUNK={0000006d} MULTI (5) ({00000000051} 0)\r\n"), ToClient("200 LAST_CHUNK={0000002a} MULTI (5)\r\n"),
+		ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 2.1.0 ok\r\n"), ToServer("XEXCH50 2104 2\r\n"),
+		ToClient("354 Send binary data\r\n"), ToServer(strings.Repeat("STARTTLS\r\nQUIT\r\n", 200)[:2104], "STARTTLS\r\n"),
+		ToClient("250 XEXCH50 OK\r\n"), ToClient("220 ready\r\n")},
+		want: with(slices.DeleteFunc(slices.Clone(facts2003), func(s string) bool { return s == "smtp.tls=none" }),
+			"smtp.verb=X-EXPS", "smtp.verb=X-LINK2STATE", "smtp.verb=XEXCH50", "smtp.mail=yes", "auth=ntlm", "encryption=none",
+			"ntlm.windows=6.1.7601", "smtp.tls=starttls"), err: observe.ErrUpgrade},
+	{name: "AUTH LOGIN", conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain), ToServer("AUTH LOGIN\r\n"),
+		ToClient("334 VXNlcm5hbWU6\r\n"), ToServer("dXNlcg==\r\n"), ToClient("334 UGFzc3dvcmQ6\r\n"), ToServer("cGFzcw==\r\n"),
+		ToClient("235 2.7.0 Authentication successful\r\n"), ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 ok\r\n")},
+		want: with(factsPlain, "auth=login", "encryption=none", "smtp.mail=yes")},
+	{name: "AUTH PLAIN with initial response", conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain),
+		ToServer("AUTH PLAIN AHVzZXIAcGFzcw==\r\n"), ToClient("535 5.7.8 Error\r\n")}, want: with(factsPlain, "auth=plain", "encryption=none")},
+	{name: "AUTH not supported", conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain), ToServer("AUTH NTLM\r\n"),
+		ToClient("504 5.5.4 Unrecognized authentication type\r\n"), ToServer("MAIL FROM:<>\r\n"), ToClient("250 ok\r\n")},
+		want: with(factsPlain, "auth=none", "encryption=none", "smtp.mail=yes")},
+	{name: "pipelining and BDAT", conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain),
+		ToServer("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nRCPT TO:<c@example.com>\r\nBDAT 12\r\nSTARTTLS\r\n\r\nBDAT 8 LAST\r\nAUTH x\r\n",
+			"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n"),
+		ToClient("250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go on\r\n"),
+		ToServer(strings.Repeat("STARTTLS\r\n", 3000), ".\r\nQUIT\r\n"), ToClient("250 queued\r\n221 bye\r\n")},
+		want: with(factsPlain, "auth=none", "encryption=none", "smtp.mail=yes")},
+	{name: "server only", conv: []Segment{ToClient(plainOnly), ToClient(plain), ToClient("250 ok\r\n"), ToClient("250 ok\r\n"), ToClient("354 go on\r\n"),
+		ToClient("250-someone <someone@example.com>\r\n250 other\r\n")},
+		want: slices.DeleteFunc(with(factsPlain, "encryption=none"), func(s string) bool { return s == "smtp.tls=none" })},
+	{name: "client only", conv: []Segment{ToServer("EHLO c\r\n"), ToServer("MAIL FROM:<a@example.com>\r\n"), ToServer("RCPT TO:<b@example.com>\r\n"),
+		ToServer("DATA\r\n"), ToServer(strings.Repeat("STARTTLS\r\n", 2000))}, want: []string{"smtp.mail=yes", "encryption=none"}},
+	{name: "client only, TLS", conv: []Segment{ToServer("EHLO c\r\n"), ToServer("STARTTLS\r\n"), ToServer("\x16\x03\x01\x00\x05xxxxx")}},
+	{name: "late, in a message", conv: []Segment{ToServer("some text\r\nMAIL FROM:<a@example.com>\r\nSTARTTLS\r\n"), ToClient("250 queued\r\n")},
+		o: Options{Midstream: true}},
+	{name: "late, at a command", conv: []Segment{ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 2.1.0 ok\r\n")},
+		o: Options{Midstream: true}, want: []string{"smtp.mail=yes", "encryption=none"}},
+	{name: "gap in a message", conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain), Lost(observe.ToServer, 100),
+		ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 ok\r\n")}, want: factsPlain, err: observe.ErrDone},
+	{name: "not SMTP", conv: []Segment{ToClient("SSH-2.0-OpenSSH_9\r\n")}, err: observe.ErrViolation},
+	{name: "names on request", conv: []Segment{ToClient(plainOnly)}, o: Options{Identities: true},
+		want: []string{"smtp.banner=relay.example.com ESMTP Postfix (Debian/GNU)"}},
+}
+
+func TestConversations(t *testing.T) {
+	for _, tt := range conversations {
+		t.Run(tt.name, func(t *testing.T) {
+			r := Check(t, Protocol(), tt.conv, tt.o)
+			Expect(t, r, tt.want...)
+			if r.Err != tt.err {
+				t.Errorf("ended with %v, want %v", r.Err, tt.err)
+			}
+			for _, l := range r.Lines() {
+				if strings.Contains(l, "@") || strings.Contains(l, "dXNlcg") {
+					t.Errorf("%s was kept", l)
+				}
+			}
+		})
+	}
+}
+
+// TestUpgradeOffset: TLS begins right behind the answer.
+func TestUpgradeOffset(t *testing.T) {
+	answer := "220 2.0.0 Ready to start TLS\r\n"
+	r := Check(t, Protocol(), []Segment{ToClient(greeting), ToServer("EHLO c\r\n"), ToClient(ehlo2010), ToServer("STARTTLS\r\n"),
+		ToClient(answer, "\x16\x03\x03\x00\x05")}, Options{})
+	if want := len(greeting) + len(ehlo2010) + len(answer); r.Next != "tls" || r.NextAt != want {
+		t.Errorf("next is %q at %d, want tls at %d", r.Next, r.NextAt, want)
+	}
+}
+
+func TestDetect(t *testing.T) {
+	tests := []struct {
+		toServer, toClient string
+		onPort             bool
+		want               observe.Match
+	}{
+		{"", greeting, false, observe.Yes},
+		{"", "220 hub1 ESM", false, observe.More},
+		{"", "220 ProFTPD Server\r\n", false, observe.More},
+		{"USER x\r\n", "220 ProFTPD Server\r\n", false, observe.No},
+		{"EHLO x\r\n", "220 welcome\r\n", false, observe.Yes},
+		{"HELO x\r\n", "", false, observe.Yes},
+		{"EH", "", false, observe.More},
+		{"", "554 no\r\n", true, observe.Yes},
+		{"", "554 no\r\n", false, observe.No},
+		{"", "SSH-2.0\r\n", true, observe.No},
+		{"\x16\x03\x01", "", true, observe.No},
+		{"DATA\r\n", "", true, observe.Yes},
+		{"DATA\r\n", "", false, observe.No},
+		{"GET / HTTP/1.1\r\n", "", true, observe.No},
+		{"GET / HTTP/1.1\r\n", greeting, true, observe.Yes},
+	}
+	for _, tt := range tests {
+		if got := Detect(observe.First{ToServer: []byte(tt.toServer), ToClient: []byte(tt.toClient), OnPort: tt.onPort}); got != tt.want {
+			t.Errorf("%q %q on port %v: %d, want %d", tt.toServer, tt.toClient, tt.onPort, got, tt.want)
+		}
+	}
+}
+
+func TestAllocs(t *testing.T) {
+	o := Protocol().New()
+	var r observe.Report
+	var in observe.Input
+	say := func(s Segment) {
+		in = observe.Input{Dir: s.Dir, Data: s.Data, Handshake: true}
+		if n, err := o.Observe(&in, &r); err != nil || n != len(s.Data) {
+			t.Fatal(n, err)
+		}
+	}
+	for _, s := range []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain), ToServer("MAIL FROM:<>\r\n"), ToClient("250 ok\r\n"),
+		ToServer("DATA\r\n"), ToClient("354 go on\r\n")} {
+		say(s)
+	}
+	text := ToServer(strings.Repeat("a line of a message\r\n", 70))
+	if n := testing.AllocsPerRun(100, func() { say(text) }); n != 0 {
+		t.Errorf("%v allocations a packet of message text", n)
+	}
+}
+
+// TestCorpus has the captures of real servers. Their keywords and commands are
+// read by tshark too.
+func TestCorpus(t *testing.T) {
+	for name, want := range map[string][]string{
+		"smtp/1flowB.pcap": {"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830", "smtp.mail=yes", "auth=none", "encryption=none"},
+		"smtp/input.pcap":  {"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830", "smtp.mail=yes", "auth=none", "encryption=none", "smtp.tls=offered"},
+		"smtp/smtp-multi-addr.pcap": {"smtp.banner=Microsoft ESMTP MAIL Service", "smtp.mail=yes", "auth=none", "encryption=none",
+			"smtp.tls=offered"},
+		"smtp/smtp-starttls.pcap": {"smtp.tls=starttls"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := Corpus(t, name)
+			keywords := map[string][]string{}
+			for _, row := range Tshark(t, file, "smtp.response.code == 250 and smtp.rsp.parameter", []string{"tcp.stream", "smtp.rsp.parameter"}) {
+				if len(keywords[row[0]]) > 0 || !strings.Contains(row[1], ",") {
+					continue // EHLO has the first answer of several lines
+				}
+				for _, p := range strings.Split(row[1], ",")[1:] {
+					// The first line's text can have a comma of its own.
+					if w, _, _ := strings.Cut(p, " "); w != "OK" && w != "" {
+						keywords[row[0]] = append(keywords[row[0]], "smtp.keywords="+w)
+					}
+				}
+			}
+			for _, f := range Flows(t, file, "tcp") {
+				r := Check(t, Protocol(), f.Segments, f.Options())
+				var got, words []string
+				for _, l := range r.Lines() {
+					switch {
+					case strings.HasPrefix(l, "smtp.keywords="):
+						words = append(words, l)
+					case strings.HasPrefix(l, "smtp.mechanisms="), name == "smtp/smtp-starttls.pcap" && strings.HasPrefix(l, "smtp.banner="):
+					default:
+						got = append(got, l)
+					}
+				}
+				slices.Sort(want)
+				if !slices.Equal(got, want) {
+					t.Errorf("stream %d: %q, want %q", f.Stream, got, want)
+				}
+				expect := keywords[string('0'+byte(f.Stream))]
+				slices.Sort(expect)
+				if !slices.Equal(words, slices.Compact(expect)) {
+					t.Errorf("stream %d: %q, tshark reads %q", f.Stream, words, expect)
+				}
+			}
+		})
+	}
+}
+
+func FuzzObserve(f *testing.F) {
+	var seeds [][]Segment
+	for _, c := range conversations {
+		seeds = append(seeds, c.conv)
+	}
+	Fuzz(f, Protocol(), seeds...)
+}
