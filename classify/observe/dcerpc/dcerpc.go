@@ -111,7 +111,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	d := &o.dirs[in.Dir]
 	d.seen = true
 	if in.Gap > 0 {
-		d.lost, d.resync, d.tail = true, true, tail{}
+		d.lost, d.whole, d.resync, d.tail = true, false, true, tail{}
 		if in.Dir == observe.ToClient {
 			o.stubOn = false
 		}
@@ -161,7 +161,7 @@ func (o *observer) retract(r *observe.Report) {
 // activation) is on every Windows host. So is the management interface, which
 // every RPC server has on each of its endpoints.
 func (o *observer) learn(i Interface, udp, weak bool, r *observe.Report) {
-	if o.nested || i == epmapper || i == mgmt || o.server.Port() == 135 || o.server.Port() == 593 {
+	if o.nested || i == mgmt || o.server.Port() == 135 || o.server.Port() == 593 {
 		return
 	}
 	r.Learn(observe.Endpoint{Server: o.server, UDP: udp, Service: i.String(), Source: observe.FromBind, From: o.server, Weak: weak})

@@ -170,11 +170,11 @@ func answer(stub []byte, op uint16, big, wide bool) (entries []entry, whole, ok 
 	n := ndr{b: stub, big: big, wide: wide}
 	n.bytes(20) // entry_handle
 	count := n.u32()
-	max, offset, actual := n.size(), n.size(), n.size()
+	limit, offset, actual := n.size(), n.size(), n.size()
 	if n.short {
 		return nil, false, true
 	}
-	if offset != 0 || actual > max || uint64(count) != actual {
+	if offset != 0 || actual > limit || uint64(count) != actual {
 		return nil, false, false
 	}
 	// Towers follow their array, one for each pointer that is not null.
@@ -211,8 +211,8 @@ func answer(stub []byte, op uint16, big, wide bool) (entries []entry, whole, ok 
 		}
 	}
 	for i := range towers {
-		max, length := n.size(), n.u32()
-		if !n.short && max != uint64(length) {
+		size, length := n.size(), n.u32()
+		if !n.short && size != uint64(length) {
 			return entries, false, false
 		}
 		t := n.bytes(int(length))

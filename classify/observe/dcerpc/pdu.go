@@ -32,9 +32,10 @@ const (
 	object    = 0x80
 )
 
-// minLength is the least frag_length of each type; 0 for types that are none.
+// minLength is the length of the fixed part of each type, which the sec_trailer
+// cannot overlap; 0 for types that are none.
 var minLength = [21]int{request: 24, response: 24, fault: 24, bind: 28, bindAck: 26, bindNak: 18, alter: 28, alterResp: 26,
-	auth3: 20, shutdown: 16, cancel: 16, orphaned: 16, rts: 20}
+	auth3: 16, shutdown: 16, cancel: 16, orphaned: 16, rts: 20}
 
 // headerLength is the length of the common header.
 const headerLength = 16
@@ -74,7 +75,7 @@ func check(b []byte) observe.Match {
 		return observe.More
 	}
 	h := parseHeader(b)
-	if h.frag < minLength[h.ptype] || h.auth > 0 && h.auth+8 > h.frag-headerLength {
+	if h.frag < minLength[h.ptype] || h.auth > 0 && h.auth+8 > h.frag-minLength[h.ptype] {
 		return observe.No
 	}
 	// [MS-RPCH] section 2.2.3.6.1.

@@ -122,6 +122,9 @@ func (o *observer) pdu(d *direction, h *header, in *observe.Input, b []byte, r *
 	case bindNak:
 		o.retract(r)
 		o.answered(h.call)
+		// The connection ends: what its bind asked for was never in force.
+		o.secured = o.secured[:0]
+		o.retractBinds(r)
 	case auth3:
 		o.token(h, p, in, r)
 	case rts:
@@ -146,7 +149,12 @@ func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r 
 		if len(b) < h.frag {
 			return 0
 		}
-		o.protection(h, in, b[h.frag-h.auth-min(h.auth, 1)*8:h.frag], r)
+		var trailer []byte
+		if h.auth > 0 {
+			at := h.frag - h.auth - 8
+			trailer = b[at : at+8+min(h.auth, signerLength)]
+		}
+		o.protection(h, in, trailer, r)
 		o.readStub(h, c, in, b[:h.frag], r)
 		return h.frag
 	}

@@ -83,7 +83,8 @@ func av(id byte, s string) string {
 // v2 builds an authenticate message with an NTLMv2 response of the given pairs.
 func v2(pairs string) []byte {
 	nt := strings.Repeat("\x11", 16) + "\x01\x01" + strings.Repeat("\x00", 26) + pairs
-	fields := strings.Repeat("\x00", 8) + string([]byte{byte(len(nt)), byte(len(nt) >> 8), byte(len(nt)), byte(len(nt) >> 8), 64, 0, 0, 0}) +
+	fields := strings.Repeat("\x00", 8) + string([]byte{byte(len(nt)), byte(len(nt) >> 8), byte(len(nt)), byte(len(nt) >> 8), 64, 0, 0,
+		0}) +
 		strings.Repeat("\x00", 36)
 	return []byte(Signature + "\x03\x00\x00\x00" + fields + nt)
 }
@@ -91,7 +92,8 @@ func v2(pairs string) []byte {
 func TestTargetName(t *testing.T) {
 	names := av(avDNSComputerName, "mb1.example.com") + av(avDNSTreeName, "example.com")
 	got := facts(t, v2(names+av(avTargetName, "exchangeMDB/mb1.example.com")+av(avEOL, "")))
-	want := []string{"ntlm.server=mb1.example.com", "ntlm.forest=example.com", "ntlm.version=2", "ntlm.service=exchangeMDB/mb1.example.com"}
+	want := []string{"ntlm.server=mb1.example.com", "ntlm.forest=example.com", "ntlm.version=2",
+		"ntlm.service=exchangeMDB/mb1.example.com"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -151,7 +153,8 @@ func TestTshark(t *testing.T) {
 					}
 				}
 			}
-			rows := observetest.Tshark(t, file, "ntlmssp.messagetype >= 2", []string{"ntlmssp.messagetype", "ntlmssp.challenge.target_info.dns_computer_name",
+			rows := observetest.Tshark(t, file, "ntlmssp.messagetype >= 2", []string{"ntlmssp.messagetype",
+				"ntlmssp.challenge.target_info.dns_computer_name",
 				"ntlmssp.version.major", "ntlmssp.version.minor", "ntlmssp.version.build_number", "ntlmssp.auth.ntresponse"})
 			for _, r := range rows {
 				if strings.Contains(r[0], "2") && !strings.Contains(r[0], ",") {

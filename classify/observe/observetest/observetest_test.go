@@ -76,7 +76,8 @@ func TestRun(t *testing.T) {
 	}
 	r := Check(t, protocol(toy{}), conv, Options{})
 	Expect(t, r, "fact=one", "fact=two", "fact=reply", "fact=three", "gap=5", "fact=four")
-	if !errors.Is(r.Err, observe.ErrUpgrade) || r.Next != "tls" || r.NextAt != len(rec("f", "reply"))+5+len(rec("f", "four"))+len(rec("u", "go")) {
+	if !errors.Is(r.Err, observe.ErrUpgrade) || r.Next != "tls" || r.NextAt != len(rec("f", "reply"))+5+len(rec("f",
+		"four"))+len(rec("u", "go")) {
 		t.Errorf("ended with %v, next %q at %d", r.Err, r.Next, r.NextAt)
 	}
 }
@@ -99,7 +100,7 @@ func TestCheckFindsBrokenObservers(t *testing.T) {
 		conv []Segment
 		want string
 	}{
-		{"reports by call", toy{perCall: true}, conv, "byte by byte reports"},
+		{"reports by call", toy{perCall: true}, conv, "in cuts of 1 reports"},
 		{"looks at what happens to be there", toy{lookAhead: true}, conv, "reports"},
 		{"hoards", toy{hoard: true}, []Segment{ToServer(rec("f", strings.Repeat("y", 100)), strings.Repeat("z", MaxHeld))}, "unused"},
 	} {

@@ -264,7 +264,8 @@ func Signer(b []byte, length int) Mechanism {
 		return Kerberos
 	}
 	if oid, _, ok := der.Open(b, tagGSS); ok {
-		if e, _, ok := der.Next(oid); ok && e.Tag == der.OID && e.Len == len(oidKerberos) && bytes.HasPrefix([]byte(oidKerberos), e.Body) && len(e.Body) > 2 {
+		if e, _, ok := der.Next(oid); ok && e.Tag == der.OID && e.Len == len(oidKerberos) && bytes.HasPrefix([]byte(oidKerberos),
+			e.Body) && len(e.Body) > 2 {
 			return Kerberos
 		}
 	}

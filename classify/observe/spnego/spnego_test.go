@@ -94,7 +94,8 @@ func TestInspect(t *testing.T) {
 		{"client names a mechanism", respToken(1, oidNTLM, ""), false, Negotiate, Offered, ""},
 		{"client's last leg", respToken(1, "", apRep), false, Kerberos, Settled, ""},
 		{"bare NTLM", negotiate, false, NTLM, Settled, ""},
-		{"bare Kerberos", apReq(domain, "ldap", "dc1.example.com", "example.com"), false, Kerberos, Tried, "ldap/dc1.example.com/example.com"},
+		{"bare Kerberos", apReq(domain, "ldap", "dc1.example.com", "example.com"), false, Kerberos, Tried,
+			"ldap/dc1.example.com/example.com"},
 		{"wrapped Kerberos", kerb, false, Kerberos, Tried, "exchangeMDB/" + mb1},
 		{"account", gss(oidKerberos, tokenAPReq, apReq(domain, "jdoe")), false, Kerberos, Tried, ""},
 		{"empty", "", false, "", None, ""},
@@ -129,10 +130,13 @@ func TestContext(t *testing.T) {
 		legs []leg
 		want []Mechanism
 	}{
-		{"Kerberos", []leg{{kerb, false}, {respToken(1, oidMSKerberos, gss(oidKerberos, tokenAPRep, apRep)), true}, {respToken(0, "", apRep), false}},
+		{"Kerberos", []leg{{kerb, false}, {respToken(1, oidMSKerberos, gss(oidKerberos, tokenAPRep, apRep)), true}, {respToken(0, "",
+			apRep), false}},
 			[]Mechanism{Kerberos, Kerberos, Kerberos}},
-		{"turned down", []leg{{kerb, false}, {respToken(3, oidNTLM, ""), true}, {respToken(1, "", negotiate), false}}, []Mechanism{Kerberos, NTLM, NTLM}},
-		{"offer first", []leg{{initToken("", oidMSKerberos, oidNTLM), false}, {respToken(1, oidNTLM, ""), true}}, []Mechanism{Negotiate, NTLM}},
+		{"turned down", []leg{{kerb, false}, {respToken(3, oidNTLM, ""), true}, {respToken(1, "", negotiate), false}},
+			[]Mechanism{Kerberos, NTLM, NTLM}},
+		{"offer first", []leg{{initToken("", oidMSKerberos, oidNTLM), false}, {respToken(1, oidNTLM, ""), true}}, []Mechanism{Negotiate,
+			NTLM}},
 		{"only the end", []leg{{respToken(0, "", ""), true}}, []Mechanism{Negotiate}},
 	} {
 		var ctx Context
