@@ -237,16 +237,22 @@ func (e *Engine) take(p *capture.Packet) {
 	}
 	if p.Proto == capture.ICMP || p.Proto == capture.ICMPv6 {
 		e.table.Quoted(p)
+		if e.traffic != nil {
+			e.traffic.unlabelled(p)
+		}
 		e.settle()
 		return
 	}
 	id, sender, isNew := e.table.Track(p)
-	e.settle()
 	s := e.table.At(id)
+	if e.traffic != nil {
+		e.traffic.packet(id, s, sender, isNew, p)
+	}
+	e.settle()
 	if isNew {
 		e.pairs.saw(p.Src.Addr, p.Dst.Addr)
 	} else {
-		if sender == 1 && s.FirstAnswer(p) {
+		if sender == 1 && s.FirstAnswer() {
 			e.pairs.saw(p.Src.Addr, p.Dst.Addr)
 		}
 		if p.VLANs != s.VLANs {
@@ -255,9 +261,6 @@ func (e *Engine) take(p *capture.Packet) {
 	}
 	if p.Flags&capture.RST != 0 && p.Proto == capture.TCP && s.Seen&flow.SeenRefused != 0 {
 		e.endpoints.close(endpointKey{s.Server(), capture.TCP}, p.Time)
-	}
-	if e.traffic != nil {
-		e.traffic.packet(id, s, sender, isNew, p)
 	}
 	if p.PayloadLength > 0 && !s.Owner.done {
 		e.read(s, sender, p)

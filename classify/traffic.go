@@ -89,7 +89,7 @@ func newTraffic(packs *rules.Packs) *traffic {
 func (t *traffic) packet(id flow.ID, s *slot, sender int, isNew bool, p *capture.Packet) {
 	if s.Owner.label == 0 {
 		t.pendingBytes += uint64(p.Length)
-		t.pendingPackets += uint64(p.Frames)
+		t.pendingPackets++
 		if isNew {
 			t.born = append(t.born, birth{id, s.Number, s.First})
 		}
@@ -98,8 +98,14 @@ func (t *traffic) packet(id flow.ID, s *slot, sender int, isNew bool, p *capture
 	path := &t.paths[s.Owner.label-1]
 	d := s.Direction(sender)
 	path.Bytes[d] += uint64(p.Length)
-	path.Packets[d] += uint64(p.Frames)
+	path.Packets[d]++
 	path.LastSeen = max(path.LastSeen, p.Time)
+}
+
+// unlabelled counts a packet that belongs to no flow.
+func (t *traffic) unlabelled(p *capture.Packet) {
+	t.paths[0].Bytes[observe.ToServer] += uint64(p.Length)
+	t.paths[0].Packets[observe.ToServer]++
 }
 
 // settle counts a pending flow under the label of a verdict.

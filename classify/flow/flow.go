@@ -125,7 +125,8 @@ func (f *Flow) Direction(sender int) observe.Direction {
 	return observe.Direction(sender)
 }
 
-// Packets returns the number of packets in a direction.
+// Packets returns the number of packets in a direction. A datagram that was
+// reassembled from fragments is one.
 func (f *Flow) Packets(d observe.Direction) uint64 { return f.packets[f.side(d)] }
 
 // Bytes returns the IP bytes in a direction.
@@ -155,8 +156,8 @@ func (f *Flow) Turn() bool {
 // BothWays says whether packets were seen in both directions.
 func (f *Flow) BothWays() bool { return f.packets[0] > 0 && f.packets[1] > 0 }
 
-// FirstAnswer says whether p, tracked last, was B's first packet.
-func (f *Flow) FirstAnswer(p *capture.Packet) bool { return f.packets[1] == uint64(p.Frames) }
+// FirstAnswer says whether B sent one packet so far.
+func (f *Flow) FirstAnswer() bool { return f.packets[1] == 1 }
 
 // SYNs returns how many SYNs of the client were seen, at most 255.
 func (f *Flow) SYNs() int { return int(f.syns) }

@@ -233,7 +233,7 @@ func (t *Table[T]) Track(p *capture.Packet) (id ID, sender int, isNew bool) {
 		id, sender, isNew = t.add(p), 0, true
 	}
 	f := &t.At(id).Flow
-	f.packets[sender] += uint64(p.Frames)
+	f.packets[sender]++
 	f.bytes[sender] += uint64(p.Length)
 	f.Last = max(f.Last, p.Time)
 	f.First = min(f.First, p.Time)
