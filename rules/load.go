@@ -141,8 +141,7 @@ func Check(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	r = &packReader{reader: reader{file: name}}
-	r.read(data)
+	r.readBody(body)
 	_, err = join(append(readers, r))
 	return err
 }
@@ -310,14 +309,16 @@ type packReader struct {
 }
 
 func (r *packReader) read(data []byte) {
+	if body := r.parse(data); body != nil {
+		r.readBody(body)
+	}
+}
+
+func (r *packReader) readBody(body ast.Node) {
 	r.pack.Name = packName(r.file)
 	r.groupUse = map[string]int{}
 	r.legSets = map[string][]Leg{}
 	r.setUse = map[string]bool{}
-	body := r.parse(data)
-	if body == nil {
-		return
-	}
 	var sets, paths, interfaces, evidence ast.Node
 	var pathsAt pos
 	r.each(body, "a pack", func(key string, at pos, v ast.Node) bool {

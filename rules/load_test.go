@@ -33,8 +33,8 @@ func TestParsePort(t *testing.T) {
 			t.Errorf("%s comes back as %s", tt.text, got)
 		}
 	}
-	for _, bad := range []string{"", "/", "25", "25/", "025/tcp", "+25/tcp", "-/tcp", "1-/tcp", "-5/tcp", "1-2-3/tcp", "25/TCP", "25/tcp ", "99999/tcp",
-		"dynamic", "dynamic/tcp dynamic", "25/tcp+udp+tcp"} {
+	for _, bad := range []string{"", "/", "25", "25/", "025/tcp", "+25/tcp", "-/tcp", "1-/tcp", "-5/tcp", "1-2-3/tcp", "25/TCP",
+		"25/tcp ", "99999/tcp", "dynamic", "dynamic/tcp dynamic", "25/tcp+udp+tcp"} {
 		if p, err := ParsePort(bad); err == nil {
 			t.Errorf("%q is %+v", bad, p)
 		}
@@ -99,7 +99,13 @@ interfaces:
   - {name: x, uuid: 00000000-ca47-1067-b31f-00dd010662da, version: 1.10|2.0, title: X}
   - {name: epmapper, uuid: 00000001-ca47-1067-b31f-00dd010662da, version: "?", title: E, confidence: low}
 evidence:
-  - {roles: mailbox|cas, end: server, any: [{port: 6001/tcp, protocol: dcerpc}, {facts: {rpc.interface: x}}], version: "2007", note: n, source: s, weak: true}
+  - roles: mailbox|cas
+    end: server
+    any: [{port: 6001/tcp, protocol: dcerpc}, {facts: {rpc.interface: x}}]
+    version: "2007"
+    note: n
+    source: s
+    weak: true
 `
 	p, err := Load(fstest.MapFS{"b.yaml": {Data: []byte(pack)}, "c.yaml": {Data: []byte(common)}})
 	if err != nil {
@@ -115,7 +121,8 @@ evidence:
 	}
 	want := []DataPath{
 		{
-			ID: "2010.one", Version: "2010", Name: "One", Group: "2010.one", From: []Role{Client, Admin}, To: []Role{CAS}, OneEnd: LB, External: true,
+			ID: "2010.one", Version: "2010", Name: "One", Group: "2010.one",
+			From: []Role{Client, Admin}, To: []Role{CAS}, OneEnd: LB, External: true,
 			DefaultAuth: []string{"ntlm"}, SupportedAuth: []string{"ntlm", "kerberos"}, ByDefault: "yes", Source: "a book", Confidence: "high",
 			FirewallRules: []string{"A - B (TCP-In)"},
 			Legs: []Leg{find, {
@@ -124,8 +131,8 @@ evidence:
 			}},
 		},
 		{
-			ID: "2010.two", Version: "2010", Name: "Two", Group: "2010.one", From: []Role{Any}, To: []Role{Hub}, Source: "b", Confidence: "low",
-			Legs: []Leg{find},
+			ID: "2010.two", Version: "2010", Name: "Two", Group: "2010.one",
+			From: []Role{Any}, To: []Role{Hub}, Source: "b", Confidence: "low", Legs: []Leg{find},
 		},
 	}
 	if !reflect.DeepEqual(all[1].Paths, want) {
@@ -157,9 +164,16 @@ evidence:
 	}
 }
 
+const smallPack = `version: "2010"
+source: a
+confidence: high
+paths:
+  - {id: 2010.a, name: A, from: client, to: cas, legs: [{port: 25/tcp}]}
+`
+
 // Mistakes between packs are found, and those of all packs are told at once.
 func TestLoadSeveral(t *testing.T) {
-	path := "version: \"2010\"\nsource: a\nconfidence: high\npaths:\n  - {id: 2010.a, name: A, from: client, to: cas, legs: [{port: 25/tcp}]}\n"
+	path := smallPack
 	_, err := Load(fstest.MapFS{
 		"a.yaml": {Data: []byte(path)},
 		"b.yaml": {Data: []byte(path)},
@@ -235,7 +249,7 @@ func seeds(f *testing.F, pattern string) {
 func FuzzLoad(f *testing.F) {
 	seeds(f, "testdata/bad/pack/*.yaml")
 	seeds(f, "packs/windows.yaml")
-	f.Add([]byte("version: \"2010\"\nsource: a\nconfidence: high\npaths:\n  - {id: 2010.a, name: A, from: client, to: cas, legs: [{port: 25/tcp}]}\n"))
+	f.Add([]byte(smallPack))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := Load(fstest.MapFS{"f.yaml": {Data: data}})
 		checkMistakes(t, err)
@@ -244,11 +258,13 @@ func FuzzLoad(f *testing.F) {
 		}
 		for _, k := range p.All() {
 			for _, d := range k.Paths {
-				if d.ID == "" || len(d.From) == 0 || len(d.To) == 0 || len(d.Legs) == 0 || d.Group == "" || d.Source == "" || p.Path(d.ID) == nil {
+				if d.ID == "" || len(d.From) == 0 || len(d.To) == 0 || len(d.Legs) == 0 || d.Group == "" || d.Source == "" ||
+					p.Path(d.ID) == nil {
 					t.Errorf("%+v", d)
 				}
 				for _, l := range d.Legs {
-					if l.Group == "" || !l.Port.TCP && !l.Port.UDP || l.Port.From == 0 != (l.Port.To == 0) || l.Port.From == 0 && !l.Port.Dynamic {
+					if l.Group == "" || !l.Port.TCP && !l.Port.UDP || (l.Port.From == 0) != (l.Port.To == 0) ||
+						l.Port.From == 0 && !l.Port.Dynamic {
 						t.Errorf("%+v", l)
 					}
 				}

@@ -122,7 +122,7 @@ var badFiles = []struct {
 		`merge.yaml:2:1: a key must be a plain word, not an anchor or alias`,
 	}},
 	{"pack/nesting.yaml", []string{
-		`nesting.yaml:1:40: brackets are nested more than 32 deep`,
+		`nesting.yaml:1:40: lists and mappings are nested more than 32 deep`,
 	}},
 	{"pack/no-from.yaml", []string{
 		`no-from.yaml:5:9: the path has no "from"`,

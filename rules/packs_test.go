@@ -477,7 +477,8 @@ func TestExternalPaths(t *testing.T) {
 			got = append(got, strings.TrimPrefix(d.ID, "2010."))
 		}
 	}
-	want := "transport.client-hub-smtp cas.autodiscover cas.availability cas.oab cas.owa cas.pop3 cas.imap4 cas.outlook-anywhere cas.activesync"
+	want := "transport.client-hub-smtp cas.autodiscover cas.availability cas.oab cas.owa cas.pop3 cas.imap4 " +
+		"cas.outlook-anywhere cas.activesync"
 	if strings.Join(got, " ") != want {
 		t.Errorf("external: %s", got)
 	}

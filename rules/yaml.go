@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -39,8 +40,8 @@ func (m Mistakes) Error() string {
 
 // Limits of a file, so that a hostile or mistaken one ends in an error.
 const (
-	maxFileSize = 1 << 20 // bytes
-	maxNesting  = 32      // open flow brackets; the formats need 4
+	maxFileSize = 256 << 10 // bytes
+	maxNesting  = 32        // lists and mappings within one another; the formats need 6
 )
 
 // pos is a place in a file.
@@ -94,8 +95,8 @@ func (r *reader) parse(data []byte) (body ast.Node) {
 		r.fail(pos{1, 1}, "the file has %d bytes, more than %d", len(data), maxFileSize)
 		return nil
 	}
-	if at, ok := tooDeep(data); ok {
-		r.fail(at, "brackets are nested more than %d deep", maxNesting)
+	if at, message := tooMuch(data); message != "" {
+		r.fail(at, "%s", message)
 		return nil
 	}
 	defer func() {
@@ -140,19 +141,24 @@ func firstLine(s string) string {
 	return s
 }
 
-// tooDeep finds nesting that would make the parser's recursion deep. Brackets in
-// strings and comments count too, but are closed or few in any honest file.
-func tooDeep(data []byte) (pos, bool) {
-	depth, indent, atStart := 0, 0, true
+// tooMuch finds what makes the parser's recursion deep or its time quadratic, and
+// has no place in these formats. Brackets in strings and comments count too, but are
+// closed or few in any honest file.
+func tooMuch(data []byte) (pos, string) {
+	depth, marks, atStart := 0, 0, true
 	at := pos{1, 0}
-	for _, c := range data {
+	for i, c := range data {
 		at.col++
 		if atStart {
-			// Block nesting within a line: "- - - x", "? ? x", or a long indent.
 			switch c {
 			case ' ':
-			case '-', '?', ':':
-				indent++
+			case '-':
+				marks++ // "- - - x" nests too
+			case '?':
+				if i+1 < len(data) && (data[i+1] == ' ' || data[i+1] == '\n') {
+					return at, "keys written with ? are not allowed"
+				}
+				atStart = false
 			default:
 				atStart = false
 			}
@@ -160,17 +166,39 @@ func tooDeep(data []byte) (pos, bool) {
 		switch c {
 		case '\n':
 			at.line++
-			at.col, indent, atStart = 0, 0, true
+			at.col, marks, atStart = 0, 0, true
 		case '[', '{':
 			depth++
 		case ']', '}':
 			depth = max(depth-1, 0)
 		}
-		if depth > maxNesting || indent > maxNesting && c == ' ' {
-			return at, true
+		if depth > maxNesting || marks > maxNesting && c == ' ' {
+			return at, fmt.Sprintf("lists and mappings are nested more than %d deep", maxNesting)
 		}
 	}
-	return pos{}, false
+	return pos{}, ""
+}
+
+// names is a set of names that is small nearly always.
+type names struct {
+	list []string
+	more map[string]bool
+}
+
+// add says whether the name is new.
+func (s *names) add(name string) bool {
+	if slices.Contains(s.list, name) || s.more[name] {
+		return false
+	}
+	if len(s.list) < 16 {
+		s.list = append(s.list, name)
+		return true
+	}
+	if s.more == nil {
+		s.more = map[string]bool{}
+	}
+	s.more[name] = true
+	return true
 }
 
 // each calls f for every key of the mapping n. f says whether it knows the key.
@@ -185,7 +213,8 @@ func (r *reader) each(n ast.Node, what string, f func(key string, at pos, v ast.
 		r.fail(nodePos(n), "%s must be a mapping, not %s", what, kind(n))
 		return
 	}
-	for i, mv := range values {
+	var seen names
+	for _, mv := range values {
 		if mv.Key == nil {
 			r.fail(nodePos(mv.Value), "%s has an empty key", what)
 			continue
@@ -196,15 +225,8 @@ func (r *reader) each(n ast.Node, what string, f func(key string, at pos, v ast.
 			continue
 		}
 		at := nodePos(mv.Key)
-		duplicate := slices.ContainsFunc(values[:i], func(o *ast.MappingValueNode) bool {
-			if o.Key == nil {
-				return false
-			}
-			k, ok := plain(o.Key)
-			return ok && k == key
-		})
 		switch {
-		case duplicate:
+		case !seen.add(key):
 			r.fail(at, "%s has %q twice", what, key)
 		case mv.Value == nil || mv.Value.Type() == ast.NullType:
 			// The known keys may not be left empty either; unknown ones are told first.
@@ -271,15 +293,16 @@ func (r *reader) words(n ast.Node, what string) []word {
 		at.col++
 	}
 	list := make([]word, 0, strings.Count(s, "|")+1)
+	var seen names
 	for part := range strings.SplitSeq(s, "|") {
 		if part == "" {
 			r.fail(at, "%s has an empty alternative", what)
-		} else if slices.ContainsFunc(list, func(w word) bool { return w.text == part }) {
+		} else if !seen.add(part) {
 			r.fail(at, "%s has %q twice", what, part)
 		} else {
 			list = append(list, word{part, at})
 		}
-		at.col += len([]rune(part)) + 1
+		at.col += utf8.RuneCountInString(part) + 1
 	}
 	return list
 }
@@ -296,9 +319,10 @@ func (r *reader) texts(n ast.Node, what string) []word {
 		return nil
 	}
 	var list []word
+	var seen names
 	r.items(n, what, func(v ast.Node) {
 		s := r.text(v, what)
-		if slices.ContainsFunc(list, func(w word) bool { return w.text == s }) {
+		if s != "" && !seen.add(s) {
 			r.fail(nodePos(v), "%s has %q twice", what, s)
 		} else if s != "" {
 			list = append(list, word{s, nodePos(v)})
