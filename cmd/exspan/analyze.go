@@ -19,6 +19,7 @@ import (
 	"github.com/exspan/exspan/exporter"
 	"github.com/exspan/exspan/exporter/csv"
 	"github.com/exspan/exspan/exporter/ndjson"
+	"github.com/exspan/exspan/exporter/pcapng"
 	"github.com/exspan/exspan/exporter/table"
 )
 
@@ -127,6 +128,16 @@ func (a *analysis) check() error {
 	if a.hold < 0 {
 		errs = append(errs, fmt.Errorf("--hold: %s is less than 0", a.hold))
 	}
+	if a.write == "-" {
+		errs = append(errs, errors.New("--write: needs the name of a file"))
+	}
+	if a.write != "" {
+		for _, name := range a.files {
+			if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
+				errs = append(errs, fmt.Errorf("--write: %s is no regular file, and it has to be read twice; standard input can be", name))
+			}
+		}
+	}
 	if a.maxHeld < 1 {
 		errs = append(errs, fmt.Errorf("--max-held: %d is less than 1", a.maxHeld))
 	}
@@ -157,6 +168,11 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	if len(a.failOn) > 0 {
 		sinks = append(sinks, fail)
 	}
+	var selection *pcapng.Selection
+	if a.write != "" {
+		selection = pcapng.NewSelection(toStatuses(a.writeStatus), a.keyVLAN)
+		sinks = append(sinks, selection)
+	}
 	eng, err := classify.New(cfg, exporter.Multi(sinks...))
 	if err != nil {
 		return err
@@ -167,6 +183,14 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 		show = newProgress(stderr)
 	}
 	opt := capture.Options{Filter: a.filter, Parallel: a.workers != 1, Stdin: stdin}
+	var again *os.File // what was read from standard input, to be read again
+	if selection != nil && slices.Contains(a.files, "-") {
+		if again, err = os.CreateTemp("", "exspan-*"); err != nil {
+			return runError{err}
+		}
+		defer func() { _ = again.Close(); _ = os.Remove(again.Name()) }()
+		opt.Stdin = io.TeeReader(stdin, again)
+	}
 	if show != nil {
 		opt.Progress = show.update
 	}
@@ -174,7 +198,7 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	if err != nil {
 		return err
 	}
-	err = feed(ctx, eng, src)
+	last, err := feed(ctx, eng, src)
 	show.clear()
 	damage := src.Errors()
 	if ctx.Err() != nil {
@@ -186,6 +210,9 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	if err == nil {
 		err = out.commit()
 	}
+	if err == nil && selection != nil {
+		err = a.copyPackets(selection, again, last, stderr)
+	}
 	if err != nil {
 		return runError{err}
 	}
@@ -196,7 +223,8 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 }
 
 // feed gives all packets to the engine, until the end of the input or of ctx.
-func feed(ctx context.Context, eng *classify.Engine, src capture.Source) error {
+// It returns the number of the last packet given.
+func feed(ctx context.Context, eng *classify.Engine, src capture.Source) (last uint64, err error) {
 	// Close lets a Read that waits for a pipe return.
 	stop := context.AfterFunc(ctx, func() { _ = src.Close() })
 	defer func() {
@@ -207,17 +235,57 @@ func feed(ctx context.Context, eng *classify.Engine, src capture.Source) error {
 	for {
 		b, err := src.Read()
 		if errors.Is(err, io.EOF) || ctx.Err() != nil {
-			return nil
+			return last, nil
 		}
 		if err != nil {
-			return err
+			return last, err
+		}
+		if n := len(b.Packets); n > 0 {
+			last = b.Packets[n-1].Number
 		}
 		err = eng.Batch(b)
 		b.Release()
 		if err != nil {
-			return err
+			return last, err
 		}
 	}
+}
+
+// copyPackets reads the input again, up to the packet numbered last, and writes
+// those of the selected flows.
+func (a *analysis) copyPackets(s *pcapng.Selection, stdin *os.File, last uint64, stderr io.Writer) error {
+	opt := capture.Options{Filter: a.filter, Parallel: a.workers != 1, KeepFrames: true}
+	if stdin != nil {
+		if _, err := stdin.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		opt.Stdin = stdin
+	}
+	src, err := capture.OpenFiles(a.files, opt)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = src.Close() }()
+	out, err := openOutput(a.write, nil)
+	if err != nil {
+		return fmt.Errorf("--write: %w", err)
+	}
+	defer out.abandon()
+	if _, err := s.Copy(out, src, last); err != nil {
+		return fmt.Errorf("--write: %w", err)
+	}
+	if s.Refused > 0 {
+		fmt.Fprintf(stderr, "exspan: --write: packets of %d flows only, %d more were left out\n", pcapng.MaxFlows, s.Refused)
+	}
+	return out.commit()
+}
+
+func toStatuses(words []string) []classify.Status {
+	list := make([]classify.Status, len(words))
+	for i, w := range words {
+		list[i] = classify.Status(w)
+	}
+	return list
 }
 
 // config loads rules and site file.

@@ -66,7 +66,11 @@ func (f *failOn) report(w io.Writer) error {
 	var found []string
 	for i, n := range f.flows {
 		if n > 0 {
-			found = append(found, fmt.Sprintf("%s in %d flows", f.words[i], n))
+			plural := "s"
+			if n == 1 {
+				plural = ""
+			}
+			found = append(found, fmt.Sprintf("%s in %d flow%s", f.words[i], n, plural))
 		}
 	}
 	if found == nil {

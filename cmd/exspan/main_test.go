@@ -1,12 +1,15 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -29,9 +32,10 @@ func TestScenarios(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"pcap": compilePcap,
-			"cut":  cutFile,
-			"code": exitsWith,
+			"pcap":   compilePcap,
+			"cut":    cutFile,
+			"code":   exitsWith,
+			"fields": pickFields,
 		},
 	})
 }
@@ -75,4 +79,53 @@ func exitsWith(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+// pickFields writes chosen fields of NDJSON, one line a flow: fields IN OUT
+// FIELD... Fields are written as a path (server.port, facts.rpc.interface);
+// lists are joined by commas, findings are their ids, and what is absent is "-".
+func pickFields(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: fields IN OUT FIELD...")
+	}
+	var out strings.Builder
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		var flow map[string]any
+		ts.Check(json.Unmarshal([]byte(line), &flow))
+		var cells []string
+		for _, field := range args[2:] {
+			cells = append(cells, cell(lookUp(flow, field)))
+		}
+		out.WriteString(strings.Join(cells, " ") + "\n")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(out.String()), 0o644))
+}
+
+// lookUp follows a path of member names, some of which have dots themselves.
+func lookUp(object map[string]any, path string) any {
+	if v, ok := object[path]; ok {
+		return v
+	}
+	name, rest, _ := strings.Cut(path, ".")
+	inner, ok := object[name].(map[string]any)
+	if !ok {
+		return nil
+	}
+	return lookUp(inner, rest)
+}
+
+func cell(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "-"
+	case []any:
+		var cells []string
+		for _, x := range v {
+			cells = append(cells, cell(x))
+		}
+		return strings.Join(cells, ",")
+	case map[string]any:
+		return cell(v["id"])
+	}
+	return fmt.Sprint(v)
 }
