@@ -228,11 +228,12 @@ func answer(stub []byte, op uint16, big, wide bool) (entries []entry, whole, ok 
 		}
 		entries = append(entries, e)
 	}
-	// The status is all that follows; NDR64 pads to eight bytes.
+	// The status is all that follows, in NDR64 with padding before or behind.
 	n.align(4)
-	if rest := len(stub) - n.off; rest == 8 && wide {
+	switch rest := len(stub) - n.off; {
+	case rest == 8 && wide:
 		n.align(8)
-	} else if rest != 4 && !(wide && rest == 8) {
+	case rest != 4:
 		return entries, false, rest < 4
 	}
 	status := n.u32()

@@ -20,6 +20,9 @@ const (
 // have their own.
 var rtsLength = [...]int{0: 4, 1: 24, 2: 4, 3: 16, 4: 4, 5: 4, 6: 4, 7: 0, 8: 4, 9: 0, 10: 0, 11: 4, 12: 16, 13: 4, 14: 4}
 
+// opening is how a PDU that opens a channel begins.
+var opening = [...]uint32{cmdVersion, cmdCookie, cmdCookie}
+
 // rts reads an RTS PDU ([MS-RPCH] section 2.2.3.6). The ones that open a
 // channel begin with Version, the cookie of the virtual connection and that of
 // the channel: CONN/A1 and A2 for OUT, CONN/B1 and B2 for IN channels, of
@@ -65,13 +68,15 @@ func (o *observer) rts(p []byte, r *observe.Report) {
 		case cmdAssocGroup:
 			in = true
 		}
-		opens = opens && !(i == 0 && cmd != cmdVersion) && !((i == 1 || i == 2) && cmd != cmdCookie)
+		if i < len(opening) && cmd != opening[i] {
+			opens = false
+		}
 		b = b[size:]
 	}
 	if client.IsValid() && !client.IsUnspecified() {
 		r.Add(ClientIP, client.Unmap().String())
 	}
-	if !opens || n < 4 {
+	if !opens || n < len(opening)+1 {
 		return
 	}
 	if in {

@@ -197,14 +197,12 @@ func (o *observer) tail(d *direction, in *observe.Input, b []byte, r *observe.Re
 	}
 	if t.back > 0 {
 		o.trailers++
-		stub := b[:t.back]
+		stub, private := b[:t.back], false
 		if t.h.auth > 0 {
-			stub = stub[:max(0, len(stub)-int(b[t.back+2]))]
+			stub, private = stub[:max(0, len(stub)-int(b[t.back+2]))], b[t.back+1] == levelPrivacy
 		}
-		if !(t.h.auth > 0 && b[t.back+1] == levelPrivacy) && o.known(t.context) == nil {
-			if i, syn, ok := verificationTrailer(stub); ok {
-				o.accept(t.context, i, syn == ndr64, true, r)
-			}
+		if i, syn, ok := verificationTrailer(stub); ok && !private && o.known(t.context) == nil {
+			o.accept(t.context, i, syn == ndr64, true, r)
 		}
 	}
 	return t.rest

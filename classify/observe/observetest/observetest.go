@@ -323,7 +323,6 @@ func (d *driver) gap(dir observe.Direction, n int) {
 	}
 	d.take()
 	d.res.Err = err
-	s.skip = used
 }
 
 // Check runs conv whole, byte by byte (long ones in small cuts), coalesced and
