@@ -8,6 +8,7 @@ package sip
 
 import (
 	"bytes"
+	"hash/fnv"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -131,6 +132,8 @@ type observer struct {
 	dirs     [2]side
 	dialogs  map[string]*dialog
 	order    []*dialog
+	bare     [16]uint64 // the last requests without credentials, hashed
+	bareNext int
 }
 
 // side is the state of one direction of a stream.
@@ -305,7 +308,7 @@ func (o *observer) datagram(in *observe.Input, r *observe.Report) error {
 		return nil
 	default:
 		// Cut by the snap length, or the empty line was saved: whole lines count.
-		end = bytes.LastIndexByte(b, '\n') + 1
+		end = max(bytes.LastIndexByte(b, '\n')+1, lineEnd(b))
 	}
 	m.headers(b[lineEnd(b):end])
 	body, cut := b[end:], in.Cut
@@ -402,8 +405,17 @@ func (o *observer) auth(r *observe.Report, m *message) {
 		}
 		r.Add(observe.Auth, name)
 	}
-	granted := !m.request && m.code >= 200 && m.code < 400 && (string(m.method) == "INVITE" || string(m.method) == "REGISTER")
-	if granted && !r.Any(observe.Auth) {
+	if string(m.method) != "INVITE" && string(m.method) != "REGISTER" || r.Any(observe.Auth) {
+		return
+	}
+	h := fnv.New64a()
+	h.Write(m.callID)
+	id := h.Sum64() + uint64(m.cseq)
+	switch {
+	case m.request:
+		o.bare[o.bareNext%len(o.bare)] = id
+		o.bareNext++
+	case m.code >= 200 && m.code < 400 && slices.Contains(o.bare[:], id):
 		r.Add(observe.Auth, "none")
 	}
 }
