@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/calls"
 	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/rules"
@@ -38,6 +39,8 @@ type Config struct {
 	KeyVLAN bool
 	// Identities lets observers keep principals and names.
 	Identities bool
+	// Calls makes the engine join SIP and RTP into calls; see Summary.Calls.
+	Calls bool
 	// Traffic makes the engine count bytes and packets by data path as they
 	// pass; see Engine.Traffic.
 	Traffic bool
@@ -92,6 +95,7 @@ type Engine struct {
 	infos    []info
 	infoFree []uint32
 
+	calls       *calls.Table
 	traffic     *traffic
 	interimNext int64 // packet time of the next interim records
 	interimLast int64 // packet time of the last ones
@@ -181,6 +185,9 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 		return nil, fmt.Errorf("no rules for Exchange %s; there are rules for %s", cfg.Exchange, strings.Join(versions, ", "))
 	}
 	e.learnSite()
+	if cfg.Calls {
+		e.calls = calls.New()
+	}
 	if cfg.Traffic {
 		e.traffic = newTraffic(cfg.Packs)
 	}
@@ -338,6 +345,11 @@ func (e *Engine) asks(s *slot) bool {
 func (e *Engine) subjectOf(s *slot) subject {
 	server, client := s.Server(), s.Client()
 	e.entryBuf = e.endpoints.lookup(endpointKey{server, s.Proto}, s.First, s.Last, e.entryBuf)
+	if len(e.entryBuf) == 0 && s.Proto == capture.UDP {
+		// Media come from where they are wanted, or through NAT: the end that was
+		// announced may be the one that sent first.
+		e.entryBuf = e.endpoints.lookup(endpointKey{client, s.Proto}, s.First, s.Last, e.entryBuf)
+	}
 	sub := subject{
 		proto: s.Proto, port: server.Port, facts: &noFacts, entries: e.entryBuf,
 		client: e.hosts.of(client.Addr), server: e.hosts.of(server.Addr),

@@ -112,6 +112,13 @@ func (e *Engine) absorb(s *slot, c *conn, p *capture.Packet) {
 		e.hosts.name(n.Addr, n.Name)
 	}
 	r.Names = r.Names[:0]
+	if e.calls != nil {
+		for i := range r.Calls {
+			e.calls.Add(&r.Calls[i])
+		}
+	}
+	clear(r.Calls)
+	r.Calls = r.Calls[:0]
 	if !r.Changed {
 		return
 	}

@@ -194,7 +194,9 @@ func (h *hosts) of(a capture.Addr) *roleSet {
 // explained leaves out the alternatives that something else explains: a host
 // proven to be mailbox|cas may be the cas of cas|gc, and that says no more.
 func explained(sets [][]rules.Role) [][]rules.Role {
-	exchange := func(set []rules.Role) bool { return !slices.ContainsFunc(set, func(r rules.Role) bool { return !r.Exchange() }) }
+	exchange := func(set []rules.Role) bool {
+		return !slices.ContainsFunc(set, func(r rules.Role) bool { return !r.Exchange() })
+	}
 	return slices.DeleteFunc(slices.Clone(sets), func(set []rules.Role) bool {
 		return !exchange(set) && slices.ContainsFunc(sets, func(other []rules.Role) bool {
 			return exchange(other) && slices.ContainsFunc(set, func(r rules.Role) bool { return slices.Contains(other, r) })

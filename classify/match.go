@@ -138,11 +138,13 @@ func announcedProtocols(entries []*entry) []string {
 }
 
 // protocol returns the protocol of an announced service: what a mapper or a
-// bind names is RPC.
+// bind names is RPC, what SDP names is media.
 func (en *entry) protocol() string {
 	switch en.source {
 	case observe.FromMap, observe.FromLookup, observe.FromBind, observe.FromSite:
 		return "dcerpc"
+	case observe.FromSDP:
+		return "rtp"
 	}
 	return en.service
 }

@@ -5,6 +5,10 @@ import (
 	"github.com/exspan/exspan/classify/observe/dcerpc"
 	"github.com/exspan/exspan/classify/observe/dns"
 	"github.com/exspan/exspan/classify/observe/kerberos"
+	"github.com/exspan/exspan/classify/observe/ldap"
+	"github.com/exspan/exspan/classify/observe/rtp"
+	"github.com/exspan/exspan/classify/observe/sip"
+	"github.com/exspan/exspan/classify/observe/smtp"
 	"github.com/exspan/exspan/classify/observe/tls"
 )
 
@@ -15,7 +19,11 @@ func Protocols() []observe.Protocol {
 	return []observe.Protocol{
 		dcerpc.Protocol(),
 		tls.Protocol(),
+		smtp.Protocol(),
+		ldap.Protocol(),
 		kerberos.Protocol(),
+		sip.Protocol(),
 		dns.Protocol(),
+		rtp.Protocol(),
 	}
 }

@@ -21,9 +21,11 @@ func (e *Engine) read(s *slot, sender int, p *capture.Packet) {
 	} else {
 		c.streams[sender].push(p, c.deliver[sender])
 	}
-	e.absorb(s, c, p)
-	if c.done {
-		e.release(s, c)
+	if s.Owner.conn != 0 { // else it was given back already
+		e.absorb(s, c, p)
+		if c.done {
+			e.release(s, c)
+		}
 	}
 	c.packet, c.slot = nil, nil
 }
@@ -86,6 +88,10 @@ func (e *Engine) release(s *slot, c *conn) {
 	}
 	if f, ok := c.obs.(observe.Finisher); ok {
 		f.Finish(&c.report)
+		e.absorb(s, c, c.packet)
+	}
+	if e.calls != nil && len(c.report.Streams) > 0 {
+		e.calls.AddStreams(c.report.Streams)
 	}
 	if c.named {
 		s.Owner.proto = c.proto
@@ -117,12 +123,9 @@ func (e *Engine) finishReading(s *slot) {
 			c.streams[side].flush(c.deliver[side])
 		}
 	}
-	if f, ok := c.obs.(observe.Finisher); ok {
-		f.Finish(&c.report)
-	}
 	e.absorb(s, c, &p)
-	c.packet, c.slot = nil, nil
 	e.release(s, c)
+	c.packet, c.slot = nil, nil
 }
 
 // datagram offers one datagram.
@@ -141,11 +144,9 @@ func (e *Engine) datagram(c *conn, sender int, p *capture.Packet) {
 			if c.slot.Owner.tries >= maxUnread {
 				c.done = true
 			}
-			if c.report.Len() == 0 {
+			if c.report.Len() == 0 && !c.done {
 				// Nothing to remember until the next datagram: no conn is held.
-				done := c.done
 				e.release(c.slot, c)
-				c.slot.Owner.done = done
 			}
 			return
 		}

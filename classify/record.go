@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/exspan/exspan/classify/calls"
 	"github.com/exspan/exspan/classify/communityid"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/rules"
@@ -189,6 +190,10 @@ type Summary struct {
 	First, Last time.Time
 	Hosts       []HostSummary
 	Endpoints   []EndpointSummary
+	// Calls holds the telephone calls, Streams the media streams that belong to
+	// none; only with Config.Calls.
+	Calls   []calls.Call
+	Streams []calls.Stream
 	// Limits counts, per limit, what was refused or dropped because of it.
 	Limits []NamedCount
 	// Skipped counts frames that became no packet, by reason.

@@ -45,6 +45,9 @@ func (e *Engine) summary(errs []error) *Summary {
 	}
 	slices.SortStableFunc(s.Endpoints, func(a, b EndpointSummary) int { return a.Server.Compare(b.Server) })
 	s.Limits = e.limits()
+	if e.calls != nil {
+		s.Calls, s.Streams = e.calls.Calls()
+	}
 	for reason := capture.Skip(1); reason < capture.NumSkips; reason++ {
 		if n := e.stats.Skipped[reason]; n > 0 {
 			s.Skipped = append(s.Skipped, NamedCount{reason.String(), n})
@@ -69,5 +72,9 @@ func (e *Engine) limits() []NamedCount {
 	limit("learned endpoints refused", e.endpoints.refused)
 	limit("hosts not remembered", e.hosts.refused)
 	limit("host pairs not remembered", e.pairs.refused)
+	if e.calls != nil {
+		limit("calls left out", e.calls.DroppedCalls)
+		limit("media streams left out", e.calls.DroppedStreams)
+	}
 	return out
 }
