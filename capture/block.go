@@ -87,7 +87,7 @@ func (p *pool) putBlock(b *block) {
 func (p *pool) batch() *fileBatch {
 	select {
 	case b := <-p.batches:
-		b.Packets = b.array[:0]
+		b.Packets, b.Tick = b.array[:0], 0
 		return b
 	default:
 	}

@@ -3,6 +3,8 @@
 package capture
 
 import (
+	"errors"
+
 	"github.com/google/gopacket/layers"
 	"github.com/google/gopacket/pcap"
 )
@@ -18,4 +20,10 @@ func compile(expr string, linkType uint8) ([]instruction, error) {
 		code[i] = instruction{p.Code, p.Jt, p.Jf, p.K}
 	}
 	return code, nil
+}
+
+// isPcapTimeout says whether err is what a pcap handle returns when nothing
+// arrived for a while.
+func isPcapTimeout(err error) bool {
+	return errors.Is(err, pcap.NextErrorTimeoutExpired)
 }

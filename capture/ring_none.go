@@ -1,0 +1,5 @@
+//go:build !linux || !cgo
+
+package capture
+
+func isRingTimeout(error) bool { return false }
