@@ -73,7 +73,7 @@ mac() { # a MAC address from an IPv4 address: the same in every run
     printf '02:00:%02x:%02x:%02x:%02x' "$1" "$2" "$3" "$4"
 }
 
-# host NAME ADDRESS ROLES [UPLINK]: a host on the switch. Offloads are off, so that frames have their wire size.
+# host NAME ADDRESS ROLES [SWITCH]: a host on the switch; ROLES are those of the site file, "cas@2016" for another version. Offloads are off, so that frames have their wire size.
 host() {
     local n=$NS-$1 sw=${4:-$NS-switch}
     ip netns add "$n"
@@ -217,7 +217,8 @@ finish() {
         echo 'exchange: "2010"'
         echo 'servers:'
         awk -F'\t' '$3 != "" && $3 != "client" && $3 != "admin" && $3 != "internet" {
-            gsub(",", ", ", $3); printf "  - {name: %s, addresses: [%s], roles: [%s]}\n", $1, $2, $3}' "$HOSTS"
+            split($3, r, "@"); gsub(",", ", ", r[1])
+            printf "  - {name: %s, addresses: [%s], roles: [%s]%s}\n", $1, $2, r[1], r[2] ? ", exchange: \"" r[2] "\"" : ""}' "$HOSTS"
         echo 'networks:'
         for n in $NETWORKS; do echo "  - {cidr: ${n%=*}, role: ${n#*=}}"; done
     } >"$2/$1.site.yaml"

@@ -62,6 +62,11 @@ userdb {
   driver = static
   args = uid=nobody gid=nogroup home=$d/mail
 }
+# One login process for all connections: it alone can resume its sessions.
+service imap-login {
+  service_count = 0
+  process_limit = 1
+}
 service auth {
   unix_listener $d/auth {
     mode = 0666

@@ -23,7 +23,7 @@ FACTS = {
     "tls.handshake.extensions_server_name": "tls.server_name", "tls.handshake.extensions_alpn_str": "tls.alpn",
     "smtp.req.command": "smtp.command", "smtp.rsp.parameter": "smtp.answer", "http.request.method": "http.method",
     "http.host": "http.host", "http.server": "http.server", "http.user_agent": "http.user_agent",
-    "http.response.code": "http.status", "http.request.uri.path": "http.path", "http.request.version": "http.version",
+    "http.response.code": "http.status", "http.request.version": "http.version",
     "ldap.mechanism": "ldap.mechanism", "ldap.authentication": "ldap.authentication", "ldap.baseObject": "ldap.base",
     "ldap.requestName": "ldap.extended", "smb2.tree": "smb.tree", "smb2.filename": "smb.file",
     "sip.Method": "sip.method", "sip.Status-Code": "sip.status", "sip.Call-ID": "sip.call_id", "sdp.media": "sdp.media",
@@ -34,7 +34,7 @@ EXTRA = ["dcerpc.pkt_type", "dcerpc.cn_bind_to_uuid", "dcerpc.cn_bind_if_ver", "
          "kerberos.SNameString", "kerberos.etype", "tls.handshake.type", "tls.handshake.version", "tls.handshake.ciphersuite",
          "tls.handshake.extensions.supported_version", "http.authorization", "http.www_authenticate", "smb2.dialect",
          "smb2.flags.signature", "smb2.header.transform.flags", "ldap.sasl_buffer_length", "sdp.connection_info.address",
-         "sdp.media.port", "smb.dialect.name", "smb2.sec_mode.sign_required", "smb.cmd", "nbss.type", "tls.handshake.extension.type"]
+         "sdp.media.port", "smb.dialect.name", "smb2.sec_mode.sign_required", "smb.cmd", "nbss.type", "http.request.uri", "tls.handshake.extension.type"]
 CORE = ["frame.number", "frame.time_epoch", "ip.src", "ip.dst", "ip.len", "ipv6.src", "ipv6.dst", "ipv6.plen", "tcp.stream", "tcp.srcport",
         "tcp.dstport", "tcp.flags.syn", "tcp.flags.ack", "tcp.flags.reset", "udp.stream", "udp.srcport", "udp.dstport",
         "icmp.type", "icmp.code", "_ws.col.Protocol"]
@@ -169,6 +169,8 @@ def collect(f, row, to_server):
         f.facts["tls.client_certificate"].add("given")
     if "11" in handshake and not to_server:
         f.facts["tls.server_certificate"].add("seen")
+    for v in row.get("http.request.uri", []):
+        f.facts["http.path"].add(v.split("?")[0])
     for field in ("http.authorization", "http.www_authenticate"):
         for v in row.get(field, []):
             f.facts[field].add(scheme(v))
@@ -242,7 +244,10 @@ def main():
     decode = [x for d in os.environ.get("TRUTH_DECODE", "").split() for x in ("-d", d)]
     hosts = [dict(zip(("name", "address", "roles"), line.rstrip("\n").split("\t"))) for line in open(hosts_file)]
     for h in hosts:
+        h["roles"], _, version = h["roles"].partition("@")
         h["roles"] = h["roles"].split(",") if h["roles"] else []
+        if version:
+            h["exchange"] = version
     address = {h["name"]: h["address"] for h in hosts}
     steps = []
     for line in open(steps_file):
@@ -281,9 +286,8 @@ def main():
             if s[0] == 0:
                 if f.start == "midstream" and f.client[0] == address[s[2]] and s[4].get("server") == rec["server"]:
                     step = s
-            elif s[0] <= f.time <= s[1] and address.get(s[2]) in (f.client[0], f.server[0]):
-                if address.get(s[2]) == f.client[0] or step is None:
-                    step = s
+            elif s[0] <= f.time <= s[1]:  # steps follow one another; a proxy's flow belongs to the step that caused it
+                step = s
         if step:
             rec["step"] = step[3]
             e, port = step[4], f.server[1]

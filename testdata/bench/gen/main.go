@@ -296,12 +296,23 @@ var uuids = [][]byte{ // EPM, NSPI, MAPI emsmdb, RFR
 	{0xe0, 0xf5, 0x44, 0x15, 0x3c, 0x61, 0xd1, 0x11, 0x93, 0xdf, 0x00, 0xc0, 0x4f, 0xd7, 0xbd, 0x09},
 }
 
+// NDR 2.0
+var ndr = []byte{0x04, 0x5d, 0x88, 0x8a, 0xeb, 0x1c, 0xc9, 0x11, 0x9f, 0xe8, 0x08, 0x00, 0x2b, 0x10, 0x48, 0x60, 2, 0, 0, 0}
+
 func dceBind(u []byte) []byte {
 	b := dceHdr(11, 72)
 	b = append(b, 0xd0, 0x16, 0xd0, 0x16, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0)
 	b = append(b, u...)
-	b = append(b, 3, 0, 0, 0, 0x04, 0x5d, 0x88, 0x8a, 0xeb, 0x1c, 0xc9, 0x11, 0x9f, 0xe8, 0x08, 0x00, 0x2b, 0x10, 0x48, 0x60, 2, 0, 0, 0)
-	return b
+	version := []byte{3, 0, 0, 0}
+	switch u[0] {
+	case 0x18: // NSPI 56.0
+		version[0] = 56
+	case 0x00: // EMSMDB 0.81
+		version[0], version[2] = 0, 81
+	case 0xe0: // RFR 1.0
+		version[0] = 1
+	}
+	return append(append(b, version...), ndr...)
 }
 
 // full-size-leaning IMIX for data segments; at most 1,439 bytes with what is
@@ -396,7 +407,8 @@ func (f *flow) next() bool {
 		case k == 0:
 			f.emit(true, PSH|ACK, dceBind(u))
 		case k == 1:
-			b := append(dceHdr(12, 60), withPrefix([]byte{0xd0, 0x16, 0xd0, 0x16, 1, 2, 3, 4, 4, 0, '1', '3', '5', 0, 0, 0}, 44)...)
+			b := append(dceHdr(12, 60), 0xd0, 0x16, 0xd0, 0x16, 1, 2, 3, 4, 4, 0, '1', '3', '5', 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0)
+			b = append(b, ndr...)
 			f.emit(false, PSH|ACK, b)
 		case k%5 == 4:
 			f.emit(true, ACK, nil)
