@@ -57,8 +57,8 @@ func TestFits(t *testing.T) {
 		{"/owa*", "x/owa", false},
 		{"*ready", "it is Ready", true},
 		{"*ready", "ready now", false},
-		{"*MAIL Service ready at *", "220 h Microsoft ESMTP MAIL Service ready at Mon", true},
-		{"*MAIL Service ready at *", "220 h Microsoft ESMTP MAIL Service, Version: 6.0", false},
+		{"*MAIL Service ready*", "220 h Microsoft ESMTP MAIL Service ready at Mon", true},
+		{"*MAIL Service ready*", "220 h Microsoft ESMTP MAIL Service, Version: 6.0", false},
 		{"**", "x", true},
 	} {
 		if Fits(tt.pattern, tt.value) != tt.want {

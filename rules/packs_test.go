@@ -153,7 +153,7 @@ func TestLocatorLegs(t *testing.T) {
 	for _, d := range embeddedPacks(t).Paths("2010") {
 		for _, l := range d.Legs {
 			locator := l.Port.TCP && slices.Contains([]uint16{53, 88, 135, 593}, l.Port.From) || l.Port.UDP && l.Port.From == 389
-			if locator != (l.Auth == NotApplicable && l.Encryption == NotApplicable) && l.Port.From != 0 && l.Protocol != "rtcp" {
+			if locator != (l.Auth == NotApplicable && l.Encryption == NotApplicable) && l.Port.From != 0 {
 				t.Errorf("%s: leg %s: auth %q, encryption %q", d.ID, l.Port, l.Auth, l.Encryption)
 			}
 			if l.Port.From == 135 && l.Group != "2010.rpc.mapper" {
@@ -536,7 +536,8 @@ func TestEvidence(t *testing.T) {
 		{"kerberos", "kerberos.service", "exchangeMDB/mb1.example.com", 88, "server", ""},
 		{"kerberos", "kerberos.message", "tgs-req", 88, "server", ""},
 		{"kerberos", "kerberos.message", "tgs-rep", 88, "server", "dc"},
-		{"ldap/udp", "", "", 389, "server", "dc"},
+		{"ldap/udp", "ldap.cldap", "netlogon", 389, "server", "dc"},
+		{"ldap/udp", "ldap.cldap", "rootdse", 389, "server", ""},
 		{"ldap", "", "", 389, "server", ""},
 		{"ldap", "ldap.base", "CN=Configuration,DC=example,DC=com", 10389, "server", "dc"},
 		{"ldap", "", "", 3268, "server", "gc dc"},
@@ -548,6 +549,8 @@ func TestEvidence(t *testing.T) {
 		{"smtp", "smtp.keywords", "STARTTLS", 25, "server", ""},
 		{"smtp", "smtp.banner", "220 h Microsoft ESMTP MAIL Service ready at Mon, 1 Mar 2010 10:00:00 +0100", 25, "server", "hub|edge"},
 		{"smtp", "smtp.banner", "220 h Microsoft ESMTP MAIL Service, Version: 6.0.3790.4675 ready at  Mon", 25, "server", ""},
+		{"smtp", "smtp.banner", "Microsoft ESMTP MAIL Service ready at", 25, "server", "hub|edge"},
+		{"smtp", "smtp.banner", "Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830", 25, "server", ""},
 		{"smtp", "smtp.banner", "220 h ESMTP Postfix", 25, "server", ""},
 		{"imap", "imap.banner", "* OK The Microsoft Exchange IMAP4 service is ready.", 143, "server", "cas"},
 		{"pop3", "pop3.banner", "+OK The Microsoft Exchange POP3 service is ready.", 110, "server", "cas"},
