@@ -77,8 +77,8 @@ type Engine struct {
 	cfg       Config
 	sink      Sink
 	site      *rules.Site
-	rulesets  []*ruleset                // that of Config.Exchange first
-	evidence  map[string][]evidenceRule // by protocol
+	rulesets  []*ruleset // that of Config.Exchange first
+	evidence  *evidence
 	protocols []observe.Protocol
 	onTCP     map[uint16]uint64 // protocols expected on a server port, as a set
 	onUDP     map[uint16]uint64
@@ -146,7 +146,7 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 		pairs:     newPairs(),
 		endpoints: newEndpoints(),
 		hosts:     newHosts(cfg.Site),
-		evidence:  map[string][]evidenceRule{},
+		evidence:  compileEvidence(cfg.Packs),
 	}
 	e.table.KeyVLAN = cfg.KeyVLAN
 	e.table.IsServer = func(ep capture.Endpoint, proto uint8) bool { return e.endpoints.known(ep, proto, e.table.Clock()) }
@@ -179,7 +179,6 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 				e.rulesets = append(e.rulesets, rs)
 			}
 		}
-		compileEvidence(e.evidence, p)
 	}
 	if len(e.rulesets) == 0 || e.rulesets[0].version != cfg.Exchange {
 		return nil, fmt.Errorf("no rules for Exchange %s; there are rules for %s", cfg.Exchange, strings.Join(versions, ", "))

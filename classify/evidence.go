@@ -2,6 +2,7 @@ package classify
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/exspan/exspan/capture"
@@ -12,36 +13,61 @@ import (
 // evidenceRule is one match of a RoleEvidence.
 type evidenceRule struct {
 	*rules.RoleEvidence
-	match *rules.Match
+	port  rules.Port
+	tests []factTest
 }
 
-// compileEvidence arranges the evidence of a pack by the protocol it needs.
-func compileEvidence(into map[string][]evidenceRule, pack *rules.Pack) {
-	for i := range pack.Evidence {
-		ev := &pack.Evidence[i]
-		for j := range ev.Any {
-			m := &ev.Any[j]
-			into[m.Protocol] = append(into[m.Protocol], evidenceRule{ev, m})
+// evidence is what proves roles, by the protocol it needs.
+type evidence struct {
+	rules map[string][]evidenceRule
+	// names holds the facts that some rule asks for: others change nothing.
+	names map[string]bool
+}
+
+func compileEvidence(packs *rules.Packs) *evidence {
+	e := &evidence{rules: map[string][]evidenceRule{}, names: map[string]bool{}}
+	for _, pack := range packs.All() {
+		for i := range pack.Evidence {
+			ev := &pack.Evidence[i]
+			for j := range ev.Any {
+				m := &ev.Any[j]
+				tests := testsOf(m.Facts)
+				for _, t := range tests {
+					e.names[t.name] = true
+				}
+				e.rules[m.Protocol] = append(e.rules[m.Protocol], evidenceRule{ev, m.Port, tests})
+			}
 		}
 	}
+	return e
 }
 
-// weigh holds a flow's facts against what proves roles.
-func (e *Engine) weigh(s *slot, protocol string, facts *observe.Facts) {
+// weigh holds a flow's facts against what proves roles. seen is how many of
+// them were held against it before.
+func (e *Engine) weigh(s *slot, protocol string, facts *observe.Facts, seen int) {
+	if !slices.ContainsFunc(facts.All()[min(seen, facts.Len()):], func(f observe.Fact) bool { return e.evidence.names[f.Name] }) {
+		return
+	}
 	server := s.Server()
 	for _, key := range [...]string{protocol, ""} {
-		for _, r := range e.evidence[key] {
-			if !portFits(r.match.Port, server.Port, s.Proto) {
-				continue
-			}
-			if m := matchFacts(r.match.Facts, facts); !m.complete {
+		list := e.evidence.rules[key]
+		for i := range list {
+			r := &list[i]
+			if !portFits(r.port, server.Port, s.Proto) || !matchFacts(r.tests, facts).complete {
 				continue
 			}
 			addr := server.Addr
 			if r.End == "client" {
 				addr = s.Client().Addr
 			}
-			e.hosts.prove(addr, r.Roles, r.Weak, r.Version, reading(r.match, protocol, facts, server.Port))
+			if e.hosts.proven(addr, r.Roles, r.Version) {
+				continue
+			}
+			what := protocol
+			if f, ok := fitting(r.tests, facts); ok {
+				what = f.Name + "=" + f.Value
+			}
+			e.hosts.prove(addr, r.Roles, r.Weak, r.Version, fmt.Sprintf("%s on port %d", what, server.Port))
 		}
 	}
 }
@@ -56,8 +82,8 @@ func (e *Engine) weighEndpoint(en *entry) {
 	if protocol != "dcerpc" {
 		return
 	}
-	for _, r := range e.evidence[protocol] {
-		if want := r.match.Facts["rpc.interface"]; r.End == "server" && len(r.match.Facts) == 1 && matchValue("rpc.interface", want, en.service) == byName {
+	for _, r := range e.evidence.rules[protocol] {
+		if r.End == "server" && len(r.tests) == 1 && r.tests[0].name == "rpc.interface" && r.tests[0].match(en.service) == byName {
 			e.hosts.prove(en.key.server.Addr, r.Roles, r.Weak, r.Version,
 				fmt.Sprintf("%s announced at port %d by %s", en.service, en.key.server.Port, en.from))
 		}
@@ -69,23 +95,6 @@ func portFits(p rules.Port, port uint16, proto uint8) bool {
 		return true
 	}
 	return transport(p, proto) && p.Contains(port)
-}
-
-// reading words what was read on a flow: the first fact that fits, or the
-// protocol.
-func reading(m *rules.Match, protocol string, facts *observe.Facts, port uint16) string {
-	var b strings.Builder
-	for _, f := range facts.All() {
-		if want := m.Facts[f.Name]; want != nil && matchValue(f.Name, want, f.Value) != noMatch {
-			fmt.Fprintf(&b, "%s=%s", f.Name, f.Value)
-			break
-		}
-	}
-	if b.Len() == 0 {
-		b.WriteString(protocol)
-	}
-	fmt.Fprintf(&b, " on port %d", port)
-	return b.String()
 }
 
 // absorb takes in what an observer reported about a flow.
@@ -130,7 +139,8 @@ func (e *Engine) absorb(s *slot, c *conn, p *capture.Packet) {
 	}
 	r.Changed = false
 	if c.named {
-		e.weigh(s, e.protocols[c.proto-1].Name, &r.Facts)
+		e.weigh(s, e.protocols[c.proto-1].Name, &r.Facts, c.weighed)
+		c.weighed = r.Len()
 	}
 	if e.traffic != nil && s.Owner.label == 0 && !s.Owner.over {
 		e.trySettle(s, Learned)

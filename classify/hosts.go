@@ -100,6 +100,16 @@ func (h *hosts) nameOf(a capture.Addr) string {
 	return ""
 }
 
+// proven says whether prove would change nothing.
+func (h *hosts) proven(a capture.Addr, roles []rules.Role, version string) bool {
+	x := h.byAddr[a]
+	if x == nil {
+		return false
+	}
+	return x.site != nil || (version == "" || x.version != "") &&
+		slices.ContainsFunc(x.proofs, func(p proof) bool { return slices.Equal(p.roles, roles) })
+}
+
 // prove adds evidence for a role. What the site file says of a server stands
 // alone.
 func (h *hosts) prove(a capture.Addr, roles []rules.Role, weak bool, version, evidence string) {

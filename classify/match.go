@@ -16,6 +16,23 @@ type legRef struct {
 	path  *rules.DataPath
 	order int
 	leg   *rules.Leg
+	tests []factTest
+}
+
+// factTest is what one attribute of a Match asks for. Maps are walked slowly
+// and in no order, so a Match's are made into lists once.
+type factTest struct {
+	name   string
+	values []string
+}
+
+func testsOf(facts map[string][]string) []factTest {
+	tests := make([]factTest, 0, len(facts))
+	for name, values := range facts {
+		tests = append(tests, factTest{name, values})
+	}
+	slices.SortFunc(tests, func(a, b factTest) int { return strings.Compare(a.name, b.name) })
+	return tests
 }
 
 type portKey struct {
@@ -35,7 +52,7 @@ func compile(pack *rules.Pack, site *rules.Site) *ruleset {
 	for i := range pack.Paths {
 		p := &pack.Paths[i]
 		for j := range p.Legs {
-			ref := legRef{p, i, &p.Legs[j]}
+			ref := legRef{p, i, &p.Legs[j], testsOf(p.Legs[j].Facts)}
 			port := portOf(ref.leg, site)
 			if port.Dynamic {
 				rs.dynamic[ref.leg.Protocol] = append(rs.dynamic[ref.leg.Protocol], ref)
@@ -161,15 +178,15 @@ func (s *subject) fitStatic(ref legRef) (hit, bool) {
 		h.mismatch = true
 		return h, true
 	}
-	own := matchFacts(l.Facts, s.facts)
+	own := matchFacts(ref.tests, s.facts)
 	switch {
 	case own.contradicted:
 		return hit{}, false
 	case s.protocol != "" && l.Protocol != "" && own.complete:
 		h.confidence, h.specific = Observed, own.specific
 	default:
-		if en := s.entryFor(l); en != nil {
-			h.entry, h.confidence, h.specific = en, en.confidence(), len(l.Facts)
+		if en := s.entryFor(&ref); en != nil {
+			h.entry, h.confidence, h.specific = en, en.confidence(), len(ref.tests)
 		}
 	}
 	if h.entry == nil {
@@ -186,16 +203,16 @@ func (s *subject) fitDynamic(ref legRef) (hit, bool) {
 	if !transport(l.Port, s.proto) || s.protocol != "" && s.protocol != l.Protocol {
 		return h, false
 	}
-	own := matchFacts(l.Facts, s.facts)
+	own := matchFacts(ref.tests, s.facts)
 	if own.contradicted {
 		return h, false
 	}
-	h.entry = s.entryFor(l)
+	h.entry = s.entryFor(&ref)
 	switch {
 	case s.protocol != "" && own.complete:
 		h.confidence, h.specific = Observed, own.specific
 	case h.entry != nil:
-		h.confidence, h.specific = h.entry.confidence(), len(l.Facts)
+		h.confidence, h.specific = h.entry.confidence(), len(ref.tests)
 	default:
 		return h, false
 	}
@@ -224,18 +241,18 @@ func capOf(l *rules.Leg) Confidence {
 }
 
 // entryFor returns the strongest learned endpoint whose service fits a leg, or nil.
-func (s *subject) entryFor(l *rules.Leg) *entry {
+func (s *subject) entryFor(ref *legRef) *entry {
 	for _, en := range s.entries {
-		if en.protocol() != l.Protocol {
+		if en.protocol() != ref.leg.Protocol {
 			continue
 		}
 		fits := true
-		for name, want := range l.Facts {
-			switch name {
+		for _, test := range ref.tests {
+			switch test.name {
 			case "rpc.interface":
-				fits = fits && (matchValue(name, want, en.service) != noMatch)
+				fits = fits && test.match(en.service) != noMatch
 			case "rpc.annotation":
-				fits = fits && en.annotation != "" && matchValue(name, want, en.annotation) != noMatch
+				fits = fits && en.annotation != "" && test.match(en.annotation) != noMatch
 			default:
 				fits = false
 			}
@@ -254,14 +271,15 @@ type factMatch struct {
 	specific     int  // attributes that fit by name
 }
 
-func matchFacts(want map[string][]string, have *observe.Facts) factMatch {
+func matchFacts(tests []factTest, have *observe.Facts) factMatch {
 	m := factMatch{complete: true}
-	for name, values := range want {
+	for i := range tests {
+		test := &tests[i]
 		best, any := noMatch, false
 		for _, f := range have.All() {
-			if f.Name == name {
+			if f.Name == test.name {
 				any = true
-				best = max(best, matchValue(name, values, f.Value))
+				best = max(best, test.match(f.Value))
 			}
 		}
 		switch {
@@ -283,12 +301,12 @@ const (
 	byName
 )
 
-// matchValue holds one value against the values wanted.
-func matchValue(name string, want []string, have string) int {
+// match holds one value against the values wanted.
+func (t *factTest) match(have string) int {
 	best := noMatch
-	for _, w := range want {
+	for _, w := range t.values {
 		switch {
-		case name == "rpc.interface" && w == rules.Unnamed:
+		case t.name == "rpc.interface" && w == rules.Unnamed:
 			if unnamed(have) {
 				best = bySet
 			}
@@ -300,6 +318,18 @@ func matchValue(name string, want []string, have string) int {
 		}
 	}
 	return best
+}
+
+// fitting returns the first fact that one of the tests asks for.
+func fitting(tests []factTest, have *observe.Facts) (observe.Fact, bool) {
+	for _, f := range have.All() {
+		for i := range tests {
+			if tests[i].name == f.Name && tests[i].match(f.Value) != noMatch {
+				return f, true
+			}
+		}
+	}
+	return observe.Fact{}, false
 }
 
 // unnamed says whether an interface is written as its UUID, because no pack
@@ -350,13 +380,9 @@ func (h *hit) why(s *subject) string {
 	case h.confidence == ByPort:
 		fmt.Fprintf(&b, "port %s and roles only", portName(s))
 	default:
-		said := false
-		for _, f := range s.facts.All() {
-			if want := h.leg.Facts[f.Name]; want != nil && matchValue(f.Name, want, f.Value) != noMatch {
-				fmt.Fprintf(&b, "%s=%s", f.Name, f.Value)
-				said = true
-				break
-			}
+		f, said := fitting(h.tests, s.facts)
+		if said {
+			fmt.Fprintf(&b, "%s=%s", f.Name, f.Value)
 		}
 		if !said && s.protocol != "" {
 			fmt.Fprintf(&b, "%s on %s", s.protocol, portName(s))

@@ -103,7 +103,7 @@ func (e *Engine) release(s *slot, c *conn) {
 		c.streams[i].reset()
 	}
 	c.report = observe.Report{Endpoints: c.report.Endpoints[:0]}
-	c.obs, c.proto, c.named, c.tried, c.offers, c.done = nil, 0, false, 0, 0, false
+	c.obs, c.proto, c.named, c.tried, c.offers, c.weighed, c.done = nil, 0, false, 0, 0, 0, false
 	c.first[0], c.first[1] = c.first[0][:0], c.first[1][:0]
 	e.connFree = append(e.connFree, s.Owner.conn)
 	s.Owner.conn = 0
