@@ -8,6 +8,7 @@ package table
 
 import (
 	"cmp"
+	"fmt"
 	"io"
 	"net/netip"
 	"slices"
@@ -24,7 +25,7 @@ const (
 	maxKept     = 4096 // different lines of one section
 	maxMechs    = 16   // different mechanisms of one path
 	maxExamples = 2    // flows quoted for one finding
-	maxShown    = 20   // lines of one list in "what is wrong"
+	maxShown    = 10   // lines of one list in "what is wrong"
 	maxLearned  = 50   // hosts, and endpoints
 )
 
@@ -628,7 +629,7 @@ func (s *Sink) writeRest(p *printer) {
 
 // writeTrouble writes what stands between the input and the truth.
 func writeTrouble(p *printer, sum *classify.Summary) {
-	skipped, limits := named(sum.Skipped), named(sum.Limits)
+	skipped, limits := named(sum.Skipped, "%[1]s %[2]s"), named(sum.Limits, "%[2]s %[1]s")
 	if skipped == "" && limits == "" && len(sum.Errors) == 0 && sum.AckedUnseen <= 0.01 {
 		return
 	}
@@ -647,11 +648,12 @@ func writeTrouble(p *printer, sum *classify.Summary) {
 	}
 }
 
-func named(counts []classify.NamedCount) string {
+// named joins names and counts in the given form.
+func named(counts []classify.NamedCount, form string) string {
 	var parts []string
 	for _, c := range counts {
 		if c.Count > 0 {
-			parts = append(parts, c.Name+" "+thousands(c.Count))
+			parts = append(parts, fmt.Sprintf(form, c.Name, thousands(c.Count)))
 		}
 	}
 	return strings.Join(parts, ", ")

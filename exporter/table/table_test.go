@@ -80,7 +80,7 @@ func everything() (*classify.Summary, []*classify.Record) {
 			LearnedEndpoint: classify.LearnedEndpoint{Service: "emsmdb", Source: observe.FromMap, Learned: start, Annotation: "Store",
 				From: netip.MustParseAddrPort("10.0.0.5:135"), Announced: netip.MustParseAddr("192.168.1.1")}}},
 		Skipped:     []classify.NamedCount{{Name: "not_ip", Count: 9}, {Name: "panic"}},
-		Limits:      []classify.NamedCount{{Name: "max_held", Count: 1234}},
+		Limits:      []classify.NamedCount{{Name: "flows judged early because too many were held", Count: 1234}},
 		AckedUnseen: 0.034,
 		Errors:      []error{errors.New("a.pcap: truncated at offset 4711")},
 	}, []*classify.Record{good, bad, bad, bad, tie, refused, odd, dns, unknown, empty, interim}
@@ -129,7 +129,7 @@ Unrelated: 2 flows, 3.0 kB: not recognised 1, dns 1
 
 Frames that are no packet of a flow: not_ip 9
 Capture loss: 3.4 % of the acknowledged bytes were never captured, so nothing is called unanswered
-Limits reached: max_held 1,234
+Limits reached: 1,234 flows judged early because too many were held
 Error: a.pcap: truncated at offset 4711
 `
 
@@ -173,7 +173,7 @@ func TestBounded(t *testing.T) {
 		all = append(all, record("10.0.0.9:1", addr.String(), classify.Verdict{Status: classify.Unexpected, Reason: classify.NoPath}))
 	}
 	first := render(t, Options{}, &classify.Summary{}, all...)
-	for _, want := range []string{"Unexpected: 4,596 flows", "and 4,076 more server ports", "and 500 more flows"} {
+	for _, want := range []string{"Unexpected: 4,596 flows", "and 4,086 more server ports", "and 500 more flows"} {
 		if !strings.Contains(first, want) {
 			t.Errorf("no %q in\n%s", want, first)
 		}
