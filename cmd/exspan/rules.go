@@ -212,9 +212,10 @@ func protection(p *rules.DataPath) string {
 func shortPorts(s string) string {
 	var list []string
 	for part := range strings.SplitSeq(s, ";") {
-		word, _, named := strings.Cut(strings.TrimSpace(part), " ")
-		if !strings.ContainsAny(word, "/0123456789") && named {
-			word = strings.TrimSpace(part) // "Dynamic RPC"
+		part = strings.TrimSpace(part)
+		word, _, _ := strings.Cut(part, " ")
+		if !strings.Contains(word, "/") {
+			word = part // "Dynamic RPC"
 		}
 		if !slices.Contains(list, word) {
 			list = append(list, word)
