@@ -102,7 +102,8 @@ type Stream struct {
 	Jitter observe.Jitter
 	// Loss is the share of lost packets, 0 to 1.
 	Loss float64
-	// NAT says that the packets came from an address that nobody announced.
+	// NAT says that one end is an address that nobody announced although that side
+	// did announce some: a translator or a relay stands between.
 	NAT bool
 	// R is the transmission rating of the E-model without its delay term, and MOS
 	// the mean opinion score estimated from it, 1 to 4.5; both 0 for encodings

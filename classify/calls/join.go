@@ -41,7 +41,7 @@ func (t *Table) Calls() (list []Call, loose []Stream) {
 		}
 		switch {
 		case okTo:
-			q := Stream{Stream: s, NAT: !okFrom, Side: side(!to.caller)}
+			q := Stream{Stream: s, Side: side(!to.caller), NAT: !okFrom && to.call.described(side(!to.caller))}
 			media := []Medium{to.call.Media[to.medium]}
 			if okFrom {
 				media = append(media, from.call.Media[from.medium])
@@ -50,7 +50,7 @@ func (t *Table) Calls() (list []Call, loose []Stream) {
 			to.call.Streams = append(to.call.Streams, q)
 		case okFrom:
 			// The receiver announced another address or was not heard of.
-			q := Stream{Stream: s, Side: side(from.caller)}
+			q := Stream{Stream: s, Side: side(from.caller), NAT: from.call.described(side(!from.caller))}
 			media := []Medium{from.call.Media[from.medium]}
 			q.measure(media)
 			from.call.Streams = append(from.call.Streams, q)
@@ -70,6 +70,11 @@ func (t *Table) Calls() (list []Call, loose []Stream) {
 	}
 	slices.SortStableFunc(loose, func(a, b Stream) int { return cmp.Compare(a.First, b.First) })
 	return list, loose
+}
+
+// described says whether a side announced any address.
+func (c *call) described(side string) bool {
+	return slices.ContainsFunc(c.Media, func(m Medium) bool { return m.Side == side })
 }
 
 func side(caller bool) string {
