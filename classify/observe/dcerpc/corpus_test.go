@@ -1,7 +1,9 @@
 package dcerpc
 
 import (
+	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -21,6 +23,25 @@ var captures = []string{
 	"epm/empire_psexec_dcerpc_tcp_svcctl_WORKSTATION6_2020-09-20121608.cap", "epm/AD-capture-2.pcapng", "epm/packetcapture_1.pcap",
 	"epm/discovery_scan_dcerpc_endpoint_mapper.pcapng", "http/winrm_psremote_05-16.pcap", "ad/eternalchampion.pcap",
 	"ad/purplesharp_ad_playbook_I_2020-10-22042947.cap",
+	recorded,
+}
+
+// recorded is our own capture of a Samba domain controller, impacket and
+// stand-ins for Exchange (see testdata/README.md).
+const recorded = "../../../testdata/rpc.pcapng"
+
+func capture(t *testing.T, name string) string {
+	t.Helper()
+	if name != recorded {
+		return observetest.Corpus(t, name)
+	}
+	if _, err := os.Stat(name); err != nil {
+		t.Skip(err)
+	}
+	if _, err := exec.LookPath("tshark"); err != nil {
+		t.Skip(err)
+	}
+	return name
 }
 
 // found is a flow that Detect takes for DCE/RPC, and what is reported of it.
@@ -33,9 +54,12 @@ type found struct {
 // segment in each direction.
 func read(t *testing.T, name string) []found {
 	t.Helper()
+	if out, ok := flowsOf[name]; ok {
+		return out
+	}
 	var out []found
 	p := Protocol()
-	for _, f := range observetest.Flows(t, observetest.Corpus(t, name), "") {
+	for _, f := range observetest.Flows(t, capture(t, name), "") {
 		first := observe.First{Datagram: f.UDP, Client: f.Client, Server: f.Server,
 			OnPort: slices.Contains(p.TCP, f.Server.Port()) && !f.UDP || f.Server.Port() == 135}
 		for _, s := range f.Segments {
@@ -50,8 +74,12 @@ func read(t *testing.T, name string) []found {
 		}
 		out = append(out, found{f, observetest.Check(t, p, f.Segments, f.Options())})
 	}
+	flowsOf[name] = out
 	return out
 }
+
+// flowsOf keeps what read found: reading takes longer than the tests.
+var flowsOf = map[string][]found{}
 
 // What tshark reads of binds, calls and towers must be what we read, and where
 // it reads no DCE/RPC over TCP or UDP, neither must we.
@@ -61,10 +89,11 @@ func TestTshark(t *testing.T) {
 			flows := read(t, name)
 			type want struct {
 				uuids, levels, secAddr, ports, services []string
+				connect                                 bool // bound at level connect, where calls need no sec_trailer
 			}
 			streams := map[int]*want{}
 			var offered []string
-			rows := observetest.Tshark(t, observetest.Corpus(t, name), "dcerpc and tcp and not nbss and not http", []string{"tcp.stream",
+			rows := observetest.Tshark(t, capture(t, name), "dcerpc and tcp and not nbss and not http", []string{"tcp.stream",
 				"dcerpc.pkt_type", "dcerpc.cn_bind_to_uuid", "dcerpc.cn_bind_if_ver", "dcerpc.cn_bind_if_ver_minor", "dcerpc.cn_bind_trans_id",
 				"dcerpc.cn_ack_result", "dcerpc.cn_sec_addr", "dcerpc.auth_level", "epm.proto.tcp_port", "kerberos.SNameString",
 				"epm.proto.http_port"})
@@ -84,6 +113,7 @@ func TestTshark(t *testing.T) {
 				}
 				switch types[0] {
 				case "11", "14":
+					w.connect = w.connect || r[8] == "2"
 					offered = offered[:0]
 					for i, u := range split(2) {
 						s := u + " v" + split(3)[i] + "." + split(4)[i]
@@ -108,6 +138,8 @@ func TestTshark(t *testing.T) {
 					if r[8] != "" {
 						i, _ := strconv.Atoi(r[8])
 						w.levels = append(w.levels, levels[i])
+					} else if w.connect {
+						w.levels = append(w.levels, "connect")
 					} else {
 						w.levels = append(w.levels, "none")
 					}
@@ -172,6 +204,40 @@ var names = map[string]string{
 	"LSARPC": "12345778-1234-abcd-ef00-0123456789ab v0.0", "ITaskScheduler": "86d35949-83c9-4044-b424-db363231fd0c v1.0",
 	"SPOOLSS": "12345678-1234-abcd-ef00-0123456789ab v1.0", "WindowsShutdown": "d95afe70-a6d5-4259-822e-2c84da1ddb0d v1.0",
 	"FW": "6b5bdd1e-528c-422c-af8c-a4079be4fe48 v1.0", "EVENTLOG6": "f6beaff7-1e19-4fbb-9f8f-b89e2018337c v1.0",
+}
+
+// Every tower that the recording's ground truth lists is learned, and no other.
+func TestRecorded(t *testing.T) {
+	b, err := os.ReadFile(strings.TrimSuffix(recorded, ".pcapng") + ".truth.json")
+	if err != nil {
+		t.Skip(err)
+	}
+	var truth struct {
+		Endpoints []struct {
+			Source, Server, UUID, Protocol string
+			Port                           int
+		}
+	}
+	if err := json.Unmarshal(b, &truth); err != nil {
+		t.Fatal(err)
+	}
+	var want, got []string
+	for _, e := range truth.Endpoints {
+		if e.Port != 0 && e.Port != 135 {
+			want = append(want, e.Source+" "+e.Server+" "+e.UUID+" "+strconv.Itoa(e.Port))
+		}
+	}
+	for _, f := range read(t, recorded) {
+		for _, e := range f.Endpoints {
+			if e.Source != observe.FromBind {
+				uuid, _, _ := strings.Cut(e.Service, " ")
+				got = append(got, string(e.Source)+" "+e.Server.Addr().String()+" "+uuid+" "+strconv.Itoa(int(e.Server.Port())))
+			}
+		}
+	}
+	if !slices.Equal(set(got), set(want)) || len(want) < 10 {
+		t.Errorf("learned\n\t%s\nwant\n\t%s", strings.Join(set(got), "\n\t"), strings.Join(set(want), "\n\t"))
+	}
 }
 
 // Every mapping that the corpus' notes state is learned.

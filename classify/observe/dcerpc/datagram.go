@@ -168,7 +168,15 @@ func (o *observer) dgAnswer(p *dgPDU, in *observe.Input, b []byte, r *observe.Re
 	if asked {
 		o.dg.calls = slices.Delete(o.dg.calls, i, i+1)
 	}
-	if e, whole, ok := answer(body, opnum, p.big, false); ok && whole && (opnum == eptMap || opnum == eptLookup) {
-		teach(e, opnum, !asked, in, r)
+	if opnum != eptMap && opnum != eptLookup {
+		return
 	}
+	e, status, whole, ok := answer(body, opnum, p.big, false)
+	if !ok || !whole {
+		return
+	}
+	if asked && opnum == eptMap && status == notRegistered {
+		r.Add(MapStatus, "not-registered")
+	}
+	teach(e, opnum, !asked, in, r)
 }

@@ -15,6 +15,7 @@ const (
 	UUID      = "rpc.uuid"           // interfaces the server accepted: "a4f1db00-ca47-1067-b31f-00dd010662da v0.81"
 	AuthLevel = "rpc.auth_level"     // of calls: none, connect, call, packet, integrity, privacy
 	SecAddr   = "rpc.sec_addr"       // what the server says its endpoint is: "4997", "\PIPE\lsass"
+	MapStatus = "epm.status"         // "not-registered": the mapper did not know the service it was asked for
 	Banner    = "rpc.banner"         // "ncacn_http/1.0"
 	Channel   = "rpc.rts"            // channels of RPC over HTTP: "in", "out"
 	Cookie    = "rpc.cookie"         // virtual connection that ties an IN and an OUT channel together

@@ -302,6 +302,14 @@ func TestMapper(t *testing.T) {
 	}
 }
 
+// A mapper that does not know the service says so.
+func TestNotRegistered(t *testing.T) {
+	stub := strings.Repeat("\x00", 20) + le.u32(0) + le.u32(4) + le.u32(0) + le.u32(0) + le.u32(notRegistered)
+	Expect(t, Check(t, Protocol(), []Segment{ToServer(le.bind(1, []ctx{{0, epms, ndr32s}})), ToClient(le.ack(1, "", []result{{0, 0, ndr32s}})),
+		ToServer(le.request(3, 2, 0, eptMap, "request")), ToClient(le.response(3, 2, 0, stub))}, onMapper),
+		with(open, "rpc.uuid="+epms, "epm.status=not-registered")...)
+}
+
 // Who may teach: the server's end of a flow to the mapper, in answer to a
 // request on that flow.
 func TestWhoMayTeach(t *testing.T) {
@@ -537,27 +545,38 @@ func TestVerificationTrailer(t *testing.T) {
 	}
 }
 
-// RPC over HTTP version 2 behind the proxy: [MS-RPCH] sections 2.2.4.3 (CONN/A2)
-// and 2.2.4.6 (CONN/B2).
-func TestRTS(t *testing.T) {
-	version, cookie := le.u32(6)+le.u32(1), func(c byte) string { return le.u32(3) + strings.Repeat(string([]byte{c}), 16) }
-	pdu := func(flags uint16, cmds ...string) string {
-		return le.pdu(rts, 3, 0, le.u16(flags)+le.u16(uint16(len(cmds)))+strings.Join(cmds, ""))
-	}
-	a2 := pdu(0x10, version, cookie(1), cookie(2), le.u32(4)+le.u32(0x40000000), le.u32(0)+le.u32(65536))
-	b2 := pdu(0x08, version, cookie(1), cookie(3), le.u32(0)+le.u32(65536), le.u32(2)+le.u32(120000), le.u32(12)+strings.Repeat("\x09",
-		16),
+// Channels of RPC over HTTP version 2 behind the proxy: [MS-RPCH] sections
+// 2.2.4.3 (CONN/A2) and 2.2.4.6 (CONN/B2).
+func rtsPDU(flags uint16, cmds ...string) string {
+	return le.pdu(rts, 3, 0, le.u16(flags)+le.u16(uint16(len(cmds)))+strings.Join(cmds, ""))
+}
+
+func cookie(c byte) string { return le.u32(3) + strings.Repeat(string([]byte{c}), 16) }
+
+var (
+	rtsVersion = le.u32(6) + le.u32(1)
+	window     = le.u32(0) + le.u32(65536)
+	timeout    = le.u32(2) + le.u32(120000)
+	connA2     = rtsPDU(0x10, rtsVersion, cookie(1), cookie(2), le.u32(4)+le.u32(0x40000000), window)
+	connB2     = rtsPDU(0x08, rtsVersion, cookie(1), cookie(3), window, timeout, le.u32(12)+strings.Repeat("\x09", 16),
 		le.u32(11)+le.u32(0)+"\xc6\x33\x64\x07"+strings.Repeat("\x00", 12))
-	c1 := pdu(0, version, le.u32(0)+le.u32(65536), le.u32(2)+le.u32(120000))
+	connC1 = rtsPDU(0, rtsVersion, window, timeout)
+)
+
+func TestRTS(t *testing.T) {
 	on := Options{Server: netip.MustParseAddrPort("192.0.2.1:6001")}
 	cookie1 := "rpc.cookie=01010101-0101-0101-0101-010101010101"
-	Expect(t, Check(t, Protocol(), []Segment{ToClient(banner), ToServer(a2), ToClient(c1),
+	Expect(t, Check(t, Protocol(), []Segment{ToClient(banner), ToServer(connA2), ToClient(connC1),
 		ToClient(le.ack(1, "6001", []result{{0, 0, ndr32s}}), le.response(3, 2, 0, strings.Repeat("x", 9000)))}, on),
-		"rpc.banner=ncacn_http/1.0", "rpc.rts=out", cookie1, "rpc.sec_addr=6001", "auth=none", "rpc.auth_level=none", "encryption=none")
-	Expect(t, Check(t, Protocol(), []Segment{ToClient(banner), ToServer(b2, le.bind(1, []ctx{{0, emsmdbs, ndr32s}}), le.request(3, 2,
-		0, 10, "stub"))}, on),
-		"rpc.banner=ncacn_http/1.0", "rpc.rts=in", cookie1, "rpc.client_address=198.51.100.7", "rpc.uuid="+emsmdbs,
-		"endpoint 192.0.2.1:6001/tcp "+emsmdbs+" source=bind from=192.0.2.1:6001 weak", "auth=none", "rpc.auth_level=none", "encryption=none")
+		with(open, "rpc.banner=ncacn_http/1.0", "rpc.rts=out", cookie1, "rpc.sec_addr=6001")...)
+	Expect(t, Check(t, Protocol(), []Segment{ToClient(banner),
+		ToServer(connB2, le.bind(1, []ctx{{0, emsmdbs, ndr32s}}), le.request(3, 2, 0, 10, "stub"))}, on),
+		with(open, "rpc.banner=ncacn_http/1.0", "rpc.rts=in", cookie1, "rpc.client_address=198.51.100.7", "rpc.uuid="+emsmdbs,
+			"endpoint 192.0.2.1:6001/tcp "+emsmdbs+" source=bind from=192.0.2.1:6001 weak")...)
+	rows := Tshark(t, TextToPcap(t, []Segment{ToServer(connA2), ToServer(connB2)}, 6001), "dcerpc", []string{"_ws.col.Info"}, "-d", "tcp.port==6001,dcerpc")
+	if got := fmt.Sprint(rows); !strings.Contains(got, "CONN/A2") || !strings.Contains(got, "CONN/B2") {
+		t.Errorf("tshark reads %s", got)
+	}
 }
 
 // dg builds a connectionless PDU ([C706] section 12.5.1).

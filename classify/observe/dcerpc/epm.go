@@ -127,10 +127,15 @@ func (o *observer) answerMap(h *header, c *context, in *observe.Input, stub []by
 			if asked && op != opnum || c != nil && wide != c.wide || wide && h.big {
 				continue
 			}
-			if e, whole, ok := answer(stub, op, h.big, wide); ok && (whole || cut && asked && c != nil) {
-				teach(e, op, !asked, in, r)
-				return
+			e, status, whole, ok := answer(stub, op, h.big, wide)
+			if !ok || !whole && !(cut && asked && c != nil) {
+				continue
 			}
+			if asked && op == eptMap && status == notRegistered {
+				r.Add(MapStatus, "not-registered")
+			}
+			teach(e, op, !asked, in, r)
+			return
 		}
 	}
 }
@@ -166,16 +171,16 @@ type entry struct {
 // answer reads the stub of an ept_map or ept_lookup response ([C706] appendix O)
 // in NDR, or in NDR64 ([MS-RPCE] section 2.2.5). Whole says that it was read
 // up to its status; ok is false if it contradicts itself.
-func answer(stub []byte, op uint16, big, wide bool) (entries []entry, whole, ok bool) {
+func answer(stub []byte, op uint16, big, wide bool) (entries []entry, status uint32, whole, ok bool) {
 	n := ndr{b: stub, big: big, wide: wide}
 	n.bytes(20) // entry_handle
 	count := n.u32()
 	limit, offset, actual := n.size(), n.size(), n.size()
 	if n.short {
-		return nil, false, true
+		return nil, 0, false, true
 	}
 	if offset != 0 || actual > limit || uint64(count) != actual {
-		return nil, false, false
+		return nil, 0, false, false
 	}
 	// Towers follow their array, one for each pointer that is not null.
 	var notes []string
@@ -190,18 +195,18 @@ func answer(stub []byte, op uint16, big, wide bool) (entries []entry, whole, ok 
 			n.bytes(16) // object
 			set = n.size() != 0
 			if off := n.size(); off != 0 {
-				return nil, false, false
+				return nil, 0, false, false
 			}
 			length := n.size()
 			if length > maxAnnotation {
-				return nil, false, false
+				return nil, 0, false, false
 			}
 			note = text(n.bytes(int(length)))
 		} else {
 			set = n.size() != 0
 		}
 		if n.short {
-			return nil, false, true
+			return nil, 0, false, true
 		}
 		if set {
 			towers++
@@ -213,11 +218,11 @@ func answer(stub []byte, op uint16, big, wide bool) (entries []entry, whole, ok 
 	for i := range towers {
 		size, length := n.size(), n.u32()
 		if !n.short && size != uint64(length) {
-			return entries, false, false
+			return entries, 0, false, false
 		}
 		t := n.bytes(int(length))
 		if n.short {
-			return entries, false, true
+			return entries, 0, false, true
 		}
 		e, ok := parseTower(t)
 		if !ok {
@@ -234,10 +239,10 @@ func answer(stub []byte, op uint16, big, wide bool) (entries []entry, whole, ok 
 	case rest == 8 && wide:
 		n.align(8)
 	case rest != 4:
-		return entries, false, rest < 4
+		return entries, 0, false, rest < 4
 	}
-	status := n.u32()
-	return entries, true, !n.short && (status == 0 || status == notRegistered)
+	status = n.u32()
+	return entries, status, true, !n.short && (status == 0 || status == notRegistered)
 }
 
 const (

@@ -49,7 +49,7 @@ func FuzzTower(f *testing.F) {
 		if e, ok := parseTower(b); ok && e.iface == (Interface{}) && len(b) < 40 {
 			t.Errorf("a tower of %d bytes", len(b))
 		}
-		entries, _, _ := answer(b, op, big, wide)
+		entries, _, _, _ := answer(b, op, big, wide)
 		if len(entries) > len(b)/40 {
 			t.Errorf("%d entries in %d bytes", len(entries), len(b))
 		}

@@ -22,11 +22,11 @@ func TextToPcap(t testing.TB, conv []Segment, serverPort uint16) string {
 	}
 	var in bytes.Buffer
 	for _, s := range conv {
-		// Inbound packets have the ports swapped.
+		// Outbound packets have the ports swapped.
 		if s.Dir == observe.ToServer {
-			in.WriteString("O\n")
-		} else {
 			in.WriteString("I\n")
+		} else {
+			in.WriteString("O\n")
 		}
 		for at := 0; at < len(s.Data); at += 16 {
 			fmt.Fprintf(&in, "%06x % x\n", at, s.Data[at:min(at+16, len(s.Data))])
