@@ -147,17 +147,9 @@ func (k kind) waits() bool {
 	return false
 }
 
-// run is a number of commands of one kind in a row.
-type run struct {
-	kind  kind
-	count int
-}
-
 type observer struct {
-	split [2]line.Splitter
-	// pending has the commands without an answer, the oldest first.
-	pending [8]run
-	runs    int
+	split   [2]line.Splitter
+	pending line.Queue
 	waiting kind // the last command, where it waits for its answer; else other
 	blob    int  // bytes of the XEXCH50 blob that follows
 	text    bool // the client is sending a message
@@ -257,33 +249,7 @@ func (o *observer) push(k kind) {
 	if k.waits() {
 		o.waiting = k
 	}
-	switch {
-	case o.runs > 0 && o.pending[o.runs-1].kind == k:
-		o.pending[o.runs-1].count++
-	case o.runs < len(o.pending):
-		o.pending[o.runs] = run{k, 1}
-		o.runs++
-	default:
-		// Far ahead of the server; what it will say to this is not told apart.
-		o.pending[o.runs-1].count++
-	}
-}
-
-func (o *observer) peek() kind {
-	if o.runs == 0 {
-		return other
-	}
-	return o.pending[0].kind
-}
-
-func (o *observer) pop() {
-	if o.runs == 0 {
-		return
-	}
-	if o.pending[0].count--; o.pending[0].count == 0 {
-		copy(o.pending[:], o.pending[1:o.runs])
-		o.runs--
-	}
+	o.pending.Push(uint8(k))
 }
 
 // command reads a line of the client's and returns how many bytes of content
@@ -366,19 +332,19 @@ func (o *observer) reply(l []byte, in *observe.Input, r *observe.Report) error {
 	o.inReply = !last
 
 	if !o.greeted {
-		if first && code == 220 && (in.Handshake || o.runs == 0) {
+		if first && code == 220 && (in.Handshake || o.pending.Empty()) {
 			o.begin = in.Handshake
 			o.banner(body, r)
 		}
 		// On a flow that began earlier the first answer can be to anything.
-		if in.Handshake || code == 220 && o.runs == 0 {
+		if in.Handshake || code == 220 && o.pending.Empty() {
 			o.greeted = last
 			return nil
 		}
 		o.greeted = true
 	}
 
-	k := o.peek()
+	k := kind(o.pending.Peek())
 	// Where the client is not seen, the first list after the greeting answers
 	// its EHLO.
 	guess := o.begin && !o.client && !o.listed
@@ -393,8 +359,8 @@ func (o *observer) reply(l []byte, in *observe.Input, r *observe.Report) error {
 		return nil
 	}
 	o.listed = o.listed || guess && code == 250 && !first
-	o.pop()
-	if o.waiting != other && o.runs == 0 {
+	o.pending.Pop()
+	if o.waiting != other && o.pending.Empty() {
 		o.waiting = other
 	}
 	return o.answered(k, code, body, r)

@@ -1,0 +1,428 @@
+// Package imap observes IMAP4 (RFC 9051, RFC 3501) up to the login: what the
+// server says it is and can do, whether TLS was taken up, and how the client
+// authenticated. User names, passwords, mailboxes and messages are skipped and
+// never kept.
+//
+// After an accepted STARTTLS the flow is handed to tls.
+package imap
+
+import (
+	"bytes"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/internal/line"
+	"github.com/exspan/exspan/classify/observe/internal/sasl"
+	"github.com/exspan/exspan/classify/observe/tls"
+)
+
+// Name is the protocol's name.
+const Name = "imap"
+
+// The facts.
+const (
+	// Banner is the wording of the greeting behind "* OK", without names, session
+	// identifiers and dates; with Report.Identities the whole text.
+	Banner = "imap.banner"
+	// Capability has the words of the server's capability lists before the
+	// login, in upper case: "IMAP4REV1", "AUTH=NTLM", "LOGINDISABLED".
+	Capability = "imap.capability"
+	// TLS is "starttls" where it was taken up, "refused" where the client asked
+	// and the server declined, "offered" where the server offered it and the
+	// client did not ask (yet), "none" where a capability list does not offer it.
+	TLS = "imap.tls"
+)
+
+// Limits.
+const (
+	maxCapabilities = 28
+	maxWord         = 32 // bytes of a capability or tag
+	maxWait         = 16 << 10
+	maxLiteral      = 1 << 40
+)
+
+// Protocol describes IMAP4.
+func Protocol() observe.Protocol {
+	return observe.Protocol{
+		Name: Name, TCP: []uint16{143}, Stream: true, Detect: Detect, New: func() observe.Observer { return new(observer) },
+	}
+}
+
+// Detect recognises a greeting on any port, and on the expected one any
+// untagged answer or a command with its tag.
+func Detect(f observe.First) observe.Match {
+	server := detectAnswer(f.ToClient, f.OnPort)
+	if server == observe.More {
+		return detectCommand(f.ToServer, f.OnPort)
+	}
+	return server
+}
+
+func detectAnswer(b []byte, onPort bool) observe.Match {
+	answer := observe.No
+	for _, s := range []string{"* OK ", "* PREAUTH ", "* BYE "} {
+		switch {
+		case line.HasPrefix(b, s):
+			return observe.Yes
+		case line.CanBegin(b, s):
+			answer = observe.More
+		}
+	}
+	if onPort && len(b) >= 3 && b[0] == '*' && b[1] == ' ' && (b[2] >= '0' && b[2] <= '9' || b[2]|0x20 >= 'a' && b[2]|0x20 <= 'z') {
+		return observe.Yes
+	}
+	return answer
+}
+
+// command is what a client's command means here.
+type command uint8
+
+const (
+	other command = iota
+	login
+	authenticate
+	startTLS
+	access // a command of a user who is logged in
+)
+
+var commands = map[string]command{
+	"CAPABILITY": other, "NOOP": other, "LOGOUT": other, "ID": other, "LOGIN": login, "AUTHENTICATE": authenticate, "STARTTLS": startTLS,
+	"SELECT": access, "EXAMINE": access, "LIST": access, "LSUB": access, "STATUS": access, "APPEND": access, "CHECK": access,
+	"CLOSE": access, "EXPUNGE": access, "SEARCH": access, "FETCH": access, "STORE": access, "COPY": access, "MOVE": access,
+	"UID": access, "IDLE": access, "CREATE": access, "DELETE": access, "RENAME": access, "SUBSCRIBE": access,
+	"UNSUBSCRIBE": access, "NAMESPACE": access, "ENABLE": access,
+}
+
+// maxCommand is the length of the longest command above.
+const maxCommand = 12
+
+// detectCommand looks for a tag and a command.
+func detectCommand(b []byte, onPort bool) observe.Match {
+	for i, c := range b {
+		switch {
+		case c == ' ' && i > 0:
+			return detectVerb(b[i+1:], onPort)
+		case i == maxWord, !tagByte(c):
+			return observe.No
+		}
+	}
+	return observe.More
+}
+
+func detectVerb(b []byte, onPort bool) observe.Match {
+	end := bytes.IndexAny(b[:min(len(b), maxCommand+1)], " \r\n")
+	if end < 0 {
+		if len(b) > maxCommand || !letters(b) {
+			return observe.No
+		}
+		return observe.More
+	}
+	if c, ok := commands[string(bytes.ToUpper(b[:end]))]; !ok || !onPort && c == access {
+		return observe.No
+	}
+	if !onPort {
+		return observe.More // the server's greeting tells
+	}
+	return observe.Yes
+}
+
+func letters(b []byte) bool {
+	for _, c := range b {
+		if c|0x20 < 'a' || c|0x20 > 'z' {
+			return false
+		}
+	}
+	return true
+}
+
+// tagByte says whether c can be part of a tag (RFC 9051 section 9), of those
+// that clients use.
+func tagByte(c byte) bool {
+	return c > ' ' && c < 0x7f && !bytes.ContainsRune([]byte(`(){%*"\+]`), rune(c))
+}
+
+// tag is a command's tag.
+type tag struct {
+	b [maxWord]byte
+	n int
+}
+
+func (t *tag) set(b []byte) { t.n = copy(t.b[:], b) }
+
+func (t *tag) is(b []byte) bool { return t.n > 0 && bytes.Equal(t.b[:t.n], b) }
+
+type observer struct {
+	split   [2]line.Splitter
+	current tag     // of the command being read
+	what    command // of it
+	wait    tag     // of the command whose answer matters
+	kind    command
+	sasl    sasl.Exchange
+
+	literal int  // bytes of the client's literal that follows
+	asked   bool // it waits for the server's word, or so does the next line of an authentication
+	rest    bool // the next line goes on with the command before a literal
+	client  bool
+	blind   bool
+	greeted bool
+	begin   bool
+	words   int
+	tlsWord string
+}
+
+// Observe implements observe.Observer.
+func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
+	if in.Gap > 0 {
+		return 0, observe.ErrDone
+	}
+	used := 0
+	for used < len(in.Data) {
+		b := in.Data[used:]
+		if in.Dir == observe.ToServer && !o.split[in.Dir].Skipping() {
+			switch {
+			case o.blind:
+				return len(in.Data), nil
+			case o.asked:
+				if len(b) > maxWait {
+					return used, observe.ErrDone // the server is not seen
+				}
+				return used, nil
+			case o.literal > 0:
+				o.credentials(r)
+				used += o.literal
+				o.literal = 0
+				o.rest = true
+				continue
+			}
+		}
+		l, n, ok := o.split[in.Dir].Next(b)
+		used += n
+		if !ok {
+			return used, nil
+		}
+		if in.Dir == observe.ToServer {
+			o.request(l, in, r)
+			continue
+		}
+		skip, err := o.answer(l, in, r)
+		if err != nil {
+			return used, err
+		}
+		used += skip
+	}
+	return used, nil
+}
+
+// credentials is called where those of a LOGIN are sent.
+func (o *observer) credentials(r *observe.Report) {
+	if o.what == login {
+		r.Add(observe.Auth, "login")
+		r.Add(observe.Encryption, "none")
+	}
+}
+
+// request reads a line of the client's.
+func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
+	switch {
+	case o.sasl.Active:
+		o.sasl.Client(l, r)
+		if o.sasl.Sent {
+			r.Add(observe.Encryption, "none")
+		}
+		o.asked = true
+		return
+	case o.rest:
+		o.rest = false
+	default:
+		if !o.client && !in.Handshake && detectCommand(append(l[:len(l):len(l)], '\n'), true) != observe.Yes {
+			o.blind = true // in the middle of something
+			return
+		}
+		o.client = true
+		words := line.Words(l)
+		name := words.Next()
+		verb := words.Next()
+		o.current.set(name[:min(len(name), maxWord)])
+		o.what = other
+		if len(verb) <= maxCommand {
+			o.what = commands[string(bytes.ToUpper(verb))]
+		}
+		if o.what == login && len(words.Rest()) == 0 {
+			o.what = other
+		}
+		switch o.what {
+		case login, startTLS:
+			o.wait, o.kind = o.current, o.what
+		case access:
+			if o.kind == other {
+				o.wait, o.kind = o.current, access
+			}
+		case authenticate:
+			m := sasl.Mechanism(words.Next())
+			if m == "" {
+				break
+			}
+			o.wait, o.kind = o.current, authenticate
+			o.sasl.Start(m)
+			if first := words.Rest(); len(first) > 0 { // RFC 4959
+				o.sasl.Client(first, r)
+				r.Add(observe.Encryption, "none")
+			}
+			o.asked = true
+			return
+		}
+		o.asked = o.what == startTLS
+	}
+	n, more, ok := literal(l)
+	switch {
+	case ok:
+		o.literal, o.rest = n, n == 0
+		o.asked = !more
+	default:
+		o.credentials(r)
+	}
+}
+
+// literal reads the announcement of a literal at the end of a line (RFC 9051
+// section 4.3, RFC 7888). nonSync means that the client does not wait.
+func literal(l []byte) (n int, nonSync, ok bool) {
+	if len(l) < 3 || l[len(l)-1] != '}' {
+		return 0, false, false
+	}
+	l = l[:len(l)-1]
+	if l[len(l)-1] == '+' {
+		l, nonSync = l[:len(l)-1], true
+	}
+	i := bytes.LastIndexByte(l, '{')
+	if i < 0 || i == len(l)-1 {
+		return 0, false, false
+	}
+	for _, c := range l[i+1:] {
+		if c < '0' || c > '9' || n > maxLiteral {
+			return 0, false, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n, nonSync, true
+}
+
+// answer reads a line of the server's, and returns how many bytes of a literal
+// follow it.
+func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) (int, error) {
+	words := line.Words(l)
+	first := words.Next()
+	if !o.greeted {
+		o.greeted = true
+		if detectAnswer(append(l[:len(l):len(l)], ' '), false) == observe.Yes && in.Handshake {
+			o.begin = true
+			words.Next()
+			o.banner(words.Rest(), r)
+			return 0, nil
+		}
+		if in.Handshake {
+			return 0, observe.ErrViolation
+		}
+	}
+	if o.split[in.Dir].Skipping() {
+		return 0, observe.ErrDone // too long a line to see whether a literal follows
+	}
+	skip, _, _ := literal(l)
+	switch {
+	case len(first) == 1 && first[0] == '*':
+		if o.begin && line.Is(words.Next(), "CAPABILITY") {
+			o.capabilities(words, r)
+		}
+	case len(first) == 1 && first[0] == '+':
+		if o.sasl.Active {
+			o.sasl.Server(words.Rest(), r)
+			o.asked = false
+		} else if o.what != startTLS {
+			o.asked = false
+		}
+	case o.current.is(first) || o.wait.is(first):
+		ok := line.Is(words.Next(), "OK")
+		if o.current.is(first) && o.kind != startTLS {
+			// Answered, so that no literal is awaited any more.
+			if o.asked {
+				o.literal, o.rest = 0, false
+			}
+			o.asked = false
+		}
+		if o.wait.is(first) {
+			return skip, o.answered(ok, r)
+		}
+	}
+	return skip, nil
+}
+
+// answered is called at the answer to the command that matters.
+func (o *observer) answered(ok bool, r *observe.Report) error {
+	kind := o.kind
+	o.kind, o.wait.n = other, 0
+	o.asked = false
+	switch kind {
+	case startTLS:
+		if !ok {
+			o.setTLS("refused", r)
+			return nil
+		}
+		o.setTLS("starttls", r)
+		r.Next = tls.Name
+		return observe.ErrUpgrade
+	case login, authenticate:
+		o.sasl.End()
+		if ok {
+			return observe.ErrDone // nothing of the rest changes what was reported
+		}
+	case access:
+		if ok {
+			r.Add(observe.Encryption, "none")
+			return observe.ErrDone
+		}
+	}
+	return nil
+}
+
+func (o *observer) banner(b []byte, r *observe.Report) {
+	if rest, ok := bytes.CutPrefix(b, []byte("[CAPABILITY ")); ok {
+		list, _, _ := bytes.Cut(rest, []byte("]"))
+		o.capabilities(line.Words(list), r)
+	}
+	if r.Identities {
+		r.Add(Banner, string(b[:min(len(b), observe.MaxFactLength)]))
+		return
+	}
+	r.Add(Banner, line.Banner(b))
+}
+
+func (o *observer) capabilities(words line.Fields, r *observe.Report) {
+	offered := false
+	for range 2 * maxCapabilities {
+		w := words.Next()
+		if len(w) == 0 {
+			break
+		}
+		offered = offered || line.Is(w, "STARTTLS")
+		if len(w) > maxWord || bytes.IndexFunc(w, func(c rune) bool { return c <= ' ' || c >= 0x7f }) >= 0 {
+			continue
+		}
+		if s := string(bytes.ToUpper(w)); o.words < maxCapabilities && !r.Has(Capability, s) {
+			r.Add(Capability, s)
+			o.words++
+		}
+	}
+	switch {
+	case o.tlsWord == "starttls" || o.tlsWord == "refused":
+	case offered:
+		o.setTLS("offered", r)
+	default:
+		o.setTLS("none", r)
+	}
+}
+
+func (o *observer) setTLS(w string, r *observe.Report) {
+	if w != o.tlsWord {
+		r.Remove(TLS, o.tlsWord)
+		r.Add(TLS, w)
+		o.tlsWord = w
+	}
+}

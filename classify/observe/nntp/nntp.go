@@ -1,0 +1,388 @@
+// Package nntp observes NNTP (RFC 3977, RFC 4642, RFC 4643, RFC 2980,
+// [MS-NNTP]): what the server says it is and can do, whether TLS was taken up,
+// how the client authenticated, and whether news was read in clear. Articles,
+// user names and passwords are skipped and never kept.
+//
+// After an accepted STARTTLS the flow is handed to tls.
+package nntp
+
+import (
+	"bytes"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/internal/line"
+	"github.com/exspan/exspan/classify/observe/internal/sasl"
+	"github.com/exspan/exspan/classify/observe/tls"
+)
+
+// Name is the protocol's name.
+const Name = "nntp"
+
+// The facts.
+const (
+	// Banner is the wording of the greeting behind its code, without names and
+	// dates; with Report.Identities the whole text.
+	Banner = "nntp.banner"
+	// Capability has the labels of the server's capability list before the login.
+	Capability = "nntp.capability"
+	// Mechanisms are the SASL mechanisms that the server named.
+	Mechanisms = "nntp.mechanisms"
+	// TLS is "starttls" where it was taken up, "refused" where the client asked
+	// and the server declined, "offered" where the server offered it and the
+	// client did not ask (yet), "none" where the capability list does not offer it.
+	TLS = "nntp.tls"
+)
+
+// Limits.
+const (
+	maxCapabilities = 28
+	maxWait         = 16 << 10
+)
+
+// Protocol describes NNTP.
+func Protocol() observe.Protocol {
+	return observe.Protocol{
+		Name: Name, TCP: []uint16{119}, Stream: true, Detect: Detect, New: func() observe.Observer { return new(observer) },
+	}
+}
+
+// Detect recognises a greeting or a command on the expected port, and a
+// greeting that speaks of news on others.
+func Detect(f observe.First) observe.Match {
+	server := detectGreeting(f.ToClient, f.OnPort)
+	if server != observe.More {
+		return server
+	}
+	client := observe.No
+	for _, s := range []string{"MODE READER", "CAPABILITIES", "AUTHINFO ", "GROUP ", "LISTGROUP ", "ARTICLE ", "HEAD ", "BODY ", "XOVER ", "OVER ",
+		"LIST", "NEWGROUPS ", "NEWNEWS ", "STAT ", "POST", "IHAVE ", "STARTTLS", "DATE", "QUIT"} {
+		switch {
+		case line.HasPrefix(f.ToServer, s) && f.OnPort:
+			return observe.Yes
+		case line.CanBegin(f.ToServer, s), line.HasPrefix(f.ToServer, s):
+			client = observe.More // off the port the greeting tells
+		}
+	}
+	return client
+}
+
+func detectGreeting(b []byte, onPort bool) observe.Match {
+	for i, c := range b[:min(len(b), 4)] {
+		if i == 0 && (c < '1' || c > '5') || i > 0 && i < 3 && (c < '0' || c > '9') || i == 3 && c != ' ' && c != '\r' {
+			return observe.No
+		}
+	}
+	switch {
+	case len(b) < 4:
+		return observe.More
+	case onPort:
+		return observe.Yes
+	case string(b[:4]) != "200 " && string(b[:4]) != "201 ":
+		return observe.No
+	}
+	l, _, ok := bytes.Cut(b[:min(len(b), 512)], []byte("\n"))
+	if l = bytes.ToUpper(l); ok && (bytes.Contains(l, []byte("NNTP")) || bytes.Contains(l, []byte("NEWS"))) {
+		return observe.Yes
+	}
+	if ok || len(b) >= 512 {
+		return observe.No
+	}
+	return observe.More
+}
+
+// kind is a command as far as its answer matters.
+type kind uint8
+
+const (
+	other kind = iota
+	capabilities
+	listGroup
+	read // GROUP, ARTICLE and the like
+	post // followed by an article if the server agrees
+	startTLS
+	pass
+	generic
+	saslAuth
+)
+
+func (k kind) waits() bool { return k >= post && k != pass }
+
+type observer struct {
+	split   [2]line.Splitter
+	pending line.Queue
+	waiting bool // the client's next bytes depend on the answer
+	text    [2]bool
+	eod     [2]line.Text
+	sasl    sasl.Exchange
+	generic bool // the exchange goes on in AUTHINFO GENERIC commands
+	client  bool
+	blind   bool
+	greeted bool
+	begin   bool
+	list    bool // a capability list is being read
+	offers  bool
+	words   int
+	tlsWord string
+}
+
+// Observe implements observe.Observer.
+func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
+	if in.Gap > 0 {
+		return 0, observe.ErrDone
+	}
+	used := 0
+	for used < len(in.Data) {
+		b := in.Data[used:]
+		if !o.split[in.Dir].Skipping() {
+			switch {
+			case in.Dir == observe.ToServer && o.blind:
+				return len(in.Data), nil
+			case o.text[in.Dir]:
+				n, done := o.eod[in.Dir].Skip(b)
+				used += n
+				if done {
+					o.text[in.Dir] = false
+					if in.Dir == observe.ToServer {
+						o.pending.Push(uint8(other))
+					}
+				}
+				continue
+			case in.Dir == observe.ToServer && o.waiting:
+				if len(b) > maxWait {
+					return used, observe.ErrDone // the server is not seen
+				}
+				return used, nil
+			}
+		}
+		l, n, ok := o.split[in.Dir].Next(b)
+		used += n
+		if !ok {
+			return used, nil
+		}
+		if in.Dir == observe.ToServer {
+			o.request(l, in, r)
+		} else if err := o.answer(l, in, r); err != nil {
+			return used, err
+		}
+	}
+	return used, nil
+}
+
+// push notes a command that will be answered.
+func (o *observer) push(k kind) {
+	o.pending.Push(uint8(k))
+	o.waiting = k.waits()
+}
+
+// credentials reads what the client sends of an exchange.
+func (o *observer) credentials(b []byte, r *observe.Report) {
+	o.sasl.Client(b, r)
+	if o.sasl.Sent {
+		r.Add(observe.Encryption, "none")
+	}
+}
+
+// request reads a line of the client's.
+func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
+	if o.sasl.Active && !o.generic {
+		o.credentials(l, r)
+		o.push(saslAuth)
+		return
+	}
+	words := line.Words(l)
+	verb := words.Next()
+	k, known := other, true
+	switch {
+	case line.Is(verb, "CAPABILITIES"):
+		k = capabilities
+	case line.Is(verb, "LISTGROUP"):
+		k = listGroup
+	case line.Is(verb, "GROUP"), line.Is(verb, "ARTICLE"), line.Is(verb, "HEAD"), line.Is(verb, "BODY"), line.Is(verb, "XOVER"),
+		line.Is(verb, "OVER"), line.Is(verb, "NEWNEWS"):
+		k = read
+	case line.Is(verb, "POST"), line.Is(verb, "IHAVE"):
+		k = post
+	case line.Is(verb, "STARTTLS"):
+		k = startTLS
+	case line.Is(verb, "AUTHINFO"):
+		k = o.authinfo(&words, r)
+	default:
+		known = line.Is(verb, "MODE") || line.Is(verb, "LIST") || line.Is(verb, "STAT") || line.Is(verb, "QUIT") || line.Is(verb, "NEWGROUPS") ||
+			line.Is(verb, "NEXT") || line.Is(verb, "LAST") || line.Is(verb, "DATE") || line.Is(verb, "XHDR")
+	}
+	if !o.client && !in.Handshake && !known {
+		o.blind = true // in the middle of something
+		return
+	}
+	o.client = true
+	o.push(k)
+}
+
+// authinfo reads the rest of an AUTHINFO command.
+func (o *observer) authinfo(words *line.Fields, r *observe.Report) kind {
+	what := words.Next()
+	switch {
+	case line.Is(what, "PASS") && len(words.Rest()) > 0: // RFC 4643 section 2.3
+		r.Add(observe.Auth, "user-pass")
+		r.Add(observe.Encryption, "none")
+		return pass
+	case line.Is(what, "SASL"): // RFC 4643 section 2.4
+		m := sasl.Mechanism(words.Next())
+		if m == "" {
+			return other
+		}
+		o.generic = false
+		o.sasl.Start(m)
+		if first := words.Rest(); len(first) > 0 {
+			o.credentials(first, r)
+		}
+		return saslAuth
+	case line.Is(what, "GENERIC"): // RFC 2980 section 3.1.3, [MS-NNTP] section 2.2.1
+		next := words.Rest()
+		if o.sasl.Active {
+			o.credentials(next, r)
+			return generic
+		}
+		m := sasl.Mechanism(words.Next())
+		if m == "" {
+			return other
+		}
+		o.generic = true
+		o.sasl.Start(m)
+		if first := words.Rest(); len(first) > 0 {
+			o.credentials(first, r)
+		}
+		return generic
+	}
+	return other
+}
+
+// answer reads a line of the server's.
+func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) error {
+	if o.list {
+		o.item(l, r)
+		return nil
+	}
+	if detectGreeting(l, true) == observe.No || len(l) < 3 {
+		if !o.greeted && in.Handshake {
+			return observe.ErrViolation
+		}
+		return nil
+	}
+	code := int(l[0]-'0')*100 + int(l[1]-'0')*10 + int(l[2]-'0')
+	body := l[min(len(l), 4):]
+	if !o.greeted {
+		o.greeted = true
+		if in.Handshake {
+			if code == 200 || code == 201 {
+				o.begin = true
+				o.banner(body, r)
+			}
+			return nil
+		}
+	}
+	k := kind(o.pending.Peek())
+	o.pending.Pop()
+	if o.pending.Empty() {
+		o.waiting = false
+	}
+	switch code {
+	case 101:
+		if k == capabilities {
+			o.list, o.offers = true, false
+			return nil
+		}
+		o.skip(observe.ToClient)
+	case 100, 215, 220, 221, 222, 224, 225, 230, 231: // RFC 3977 appendix C
+		o.skip(observe.ToClient)
+	case 211:
+		if k == listGroup {
+			o.skip(observe.ToClient)
+		}
+	}
+	switch k {
+	case startTLS:
+		if code != 382 {
+			o.setTLS("refused", r)
+			return nil
+		}
+		o.setTLS("starttls", r)
+		r.Next = tls.Name
+		return observe.ErrUpgrade
+	case pass, generic, saslAuth:
+		switch code / 10 {
+		case 38: // more is wanted
+			if k != pass {
+				o.sasl.Server(body, r)
+			}
+		case 28:
+			return observe.ErrDone // nothing of the rest changes what was reported
+		default:
+			o.sasl.End()
+		}
+	case read, listGroup, post:
+		if code/100 > 3 || code/100 == 1 {
+			break
+		}
+		r.Add(observe.Encryption, "none")
+		if o.begin {
+			r.Add(observe.Auth, "none")
+		}
+		if k == post && code/10 == 34 || k == post && code == 335 {
+			o.skip(observe.ToServer)
+		}
+	}
+	return nil
+}
+
+func (o *observer) skip(d observe.Direction) {
+	o.text[d] = true
+	o.eod[d].Start()
+}
+
+// item reads a line of the capability list (RFC 3977 section 5.2).
+func (o *observer) item(l []byte, r *observe.Report) {
+	if string(l) == "." {
+		o.list = false
+		switch {
+		case o.tlsWord == "starttls" || o.tlsWord == "refused":
+		case o.offers:
+			o.setTLS("offered", r)
+		default:
+			o.setTLS("none", r)
+		}
+		return
+	}
+	words := line.Words(l)
+	w := words.Next()
+	o.offers = o.offers || line.Is(w, "STARTTLS")
+	o.add(Capability, sasl.Mechanism(w), r)
+	if line.Is(w, "SASL") {
+		for range 8 {
+			o.add(Mechanisms, sasl.Mechanism(words.Next()), r)
+		}
+	}
+}
+
+func (o *observer) add(name, value string, r *observe.Report) {
+	if value != "" && o.words < maxCapabilities && !r.Has(name, value) {
+		o.words++
+		r.Add(name, value)
+	}
+}
+
+func (o *observer) banner(b []byte, r *observe.Report) {
+	if r.Identities {
+		r.Add(Banner, string(b[:min(len(b), observe.MaxFactLength)]))
+		return
+	}
+	r.Add(Banner, line.Banner(b))
+}
+
+func (o *observer) setTLS(w string, r *observe.Report) {
+	if w != o.tlsWord {
+		r.Remove(TLS, o.tlsWord)
+		r.Add(TLS, w)
+		o.tlsWord = w
+	}
+}
