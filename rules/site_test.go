@@ -3,6 +3,7 @@ package rules
 import (
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -44,6 +45,11 @@ func TestLoadSite(t *testing.T) {
 	}
 	if err := Check("site.yaml", []byte(siteFile)); err != nil {
 		t.Error(err)
+	}
+	// As editors on Windows write it.
+	windows := "\xef\xbb\xbf" + strings.ReplaceAll(siteFile[1:], "\n", "\r\n")
+	if got, err := LoadSite("site.yaml", []byte(windows)); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("with a byte order mark and CR LF: %+v, %v", got, err)
 	}
 }
 

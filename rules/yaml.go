@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -95,6 +96,7 @@ func (r *reader) parse(data []byte) (body ast.Node) {
 		r.fail(pos{1, 1}, "the file has %d bytes, more than %d", len(data), maxFileSize)
 		return nil
 	}
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // the byte order mark of Windows editors
 	if at, message := tooMuch(data); message != "" {
 		r.fail(at, "%s", message)
 		return nil
