@@ -387,3 +387,86 @@ func TestLooseStreams(t *testing.T) {
 		}
 	}
 }
+
+// TestAnnouncedAgreesWithTshark compares the media addresses of calls with the
+// connection and media lines that tshark reads.
+func TestAnnouncedAgreesWithTshark(t *testing.T) {
+	for name, least := range map[string]int{"1filtered.cap": 4, "FAX-Call-t38-CA-TDM-SIP-FB-1.pcap": 4, "SIP_DTMF2.pcap": 2, "digium.pcap": 5,
+		"gtp-iphone.pcap": 2, "ipv6frag.pcap": 4, "nb6-telephone.pcap": 2, "port-16_vlan24_200.pcap": 1, "rtp_conversacion.pcap": 2,
+		"sip-rtp-g711.pcap": 3, "udp-ip-fragmented.pcap": 2} {
+		t.Run(name, func(t *testing.T) {
+			file := observetest.Corpus(t, filepath.Join("sip-rtp", name))
+			got := map[string]bool{}
+			for _, c := range replay(t, file).calls {
+				for _, m := range c.Media {
+					got[m.Addr.String()] = true
+				}
+			}
+			want := 0
+			for _, r := range observetest.Tshark(t, file, "sdp.media.port", []string{"frame.number", "sdp.connection_info.address", "sdp.media.port"}) {
+				hosts, ports := strings.Split(r[1], ","), strings.Split(r[2], ",")
+				for i, p := range ports {
+					host := hosts[0]
+					if len(hosts) == len(ports) {
+						host = hosts[i]
+					} else if len(hosts) > 1 {
+						continue
+					}
+					if p == "0" {
+						continue
+					}
+					want++
+					if !got[net(host, p)] {
+						t.Errorf("frame %s announces %s, which no call has", r[0], net(host, p))
+					}
+				}
+			}
+			if want < least {
+				t.Errorf("tshark names %d addresses, at least %d are known", want, least)
+			}
+		})
+	}
+}
+
+// TestReportsAgreeWithTshark compares what RTCP says of the streams.
+func TestReportsAgreeWithTshark(t *testing.T) {
+	file := observetest.Corpus(t, "sip-rtp/rtp_conversacion.pcap")
+	type said struct {
+		reports            uint64
+		lost, jitter, sent string
+	}
+	want := map[uint32]*said{}
+	get := func(id string) *said {
+		n, _ := strconv.ParseUint(id, 0, 32)
+		if want[uint32(n)] == nil {
+			want[uint32(n)] = &said{sent: "0"}
+		}
+		return want[uint32(n)]
+	}
+	for _, r := range observetest.Tshark(t, file, "rtcp", []string{"rtcp.senderssrc", "rtcp.sender.packetcount", "rtcp.ssrc.identifier",
+		"rtcp.ssrc.cum_nr", "rtcp.ssrc.jitter"}, "-E", "occurrence=f") {
+		if r[1] != "" {
+			get(r[0]).sent = r[1]
+		}
+		if r[3] != "" {
+			s := get(r[2])
+			s.reports++
+			s.lost, s.jitter = r[3], r[4]
+		}
+	}
+	list := replay(t, file).calls
+	if len(list) != 1 || len(list[0].Streams) != 2 {
+		t.Fatalf("%d calls", len(list))
+	}
+	for _, s := range list[0].Streams {
+		w := want[s.SSRC]
+		if w == nil {
+			t.Errorf("tshark has no RTCP of 0x%08x", s.SSRC)
+			continue
+		}
+		got := said{s.Reports, strconv.Itoa(int(s.ReportedLost)), strconv.Itoa(int(s.ReportedJitter)), strconv.Itoa(int(s.SenderPackets))}
+		if got != *w {
+			t.Errorf("0x%08x: %+v, tshark has %+v", s.SSRC, got, *w)
+		}
+	}
+}
