@@ -237,8 +237,8 @@ type observer struct {
 // direction is how far one direction is read.
 type direction struct {
 	lost bool // bytes are missing
-	// turned is set when the other direction speaks: only then can the next
-	// bytes of a lost direction be the beginning of a message.
+	// turned is set by a gap and when the other direction speaks: only then can
+	// the next bytes of a lost direction be the beginning of a message.
 	turned bool
 	// wraps is set once a SASL buffer was read.
 	wraps bool
@@ -275,6 +275,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	d, other := &o.dirs[in.Dir], &o.dirs[in.Dir.Reverse()]
 	if in.Gap > 0 {
 		o.lose(d)
+		d.turned = true
 		return 0, nil
 	}
 	other.turned = true

@@ -1,0 +1,475 @@
+package http
+
+import (
+	"bytes"
+	"encoding/base64"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/dcerpc"
+	"github.com/exspan/exspan/classify/observe/spnego"
+)
+
+// requestLine reads a request line (RFC 9112 section 3). Of a line that was
+// cut the version is not known.
+func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
+	o.req = request{}
+	if !cut {
+		var ok bool
+		full := line
+		if line, ok = version(line); !ok {
+			if o.asked > 0 || !bytes.HasPrefix(full, []byte("GET ")) || !oldTarget(full[4:]) {
+				return false
+			}
+			line, o.old = full, true
+			r.Add(Version, "0.9")
+		}
+	}
+	i := bytes.IndexByte(line, ' ')
+	if i <= 0 || i == len(line)-1 {
+		return false
+	}
+	for _, c := range line[:i] {
+		if !(c >= 'A' && c <= 'Z' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	o.req.method, _ = method(line[:i+1])
+	if o.req.method == "" {
+		o.req.method = "other"
+	}
+	r.Add(Method, o.req.method)
+	target := line[i+1:]
+	if o.req.method == "CONNECT" {
+		o.add(r, memoHost, Host, hostName(target), "")
+		return true
+	}
+	if i := bytes.Index(target, []byte("://")); i > 0 && i < 6 {
+		// The absolute form (RFC 9112 section 3.2.2).
+		target = target[i+3:]
+		end := bytes.IndexAny(target, "/?")
+		if end < 0 {
+			end = len(target)
+		}
+		o.add(r, memoHost, Host, hostName(target[:end]), "")
+		target = target[end:]
+	}
+	path, query, _ := bytes.Cut(target, []byte{'?'})
+	switch o.req.method {
+	case "RPC_IN_DATA", "RPC_OUT_DATA":
+		o.req.rpc = true
+		o.add(r, memoPort, RPCPort, rpcPort(query), "")
+	}
+	// Log-on pages, and what load balancers ask for, are there for everybody.
+	o.req.open = hasPrefix(path, "/owa/auth/") || hasSuffix(path, "/healthcheck.htm")
+	if o.req.method == "POST" && (hasSuffix(path, "/auth.owa") || hasSuffix(path, "/owaauth.dll")) {
+		o.req.with = form
+	}
+	switch {
+	case len(path) == 0 || path[0] != '/':
+	case r.Identities:
+		o.add(r, memoPath, Path, path, "")
+	default:
+		constant, first, below := reduce(path)
+		if constant != "" {
+			r.Add(Path, constant)
+		} else if below {
+			o.add(r, memoPath, Path, first, "/"+more)
+		} else {
+			o.add(r, memoPath, Path, first, "")
+		}
+	}
+	return true
+}
+
+func hasPrefix(b []byte, s string) bool { return len(b) >= len(s) && equalFold(b[:len(s)], s) }
+func hasSuffix(b []byte, s string) bool { return len(b) >= len(s) && equalFold(b[len(b)-len(s):], s) }
+
+// header reads one header field.
+func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observe.Report) {
+	i := bytes.IndexByte(line, ':')
+	var lower [32]byte
+	if i <= 0 || i > len(lower) {
+		return
+	}
+	for j, c := range line[:i] {
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		lower[j] = c
+	}
+	value := bytes.TrimSpace(line[i+1:])
+	switch string(lower[:i]) {
+	case "content-length":
+		n, ok := decimal(value)
+		s.badBody = s.badBody || !ok || s.length >= 0 && s.length != n
+		s.length = n
+	case "transfer-encoding":
+		// Other codings stand before chunked, which is the last (RFC 9112 section 6.1).
+		s.coded = hasSuffix(value, "chunked")
+		s.badBody = s.badBody || !s.coded && !equalFold(value, "identity")
+	case "content-type":
+		s.sealed = hasPrefix(value, "multipart/") && bytes.Contains(bytes.ToLower(value), []byte("session-encrypted"))
+		s.rpcType = equalFold(value, "application/rpc")
+	default:
+		if dir == observe.ToServer {
+			o.requestHeader(s, string(lower[:i]), value, r)
+		} else {
+			o.answerHeader(string(lower[:i]), value, r)
+		}
+	}
+}
+
+func (o *observer) requestHeader(s *side, name string, value []byte, r *observe.Report) {
+	switch name {
+	case "host":
+		o.add(r, memoHost, Host, hostName(value), "")
+	case "user-agent":
+		o.add(r, memoAgent, UserAgent, product(value), "")
+	case "expect":
+		s.expect = equalFold(value, "100-continue")
+	case "x-requesttype":
+		r.Add(RequestType, requestType(value))
+	case "authorization":
+		scheme, rest, _ := bytes.Cut(value, []byte{' '})
+		switch o.req.with = otherCredentials; {
+		case equalFold(scheme, "basic"):
+			o.req.with = basic
+		case equalFold(scheme, "digest"):
+			o.req.with = digest
+		case equalFold(scheme, "bearer"):
+			o.req.with = bearer
+		case equalFold(scheme, "negotiate"), equalFold(scheme, "kerberos"):
+			o.req.with = negotiate // the latter is Windows remote management's
+			o.token(rest, false, r)
+		case equalFold(scheme, "ntlm"):
+			o.req.with = ntlmOnly
+			o.token(rest, false, r)
+		}
+	case "cookie":
+		if o.req.with > noCredentials {
+			break
+		}
+		o.req.with = cookie
+		// The cookie of forms authentication; its value is not looked at.
+		if bytes.Contains(value, []byte("cadata")) {
+			o.req.with = formCookie
+		}
+	}
+}
+
+func (o *observer) answerHeader(name string, value []byte, r *observe.Report) {
+	switch name {
+	case "server":
+		o.add(r, memoServer, Server, value[:min(len(value), 64)], "")
+	case "www-authenticate":
+		o.challenges(value, r)
+	case "location":
+		o.res.https = hasPrefix(value, "https://")
+	case "x-owa-version", "ms-server-activesync":
+		if build(value) {
+			o.add(r, memoBuild, ExchangeVersion, value, "")
+		}
+	case "x-feserver", "x-calculatedbetarget":
+		o.res.frontEnd = true
+	case "x-beserver":
+		o.res.backEnd = true
+	}
+}
+
+// challenges reads a WWW-Authenticate field, which holds one or more
+// challenges (RFC 9110 section 11.6.1).
+func (o *observer) challenges(value []byte, r *observe.Report) {
+	for n := 0; len(value) > 0 && n < 16; n++ {
+		var one []byte
+		one, value = cutList(value)
+		scheme, token, _ := bytes.Cut(bytes.TrimSpace(one), []byte{' '})
+		switch {
+		case equalFold(scheme, "basic"):
+			r.Add(Challenge, "basic")
+		case equalFold(scheme, "digest"):
+			r.Add(Challenge, "digest")
+		case equalFold(scheme, "bearer"):
+			r.Add(Challenge, "bearer")
+		case equalFold(scheme, "negotiate"):
+			r.Add(Challenge, "negotiate")
+			o.token(token, true, r)
+		case equalFold(scheme, "ntlm"):
+			r.Add(Challenge, "ntlm")
+			o.token(token, true, r)
+		}
+	}
+}
+
+// cutList cuts a list at its first comma outside quotes.
+func cutList(b []byte) (first, rest []byte) {
+	quoted := false
+	for i, c := range b {
+		switch {
+		case c == '"':
+			quoted = !quoted
+		case c == ',' && !quoted:
+			return b[:i], b[i+1:]
+		}
+	}
+	return b, nil
+}
+
+// token opens a token of the Negotiate or NTLM scheme (RFC 4559 section 4), or
+// as much of it as there is.
+func (o *observer) token(b []byte, fromServer bool, r *observe.Report) {
+	b = bytes.TrimSpace(b)
+	if len(b) < 4 {
+		return
+	}
+	raw := make([]byte, base64.StdEncoding.DecodedLen(len(b)))
+	n, err := base64.StdEncoding.Decode(raw, b)
+	if err != nil && n == 0 {
+		return
+	}
+	o.auth.Add(raw[:n], fromServer, r)
+}
+
+// requested is called at the end of a request's header fields.
+func (o *observer) requested(s *side) {
+	o.asked++
+	q := o.req
+	q.number = o.asked
+	q.sealed = s.sealed
+	if q.rpc {
+		o.rpc, s.isRPC = dcerpc.NewPipe(""), true
+	}
+	switch {
+	case !s.coded && s.length <= 0:
+	case s.expect:
+		s.stage = awaited
+	default:
+		q.body = !s.coded
+		o.bodyBegins(s)
+	}
+	if o.n == maxPending {
+		// More than any client pipelines: answers cannot be told apart any more.
+		o.gaps = true
+		copy(o.pending[:], o.pending[1:])
+		o.n--
+	}
+	o.pending[o.n] = q
+	o.n++
+}
+
+// bodyBegins goes on to the body that the header fields announced.
+func (o *observer) bodyBegins(s *side) {
+	if s.coded {
+		s.stage = size
+	} else {
+		s.stage, s.left = body, s.length
+	}
+}
+
+// await decides, after Expect: 100-continue, whether b is the body or already
+// the next request: a client whose request was answered leaves the body out
+// (RFC 9110 section 10.1.1). It returns false if more bytes are needed.
+func (o *observer) await(s *side, b []byte) bool {
+	if o.done >= o.asked {
+		switch beginsRequest(b, false) {
+		case observe.More:
+			return false
+		case observe.Yes:
+			s.stage = start
+			return true
+		}
+	}
+	if o.bodyBegins(s); !s.coded {
+		o.hasBody()
+	}
+	return true
+}
+
+// hasBody notes that the last request came with a body.
+func (o *observer) hasBody() {
+	if o.n > 0 && o.pending[o.n-1].number == o.asked {
+		o.pending[o.n-1].body = true
+	}
+}
+
+// content is called when a body turns out not to be empty.
+func (o *observer) content(s *side, r *observe.Report) {
+	if s == &o.sides[observe.ToServer] {
+		o.hasBody()
+	} else if s.clear {
+		r.Add(observe.Encryption, "none")
+	}
+}
+
+// answered is called at the end of an answer's header fields.
+func (o *observer) answered(s *side, r *observe.Report) error {
+	a := o.res
+	if a.code < 200 && a.code != 101 {
+		return nil // the answer is yet to come (RFC 9110 section 15.2)
+	}
+	var q request
+	known := o.n > 0
+	if known {
+		q = o.pending[0]
+		o.n--
+		copy(o.pending[:o.n], o.pending[1:])
+		o.done = q.number
+	}
+	r.Add(Status, statusName(a.code))
+	switch {
+	case a.frontEnd:
+		r.Add(ExchangeRole, "frontend")
+	case a.backEnd:
+		r.Add(ExchangeRole, "backend")
+	}
+	ok := a.code/100 == 2
+	if a.code == 101 || q.method == "CONNECT" && ok {
+		return observe.ErrDone // another protocol, or a tunnel
+	}
+	if a.code/100 == 3 && a.https {
+		r.Add(Redirect, "https")
+	}
+	if known && (a.code/100 != 3 || !a.https || q.with == form) {
+		o.authenticated(q, a.code, r)
+		if q.with.readable() || q.body && ok && !q.sealed && !q.rpc {
+			r.Add(observe.Encryption, "none")
+		}
+	}
+	if s.sealed || q.sealed && ok {
+		r.Add(observe.Encryption, MessageSealed)
+	}
+	// What else there is depends on the request, which may not be known.
+	switch {
+	case q.method == "HEAD", a.code == 204, a.code == 304:
+		return nil
+	case !known && o.sides[observe.ToServer].began:
+		o.lose(s)
+		return nil
+	}
+	s.clear = ok && !s.sealed && !s.rpcType
+	s.isRPC = ok && q.method == "RPC_OUT_DATA"
+	switch {
+	case s.coded:
+		s.stage = size
+	case s.length > 0:
+		s.stage, s.left = body, s.length
+		o.content(s, r)
+	case s.length < 0:
+		s.stage = toClose
+	}
+	return nil
+}
+
+// authenticated reports what a request was accepted with.
+func (o *observer) authenticated(q request, code int, r *observe.Report) {
+	switch code {
+	case 400, 401, 403, 407, 408, 411, 413, 414, 417, 421, 426, 429, 431, 502, 503, 504:
+		return // not accepted, or turned away before anybody looked
+	}
+	switch q.with {
+	case basic:
+		r.Add(observe.Auth, "basic")
+	case digest:
+		r.Add(observe.Auth, "digest")
+	case bearer:
+		r.Add(observe.Auth, "bearer")
+	case form:
+		r.Add(observe.Auth, "forms")
+	case formCookie:
+		if code/100 == 2 {
+			r.Add(observe.Auth, "forms")
+		}
+	case ntlmOnly:
+		o.authed = true
+		r.Add(observe.Auth, "ntlm")
+	case negotiate:
+		o.authed = true
+		m := o.auth.Mechanism
+		if m == "" {
+			m = spnego.Negotiate
+		}
+		r.Add(observe.Auth, string(m))
+	case otherCredentials:
+		o.authed = true
+	case noCredentials:
+		// Only what was seen from its begin is known to be without credentials.
+		if code/100 == 2 && !o.gaps && !o.authed && !q.open && q.method != "OPTIONS" {
+			r.Add(observe.Auth, "anonymous")
+		}
+	}
+}
+
+// pass goes over the counted bytes of a body or chunk.
+func (o *observer) pass(s *side, in *observe.Input, b []byte, r *observe.Report) int {
+	n := int(min(s.left, maxSkip))
+	if s.isRPC && o.rpc != nil {
+		n = min(n, len(b))
+		o.hand(in, b[:n], r)
+	}
+	s.left -= int64(n)
+	o.ended(s)
+	return n
+}
+
+// ended goes on when a body or chunk is over.
+func (o *observer) ended(s *side) {
+	if s.left > 0 {
+		return
+	}
+	if s.stage == body {
+		s.stage = start
+	} else {
+		s.stage = chunked
+	}
+}
+
+// hand gives a piece of a body to package dcerpc.
+func (o *observer) hand(in *observe.Input, b []byte, r *observe.Report) {
+	sub := *in
+	sub.Data = b
+	_ = o.rpc.Write(&sub, r) // an error means that it wants no more
+}
+
+// Finish reports what dcerpc knows only at the end.
+func (o *observer) Finish(r *observe.Report) {
+	if o.rpc != nil {
+		o.rpc.Finish(r)
+	}
+}
+
+// decimal reads a number of at most 18 digits.
+func decimal(b []byte) (n int64, ok bool) {
+	if len(b) == 0 || len(b) > 18 {
+		return 0, false
+	}
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, true
+}
+
+// chunkSize reads the size of a chunk, of at most 15 hexadecimal digits.
+func chunkSize(line []byte) (n int64, ok bool) {
+	for i, c := range line {
+		var d byte
+		switch {
+		case c >= '0' && c <= '9':
+			d = c - '0'
+		case c >= 'a' && c <= 'f':
+			d = c - 'a' + 10
+		case c >= 'A' && c <= 'F':
+			d = c - 'A' + 10
+		case c == ';' || c == ' ' || c == '\t':
+			return n, i > 0
+		default:
+			return 0, false
+		}
+		if i == 15 {
+			return 0, false
+		}
+		n = n<<4 | int64(d)
+	}
+	return n, len(line) > 0
+}

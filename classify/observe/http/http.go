@@ -1,0 +1,454 @@
+// Package http reads HTTP/1.0 and HTTP/1.1 in clear (RFC 9110, RFC 9112): who
+// is asked for which of Exchange's virtual directories, how requests are
+// authenticated, and whether content was exchanged in clear. Bodies are passed
+// over, except those of RPC over HTTP ([MS-RPCH]), which package dcerpc reads.
+package http
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/dcerpc"
+	"github.com/exspan/exspan/classify/observe/spnego"
+)
+
+// Facts of this protocol.
+const (
+	Method    = "http.method"     // of requests, as on the wire; "other" for unknown ones
+	Host      = "http.host"       // of requests, in lower case and without a port
+	Path      = "http.path"       // Exchange's virtual directory or file, or the first segment of another path
+	UserAgent = "http.user_agent" // product and version of the client
+	Server    = "http.server"     // the server's products
+	Status    = "http.status"     // of answers: "200", "401" ..., or the class: "4xx"
+	Challenge = "http.challenge"  // schemes the server offers: basic, digest, ntlm, negotiate, bearer ...
+	Redirect  = "http.redirect"   // "https" where an answer sent the client there
+	Version   = "http.version"    // "2" for HTTP/2 in clear, "0.9"; HTTP/1 is not reported
+
+	ExchangeVersion = "exchange.version"  // build number of the server: "15.1.2375.7"
+	ExchangeRole    = "exchange.role"     // "frontend" or "backend": which web site of 2013 and later answered
+	RequestType     = "mapi.request_type" // of MAPI over HTTP: "Connect", "Execute" ...
+	RPCPort         = "rpc.http_port"     // port of the RPC server that the client asks the RPC proxy for
+)
+
+// MessageSealed is the value of observe.Encryption for bodies that the
+// authentication protocol encrypts ([MS-WSMV] section 2.2.9.1).
+const MessageSealed = "message-sealed"
+
+// Limits.
+const (
+	maxLine    = 8 << 10 // bytes of a line that are waited for and read
+	maxHeaders = 256     // header fields of one message
+	maxPending = 32      // requests that wait for their answers
+	maxValues  = 12      // different values that a fact gets on one flow
+	maxSkip    = 1 << 30 // bytes passed over at once
+)
+
+// Protocol describes HTTP/1.
+func Protocol() observe.Protocol {
+	return observe.Protocol{
+		Name: "http", TCP: []uint16{80, 81, 8080, 5985}, Stream: true, Detect: detect,
+		New: func() observe.Observer { return new(observer) },
+	}
+}
+
+func detect(f observe.First) observe.Match {
+	answer := observe.No
+	if len(f.ToClient) == 0 && len(f.ToServer) == 0 {
+		return observe.More
+	}
+	if len(f.ToClient) > 0 {
+		answer = beginsAnswer(f.ToClient)
+	}
+	if len(f.ToServer) == 0 {
+		return answer
+	}
+	if m := beginsRequest(f.ToServer, f.OnPort); m != observe.No {
+		return m
+	}
+	// On a flow whose begin was not seen, the client may be amid a body, or be
+	// the server.
+	if m := beginsAnswer(f.ToServer); m != observe.No {
+		return m
+	}
+	return answer
+}
+
+// stage is what comes next in a direction.
+type stage uint8
+
+const (
+	start   stage = iota // a request or status line
+	headers              // header fields
+	awaited              // a body that the server can make needless (Expect: 100-continue)
+	body                 // left bytes of a body
+	size                 // a chunk's size (RFC 9112 section 7.1)
+	chunk                // left bytes of a chunk
+	chunked              // the end of a chunk's line
+	trailer              // trailer fields
+	toClose              // a body that only the connection's end ends
+)
+
+// side is how far one direction is read.
+type side struct {
+	stage  stage
+	left   int64
+	lines  int  // of header fields in this message
+	cutOff bool // the rest of a line that is too long is passed over
+	began  bool // a message was read
+
+	lost bool // bytes are missing
+	// turned is set when the other direction speaks, gapped behind a gap: only
+	// there can the next bytes of a lost direction be the beginning of a message.
+	turned, gapped bool
+
+	// Of the message's header fields.
+	length  int64 // Content-Length, -1 for none
+	coded   bool  // Transfer-Encoding: chunked
+	badBody bool  // fields that contradict each other
+	expect  bool  // Expect: 100-continue
+	sealed  bool  // a Content-Type of encrypted messages
+	rpcType bool  // a Content-Type of RPC over HTTP
+	isRPC   bool  // the body is read by package dcerpc
+	clear   bool  // a body that follows is content in clear
+}
+
+// credentials are what a request was sent with.
+type credentials uint8
+
+const (
+	noCredentials credentials = iota
+	otherCredentials
+	basic
+	digest
+	bearer
+	negotiate
+	ntlmOnly
+	form       // posted to the log-on form of Outlook Web App
+	formCookie // the cookie it gives
+	cookie     // others, which may be credentials
+)
+
+// readable says whether the credentials themselves can be read off the wire.
+func (c credentials) readable() bool { return c == basic || c == bearer || c == form }
+
+// request is one that waits for its answer.
+type request struct {
+	method string
+	with   credentials
+	open   bool // what it asks for is meant for everybody
+	body   bool // it has a body
+	sealed bool
+	rpc    bool
+	number int
+}
+
+// answer is what is known of the answer that is read.
+type answer struct {
+	code              int
+	https             bool // its Location is there
+	frontEnd, backEnd bool
+}
+
+type observer struct {
+	sides   [2]side
+	gaps    bool // something was not seen: the begin, or bytes
+	req     request
+	pending [maxPending]request
+	n       int  // of pending
+	asked   int  // requests read
+	old     bool // the only request is one of HTTP/0.9, whose answer has no header
+	done    int  // number of the last request that was finally answered
+
+	// auth is the authentication that NTLM and Negotiate make for the whole
+	// connection ([MS-NTHT], RFC 4559); authed is set once it succeeded.
+	auth   spnego.Context
+	authed bool
+
+	res   answer
+	rpc   *dcerpc.Pipe
+	memos [numMemos]memo
+}
+
+// memo remembers which values became facts, so that repeats cost nothing and
+// no fact takes the room of all.
+type memo struct {
+	n    int
+	hash [maxValues]uint64
+}
+
+const (
+	memoHost = iota
+	memoPath
+	memoAgent
+	memoServer
+	memoBuild
+	memoPort
+	numMemos
+)
+
+// add adds a fact for a value, unless it was added before or there are too
+// many. tail goes behind the value.
+func (o *observer) add(r *observe.Report, which int, name string, value []byte, tail string) {
+	if len(value) == 0 {
+		return
+	}
+	h := uint64(14695981039346656037) // FNV-1a
+	for _, c := range value {
+		if which == memoHost && c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	h += uint64(len(tail))
+	m := &o.memos[which]
+	for _, known := range m.hash[:m.n] {
+		if known == h {
+			return
+		}
+	}
+	if m.n == maxValues {
+		return
+	}
+	m.hash[m.n] = h
+	m.n++
+	s := string(value) + tail
+	if which == memoHost {
+		s = strings.ToLower(s)
+	}
+	r.Add(name, s)
+}
+
+func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
+	s, other := &o.sides[in.Dir], &o.sides[in.Dir.Reverse()]
+	if !in.Handshake {
+		o.gaps = true
+	}
+	if in.Gap > 0 {
+		return 0, o.gap(s, in, r)
+	}
+	other.turned = true
+	if s.lost {
+		if !s.turned && !s.gapped {
+			return len(in.Data), nil
+		}
+		switch o.begins(in) {
+		case observe.More:
+			return 0, nil
+		case observe.No:
+			s.turned, s.gapped = false, false
+			return len(in.Data), nil
+		}
+		o.found(s, in)
+	}
+	pos := 0
+	for pos < len(in.Data) {
+		n, err := o.step(s, in, in.Data[pos:], r)
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
+			return pos, nil
+		}
+		if s.lost {
+			return len(in.Data), nil
+		}
+		pos += n
+	}
+	return pos, nil
+}
+
+// begins says whether the bytes offered begin a message.
+func (o *observer) begins(in *observe.Input) observe.Match {
+	if in.Dir == observe.ToServer {
+		return beginsRequest(in.Data, false)
+	}
+	return beginsAnswer(in.Data)
+}
+
+// gap takes the word that bytes are missing. Within a body whose bytes are
+// counted that does no harm.
+func (o *observer) gap(s *side, in *observe.Input, r *observe.Report) error {
+	if (s.stage == body || s.stage == chunk) && int64(in.Gap) <= s.left && !s.lost {
+		if s.isRPC && o.rpc != nil {
+			sub := *in
+			_ = o.rpc.Write(&sub, r)
+		}
+		s.left -= int64(in.Gap)
+		o.ended(s)
+		return nil
+	}
+	o.lose(s)
+	s.gapped = true
+	return nil
+}
+
+// lose gives up a direction until messages can be found again in it.
+func (o *observer) lose(s *side) {
+	*s = side{lost: true, began: s.began}
+	o.gaps = true
+	o.n = 0 // whether these were answered, and how, is not known
+}
+
+// found goes on with a direction that was lost. An answer is that of the only
+// request since then if it came right after it.
+func (o *observer) found(s *side, in *observe.Input) {
+	if in.Dir == observe.ToClient && (o.n != 1 || s.gapped || !in.Continues) {
+		o.n = 0
+	}
+	s.lost, s.turned, s.gapped = false, false, false
+}
+
+// refuse gives up a direction that is not HTTP, and the flow if nothing of it
+// was.
+func (o *observer) refuse(s *side, in *observe.Input) (int, error) {
+	if in.Handshake && !o.sides[0].began && !o.sides[1].began {
+		return 0, observe.ErrViolation
+	}
+	o.lose(s)
+	return len(in.Data), nil
+}
+
+// step reads what b begins with and returns how many bytes that is, more than
+// there are for what is passed over, and 0 if more are needed.
+func (o *observer) step(s *side, in *observe.Input, b []byte, r *observe.Report) (int, error) {
+	if s.cutOff {
+		i := bytes.IndexByte(b, '\n')
+		if i < 0 {
+			return len(b), nil
+		}
+		s.cutOff = false
+		return i + 1, nil
+	}
+	switch s.stage {
+	case body, chunk:
+		return o.pass(s, in, b, r), nil
+	case toClose:
+		o.content(s, r)
+		if s.isRPC && o.rpc != nil {
+			o.hand(in, b, r)
+			return len(b), nil
+		}
+		return len(b) + maxSkip, nil
+	case awaited:
+		if !o.await(s, b) {
+			return 0, nil
+		}
+		return o.step(s, in, b, r)
+	}
+	if s.stage == start && !s.began {
+		if ok, err := o.first(in, b); err != nil {
+			return 0, err
+		} else if ok == observe.More {
+			return 0, nil
+		} else if ok == observe.No {
+			if in.Dir == observe.ToClient && o.old {
+				*s = side{stage: toClose, began: true, clear: true}
+				return o.step(s, in, b, r)
+			}
+			return o.refuse(s, in)
+		}
+	}
+	line, n := s.line(b)
+	if n == 0 {
+		return 0, nil
+	}
+	switch s.stage {
+	case start:
+		if len(line) == 0 && s.lines < 4 {
+			s.lines++ // empty lines before a message (RFC 9112 section 2.2)
+			return n, nil
+		}
+		s.lines = 0
+		if string(line) == preface[:len(preface)-2] && in.Dir == observe.ToServer {
+			r.Add(Version, "2")
+			return n, observe.ErrDone
+		}
+		if in.Dir == observe.ToServer {
+			if !o.requestLine(line, s.cutOff, r) {
+				return o.refuse(s, in)
+			}
+		} else if beginsAnswer(line) != observe.Yes {
+			return o.refuse(s, in)
+		} else {
+			o.res = answer{code: status(line)}
+		}
+		if s.began = true; o.old && in.Dir == observe.ToServer {
+			o.requested(s)
+			break
+		}
+		*s = side{stage: headers, began: true, cutOff: s.cutOff, turned: s.turned, length: -1}
+	case headers:
+		if len(line) > 0 {
+			if s.lines++; s.lines > maxHeaders {
+				return o.refuse(s, in)
+			}
+			o.header(s, in.Dir, line, r)
+			break
+		}
+		s.stage, s.lines = start, 0
+		if in.Dir == observe.ToServer {
+			o.requested(s)
+		} else if err := o.answered(s, r); err != nil {
+			return n, err
+		}
+		if s.badBody {
+			o.lose(s)
+		}
+	case size:
+		left, ok := chunkSize(line)
+		if !ok {
+			return o.refuse(s, in)
+		}
+		if left == 0 {
+			s.stage, s.lines = trailer, 0
+			break
+		}
+		s.stage, s.left = chunk, left
+		o.content(s, r)
+	case chunked:
+		if len(line) > 0 {
+			return o.refuse(s, in)
+		}
+		s.stage = size
+	case trailer:
+		if s.lines++; s.lines > maxHeaders {
+			return o.refuse(s, in)
+		}
+		if len(line) == 0 {
+			s.stage, s.lines = start, 0
+		}
+	}
+	return n, nil
+}
+
+// first says whether b can be the first message of its direction. An answer
+// from the client, and a request from the server, tell that they are reversed.
+func (o *observer) first(in *observe.Input, b []byte) (observe.Match, error) {
+	request, answer := beginsRequest(b, true), beginsAnswer(b)
+	if in.Dir == observe.ToClient {
+		request, answer = answer, request
+	}
+	if request == observe.No && !o.sides[0].began && !o.sides[1].began {
+		if answer == observe.Yes {
+			return observe.No, observe.ErrReversed
+		}
+		return answer, nil
+	}
+	return request, nil
+}
+
+// line returns the line that b begins with, without its end, and its length
+// with that; n is 0 if more bytes are needed. Of a longer line than maxLine
+// the beginning is returned.
+func (s *side) line(b []byte) (line []byte, n int) {
+	i := bytes.IndexByte(b[:min(len(b), maxLine)], '\n')
+	switch {
+	case i >= 0:
+		return bytes.TrimSuffix(b[:i], []byte{'\r'}), i + 1
+	case len(b) < maxLine:
+		return nil, 0
+	}
+	s.cutOff = true
+	return b[:maxLine], maxLine
+}

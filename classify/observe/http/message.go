@@ -1,0 +1,277 @@
+package http
+
+import (
+	"bytes"
+
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// methods are those of HTTP and WebDAV (RFC 9110, RFC 4918, RFC 5323), of
+// Exchange's own WebDAV ([MS-WDVME], [MS-XWDSEARCH]), of RVP and of RPC over
+// HTTP ([MS-RPCH] section 2.1.2).
+var methods = [...]string{
+	"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE",
+	"LOCK", "UNLOCK", "SEARCH", "REPORT", "ACL", "MERGE", "BCOPY", "BMOVE", "BDELETE", "BPROPFIND", "BPROPPATCH", "SUBSCRIBE",
+	"UNSUBSCRIBE", "NOTIFY", "POLL", "X-MS-ENUMATTS", "RPC_IN_DATA", "RPC_OUT_DATA", "RPC_CONNECT", "RPC_ECHO_DATA",
+}
+
+const longestMethod = 13
+
+// method returns the known method that b begins with, and a space behind it.
+// It returns "" and true if more bytes could make one.
+func method(b []byte) (name string, short bool) {
+	n := bytes.IndexByte(b[:min(len(b), longestMethod+1)], ' ')
+	for _, m := range methods {
+		switch {
+		case n >= 0:
+			if string(b[:n]) == m {
+				return m, false
+			}
+		case len(b) <= len(m) && string(b) == m[:len(b)]:
+			short = true
+		}
+	}
+	return "", short
+}
+
+const (
+	preface  = "PRI * HTTP/2.0\r\n" // begin of the connection preface (RFC 9113 section 3.4)
+	firstCut = 256                  // bytes after which a request line is believed without its end
+)
+
+// beginsRequest says whether b begins with a request line, or with the preface
+// of HTTP/2. With old it may be one of HTTP/0.9, as load balancers send it to
+// see whether a server is alive.
+func beginsRequest(b []byte, old bool) observe.Match {
+	if n := min(len(b), len(preface)); n > 1 && string(b[:n]) == preface[:n] {
+		if n == len(preface) {
+			return observe.Yes
+		}
+		return observe.More
+	}
+	name, short := method(b)
+	if name == "" {
+		if short {
+			return observe.More
+		}
+		return observe.No
+	}
+	b = b[:min(len(b), firstCut)]
+	target := b[len(name)+1:]
+	if len(target) == 0 {
+		return observe.More
+	}
+	if c := target[0]; c != '/' && c != '*' && c != 'h' && c != 'H' && name != "CONNECT" {
+		return observe.No
+	}
+	for i, c := range target {
+		switch {
+		case c == '\n':
+			if _, ok := version(target[:i]); ok || old && name == "GET" && oldTarget(target[:i]) {
+				return observe.Yes
+			}
+			return observe.No
+		case c < ' ' && c != '\r':
+			return observe.No
+		}
+	}
+	if len(b) == firstCut {
+		return observe.Yes
+	}
+	return observe.More
+}
+
+// version takes the version off the end of a request line, and says whether
+// it is one of HTTP/1.
+func version(line []byte) (rest []byte, ok bool) {
+	line = bytes.TrimSuffix(line, []byte{'\r'})
+	i := bytes.LastIndexByte(line, ' ')
+	if i < 0 || len(line)-i != 9 || string(line[i:i+8]) != " HTTP/1." || line[i+8] < '0' || line[i+8] > '9' {
+		return nil, false
+	}
+	return line[:i], true
+}
+
+// oldTarget says whether line, the rest of a GET request line, is that of
+// HTTP/0.9 (RFC 1945 section 5.1): a path and no version.
+func oldTarget(line []byte) bool {
+	line = bytes.TrimSuffix(line, []byte{'\r'})
+	return len(line) > 0 && line[0] == '/' && bytes.IndexByte(line, ' ') < 0
+}
+
+// beginsAnswer says whether b begins with a status line (RFC 9112 section 4).
+func beginsAnswer(b []byte) observe.Match {
+	const pattern = "HTTP/1.0 000"
+	for i := range len(pattern) {
+		if i == len(b) {
+			return observe.More
+		}
+		if b[i] != pattern[i] && (pattern[i] != '0' || b[i] < '0' || b[i] > '9') {
+			return observe.No
+		}
+	}
+	return observe.Yes
+}
+
+// status reads the code of a status line.
+func status(line []byte) int {
+	return int(line[9]-'0')*100 + int(line[10]-'0')*10 + int(line[11]-'0')
+}
+
+// statuses are the codes worth a value of their own; others give their class.
+// 440 is the log-on time-out of Outlook Web App, 449 ActiveSync's demand for
+// provisioning.
+func statusName(code int) string {
+	switch code {
+	case 101:
+		return "101"
+	case 200:
+		return "200"
+	case 207:
+		return "207"
+	case 301:
+		return "301"
+	case 302:
+		return "302"
+	case 303:
+		return "303"
+	case 304:
+		return "304"
+	case 307:
+		return "307"
+	case 308:
+		return "308"
+	case 400:
+		return "400"
+	case 401:
+		return "401"
+	case 403:
+		return "403"
+	case 404:
+		return "404"
+	case 407:
+		return "407"
+	case 440:
+		return "440"
+	case 449:
+		return "449"
+	case 500:
+		return "500"
+	case 502:
+		return "502"
+	case 503:
+		return "503"
+	}
+	switch code / 100 {
+	case 2:
+		return "2xx"
+	case 3:
+		return "3xx"
+	case 4:
+		return "4xx"
+	case 5:
+		return "5xx"
+	}
+	return ""
+}
+
+// product returns the product of a User-Agent (RFC 9110 section 10.1.5): the
+// name and version it begins with, without comments and further products.
+// Names of several words are known ("Microsoft WinRM Client").
+func product(b []byte) []byte {
+	if i := bytes.IndexAny(b, "(;,"); i >= 0 {
+		b = b[:i]
+	}
+	end := 0
+	for words := 0; words < 4 && end < len(b); words++ {
+		n := bytes.IndexByte(b[end:], ' ')
+		if n < 0 {
+			n = len(b) - end
+		}
+		word := b[end : end+n]
+		end = min(end+n+1, len(b))
+		if bytes.IndexByte(word, '/') >= 0 {
+			break
+		}
+	}
+	b = bytes.TrimSpace(b[:end])
+	if len(b) > 64 {
+		b = b[:64]
+	}
+	if bytes.IndexByte(b, '@') >= 0 {
+		return nil
+	}
+	return b
+}
+
+// hostName returns the host of a Host field or an authority, without its port
+// and anything before an "@"; nil for what is no host.
+func hostName(b []byte) []byte {
+	if i := bytes.LastIndexByte(b, '@'); i >= 0 {
+		b = b[i+1:]
+	}
+	if len(b) > 0 && b[0] == '[' {
+		if i := bytes.IndexByte(b, ']'); i > 0 {
+			b = b[1:i]
+		}
+	} else if i := bytes.IndexByte(b, ':'); i >= 0 {
+		b = b[:i]
+	}
+	if len(b) > 253 {
+		return nil
+	}
+	for _, c := range b {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.' || c == ':') {
+			return nil
+		}
+	}
+	return b
+}
+
+// requestTypes are those of MAPI over HTTP ([MS-OXCMAPIHTTP] section 2.2.3.3.1).
+var requestTypes = [...]string{
+	"Connect", "Execute", "Disconnect", "NotificationWait", "PING", "Bind", "Unbind", "CompareMIds", "DNToMId", "GetMatches",
+	"GetPropList", "GetProps", "GetSpecialTable", "GetTemplateInfo", "ModLinkAtt", "ModProps", "QueryColumns", "QueryRows",
+	"ResolveNames", "ResortRestriction", "SeekEntries", "UpdateStat", "GetMailboxUrl", "GetAddressBookUrl",
+}
+
+func requestType(b []byte) string {
+	for _, t := range requestTypes {
+		if bytes.EqualFold(b, []byte(t)) {
+			return t
+		}
+	}
+	return "other"
+}
+
+// build says whether b is a build number such as 15.1.2375.7.
+func build(b []byte) bool {
+	dots := 0
+	for _, c := range b {
+		if c == '.' {
+			dots++
+		} else if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return len(b) <= 24 && dots >= 1 && dots <= 3
+}
+
+// rpcPort returns the port in the target of RPC over HTTP, "server:port"
+// ([MS-RPCH] section 2.2.2); nil if there is none.
+func rpcPort(query []byte) []byte {
+	i := bytes.LastIndexByte(query, ':')
+	if i < 0 {
+		return nil
+	}
+	port := query[i+1:]
+	if len(port) == 0 || len(port) > 5 {
+		return nil
+	}
+	for _, c := range port {
+		if c < '0' || c > '9' {
+			return nil
+		}
+	}
+	return port
+}
