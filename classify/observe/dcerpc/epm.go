@@ -33,7 +33,7 @@ func (o *observer) noteRequest(h *header, c *context, in *observe.Input, opnum u
 	o.mapCalls = append(o.mapCalls, mapCall{h.call, opnum})
 }
 
-// asked returns the operation that a call to the mapper asked for.
+// mapCall returns the operation that a call to the mapper asked for.
 func (o *observer) mapCall(call uint32) (opnum uint16, ok bool) {
 	for _, m := range o.mapCalls {
 		if m.call == call {
