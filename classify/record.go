@@ -207,8 +207,10 @@ type Summary struct {
 	Errors []error
 }
 
-// NamedCount is a counter with its name.
+// NamedCount is a counter with its name. ID names it where words are too long:
+// lower case and underscores.
 type NamedCount struct {
+	ID    string
 	Name  string
 	Count uint64
 }

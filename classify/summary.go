@@ -48,33 +48,40 @@ func (e *Engine) summary(errs []error) *Summary {
 	if e.calls != nil {
 		s.Calls, s.Streams = e.calls.Calls()
 	}
-	for reason := capture.Skip(1); reason < capture.NumSkips; reason++ {
-		if n := e.stats.Skipped[reason]; n > 0 {
-			s.Skipped = append(s.Skipped, NamedCount{reason.String(), n})
-		}
-	}
+	s.Skipped = skips(&e.stats)
 	return s
 }
 
 // limits lists, for every limit that was reached, how often it was.
 func (e *Engine) limits() []NamedCount {
 	var out []NamedCount
-	limit := func(name string, n uint64) {
+	limit := func(id, name string, n uint64) {
 		if n > 0 {
-			out = append(out, NamedCount{name, n})
+			out = append(out, NamedCount{id, name, n})
 		}
 	}
-	limit("flows ended early because the flow table was full", e.table.Evicted)
-	limit("flows judged early because too many were held", e.counts.heldEarly)
-	limit("flows not read because too many were being read", e.counts.conns)
-	limit("flows not read on because one message was too long", e.counts.streamHeld)
-	limit("facts left out of flows that had too many", e.counts.facts)
-	limit("learned endpoints refused", e.endpoints.refused)
-	limit("hosts not remembered", e.hosts.refused)
-	limit("host pairs not remembered", e.pairs.refused)
+	limit("flows", "flows ended early because the flow table was full", e.table.Evicted)
+	limit("held_flows", "flows judged early because too many were held", e.counts.heldEarly)
+	limit("conns", "flows not read because too many were being read", e.counts.conns)
+	limit("stream_bytes", "flows not read on because one message was too long", e.counts.streamHeld)
+	limit("facts", "facts left out of flows that had too many", e.counts.facts)
+	limit("endpoints", "learned endpoints refused", e.endpoints.refused)
+	limit("hosts", "hosts not remembered", e.hosts.refused)
+	limit("host_pairs", "host pairs not remembered", e.pairs.refused)
 	if e.calls != nil {
-		limit("calls left out", e.calls.DroppedCalls)
-		limit("media streams left out", e.calls.DroppedStreams)
+		limit("calls", "calls left out", e.calls.DroppedCalls)
+		limit("media_streams", "media streams left out", e.calls.DroppedStreams)
+	}
+	return out
+}
+
+// skips lists the frames that became no packet, by reason.
+func skips(stats *capture.Stats) []NamedCount {
+	var out []NamedCount
+	for reason := capture.Skip(1); reason < capture.NumSkips; reason++ {
+		if n := stats.Skipped[reason]; n > 0 {
+			out = append(out, NamedCount{reason.String(), reason.String(), n})
+		}
 	}
 	return out
 }

@@ -229,6 +229,9 @@ type Snapshot struct {
 	Clock int64
 }
 
+// Skipped lists the frames that became no packet, by reason.
+func (s *Snapshot) Skipped() []NamedCount { return skips(&s.Stats) }
+
 // EndpointCount is a number of learned endpoints.
 type EndpointCount struct {
 	Service string

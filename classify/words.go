@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/rules"
 )
 
 // The reference speaks of mechanisms in its own words; these tables say which
@@ -99,4 +100,34 @@ func weakRPC(level string) bool {
 		return true
 	}
 	return false
+}
+
+// Documented says whether the rows that a verdict names support an observed
+// value of Auth or Encryption: "yes", "no", or "unsaid" where no row speaks of
+// it.
+func (v *Verdict) Documented(name, value string, facts *observe.Facts) string {
+	answer := "unsaid"
+	row := func(p *rules.DataPath) {
+		var spoken, covered bool
+		switch name {
+		case observe.Auth:
+			spoken, covered = len(p.SupportedAuth) > 0, authCovered(p.SupportedAuth, value, facts)
+		case observe.Encryption:
+			spoken = len(p.Encryption) > 0
+			covered = covers(encryptionWords, p.Encryption, value) || p.ByDefault == "no" && unprotected(value)
+		}
+		switch {
+		case covered && spoken:
+			answer = "yes"
+		case spoken && answer == "unsaid":
+			answer = "no"
+		}
+	}
+	if v.Path != nil {
+		row(v.Path)
+	}
+	for _, p := range v.Also {
+		row(p)
+	}
+	return answer
 }

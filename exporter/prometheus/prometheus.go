@@ -1,0 +1,306 @@
+// Package prometheus counts traffic and flows by data path for a Prometheus
+// server.
+//
+// Every label value comes from a set that is closed when the rules are loaded;
+// no address, port or host name is one. Bytes, packets and expected flows of
+// every path exist from the start, other series from first sight.
+package prometheus
+
+import (
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/rules"
+)
+
+// other stands for a label value outside its set.
+const other = "other"
+
+// The closed sets of observed values.
+var (
+	authValues = []string{"none", "anonymous", "basic", "login", "plain", "user-pass", "simple", "digest", "forms", "ntlm", "kerberos",
+		"negotiate", "netlogon", "certificate", "bearer"}
+	encryptionValues = []string{"none", "tls", "rpc-privacy", "rpc-integrity", "sasl-sealed", "sasl-signed", "smb3", "srtp", "net.tcp",
+		"nns-protected", "opaque"}
+	mediaServices = []string{"rtp", "rtcp", "srtp", "srtcp", "t38", "sip", "newmail"}
+)
+
+// Interface is what a capture interface counted since it was opened.
+type Interface struct {
+	Name string
+	// Packets were delivered, Dropped holds what was lost by reason ("kernel",
+	// "interface").
+	Packets uint64
+	Dropped map[string]uint64
+}
+
+// Exporter is a Sink and a Collector: flows are counted as their records come,
+// traffic is read off the engine at each scrape.
+type Exporter struct {
+	// Snapshot returns the engine's counts. It must be set before the first
+	// scrape, and may be called at any time then.
+	Snapshot func() *classify.Snapshot
+	// Interfaces returns the capture interfaces' counts; nil for none.
+	Interfaces func() []Interface
+
+	flows      *prometheus.CounterVec
+	attempts   *prometheus.CounterVec
+	setup      *prometheus.HistogramVec
+	auth       *prometheus.CounterVec
+	encryption *prometheus.CounterVec
+	findings   *prometheus.CounterVec
+	unexpected *prometheus.CounterVec
+
+	mu       sync.Mutex
+	services map[string]bool
+	paths    []string // ids of documented paths
+	seen     map[string]bool
+	blocked  map[string]bool
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("exspan_"+name, help, labels, nil)
+}
+
+// What is read off the engine.
+var (
+	pathBytes      = desc("path_bytes_total", "IP bytes of flows by data path.", "path", "direction")
+	pathPackets    = desc("path_packets_total", "Packets of flows by data path.", "path", "direction")
+	pathActive     = desc("path_active_flows", "Live flows by data path.", "path")
+	pathLastSeen   = desc("path_last_seen_timestamp_seconds", "Time of the last packet by data path, in seconds since the Unix epoch.", "path")
+	pathState      = desc("documented_paths", "Documented data paths by what was seen of them: seen, blocked (attempts only) or unseen.", "state")
+	relabelled     = desc("relabelled_flows_total", "Flows whose record names this path after their traffic was counted under another.", "path")
+	pendingBytes   = desc("pending_bytes", "IP bytes of live flows that are not counted under a path yet.")
+	pendingPackets = desc("pending_packets", "Packets of live flows that are not counted under a path yet.")
+	ipBytes        = desc("ip_bytes_total", "IP bytes of all packets taken in.")
+	ipPackets      = desc("ip_packets_total", "Packets taken in.")
+	endpoints      = desc("learned_endpoints", "Learned endpoints that hold now, by service and source.", "service", "source")
+	flowTable      = desc("flow_table_flows", "Flows in the table by state: live, held until their verdict is final, reading for those whose content is read.", "state")
+	evictions      = desc("flow_table_evictions_total", "Flows ended early because the table was full.")
+	limits         = desc("limit_reached_total", "What was refused or dropped because of a limit.", "limit")
+	violations     = desc("observer_errors_total", "Observers that gave a flow up because it was not their protocol.")
+	frames         = desc("capture_frames_total", "Frames read, whatever became of them.")
+	frameBytes     = desc("capture_bytes_total", "Captured bytes of frames read.")
+	truncated      = desc("capture_truncated_packets_total", "Packets whose payload was cut by the snap length.")
+	skipped        = desc("capture_skipped_frames_total", "Frames that became no packet, by reason.", "reason")
+	capPackets     = desc("capture_packets_total", "Packets delivered by a capture interface.", "interface")
+	capDropped     = desc("capture_dropped_packets_total", "Packets lost before they were read.", "interface", "reason")
+)
+
+// New returns an exporter for a set of rules.
+func New(packs *rules.Packs) *Exporter {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "exspan_" + name, Help: help}, labels)
+	}
+	e := &Exporter{
+		flows:    counter("path_flows_total", "Flows by data path and status, counted when final.", "path", "status"),
+		attempts: counter("path_attempts_total", "Flows by data path and outcome of their set-up.", "path", "outcome"),
+		setup: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "exspan_path_setup_seconds",
+			Help: "Time from SYN to SYN-ACK by data path.", Buckets: []float64{.001, .005, .02, .1, .5, 2}}, []string{"path"}),
+		auth: counter("path_authentication_flows_total", "Flows by data path and observed authentication, and whether the reference supports it.",
+			"path", "mechanism", "documented"),
+		encryption: counter("path_encryption_flows_total", "Flows by data path and observed encryption, and whether the reference supports it.",
+			"path", "encryption", "documented"),
+		findings:   counter("path_findings_total", "Findings by data path.", "path", "finding"),
+		unexpected: counter("unexpected_flows_total", "Flows of Exchange servers that no data path explains, by reason.", "reason"),
+		services:   map[string]bool{},
+		seen:       map[string]bool{},
+		blocked:    map[string]bool{},
+	}
+	for _, r := range []classify.Reason{classify.NoPath, classify.WrongRole, classify.WrongVersion, classify.LocalOnly} {
+		e.unexpected.WithLabelValues(string(r))
+	}
+	e.Reload(packs)
+	return e
+}
+
+// Reload takes in another set of rules. Series of paths that are gone stay.
+func (e *Exporter) Reload(packs *rules.Packs) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.services)
+	e.paths = e.paths[:0]
+	for _, s := range mediaServices {
+		e.services[s] = true
+	}
+	for _, pack := range packs.All() {
+		for i := range pack.Interfaces {
+			e.services[pack.Interfaces[i].Name] = true
+		}
+		for i := range pack.Paths {
+			e.paths = append(e.paths, pack.Paths[i].ID)
+		}
+	}
+	for _, l := range classify.Labels(packs) {
+		e.flows.WithLabelValues(l, string(classify.Expected))
+	}
+}
+
+// among returns value if it is in the set, else other.
+func among(set []string, value string) string {
+	if slices.Contains(set, value) {
+		return value
+	}
+	return other
+}
+
+// Write counts a final record.
+func (e *Exporter) Write(r *classify.Record) error {
+	if r.State != "ended" {
+		return nil
+	}
+	v := &r.Verdict
+	path := classify.NoneLabel
+	if v.Group != "" {
+		path = v.Group
+	}
+	e.flows.WithLabelValues(path, string(v.Status)).Inc()
+	if v.Status == classify.Unexpected {
+		e.unexpected.WithLabelValues(string(v.Reason)).Inc()
+	}
+	if path == classify.NoneLabel {
+		return nil
+	}
+	if r.Outcome != "" {
+		e.attempts.WithLabelValues(path, string(r.Outcome)).Inc()
+	}
+	if r.SetupTime > 0 {
+		e.setup.WithLabelValues(path).Observe(r.SetupTime.Seconds())
+	}
+	for _, f := range r.Facts.All() {
+		switch f.Name {
+		case observe.Auth:
+			e.auth.WithLabelValues(path, among(authValues, f.Value), v.Documented(f.Name, f.Value, r.Facts)).Inc()
+		case observe.Encryption:
+			e.encryption.WithLabelValues(path, among(encryptionValues, f.Value), v.Documented(f.Name, f.Value, r.Facts)).Inc()
+		}
+	}
+	for _, f := range v.Findings {
+		e.findings.WithLabelValues(path, f.ID).Inc()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	into := e.seen
+	switch r.Outcome {
+	case classify.Refused, classify.Unanswered, classify.Prohibited:
+		into = e.blocked
+	}
+	into[v.Path.ID] = true
+	for _, p := range v.Also {
+		into[p.ID] = true
+	}
+	return nil
+}
+
+// Close does nothing: what was counted stays for the last scrape.
+func (e *Exporter) Close(*classify.Summary) error { return nil }
+
+// Describe implements prometheus.Collector.
+func (e *Exporter) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{pathBytes, pathPackets, pathActive, pathLastSeen, pathState, relabelled, pendingBytes, pendingPackets,
+		ipBytes, ipPackets, endpoints, flowTable, evictions, limits, violations, frames, frameBytes, truncated, skipped, capPackets, capDropped} {
+		ch <- d
+	}
+	for _, c := range e.vectors() {
+		c.Describe(ch)
+	}
+}
+
+func (e *Exporter) vectors() []prometheus.Collector {
+	return []prometheus.Collector{e.flows, e.attempts, e.setup, e.auth, e.encryption, e.findings, e.unexpected}
+}
+
+// Collect implements prometheus.Collector.
+func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range e.vectors() {
+		c.Collect(ch)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	e.mu.Lock()
+	states := map[string]int{}
+	for _, id := range e.paths {
+		switch {
+		case e.seen[id]:
+			states["seen"]++
+		case e.blocked[id]:
+			states["blocked"]++
+		default:
+			states["unseen"]++
+		}
+	}
+	e.mu.Unlock()
+	for _, state := range []string{"seen", "blocked", "unseen"} {
+		gauge(pathState, float64(states[state]), state)
+	}
+	if e.Interfaces != nil {
+		for _, i := range e.Interfaces() {
+			counter(capPackets, i.Packets, i.Name)
+			for reason, n := range i.Dropped {
+				counter(capDropped, n, i.Name, reason)
+			}
+		}
+	}
+	s := e.Snapshot()
+	for i := range s.Paths {
+		p := &s.Paths[i]
+		for _, d := range []observe.Direction{observe.ToServer, observe.ToClient} {
+			counter(pathBytes, p.Bytes[d], p.Label, d.String())
+			counter(pathPackets, p.Packets[d], p.Label, d.String())
+		}
+		if p.LastSeen != 0 {
+			gauge(pathActive, float64(p.Active), p.Label)
+			gauge(pathLastSeen, math.Round(float64(p.LastSeen)/1e6)/1e3, p.Label)
+		}
+		if p.Relabelled != 0 {
+			counter(relabelled, p.Relabelled, p.Label)
+		}
+	}
+	gauge(pendingBytes, float64(s.PendingBytes))
+	gauge(pendingPackets, float64(s.PendingPackets))
+	counter(ipBytes, s.IPBytes)
+	counter(ipPackets, s.Packets)
+	e.collectEndpoints(gauge, s)
+	gauge(flowTable, float64(s.LiveFlows), "live")
+	gauge(flowTable, float64(s.HeldFlows), "held")
+	gauge(flowTable, float64(s.Reading), "reading")
+	counter(evictions, s.Evicted)
+	counter(violations, s.Violations)
+	for _, l := range s.Limits {
+		counter(limits, l.Count, l.ID)
+	}
+	counter(frames, s.Stats.Frames)
+	counter(frameBytes, s.Stats.Bytes)
+	counter(truncated, s.Stats.Truncated)
+	for _, n := range s.Skipped() {
+		counter(skipped, n.Count, n.ID)
+	}
+}
+
+// collectEndpoints sums learned endpoints by service, those without a name
+// together.
+func (e *Exporter) collectEndpoints(gauge func(*prometheus.Desc, float64, ...string), s *classify.Snapshot) {
+	type key struct{ service, source string }
+	sums := map[key]int{}
+	e.mu.Lock()
+	for _, c := range s.Endpoints {
+		service := c.Service
+		if !e.services[service] {
+			service = other
+		}
+		sums[key{service, string(c.Source)}] += c.Count
+	}
+	e.mu.Unlock()
+	for k, n := range sums {
+		gauge(endpoints, float64(n), k.service, k.source)
+	}
+}

@@ -1,0 +1,209 @@
+package prometheus
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/rules"
+)
+
+const site = `
+exchange: "2010"
+servers:
+  - {name: hub1, addresses: [10.0.0.1], roles: [hub]}
+  - {name: hub2, addresses: [10.0.0.2], roles: [hub]}
+`
+
+// setUp returns an engine with its exporter in a registry.
+func setUp(t *testing.T) (*classify.Engine, *Exporter, *prometheus.Registry) {
+	t.Helper()
+	packs, err := rules.Embedded("2010")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := rules.LoadSite("site.yaml", []byte(site))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := New(packs)
+	e, err := classify.New(classify.Config{Packs: packs, Site: s, Traffic: true}, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.Snapshot = e.Snapshot
+	x.Interfaces = func() []Interface {
+		return []Interface{{Name: "eth0", Packets: 7, Dropped: map[string]uint64{"kernel": 2}}}
+	}
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(x)
+	return e, x, reg
+}
+
+var (
+	hub1 = capture.EndpointFrom(netip.MustParseAddrPort("10.0.0.1:50000"))
+	hub2 = capture.EndpointFrom(netip.MustParseAddrPort("10.0.0.2:25"))
+	ssh  = capture.EndpointFrom(netip.MustParseAddrPort("10.0.0.2:22"))
+)
+
+func packet(n int, src, dst capture.Endpoint, flags uint8, seq uint32, payload string) capture.Packet {
+	return capture.Packet{Number: uint64(n), Time: 1_600_000_000e9 + int64(n)*1e6, Length: 40 + uint32(len(payload)), Frames: 1, Proto: capture.TCP,
+		Flags: flags, Src: src, Dst: dst, Seq: seq, Payload: []byte(payload), PayloadLength: uint32(len(payload)),
+		Hash: capture.Hash(src, dst, capture.TCP)}
+}
+
+// value returns the value of the first series of a metric that has the labels.
+func value(t *testing.T, reg *prometheus.Registry, name string, labels map[string]string) float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+	metrics:
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if want, ok := labels[l.GetName()]; ok && want != l.GetValue() {
+					continue metrics
+				}
+			}
+			switch {
+			case m.GetCounter() != nil:
+				return m.GetCounter().GetValue()
+			case m.GetHistogram() != nil:
+				return m.GetHistogram().GetSampleSum()
+			}
+			return m.GetGauge().GetValue()
+		}
+	}
+	return -1
+}
+
+// TestCounts holds a scrape against traffic counted by hand.
+func TestCounts(t *testing.T) {
+	e, _, reg := setUp(t)
+	batch := &capture.Batch{Packets: []capture.Packet{
+		packet(1, hub1, hub2, capture.SYN, 0, ""),                                                // 40 bytes
+		packet(2, hub2, hub1, capture.SYN|capture.ACK, 0, ""),                                    // 40
+		packet(3, hub1, hub2, capture.ACK, 1, ""),                                                // 40
+		packet(4, hub2, hub1, capture.ACK, 1, "220 hub2 Microsoft ESMTP MAIL Service ready\r\n"), // 40 + 45
+		packet(5, hub1, ssh, capture.SYN, 0, ""),                                                 // 40, another flow
+	}}
+	if err := e.Batch(batch); err != nil {
+		t.Fatal(err)
+	}
+	// The greeting shows SMTP: the mail flow has settled, the other one is pending.
+	want := `
+# HELP exspan_pending_bytes IP bytes of live flows that are not counted under a path yet.
+# TYPE exspan_pending_bytes gauge
+exspan_pending_bytes 40
+# HELP exspan_ip_bytes_total IP bytes of all packets taken in.
+# TYPE exspan_ip_bytes_total counter
+exspan_ip_bytes_total 245
+# HELP exspan_capture_dropped_packets_total Packets lost before they were read.
+# TYPE exspan_capture_dropped_packets_total counter
+exspan_capture_dropped_packets_total{interface="eth0",reason="kernel"} 2
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "exspan_pending_bytes", "exspan_ip_bytes_total", "exspan_capture_dropped_packets_total"); err != nil {
+		t.Error(err)
+	}
+	hub := map[string]string{"path": "2010.transport.hub-hub", "direction": "to_server", "status": "expected"}
+	if v := value(t, reg, "exspan_path_bytes_total", hub); v != 80 {
+		t.Errorf("%v bytes to the server, want 80", v)
+	}
+	hub["direction"] = "to_client"
+	if v := value(t, reg, "exspan_path_bytes_total", hub); v != 125 {
+		t.Errorf("%v bytes to the client, want 125", v)
+	}
+	if v := value(t, reg, "exspan_path_active_flows", hub); v != 1 {
+		t.Errorf("%v active flows, want 1", v)
+	}
+	if err := e.Close(nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]float64{"exspan_path_flows_total": 1, "exspan_path_active_flows": 0, "exspan_path_setup_seconds": .001} {
+		if v := value(t, reg, name, hub); v != want {
+			t.Errorf("%s is %v, want %v", name, v, want)
+		}
+	}
+	if v := value(t, reg, "exspan_path_bytes_total", map[string]string{"path": "none", "direction": "to_server"}); v != 40 {
+		t.Errorf("%v bytes without a path, want 40", v)
+	}
+	if v := value(t, reg, "exspan_pending_bytes", nil); v != 0 {
+		t.Errorf("%v bytes are pending at the end", v)
+	}
+	if v := value(t, reg, "exspan_documented_paths", map[string]string{"state": "seen"}); v != 1 {
+		t.Errorf("%v paths were seen, want 1", v)
+	}
+}
+
+// TestSeries writes a record for every path with every value there is: names
+// follow the conventions, and the number of series keeps to its bound.
+func TestSeries(t *testing.T) {
+	e, x, reg := setUp(t)
+	packs, err := rules.Embedded("2010")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Batch(&capture.Batch{Packets: []capture.Packet{packet(1, hub1, hub2, capture.SYN, 0, "")}}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := testutil.GatherAndCount(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var strange observe.Facts
+	strange.Add(observe.Auth, "made-up")
+	strange.Add(observe.Encryption, "10.0.0.1")
+	for _, path := range packs.Paths("2010") {
+		for _, outcome := range []classify.Outcome{classify.Answered, classify.Refused, classify.Unanswered, classify.Midstream} {
+			for _, status := range []classify.Status{classify.Expected, classify.Deviating} {
+				r := classify.Record{State: "ended", Outcome: outcome, SetupTime: time.Second, Facts: &strange,
+					Verdict: classify.Verdict{Status: status, Path: path, Group: path.ID, Findings: []classify.Finding{{ID: "cleartext"}}}}
+				if err := x.Write(&r); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	problems, err := testutil.GatherAndLint(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := 0
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			after++
+			if h := m.GetHistogram(); h != nil {
+				after += len(h.GetBucket()) + 2 // +Inf, sum and count
+			}
+		}
+		if strings.Contains(f.String(), "10.0.0") || strings.Contains(f.String(), "made-up") {
+			t.Errorf("%s has a label value from traffic", f.GetName())
+		}
+	}
+	t.Logf("%d metrics before any flow, %d series with every path in use", before, after)
+	if after > 3000 {
+		t.Errorf("%d series with one version, want at most 3000", after)
+	}
+	if v := value(t, reg, "exspan_path_authentication_flows_total", map[string]string{"mechanism": "other"}); v <= 0 {
+		t.Error("a mechanism outside the set must be counted as other")
+	}
+}
