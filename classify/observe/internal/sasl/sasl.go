@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/exspan/exspan/classify/observe"
-	"github.com/exspan/exspan/classify/observe/internal/line"
 	"github.com/exspan/exspan/classify/observe/spnego"
 )
 
@@ -55,9 +54,8 @@ type Exchange struct {
 	Active bool
 	// Sent says that the client sent something of the mechanism: its credentials
 	// or the beginning of them.
-	Sent bool
-	// Known says that the flow's report had the value already.
-	known   bool
+	Sent    bool
+	known   bool // the report had the word before this exchange
 	word    string
 	context spnego.Context
 }
@@ -120,18 +118,4 @@ func (e *Exchange) opens() bool {
 		return true
 	}
 	return false
-}
-
-// Base64 says whether b can be a line of base64, or one of the short forms
-// that SASL profiles have beside it: "=" for nothing and "*" for cancel.
-func Base64(b []byte) bool {
-	if string(b) == "*" || string(b) == "=" {
-		return true
-	}
-	for i, c := range b {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '+' && c != '/' && (c != '=' || i < len(b)-2) {
-			return false
-		}
-	}
-	return len(b) == line.Max || len(b)%4 == 0
 }
