@@ -111,13 +111,13 @@ func (l *Live) run() {
 		if len(data) > maxSnap {
 			data = data[:maxSnap]
 		}
-		if used+len(data) > len(blk.buf) {
+		if used+len(data)+4 > len(blk.buf) {
 			if !hand() {
 				return
 			}
 			bt.done()
 			blk.release()
-			blk, used = l.sink.pool.block(len(data)), 0
+			blk, used = l.sink.pool.block(len(data)+4), 0
 			bt = l.sink.pool.batch()
 			bt.refer(blk)
 		}
@@ -125,9 +125,15 @@ func (l *Live) run() {
 		if l.sink.stats.Frames == frames {
 			first = last
 		}
-		n := copy(blk.buf[used:], data)
-		full := l.sink.frame(bt, &l.face, 0, blk.buf[used:used+n:used+n], uint32(info.Length), last.UnixNano())
-		used += n
+		frame, wire := blk.buf[used:used:used+len(data)+4], info.Length
+		if tci, ok := ringTag(&info); ok && l.face.link == LinkEthernet && len(data) >= 12 {
+			// The kernel took the outermost tag off the frame; it goes back.
+			frame = append(append(frame, data[:12]...), etherVLAN>>8, etherVLAN&0xff, byte(tci>>8), byte(tci))
+			data, wire = data[12:], wire+4
+		}
+		frame = append(frame, data...)
+		used += len(frame)
+		full := l.sink.frame(bt, &l.face, 0, frame, uint32(wire), last.UnixNano())
 		if full || last.Sub(first) >= liveDelay {
 			if !hand() {
 				return

@@ -76,7 +76,7 @@ func TestLive(t *testing.T) {
 	if len(got) != 1200 || got[1199].Number != 1200 || got[7].Time != 8*second || st.Skipped[SkipNotIP] != 1 || string(got[5].Frame[:6]) != "\x02\x00\x0a\x00\x00\x02" {
 		t.Errorf("%d packets, %+v", len(got), st)
 	}
-	if d := time.Since(begin); d > time.Second {
+	if d := time.Since(begin); d > 3*time.Second {
 		t.Errorf("the frames before the silence came after %v", d)
 	}
 	bt, err := s.Read()
@@ -92,7 +92,7 @@ func TestLive(t *testing.T) {
 	if _, err := s.Read(); err != io.EOF {
 		t.Error(err)
 	}
-	if d := time.Since(begin); d > 500*time.Millisecond {
+	if d := time.Since(begin); d > 2*time.Second {
 		t.Errorf("Read returned %v after", d)
 	}
 	s.Close()
