@@ -4,8 +4,13 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/observe/dcerpc"
 	"github.com/exspan/exspan/classify/observe/dns"
+	"github.com/exspan/exspan/classify/observe/h323"
+	"github.com/exspan/exspan/classify/observe/http"
+	"github.com/exspan/exspan/classify/observe/imap"
 	"github.com/exspan/exspan/classify/observe/kerberos"
 	"github.com/exspan/exspan/classify/observe/ldap"
+	"github.com/exspan/exspan/classify/observe/nntp"
+	"github.com/exspan/exspan/classify/observe/pop3"
 	"github.com/exspan/exspan/classify/observe/rtp"
 	"github.com/exspan/exspan/classify/observe/sip"
 	"github.com/exspan/exspan/classify/observe/smtp"
@@ -20,9 +25,14 @@ func Protocols() []observe.Protocol {
 		dcerpc.Protocol(),
 		tls.Protocol(),
 		smtp.Protocol(),
+		http.Protocol(),
+		imap.Protocol(),
+		pop3.Protocol(),
+		nntp.Protocol(),
 		ldap.Protocol(),
 		kerberos.Protocol(),
 		sip.Protocol(),
+		h323.Protocol(),
 		dns.Protocol(),
 		rtp.Protocol(),
 	}
