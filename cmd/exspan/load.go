@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 
 	"github.com/exspan/exspan/rules"
@@ -14,6 +15,13 @@ func loadSite(file string) (*rules.Site, error) {
 	return rules.LoadSite(file, data)
 }
 
+// loadPacks returns the built-in packs with those of the files laid over them.
 func loadPacks(files []string) (*rules.Packs, error) {
-	return rules.Embedded()
+	return rules.EmbeddedWith(anyFile{}, files...)
 }
+
+// anyFile opens files by the names that the operator gave, so that mistakes
+// are told with them.
+type anyFile struct{}
+
+func (anyFile) Open(name string) (fs.File, error) { return os.Open(name) }

@@ -207,10 +207,7 @@ func (s *Sink) Write(r *classify.Record) error {
 
 func (s *Sink) onPath(r *classify.Record) {
 	v := &r.Verdict
-	label := v.Path.ID
-	if len(v.Also) > 0 && v.Group != "" {
-		label = v.Group
-	}
+	label := cmp.Or(v.Group, v.Path.ID)
 	p := s.paths.at(label)
 	if p == nil {
 		return
