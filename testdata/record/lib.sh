@@ -12,6 +12,8 @@ DOMAIN=CORP
 DNSDOMAIN=corp.example
 ADMINPW=Pa55word.admin
 DC=10.20.1.10
+# What a program of a host sees of its own: its name, and a /run/samba that no other host's Samba uses.
+AS_HOST='hostname "$0"; [ ! -d /run/samba ] || mount -t tmpfs tmpfs /run/samba; exec "$@"'
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/exspan-record.XXXXXX")
 chmod 755 "$WORK"
 STEPS=$WORK/steps.tsv
@@ -143,14 +145,15 @@ EOK
 in_() { # in_ HOST COMMAND...: run there, under that host's name
     local h=$1
     shift
-    ip netns exec "$NS-$h" unshare --uts sh -c 'hostname "$0"; exec "$@"' "$h" "$@"
+    ip netns exec "$NS-$h" unshare --uts sh -c "$AS_HOST" "$h" "$@"
 }
 
 # spawn HOST LOG COMMAND...: run there in the background until the script ends
 spawn() {
     local h=$1 log=$WORK/$2.log
     shift 2
-    ip netns exec "$NS-$h" unshare --uts sh -c 'hostname "$0"; exec "$@"' "$h" "$@" >"$log" 2>&1 </dev/null &
+    # A session of its own: smbd signals its whole process group when it ends.
+    setsid ip netns exec "$NS-$h" unshare --uts sh -c "$AS_HOST" "$h" "$@" >"$log" 2>&1 </dev/null &
 }
 
 listening() { # listening HOST PORT [SECONDS]: wait for a TCP listener
@@ -177,7 +180,7 @@ step() {
     shift 3
     case $name in '! '*) may=1 name=${name#! } ;; esac
     t0=$(date +%s.%N)
-    timeout 60 ip netns exec "$NS-$h" unshare --uts sh -c 'hostname "$0"; exec "$@"' "$h" "$@" \
+    timeout 60 ip netns exec "$NS-$h" unshare --uts sh -c "$AS_HOST" "$h" "$@" \
         >"$WORK/step.out" 2>&1 </dev/null || rc=$?
     sleep 0.3
     printf '%s\t%s\t%s\t%s\t%s\n' "$t0" "$(date +%s.%N)" "$h" "$name" "$facts" >>"$STEPS"
