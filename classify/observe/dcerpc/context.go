@@ -65,6 +65,9 @@ func (o *observer) bind(h *header, p []byte) {
 // answered forgets the proposals of a call.
 func (o *observer) answered(call uint32) {
 	o.pending = slices.DeleteFunc(o.pending, func(p pending) bool { return p.call == call })
+	if len(o.pending) == 0 {
+		o.pending = nil // most connections bind once
+	}
 }
 
 // Results of presentation contexts, and the reason for which a server does not
