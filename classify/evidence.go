@@ -59,6 +59,8 @@ func (e *Engine) weigh(s *slot, protocol string, facts *observe.Facts, seen int)
 			addr := server.Addr
 			if r.End == "client" {
 				addr = s.Client().Addr
+			} else if s.Packets(observe.ToClient) == 0 {
+				continue // who was asked and never answered proves nothing
 			}
 			if e.hosts.proven(addr, r.Roles, r.Version) {
 				continue
@@ -82,10 +84,12 @@ func (e *Engine) weighEndpoint(en *entry) {
 	if protocol != "dcerpc" {
 		return
 	}
-	for _, r := range e.evidence.rules[protocol] {
-		if r.End == "server" && len(r.tests) == 1 && r.tests[0].name == "rpc.interface" && r.tests[0].match(en.service) == byName {
-			e.hosts.prove(en.key.server.Addr, r.Roles, r.Weak, r.Version,
-				fmt.Sprintf("%s announced at port %d by %s", en.service, en.key.server.Port, en.from))
+	for _, key := range [...]string{protocol, ""} {
+		for _, r := range e.evidence.rules[key] {
+			if r.End == "server" && len(r.tests) == 1 && r.tests[0].name == "rpc.interface" && r.tests[0].match(en.service) == byName {
+				e.hosts.prove(en.key.server.Addr, r.Roles, r.Weak, r.Version,
+					fmt.Sprintf("%s announced at port %d by %s", en.service, en.key.server.Port, en.from))
+			}
 		}
 	}
 }

@@ -53,7 +53,7 @@ func compile(pack *rules.Pack, site *rules.Site) *ruleset {
 		p := &pack.Paths[i]
 		for j := range p.Legs {
 			ref := legRef{p, i, &p.Legs[j], testsOf(p.Legs[j].Facts)}
-			port := portOf(ref.leg, site)
+			port := site.Port(ref.leg)
 			if port.Dynamic {
 				rs.dynamic[ref.leg.Protocol] = append(rs.dynamic[ref.leg.Protocol], ref)
 				continue
@@ -69,16 +69,6 @@ func compile(pack *rules.Pack, site *rules.Site) *ruleset {
 		}
 	}
 	return rs
-}
-
-// portOf returns a leg's port: the site file's where the leg says that it can
-// be set there.
-func portOf(l *rules.Leg, site *rules.Site) rules.Port {
-	port := l.Port
-	if l.SitePort == "log_shipping_port" && site != nil && site.LogShippingPort != 0 {
-		port.From, port.To = site.LogShippingPort, site.LogShippingPort
-	}
-	return port
 }
 
 // subject is a flow as rules see it.

@@ -469,7 +469,7 @@ func TestExchange2010Legs(t *testing.T) {
 }
 
 // Outside reach is documented for the web, IMAP4 and POP3 on Client Access, and for
-// submission.
+// submission; a load balancer before them is reached the same way.
 func TestExternalPaths(t *testing.T) {
 	var got []string
 	for _, d := range embeddedPacks(t).Paths("2010") {
@@ -478,7 +478,7 @@ func TestExternalPaths(t *testing.T) {
 		}
 	}
 	want := "transport.client-hub-smtp cas.autodiscover cas.availability cas.oab cas.owa cas.pop3 cas.imap4 " +
-		"cas.outlook-anywhere cas.activesync"
+		"cas.outlook-anywhere cas.activesync diagram.load-balancer"
 	if strings.Join(got, " ") != want {
 		t.Errorf("external: %s", got)
 	}
