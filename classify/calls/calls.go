@@ -14,11 +14,12 @@ import (
 
 // Limits of a Table. What goes beyond is counted.
 const (
-	MaxCalls    = 20_000
+	MaxCalls    = 10_000
 	MaxStreams  = 50_000
 	maxLegs     = 16 // of one call
-	maxMedia    = 32 // of one call
-	maxAnnounce = 64 // addresses of one call
+	maxMedia    = 16 // of one call
+	maxCodecs   = 24 // of one medium
+	maxAnnounce = 48 // addresses of one call
 )
 
 // Outcome is how a call went.
@@ -341,7 +342,7 @@ func (c *call) describe(ev *observe.CallEvent, caller, initial bool) {
 				if codec.Name != "" {
 					o.Codecs[j] = codec
 				}
-			} else if len(o.Codecs) < maxMedia {
+			} else if len(o.Codecs) < maxCodecs {
 				o.Codecs = append(o.Codecs, codec)
 			}
 		}

@@ -470,3 +470,18 @@ func TestReportsAgreeWithTshark(t *testing.T) {
 		}
 	}
 }
+
+// TestFax: T.38 is read where it was agreed on, and not where it was refused.
+func TestFax(t *testing.T) {
+	for name, want := range map[string]string{"digium.pcap": "t38", "FAX-Call-t38-CA-TDM-SIP-FB-1.pcap": "rtp"} {
+		var got []string
+		for _, f := range replay(t, observetest.Corpus(t, filepath.Join("sip-rtp", name))).flows {
+			if f.proto == "rtp" {
+				got = append(got, f.report.Values(rtp.Content)...)
+			}
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s: %s, want %s", name, s, want)
+		}
+	}
+}
