@@ -14,15 +14,15 @@ BENCHCOUNT ?= 6
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# The build needs libpcap's header. Where it is missing and apt-get is there,
-# it is installed.
+# The build needs a C compiler and libpcap's header. Where they are missing and
+# apt-get is there, they are installed.
 .PHONY: deps
 deps:
 	@if echo '#include <pcap/pcap.h>' | $$(go env CC) -E - >/dev/null 2>&1; then exit 0; fi; \
-	if ! command -v apt-get >/dev/null; then echo "the headers of libpcap are missing; install libpcap-devel or libpcap-dev" >&2; exit 1; fi; \
+	if ! command -v apt-get >/dev/null; then echo "a C compiler or the headers of libpcap are missing; install gcc and libpcap-devel (or libpcap-dev)" >&2; exit 1; fi; \
 	sudo=; if [ "$$(id -u)" != 0 ]; then sudo=sudo; fi; \
-	echo "installing libpcap-dev"; \
-	$$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq libpcap-dev >/dev/null
+	echo "installing gcc and libpcap-dev"; \
+	$$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq gcc libc6-dev libpcap-dev >/dev/null
 
 .PHONY: build
 build: deps ## build bin/exspan

@@ -169,7 +169,12 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 		sinks = append(sinks, fail)
 	}
 	var selection *pcapng.Selection
+	var packets *output
 	if a.write != "" {
+		if packets, err = openOutput(a.write, nil); err != nil {
+			return fmt.Errorf("--write: %w", err)
+		}
+		defer packets.abandon()
 		selection = pcapng.NewSelection(toStatuses(a.writeStatus), a.keyVLAN)
 		sinks = append(sinks, selection)
 	}
@@ -211,7 +216,7 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 		err = out.commit()
 	}
 	if err == nil && selection != nil {
-		err = a.copyPackets(selection, again, last, stderr)
+		err = a.copyPackets(packets, selection, again, last, stderr)
 	}
 	if err != nil {
 		return runError{err}
@@ -252,8 +257,8 @@ func feed(ctx context.Context, eng *classify.Engine, src capture.Source) (last u
 }
 
 // copyPackets reads the input again, up to the packet numbered last, and writes
-// those of the selected flows.
-func (a *analysis) copyPackets(s *pcapng.Selection, stdin *os.File, last uint64, stderr io.Writer) error {
+// those of the selected flows to out.
+func (a *analysis) copyPackets(out *output, s *pcapng.Selection, stdin *os.File, last uint64, stderr io.Writer) error {
 	opt := capture.Options{Filter: a.filter, Parallel: a.workers != 1, KeepFrames: true}
 	if stdin != nil {
 		if _, err := stdin.Seek(0, io.SeekStart); err != nil {
@@ -266,11 +271,6 @@ func (a *analysis) copyPackets(s *pcapng.Selection, stdin *os.File, last uint64,
 		return err
 	}
 	defer func() { _ = src.Close() }()
-	out, err := openOutput(a.write, nil)
-	if err != nil {
-		return fmt.Errorf("--write: %w", err)
-	}
-	defer out.abandon()
 	if _, err := s.Copy(out, src, last); err != nil {
 		return fmt.Errorf("--write: %w", err)
 	}

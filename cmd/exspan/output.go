@@ -46,6 +46,10 @@ func openOutput(name string, stdout io.Writer) (*output, error) {
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
+		var pe *fs.PathError
+		if errors.As(err, &pe) {
+			pe.Path = name // the temporary name would puzzle
+		}
 		return nil, err
 	}
 	if err := f.Chmod(mode); err != nil {
