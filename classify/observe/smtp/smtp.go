@@ -34,7 +34,8 @@ const (
 	// "x-anonymoustls" where it was taken up by that command, "refused" where the
 	// client asked and the server declined, "offered" where the server offered
 	// either and the client did not ask (yet), "none" where the answer to EHLO
-	// offered neither. There is one value at a time, and none without an EHLO.
+	// offered neither. There is at most one value at a time; there is none where no
+	// answer to EHLO was seen, or where TLS was taken up by a command that was lost.
 	TLS = "smtp.tls"
 	// Mail is "yes" where a MAIL command was seen.
 	Mail = "smtp.mail"
@@ -160,6 +161,7 @@ type observer struct {
 	blind    bool // the client's bytes cannot be read
 	begin    bool // the greeting was read as the flow's first bytes
 	greeted  bool
+	lossy    bool // behind a gap
 	inReply  bool // behind the first line of an answer
 	keywords int
 	verbs    int
@@ -172,11 +174,12 @@ type observer struct {
 // Observe implements observe.Observer.
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	if in.Gap > 0 {
-		// Where a command, an answer or the end of a message is missing, what
-		// comes next cannot be told.
-		return 0, observe.ErrDone
+		return 0, o.gap(in.Dir, r)
 	}
 	if in.Dir == observe.ToServer {
+		if o.lossy {
+			return o.searchTLS(in)
+		}
 		return o.fromClient(in, r)
 	}
 	used := 0
@@ -190,6 +193,49 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 			return used, err
 		}
 	}
+}
+
+// gap is called where bytes are missing. Which answer belongs to which command,
+// and where a message ends, cannot be told any more; that TLS is taken up can,
+// because 220 is no other command's answer.
+func (o *observer) gap(d observe.Direction, r *observe.Report) error {
+	if o.blind || r.Has(observe.Encryption, "none") {
+		return observe.ErrDone
+	}
+	o.lossy = true
+	o.split[d] = line.Splitter{}
+	if d == observe.ToClient {
+		o.greeted, o.inReply = true, false
+	}
+	if o.waiting != startTLS && o.waiting != anonymousTLS {
+		o.waiting = other
+	}
+	return nil
+}
+
+// searchTLS reads the client's lines behind a gap for the beginning of TLS.
+func (o *observer) searchTLS(in *observe.Input) (int, error) {
+	used := 0
+	for used < len(in.Data) {
+		b := in.Data[used:]
+		if !o.split[in.Dir].Skipping() && (o.waiting != other || b[0] == 0x16) { // a handshake record
+			if len(b) > maxWait {
+				return used, observe.ErrDone
+			}
+			return used, nil
+		}
+		l, n, ok := o.split[in.Dir].Next(b)
+		used += n
+		switch {
+		case !ok:
+			return used, nil
+		case line.Is(l, "STARTTLS"):
+			o.waiting = startTLS
+		case line.Is(l, "X-ANONYMOUSTLS"):
+			o.waiting = anonymousTLS
+		}
+	}
+	return used, nil
 }
 
 func (o *observer) fromClient(in *observe.Input, r *observe.Report) (int, error) {
@@ -344,6 +390,17 @@ func (o *observer) reply(l []byte, in *observe.Input, r *observe.Report) error {
 		o.greeted = true
 	}
 
+	if o.lossy {
+		k := o.waiting
+		if last {
+			o.waiting = other
+		}
+		if !last || code != 220 {
+			return nil
+		}
+		return o.upgrade(k, r)
+	}
+
 	k := kind(o.pending.Peek())
 	// Where the client is not seen, the first list after the greeting answers
 	// its EHLO.
@@ -382,13 +439,7 @@ func (o *observer) answered(k kind, code int, body []byte, r *observe.Report) er
 			o.setTLS("refused", r)
 			return nil
 		}
-		if k == startTLS {
-			o.setTLS("starttls", r)
-		} else {
-			o.setTLS("x-anonymoustls", r)
-		}
-		r.Next = tls.Name
-		return observe.ErrUpgrade
+		return o.upgrade(k, r)
 	case auth:
 		if code == 334 {
 			o.sasl.Server(body, r)
@@ -423,6 +474,20 @@ func (o *observer) answered(k kind, code int, body []byte, r *observe.Report) er
 		}
 	}
 	return nil
+}
+
+// upgrade hands the flow over to TLS.
+func (o *observer) upgrade(k kind, r *observe.Report) error {
+	switch k {
+	case startTLS:
+		o.setTLS("starttls", r)
+	case anonymousTLS:
+		o.setTLS("x-anonymoustls", r)
+	default: // the command was lost
+		r.Remove(TLS, o.tlsWord)
+	}
+	r.Next = tls.Name
+	return observe.ErrUpgrade
 }
 
 func (o *observer) startText(r *observe.Report) {

@@ -518,3 +518,27 @@ func FuzzObserve(f *testing.F) {
 	observetest.Fuzz(f, Protocol(), t12, t13, t13[len(t13)-2:],
 		[]observetest.Segment{observetest.ToServer("\x80\x22\x01\x00\x02\x00\x09\x00\x00\x00\x10aaaaaaaaabbbbbbbbbbbbbbbb")})
 }
+
+// FuzzMessages reads any bytes as the body of each message that is parsed.
+func FuzzMessages(f *testing.F) {
+	leaf := newCertificate(f, pkix.Name{CommonName: "MB1", Country: []string{"XX"}}, []string{"MB1"}, []net.IP{net.IPv6loopback}, nil)
+	f.Add(leaf.Certificate[0])
+	for _, s := range sequence(f, tls.VersionTLS13)[:2] {
+		f.Add(s.Data[9:])
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if h, ok := parseClientHello(b); ok && len(h.ja4()) != len("t13d1516h2_8daaf6152771_e5627efa2ab1") {
+			t.Errorf("ja4 is %q", h.ja4())
+		}
+		if h, ok := parseServerHello(b); ok && versionName(h.version) == "" {
+			t.Errorf("version %#x without a name", h.version)
+		}
+		for _, identities := range []bool{false, true} {
+			r := observe.Report{Identities: identities}
+			reportCertificate(b, &r)
+			if n := len(r.Values(SAN)); n > maxNames {
+				t.Errorf("%d names", n)
+			}
+		}
+	})
+}
