@@ -10,10 +10,12 @@ import (
 
 const (
 	greeting2010 = "* OK The Microsoft Exchange IMAP4 service is ready.\r\n"
-	caps         = "* CAPABILITY IMAP4 IMAP4rev1 AUTH=NTLM AUTH=GSSAPI AUTH=PLAIN STARTTLS CHILDREN IDLE NAMESPACE LITERAL+\r\nA1 OK CAPABILITY completed.\r\n"
+	caps         = "* CAPABILITY IMAP4 IMAP4rev1 AUTH=NTLM AUTH=GSSAPI AUTH=PLAIN STARTTLS CHILDREN IDLE NAMESPACE LITERAL+\r\n" +
+		"A1 OK CAPABILITY completed.\r\n"
 )
 
-var facts2010 = []string{"imap.banner=The Microsoft Exchange IMAP4 service is ready.", "imap.capability=IMAP4", "imap.capability=IMAP4REV1",
+var facts2010 = []string{"imap.banner=The Microsoft Exchange IMAP4 service is ready.", "imap.capability=IMAP4",
+	"imap.capability=IMAP4REV1",
 	"imap.capability=AUTH=NTLM", "imap.capability=AUTH=GSSAPI", "imap.capability=AUTH=PLAIN", "imap.capability=STARTTLS",
 	"imap.capability=CHILDREN", "imap.capability=IDLE", "imap.capability=NAMESPACE", "imap.capability=LITERAL+"}
 
@@ -34,11 +36,13 @@ var conversations = []struct {
 }{
 	{name: "STARTTLS", conv: after(ToServer("A2 STARTTLS\r\n"), ToClient("A2 OK Begin TLS negotiation now.\r\n"), ToServer("\x16\x03\x01")),
 		want: with(facts2010, "imap.tls=starttls"), err: observe.ErrUpgrade},
-	{name: "STARTTLS refused", conv: after(ToServer("A2 STARTTLS\r\n"), ToClient("A2 BAD no\r\n"), ToServer("A3 LOGOUT\r\n"), ToClient("* BYE\r\nA3 OK\r\n")),
+	{name: "STARTTLS refused", conv: after(ToServer("A2 STARTTLS\r\n"), ToClient("A2 BAD no\r\n"), ToServer("A3 LOGOUT\r\n"),
+		ToClient("* BYE\r\nA3 OK\r\n")),
 		want: with(facts2010, "imap.tls=refused")},
 	{name: "LOGIN", conv: after(ToServer("A2 LOGIN user pass\r\n"), ToClient("A2 OK LOGIN completed.\r\n"), ToServer("A3 SELECT INBOX\r\n")),
 		want: with(facts2010, "imap.tls=offered", "auth=login", "encryption=none"), err: observe.ErrDone},
-	{name: "LOGIN by literals", conv: after(ToServer("A2 LOGIN {4}\r\n"), ToClient("+ go\r\n"), ToServer("us\r\n {13}\r\n"), ToClient("+ go\r\n"),
+	{name: "LOGIN by literals", conv: after(ToServer("A2 LOGIN {4}\r\n"), ToClient("+ go\r\n"), ToServer("us\r\n {13}\r\n"),
+		ToClient("+ go\r\n"),
 		ToServer("A3 STARTTLS\r\n\r\n"), ToClient("A2 NO failed\r\n"), ToServer("A4 STARTTLS\r\n"), ToClient("A4 OK begin\r\n")),
 		want: with(facts2010, "imap.tls=starttls", "auth=login", "encryption=none"), err: observe.ErrUpgrade},
 	{name: "LOGIN by literals at once", conv: after(ToServer("A2 LOGIN {4+}\r\nuser {4+}\r\npass\r\n"), ToClient("A2 OK\r\n")),
@@ -51,15 +55,20 @@ var conversations = []struct {
 		ToServer("A3 LOGOUT\r\n")), want: with(facts2010, "imap.tls=offered")},
 	{name: "AUTHENTICATE NTLM", conv: after(ToServer("A2 AUTHENTICATE NTLM\r\n"), ToClient("+\r\n"),
 		ToServer("TlRMTVNTUAABAAAAB4IIogAAAAAAAAAAAAAAAAAAAAAGAbEdAAAADw==\r\n"),
-		ToClient("+ TlRMTVNTUAACAAAAAAAAAAAAAAAFAoqiMTIzNDU2NzgAAAAAAAAAAAAAAAAAAAAABgGxHQAAAA8=\r\n"), ToServer("*\r\n"), ToClient("A2 BAD cancelled\r\n")),
+		ToClient("+ TlRMTVNTUAACAAAAAAAAAAAAAAAFAoqiMTIzNDU2NzgAAAAAAAAAAAAAAAAAAAAABgGxHQAAAA8=\r\n"), ToServer("*\r\n"),
+		ToClient("A2 BAD cancelled\r\n")),
 		want: with(facts2010, "imap.tls=offered", "auth=ntlm", "encryption=none", "ntlm.windows=6.1.7601")},
-	{name: "capabilities in the greeting", conv: []Segment{ToClient("* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] Dovecot (Ubuntu) ready.\r\n")},
+	{name: "capabilities in the greeting",
+		conv: []Segment{ToClient("* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] Dovecot (Ubuntu) ready.\r\n")},
 		want: []string{"imap.banner=Dovecot (Ubuntu) ready.", "imap.capability=IMAP4REV1", "imap.capability=LOGINDISABLED", "imap.tls=none"}},
-	{name: "late", conv: []Segment{ToServer("A7 UID FETCH 1:* (BODY[])\r\n"), ToClient("* 1 FETCH (BODY[] {30}\r\nA7 OK\r\n* CAPABILITY STARTTLS\r\n\r\n)\r\nA7 OK done\r\n")},
+	{name: "late", conv: []Segment{ToServer("A7 UID FETCH 1:* (BODY[])\r\n"),
+		ToClient("* 1 FETCH (BODY[] {30}\r\nA7 OK\r\n* CAPABILITY STARTTLS\r\n\r\n)\r\nA7 OK done\r\n")},
 		o: Options{Midstream: true}, want: []string{"encryption=none"}, err: observe.ErrDone},
-	{name: "late, in a message", conv: []Segment{ToServer("some text\r\nA1 LOGIN user pass\r\n"), ToClient("* CAPABILITY IMAP4\r\n* 1 FETCH (BODY[] {5}\r\n")},
+	{name: "late, in a message", conv: []Segment{ToServer("some text\r\nA1 LOGIN user pass\r\n"),
+		ToClient("* CAPABILITY IMAP4\r\n* 1 FETCH (BODY[] {5}\r\n")},
 		o: Options{Midstream: true}},
-	{name: "gap", conv: after(Lost(observe.ToServer, 9), ToServer("A2 LOGIN user pass\r\n")), want: with(facts2010, "imap.tls=offered"), err: observe.ErrDone},
+	{name: "gap", conv: after(Lost(observe.ToServer, 9), ToServer("A2 LOGIN user pass\r\n")), want: with(facts2010, "imap.tls=offered"),
+		err: observe.ErrDone},
 	{name: "not IMAP", conv: []Segment{ToClient("220 mail ESMTP\r\n")}, err: observe.ErrViolation},
 }
 

@@ -54,8 +54,8 @@ func Detect(f observe.First) observe.Match {
 		return server
 	}
 	client := observe.No
-	for _, s := range []string{"MODE READER", "CAPABILITIES", "AUTHINFO ", "GROUP ", "LISTGROUP ", "ARTICLE ", "HEAD ", "BODY ", "XOVER ", "OVER ",
-		"LIST", "NEWGROUPS ", "NEWNEWS ", "STAT ", "POST", "IHAVE ", "STARTTLS", "DATE", "QUIT"} {
+	for _, s := range []string{"MODE READER", "CAPABILITIES", "AUTHINFO ", "GROUP ", "LISTGROUP ", "ARTICLE ", "HEAD ", "BODY ", "XOVER ",
+		"OVER ", "LIST", "NEWGROUPS ", "NEWNEWS ", "STAT ", "POST", "IHAVE ", "STARTTLS", "DATE", "QUIT"} {
 		switch {
 		case line.HasPrefix(f.ToServer, s) && f.OnPort:
 			return observe.Yes
@@ -207,8 +207,8 @@ func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 	case line.Is(verb, "AUTHINFO"):
 		k = o.authinfo(&words, r)
 	default:
-		known = line.Is(verb, "MODE") || line.Is(verb, "LIST") || line.Is(verb, "STAT") || line.Is(verb, "QUIT") || line.Is(verb, "NEWGROUPS") ||
-			line.Is(verb, "NEXT") || line.Is(verb, "LAST") || line.Is(verb, "DATE") || line.Is(verb, "XHDR")
+		known = line.Is(verb, "MODE") || line.Is(verb, "LIST") || line.Is(verb, "STAT") || line.Is(verb, "QUIT") ||
+			line.Is(verb, "NEWGROUPS") || line.Is(verb, "NEXT") || line.Is(verb, "LAST") || line.Is(verb, "DATE") || line.Is(verb, "XHDR")
 	}
 	if !o.client && !in.Handshake && !known {
 		o.blind = true // in the middle of something

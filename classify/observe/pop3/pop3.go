@@ -83,7 +83,8 @@ const (
 
 var commands = map[string]kind{
 	"CAPA": capa, "AUTH": auth, "STLS": stls, "USER": other, "PASS": login, "APOP": login, "QUIT": other, "NOOP": other, "RSET": other,
-	"UTF8": other, "LANG": other, "STAT": access, "LIST": access, "UIDL": access, "RETR": access, "TOP": access, "DELE": access, "LAST": access,
+	"UTF8": other, "LANG": other, "STAT": access, "LIST": access, "UIDL": access, "RETR": access, "TOP": access, "DELE": access,
+	"LAST": access,
 }
 
 // verb looks for a command at the beginning of b.

@@ -11,14 +11,16 @@ import (
 const greeting2010 = "+OK The Microsoft Exchange POP3 service is ready.\r\n"
 
 var facts2010 = []string{"pop3.banner=The Microsoft Exchange POP3 service is ready.", "pop3.capability=TOP", "pop3.capability=UIDL",
-	"pop3.capability=SASL", "pop3.capability=USER", "pop3.capability=STLS", "pop3.mechanisms=NTLM", "pop3.mechanisms=GSSAPI", "pop3.mechanisms=PLAIN"}
+	"pop3.capability=SASL", "pop3.capability=USER", "pop3.capability=STLS", "pop3.mechanisms=NTLM", "pop3.mechanisms=GSSAPI",
+	"pop3.mechanisms=PLAIN"}
 
 func with(facts []string, more ...string) []string {
 	return append(append([]string(nil), facts...), more...)
 }
 
 func after(s ...Segment) []Segment {
-	return append([]Segment{ToClient(greeting2010), ToServer("CAPA\r\n"), ToClient("+OK\r\nTOP\r\nUIDL\r\nSASL NTLM GSSAPI PLAIN\r\nUSER\r\nSTLS\r\n.\r\n")}, s...)
+	return append([]Segment{ToClient(greeting2010), ToServer("CAPA\r\n"),
+		ToClient("+OK\r\nTOP\r\nUIDL\r\nSASL NTLM GSSAPI PLAIN\r\nUSER\r\nSTLS\r\n.\r\n")}, s...)
 }
 
 var conversations = []struct {
@@ -32,21 +34,28 @@ var conversations = []struct {
 		want: with(facts2010, "pop3.tls=starttls"), err: observe.ErrUpgrade},
 	{name: "STLS refused", conv: after(ToServer("STLS\r\n"), ToClient("-ERR no\r\n"), ToServer("QUIT\r\n"), ToClient("+OK bye\r\n")),
 		want: with(facts2010, "pop3.tls=refused")},
-	{name: "USER and PASS", conv: after(ToServer("USER user\r\n"), ToClient("+OK\r\n"), ToServer("PASS pass word\r\n"), ToClient("+OK User successfully logged on.\r\n"),
+	{name: "USER and PASS", conv: after(ToServer("USER user\r\n"), ToClient("+OK\r\n"), ToServer("PASS pass word\r\n"),
+		ToClient("+OK User successfully logged on.\r\n"),
 		ToServer("STLS\r\n")), want: with(facts2010, "pop3.tls=offered", "auth=user-pass", "encryption=none"), err: observe.ErrDone},
-	{name: "USER refused", conv: after(ToServer("USER user\r\n"), ToClient("-ERR Command is not valid in this state.\r\n")), want: with(facts2010, "pop3.tls=offered")},
+	{name: "USER refused", conv: after(ToServer("USER user\r\n"), ToClient("-ERR Command is not valid in this state.\r\n")),
+		want: with(facts2010, "pop3.tls=offered")},
 	{name: "APOP, pipelined", conv: []Segment{ToClient("+OK POP3 server ready <1896.697170952@mail.example.com>\r\n"),
 		ToServer("APOP mrose c4c9334bac560ecc979e58001b3e22fb\r\nSTAT\r\n"), ToClient("+OK\r\n+OK 1 369\r\n")},
 		want: []string{"pop3.banner=POP3 server ready", "auth=digest", "encryption=none"}, err: observe.ErrDone},
-	{name: "AUTH NTLM", conv: after(ToServer("AUTH\r\n"), ToClient("+OK\r\nNTLM\r\nGSSAPI\r\n.\r\n"), ToServer("AUTH NTLM\r\n"), ToClient("+ \r\n"),
+	{name: "AUTH NTLM", conv: after(ToServer("AUTH\r\n"), ToClient("+OK\r\nNTLM\r\nGSSAPI\r\n.\r\n"), ToServer("AUTH NTLM\r\n"),
+		ToClient("+ \r\n"),
 		ToServer("TlRMTVNTUAABAAAAB4IIogAAAAAAAAAAAAAAAAAAAAAGAbEdAAAADw==\r\n"),
-		ToClient("+ TlRMTVNTUAACAAAAAAAAAAAAAAAFAoqiMTIzNDU2NzgAAAAAAAAAAAAAAAAAAAAABgGxHQAAAA8=\r\n"), ToServer("AAAA\r\n"), ToClient("+OK\r\n")),
+		ToClient("+ TlRMTVNTUAACAAAAAAAAAAAAAAAFAoqiMTIzNDU2NzgAAAAAAAAAAAAAAAAAAAAABgGxHQAAAA8=\r\n"), ToServer("AAAA\r\n"),
+		ToClient("+OK\r\n")),
 		want: with(facts2010, "pop3.tls=offered", "auth=ntlm", "encryption=none", "ntlm.windows=6.1.7601"), err: observe.ErrDone},
-	{name: "AUTH PLAIN refused", conv: after(ToServer("AUTH PLAIN\r\n"), ToClient("-ERR no\r\n"), ToServer("QUIT\r\n")), want: with(facts2010, "pop3.tls=offered")},
+	{name: "AUTH PLAIN refused", conv: after(ToServer("AUTH PLAIN\r\n"), ToClient("-ERR no\r\n"), ToServer("QUIT\r\n")),
+		want: with(facts2010, "pop3.tls=offered")},
 	{name: "late", conv: []Segment{ToServer("RETR 1\r\n"), ToClient("+OK\r\nCAPA\r\nSTLS\r\n.\r\n")}, o: Options{Midstream: true},
 		want: []string{"encryption=none"}, err: observe.ErrDone},
-	{name: "late, in a message", conv: []Segment{ToClient("some text\r\n+OK really\r\n.\r\n"), ToServer("what\r\nPASS pass\r\n")}, o: Options{Midstream: true}},
-	{name: "gap", conv: after(Lost(observe.ToClient, 9), ToServer("PASS pass\r\n")), want: with(facts2010, "pop3.tls=offered"), err: observe.ErrDone},
+	{name: "late, in a message", conv: []Segment{ToClient("some text\r\n+OK really\r\n.\r\n"), ToServer("what\r\nPASS pass\r\n")},
+		o: Options{Midstream: true}},
+	{name: "gap", conv: after(Lost(observe.ToClient, 9), ToServer("PASS pass\r\n")), want: with(facts2010, "pop3.tls=offered"),
+		err: observe.ErrDone},
 	{name: "not POP3", conv: []Segment{ToClient("220 mail ESMTP\r\n")}, err: observe.ErrViolation},
 }
 

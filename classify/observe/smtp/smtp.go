@@ -101,7 +101,8 @@ func detectReply(b []byte, onPort bool) observe.Match {
 var firstCommands = []string{"EHLO ", "HELO ", "MAIL FROM:", "RCPT TO:"}
 
 // laterCommands begin a flow that was not seen from its beginning.
-var laterCommands = []string{"STARTTLS", "X-ANONYMOUSTLS", "AUTH ", "X-EXPS ", "XEXCH50 ", "X-LINK2STATE ", "DATA", "BDAT ", "RSET", "QUIT", "NOOP"}
+var laterCommands = []string{"STARTTLS", "X-ANONYMOUSTLS", "AUTH ", "X-EXPS ", "XEXCH50 ", "X-LINK2STATE ", "DATA", "BDAT ", "RSET",
+	"QUIT", "NOOP"}
 
 func detectCommand(b []byte, onPort bool) observe.Match {
 	answer := oneOf(b, firstCommands)

@@ -24,7 +24,8 @@ const (
 	plainOnly = "220 relay.example.com ESMTP Postfix (Debian/GNU)\r\n"
 )
 
-var facts2010 = []string{"smtp.banner=Microsoft ESMTP MAIL Service", "smtp.keywords=SIZE", "smtp.keywords=PIPELINING", "smtp.keywords=DSN",
+var facts2010 = []string{"smtp.banner=Microsoft ESMTP MAIL Service", "smtp.keywords=SIZE", "smtp.keywords=PIPELINING",
+	"smtp.keywords=DSN",
 	"smtp.keywords=ENHANCEDSTATUSCODES", "smtp.keywords=STARTTLS", "smtp.keywords=X-ANONYMOUSTLS", "smtp.keywords=AUTH",
 	"smtp.keywords=X-EXPS", "smtp.keywords=8BITMIME", "smtp.keywords=BINARYMIME", "smtp.keywords=CHUNKING", "smtp.keywords=XEXCH50",
 	"smtp.keywords=XRDST", "smtp.keywords=XSHADOW", "smtp.mechanisms=NTLM", "smtp.mechanisms=GSSAPI"}
@@ -33,7 +34,8 @@ var facts2003 = []string{"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0
 	"smtp.keywords=X-EXPS=LOGIN", "smtp.keywords=AUTH", "smtp.keywords=AUTH=LOGIN", "smtp.keywords=X-LINK2STATE", "smtp.keywords=XEXCH50",
 	"smtp.mechanisms=GSSAPI", "smtp.mechanisms=NTLM", "smtp.mechanisms=LOGIN", "smtp.tls=none"}
 
-var factsPlain = []string{"smtp.banner=ESMTP Postfix (Debian/GNU)", "smtp.keywords=PIPELINING", "smtp.keywords=CHUNKING", "smtp.keywords=AUTH",
+var factsPlain = []string{"smtp.banner=ESMTP Postfix (Debian/GNU)", "smtp.keywords=PIPELINING", "smtp.keywords=CHUNKING",
+	"smtp.keywords=AUTH",
 	"smtp.keywords=8BITMIME", "smtp.mechanisms=PLAIN", "smtp.mechanisms=LOGIN", "smtp.tls=none"}
 
 func with(facts []string, more ...string) []string { return append(slices.Clip(facts), more...) }
@@ -69,7 +71,8 @@ var conversations = []struct {
 	{name: "mail refused", conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
 		ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("530 5.7.0 Must issue a STARTTLS command first\r\n")},
 		want: with(facts2010, "smtp.tls=offered", "smtp.mail=yes")},
-	{name: "HELO only", conv: []Segment{ToClient(greeting2003), ToServer("HELO c\r\n"), ToClient("250 mb1.example.com Hello [192.0.2.10]\r\n"),
+	{name: "HELO only", conv: []Segment{ToClient(greeting2003), ToServer("HELO c\r\n"),
+		ToClient("250 mb1.example.com Hello [192.0.2.10]\r\n"),
 		ToServer("MAIL FROM: a@example.com\r\n"), ToClient("250 2.1.0  a@example.com....Sender OK\r\n"), ToServer("RCPT TO: b@example.com\r\n"),
 		ToClient("250 2.1.5  b@example.com\r\n"), ToServer("DATA\r\n"), ToClient("354 Start mail input; end with <CRLF>.<CRLF>\r\n"),
 		ToServer("Subject: x\r\n\r\nSTARTTLS\r\nEHLO x\r\n..\r\nAUTH LOGIN\r\n.\r\n"), ToClient("250 2.6.0 Queued mail for delivery\r\n"),
@@ -96,18 +99,22 @@ var conversations = []struct {
 		ToClient("504 5.5.4 Unrecognized authentication type\r\n"), ToServer("MAIL FROM:<>\r\n"), ToClient("250 ok\r\n")},
 		want: with(factsPlain, "auth=none", "encryption=none", "smtp.mail=yes")},
 	{name: "pipelining and BDAT", conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain),
-		ToServer("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nRCPT TO:<c@example.com>\r\nBDAT 12\r\nSTARTTLS\r\n\r\nBDAT 8 LAST\r\nAUTH x\r\n",
+		ToServer("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nRCPT TO:<c@example.com>\r\nBDAT 12\r\n",
+			"STARTTLS\r\n\r\nBDAT 8 LAST\r\nAUTH x\r\n",
 			"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n"),
 		ToClient("250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go on\r\n"),
 		ToServer(strings.Repeat("STARTTLS\r\n", 3000), ".\r\nQUIT\r\n"), ToClient("250 queued\r\n221 bye\r\n")},
 		want: with(factsPlain, "auth=none", "encryption=none", "smtp.mail=yes")},
-	{name: "server only", conv: []Segment{ToClient(plainOnly), ToClient(plain), ToClient("250 ok\r\n"), ToClient("250 ok\r\n"), ToClient("354 go on\r\n"),
+	{name: "server only", conv: []Segment{ToClient(plainOnly), ToClient(plain), ToClient("250 ok\r\n"), ToClient("250 ok\r\n"),
+		ToClient("354 go on\r\n"),
 		ToClient("250-someone <someone@example.com>\r\n250 other\r\n")},
 		want: slices.DeleteFunc(with(factsPlain, "encryption=none"), func(s string) bool { return s == "smtp.tls=none" })},
-	{name: "client only", conv: []Segment{ToServer("EHLO c\r\n"), ToServer("MAIL FROM:<a@example.com>\r\n"), ToServer("RCPT TO:<b@example.com>\r\n"),
+	{name: "client only", conv: []Segment{ToServer("EHLO c\r\n"), ToServer("MAIL FROM:<a@example.com>\r\n"),
+		ToServer("RCPT TO:<b@example.com>\r\n"),
 		ToServer("DATA\r\n"), ToServer(strings.Repeat("STARTTLS\r\n", 2000))}, want: []string{"smtp.mail=yes", "encryption=none"}},
 	{name: "client only, TLS", conv: []Segment{ToServer("EHLO c\r\n"), ToServer("STARTTLS\r\n"), ToServer("\x16\x03\x01\x00\x05xxxxx")}},
-	{name: "late, in a message", conv: []Segment{ToServer("some text\r\nMAIL FROM:<a@example.com>\r\nSTARTTLS\r\n"), ToClient("250 queued\r\n")},
+	{name: "late, in a message", conv: []Segment{ToServer("some text\r\nMAIL FROM:<a@example.com>\r\nSTARTTLS\r\n"),
+		ToClient("250 queued\r\n")},
 		o: Options{Midstream: true}},
 	{name: "late, at a command", conv: []Segment{ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 2.1.0 ok\r\n")},
 		o: Options{Midstream: true}, want: []string{"smtp.mail=yes", "encryption=none"}},
@@ -121,7 +128,8 @@ var conversations = []struct {
 		want: []string{"smtp.banner=ESMTP Postfix (Debian/GNU)", "smtp.tls=starttls"}, err: observe.ErrUpgrade},
 	{name: "STARTTLS lost", conv: []Segment{ToClient(greeting), ToServer("EHLO c\r\n"), ToClient(ehlo2010), Lost(observe.ToServer, 10),
 		ToClient("220 go\r\n"), ToServer("\x16\x03\x01")}, want: facts2010, err: observe.ErrUpgrade},
-	{name: "greeting lost in part, TLS refused", conv: []Segment{ToClient("220 x"), Lost(observe.ToClient, 20), ToClient("ESMTP\r\n"), ToServer("STARTTLS\r\n"),
+	{name: "greeting lost in part, TLS refused", conv: []Segment{ToClient("220 x"), Lost(observe.ToClient, 20), ToClient("ESMTP\r\n"),
+		ToServer("STARTTLS\r\n"),
 		ToClient("502 no\r\n"), ToServer("QUIT\r\n"), ToClient("221 bye\r\n")}},
 	{name: "not SMTP", conv: []Segment{ToClient("SSH-2.0-OpenSSH_9\r\n")}, err: observe.ErrViolation},
 	{name: "names on request", conv: []Segment{ToClient(plainOnly)}, o: Options{Identities: true},
@@ -194,7 +202,8 @@ func TestAllocs(t *testing.T) {
 			t.Fatal(n, err)
 		}
 	}
-	for _, s := range []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain), ToServer("MAIL FROM:<>\r\n"), ToClient("250 ok\r\n"),
+	for _, s := range []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain), ToServer("MAIL FROM:<>\r\n"),
+		ToClient("250 ok\r\n"),
 		ToServer("DATA\r\n"), ToClient("354 go on\r\n")} {
 		say(s)
 	}
@@ -208,8 +217,10 @@ func TestAllocs(t *testing.T) {
 // read by tshark too.
 func TestCorpus(t *testing.T) {
 	for name, want := range map[string][]string{
-		"smtp/1flowB.pcap": {"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830", "smtp.mail=yes", "auth=none", "encryption=none"},
-		"smtp/input.pcap":  {"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830", "smtp.mail=yes", "auth=none", "encryption=none", "smtp.tls=offered"},
+		"smtp/1flowB.pcap": {"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830", "smtp.mail=yes", "auth=none",
+			"encryption=none"},
+		"smtp/input.pcap": {"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830", "smtp.mail=yes", "auth=none",
+			"encryption=none", "smtp.tls=offered"},
 		"smtp/smtp-multi-addr.pcap": {"smtp.banner=Microsoft ESMTP MAIL Service", "smtp.mail=yes", "auth=none", "encryption=none",
 			"smtp.tls=offered"},
 		"smtp/smtp-starttls.pcap": {"smtp.tls=starttls"},

@@ -123,7 +123,8 @@ func TestRecordedMail(t *testing.T) {
 
 // protocols by the port they are recorded on.
 var protocols = map[string]observe.Protocol{
-	"25": smtp.Protocol(), "587": smtp.Protocol(), "465": tls.Protocol(), "143": imap.Protocol(), "993": tls.Protocol(), "110": pop3.Protocol(),
+	"25": smtp.Protocol(), "587": smtp.Protocol(), "465": tls.Protocol(), "143": imap.Protocol(), "993": tls.Protocol(),
+	"110": pop3.Protocol(),
 	"995": tls.Protocol(),
 }
 

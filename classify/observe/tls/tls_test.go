@@ -140,7 +140,8 @@ func TestHandshakes(t *testing.T) {
 	leaf := newCertificate(t, pkix.Name{CommonName: "mail.example.com", Organization: []string{"Example"}},
 		[]string{"mail.example.com", "autodiscover.example.com"}, []net.IP{net.IPv4(192, 0, 2, 1)}, &ca)
 	self := newCertificate(t, pkix.Name{CommonName: "MB1"}, []string{"MB1", "mb1.example.com"}, nil, nil)
-	leafFacts := []string{"tls.subject=CN=mail.example.com", "tls.san=mail.example.com", "tls.san=autodiscover.example.com", "tls.san=192.0.2.1"}
+	leafFacts := []string{"tls.subject=CN=mail.example.com", "tls.san=mail.example.com", "tls.san=autodiscover.example.com",
+		"tls.san=192.0.2.1"}
 	selfFacts := []string{"tls.subject=CN=MB1", "tls.san=MB1", "tls.san=mb1.example.com", "tls.self_signed=yes"}
 
 	for _, v := range []struct {
@@ -276,8 +277,10 @@ func TestPartialViews(t *testing.T) {
 		{name: "1.3 late", conv: tail(t13), midstream: true, want: []string{"encryption=tls"}, wantErr: observe.ErrDone},
 		{name: "one late record", conv: tail(t12)[:1], midstream: true},
 		{name: "hello only", conv: t12[:1], want: []string{"tls.server_name=mb1"}},
-		{name: "hellos only", conv: []observetest.Segment{t13[0], observetest.ToClient(string(t13[1].Data[:200]))}, want: []string{"tls.server_name=mb1"}},
-		{name: "refused", conv: []observetest.Segment{t12[0], observetest.ToClient("\x15\x03\x03\x00\x02\x02\x28")}, want: []string{"tls.server_name=mb1"}},
+		{name: "hellos only", conv: []observetest.Segment{t13[0], observetest.ToClient(string(t13[1].Data[:200]))},
+			want: []string{"tls.server_name=mb1"}},
+		{name: "refused", conv: []observetest.Segment{t12[0], observetest.ToClient("\x15\x03\x03\x00\x02\x02\x28")},
+			want: []string{"tls.server_name=mb1"}},
 		{name: "answered in clear", conv: []observetest.Segment{t12[0], observetest.ToClient("HTTP/1.1 400 Bad Request\r\n\r\n")},
 			want: []string{"tls.server_name=mb1"}, wantErr: observe.ErrViolation},
 		{name: "server's flight lost in part", conv: []observetest.Segment{t12[0], observetest.ToClient(string(t12[1].Data[:120])),
@@ -310,7 +313,8 @@ func TestSplitHello(t *testing.T) {
 		split = append(append(split, 22, 3, 1, 0, byte(len(part))), part...)
 	}
 	whole := observetest.Run(Protocol(), conv, observetest.Options{})
-	r := observetest.Check(t, Protocol(), append([]observetest.Segment{observetest.ToServer(string(split))}, conv[1:]...), observetest.Options{})
+	r := observetest.Check(t, Protocol(), append([]observetest.Segment{observetest.ToServer(string(split))}, conv[1:]...),
+		observetest.Options{})
 	observetest.Expect(t, r, whole.Lines()...)
 }
 

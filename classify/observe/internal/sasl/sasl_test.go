@@ -10,14 +10,16 @@ import (
 )
 
 func TestNames(t *testing.T) {
-	for in, want := range map[string]string{"ntlm": "NTLM", "X-GOOGLE_TOKEN": "X-GOOGLE_TOKEN", "": "", "a b": "", "AVERYLONGMECHANISMNAME": "",
-		"user@example.com": ""} {
+	for in, want := range map[string]string{"ntlm": "NTLM", "X-GOOGLE_TOKEN": "X-GOOGLE_TOKEN", "": "", "a b": "",
+		"AVERYLONGMECHANISMNAME": "",
+		"user@example.com":       ""} {
 		if got := Mechanism([]byte(in)); got != want {
 			t.Errorf("mechanism %q is %q, want %q", in, got, want)
 		}
 	}
-	for in, want := range map[string]string{"PLAIN": "plain", "LOGIN": "login", "NTLM": "ntlm", "GSSAPI": "negotiate", "GSS-SPNEGO": "negotiate",
-		"CRAM-MD5": "digest", "DIGEST-MD5": "digest", "XOAUTH2": "oauth", "EXTERNAL": "certificate", "ANONYMOUS": "anonymous"} {
+	for in, want := range map[string]string{"PLAIN": "plain", "LOGIN": "login", "NTLM": "ntlm", "GSSAPI": "negotiate",
+		"GSS-SPNEGO": "negotiate",
+		"CRAM-MD5":   "digest", "DIGEST-MD5": "digest", "XOAUTH2": "oauth", "EXTERNAL": "certificate", "ANONYMOUS": "anonymous"} {
 		if got := Word(in); got != want {
 			t.Errorf("%s is %q, want %q", in, got, want)
 		}
