@@ -406,6 +406,9 @@ func (o *observer) pass(s *side, in *observe.Input, b []byte, r *observe.Report)
 		o.hand(in, b[:n], r)
 	}
 	s.left -= int64(n)
+	if s.isRPC && s == &o.sides[observe.ToServer] {
+		o.channelOpen(s, r)
+	}
 	o.ended(s)
 	return n
 }
@@ -419,6 +422,23 @@ func (o *observer) ended(s *side) {
 		s.stage = start
 	} else {
 		s.stage = chunked
+	}
+}
+
+// channelOpen reports what an IN channel of RPC over HTTP was opened with. It is
+// answered only when it ends; but a client that sends more on it than the
+// request that opens it, CONN/B1 of 104 bytes, has been told on the OUT channel
+// that both are open ([MS-RPCH] sections 2.2.4.5 and 3.2.2.4.1.4).
+func (o *observer) channelOpen(s *side, r *observe.Report) {
+	const connB1 = 104
+	if o.n == 0 || s.length-s.left <= connB1 {
+		return
+	}
+	if q := &o.pending[o.n-1]; q.method == "RPC_IN_DATA" && q.number == o.asked {
+		o.authenticated(*q, 200, r)
+		if q.with.readable() {
+			r.Add(observe.Encryption, "none")
+		}
 	}
 }
 

@@ -32,6 +32,13 @@ var (
 	// connA1 is the request of an OUT channel ([MS-RPCH] section 2.2.4.2).
 	connA1 = unhex("05001403100000004c00000000000000" + "00000400" + "0600000001000000" +
 		"03000000" + "11111111111111111111111111111111" + "03000000" + "22222222222222222222222222222222" + "0000000000000100")
+	// connB1 is that of an IN channel ([MS-RPCH] section 2.2.4.5).
+	connB1 = unhex("05001403100000006800000000000000" + "00000600" + "0600000001000000" +
+		"03000000" + "11111111111111111111111111111111" + "03000000" + "33333333333333333333333333333333" + "0400000000000040" +
+		"05000000e0930400" + "0c000000" + "44444444444444444444444444444444")
+	// bind asks for NSPI ([C706] section 12.6.4.3, [MS-NSPI] section 1.9).
+	bind = unhex("05000b03100000004800000001000000" + "d016d01600000000" + "01000000" + "00000100" +
+		"185accf564421a108c5908002b2f8426" + "38000000" + "045d888aeb1cc9119fe808002b104860" + "02000000")
 )
 
 func unhex(s string) string {
@@ -208,6 +215,29 @@ func TestObserve(t *testing.T) {
 			want: []string{
 				"http.method=RPC_OUT_DATA", "http.path=/rpc/rpcproxy.dll", "rpc.http_port=6001", "http.user_agent=MSRPC", "http.host=mail",
 				"http.status=200", "auth=ntlm", "rpc.rts=out", "rpc.cookie=11111111-1111-1111-1111-111111111111",
+			},
+		},
+		{
+			name: "RPC over HTTP, the IN channel, which is not answered while it lives",
+			conv: []observetest.Segment{
+				to(msg(connB1, "RPC_IN_DATA /rpc/rpcproxy.dll?mb1.example.com:6004 HTTP/1.1", "User-Agent: MSRPC",
+					"Authorization: Basic YTpi", length(1<<30))),
+				to(bind),
+			},
+			want: []string{
+				"http.method=RPC_IN_DATA", "http.path=/rpc/rpcproxy.dll", "rpc.http_port=6004", "http.user_agent=MSRPC",
+				"auth=basic", "encryption=none", "rpc.rts=in", "rpc.cookie=11111111-1111-1111-1111-111111111111",
+				"rpc.uuid=f5cc5a18-4264-101a-8c59-08002b2f8426 v56.0",
+			},
+		},
+		{
+			name: "an IN channel that was asked for and no more",
+			conv: []observetest.Segment{
+				to(msg(connB1, "RPC_IN_DATA /rpc/rpcproxy.dll?mb1.example.com:6004 HTTP/1.1", "Authorization: Basic YTpi", length(1<<30))),
+			},
+			want: []string{
+				"http.method=RPC_IN_DATA", "http.path=/rpc/rpcproxy.dll", "rpc.http_port=6004", "rpc.rts=in",
+				"rpc.cookie=11111111-1111-1111-1111-111111111111",
 			},
 		},
 		{

@@ -11,7 +11,7 @@ import (
 	"github.com/exspan/exspan/classify/observe/internal/der"
 )
 
-// Facts of this protocol.
+// Facts of this protocol, besides observe.Auth.
 const (
 	Message = "kerberos.message" // as-req, as-rep, tgs-req, tgs-rep, ap-req or error
 	Realm   = "kerberos.realm"   // of the service: in requests, tickets and errors
@@ -280,6 +280,7 @@ func (o *observer) report(tag byte, e der.Element, r *observe.Report) bool {
 		}
 		o.seen = true
 		r.Add(Message, messages[tag])
+		r.Add(observe.Auth, "kerberos")
 		return true
 	}
 	switch tag {

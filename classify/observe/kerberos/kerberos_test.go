@@ -189,6 +189,9 @@ func TestExchange(t *testing.T) {
 			if r.Err != c.err {
 				t.Errorf("ends with %v, want %v", r.Err, c.err)
 			}
+			if c.want != nil {
+				c.want = append(c.want, "auth=kerberos")
+			}
 			observetest.Expect(t, r, c.want...)
 		})
 	}
@@ -198,7 +201,7 @@ func TestExchange(t *testing.T) {
 func TestCutDatagram(t *testing.T) {
 	msg := kdcRep(13, user, ticket("EXAMPLE.COM", mdb, 18, 1200), 18)
 	conv := []observetest.Segment{observetest.ToClient(msg[:250])}
-	observetest.Expect(t, observetest.Check(t, Protocol(), conv, observetest.Options{Datagram: true, Cut: true}), "kerberos.message=tgs-rep",
+	observetest.Expect(t, observetest.Check(t, Protocol(), conv, observetest.Options{Datagram: true, Cut: true}), "auth=kerberos", "kerberos.message=tgs-rep",
 		"kerberos.realm=EXAMPLE.COM", "kerberos.service=exchangeMDB/mb1.example.com", "kerberos.etype=aes256-cts-hmac-sha1-96")
 }
 
@@ -260,7 +263,7 @@ func TestCorpus(t *testing.T) {
 				k := key{row[0] == "", row[0] + row[1]}
 				w := want[k]
 				if w == nil {
-					w = map[string]bool{}
+					w = map[string]bool{"auth=kerberos": true}
 					want[k] = w
 				}
 				// The first message type is the outer one's; the AP-REQ inside comes later.

@@ -386,6 +386,8 @@ func (o *observer) wanted(m message, dir observe.Direction) int {
 		return maxRequest
 	case opExtended:
 		return maxExtended
+	case opExtendedReply:
+		return maxRequest // all of it: TLS can begin behind it
 	}
 	if m.kind != wrapped {
 		return minOp

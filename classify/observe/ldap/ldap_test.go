@@ -93,6 +93,9 @@ const (
 	config    = "CN=First Organization,CN=Microsoft Exchange,CN=Services,CN=Configuration,DC=Example,DC=com"
 )
 
+// accepted is an answer to StartTLS that names it, as some servers send it.
+var accepted = msg(1, el(opExtendedReply, enum(0), str(""), str("Start TLS request accepted"), short(0x8a, oidStartTLS)))
+
 // rc4 is the wrap token of RFC 4757 section 7.3, in the form of GSS-API.
 func rc4(seal, content string) string {
 	return short(0x60, short(der.OID, kerberosOID), "\x02\x01\x11\x00", seal, "\xff\xff", "seqseqseqcksumcksconfound"[:24], content)
@@ -230,7 +233,7 @@ func TestObserve(t *testing.T) {
 		},
 		{
 			name: "StartTLS",
-			conv: []observetest.Segment{to(startTLS(1)), back(extended(1, 0)), to("\x16\x03\x01\x00\x05hello")},
+			conv: []observetest.Segment{to(startTLS(1)), back(accepted), to("\x16\x03\x01\x00\x05hello")},
 			err:  observe.ErrUpgrade,
 			want: []string{"ldap.tls=starttls"},
 		},
