@@ -26,7 +26,8 @@ func step(at float64, id, ends, method string, code int, media ...observe.Media)
 	if !answer {
 		a, b, _ = strings.Cut(ends, ">")
 	}
-	ev := &observe.CallEvent{Time: second(at), Number: uint64(at*10) + 1, CallID: id, FromTag: "a", ToTag: "b", Src: hosts[a], Dst: hosts[b], TCP: true,
+	ev := &observe.CallEvent{Time: second(at), Number: uint64(at*10) + 1, CallID: id, FromTag: "a", ToTag: "b", Src: hosts[a], Dst: hosts[b],
+		TCP:    true,
 		Method: method, Code: code, CSeq: uint32(at*10) + 1, Media: media}
 	if strings.HasPrefix(a, "um") || a == "worker" {
 		ev.FromTag, ev.ToTag = "b", "a"
@@ -41,7 +42,8 @@ func step(at float64, id, ends, method string, code int, media ...observe.Media)
 
 func audio(at string, direction string, codecs ...observe.Codec) observe.Media {
 	a := addr(at)
-	return observe.Media{Kind: "audio", Proto: "RTP/AVP", Addr: a, Ports: 1, RTCP: netip.AddrPortFrom(a.Addr(), a.Port()+1), Direction: direction,
+	return observe.Media{Kind: "audio", Proto: "RTP/AVP", Addr: a, Ports: 1, RTCP: netip.AddrPortFrom(a.Addr(), a.Port()+1),
+		Direction:  direction,
 		Encryption: "none", Codecs: codecs}
 }
 
@@ -117,7 +119,8 @@ func TestCalls(t *testing.T) {
 			[]*observe.CallEvent{step(0, "1", "pbx>um", "INVITE", 0, ua), redirect(0.1), step(0.2, "1", "pbx>worker", "INVITE", 0, ua),
 				step(0.3, "1", "pbx<worker", "INVITE", 180), step(1, "1", "pbx<worker", "INVITE", 200, ub), step(11, "1", "pbx>worker", "BYE", 0),
 				step(11.1, "1", "pbx<worker", "BYE", 200)},
-			[]observe.Stream{stream("10.0.0.9:4000", "10.0.0.5:6000", 1, 11, 114, 500, 0, 0), stream("10.0.0.5:6000", "10.0.0.9:4000", 1.5, 11, 8, 500, 0, 0)},
+			[]observe.Stream{stream("10.0.0.9:4000", "10.0.0.5:6000", 1, 11, 114, 500, 0, 0), stream("10.0.0.5:6000", "10.0.0.9:4000", 1.5, 11, 8,
+				500, 0, 0)},
 			`answered 200 hungup=caller 10s
 leg 10.0.0.9:5060>10.0.0.5:5060 302 from=-1
 leg 10.0.0.9:5060>10.0.0.5:5065 200 from=0
@@ -153,7 +156,8 @@ caller audio 10.0.0.9:4100 sendrecv
 stream callee 10.0.0.5:6000>10.0.0.9:4100 PCMA/8000 jitter=1ms nat=false`},
 		{"media from behind a NAT fit on one side",
 			[]*observe.CallEvent{step(0, "1", "pbx>um", "INVITE", 0, ua), step(1, "1", "pbx<um", "INVITE", 200, ub)},
-			[]observe.Stream{stream("203.0.113.7:61000", "10.0.0.5:6000", 1, 3, 114, 100, 0, 0), stream("10.0.0.5:6000", "203.0.113.7:61000", 1, 3, 8, 100, 0, 0)},
+			[]observe.Stream{stream("203.0.113.7:61000", "10.0.0.5:6000", 1, 3, 114, 100, 0, 0), stream("10.0.0.5:6000", "203.0.113.7:61000", 1, 3,
+				8, 100, 0, 0)},
 			`answered 200 hungup=
 leg 10.0.0.9:5060>10.0.0.5:5060 200 from=-1
 caller audio 10.0.0.9:4000 sendrecv
@@ -194,7 +198,8 @@ func TestSamePorts(t *testing.T) {
 	third := call(50, "3", "pbx", "um", "10.0.0.9:4000", "10.0.0.5:6000")
 	third[0].ToTag = ""
 	steps = append(steps, third...)
-	list, loose := table(steps, stream("10.0.0.9:4000", "10.0.0.5:6000", 1, 20, 8, 10, 0, 0), stream("10.0.1.9:4000", "10.0.1.5:6000", 1, 20, 8, 20, 0, 0),
+	list, loose := table(steps, stream("10.0.0.9:4000", "10.0.0.5:6000", 1, 20, 8, 10, 0, 0), stream("10.0.1.9:4000", "10.0.1.5:6000", 1, 20,
+		8, 20, 0, 0),
 		stream("10.0.0.9:4000", "10.0.0.5:6000", 51, 60, 8, 30, 0, 0), stream("10.0.0.9:4000", "10.0.0.5:6000", 35, 40, 8, 40, 0, 0)).Calls()
 	if len(list) != 3 || len(loose) != 1 || loose[0].Packets != 40 {
 		t.Fatalf("%d calls, loose %+v", len(list), loose)
@@ -209,7 +214,8 @@ func TestSamePorts(t *testing.T) {
 // TestReports: RTCP on its own port speaks of the streams beside it.
 func TestReports(t *testing.T) {
 	s := stream("10.0.0.9:4000", "10.0.0.5:6000", 1, 20, 8, 10, 0, 0)
-	rtcp := observe.Stream{SSRC: s.SSRC, Src: addr("10.0.0.9:4001"), Dst: addr("10.0.0.5:6001"), Reports: 3, ReportedLost: 7, SenderPackets: 17}
+	rtcp := observe.Stream{SSRC: s.SSRC, Src: addr("10.0.0.9:4001"), Dst: addr("10.0.0.5:6001"), Reports: 3, ReportedLost: 7,
+		SenderPackets: 17}
 	list, loose := table([]*observe.CallEvent{step(0, "1", "pbx>um", "INVITE", 0, audio("10.0.0.9:4000", "sendrecv", pcma))}, rtcp, s).Calls()
 	if len(loose) != 0 || len(list) != 1 || len(list[0].Streams) != 1 {
 		t.Fatalf("%+v %+v", list, loose)

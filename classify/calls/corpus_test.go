@@ -223,7 +223,8 @@ func tsharkStreams(t *testing.T, file string) []wireStream {
 
 // TestStreamsAgreeWithTshark compares every stream that tshark lists.
 func TestStreamsAgreeWithTshark(t *testing.T) {
-	for _, name := range []string{"1filtered.cap", "FAX-Call-t38-CA-TDM-SIP-FB-1.pcap", "SIP_DTMF2.pcap", "gtp-iphone.pcap", "nb6-telephone.pcap",
+	for _, name := range []string{"1filtered.cap", "FAX-Call-t38-CA-TDM-SIP-FB-1.pcap", "SIP_DTMF2.pcap", "gtp-iphone.pcap",
+		"nb6-telephone.pcap",
 		"port-16_vlan24_200.pcap", "rtp_conversacion.pcap", "sip-rtp-g711.pcap"} {
 		t.Run(name, func(t *testing.T) {
 			file := observetest.Corpus(t, filepath.Join("sip-rtp", name))
@@ -276,7 +277,8 @@ func TestStreamsAgreeWithTshark(t *testing.T) {
 				for _, v := range []struct {
 					name      string
 					got, want float64
-				}{{"mean jitter", ms(s.Jitter.Mean), w.mean}, {"largest jitter", ms(s.Jitter.Max), w.maxJit}, {"largest gap", ms(s.LargestGap), w.maxDelta}} {
+				}{{"mean jitter", ms(s.Jitter.Mean), w.mean}, {"largest jitter", ms(s.Jitter.Max), w.maxJit}, {"largest gap", ms(s.LargestGap),
+					w.maxDelta}} {
 					if math.Abs(v.got-v.want) > 0.002 && w.packets > 1 {
 						t.Errorf("0x%08x: %s %.3f ms, tshark has %.3f", w.ssrc, v.name, v.got, v.want)
 					}
@@ -294,42 +296,6 @@ func TestStreamsAgreeWithTshark(t *testing.T) {
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
-// TestDump prints what a capture file gives; a look for people, not a test.
-func TestDump(t *testing.T) {
-	name := os.Getenv("DUMP")
-	if name == "" {
-		t.Skip("DUMP is not set")
-	}
-	got := replay(t, name)
-	for _, c := range got.calls {
-		fmt.Printf("call %d %s code=%d hungup=%s changes=%d holds=%d fax=%v oneway=%v dur=%s\n", c.Number, c.Outcome, c.Code, c.HungUp, c.Changes,
-			c.Holds, c.Fax, c.OneWay, c.End.Sub(c.Start))
-		for _, l := range c.Legs {
-			fmt.Printf("  leg %s > %s tcp=%v code=%d redirect=%d to=%v\n", l.From, l.To, l.TCP, l.Code, l.Redirect, l.RedirectedTo)
-		}
-		for _, m := range c.Media {
-			fmt.Printf("  %s %s %s rtcp=%s %s %s %v\n", m.Side, m.Kind, m.Addr, m.RTCP, m.Encryption, m.Direction, m.Codecs)
-		}
-		for _, s := range c.Streams {
-			dumpStream(s)
-		}
-	}
-	for _, s := range got.loose {
-		fmt.Print("loose")
-		dumpStream(s)
-	}
-	for _, f := range got.flows {
-		if f.obs != nil && f.report.Len() > 0 {
-			fmt.Println(f.client, f.server, f.proto, f.report.All())
-		}
-	}
-}
-
-func dumpStream(s Stream) {
-	fmt.Printf("  %s>%s %08x %s %s/%d n=%d exp=%d lost=%d bursts=%d dup=%d late=%d restarts=%d jit=%v gap=%s talk=%s nat=%v R=%.1f MOS=%.2f rr=%d/%d/%d sr=%d\n", s.Src, s.Dst, s.SSRC, s.Side, s.Codec, s.Rate,
-		s.Packets, s.Expected, s.Lost, s.Bursts, s.Duplicates, s.Reordered, s.Restarts, s.Jitter, s.LargestGap, s.Talk, s.NAT, s.R, s.MOS, s.Reports, s.ReportedLost, s.ReportedJitter, s.SenderPackets)
-}
 
 // TestNoFalseStreams runs over every capture file at hand: streams and calls
 // are only where there are some.
@@ -403,7 +369,8 @@ func TestAnnouncedAgreesWithTshark(t *testing.T) {
 				}
 			}
 			want := 0
-			for _, r := range observetest.Tshark(t, file, "sdp.media.port", []string{"frame.number", "sdp.connection_info.address", "sdp.media.port"}) {
+			for _, r := range observetest.Tshark(t, file, "sdp.media.port", []string{"frame.number", "sdp.connection_info.address",
+				"sdp.media.port"}) {
 				hosts, ports := strings.Split(r[1], ","), strings.Split(r[2], ",")
 				for i, p := range ports {
 					host := hosts[0]

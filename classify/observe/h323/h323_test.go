@@ -65,5 +65,6 @@ func TestCorpus(t *testing.T) {
 }
 
 func FuzzH323(f *testing.F) {
-	observetest.Fuzz(f, Protocol(), []observetest.Segment{observetest.ToServer(frame(5, 30)), observetest.ToClient(frame(2, 20), keepAlive, "\x03\x01")})
+	observetest.Fuzz(f, Protocol(), []observetest.Segment{observetest.ToServer(frame(5, 30)), observetest.ToClient(frame(2, 20), keepAlive,
+		"\x03\x01")})
 }

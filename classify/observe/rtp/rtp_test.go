@@ -29,7 +29,6 @@ type flow struct {
 	r    observe.Report
 	in   observe.Input
 	err  error
-	last int64
 }
 
 func newFlow(announced string) *flow {
@@ -258,7 +257,8 @@ func TestAnnounced(t *testing.T) {
 		{"rtp", "rtp", []string{rtp}, "rtp.content=rtp encryption=none rtp.codec=PCMU", nil},
 		{"padding", "rtp", []string{padded}, "rtp.content=rtp encryption=none rtp.codec=PCMU", nil},
 		{"srtp", "srtp", []string{rtp}, "rtp.content=rtp encryption=srtp rtp.codec=PCMU", nil},
-		{"rtp after a DTLS handshake", "srtp", []string{stun, dtls, rtp}, "rtp.content=stun rtp.content=dtls rtp.content=rtp encryption=srtp rtp.codec=PCMU", nil},
+		{"rtp after a DTLS handshake", "srtp", []string{stun, dtls, rtp},
+			"rtp.content=stun rtp.content=dtls rtp.content=rtp encryption=srtp rtp.codec=PCMU", nil},
 		{"rtcp", "rtcp", []string{rr, sr}, "rtp.content=rtcp encryption=none", nil},
 		{"t38", "t38", []string{t38}, "rtp.content=t38 encryption=none", nil},
 		{"t38 after voice", "rtp", []string{rtp, t38}, "rtp.content=rtp encryption=none rtp.codec=PCMU rtp.content=t38", nil},
@@ -287,7 +287,8 @@ func TestAnnounced(t *testing.T) {
 		}
 		// The report's fields are those of RFC 3550 section 6.4.1.
 		s := f.streams()
-		if len(s) != 2 || s[0].SSRC != 7 || s[0].Reports != 1 || s[0].ReportedShare != 64 || s[0].ReportedLost != 5 || s[0].ReportedJitter != 80 ||
+		if len(s) != 2 || s[0].SSRC != 7 || s[0].Reports != 1 || s[0].ReportedShare != 64 ||
+			s[0].ReportedLost != 5 || s[0].ReportedJitter != 80 ||
 			s[0].Src != f.in.Server || s[1].SSRC != 9 || s[1].SenderPackets != 1000 || s[1].Src != f.in.Client {
 			t.Errorf("%+v", s)
 		}
@@ -341,7 +342,8 @@ func TestDetect(t *testing.T) {
 		{"keep-alive, announced", "rtp", []byte{0}, high, observe.More},
 		{"keep-alive", "", []byte{0}, high, observe.No},
 	} {
-		if got := detect(observe.First{ToServer: tt.data, Datagram: true, Announced: tt.announced, Client: high, Server: tt.server}); got != tt.want {
+		if got := detect(observe.First{ToServer: tt.data, Datagram: true, Announced: tt.announced, Client: high,
+			Server: tt.server}); got != tt.want {
 			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
 		}
 	}
@@ -411,9 +413,11 @@ func FuzzRTP(f *testing.F) {
 	}
 	var conv []observetest.Segment
 	for i := range 6 {
-		conv = append(conv, observetest.ToServer(string(packet(8, uint16(i), uint32(i*160), 7, 4))), observetest.ToClient(string(packet(96, uint16(65533+i), 0, 7, 4))))
+		conv = append(conv, observetest.ToServer(string(packet(8, uint16(i), uint32(i*160), 7, 4))), observetest.ToClient(string(packet(96,
+			uint16(65533+i), 0, 7, 4))))
 	}
-	conv = append(conv, observetest.ToServer(dec(stun)), observetest.ToClient(dec("81c90007000000010000000740000005"+"0001ffff000000500000000000000000")),
+	conv = append(conv, observetest.ToServer(dec(stun)),
+		observetest.ToClient(dec("81c90007000000010000000740000005"+"0001ffff000000500000000000000000")),
 		observetest.ToClient(dec("16feff000000000000000000020101")), observetest.ToServer(dec("000002c0010000")))
 	f.Add("rtp", observetest.Encode(conv, observetest.Options{Datagram: true}))
 	f.Add("", observetest.Encode(conv, observetest.Options{Datagram: true}))

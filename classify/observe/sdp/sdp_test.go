@@ -39,8 +39,10 @@ func TestParse(t *testing.T) {
 		cut  bool
 		want string
 	}{
-		{"RFC 8866 section 5", lines("v=0", "o=jdoe 3724394400 3724394405 IN IP4 198.51.100.1", "s=Call to John Smith", "c=IN IP4 198.51.100.1", "t=0 0",
-			"m=audio 49170 RTP/AVP 0", "m=audio 49180 RTP/AVP 0", "m=video 51372 RTP/AVP 99", "c=IN IP6 2001:db8::2", "a=rtpmap:99 h263-1998/90000"), false,
+		{"RFC 8866 section 5", lines("v=0", "o=jdoe 3724394400 3724394405 IN IP4 198.51.100.1", "s=Call to John Smith", "c=IN IP4 198.51.100.1",
+			"t=0 0",
+			"m=audio 49170 RTP/AVP 0", "m=audio 49180 RTP/AVP 0", "m=video 51372 RTP/AVP 99", "c=IN IP6 2001:db8::2",
+			"a=rtpmap:99 h263-1998/90000"), false,
 			`audio RTP/AVP 198.51.100.1:49170 rtcp=198.51.100.1:49171 sendrecv enc=none 0=PCMU/8000
 audio RTP/AVP 198.51.100.1:49180 rtcp=198.51.100.1:49181 sendrecv enc=none 0=PCMU/8000
 video RTP/AVP [2001:db8::2]:51372 rtcp=[2001:db8::2]:51373 sendrecv enc=none 99=h263-1998/90000`},
@@ -53,9 +55,11 @@ audio RTP/AVP 224.2.1.1:49200 rtcp=224.2.1.1:53022 sendrecv enc=none 8=PCMA/8000
 			"a=rtpmap:101 telephone-event/8000", "a=fmtp:101 0-16"), false,
 			`audio RTP/AVP 10.0.0.5:31600 rtcp=10.0.0.5:31601 sendrecv enc=none 114=x-msrta/16000 111=SIREN/16000 4=G723/8000 ` +
 				`115=x-msrta/8000 101=telephone-event/8000 13=CN/8000`},
-		{"SRTP by profile", lines("v=0", "c=IN IP4 10.0.0.5", "m=audio 31600 RTP/SAVP 0", "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x|2^31|1:1"), false,
+		{"SRTP by profile", lines("v=0", "c=IN IP4 10.0.0.5", "m=audio 31600 RTP/SAVP 0",
+			"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x|2^31|1:1"), false,
 			`audio RTP/SAVP 10.0.0.5:31600 rtcp=10.0.0.5:31601 sendrecv enc=srtp 0=PCMU/8000`},
-		{"SRTP offered beside RTP", lines("v=0", "c=IN IP4 10.0.0.5", "m=audio 31600 RTP/AVP 0", "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x"), false,
+		{"SRTP offered beside RTP", lines("v=0", "c=IN IP4 10.0.0.5", "m=audio 31600 RTP/AVP 0", "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x"),
+			false,
 			`audio RTP/AVP 10.0.0.5:31600 rtcp=10.0.0.5:31601 sendrecv enc= 0=PCMU/8000`},
 		{"DTLS-SRTP, mux, ICE (RFC 8839 section 5.1)", lines("v=0", "c=IN IP4 203.0.113.141", "a=fingerprint:sha-256 12:DF", "a=sendonly",
 			"m=audio 45664 UDP/TLS/RTP/SAVPF 111", "a=rtpmap:111 opus/48000/2", "a=rtcp-mux", "a=sendrecv",
@@ -67,7 +71,8 @@ audio RTP/AVP 224.2.1.1:49200 rtcp=224.2.1.1:53022 sendrecv enc=none 8=PCMA/8000
 			"a=candidate:qkEP+1jaGoS 1 GuI7oZ+x UDP 0.830 10.1.2.3 50024", "a=candidate:qkEP+1jaGoS 2 GuI7oZ+x UDP 0.830 10.1.2.3 50029",
 			"a=candidate:TcpP 1 pass TCP 0.150 10.1.2.4 443"), false,
 			`audio RTP/AVP 10.1.2.3:50024 rtcp=10.1.2.3:50025 ice=10.1.2.3:50024 ice=10.1.2.3:50029 sendrecv enc=none 0=PCMU/8000`},
-		{"T.38 and a refused medium", lines("v=0", "c=IN IP4 10.0.0.5", "m=audio 0 RTP/AVP 0", "m=image 4000 udptl t38", "a=T38FaxVersion:0"), false,
+		{"T.38 and a refused medium", lines("v=0", "c=IN IP4 10.0.0.5", "m=audio 0 RTP/AVP 0", "m=image 4000 udptl t38", "a=T38FaxVersion:0"),
+			false,
 			`audio RTP/AVP 10.0.0.5:0 sendrecv enc=none 0=PCMU/8000
 image udptl 10.0.0.5:4000 sendrecv enc=`},
 		{"held: 0.0.0.0 and inactive", lines("v=0", "c=IN IP4 0.0.0.0", "m=audio 31600 RTP/AVP 0", "a=inactive"), false,
@@ -78,8 +83,10 @@ image udptl 10.0.0.5:4000 sendrecv enc=`},
 			`audio RTP/AVP 10.0.0.5:31600 rtcp=10.0.0.5:31601 sendrecv enc=none 0=PCMU/8000`},
 		{"a cut line is left out", []byte("v=0\r\nc=IN IP4 10.0.0.5\r\nm=audio 31600 RTP/AVP 0\r\nm=video 314"), true,
 			`audio RTP/AVP 10.0.0.5:31600 rtcp=10.0.0.5:31601 sendrecv enc=none 0=PCMU/8000`},
-		{"nonsense in every field", lines("v=0", "c=IN IP4 999.1.1.1", "c=", "c=IN", "m=", "m=audio", "m=audio x RTP/AVP", "m=audio 70000 RTP/AVP 0",
-			"a=rtpmap", "a=rtpmap:", "a=rtcp:99999999999", "a=candidate:", "m=audio 5000/999 RTP/AVP 0 300 -1", "a=rtpmap:0 \x01\xff/0", "a=rtcp:0"), false,
+		{"nonsense in every field", lines("v=0", "c=IN IP4 999.1.1.1", "c=", "c=IN", "m=", "m=audio", "m=audio x RTP/AVP",
+			"m=audio 70000 RTP/AVP 0",
+			"a=rtpmap", "a=rtpmap:", "a=rtcp:99999999999", "a=candidate:", "m=audio 5000/999 RTP/AVP 0 300 -1", "a=rtpmap:0 \x01\xff/0",
+			"a=rtcp:0"), false,
 			`audio RTP/AVP invalid AddrPort/16 rtcp=invalid AddrPort sendrecv enc=none 0=??/0`},
 	}
 	for _, tt := range tests {
@@ -119,7 +126,8 @@ func TestLimits(t *testing.T) {
 }
 
 func FuzzSDP(f *testing.F) {
-	f.Add([]byte("v=0\r\nc=IN IP4 10.0.0.5\r\nm=audio 31600/2 RTP/AVP 0 96\r\na=rtpmap:96 a/8000\r\na=rtcp:1 IN IP6 ::1\r\na=candidate:1 1 UDP 1 ::1 1"), false)
+	f.Add([]byte("v=0\r\nc=IN IP4 10.0.0.5\r\nm=audio 31600/2 RTP/AVP 0 96\r\na=rtpmap:96 a/8000\r\n"+
+		"a=rtcp:1 IN IP6 ::1\r\na=candidate:1 1 UDP 1 ::1 1"), false)
 	f.Add([]byte("v=0\nm=image 1 udptl t38\na=inactive\na=fingerprint:x"), true)
 	f.Fuzz(func(t *testing.T, b []byte, cut bool) {
 		s, _ := Parse(b, cut)

@@ -46,11 +46,11 @@ const (
 const mediaIdle = int64(3600e9)
 
 // Protocol returns the description of SIP. The ports are those of Unified
-// Messaging and its workers; SIP is found on others too.
+// Messaging, its workers and instant messaging; SIP is found on others too.
 func Protocol() observe.Protocol {
 	return observe.Protocol{
 		Name:   "sip",
-		TCP:    []uint16{5060, 5062, 5065, 5067, 5061, 5063, 5066, 5068},
+		TCP:    []uint16{5060, 5062, 5065, 5067, 5061, 5063, 5066, 5068, 5075, 5076, 5077},
 		UDP:    []uint16{5060},
 		Detect: detect,
 		Stream: true, Datagram: true,
@@ -368,7 +368,7 @@ func (o *observer) message(in *observe.Input, r *observe.Report, m *message, bod
 	if r.Identities {
 		from, _, _ := nameAddr(m.from)
 		to, _, _ := nameAddr(m.to)
-		ev.Caller, ev.Callee = string(from.user[:min(len(from.user), maxID)]), string(to.user[:min(len(to.user), maxID)])
+		ev.Caller, ev.Callee = printable(from.user[:min(len(from.user), maxID)]), printable(to.user[:min(len(to.user), maxID)])
 	}
 	if code, _ := word(m.diagnostics); len(code) > 0 {
 		code, _, _ = bytes.Cut(code, []byte(";"))
@@ -467,7 +467,8 @@ func (o *observer) teach(r *observe.Report, ev *observe.CallEvent, md *observe.M
 		if !a.Addr().IsValid() || a.Addr().IsUnspecified() || a.Port() == 0 || a.Port() == 9 {
 			return
 		}
-		r.Learn(observe.Endpoint{Server: a, UDP: true, Service: service, Source: observe.FromSDP, From: ev.Src, Scope: ev.CallID, Idle: mediaIdle})
+		r.Learn(observe.Endpoint{Server: a, UDP: true, Service: service, Source: observe.FromSDP, From: ev.Src, Scope: ev.CallID,
+			Idle: mediaIdle})
 	}
 	if md.Addr.Port() == 0 {
 		return
@@ -636,7 +637,7 @@ func addUpTo(r *observe.Report, name, value string) {
 	}
 }
 
-// printable returns a host name, with anything that cannot be one as "?".
+// printable returns a part of a URI, with anything that cannot stand there as "?".
 func printable(b []byte) string {
 	c := bytes.Clone(b)
 	for i := range c {

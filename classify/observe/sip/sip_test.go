@@ -19,8 +19,10 @@ func msg(body string, lines ...string) string {
 	return strings.ReplaceAll(s, "LEN", strconv.Itoa(len(body))) + body
 }
 
-const sdpA = "v=0\r\no=alice 1 1 IN IP4 192.0.2.101\r\ns=-\r\nc=IN IP4 192.0.2.101\r\nt=0 0\r\nm=audio 49172 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
-const sdpB = "v=0\r\no=bob 1 1 IN IP4 192.0.2.201\r\ns=-\r\nc=IN IP4 192.0.2.201\r\nt=0 0\r\nm=audio 3456 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
+const sdpA = "v=0\r\no=alice 1 1 IN IP4 192.0.2.101\r\ns=-\r\nc=IN IP4 192.0.2.101\r\nt=0 0\r\n" +
+	"m=audio 49172 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
+const sdpB = "v=0\r\no=bob 1 1 IN IP4 192.0.2.201\r\ns=-\r\nc=IN IP4 192.0.2.201\r\nt=0 0\r\n" +
+	"m=audio 3456 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
 
 // The messages of RFC 3665 section 3.1 (Successful Session Establishment).
 func basicCall() (invite, trying, ringing, ok, ack, bye, byeOK string) {
@@ -29,7 +31,8 @@ func basicCall() (invite, trying, ringing, ok, ack, bye, byeOK string) {
 	initial := slices.Clone(common)
 	initial[1] = "To: Bob <sip:bob@biloxi.example.com>"
 	head := func(start, cseq string, ids []string, more ...string) []string {
-		return slices.Concat([]string{start, "Via: SIP/2.0/TCP client.atlanta.example.com:5060;branch=z9hG4bK74bf9"}, ids, []string{"CSeq: " + cseq}, more)
+		return slices.Concat([]string{start, "Via: SIP/2.0/TCP client.atlanta.example.com:5060;branch=z9hG4bK74bf9"}, ids,
+			[]string{"CSeq: " + cseq}, more)
 	}
 	sdp := []string{"Content-Type: application/sdp", "Content-Length: LEN"}
 	none := []string{"Content-Length: 0"}
@@ -95,7 +98,8 @@ func TestBasicCall(t *testing.T) {
 	observetest.Expect(t, observetest.Run(Protocol(), conv, observetest.Options{Midstream: true}), want...)
 	observetest.Check(t, Protocol(), conv, observetest.Options{Midstream: true})
 
-	udp := []observetest.Segment{observetest.ToServer(invite), observetest.ToClient(trying), observetest.ToClient(ringing), observetest.ToClient(ok),
+	udp := []observetest.Segment{observetest.ToServer(invite), observetest.ToClient(trying), observetest.ToClient(ringing),
+		observetest.ToClient(ok),
 		observetest.ToServer(ack), observetest.ToServer("\r\n\r\n"), observetest.ToClient(bye), observetest.ToServer(byeOK)}
 	observetest.Expect(t, observetest.Check(t, Protocol(), udp, observetest.Options{Datagram: true}), want...)
 	lines, _ := events(udp, false)
@@ -127,7 +131,8 @@ func TestTortuous(t *testing.T) {
 	conv := []observetest.Segment{observetest.ToServer(text, text)}
 	res := observetest.Check(t, Protocol(), conv, observetest.Options{})
 	from := " source=sdp from=192.0.2.10:49152 scope=wsinv.ndaksdj@192.0.2.1 idle=3600000000000"
-	observetest.Expect(t, res, "encryption=none", "sip.method=INVITE", "sdp.media=audio", "sdp.media=video", "sdp.codec=PCMU/8000", "sdp.codec=QCELP/8000",
+	observetest.Expect(t, res, "encryption=none", "sip.method=INVITE", "sdp.media=audio", "sdp.media=video", "sdp.codec=PCMU/8000",
+		"sdp.codec=QCELP/8000",
 		"endpoint 192.0.2.4:49217/udp rtp"+from, "endpoint 192.0.2.4:49218/udp rtcp"+from, "endpoint 192.0.2.4:3227/udp rtp"+from,
 		"endpoint 192.0.2.4:3228/udp rtcp"+from)
 	_, raw := events([]observetest.Segment{observetest.ToServer(text)}, true)
@@ -155,7 +160,8 @@ func TestRedirect(t *testing.T) {
 		event   string
 	}{
 		{"a worker by address", "Contact: <sip:9000@10.0.0.5:5065;transport=tcp>",
-			[]string{"endpoint 10.0.0.5:5065/tcp sip source=sip_redirect from=192.0.2.1:5060" + scope + " idle=3600000000000"}, " to 10.0.0.5:5065/tcp"},
+			[]string{"endpoint 10.0.0.5:5065/tcp sip source=sip_redirect from=192.0.2.1:5060" + scope + " idle=3600000000000"},
+			" to 10.0.0.5:5065/tcp"},
 		{"a worker by name is on the host that answered", "m: <sip:um1.example.com:5067;transport=Tcp;ms-fe=um1.example.com>",
 			[]string{"endpoint 192.0.2.1:5067/tcp sip source=sip_redirect from=192.0.2.1:5060" + scope + " weak idle=3600000000000"},
 			" to um1.example.com:5067/tcp"},
@@ -225,7 +231,8 @@ func TestEnds(t *testing.T) {
 
 func TestAuth(t *testing.T) {
 	invite := func(cseq int, more ...string) string {
-		return msg("", slices.Concat([]string{"INVITE sip:a@b.example SIP/2.0"}, ids[:4], []string{fmt.Sprintf("CSeq: %d INVITE", cseq)}, more)...)
+		return msg("", slices.Concat([]string{"INVITE sip:a@b.example SIP/2.0"}, ids[:4], []string{fmt.Sprintf("CSeq: %d INVITE", cseq)},
+			more)...)
 	}
 	answer := func(code string, cseq int) string {
 		return msg("", slices.Concat([]string{"SIP/2.0 " + code}, ids[:4], []string{fmt.Sprintf("CSeq: %d INVITE", cseq)})...)
@@ -255,7 +262,8 @@ func TestAuth(t *testing.T) {
 }
 
 func TestMultipart(t *testing.T) {
-	part := "--b1\r\nContent-Type: text/plain\r\n\r\nm=audio 1 RTP/AVP 0\r\n--b1\r\nContent-Type: multipart/alternative;boundary=\"b2\"\r\n\r\n" +
+	part := "--b1\r\nContent-Type: text/plain\r\n\r\nm=audio 1 RTP/AVP 0\r\n--b1\r\n" +
+		"Content-Type: multipart/alternative;boundary=\"b2\"\r\n\r\n" +
 		"--b2\r\nContent-Type: application/sdp\r\nContent-Disposition: session; ms-proxy-2007fallback\r\n\r\n" + sdpA +
 		"\r\n--b2\r\nc: application/sdp\r\n\r\n" + sdpB + "\r\n--b2--\r\n--b1--\r\n"
 	text := msg(part, with("INVITE sip:9000@um.example.com SIP/2.0", "Content-Type: multipart/mixed; boundary=b1", "Content-Length: LEN")...)
@@ -358,7 +366,8 @@ func TestHostile(t *testing.T) {
 
 func TestGap(t *testing.T) {
 	invite, _, _, ok, _, bye, byeOK := basicCall()
-	conv := []observetest.Segment{observetest.ToServer(invite[:100]), observetest.Lost(observe.ToServer, 200), observetest.ToServer(invite[300:]),
+	conv := []observetest.Segment{observetest.ToServer(invite[:100]), observetest.Lost(observe.ToServer, 200),
+		observetest.ToServer(invite[300:]),
 		observetest.ToClient(ok), observetest.ToClient(bye), observetest.ToServer(byeOK)}
 	res := observetest.Check(t, Protocol(), conv, observetest.Options{})
 	if res.Facts.Has(Method, "INVITE") || res.Facts.Any(Violation) || !res.Facts.Has(Method, "BYE") || len(res.Endpoints) != 3 {
@@ -389,7 +398,8 @@ func TestMany(t *testing.T) {
 func TestReversed(t *testing.T) {
 	_, trying, _, _, _, _, _ := basicCall()
 	invite, _, _, _, _, _, _ := basicCall()
-	ends := observetest.Options{Datagram: true, Client: netip.MustParseAddrPort("10.0.0.1:5060"), Server: netip.MustParseAddrPort("10.0.0.2:5060")}
+	ends := observetest.Options{Datagram: true, Client: netip.MustParseAddrPort("10.0.0.1:5060"),
+		Server: netip.MustParseAddrPort("10.0.0.2:5060")}
 	if res := observetest.Run(Protocol(), []observetest.Segment{observetest.ToServer(trying)}, ends); res.Err != observe.ErrReversed {
 		t.Errorf("a response from the client: %v", res.Err)
 	}
@@ -439,11 +449,13 @@ func TestDetect(t *testing.T) {
 func FuzzSIP(f *testing.F) {
 	invite, trying, ringing, ok, ack, bye, byeOK := basicCall()
 	moved := msg("", with("SIP/2.0 302 Moved", "m: \"x\" <sips:a@[::1]:5066;transport=tls>;q=1, sip:b:1", "l: 0")...)
-	part := msg("--b\r\nc: application/sdp\r\n\r\n"+sdpA+"\r\n--b--", with("UPDATE sip:a@b SIP/2.0", "c: multipart/mixed;boundary=b", "l: LEN")...)
+	part := msg("--b\r\nc: application/sdp\r\n\r\n"+sdpA+"\r\n--b--", with("UPDATE sip:a@b SIP/2.0", "c: multipart/mixed;boundary=b",
+		"l: LEN")...)
 	observetest.Fuzz(f, Protocol(),
 		[]observetest.Segment{observetest.ToServer(invite), observetest.ToClient(trying, ringing, ok), observetest.ToServer(ack),
 			observetest.ToClient(bye), observetest.ToServer(byeOK)},
-		[]observetest.Segment{observetest.ToServer("\r\n\r\n", part), observetest.ToClient(moved), observetest.Lost(observe.ToClient, 10), observetest.ToClient(bye)},
+		[]observetest.Segment{observetest.ToServer("\r\n\r\n", part), observetest.ToClient(moved), observetest.Lost(observe.ToClient, 10),
+			observetest.ToClient(bye)},
 		[]observetest.Segment{observetest.ToServer("INVITE sip:a SIP/2.0\r\nl: 5\r\n\r\nabc"), observetest.ToServer("xINVITE sip:a SIP/2.0\n\n")},
 	)
 }
@@ -452,7 +464,8 @@ func FuzzSIP(f *testing.F) {
 func TestCut(t *testing.T) {
 	invite, _, _, _, _, _, _ := basicCall()
 	for n := range len(invite) {
-		res := observetest.Run(Protocol(), []observetest.Segment{observetest.ToServer(invite[:n])}, observetest.Options{Datagram: true, Cut: true})
+		res := observetest.Run(Protocol(), []observetest.Segment{observetest.ToServer(invite[:n])}, observetest.Options{Datagram: true,
+			Cut: true})
 		for _, e := range res.Endpoints {
 			if p := e.Server.Port(); p != 49172 && p != 49173 {
 				t.Fatalf("cut at %d: port %d", n, p)
