@@ -25,10 +25,10 @@ func packet(pt uint8, seq uint16, ts, ssrc uint32, n int) []byte {
 
 // flow offers datagrams to an observer.
 type flow struct {
-	o    *observer
-	r    observe.Report
-	in   observe.Input
-	err  error
+	o   *observer
+	r   observe.Report
+	in  observe.Input
+	err error
 }
 
 func newFlow(announced string) *flow {
