@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -21,6 +22,11 @@ type Limits struct {
 	MaxFlows int // live flows; default 2,000,000
 	MaxHeld  int // ended flows whose verdict is open; default 1,000,000
 	MaxConns int // flows whose content is being read; default 200,000
+	// MaxBuffered bounds the bytes of all streams that wait for more; default
+	// 128 MiB.
+	MaxBuffered int
+	// MaxFacts bounds the fact values of all flows in the table; default 4,000,000.
+	MaxFacts int
 }
 
 // Config says how an engine works.
@@ -94,6 +100,8 @@ type Engine struct {
 	connFree []uint32
 	infos    []info
 	infoFree []uint32
+	buffered int // bytes that streams hold
+	facts    int // fact values in infos
 
 	calls       *calls.Table
 	traffic     *traffic
@@ -121,6 +129,7 @@ type counters struct {
 	streamHeld uint64 // flows not read on because an observer wanted to hold too much
 	violations uint64 // observers that found another protocol
 	facts      uint64 // fact values refused
+	buffered   uint64 // flows not read on because MaxBuffered was reached
 }
 
 // New returns an engine that writes to sink.
@@ -133,6 +142,12 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 	}
 	if cfg.Limits.MaxConns == 0 {
 		cfg.Limits.MaxConns = 200_000
+	}
+	if cfg.Limits.MaxBuffered == 0 {
+		cfg.Limits.MaxBuffered = 128 << 20
+	}
+	if cfg.Limits.MaxFacts == 0 {
+		cfg.Limits.MaxFacts = 4_000_000
 	}
 	if cfg.Exchange == "" {
 		cfg.Exchange = "2010"
@@ -279,7 +294,11 @@ func (e *Engine) settle() {
 	if e.traffic != nil {
 		e.passTime()
 	}
-	for _, id := range e.table.Ended() {
+	ended := e.table.Ended()
+	if len(ended) > 1 {
+		slices.SortFunc(ended, func(a, b flow.ID) int { return cmp.Compare(e.table.At(a).Number, e.table.At(b).Number) })
+	}
+	for _, id := range ended {
 		s := e.table.At(id)
 		e.finishReading(s)
 		e.pass(s)
@@ -389,6 +408,7 @@ func (e *Engine) emit(id flow.ID, s *slot, must bool) bool {
 	e.write(s, &sub, outcome, v, "ended")
 	if s.Owner.info != 0 {
 		e.counts.facts += uint64(sub.facts.Dropped)
+		e.facts -= sub.facts.Len()
 		e.infos[s.Owner.info-1] = info{}
 		e.infoFree = append(e.infoFree, s.Owner.info)
 	}

@@ -23,6 +23,7 @@ func (e *Engine) read(s *slot, sender int, p *capture.Packet) {
 	}
 	if s.Owner.conn != 0 { // else it was given back already
 		e.absorb(s, c, p)
+		e.account(c)
 		if c.done {
 			e.release(s, c)
 		}
@@ -57,6 +58,7 @@ func (e *Engine) connOf(s *slot, sender int) *conn {
 	c.report.Identities = e.cfg.Identities
 	if s.Owner.info != 0 {
 		c.report.Facts = e.infos[s.Owner.info-1].facts
+		e.facts -= c.report.Len()
 		e.infos[s.Owner.info-1].facts = observe.Facts{}
 	}
 	client, server := s.Client(), s.Server()
@@ -81,6 +83,21 @@ func (e *Engine) connOf(s *slot, sender int) *conn {
 	return c
 }
 
+// account keeps the sum of what streams hold, and gives the flow at hand up
+// where it is too much.
+func (e *Engine) account(c *conn) {
+	n := 0
+	for i := range c.streams {
+		n += len(c.streams[i].rest) + c.streams[i].earlySize + len(c.first[i])
+	}
+	e.buffered += n - c.counted
+	c.counted = n
+	if n > 0 && e.buffered > e.cfg.Limits.MaxBuffered {
+		e.counts.buffered++
+		c.done = true
+	}
+}
+
 // release gives a conn back and keeps its facts.
 func (e *Engine) release(s *slot, c *conn) {
 	if c.obs != nil || c.done {
@@ -96,12 +113,17 @@ func (e *Engine) release(s *slot, c *conn) {
 	if c.named {
 		s.Owner.proto = c.proto
 	}
-	if c.report.Len() > 0 {
+	if n := c.report.Len(); e.facts+n > e.cfg.Limits.MaxFacts {
+		e.counts.facts += uint64(n)
+	} else if n > 0 {
 		e.infoOf(s).facts = c.report.Facts
+		e.facts += n
 	}
 	for i := range c.streams {
 		c.streams[i].reset()
 	}
+	e.buffered -= c.counted
+	c.counted = 0
 	c.report = observe.Report{Endpoints: c.report.Endpoints[:0]}
 	c.obs, c.proto, c.named, c.tried, c.offers, c.weighed, c.done = nil, 0, false, 0, 0, 0, false
 	c.first[0], c.first[1] = c.first[0][:0], c.first[1][:0]

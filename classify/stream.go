@@ -165,6 +165,7 @@ type conn struct {
 	first     [2][]byte
 	firstSide int
 	offers    int
+	counted   int // bytes in Engine.buffered
 	weighed   int // facts that were held against the evidence for roles
 	// announced is the service of the learned endpoint the flow was born on.
 	announced string

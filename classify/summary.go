@@ -64,6 +64,7 @@ func (e *Engine) limits() []NamedCount {
 	limit("held_flows", "flows judged early because too many were held", e.counts.heldEarly)
 	limit("conns", "flows not read because too many were being read", e.counts.conns)
 	limit("stream_bytes", "flows not read on because one message was too long", e.counts.streamHeld)
+	limit("buffered_bytes", "flows not read on because streams held too much in all", e.counts.buffered)
 	limit("facts", "facts left out of flows that had too many", e.counts.facts)
 	limit("endpoints", "learned endpoints refused", e.endpoints.refused)
 	limit("hosts", "hosts not remembered", e.hosts.refused)

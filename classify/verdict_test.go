@@ -188,3 +188,25 @@ func TestJudge(t *testing.T) {
 		})
 	}
 }
+
+// TestLegsName fails for a leg that names a protocol nobody reads, or a fact
+// of a protocol that is not its own.
+func TestLegsName(t *testing.T) {
+	known := map[string]bool{}
+	for _, p := range Protocols() {
+		known[p.Name] = true
+	}
+	for _, pack := range testPacks(t).All() {
+		for i := range pack.Paths {
+			for _, l := range pack.Paths[i].Legs {
+				if l.Protocol != "" && !known[l.Protocol] && !pending[l.Protocol] {
+					t.Errorf("%s: no observer reads %q", pack.Paths[i].ID, l.Protocol)
+				}
+			}
+		}
+	}
+}
+
+// pending holds the protocols of legs that are matched by port alone until
+// there is an observer.
+var pending = map[string]bool{"smb": true, "nmf": true, "nns": true, "cluster": true}

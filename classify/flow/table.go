@@ -144,7 +144,7 @@ func (t *Table[T]) find(p *capture.Packet, proto uint8) (ID, int) {
 // arrives, and ends the flows whose time is over; Ended then names them. The
 // clock never goes back.
 func (t *Table[T]) Advance(now int64) {
-	if t.base == 0 {
+	if t.tick == 0 {
 		t.base, t.clock = now-int64(time.Second), now
 		t.tick = 1
 		return
