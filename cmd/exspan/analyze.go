@@ -17,6 +17,7 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/exporter"
+	"github.com/exspan/exspan/exporter/calls"
 	"github.com/exspan/exspan/exporter/csv"
 	"github.com/exspan/exspan/exporter/ndjson"
 	"github.com/exspan/exspan/exporter/pcapng"
@@ -34,6 +35,7 @@ type analysis struct {
 	maxHeld        int
 	keyVLAN        bool
 	identities     bool
+	calls          bool
 	write          string
 	writeStatus    []string
 	quiet          bool
@@ -85,6 +87,7 @@ before the damage is reported), 2 a mistake in flags, site file or rules,
 	f.IntVar(&a.maxHeld, "max-held", 1_000_000, "how many ended flows wait at most")
 	f.BoolVar(&a.keyVLAN, "key-vlan", false, "the same addresses and ports in other VLANs are other flows")
 	f.BoolVar(&a.identities, "include-identities", false, "show user and host principals, paths and names in full")
+	f.BoolVar(&a.calls, "calls", false, "write telephone calls with their legs, media and quality instead of flows")
 	f.StringVarP(&a.write, "write", "w", "", "write the packets of flows to the pcapng `FILE`, the verdict as packet comment")
 	f.StringSliceVar(&a.writeStatus, "write-status", []string{"deviating", "unexpected"}, "of flows with these statuses (`LIST`, with --write)")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress on standard error")
@@ -117,6 +120,9 @@ func (a *analysis) check() error {
 	}
 	if stdin > 1 {
 		errs = append(errs, errors.New("standard input can be read only once"))
+	}
+	if a.calls && a.format == "csv" {
+		errs = append(errs, errors.New("--calls: calls are written as table or ndjson, not as csv"))
 	}
 	if !slices.Contains(formats, a.format) {
 		errs = append(errs, fmt.Errorf("--format: unknown %q; known are %s", a.format, strings.Join(formats, ", ")))
@@ -291,7 +297,7 @@ func toStatuses(words []string) []classify.Status {
 // config loads rules and site file.
 func (a *analysis) config() (classify.Config, error) {
 	cfg := classify.Config{
-		Exchange: a.exchange, Hold: a.hold, KeyVLAN: a.keyVLAN, Identities: a.identities,
+		Exchange: a.exchange, Hold: a.hold, KeyVLAN: a.keyVLAN, Identities: a.identities, Calls: a.calls,
 		Limits: classify.Limits{MaxHeld: a.maxHeld},
 	}
 	packs, err := loadPacks(a.rules)
@@ -306,6 +312,9 @@ func (a *analysis) config() (classify.Config, error) {
 }
 
 func (a *analysis) sink(w io.Writer, stdout io.Writer) classify.Sink {
+	if a.calls {
+		return calls.New(w, a.format == "ndjson")
+	}
 	switch a.format {
 	case "ndjson":
 		return ndjson.New(w)
