@@ -81,6 +81,7 @@ type endpoints struct {
 	scopes  map[string][]*entry
 	all     []*entry // in order of learning
 	refused uint64   // by a cap
+	media   uint64   // how often a UDP endpoint was learned
 }
 
 func newEndpoints() *endpoints {
@@ -130,6 +131,9 @@ func (t *endpoints) learn(e *observe.Endpoint, service string, datagram bool, no
 			t.refused++
 			return nil, false
 		}
+	}
+	if e.UDP {
+		t.media++
 	}
 	en := &candidate
 	t.byKey[key] = append(list, en)

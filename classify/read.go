@@ -17,6 +17,9 @@ func (e *Engine) read(s *slot, sender int, p *capture.Packet) {
 	c.packet, c.slot = p, s
 	c.in.Time, c.in.Number = p.Time, p.Number
 	if s.Proto == capture.UDP {
+		if c.in.Announced == "" && c.media != e.endpoints.media {
+			e.announce(c, s)
+		}
 		e.datagram(c, sender, p)
 	} else {
 		c.streams[sender].push(p, c.deliver[sender])
@@ -74,13 +77,19 @@ func (e *Engine) connOf(s *slot, sender int) *conn {
 			c.streams[1-sender].begun, c.streams[1-sender].next = true, next
 		}
 	}
-	now := e.table.Clock()
-	c.announced = e.endpoints.announced(server, s.Proto, now)
-	if c.announced == "" && s.Proto == capture.UDP {
-		c.announced = e.endpoints.announced(client, s.Proto, now)
-	}
-	c.in.Announced = c.announced
+	e.announce(c, s)
 	return c
+}
+
+// announce looks up what a learned endpoint promises for a flow. Media come
+// from either end, and may come before the message that announces them.
+func (e *Engine) announce(c *conn, s *slot) {
+	now := e.table.Clock()
+	c.media = e.endpoints.media
+	c.in.Announced = e.endpoints.announced(s.Server(), s.Proto, now)
+	if c.in.Announced == "" && s.Proto == capture.UDP {
+		c.in.Announced = e.endpoints.announced(s.Client(), s.Proto, now)
+	}
 }
 
 // account keeps the sum of what streams hold, and gives the flow at hand up
@@ -243,7 +252,7 @@ func (e *Engine) detect(c *conn, f observe.First, dir observe.Direction, data, o
 	} else {
 		f.ToServer, f.ToClient = other, data
 	}
-	f.Announced, f.Client, f.Server = c.announced, c.in.Client, c.in.Server
+	f.Announced, f.Client, f.Server = c.in.Announced, c.in.Client, c.in.Server
 	set, on := e.streams, e.onTCP[c.in.Server.Port()]
 	if f.Datagram {
 		set, on = e.datagrams, e.onUDP[c.in.Server.Port()]

@@ -165,10 +165,9 @@ type conn struct {
 	first     [2][]byte
 	firstSide int
 	offers    int
-	counted   int // bytes in Engine.buffered
-	weighed   int // facts that were held against the evidence for roles
-	// announced is the service of the learned endpoint the flow was born on.
-	announced string
+	counted   int    // bytes in Engine.buffered
+	weighed   int    // facts that were held against the evidence for roles
+	media     uint64 // endpoints.media when in.Announced was looked up
 	// deliverers, made once per conn so that no closure is made per packet
 	deliver [2]func(data []byte, gap int) bool
 	in      observe.Input
