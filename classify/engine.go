@@ -74,6 +74,8 @@ type slot = flow.Slot[state]
 type info struct {
 	facts observe.Facts
 	vlans []capture.VLANs // tag stacks besides the first
+	// streams is the quality of the flow's media.
+	streams []observe.Stream
 }
 
 // Engine turns batches of packets into records. Batches come from one
@@ -435,9 +437,11 @@ func (e *Engine) write(s *slot, sub *subject, outcome Outcome, v Verdict, state 
 		r.VLANs = append(r.VLANs, s.VLANs.String())
 	}
 	if s.Owner.info != 0 {
-		for _, v := range e.infos[s.Owner.info-1].vlans {
+		in := &e.infos[s.Owner.info-1]
+		for _, v := range in.vlans {
 			r.VLANs = append(r.VLANs, v.String())
 		}
+		r.Streams = in.streams
 	}
 	if en := used(sub); en != nil {
 		if state == "ended" {

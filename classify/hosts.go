@@ -54,7 +54,7 @@ func newHosts(site *rules.Site) *hosts {
 		s := &site.Servers[i]
 		for _, a := range s.Addresses {
 			v := s.Version
-			if v == "" {
+			if v == "" && slices.ContainsFunc(s.Roles, rules.Role.Exchange) {
 				v = site.Version
 			}
 			h.byAddr[capture.AddrFrom(a)] = &host{addr: a, name: s.Name, named: true, site: s, version: v}

@@ -116,8 +116,11 @@ func (e *Engine) release(s *slot, c *conn) {
 		f.Finish(&c.report)
 		e.absorb(s, c, c.packet)
 	}
-	if e.calls != nil && len(c.report.Streams) > 0 {
-		e.calls.AddStreams(c.report.Streams)
+	if len(c.report.Streams) > 0 {
+		e.infoOf(s).streams = c.report.Streams
+		if e.calls != nil {
+			e.calls.AddStreams(c.report.Streams)
+		}
 	}
 	if c.named {
 		s.Owner.proto = c.proto

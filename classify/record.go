@@ -143,6 +143,8 @@ type Record struct {
 	Protocol string // empty when not recognised
 	Facts    *observe.Facts
 	Endpoint *LearnedEndpoint // nil when none was learned
+	// Streams is the quality of the flow's media, known when it has ended.
+	Streams []observe.Stream
 	// SetupTime is the time from SYN to SYN-ACK; 0 when not seen.
 	SetupTime time.Duration
 	Verdict   Verdict

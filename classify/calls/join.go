@@ -131,6 +131,14 @@ func merge(streams []observe.Stream) []observe.Stream {
 	return out
 }
 
+// Quality returns a stream with what can be said of it without the call's
+// description: encodings and clock rates are those that RFC 3551 assigns.
+func Quality(s observe.Stream) Stream {
+	q := Stream{Stream: s}
+	q.measure(nil)
+	return q
+}
+
 // measure names the codec, picks the jitter at its clock rate and estimates
 // the quality. A payload type means what the receiver announced (RFC 3264
 // section 5.1), else what the sender did.

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/calls"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/rules"
 )
@@ -55,6 +56,9 @@ type Exporter struct {
 	encryption *prometheus.CounterVec
 	findings   *prometheus.CounterVec
 	unexpected *prometheus.CounterVec
+	rtpPackets *prometheus.CounterVec
+	rtpJitter  prometheus.Histogram
+	rtpMOS     prometheus.Histogram
 
 	mu       sync.Mutex
 	services map[string]bool
@@ -108,6 +112,11 @@ func New(packs *rules.Packs) *Exporter {
 			"path", "encryption", "documented"),
 		findings:   counter("path_findings_total", "Findings by data path.", "path", "finding"),
 		unexpected: counter("unexpected_flows_total", "Flows of Exchange servers that no data path explains, by reason.", "reason"),
+		rtpPackets: counter("rtp_packets_total", "RTP packets of streams that ended, by what became of them: expected, lost, duplicate or reordered.", "kind"),
+		rtpJitter: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "exspan_rtp_jitter_seconds",
+			Help: "Mean interarrival jitter of RTP streams that ended (RFC 3550).", Buckets: []float64{.001, .005, .01, .02, .05, .1}}),
+		rtpMOS: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "exspan_rtp_mos",
+			Help: "Mean opinion score of RTP streams that ended, estimated by the E-model without its delay term.", Buckets: []float64{1.5, 2, 2.5, 3, 3.5, 4, 4.3}}),
 		services:   map[string]bool{},
 		seen:       map[string]bool{},
 		blocked:    map[string]bool{},
@@ -163,6 +172,9 @@ func (e *Exporter) Write(r *classify.Record) error {
 	if v.Status == classify.Unexpected {
 		e.unexpected.WithLabelValues(string(v.Reason)).Inc()
 	}
+	for i := range r.Streams {
+		e.media(&r.Streams[i])
+	}
 	if path == classify.NoneLabel {
 		return nil
 	}
@@ -197,6 +209,23 @@ func (e *Exporter) Write(r *classify.Record) error {
 	return nil
 }
 
+// media counts one RTP stream.
+func (e *Exporter) media(s *observe.Stream) {
+	if s.Packets == 0 {
+		return // only RTCP spoke of it
+	}
+	q := calls.Quality(*s)
+	for kind, n := range map[string]uint64{"expected": s.Expected, "lost": s.Lost, "duplicate": s.Duplicates, "reordered": s.Reordered} {
+		e.rtpPackets.WithLabelValues(kind).Add(float64(n))
+	}
+	if q.Rate > 0 {
+		e.rtpJitter.Observe(q.Jitter.Mean.Seconds())
+	}
+	if q.MOS > 0 {
+		e.rtpMOS.Observe(q.MOS)
+	}
+}
+
 // Close does nothing: what was counted stays for the last scrape.
 func (e *Exporter) Close(*classify.Summary) error { return nil }
 
@@ -212,7 +241,8 @@ func (e *Exporter) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (e *Exporter) vectors() []prometheus.Collector {
-	return []prometheus.Collector{e.flows, e.attempts, e.setup, e.auth, e.encryption, e.findings, e.unexpected}
+	return []prometheus.Collector{e.flows, e.attempts, e.setup, e.auth, e.encryption, e.findings, e.unexpected,
+		e.rtpPackets, e.rtpJitter, e.rtpMOS}
 }
 
 // Collect implements prometheus.Collector.
