@@ -3,12 +3,14 @@ package capture
 // Batch is a run of packets in the order they were read. The packets and
 // their payloads belong to the source and are valid until Release.
 type Batch struct {
+	// Packets can be empty where frames were skipped only, or with Tick.
 	Packets []Packet
 	// Stats are the source's counts as they stood after the batch's last frame.
 	Stats Stats
 	// Tick is set on a batch without packets that a live source returns when
 	// nothing arrived for a while: the wall clock's time in nanoseconds since the
-	// Unix epoch, so that idle flows can end. It is 0 for files.
+	// Unix epoch, so that idle flows can end. Where frames arrived that became no
+	// packets it is the time of the last one. It is 0 for files.
 	Tick int64
 	// release is the source's own: what has to be given back.
 	release func()
