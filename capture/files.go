@@ -133,13 +133,13 @@ func (f *Files) openInput(i *input, read *atomic.Int64) error {
 	}
 	plain, err := decompress(counter{in, read}, file)
 	if err != nil {
-		plain.Close()
+		_ = plain.Close()
 		return &FileError{File: i.name, Reason: err.Error()}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
-		plain.Close()
+		_ = plain.Close()
 		return os.ErrClosed
 	}
 	f.open[plain] = struct{}{}
@@ -152,7 +152,7 @@ func (f *Files) closeInput(i *input) {
 	defer f.mu.Unlock()
 	c := i.r.in.(io.Closer)
 	delete(f.open, c)
-	c.Close()
+	_ = c.Close() // of a file that was only read
 	i.r.blk.release()
 	i.r = nil
 }

@@ -147,14 +147,6 @@ func newReader(name string, in io.Reader, k *sink) *reader {
 	return &reader{name: name, in: in, sink: k, blk: k.pool.block(0)}
 }
 
-// close gives the reader's block back.
-func (r *reader) close() {
-	if r.blk != nil {
-		r.blk.release()
-		r.blk = nil
-	}
-}
-
 func (r *reader) u16(b []byte) uint16 {
 	if r.swap {
 		return binary.BigEndian.Uint16(b)
