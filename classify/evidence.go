@@ -146,8 +146,8 @@ func (e *Engine) absorb(s *slot, c *conn, p *capture.Packet) {
 		e.weigh(s, e.protocols[c.proto-1].Name, &r.Facts, c.weighed)
 		c.weighed = r.Len()
 	}
-	if e.traffic != nil && s.Owner.label == 0 && !s.Owner.over {
-		e.trySettle(s, Learned)
+	if e.traffic != nil {
+		e.newFacts(s)
 	}
 }
 

@@ -45,6 +45,29 @@ type traffic struct {
 	// born holds the flows that may be pending, in order of their begin.
 	born []birth
 	head int
+	// judged is told the verdicts; nil for nobody.
+	judged func(Judged)
+}
+
+// Judged is what a live flow's verdict is now.
+type Judged struct {
+	Client, Server capture.Endpoint
+	Proto          uint8
+	VLANs          capture.VLANs // of the first packet
+	Verdict        *Verdict      // valid during the call
+	Ended          bool
+}
+
+// OnJudged makes the engine tell f the verdict of every flow when it settles,
+// when facts change after that, and when the flow ends. It is to be called
+// before the first batch, on an engine with Config.Traffic; f is called by Batch
+// and Close, and must not call the engine.
+func (e *Engine) OnJudged(f func(Judged)) { e.traffic.judged = f }
+
+func (t *traffic) tell(s *slot, v *Verdict, ended bool) {
+	if t.judged != nil {
+		t.judged(Judged{s.Client(), s.Server(), s.Proto, s.VLANs, v, ended})
+	}
 }
 
 type birth struct {
@@ -121,6 +144,7 @@ func (t *traffic) settle(s *slot, v *Verdict) {
 	}
 	path.LastSeen = max(path.LastSeen, s.Last)
 	path.Active++
+	t.tell(s, v, false)
 }
 
 func (t *traffic) labelOf(v *Verdict) uint16 {
@@ -141,6 +165,7 @@ func (t *traffic) ended(s *slot, v *Verdict) {
 		t.settle(s, v)
 	}
 	s.Owner.over = true
+	t.tell(s, v, true)
 	t.paths[s.Owner.label-1].Active--
 }
 
@@ -154,8 +179,21 @@ func (t *traffic) final(s *slot, v *Verdict) {
 // trySettle settles a pending flow if its verdict has the confidence wanted.
 func (e *Engine) trySettle(s *slot, want Confidence) {
 	sub := e.subjectOf(s)
-	if v := e.judge(&sub, Answered); v.Confidence >= want {
+	if v := e.judge(sub, Answered); v.Confidence >= want {
 		e.traffic.settle(s, &v)
+	}
+}
+
+// newFacts settles a live flow of which more is known now, if that is enough.
+func (e *Engine) newFacts(s *slot) {
+	switch {
+	case s.Owner.over:
+	case s.Owner.label == 0:
+		e.trySettle(s, Learned)
+	case e.traffic.judged != nil:
+		sub := e.subjectOf(s)
+		v := e.judge(sub, Answered)
+		e.traffic.tell(s, &v, false)
 	}
 }
 
@@ -197,7 +235,7 @@ func (e *Engine) interim() {
 			s := e.table.At(id)
 			sub := e.subjectOf(s)
 			outcome := e.outcomeOf(s)
-			e.write(s, &sub, outcome, e.judge(&sub, outcome), "active")
+			e.write(s, sub, outcome, e.judge(sub, outcome), "active")
 		}
 	}
 	e.interimLast = now

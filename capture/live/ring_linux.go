@@ -1,0 +1,243 @@
+//go:build linux && cgo
+
+package live
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/afpacket"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/exspan/exspan/capture"
+)
+
+// The ring's geometry. A block is handed over when it is full or after
+// blockTimeout, and a frame never spans two of them.
+const (
+	ringBlock    = 1 << 20
+	blockTimeout = 20 * time.Millisecond
+)
+
+// ring is one AF_PACKET ring.
+type ring struct {
+	t      *afpacket.TPacket
+	name   string
+	since  time.Time // frames before it are not taken: every ring of the interface got them
+	frames atomic.Uint64
+	first  bool // of its interface: it tells what the interface lost
+
+	mu        sync.Mutex // held by Close and counts
+	closed    bool
+	promisc   int // a socket that keeps the interface promiscuous, or -1
+	lastDrops uint32
+	lastIface uint64
+	sum       counts
+}
+
+// sysfs reads a number that the kernel tells of an interface.
+func sysfs(name, what string) (uint64, error) {
+	b, err := os.ReadFile("/sys/class/net/" + name + "/" + what)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+}
+
+// ringFits says why an interface cannot be captured from with AF_PACKET.
+func ringFits(o Options) error {
+	if o.TimestampType != "" {
+		return errors.New("the type of time stamps can be chosen with libpcap only")
+	}
+	if strings.ContainsAny(o.Interface, "/") {
+		return errors.New("not the name of an interface")
+	}
+	kind, err := sysfs(o.Interface, "type")
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return errors.New("no such interface")
+	case err != nil:
+		return err
+	case kind == unix.ARPHRD_LOOPBACK:
+		return errors.New("AF_PACKET sees each frame of the loopback interface twice; use libpcap")
+	case kind != unix.ARPHRD_ETHER:
+		return fmt.Errorf("not an Ethernet interface (type %d), which AF_PACKET needs; use libpcap", kind)
+	}
+	if iface, err := net.InterfaceByName(o.Interface); err == nil && iface.Flags&net.FlagUp == 0 {
+		return errDown // a ring can be bound to it, but ends at once
+	}
+	return nil
+}
+
+var errDown = errors.New("the interface is down")
+
+// fanoutIDs number the groups of rings that share frames.
+var fanoutIDs atomic.Uint32
+
+func openRings(o Options) (op *opened, err error) {
+	program, err := socketFilter(o)
+	if err != nil {
+		return nil, err
+	}
+	op = &opened{link: capture.LinkEthernet, method: AFPacket}
+	defer func() {
+		if err != nil {
+			for _, h := range op.handles {
+				h.Close()
+			}
+		}
+	}()
+	id := uint16(os.Getpid()) + uint16(fanoutIDs.Add(1))*4096
+	blocks := max(o.BufferSize/o.Workers/ringBlock, 4)
+	for i := range o.Workers {
+		t, err := afpacket.NewTPacket(afpacket.OptInterface(o.Interface), afpacket.OptTPacketVersion(afpacket.TPacketVersion3),
+			afpacket.OptFrameSize(4096), afpacket.OptBlockSize(ringBlock), afpacket.OptNumBlocks(blocks),
+			afpacket.OptBlockTimeout(blockTimeout), afpacket.OptPollTimeout(readTimeout))
+		if err != nil {
+			return nil, err
+		}
+		r := &ring{t: t, name: o.Interface, promisc: -1, first: i == 0}
+		op.handles = append(op.handles, r)
+		if err := t.SetBPF(program); err != nil {
+			return nil, err
+		}
+		if o.Workers > 1 {
+			// The kernel hashes both directions of a flow alike, and puts
+			// fragments together first, so that a flow stays in one ring.
+			if err := t.SetFanout(afpacket.FanoutHashWithDefrag, id); err != nil {
+				return nil, fmt.Errorf("fanout: %w", err)
+			}
+		}
+		if o.Promiscuous && i == 0 {
+			if r.promisc, err = promiscuous(o.Interface); err != nil {
+				return nil, fmt.Errorf("promiscuous mode: %w", err)
+			}
+		}
+		if i == 0 {
+			r.lastIface = interfaceDrops(o.Interface)
+		}
+	}
+	if o.Workers > 1 {
+		// Until the last ring had joined, frames went to more than one.
+		now := time.Now()
+		for _, h := range op.handles {
+			h.(*ring).since = now
+		}
+	}
+	return op, nil
+}
+
+// socketFilter is what the kernel applies. It sees frames without their
+// outermost tag, so that an expression which speaks of tags cannot be left to
+// it; the frames are filtered again once the tag is back.
+func socketFilter(o Options) ([]bpf.RawInstruction, error) {
+	if o.Filter == "" || mentionsTags(o.Filter) {
+		return []bpf.RawInstruction{{Op: 0x06, K: uint32(o.SnapLen)}}, nil // ret
+	}
+	code, err := compile(capture.FilterExpression(o.Filter, capture.LinkEthernet), capture.LinkEthernet, o.SnapLen)
+	if err != nil {
+		return nil, err
+	}
+	raw := make([]bpf.RawInstruction, len(code))
+	for i, c := range code {
+		raw[i] = bpf.RawInstruction{Op: c.code, Jt: c.jt, Jf: c.jf, K: c.k}
+	}
+	return raw, nil
+}
+
+// promiscuous makes the interface promiscuous for as long as the socket it
+// returns is open (packet(7)).
+func promiscuous(name string) (int, error) {
+	iface, err := net.InterfaceByName(name)
+	if err != nil {
+		return -1, err
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	mreq := unix.PacketMreq{Ifindex: int32(iface.Index), Type: unix.PACKET_MR_PROMISC}
+	if err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &mreq); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// interfaceDrops is what libpcap counts as lost in an interface.
+func interfaceDrops(name string) uint64 {
+	missed, _ := sysfs(name, "statistics/rx_missed_errors")
+	fifo, _ := sysfs(name, "statistics/rx_fifo_errors")
+	return missed + fifo
+}
+
+func (r *ring) ZeroCopyReadPacketData() (data []byte, info gopacket.CaptureInfo, err error) {
+	for {
+		data, info, err = r.t.ZeroCopyReadPacketData()
+		if err != nil {
+			return data, info, r.explain(err)
+		}
+		if !r.since.IsZero() {
+			if info.Timestamp.Before(r.since) {
+				continue
+			}
+			r.since = time.Time{}
+		}
+		r.frames.Add(1)
+		return data, info, nil
+	}
+}
+
+func (r *ring) explain(err error) error {
+	if !errors.Is(err, afpacket.ErrPoll) {
+		return err
+	}
+	if _, serr := sysfs(r.name, "ifindex"); serr != nil {
+		return errors.New("the interface is gone")
+	}
+	return errDown
+}
+
+func (r *ring) Close() {
+	r.counts()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	r.closed = true
+	r.t.Close()
+	if r.promisc >= 0 {
+		_ = unix.Close(r.promisc)
+	}
+}
+
+func (r *ring) counts() counts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		if _, s, err := r.t.SocketStats(); err == nil {
+			// The sums are of 32 bits, and go round.
+			drops := uint32(s.Drops())
+			r.sum.kernel += uint64(drops - r.lastDrops)
+			r.lastDrops = drops
+		}
+		if r.first {
+			if n := interfaceDrops(r.name); n >= r.lastIface {
+				r.sum.iface += n - r.lastIface
+				r.lastIface = n
+			}
+		}
+	}
+	r.sum.frames = r.frames.Load()
+	return r.sum
+}

@@ -1,0 +1,499 @@
+package live
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/exspan/exspan/capture"
+)
+
+const (
+	holdBack   = 250 * time.Millisecond // how long packets of one source wait for earlier ones of another
+	maxQueued  = 64                     // batches of one source that wait for those of another, at most
+	idleTick   = time.Second
+	reopenWait = time.Second
+)
+
+// Interface is what was counted of an interface since the source was opened.
+type Interface struct {
+	Name   string
+	Method string // Pcap or AFPacket
+	Up     bool   // false while it is waited for
+	Frames uint64 // read
+	Kernel uint64 // frames lost because the kernel's buffer was full
+	Iface  uint64 // frames lost in the interface or its driver
+}
+
+// Source is a capture.Source that reads interfaces. Packets are numbered in
+// the order they are delivered. What a batch holds is valid until it is released,
+// and at most until the next Read.
+type Source struct {
+	faces []*face
+	log   *slog.Logger
+
+	in    chan item
+	stop  chan struct{}
+	ended sync.WaitGroup
+	once  sync.Once
+
+	queues  []*queue // one a handle that was ever read
+	spent   []*capture.Batch
+	out     []capture.Packet
+	number  uint64
+	stats   capture.Stats // of handles that are closed
+	timer   *time.Timer
+	last    time.Time // when a batch was delivered last
+	lost    int       // interfaces that are not waited for any more
+	lastErr error
+}
+
+// face is one interface.
+type face struct {
+	opt   Options
+	index uint16
+
+	mu     sync.Mutex
+	open   *opened // nil while the interface is waited for
+	method string
+	before counts // of handles that are closed
+}
+
+// item is what a reading goroutine hands over: a batch, or that q has ended,
+// or that an interface is lost for good.
+type item struct {
+	q     *queue
+	batch *capture.Batch
+	err   error
+}
+
+// queue holds the batches of one handle that were not delivered yet.
+type queue struct {
+	face    *face
+	stats   capture.Stats
+	batches []*capture.Batch
+	arrived []time.Time
+	next    int // packet of the first batch
+	ended   bool
+}
+
+// Open opens interfaces. log is told when one vanishes and comes back.
+func Open(options []Options, log *slog.Logger) (*Source, error) {
+	s := &Source{in: make(chan item, 4), stop: make(chan struct{}), log: log, timer: time.NewTimer(idleTick), last: time.Now(),
+		out: make([]capture.Packet, 0, 512)}
+	var errs []error
+	for i, o := range options {
+		op, err := open(o)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.faces = append(s.faces, &face{opt: o, index: uint16(i), open: op, method: op.method})
+	}
+	for _, f := range s.faces {
+		readers, err := f.readers(f.open)
+		if err != nil {
+			errs = append(errs, err)
+			f.shut()
+			continue
+		}
+		if len(errs) > 0 {
+			for _, r := range readers {
+				_ = r.Close()
+			}
+			continue
+		}
+		s.ended.Add(1)
+		go s.run(f, readers)
+	}
+	if len(errs) > 0 {
+		_ = s.Close()
+		return nil, errors.Join(errs...)
+	}
+	return s, nil
+}
+
+// readers starts capturing from what was opened.
+func (f *face) readers(op *opened) ([]*capture.Live, error) {
+	var readers []*capture.Live
+	for _, h := range op.handles {
+		r, err := capture.NewSource(h, op.link, capture.Options{Filter: f.opt.Filter, KeepFrames: f.opt.KeepFrames})
+		if err != nil {
+			for _, r := range readers {
+				_ = r.Close()
+			}
+			return nil, fmt.Errorf("interface %s: %w", f.opt.Interface, err)
+		}
+		readers = append(readers, r)
+	}
+	return readers, nil
+}
+
+// shut closes the handles of an interface and keeps their counts.
+func (f *face) shut() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.open == nil {
+		return
+	}
+	for _, h := range f.open.handles {
+		h.Close()
+		f.before = f.before.plus(h.counts())
+	}
+	f.open = nil
+}
+
+// run reads an interface until the source is closed, and waits for it where it
+// vanishes.
+func (s *Source) run(f *face, readers []*capture.Live) {
+	defer s.ended.Done()
+	for {
+		err := s.read(f, readers)
+		f.shut()
+		if s.closing() {
+			return
+		}
+		s.log.Warn("The interface cannot be read; waiting for it", "interface", f.opt.Interface, "err", err)
+		if readers = s.reopen(f); readers == nil {
+			return
+		}
+		s.log.Info("The interface is read again", "interface", f.opt.Interface)
+	}
+}
+
+// reopen waits until the interface can be opened. It returns nil when the
+// source is closed, or when waiting is in vain.
+func (s *Source) reopen(f *face) []*capture.Live {
+	for {
+		select {
+		case <-s.stop:
+			return nil
+		case <-time.After(reopenWait):
+		}
+		op, err := open(f.opt)
+		if err == nil {
+			f.mu.Lock()
+			f.open, f.method = op, op.method
+			f.mu.Unlock()
+			var readers []*capture.Live
+			if readers, err = f.readers(op); err == nil {
+				return readers
+			}
+			f.shut()
+		}
+		if denied(err) {
+			err = fmt.Errorf("interface %s vanished and cannot be opened again, as privileges were dropped: "+
+				"let the program keep CAP_NET_RAW, or restart it", f.opt.Interface)
+			s.log.Error("The interface is lost", "interface", f.opt.Interface, "err", err)
+			s.send(item{err: err})
+			return nil
+		}
+	}
+}
+
+// read hands over what the handles of an interface deliver, until one of them
+// ends or the source is closed. All are closed then.
+func (s *Source) read(f *face, readers []*capture.Live) error {
+	done := make(chan error, len(readers)+1)
+	for _, r := range readers {
+		go func() {
+			q := &queue{face: f}
+			for {
+				b, err := r.Read()
+				if err != nil {
+					s.send(item{q: q, err: err})
+					done <- err
+					return
+				}
+				if !s.send(item{q: q, batch: b}) {
+					done <- io.EOF
+					return
+				}
+			}
+		}()
+	}
+	ends := 0
+	var first error
+	select {
+	case first = <-done:
+		ends++
+	case <-s.stop:
+	}
+	var closing sync.WaitGroup
+	for _, r := range readers {
+		closing.Go(func() { _ = r.Close() })
+	}
+	closing.Wait()
+	for ; ends < len(readers); ends++ {
+		<-done
+	}
+	return first
+}
+
+func (s *Source) send(it item) bool {
+	select {
+	case s.in <- it:
+		return true
+	case <-s.stop:
+		return false
+	}
+}
+
+func (s *Source) closing() bool {
+	select {
+	case <-s.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// Read implements capture.Source. When nothing arrives, it returns a batch
+// with Tick set once a second, even while all interfaces are waited for. After
+// Close it returns what was read already, then io.EOF.
+func (s *Source) Read() (*capture.Batch, error) {
+	for _, b := range s.spent {
+		b.Release()
+	}
+	s.spent = s.spent[:0]
+	for {
+		if s.closing() {
+			s.drain()
+		}
+		now := time.Now()
+		wait, queued := s.wait(now)
+		if queued && wait <= 0 || queued && s.closing() {
+			if b := s.deliver(); b != nil {
+				s.last = now
+				return b, nil
+			}
+			continue
+		}
+		if s.lastErr != nil && s.lost == len(s.faces) {
+			return nil, s.lastErr
+		}
+		if !queued {
+			if s.closing() {
+				return nil, io.EOF
+			}
+			if wait = idleTick - now.Sub(s.last); wait <= 0 {
+				s.last = now
+				return &capture.Batch{Tick: now.UnixNano(), Stats: s.total()}, nil
+			}
+		}
+		s.timer.Reset(wait)
+		select {
+		case it := <-s.in:
+			s.take(it)
+		case <-s.timer.C:
+		case <-s.stop:
+		}
+	}
+}
+
+// drain takes what the reading goroutines have handed over, without waiting.
+func (s *Source) drain() {
+	for {
+		select {
+		case it := <-s.in:
+			s.take(it)
+		default:
+			return
+		}
+	}
+}
+
+// take puts what a reading goroutine handed over into its queue.
+func (s *Source) take(it item) {
+	q := it.q
+	switch {
+	case q == nil:
+		s.lost++
+		s.lastErr = it.err
+	case it.batch == nil:
+		q.ended = true
+		if len(q.batches) == 0 {
+			s.drop(q)
+		}
+	default:
+		q.stats = it.batch.Stats
+		if len(q.batches) == 0 && !s.known(q) {
+			s.queues = append(s.queues, q)
+		}
+		if len(it.batch.Packets) == 0 {
+			it.batch.Release()
+			return
+		}
+		q.batches = append(q.batches, it.batch)
+		q.arrived = append(q.arrived, time.Now())
+	}
+}
+
+func (s *Source) known(q *queue) bool {
+	for _, k := range s.queues {
+		if k == q {
+			return true
+		}
+	}
+	return false
+}
+
+// drop forgets a queue that has ended, but not what it counted.
+func (s *Source) drop(q *queue) {
+	for i, k := range s.queues {
+		if k == q {
+			s.queues = append(s.queues[:i], s.queues[i+1:]...)
+			s.stats = sum(s.stats, q.stats)
+			return
+		}
+	}
+}
+
+// wait says how long what is queued has to wait: until every source has
+// something, so that the earliest packet is known, or for holdBack.
+func (s *Source) wait(now time.Time) (wait time.Duration, queued bool) {
+	var oldest time.Time
+	all := true
+	for _, q := range s.queues {
+		if len(q.batches) == 0 {
+			all = all && q.ended
+			continue
+		}
+		queued = true
+		if len(q.batches) >= maxQueued {
+			return 0, true
+		}
+		if oldest.IsZero() || q.arrived[0].Before(oldest) {
+			oldest = q.arrived[0]
+		}
+	}
+	if all || !queued {
+		return 0, queued
+	}
+	return holdBack - now.Sub(oldest), true
+}
+
+// deliver returns packets of the queues in order of time. It stops where a
+// queue has nothing left, as what it gets next may be earlier.
+func (s *Source) deliver() *capture.Batch {
+	if len(s.queues) == 1 {
+		q := s.queues[0]
+		b := q.pop()
+		rest := b.Packets[q.next:]
+		q.next = 0
+		s.spent = append(s.spent, b)
+		s.finish(q)
+		return s.batch(rest, q.face)
+	}
+	s.out = s.out[:0]
+	for len(s.out) < cap(s.out) {
+		var first *queue
+		for _, q := range s.queues {
+			if len(q.batches) > 0 && (first == nil || q.head().Time < first.head().Time) {
+				first = q
+			}
+		}
+		if first == nil {
+			break
+		}
+		s.out = append(s.out, *first.head())
+		s.out[len(s.out)-1].Interface = first.face.index
+		first.next++
+		if first.next == len(first.batches[0].Packets) {
+			s.spent = append(s.spent, first.pop())
+			first.next = 0
+			empty := len(first.batches) == 0
+			s.finish(first)
+			if empty {
+				break
+			}
+		}
+	}
+	return s.batch(s.out, nil)
+}
+
+func (q *queue) head() *capture.Packet { return &q.batches[0].Packets[q.next] }
+
+func (q *queue) pop() *capture.Batch {
+	b := q.batches[0]
+	q.batches = q.batches[:copy(q.batches, q.batches[1:])]
+	q.arrived = q.arrived[:copy(q.arrived, q.arrived[1:])]
+	return b
+}
+
+func (s *Source) finish(q *queue) {
+	if q.ended && len(q.batches) == 0 {
+		s.drop(q)
+	}
+}
+
+// batch numbers packets and makes them a batch.
+func (s *Source) batch(packets []capture.Packet, f *face) *capture.Batch {
+	for i := range packets {
+		s.number++
+		packets[i].Number = s.number
+		if f != nil {
+			packets[i].Interface = f.index
+		}
+	}
+	return &capture.Batch{Packets: packets, Stats: s.total()}
+}
+
+func (s *Source) total() capture.Stats {
+	t := s.stats
+	for _, q := range s.queues {
+		t = sum(t, q.stats)
+	}
+	return t
+}
+
+func sum(a, b capture.Stats) capture.Stats {
+	a.Frames += b.Frames
+	a.Bytes += b.Bytes
+	a.Packets += b.Packets
+	a.IPBytes += b.IPBytes
+	a.Truncated += b.Truncated
+	for i := range a.Skipped {
+		a.Skipped[i] += b.Skipped[i]
+	}
+	a.Fragments.Reassembled += b.Fragments.Reassembled
+	a.Fragments.Expired += b.Fragments.Expired
+	a.Fragments.Evicted += b.Fragments.Evicted
+	a.Fragments.Refused += b.Fragments.Refused
+	a.Fragments.Overlapping += b.Fragments.Overlapping
+	return a
+}
+
+// Interfaces returns the counts of all interfaces. It may be called by any
+// goroutine, also after Close, and should be called every few minutes at least:
+// the kernel's own counters are of 32 bits.
+func (s *Source) Interfaces() []Interface {
+	list := make([]Interface, len(s.faces))
+	for i, f := range s.faces {
+		f.mu.Lock()
+		c := f.before
+		if f.open != nil {
+			for _, h := range f.open.handles {
+				c = c.plus(h.counts())
+			}
+		}
+		list[i] = Interface{Name: f.opt.Interface, Method: f.method, Up: f.open != nil, Frames: c.frames, Kernel: c.kernel, Iface: c.iface}
+		f.mu.Unlock()
+	}
+	return list
+}
+
+// Close ends capturing. It returns within about a second.
+func (s *Source) Close() error {
+	s.once.Do(func() {
+		close(s.stop)
+		s.ended.Wait()
+		for _, f := range s.faces {
+			f.shut()
+		}
+	})
+	return nil
+}
