@@ -276,7 +276,7 @@ func duration(s string) (time.Duration, error) {
 func (p *parser) options(args []string, o *options) (rest []string, err error) {
 	for _, w := range args {
 		name, value, ok := strings.Cut(w, "=")
-		if !ok || w[0] == '"' || w[0] == '@' {
+		if !ok || w[0] == '"' || w[0] == '@' || w[len(w)-1] == ')' {
 			rest = append(rest, w)
 			continue
 		}
@@ -397,6 +397,12 @@ func (p *parser) payload(words []string) ([]byte, error) {
 				return nil, fmt.Errorf("%s: no files here", w)
 			}
 			d, err := fs.ReadFile(p.files, w[1:])
+			if err != nil {
+				return nil, err
+			}
+			b = append(b, d...)
+		case strings.HasSuffix(w, ")"):
+			d, err := generate(w)
 			if err != nil {
 				return nil, err
 			}

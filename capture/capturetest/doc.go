@@ -31,6 +31,23 @@
 // spaces as one likes, zero(n) for n zero bytes, and @file for the content of
 // a file beside the text (see CompileFS).
 //
+// What would be unreadable as hex has a name. Words in brackets may be left
+// out; INTERFACE is a short name (emsmdb) or UUID/MAJOR.MINOR, SECURITY is ntlm,
+// netlogon, kerberos or kerberos/SERVICE and a level (connect, call, packet,
+// integrity, privacy).
+//
+//	rpc-bind(INTERFACE [call N] [SECURITY])   rpc-bind-ack(SECONDARY-ADDRESS [rejected] [call N] [SECURITY])
+//	rpc-auth3([call N] SECURITY [v1])         rpc-request(OPNUM [call N] [SECURITY])   rpc-response([call N] [SECURITY])
+//	epm-map(INTERFACE [call N])               epm-mapped(INTERFACE PORT[/udp|/http] [call N])
+//	epm-lookup([call N])                      epm-found(INTERFACE PORT ANNOTATION [call N])
+//	tls-client-hello([NAME] [VERSION])        tls-server-hello([VERSION] [rc4] [mutual])
+//	tls-client-done([VERSION] [certificate])  tls-server-done([VERSION])               tls-data(BYTES [VERSION])
+//	ntlm(negotiate|challenge|v1|v2 [base64])
+//	ldap-bind(simple|MECHANISM)               ldap-bound()   ldap-sealed()   ldap-search(BASE)
+//	krb-tgs-req(SERVICE [tcp])                krb-tgs-rep(SERVICE [tcp])
+//
+// A PDU of RPC has call 1 for binds and 2 for others unless it is said.
+//
 // # TCP
 //
 // Flags are letters: S, F, R, P, A, U, E, C. Without them a segment with
