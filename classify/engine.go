@@ -102,6 +102,8 @@ type Engine struct {
 	connFree []uint32
 	infos    []info
 	infoFree []uint32
+	doubts   [maxDoubtful]doubtful
+	doubted  uint64
 	buffered int // bytes that streams hold
 	facts    int // fact values in infos
 
@@ -121,6 +123,7 @@ type Engine struct {
 	record   Record
 	hitBuf   []hit
 	entryBuf []*entry
+	subject  subject
 	sinkErr  error
 }
 
@@ -360,9 +363,8 @@ func (e *Engine) asks(s *slot) bool {
 	return false
 }
 
-// subjectOf returns a flow as rules see it. Its entries are valid until the
-// next call.
-func (e *Engine) subjectOf(s *slot) subject {
+// subjectOf returns a flow as rules see it, valid until the next call.
+func (e *Engine) subjectOf(s *slot) *subject {
 	server, client := s.Server(), s.Client()
 	e.entryBuf = e.endpoints.lookup(endpointKey{server, s.Proto}, s.First, s.Last, e.entryBuf)
 	if len(e.entryBuf) == 0 && s.Proto == capture.UDP {
@@ -370,7 +372,7 @@ func (e *Engine) subjectOf(s *slot) subject {
 		// announced may be the one that sent first.
 		e.entryBuf = e.endpoints.lookup(endpointKey{client, s.Proto}, s.First, s.Last, e.entryBuf)
 	}
-	sub := subject{
+	e.subject = subject{
 		proto: s.Proto, port: server.Port, facts: &noFacts, entries: e.entryBuf,
 		client: e.hosts.of(client.Addr), server: e.hosts.of(server.Addr),
 		payload: s.Seen&flow.SeenPayload != 0, begun: s.Proto == capture.UDP || s.Handshake(),
@@ -379,17 +381,17 @@ func (e *Engine) subjectOf(s *slot) subject {
 	switch {
 	case s.Owner.conn != 0:
 		c := e.conns[s.Owner.conn-1]
-		sub.facts = &c.report.Facts
+		e.subject.facts = &c.report.Facts
 		if c.named {
 			proto = c.proto
 		}
 	case s.Owner.info != 0:
-		sub.facts = &e.infos[s.Owner.info-1].facts
+		e.subject.facts = &e.infos[s.Owner.info-1].facts
 	}
 	if proto != 0 {
-		sub.protocol = e.protocols[proto-1].Name
+		e.subject.protocol = e.protocols[proto-1].Name
 	}
-	return sub
+	return &e.subject
 }
 
 // emit judges an ended flow and writes its record if it is final, or if it
@@ -397,7 +399,7 @@ func (e *Engine) subjectOf(s *slot) subject {
 func (e *Engine) emit(id flow.ID, s *slot, must bool) bool {
 	sub := e.subjectOf(s)
 	outcome := e.outcomeOf(s)
-	v := e.judge(&sub, outcome)
+	v := e.judge(sub, outcome)
 	if e.traffic != nil {
 		e.traffic.ended(s, &v)
 	}
@@ -407,7 +409,7 @@ func (e *Engine) emit(id flow.ID, s *slot, must bool) bool {
 	if e.traffic != nil {
 		e.traffic.final(s, &v)
 	}
-	e.write(s, &sub, outcome, v, "ended")
+	e.write(s, sub, outcome, v, "ended")
 	if s.Owner.info != 0 {
 		e.counts.facts += uint64(sub.facts.Dropped)
 		e.facts -= sub.facts.Len()
@@ -492,6 +494,10 @@ func (e *Engine) infoOf(s *slot) *info {
 	}
 	return &e.infos[s.Owner.info-1]
 }
+
+// Memory returns the bytes that the engine's tables of flows and host pairs
+// hold. Facts, endpoints and what observers hold are not in it.
+func (e *Engine) Memory() int { return e.table.Bytes() + 8*len(e.pairs.table) }
 
 // Close ends all flows, writes what is open and closes the sink. errs is what
 // damaged the input.

@@ -224,6 +224,31 @@ func (e *Engine) start(c *conn, i int) {
 		c.proto = uint8(i + 1)
 		c.named = !p.Tentative
 	}
+	if p.Tentative && c.in.Announced == "" {
+		e.doubt(c)
+	}
+}
+
+// doubtful is a flow whose protocol rests on a first packet that proves little.
+type doubtful struct {
+	slot   *slot
+	number uint64
+}
+
+// maxDoubtful bounds them: who has not proven itself while as many others
+// began is given up. Real media take a tenth of a second.
+const maxDoubtful = 4096
+
+func (e *Engine) doubt(c *conn) {
+	d := &e.doubts[e.doubted%maxDoubtful]
+	e.doubted++
+	if s := d.slot; s != nil && s.Number == d.number && s.Owner.conn != 0 && s != c.slot {
+		if old := e.conns[s.Owner.conn-1]; !old.named && old.report.Len() == 0 {
+			old.obs, old.done = nil, true
+			e.release(s, old)
+		}
+	}
+	*d = doubtful{c.slot, c.slot.Number}
 }
 
 // confirm names the flow by a tentative protocol once its observer reported

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"slices"
 	"strings"
@@ -46,6 +47,10 @@ type analysis struct {
 	filter string
 }
 
+// pipeHold is how long ended flows wait where the end of the input may never
+// come.
+const pipeHold = 5 * time.Minute
+
 var formats = []string{"table", "ndjson", "csv"}
 
 func newAnalyzeCmd() *cobra.Command {
@@ -72,6 +77,9 @@ before the damage is reported), 2 a mistake in flags, site file or rules,
 			if err := a.check(); err != nil {
 				return err
 			}
+			if slices.Contains(a.files, "-") && !cmd.Flags().Changed("hold") {
+				a.hold = pipeHold
+			}
 			return a.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -83,7 +91,7 @@ before the damage is reported), 2 a mistake in flags, site file or rules,
 	f.StringVar(&a.exchange, "exchange", "2010", "`VERSION` of Exchange where neither the site file nor traffic tells")
 	f.StringSliceVar(&a.failOn, "fail-on", nil, "exit with 3 if a flow has one of these statuses, findings or reasons (`LIST`, comma-separated)")
 	f.IntVar(&a.workers, "workers", 0, "how many processors to use; 0 means all")
-	f.DurationVar(&a.hold, "hold", 0, "how long, in packet time, an ended flow waits for what may still explain it; 0 means to the end")
+	f.DurationVar(&a.hold, "hold", 0, "how long, in packet time, an ended flow waits for what may still explain it; 0 means to the end, the default but for standard input (5m)")
 	f.IntVar(&a.maxHeld, "max-held", 1_000_000, "how many ended flows wait at most")
 	f.BoolVar(&a.keyVLAN, "key-vlan", false, "the same addresses and ports in other VLANs are other flows")
 	f.BoolVar(&a.identities, "include-identities", false, "show user and host principals, paths and names in full")
@@ -243,7 +251,10 @@ func feed(ctx context.Context, eng *classify.Engine, src capture.Source) (last u
 			_ = src.Close()
 		}
 	}()
-	for {
+	for n := 0; ; n++ {
+		if n%256 == 0 {
+			limitMemory(eng)
+		}
 		b, err := src.Read()
 		if errors.Is(err, io.EOF) || ctx.Err() != nil {
 			return last, nil
@@ -260,6 +271,13 @@ func feed(ctx context.Context, eng *classify.Engine, src capture.Source) (last u
 			return last, err
 		}
 	}
+}
+
+// limitMemory keeps the garbage that waits to be collected small beside what
+// the engine holds: its tables hold no pointers, so that collecting is cheap.
+func limitMemory(eng *classify.Engine) {
+	const base = 40 << 20
+	debug.SetMemoryLimit(int64(base + eng.Memory()*17/16))
 }
 
 // copyPackets reads the input again, up to the packet numbered last, and writes

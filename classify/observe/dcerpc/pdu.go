@@ -245,10 +245,9 @@ func detect(f observe.First) observe.Match {
 	case c == observe.No && s == observe.No:
 		return observe.No
 	case c == observe.No && len(f.ToClient) == 0, s == observe.No && len(f.ToServer) == 0:
-		// Where RPC is expected, one direction can have begun amid a PDU.
-		if !expected {
-			return observe.No
-		}
+		// The side that spoke did not speak RPC. Where a flow's begin was not seen,
+		// each segment is looked at by itself.
+		return observe.No
 	}
 	return observe.More
 }

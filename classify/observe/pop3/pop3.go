@@ -52,10 +52,11 @@ func Protocol() observe.Protocol {
 func Detect(f observe.First) observe.Match {
 	answer := observe.No
 	_, client := verb(f.ToServer)
+	if !f.OnPort && client == observe.No {
+		return observe.No // Redis answers in the same words
+	}
 	for _, s := range []string{"+OK ", "+OK\r\n", "-ERR ", "-ERR\r\n"} {
 		switch {
-		case line.HasPrefix(f.ToClient, s) && !f.OnPort && client == observe.No:
-			return observe.No // Redis answers in the same words
 		case line.HasPrefix(f.ToClient, s):
 			return observe.Yes
 		case line.CanBegin(f.ToClient, s):
