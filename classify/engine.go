@@ -124,6 +124,7 @@ type Engine struct {
 	hitBuf   []hit
 	entryBuf []*entry
 	subject  subject
+	verdict  Verdict
 	sinkErr  error
 }
 
@@ -399,17 +400,18 @@ func (e *Engine) subjectOf(s *slot) *subject {
 func (e *Engine) emit(id flow.ID, s *slot, must bool) bool {
 	sub := e.subjectOf(s)
 	outcome := e.outcomeOf(s)
-	v := e.judge(sub, outcome)
+	e.verdict = e.judge(sub, outcome)
+	v := &e.verdict
 	if e.traffic != nil {
-		e.traffic.ended(s, &v)
+		e.traffic.ended(s, v)
 	}
 	if !must && !(v.Confidence >= Learned && (v.Status == Expected || v.Status == Deviating)) {
 		return false
 	}
 	if e.traffic != nil {
-		e.traffic.final(s, &v)
+		e.traffic.final(s, v)
 	}
-	e.write(s, sub, outcome, v, "ended")
+	e.write(s, sub, outcome, *v, "ended")
 	if s.Owner.info != 0 {
 		e.counts.facts += uint64(sub.facts.Dropped)
 		e.facts -= sub.facts.Len()
