@@ -174,12 +174,15 @@ func (s *subject) fitStatic(ref legRef) (hit, bool) {
 		return hit{}, false
 	case s.protocol != "" && l.Protocol != "" && own.complete:
 		h.confidence, h.specific = Observed, own.specific
+		if l.MaxConfidence != "" {
+			h.entry = s.entryFor(&ref)
+		}
 	default:
 		if en := s.entryFor(&ref); en != nil {
 			h.entry, h.confidence, h.specific = en, en.confidence(), len(ref.tests)
 		}
 	}
-	if h.entry == nil {
+	if !h.entry.liftsCap() {
 		h.confidence = min(h.confidence, capOf(l))
 	}
 	return h, true
@@ -206,7 +209,7 @@ func (s *subject) fitDynamic(ref legRef) (hit, bool) {
 	default:
 		return h, false
 	}
-	if h.entry == nil || h.entry.weak {
+	if !h.entry.liftsCap() {
 		h.confidence = min(h.confidence, capOf(l))
 	}
 	h.undocumented = l.Port.From != 0 && (s.port < l.Port.From || s.port > l.Port.To)
@@ -218,6 +221,12 @@ func (en *entry) confidence() Confidence {
 		return ByPattern
 	}
 	return Learned
+}
+
+// liftsCap says whether somebody announced the endpoint, so that the cap of a
+// leg does not hold. A bind only uses it.
+func (en *entry) liftsCap() bool {
+	return en != nil && !en.weak && en.source != observe.FromBind
 }
 
 func capOf(l *rules.Leg) Confidence {

@@ -208,7 +208,7 @@ func findings(s *subject, tied []*hit, outcome Outcome) []Finding {
 		p := first.leg.Port
 		add("port-undocumented", Remark, "port %d is outside the documented range %d-%d", s.port, p.From, p.To)
 	}
-	if first.leg.Port.Dynamic && first.confidence == Observed && s.protocol == "dcerpc" && onlyBinds(s.entries) {
+	if first.leg.Port.Dynamic && s.facts.Any("rpc.interface") && onlyBinds(s.entries) {
 		add("endpoint-unannounced", Remark, "no endpoint mapper was seen to announce port %d", s.port)
 	}
 	if first.leg.Port.Dynamic && (s.client.has(rules.LB) || s.server.has(rules.LB)) && s.protocol == "dcerpc" {

@@ -61,6 +61,8 @@ func TestJudge(t *testing.T) {
 	mapped := func(service string) []*entry {
 		return []*entry{{service: service, source: observe.FromMap, from: netip.MustParseAddrPort("10.0.0.3:135"), learned: at}}
 	}
+	const unnamed = "0c5a21b4-7e11-4f0a-9d3c-5a1b2c3d4e5f v1.0"
+	bound := []*entry{{service: unnamed, source: observe.FromBind, from: netip.MustParseAddrPort("10.0.0.1:6010"), learned: at}}
 	for _, c := range []struct {
 		name           string
 		client, server string
@@ -114,6 +116,15 @@ func TestJudge(t *testing.T) {
 		{name: "dynamic port, no payload", client: "10.9.0.1", server: "10.0.0.3:6010", silent: true, status: Undetermined, reason: NoPayload},
 		{name: "static port of the site file", client: "10.9.0.1", server: "10.0.0.4:59532", midstream: true,
 			entries: []*entry{{service: "emsmdb", source: observe.FromSite}}, status: Expected, path: "2010.static.rpc-client-access", confidence: Learned},
+		{name: "a service without a name, announced", client: "10.0.0.3", server: "10.0.0.1:6010", protocol: "dcerpc",
+			facts: "rpc.interface=" + strings.ReplaceAll(unnamed, " ", "_") + " auth=ntlm encryption=rpc-privacy", entries: mapped(unnamed),
+			status: Expected, path: "~2010.firewall.edgesync", confidence: Observed},
+		{name: "a service without a name, bound and not announced", client: "10.0.0.3", server: "10.0.0.1:6010", protocol: "dcerpc",
+			facts: "rpc.interface=" + strings.ReplaceAll(unnamed, " ", "_") + " auth=ntlm encryption=rpc-privacy", entries: bound,
+			status: Expected, path: "2010.transport.mailbox-hub-submission", confidence: ByPattern, findings: "endpoint-unannounced"},
+		{name: "the same, and only a firewall rule admits it", client: "10.8.0.1", server: "10.0.0.1:6010", protocol: "dcerpc",
+			facts: "rpc.interface=" + strings.ReplaceAll(unnamed, " ", "_") + " auth=ntlm encryption=rpc-privacy", entries: bound,
+			status: Expected, path: "~2010.firewall.edgesync", confidence: ByPort, findings: "endpoint-unannounced"},
 		{name: "log shipping in clear is as documented", client: "10.0.0.3", server: "10.0.0.3:64327", protocol: "nns", facts: "auth=kerberos encryption=none",
 			status: Expected, path: "2010.mailbox.log-shipping", confidence: Observed},
 		{name: "LDAP sealed", client: "10.0.0.1", server: "10.0.0.6:389", protocol: "ldap", facts: "auth=kerberos encryption=sasl-sealed",
@@ -152,7 +163,7 @@ func TestJudge(t *testing.T) {
 			var facts observe.Facts
 			for _, f := range strings.Fields(c.facts) {
 				name, value, _ := strings.Cut(f, "=")
-				facts.Add(name, value)
+				facts.Add(name, strings.ReplaceAll(value, "_", " "))
 			}
 			server := netip.MustParseAddrPort(c.server)
 			s := &subject{proto: capture.TCP, port: server.Port(), protocol: c.protocol, facts: &facts, entries: c.entries,
