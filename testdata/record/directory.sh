@@ -168,7 +168,7 @@ step "client1 to dc1: SMB3, Kerberos, encrypted" client1 "protocol=smb auth=kerb
 step "client1 to dc1: the mapper asked through its pipe" client1 "protocol=smb rpc.interface=epmapper smb.pipe=epmapper" \
     $PY "$STANDIN/pipemap.py" $DC
 # .NET framings
-step "cas1 to mb1: net.tcp, negotiate, protected" cas1 "protocol=nmf auth=ntlm encryption=net.tcp nmf.uri=net.tcp://mb1.corp.example/Microsoft.Exchange.MailboxReplicationService path=2010.cas.mrs" \
+step "cas1 to mb1: net.tcp, negotiate, protected" cas1 "protocol=nmf auth=ntlm encryption=net.tcp nmf.uri=net.tcp://mb1.corp.example/Microsoft.Exchange.MailboxReplicationService" \
     env NMF_USER=svc-cas $PY "$STANDIN/nmf.py" call $MB 808 nmf protect net.tcp://mb1.$DNSDOMAIN/Microsoft.Exchange.MailboxReplicationService
 step "cas1 to mb1: net.tcp without security" cas1 "protocol=nmf encryption=none finding=cleartext" \
     $PY "$STANDIN/nmf.py" call $MB 808 nmf plain net.tcp://mb1.$DNSDOMAIN/Microsoft.Exchange.MailboxReplicationService

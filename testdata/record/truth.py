@@ -105,10 +105,11 @@ def read(path, options, servers):
         proto = "tcp" if row["tcp.stream"] else "udp" if row["udp.stream"] else None
         if proto is None:
             continue
-        key = (proto, first(row, proto + ".stream"))
-        f = flows.setdefault(key, Flow())
         a = (src, int(first(row, proto + ".srcport")))
         b = (dst, int(first(row, proto + ".dstport")))
+        # tshark begins another udp.stream where an SDP announced one of the ends; a flow is all between two ends.
+        key = (proto, first(row, "tcp.stream") if proto == "tcp" else frozenset((a, b)))
+        f = flows.setdefault(key, Flow())
         frame = int(first(row, "frame.number"))
         if f.frame is None:
             f.frame, f.time = frame, float(first(row, "frame.time_epoch"))
@@ -268,18 +269,32 @@ def main():
         if f.facts["tls.version"] & {"TLS 1.0", "TLS 1.1", "TLS 1.2"} and not f.facts["tls.server_certificate"]:
             f.facts["tls.resumed"].add("yes")
     out = []
+    announced = set()
+    for f in flows.values():
+        for e in f.facts["sdp.endpoint"]:
+            host, port = e.rsplit(":", 1)
+            announced |= {e, "%s:%d" % (host, int(port) + 1)}  # RTCP is next to RTP (RFC 3550 section 11)
+    pairs = {(f.client[0], f.server[0]) if up else (f.server[0], f.client[0]) for f in flows.values() for up in f.count}
     for (proto, _), f in flows.items():
+        # Of two UDP ends the announced one is the server, else the one with the lower port.
+        ends = ["%s:%d" % e in announced for e in (f.client, f.server)]
+        if proto == "udp" and (ends[0] and not ends[1] or ends[0] == ends[1] and f.client[1] < f.server[1]):
+            f.client, f.server = f.server, f.client
+            f.count = {not k: v for k, v in f.count.items()}
         text = lambda e: "%s:%d" % e if ":" not in e[0] else "[%s]:%d" % e  # noqa: E731
         up, down = f.count.get(True, [0, 0]), f.count.get(False, [0, 0])
         rec = {"proto": proto, "client": text(f.client), "server": text(f.server), "first_frame": f.frame, "start": f.start,
                "packets": [up[0], down[0]], "bytes": [up[1], down[1]]}
-        if any(i["about"] == rec["server"] and i["to"] == f.client[0] for i in icmp) and not f.answered:
+        codes = {i["code"] for i in icmp if i["about"] == rec["server"] and i["to"] == f.client[0]}
+        if codes & {9, 10, 13} and not f.answered:
             f.outcome = "prohibited"
         if f.outcome is None:
             if proto == "tcp":
                 f.outcome = "midstream" if f.start == "midstream" else "answered" if f.answered else "unanswered"
             else:
-                f.outcome = "answered" if down[0] else "one-direction"
+                # No answer to media is no finding, unless the other end says that nobody listens.
+                f.outcome = "answered" if up[0] and down[0] else "refused" if 3 in codes \
+                    else "one-way" if (f.server[0], f.client[0]) not in pairs or (f.client[0], f.server[0]) not in pairs else ""
         rec["outcome"] = f.outcome
         step = None
         for s in steps:
@@ -293,7 +308,11 @@ def main():
             e, port = step[4], f.server[1]
             own = {"dns": 53, "kerberos": 88}.get(e.get("protocol"))
             locator = port in (53, 88) or port == 135 and e.get("rpc.interface") != "epmapper" and "epm.status" not in e
-            if e and (port == own if own else not locator):
+            media = {"RTP", "RTP EVENT", "RTCP", "SRTP", "SRTCP", "DTLS", "DTLSv1.2"} & f.facts["dissected"]
+            if "protocol" in e and e["protocol"] == "sip" and media:
+                # What the script says of a call; of its media it says that there are some, and their data path.
+                rec["expect"] = {k: v for k, v in e.items() if k in ("media", "path", "status", "nat", "quality")}
+            elif e and (port == own if own else not locator):
                 rec["expect"] = e
         rec["tshark"] = {k: sorted(v, key=lambda x: (len(x), x)) if k.endswith(("opnum", "level", "type", "messages")) else sorted(v)
                          for k, v in sorted(f.facts.items()) if v}

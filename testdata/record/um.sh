@@ -13,10 +13,10 @@ host pbx2 10.20.5.20 pbx
 host phone1 10.20.4.61 client
 host router 10.20.0.1 ""
 names
-certificate um1
-certificate pbx1
-cat "$WORK/um1.crt" "$WORK/um1.key" >"$WORK/um1.pem"
-cat "$WORK/pbx1.crt" "$WORK/pbx1.key" >"$WORK/pbx1.pem"
+for h in um1 um2 pbx1 pbx2 phone2; do
+    certificate $h
+    cat "$WORK/$h.crt" "$WORK/$h.key" >"$WORK/$h.pem"
+done
 
 # phone2 is behind router, which hides it: masquerading, and nothing comes in unasked.
 host phone2 10.20.99.99 ""
@@ -34,11 +34,11 @@ in_ router ethtool -K lan tso off gso off gro off tx off rx off >/dev/null 2>&1
 in_ router sysctl -qw net.ipv4.ip_forward=1 net.netfilter.nf_conntrack_helper=0 2>/dev/null || in_ router sysctl -qw net.ipv4.ip_forward=1
 in_ router nft -f - <<EOC
 table ip n {
- chain post {
+ chain out {
   type nat hook postrouting priority 100;
   oifname "eth0" ip saddr 192.168.77.0/24 masquerade random
  }
- chain fwd {
+ chain through {
   type filter hook forward priority 0; policy drop;
   iifname "lan" accept
   ct state established,related accept
@@ -51,9 +51,12 @@ ip -n $NS-um1 route add 192.168.77.0/24 via 10.20.0.1
 $PY "$STANDIN/rtppcap.py" wav "$WORK/a.wav" 30 440
 $PY "$STANDIN/rtppcap.py" wav "$WORK/b.wav" 30 660
 $PY "$STANDIN/rtppcap.py" pcap "$WORK/clean.pcap" 6 clean
+$PY "$STANDIN/rtppcap.py" pcap "$WORK/short.pcap" 2 clean
 $PY "$STANDIN/rtppcap.py" pcap "$WORK/bad.pcap" 6 bad
-for s in media hold moveport options cancel redirect busy; do $PY "$STANDIN/sippscenario.py" $s "$WORK/clean.pcap" >"$WORK/$s.xml"; done
+for s in moveport options cancel redirect; do $PY "$STANDIN/sippscenario.py" $s "$WORK/clean.pcap" >"$WORK/$s.xml"; done
 $PY "$STANDIN/sippscenario.py" media "$WORK/bad.pcap" >"$WORK/bad.xml"
+$PY "$STANDIN/sippscenario.py" hold "$WORK/short.pcap" >"$WORK/hold.xml"
+$PY "$STANDIN/sippscenario.py" digits "$WORK/short.pcap" >"$WORK/digits.xml"
 MODULES=$(dirname "$(find /usr/lib -name g711.so -path '*baresip*' | head -1)")
 
 # agent NAME HOST PORT WAV ACCOUNT-PARAMETERS [RTP-PORTS]: configuration folder of a baresip
@@ -87,17 +90,18 @@ module dtls_srtp.so
 module_tmp uuid.so
 module_tmp account.so
 module_app menu.so
-module_app ctrl_tcp.so
-ctrl_tcp_listen 127.0.0.1:4444
 EOC
-    printf '<sip:%s@%s:%s%s\n' "$1" "$(agent_address "$2")" "$3" "$5" >"$d/accounts"
+    case $1 in *-ctl) printf 'module_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:4444\n' >>"$d/config" ;; esac
+    printf '<sip:%s@%s:%s%s\n' "${1%%-*}" "$(agent_address "$2")" "$3" "$5" >"$d/accounts"
     : >"$d/contacts"
 }
 agent_address() { [ "$1" = phone2 ] && echo 192.168.77.10 || address "$1"; }
 # answer NAME HOST...: that agent waits for calls on HOST
 answer() { spawn "$2" "agent-$1" baresip -f "$WORK/agent-$1"; }
 # call NAME SECONDS URI: that agent calls, and hangs up after so many seconds
-call() { echo baresip -f "$WORK/agent-$1" -e "/dial $3" -t "$2"; }
+call() { echo "$WORK/dial" "$WORK/agent-$1" "$2" "$3"; }
+printf '#!/bin/bash\nexec baresip -f "$1" -t "$2" -e "/dial $3"\n' >"$WORK/dial"
+chmod +x "$WORK/dial"
 quiet() { ip netns pids "$NS-$1" | xargs -r kill 2>/dev/null || true; sleep 0.5; }
 SIPP="sipp -nostdin -m 1 -timeout 40 -trace_err"
 cd "$WORK"
@@ -108,6 +112,7 @@ take() {
     local failed=${FAILED:-}
     FAILED=
     finish "$1" "$OUT" || failed="$failed $1"
+    mv "$STEPS" "$WORK/$1.steps.tsv"
     : >"$STEPS"
     FAILED=$failed
     for h in um1 um2 pbx1 pbx2 phone1 phone2; do quiet $h; done
@@ -124,37 +129,44 @@ answer um-udp um1
 answer um-manual um2
 sleep 1.5
 record um-calls
-step "! pbx1 asks um1 whether it is there" pbx1 "protocol=sip sip.method=OPTIONS" $SIPP -sf options.xml -i 10.20.5.10 -p 5062 $UM:5060
-step "pbx1 calls um1 over UDP" pbx1 "protocol=sip transport=udp media=pcmu hangup=caller" $(call pbx-udp 6 "sip:um-udp@$UM")
-step "pbx1 calls um1 over TCP" pbx1 "protocol=sip transport=tcp media=pcmu hangup=caller" $(call pbx-tcp 6 "sip:um-udp@$UM;transport=tcp")
-step "! pbx1 calls um2 and gives up" pbx1 "protocol=sip sip.status=487" $SIPP -sf cancel.xml -i 10.20.5.10 -p 5062 10.20.2.25:5060
+step "pbx1 asks um1 whether it is there" pbx1 "protocol=sip sip.method=OPTIONS" $SIPP -sf options.xml -i 10.20.5.10 -p 5062 $UM:5060
+step "pbx1 calls um1 over UDP" pbx1 "protocol=sip transport=udp media=pcmu hangup=caller" $(call pbx-udp 6 "sip:um@$UM")
+step "pbx1 calls um1 over TCP" pbx1 "protocol=sip transport=tcp media=pcmu hangup=caller" $(call pbx-tcp 6 "sip:um@$UM")
+step "pbx1 calls um1 over UDP and presses 1" pbx1 "protocol=sip transport=udp media=pcmu,telephone-event" \
+    $SIPP -sf digits.xml -i 10.20.5.10 -p 5064 -mp 21200 $UM:5060
+step "pbx1 calls um2 and gives up" pbx1 "protocol=sip sip.status=487" $SIPP -sf cancel.xml -i 10.20.5.10 -p 5062 10.20.2.25:5060
 take um-calls
 
 # 2. The UM service redirects to its worker: 302 from 5060 to 5065
 echo "SEQUENTIAL" >"$WORK/worker.csv"
-echo "$UM:5065" >>"$WORK/worker.csv"
+echo "um@$UM:5065" >>"$WORK/worker.csv"
+echo "um@$UM:5067" >>"$WORK/worker.csv"
 agent um-worker um1 5065 "$WORK/b.wav" "$T;answermode=auto" 30000-30098
+agent um-worker2 um1 5067 "$WORK/a.wav" "$T;answermode=auto" 30100-30198
 answer um-worker um1
+answer um-worker2 um1
 spawn um1 umservice sipp -nostdin -sf redirect.xml -inf worker.csv -t t1 -i $UM -p 5060
 listening um1 5060
 listening um1 5065
+listening um1 5067
 record um-redirect
 step "pbx1 calls um1, is sent from 5060 to 5065" pbx1 "protocol=sip transport=tcp sip.status=302 redirect=10.20.2.15:5065 path=2010.um.phone media=pcmu" \
-    $(call pbx-tcp 7 "sip:um@$UM:5060;transport=tcp")
+    $(call pbx-tcp 6 "sip:um@$UM:5060")
+step "pbx1 calls again, the worker is now on 5067" pbx1 "protocol=sip transport=tcp sip.status=302 redirect=10.20.2.15:5067 path=2010.um.phone media=pcmu" \
+    $(call pbx-tcp 4 "sip:um@$UM:5060")
 take um-redirect
 
 # 3. Hold (a=inactive, 0.0.0.0), a re-INVITE to another port, hold by a real agent
 agent pbx-ctl pbx2 5060 "$WORK/a.wav" "$T"
 answer um-worker um1
-answer um-udp um2
 answer pbx-ctl pbx2
 listening um1 5065
 listening pbx2 5060
 record um-hold
 step "pbx1 holds: inactive, then 0.0.0.0" pbx1 "protocol=sip hold=inactive,0.0.0.0" $SIPP -t t1 -sf hold.xml -i 10.20.5.10 -p 5070 -mp 21000 $UM:5065
-step "pbx1 moves its media to another port" pbx1 "protocol=sip reinvite=21100->21110" $SIPP -t t1 -sf moveport.xml -i 10.20.5.10 -p 5070 -mp 21100 $UM:5065
+step "pbx1 moves its media to another port" pbx1 "protocol=sip reinvite=21100->21110" $SIPP -t t1 -sf moveport.xml -i 10.20.5.10 -p 5071 -mp 21100 $UM:5065
 step "pbx2 calls, holds, resumes" pbx2 "protocol=sip hold=sendonly" \
-    $PY "$STANDIN/baresipctl.py" "dial=sip:um-worker@$UM:5065;transport=tcp" 2.5 hold 2 resume 2 hangup 0.5
+    $PY "$STANDIN/baresipctl.py" "dial=sip:um@$UM:5065" 2.5 hold 2 resume 2 hangup 0.5
 take um-hold
 
 # 4. SRTP: keys in the SDP, by DTLS, and SIP inside TLS
@@ -163,19 +175,18 @@ agent um-dtls um2 5065 "$WORK/b.wav" "$T;answermode=auto;mediaenc=dtls_srtp" 300
 agent pbx-srtp pbx1 5060 "$WORK/a.wav" "$T;mediaenc=srtp-mand"
 agent pbx-dtls pbx1 5060 "$WORK/a.wav" "$T;mediaenc=dtls_srtp"
 answer um-srtp um1
-cp "$WORK/um1.pem" "$WORK/um2.pem"
 answer um-dtls um2
 listening um1 5065
 listening um2 5065
 record um-srtp
-step "pbx1 calls um1, SRTP with keys in the SDP" pbx1 "protocol=sip transport=tcp media=srtp key=sdes" $(call pbx-srtp 5 "sip:um-srtp@$UM:5065;transport=tcp")
-step "pbx1 calls um2, SRTP with DTLS" pbx1 "protocol=sip transport=tcp media=srtp key=dtls" $(call pbx-dtls 5 "sip:um-dtls@10.20.2.25:5065;transport=tcp")
+step "pbx1 calls um1, SRTP with keys in the SDP" pbx1 "protocol=sip transport=tcp media=srtp key=sdes" $(call pbx-srtp 5 "sip:um@$UM:5065")
+step "pbx1 calls um2, SRTP with DTLS" pbx1 "protocol=sip transport=tcp media=srtp key=dtls" $(call pbx-dtls 5 "sip:um@10.20.2.25:5065")
 quiet um1
 agent um-tls um1 5060 "$WORK/b.wav" ";transport=tls>;regint=0;audio_codecs=pcmu;answermode=auto;mediaenc=srtp-mand" 30000-30098
 agent pbx-tls pbx1 5060 "$WORK/a.wav" ";transport=tls>;regint=0;audio_codecs=pcmu;mediaenc=srtp-mand"
 answer um-tls um1
 listening um1 5061
-step "pbx1 calls um1, SIP inside TLS, SRTP" pbx1 "encryption=tls port=5061 media=srtp sdp=unseen" $(call pbx-tls 5 "sip:um-tls@$UM:5061;transport=tls")
+step "pbx1 calls um1, SIP inside TLS, SRTP" pbx1 "encryption=tls port=5061 media=srtp sdp=unseen" $(call pbx-tls 5 "sip:um@$UM:5061")
 take um-srtp
 
 # 5. An agent behind NAT: the SDP names 192.168.77.10, the media comes from 10.20.0.1
@@ -184,7 +195,7 @@ answer um-udp um1
 spawn um2 echo sipp -nostdin -sn uas -rtp_echo -i 10.20.2.25 -p 5060 -mp 31000
 sleep 1.5
 record um-nat
-step "phone2 calls um1 through NAT, one way" phone2 "protocol=sip nat=yes sdp=192.168.77.10 media=one-way" $(call phone2 5 "sip:um-udp@$UM")
+step "phone2 calls um1 through NAT, one way" phone2 "protocol=sip nat=yes sdp=192.168.77.10 media=one-way" $(call phone2 5 "sip:um@$UM")
 step "phone2 calls um2 through NAT, which answers to where the media comes from" phone2 "protocol=sip nat=yes sdp=192.168.77.10 media=both" \
     $(call phone2 5 "sip:um@10.20.2.25")
 take um-nat
@@ -198,8 +209,8 @@ answer um-a um1
 answer um-b um2
 sleep 1.5
 record um-twice
-spawn pbx2 second $(call pbx-b 6 "sip:um-b@10.20.2.25")
-step "pbx1 calls um1 while pbx2 calls um2, both 20000 to 30000" pbx1 "protocol=sip media=pcmu same-ports=yes" $(call pbx-a 6 "sip:um-a@$UM")
+spawn pbx2 second $(call pbx-b 6 "sip:um@10.20.2.25")
+step "pbx1 calls um1 while pbx2 calls um2, both 20000 to 30000" pbx1 "protocol=sip media=pcmu same-ports=yes" $(call pbx-a 6 "sip:um@$UM")
 sleep 1
 take um-twice
 

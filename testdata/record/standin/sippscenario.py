@@ -71,16 +71,17 @@ def scenario(name, pcap):
     if name == "options":
         return request("OPTIONS", 1, dialog=False) + recv(200)
     if name == "cancel":
-        # CANCEL repeats the branch of the INVITE (RFC 3261 section 9.1); sipp's [branch-2] is the branch two sends ago.
-        cancel = request("CANCEL", 1, dialog=False).replace("[branch]", "[branch-2]")
+        # CANCEL and the ACK of the 487 repeat the branch of the INVITE (RFC 3261 section 9.1); sipp counts in steps of the scenario.
+        cancel = request("CANCEL", 1, dialog=False).replace("[branch]", "[branch-4]")
         return (request("INVITE", 1, (1, "[local_ip]", "[media_port]", "sendrecv"), dialog=False) + recv(100, True) + recv(180)
                 + pause(1000) + cancel + recv(200) + recv(487)
-                + request("ACK", 1, wait=False).replace("[branch]", "[branch-4]"))
+                + request("ACK", 1, wait=False).replace("[branch]", "[branch-7]"))
     if name == "redirect":
-        contact = "      Contact: <sip:[field0];transport=[transport]>\n"
+        contact = "      Contact: <sip:[field0];transport=tcp>\n"
         return '<recv request="INVITE"></recv>\n' + reply("302 Moved Temporarily", contact) + '<recv request="ACK"></recv>\n'
-    if name == "busy":
-        return '<recv request="INVITE"></recv>\n' + reply("486 Busy Here") + '<recv request="ACK"></recv>\n'
+    if name == "digits":
+        return (invite(1, dialog=False) + play(pcap) + pause(2200) + play("/usr/share/sip-tester/dtmf_2833_1.pcap") + pause(1000)
+                + request("BYE", 2) + recv(200))
     sys.exit("unknown scenario: " + name)
 
 
