@@ -92,6 +92,10 @@ type Engine struct {
 	onUDP     map[uint16]uint64
 	streams   uint64 // protocols carried by TCP
 	datagrams uint64 // protocols carried by UDP
+	// begins holds, by direction and first byte of a stream, the protocols that
+	// can begin so.
+	begins [2][256]uint64
+	first  observe.First // of the flow at hand
 
 	table     *flow.Table[state]
 	pairs     *pairs
@@ -114,7 +118,7 @@ type Engine struct {
 
 	packets  uint64
 	ipBytes  uint64
-	first    int64
+	began    int64  // time of the first packet
 	payload  uint64 // TCP payload bytes seen in order
 	gapBytes uint64 // TCP payload bytes never seen
 	stats    capture.Stats
@@ -189,6 +193,7 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 			e.onUDP[port] |= bit
 		}
 	}
+	e.firstBytes()
 	var versions []string
 	for _, p := range cfg.Packs.All() {
 		if len(p.Paths) > 0 {
@@ -259,8 +264,8 @@ func (e *Engine) Batch(b *capture.Batch) error {
 func (e *Engine) take(p *capture.Packet) {
 	e.packets++
 	e.ipBytes += uint64(p.Length)
-	if e.first == 0 {
-		e.first = p.Time
+	if e.began == 0 {
+		e.began = p.Time
 	}
 	if p.Proto == capture.ICMP || p.Proto == capture.ICMPv6 {
 		e.table.Quoted(p)

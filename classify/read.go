@@ -3,6 +3,7 @@ package classify
 import (
 	"errors"
 	"math/bits"
+	"net/netip"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
@@ -10,6 +11,9 @@ import (
 
 // read hands a packet's payload to the flow's observer, or looks for one.
 func (e *Engine) read(s *slot, sender int, p *capture.Packet) {
+	if s.Owner.conn == 0 && !e.promising(s, sender, p) {
+		return
+	}
 	c := e.connOf(s, sender)
 	if c == nil {
 		return
@@ -18,7 +22,8 @@ func (e *Engine) read(s *slot, sender int, p *capture.Packet) {
 	c.in.Time, c.in.Number = p.Time, p.Number
 	if s.Proto == capture.UDP {
 		if c.in.Announced == "" && c.media != e.endpoints.media {
-			e.announce(c, s)
+			c.media = e.endpoints.media
+			c.in.Announced = e.announced(s)
 		}
 		e.datagram(c, sender, p)
 	} else {
@@ -77,19 +82,9 @@ func (e *Engine) connOf(s *slot, sender int) *conn {
 			c.streams[1-sender].begun, c.streams[1-sender].next = true, next
 		}
 	}
-	e.announce(c, s)
-	return c
-}
-
-// announce looks up what a learned endpoint promises for a flow. Media come
-// from either end, and may come before the message that announces them.
-func (e *Engine) announce(c *conn, s *slot) {
-	now := e.table.Clock()
 	c.media = e.endpoints.media
-	c.in.Announced = e.endpoints.announced(s.Server(), s.Proto, now)
-	if c.in.Announced == "" && s.Proto == capture.UDP {
-		c.in.Announced = e.endpoints.announced(s.Client(), s.Proto, now)
-	}
+	c.in.Announced = e.announced(s)
+	return c
 }
 
 // account keeps the sum of what streams hold, and gives the flow at hand up
@@ -172,12 +167,11 @@ func (e *Engine) datagram(c *conn, sender int, p *capture.Packet) {
 		return
 	}
 	for c.obs == nil {
-		i, _ := e.detect(c, observe.First{OnPort: false, Datagram: true}, dir, p.Payload, nil)
+		e.ends(c.slot)
+		i, _ := e.detect(c.tried, dir, p.Payload, nil)
 		if i < 0 {
 			c.slot.Owner.tries++
-			if c.slot.Owner.tries >= maxUnread {
-				c.done = true
-			}
+			c.done = c.slot.Owner.tries >= maxTries
 			if c.report.Len() == 0 && !c.done {
 				// Nothing to remember until the next datagram: no conn is held.
 				e.release(c.slot, c)
@@ -271,40 +265,83 @@ func (e *Engine) violated(c *conn) {
 	}
 }
 
-// detect looks for the protocol of first bytes: those expected on the server's
-// port first, then all others in order. It returns the protocol's index, or -1
-// and whether more bytes may tell.
-func (e *Engine) detect(c *conn, f observe.First, dir observe.Direction, data, other []byte) (int, bool) {
+// promising looks at the payload of a flow that is not being read, and says
+// whether there may be something to read: most that is nothing known costs no
+// conn.
+func (e *Engine) promising(s *slot, sender int, p *capture.Packet) bool {
+	if len(p.Payload) == 0 {
+		return false
+	}
+	handshake := s.Proto == capture.TCP && s.Handshake()
+	if handshake && e.table.HaveExpected && p.Seq != e.table.Expected {
+		return true // not the first bytes: they have to be put in order
+	}
+	e.ends(s)
+	i, more := e.detect(0, s.Direction(sender), p.Payload, nil)
+	if i >= 0 || more && handshake {
+		return true
+	}
+	// Somewhere in the middle any segment, and of datagrams any, may begin with
+	// something that can be read, so a few are looked at.
+	s.Owner.tries++
+	if handshake || s.Owner.tries >= maxTries {
+		s.Owner.done = true
+	}
+	return false
+}
+
+// ends sets what Detect is told of a flow besides its bytes.
+func (e *Engine) ends(s *slot) {
+	e.first = observe.First{Datagram: s.Proto == capture.UDP, Client: s.Client().AddrPort(), Server: s.Server().AddrPort(), Announced: e.announced(s)}
+}
+
+// announced returns what a learned endpoint promises for a flow. Media come
+// from either end.
+func (e *Engine) announced(s *slot) string {
+	now := e.table.Clock()
+	a := e.endpoints.announced(s.Server(), s.Proto, now)
+	if a == "" && s.Proto == capture.UDP {
+		a = e.endpoints.announced(s.Client(), s.Proto, now)
+	}
+	return a
+}
+
+// detect looks for the protocol of first bytes, of the flow that ends named:
+// those expected on the server's port first, then all others in order. tried is
+// the set of protocols that are out. It returns the protocol's index, or -1 and
+// whether more bytes may tell.
+func (e *Engine) detect(tried uint64, dir observe.Direction, data, other []byte) (int, bool) {
+	f := &e.first
 	if dir == observe.ToServer {
 		f.ToServer, f.ToClient = data, other
 	} else {
 		f.ToServer, f.ToClient = other, data
 	}
-	f.Announced, f.Client, f.Server = c.in.Announced, c.in.Client, c.in.Server
-	set, on := e.streams, e.onTCP[c.in.Server.Port()]
+	var set, on uint64
 	if f.Datagram {
-		set, on = e.datagrams, e.onUDP[c.in.Server.Port()]
-	}
-	set &^= c.tried
-	on &= set
-	f.OnPort = true
-	more := false
-	for rest := on; rest != 0; rest &= rest - 1 {
-		i := bits.TrailingZeros64(rest)
-		switch e.protocols[i].Detect(f) {
-		case observe.Yes:
-			return i, false
-		case observe.More:
-			more = true
+		set, on = e.datagrams, e.onUDP[f.Server.Port()]
+	} else {
+		set, on = e.streams, e.onTCP[f.Server.Port()]
+		if len(other) == 0 {
+			set &= e.begins[dir][data[0]]
 		}
 	}
-	if more {
-		return -1, true
+	set &^= tried
+	on &= set
+	i, more := e.ask(on, true)
+	if i < 0 && !more {
+		i, more = e.ask(set&^on, false)
 	}
-	f.OnPort = false
-	for rest := set &^ on; rest != 0; rest &= rest - 1 {
-		i := bits.TrailingZeros64(rest)
-		switch e.protocols[i].Detect(f) {
+	f.ToServer, f.ToClient = nil, nil
+	return i, more
+}
+
+// ask asks a set of protocols in order.
+func (e *Engine) ask(set uint64, onPort bool) (_ int, more bool) {
+	e.first.OnPort = onPort
+	for ; set != 0; set &= set - 1 {
+		i := bits.TrailingZeros64(set)
+		switch e.protocols[i].Detect(e.first) {
 		case observe.Yes:
 			return i, false
 		case observe.More:
@@ -313,6 +350,35 @@ func (e *Engine) detect(c *conn, f observe.First, dir observe.Direction, data, o
 	}
 	return -1, more
 }
+
+// firstBytes works out, for the first byte of each direction of a stream,
+// which protocols can begin so: one that refuses a byte refuses what begins
+// with it.
+func (e *Engine) firstBytes() {
+	for b := range 256 {
+		data := []byte{byte(b)}
+		for i := range e.protocols {
+			if e.streams&(1<<i) == 0 {
+				continue
+			}
+			for dir := range e.begins {
+				for _, onPort := range [...]bool{true, false} {
+					f := observe.First{OnPort: onPort, Client: anyHost, Server: anyHost}
+					if dir == int(observe.ToServer) {
+						f.ToServer = data
+					} else {
+						f.ToClient = data
+					}
+					if e.protocols[i].Detect(f) != observe.No {
+						e.begins[dir][b] |= 1 << i
+					}
+				}
+			}
+		}
+	}
+}
+
+var anyHost = netip.AddrPortFrom(netip.IPv4Unspecified(), 1024)
 
 // offer takes bytes of one side in order, or the word that some are missing.
 // It says whether more is wanted.
@@ -374,15 +440,14 @@ func (e *Engine) look(c *conn, sender int, data []byte) bool {
 	if !c.in.Handshake {
 		// Somewhere in the middle: any segment may begin with something that can be
 		// read, so each is looked at alone.
-		if i, _ := e.detect(c, observe.First{}, c.slot.Direction(sender), data, nil); i >= 0 {
+		e.ends(c.slot)
+		if i, _ := e.detect(c.tried, c.slot.Direction(sender), data, nil); i >= 0 {
 			e.start(c, i)
 			e.feed(c, sender, data)
 			return !c.done
 		}
 		c.slot.Owner.tries++
-		if c.slot.Owner.tries >= maxFirstOffers {
-			c.done = true
-		}
+		c.done = c.slot.Owner.tries >= maxTries
 		return !c.done
 	}
 	if len(c.first[0])+len(c.first[1]) == 0 {
@@ -393,7 +458,8 @@ func (e *Engine) look(c *conn, sender int, data []byte) bool {
 		data = c.first[sender]
 	}
 	other := c.first[1-sender]
-	i, more := e.detect(c, observe.First{}, c.slot.Direction(sender), data, other)
+	e.ends(c.slot)
+	i, more := e.detect(c.tried, c.slot.Direction(sender), data, other)
 	c.offers++
 	if i >= 0 {
 		e.start(c, i)
@@ -512,7 +578,8 @@ func (e *Engine) exception(c *conn, sender int, data []byte, n int, err error) [
 		return data
 	default:
 		e.violated(c)
-		if i, _ := e.detect(c, observe.First{}, c.slot.Direction(sender), data, nil); i >= 0 {
+		e.ends(c.slot)
+		if i, _ := e.detect(c.tried, c.slot.Direction(sender), data, nil); i >= 0 {
 			e.start(c, i)
 			return data
 		}

@@ -15,7 +15,7 @@ const (
 	reorderTime    = int64(500e6)
 	maxFirstBytes  = 2 << 10 // bytes per direction in which a protocol must show itself
 	maxFirstOffers = 12      // offers after which a flow stays unrecognised
-	maxUnread      = 8       // datagrams without a protocol after which a flow stays unrecognised
+	maxTries       = 6       // the same for datagrams, and for segments of a flow whose begin was not seen
 )
 
 // segment is one that came before its time.

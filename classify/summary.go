@@ -12,8 +12,8 @@ func (e *Engine) summary(errs []error) *Summary {
 	s := &Summary{
 		Frames: e.stats.Frames, Packets: e.packets, IPBytes: e.ipBytes, Errors: errs,
 	}
-	if e.first != 0 {
-		s.First, s.Last = time.Unix(0, e.first).UTC(), time.Unix(0, e.table.Clock()).UTC()
+	if e.began != 0 {
+		s.First, s.Last = time.Unix(0, e.began).UTC(), time.Unix(0, e.table.Clock()).UTC()
 	}
 	if total := e.payload + e.gapBytes; total > 0 {
 		s.AckedUnseen = float64(e.gapBytes) / float64(total)

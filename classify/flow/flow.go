@@ -41,7 +41,8 @@ const (
 	SeenServerProof             // client and server are proven, and stay
 )
 
-// Flow is one flow: flat, without pointers, owned by its Table.
+// Flow is one flow: flat, without pointers, owned by its Table. What every
+// packet needs comes first, to lie in few cache lines.
 type Flow struct {
 	// A sent the flow's first packet, B is the other end.
 	A, B  capture.Endpoint
@@ -50,29 +51,30 @@ type Flow struct {
 	serverIsA bool
 	class     class
 	syns      uint8
+	// seen is the table's clock at the last packet, in seconds since its base.
+	seen uint32
+	// Seen is a set of Seen bits.
+	Seen   uint16
+	bucket uint16
 	// VLANs is the tag stack of the first packet.
 	VLANs capture.VLANs
 	// First and Last are the times of the earliest and latest packet, in
 	// nanoseconds since the Unix epoch.
-	First, Last int64
-	// Number is the number of the first packet.
-	Number uint64
-	// packets, bytes and gaps are counted by sender: A, then B.
-	packets, bytes [2]uint64
-	gaps           [2]uint32
+	Last int64
 	// next is the sequence number behind the highest byte seen, by sender.
 	next [2]uint32
-	isn  uint32
+	// packets, bytes and gaps are counted by sender: A, then B.
+	packets, bytes [2]uint64
+	First          int64
+	gaps           [2]uint32
+	// Number is the number of the first packet.
+	Number uint64
+	isn    uint32
 	// setup is the time from SYN to SYN-ACK in microseconds; 0 when not seen.
 	setup uint32
-	// seen is the table's clock at the last packet, in seconds since its base.
-	seen uint32
 	// prev and link chain the flow into a bucket of the timer wheel, or, once it
 	// has ended, into the list of held or of free slots.
 	prev, link uint32
-	bucket     uint16
-	// Seen is a set of Seen bits.
-	Seen uint16
 }
 
 type class uint8

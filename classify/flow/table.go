@@ -14,8 +14,8 @@ type ID uint32
 
 // Slot is a flow with its owner's state beside it.
 type Slot[T any] struct {
-	Flow
 	Owner T
+	Flow
 }
 
 const (
@@ -107,7 +107,8 @@ func (t *Table[T]) Warm(packets []capture.Packet) (sum uint64) {
 		}
 		for _, id := range ids[:n] {
 			if id != 0 {
-				sum += uint64(t.At(ID(id)).seen)
+				f := &t.At(ID(id)).Flow
+				sum += uint64(f.A.Port) + uint64(f.seen) + f.bytes[1]
 			}
 		}
 		packets = packets[n:]
