@@ -44,13 +44,38 @@ type ring struct {
 	sum       counts
 }
 
-// sysfs reads a number that the kernel tells of an interface.
-func sysfs(name, what string) (uint64, error) {
-	b, err := os.ReadFile("/sys/class/net/" + name + "/" + what)
+// sysfs reads a number that the kernel tells of an interface. The folder shows
+// one network namespace, which need not be ours.
+func sysfs(iface *net.Interface, what string) uint64 {
+	number := func(file string) uint64 {
+		b, err := os.ReadFile("/sys/class/net/" + iface.Name + "/" + file)
+		if err != nil {
+			return 0
+		}
+		n, _ := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+		return n
+	}
+	if number("ifindex") != uint64(iface.Index) {
+		return 0
+	}
+	return number(what)
+}
+
+// hardware returns an interface's type (ARPHRD_ value).
+func hardware(name string) (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, err
 	}
-	return strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+	defer func() { _ = unix.Close(fd) }()
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, errors.New("not the name of an interface")
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFHWADDR, request); err != nil {
+		return 0, err
+	}
+	return int(request.Uint16()), nil
 }
 
 // ringFits says why an interface cannot be captured from with AF_PACKET.
@@ -58,12 +83,9 @@ func ringFits(o Options) error {
 	if o.TimestampType != "" {
 		return errors.New("the type of time stamps can be chosen with libpcap only")
 	}
-	if strings.ContainsAny(o.Interface, "/") {
-		return errors.New("not the name of an interface")
-	}
-	kind, err := sysfs(o.Interface, "type")
+	kind, err := hardware(o.Interface)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, unix.ENODEV):
 		return errors.New("no such interface")
 	case err != nil:
 		return err
@@ -175,9 +197,11 @@ func promiscuous(name string) (int, error) {
 
 // interfaceDrops is what libpcap counts as lost in an interface.
 func interfaceDrops(name string) uint64 {
-	missed, _ := sysfs(name, "statistics/rx_missed_errors")
-	fifo, _ := sysfs(name, "statistics/rx_fifo_errors")
-	return missed + fifo
+	iface, err := net.InterfaceByName(name)
+	if err != nil {
+		return 0
+	}
+	return sysfs(iface, "statistics/rx_missed_errors") + sysfs(iface, "statistics/rx_fifo_errors")
 }
 
 func (r *ring) ZeroCopyReadPacketData() (data []byte, info gopacket.CaptureInfo, err error) {
@@ -201,7 +225,7 @@ func (r *ring) explain(err error) error {
 	if !errors.Is(err, afpacket.ErrPoll) {
 		return err
 	}
-	if _, serr := sysfs(r.name, "ifindex"); serr != nil {
+	if _, serr := net.InterfaceByName(r.name); serr != nil {
 		return errors.New("the interface is gone")
 	}
 	return errDown

@@ -23,12 +23,20 @@ func newVersionCmd() *cobra.Command {
 	}
 }
 
+// versionNumber is the version alone.
+func versionNumber() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
 func versionText() string {
-	v, revision := version, ""
+	v, revision := versionNumber(), ""
 	if info, ok := debug.ReadBuildInfo(); ok {
-		if v == "" {
-			v = info.Main.Version
-		}
 		for _, s := range info.Settings {
 			switch {
 			case s.Key == "vcs.revision":
@@ -37,9 +45,6 @@ func versionText() string {
 				revision += " modified"
 			}
 		}
-	}
-	if v == "" {
-		v = "(devel)"
 	}
 	return fmt.Sprintf("%s (%s %s/%s%s)", v, runtime.Version(), runtime.GOOS, runtime.GOARCH, revision)
 }

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/exspan/exspan/capture/live"
+)
+
+func newInterfacesCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "interfaces",
+		Short: "List the interfaces that can be captured from",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			devices, err := live.List()
+			if err != nil {
+				return runError{err}
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			for _, d := range devices {
+				state := "down"
+				switch {
+				case d.Running:
+					state = "running"
+				case d.Up:
+					state = "up"
+				}
+				if d.Loopback {
+					state += ", loopback"
+				}
+				more := strings.Join(d.Addresses, " ")
+				if d.Description != "" {
+					more = strings.TrimSpace(d.Description + " " + more)
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\n", d.Name, state, more)
+			}
+			return w.Flush()
+		},
+	}
+}

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/promslog"
+	"github.com/prometheus/exporter-toolkit/web"
+	"github.com/spf13/cobra"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/capture/live"
+	"github.com/exspan/exspan/classify"
+)
+
+// listenAddress is where metrics are served. The list of default ports that the
+// Prometheus project keeps
+// (https://github.com/prometheus/prometheus/wiki/Default-port-allocations)
+// has used up 9100 to 9999 and goes on from 10000; 10135 is free.
+const listenAddress = ":10135"
+
+// monitor holds what the flags of monitor say.
+type monitor struct {
+	interfaces  []string
+	read        string
+	method      string
+	workers     int
+	snapLen     int
+	buffer      size
+	promiscuous bool
+	timestamps  string
+	filter      string
+	dumpFilter  bool
+
+	site, exchange string
+	rules          []string
+	hold           time.Duration
+	maxHeld        int
+	interim        time.Duration
+	keyVLAN        bool
+	identities     bool
+
+	ndjson         string
+	write          string
+	writeStatus    []string
+	writeBuffer    size
+	rotateSize     size
+	rotateInterval time.Duration
+	rotateKeep     int
+
+	state         string
+	stateInterval time.Duration
+	user          string
+	listen        []string
+	systemdSocket bool
+	webConfig     string
+	pprof         bool
+	logLevel      string
+	logFormat     string
+	config        string
+}
+
+func newMonitorCmd() *cobra.Command {
+	m := &monitor{}
+	cmd := &cobra.Command{
+		Use:   "monitor {-i INTERFACE... | -r FILE} [-- BPF-EXPRESSION]",
+		Short: "Watch interfaces and serve metrics by data path",
+		Long: `Read network interfaces day and night, say of each flow which documented
+Exchange data path it follows, write flow records, and serve metrics for
+Prometheus on /metrics.
+
+SIGHUP and a POST to /-/reload read the rules and the site file again, without
+losing a packet; a file with a mistake changes nothing. SIGTERM writes all open
+flows and ends. Flags can be given in the file that --config.file names as well.
+
+Exit codes: 0 done, 1 a run-time error such as a lost interface, 2 a mistake in
+flags, configuration, site file or rules.`,
+		Example: `  exspan monitor -i eth1 --site site.yaml --ndjson /var/log/exspan/flows.ndjson --state /var/lib/exspan/state.json
+  exspan monitor -i eth1 -i eth2 -w unexpected.pcapng --write-status unexpected -- host 10.0.0.5
+  ssh sensor tcpdump -U -w - | exspan monitor -r - --ndjson -`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := m.complete(cmd, args); err != nil {
+				return err
+			}
+			return m.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	m.captureFlags(cmd)
+	m.engineFlags(cmd)
+	f := cmd.Flags()
+	f.StringVarP(&m.read, "read", "r", "", "read a capture `FILE` instead of interfaces; \"-\" is standard input")
+	f.BoolVarP(&m.dumpFilter, "dump-filter", "d", false, "print the expression that is applied, and end")
+	f.StringVar(&m.ndjson, "ndjson", "", "write flow records to `FILE`, one JSON object a line; \"-\" is standard output")
+	f.StringVarP(&m.write, "write", "w", "", "write the packets of flows to the pcapng `FILE`, the verdict as packet comment")
+	f.StringSliceVar(&m.writeStatus, "write-status", []string{"deviating", "unexpected"}, "of flows with these statuses (`LIST`, with --write)")
+	m.writeBuffer = 64 << 20
+	f.Var(&m.writeBuffer, "write-buffer", "memory for packets whose flow's status is open yet (with --write)")
+	f.Var(&m.rotateSize, "rotate-size", "begin --ndjson and --write files anew at this size; 0 means never")
+	f.DurationVar(&m.rotateInterval, "rotate-interval", 0, "begin them anew at this age; 0 means never")
+	f.IntVar(&m.rotateKeep, "rotate-keep", 0, "how many old ones to keep; 0 means all")
+	f.StringVar(&m.state, "state", "", "keep what is learned in `FILE` over a restart")
+	f.DurationVar(&m.stateInterval, "state-interval", 30*time.Second, "how often the state is written")
+	_ = f.MarkHidden("state-interval")
+	f.StringVar(&m.user, "user", "", "become `USER` when interfaces and sockets are open")
+	f.StringArrayVar(&m.listen, "web.listen-address", []string{listenAddress}, "`ADDRESS` to serve metrics on (repeatable); empty for none")
+	f.BoolVar(&m.systemdSocket, "web.systemd-socket", false, "serve metrics on the sockets that systemd passes")
+	f.StringVar(&m.webConfig, "web.config.file", "", "`FILE` with TLS and basic authentication, as exporter-toolkit describes")
+	f.BoolVar(&m.pprof, "web.enable-pprof", false, "serve profiles on /debug/pprof")
+	f.StringVar(&m.logLevel, "log.level", "info", "least severe messages that are logged: debug, info, warn, error")
+	f.StringVar(&m.logFormat, "log.format", "logfmt", "logfmt or json")
+	f.StringVar(&m.config, "config.file", "", "`FILE` of flags in YAML; what is given on the command line comes first")
+	_ = cmd.RegisterFlagCompletionFunc("write-status", cobra.FixedCompletions(statuses, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("log.level", cobra.FixedCompletions(promslog.LevelFlagOptions, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("log.format", cobra.FixedCompletions(promslog.FormatFlagOptions, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// captureFlags are the flags that say what is captured and how.
+func (m *monitor) captureFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVarP(&m.interfaces, "interface", "i", nil, "`INTERFACE` to capture from (repeatable); \"exspan interfaces\" lists them")
+	f.StringVar(&m.method, "capture", live.Auto, "how: "+strings.Join(live.Methods(), ", "))
+	f.IntVar(&m.workers, "workers", 1, "how many AF_PACKET rings share the frames of an interface")
+	f.IntVar(&m.snapLen, "snaplen", live.MaxSnapLen, "how many `BYTES` of a frame to capture")
+	m.buffer = 64 << 20
+	f.Var(&m.buffer, "buffer-size", "the kernel's buffer for an interface")
+	f.BoolVar(&m.promiscuous, "promiscuous", true, "capture frames that are addressed to others")
+	f.StringVar(&m.timestamps, "timestamp-type", "", "`TYPE` of time stamps, as in pcap-tstamp(7)")
+	_ = cmd.RegisterFlagCompletionFunc("capture", cobra.FixedCompletions(live.Methods(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("interface", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		var names []string
+		devices, _ := live.List()
+		for _, d := range devices {
+			names = append(names, d.Name)
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	})
+}
+
+// engineFlags are the flags that say how flows are judged.
+func (m *monitor) engineFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&m.site, "site", "", "`FILE` that says what is known of the network")
+	f.StringArrayVar(&m.rules, "rules", nil, "`FILE` of rules besides the built-in ones; a data path of the same id replaces it (repeatable)")
+	f.StringVar(&m.exchange, "exchange", "2010", "`VERSION` of Exchange where neither the site file nor traffic tells")
+	f.DurationVar(&m.hold, "hold", 5*time.Minute, "how long, in packet time, an ended flow waits for what may still explain it")
+	f.IntVar(&m.maxHeld, "max-held", 1_000_000, "how many ended flows wait at most")
+	f.DurationVar(&m.interim, "interim", time.Minute, "how often, in packet time, a record of each live flow is written; 0 means never")
+	f.BoolVar(&m.keyVLAN, "key-vlan", false, "the same addresses and ports in other VLANs are other flows")
+	f.BoolVar(&m.identities, "include-identities", false, "show user and host principals, paths and names in full")
+}
+
+// complete takes in arguments and configuration file, and finds mistakes.
+func (m *monitor) complete(cmd *cobra.Command, args []string) error {
+	if dash := cmd.ArgsLenAtDash(); dash > 0 || dash < 0 && len(args) > 0 && len(m.interfaces) == 0 && m.read == "" && m.config == "" {
+		return fmt.Errorf("unexpected argument %q; interfaces are given with -i, files with -r", args[0])
+	}
+	m.filter = strings.Join(args, " ")
+	if m.config != "" {
+		data, err := os.ReadFile(m.config)
+		if err != nil {
+			return err
+		}
+		if err := applyConfig(cmd.Flags(), &m.filter, m.config, data); err != nil {
+			return err
+		}
+	}
+	return m.check()
+}
+
+// check finds mistakes in the flags, all of them.
+func (m *monitor) check() error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	switch {
+	case m.dumpFilter:
+	case m.read == "" && len(m.interfaces) == 0:
+		wrong("nothing to read: give an interface with -i, or a file with -r")
+	case m.read != "" && len(m.interfaces) > 0:
+		wrong("--read and --interface exclude each other")
+	}
+	for i, name := range m.interfaces {
+		if slices.Contains(m.interfaces[:i], name) {
+			wrong("--interface: %s is given twice", name)
+		}
+	}
+	if !slices.Contains(live.Methods(), m.method) {
+		wrong("--capture: unknown %q; known are %s", m.method, strings.Join(live.Methods(), ", "))
+	}
+	if m.workers < 1 || m.workers > live.MaxWorkers {
+		wrong("--workers: %d is not between 1 and %d", m.workers, live.MaxWorkers)
+	}
+	if m.snapLen < 64 || m.snapLen > live.MaxSnapLen {
+		wrong("--snaplen: %d is not between 64 and %d", m.snapLen, live.MaxSnapLen)
+	}
+	if m.buffer < 1<<20 || m.buffer > 1<<31-1 {
+		wrong("--buffer-size: %s is not between 1MiB and 2GiB", m.buffer.String())
+	}
+	if err := capture.CheckFilter(m.filter); err != nil {
+		errs = append(errs, err)
+	}
+	if m.hold <= 0 {
+		wrong("--hold: %s is not more than 0", m.hold)
+	}
+	if m.maxHeld < 1 {
+		wrong("--max-held: %d is less than 1", m.maxHeld)
+	}
+	if m.interim < 0 {
+		wrong("--interim: %s is less than 0", m.interim)
+	}
+	errs = append(errs, checkWords("write-status", m.writeStatus, statuses))
+	if m.write == "-" {
+		wrong("--write: needs the name of a file")
+	}
+	if m.write != "" && m.write == m.ndjson {
+		wrong("--write and --ndjson name the same file")
+	}
+	if m.writeBuffer < 1<<20 {
+		wrong("--write-buffer: %s is less than 1MiB", m.writeBuffer.String())
+	}
+	if m.rotateSize != 0 && m.rotateSize < 64<<10 {
+		wrong("--rotate-size: %s is less than 64KiB", m.rotateSize.String())
+	}
+	if m.rotateInterval != 0 && m.rotateInterval < time.Second {
+		wrong("--rotate-interval: %s is less than 1s", m.rotateInterval)
+	}
+	if m.rotateKeep < 0 {
+		wrong("--rotate-keep: %d is less than 0", m.rotateKeep)
+	}
+	if m.stateInterval < time.Second || m.stateInterval > time.Minute {
+		wrong("--state-interval: %s is not between 1s and 1m", m.stateInterval)
+	}
+	if !slices.Contains(promslog.LevelFlagOptions, m.logLevel) {
+		wrong("--log.level: unknown %q; known are %s", m.logLevel, strings.Join(promslog.LevelFlagOptions, ", "))
+	}
+	if !slices.Contains(promslog.FormatFlagOptions, m.logFormat) {
+		wrong("--log.format: unknown %q; known are %s", m.logFormat, strings.Join(promslog.FormatFlagOptions, ", "))
+	}
+	if err := web.Validate(m.webConfig); err != nil {
+		wrong("--web.config.file: %w", err)
+	}
+	return errors.Join(errs...)
+}
+
+// engineConfig loads rules and site file.
+func (m *monitor) engineConfig() (classify.Config, error) {
+	cfg := classify.Config{
+		Exchange: m.exchange, Hold: m.hold, KeyVLAN: m.keyVLAN, Identities: m.identities, Traffic: true, Interim: m.interim,
+		Limits: classify.Limits{MaxHeld: m.maxHeld},
+	}
+	packs, err := loadPacks(m.rules)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Packs = packs
+	if m.site != "" {
+		cfg.Site, err = loadSite(m.site)
+	}
+	return cfg, err
+}
+
+// captureOptions says how the interfaces are opened.
+func (m *monitor) captureOptions() []live.Options {
+	var list []live.Options
+	for _, name := range m.interfaces {
+		list = append(list, live.Options{
+			Interface: name, Method: m.method, Workers: m.workers, SnapLen: m.snapLen, BufferSize: int(m.buffer),
+			Promiscuous: m.promiscuous, TimestampType: m.timestamps, Filter: m.filter, KeepFrames: m.write != "",
+		})
+	}
+	return list
+}

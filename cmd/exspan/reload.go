@@ -1,0 +1,53 @@
+package main
+
+import (
+	"sync"
+	"time"
+
+	prom "github.com/prometheus/client_golang/prometheus"
+)
+
+// reloader swaps rules and site file of a running monitor.
+type reloader struct {
+	mu      sync.Mutex
+	w       *watch
+	success prom.Gauge
+	at      prom.Gauge
+}
+
+func (r *reloader) init(w *watch) {
+	r.w = w
+	r.success = prom.NewGauge(prom.GaugeOpts{Name: "exspan_config_last_reload_successful",
+		Help: "Whether the last reading of rules and site file was successful."})
+	r.at = prom.NewGauge(prom.GaugeOpts{Name: "exspan_config_last_reload_success_timestamp_seconds",
+		Help: "Time of the last successful reading of rules and site file."})
+	r.done(nil)
+}
+
+func (r *reloader) done(err error) {
+	if err != nil {
+		r.success.Set(0)
+		return
+	}
+	r.success.Set(1)
+	r.at.Set(float64(time.Now().UnixMilli()) / 1e3)
+}
+
+// now reads rules and site file again. If there is a mistake in them, those in
+// use stay.
+func (r *reloader) now() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	cfg, err := r.w.m.engineConfig()
+	if err == nil {
+		err = r.w.eng.Reload(cfg.Packs, cfg.Site)
+	}
+	r.done(err)
+	if err != nil {
+		r.w.log.Error("Reloading failed; the rules and the site file in use stay", "err", err)
+		return err
+	}
+	r.w.exporter.Reload(cfg.Packs)
+	r.w.log.Info("Rules and site file were read again")
+	return nil
+}

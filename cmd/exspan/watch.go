@@ -1,0 +1,362 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	prom "github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/promslog"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/capture/live"
+	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/exporter"
+	"github.com/exspan/exspan/exporter/ndjson"
+	"github.com/exspan/exspan/exporter/pcapng"
+	"github.com/exspan/exspan/exporter/prometheus"
+	"github.com/exspan/exspan/exporter/queue"
+	"github.com/exspan/exspan/exporter/rotate"
+)
+
+const (
+	queueSize  = 16 << 20         // bytes that wait for an output
+	pipeQueue  = 64 << 20         // the same when a pipe is read, which comes in bursts
+	writeDelay = 10 * time.Second // a flow's verdict has settled by then
+	endTime    = 3500 * time.Millisecond
+	warnAfter  = time.Minute
+)
+
+// watch is a running monitor.
+type watch struct {
+	m    *monitor
+	log  *slog.Logger
+	src  capture.Source
+	live *live.Source // src, or nil when a file is read
+	eng  *classify.Engine
+
+	exporter *prometheus.Exporter
+	registry *prom.Registry
+	outputs  []*sinkFile
+	records  *sinkFile // --ndjson
+	packets  *sinkFile // --write
+	delay    *pcapng.Delay
+	span     *live.Watch
+
+	behind atomic.Int64 // nanoseconds
+	ready  atomic.Bool
+	reload reloader
+}
+
+// sinkFile is a file or standard output behind a queue.
+type sinkFile struct {
+	*queue.Queue
+	name string
+	file *rotate.File // nil for standard output
+}
+
+func (m *monitor) logger(stderr io.Writer) *slog.Logger {
+	level, format := promslog.NewLevel(), promslog.NewFormat()
+	_ = level.Set(m.logLevel) // checked
+	_ = format.Set(m.logFormat)
+	return promslog.New(&promslog.Config{Level: level, Format: format, Writer: stderr})
+}
+
+func (m *monitor) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
+	if m.dumpFilter {
+		_, err := fmt.Fprintln(stdout, capture.FilterExpression(m.filter, capture.LinkEthernet))
+		return err
+	}
+	log := m.logger(stderr)
+	listeners, err := m.listeners()
+	if err != nil {
+		return err
+	}
+	w, err := m.start(stdin, stdout, log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = w.src.Close() }()
+	if m.user != "" {
+		if err := becomeUser(m.user); err != nil {
+			return err
+		}
+	}
+	if m.state != "" {
+		// That it can be written is known now, not in 30 s.
+		if err := saveState(w.eng, m.state); err != nil {
+			return fmt.Errorf("--state: %w", err)
+		}
+	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	stopServing := w.serve(listeners)
+	ended := make(chan struct{})
+	defer close(ended)
+	go w.housekeep(hup, ended)
+	w.ready.Store(true)
+	err = w.feed(ctx)
+	w.ready.Store(false)
+	err = errors.Join(err, w.end(err))
+	stopServing()
+	if err != nil {
+		return runError{err}
+	}
+	return nil
+}
+
+// start makes everything but the servers, and opens what is read.
+func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w *watch, err error) {
+	w = &watch{m: m, log: log, span: live.NewWatch()}
+	defer func() {
+		if err != nil {
+			for _, o := range w.outputs {
+				_ = o.Queue.Close(time.Second)
+			}
+			if w.src != nil {
+				_ = w.src.Close()
+			}
+		}
+	}()
+	cfg, err := m.engineConfig()
+	if err != nil {
+		return nil, err
+	}
+	w.exporter = prometheus.New(cfg.Packs)
+	sinks := []classify.Sink{w.exporter}
+	if m.ndjson != "" {
+		if w.records, err = w.openOutput(m.ndjson, stdout, nil); err != nil {
+			return w, fmt.Errorf("--ndjson: %w", err)
+		}
+		sinks = append(sinks, ndjson.New(w.records))
+	}
+	if w.eng, err = classify.New(cfg, exporter.Multi(sinks...)); err != nil {
+		return w, err
+	}
+	if m.write != "" {
+		if err := w.openWrite(); err != nil {
+			return w, fmt.Errorf("--write: %w", err)
+		}
+	}
+	if m.state != "" {
+		if err := restoreState(w.eng, m.state, time.Now(), log); err != nil {
+			return w, err
+		}
+	}
+	if m.read != "" {
+		w.src, err = capture.OpenFiles([]string{m.read}, capture.Options{Filter: m.filter, Parallel: true, KeepFrames: m.write != "", Stdin: stdin})
+		if err == nil && m.read != "-" {
+			// A file waits for us, an interface does not.
+			for _, o := range w.outputs {
+				o.WaitForRoom(context.Background())
+			}
+		}
+	} else if w.live, err = live.Open(m.captureOptions(), log); err == nil {
+		w.src = w.live
+		w.tellInterfaces()
+	}
+	if err != nil {
+		return w, err
+	}
+	w.exporter.Snapshot = w.eng.Snapshot
+	w.reload.init(w)
+	w.register()
+	return w, nil
+}
+
+// tellInterfaces logs what is captured from, and what would make the picture
+// wrong.
+func (w *watch) tellInterfaces() {
+	for _, i := range w.live.Interfaces() {
+		w.log.Info("Capturing", "interface", i.Name, "method", i.Method)
+		for _, o := range live.Offloads(i.Name) {
+			w.log.Warn("The interface merges frames before they are captured, so packets are not those of the wire; "+
+				"turn it off with ethtool -K", "interface", i.Name, "offload", o)
+		}
+	}
+	if f := capture.FilterExpression(w.m.filter, capture.LinkEthernet); f != w.m.filter {
+		w.log.Info("The filter is applied to frames with VLAN tags too", "filter", f)
+	}
+}
+
+// openOutput opens a file, or standard output for "-", behind a queue.
+func (w *watch) openOutput(name string, stdout io.Writer, head func() []byte) (*sinkFile, error) {
+	o := &sinkFile{name: name}
+	var to io.Writer = stdout
+	if name != "-" {
+		var err error
+		o.file, err = rotate.Open(name, rotate.Options{Size: int64(w.m.rotateSize), Interval: w.m.rotateInterval, Keep: w.m.rotateKeep,
+			Head: head, Now: time.Now})
+		if err != nil {
+			return nil, err
+		}
+		to = o.file
+	}
+	limit := queueSize
+	if w.m.read == "-" {
+		limit = pipeQueue
+	}
+	var quiet time.Time // errors come in thousands; one a minute is told
+	o.Queue = queue.New(to, limit, func(err error) {
+		if now := time.Now(); now.After(quiet) {
+			quiet = now.Add(time.Minute)
+			w.log.Error("Writing failed; what could not be written is lost, and counted in exspan_output_lost_total", "output", name, "err", err)
+		}
+	})
+	w.outputs = append(w.outputs, o)
+	return o, nil
+}
+
+// openWrite prepares --write.
+func (w *watch) openWrite() error {
+	var err error
+	var lazy io.Writer = writerFunc(func(p []byte) (int, error) { return w.packets.Write(p) })
+	w.delay, err = pcapng.NewDelay(lazy, toStatuses(w.m.writeStatus), w.m.keyVLAN, writeDelay, int(w.m.writeBuffer))
+	if err != nil {
+		return err
+	}
+	if w.packets, err = w.openOutput(w.m.write, nil, w.delay.Head); err != nil {
+		return err
+	}
+	w.eng.OnJudged(w.delay.Judged)
+	return nil
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// feed gives all packets to the engine until the end of the input or of ctx.
+func (w *watch) feed(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		w.log.Info("Ending")
+		_ = w.src.Close()
+	})
+	defer stop()
+	warn := time.Now().Add(warnAfter)
+	for {
+		b, err := w.src.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = w.batch(b)
+		b.Release()
+		if err != nil {
+			return err
+		}
+		if w.live != nil && !warn.IsZero() && time.Now().After(warn) {
+			warn = time.Time{}
+			w.warnSpan()
+		}
+	}
+}
+
+func (w *watch) batch(b *capture.Batch) error {
+	if err := w.eng.Batch(b); err != nil {
+		return err
+	}
+	n := len(b.Packets)
+	if w.live != nil {
+		w.span.Packets(b.Packets)
+		if n > 0 {
+			w.behind.Store(time.Now().UnixNano() - b.Packets[n-1].Time)
+		} else {
+			w.behind.Store(0)
+		}
+	}
+	if w.delay != nil {
+		w.delay.Packets(b.Packets)
+		now := b.Tick
+		if n > 0 {
+			now = b.Packets[n-1].Time
+		}
+		w.delay.Advance(now)
+	}
+	return nil
+}
+
+// warnSpan tells what the first minute showed of the SPAN port.
+func (w *watch) warnSpan() {
+	duplicates, oneWay := w.span.Share()
+	if duplicates > 0.01 {
+		w.log.Warn("Packets come twice: the SPAN port may mirror both receive and transmit, or two VLANs of a path", "share", fmt.Sprintf("%.2f", duplicates))
+	}
+	if oneWay > 0.5 {
+		w.log.Warn("Most pairs of hosts are seen in one direction only: the SPAN port may mirror receive or transmit alone", "share", fmt.Sprintf("%.2f", oneWay))
+	}
+}
+
+// housekeep saves the state, keeps the interfaces' counts, and reloads.
+func (w *watch) housekeep(hup <-chan os.Signal, ended <-chan struct{}) {
+	tick := time.NewTicker(w.m.stateInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-hup:
+			for _, o := range w.outputs {
+				if o.file != nil {
+					o.file.Reopen()
+				}
+			}
+			_ = w.reload.now()
+		case <-tick.C:
+			if w.live != nil {
+				w.live.Interfaces()
+			}
+			w.saveState()
+		}
+	}
+}
+
+func (w *watch) saveState() {
+	if w.m.state == "" {
+		return
+	}
+	if err := saveState(w.eng, w.m.state); err != nil {
+		w.log.Error("The state cannot be saved", "err", err)
+	}
+}
+
+// end writes what is open. failed is what ended the input, if not its end.
+func (w *watch) end(failed error) error {
+	// Now there is time to wait for a slow disk, but not for ever.
+	ctx, cancel := context.WithTimeout(context.Background(), endTime)
+	defer cancel()
+	for _, o := range w.outputs {
+		o.WaitForRoom(ctx)
+	}
+	var damage []error
+	if f, ok := w.src.(*capture.Files); ok {
+		damage = f.Errors()
+	}
+	err := w.eng.Close(append(damage, failed))
+	if w.delay != nil {
+		w.delay.Finish()
+	}
+	w.saveState()
+	for _, o := range w.outputs {
+		deadline, _ := ctx.Deadline()
+		if cerr := o.Queue.Close(max(time.Until(deadline), 200*time.Millisecond)); cerr != nil {
+			w.log.Error("Not everything could be written", "output", o.name, "err", cerr)
+		} else if o.file != nil {
+			err = errors.Join(err, o.file.Close())
+		}
+		if lost := o.Lost(); lost > 0 {
+			w.log.Error("Records were lost", "output", o.name, "lost", lost)
+		}
+	}
+	return errors.Join(append(damage, err)...)
+}
