@@ -158,6 +158,10 @@ func (t *Table) AddStreams(list []observe.Stream) {
 
 // Add takes an event. Events come in packet order.
 func (t *Table) Add(ev *observe.CallEvent) {
+	switch ev.Method {
+	case "OPTIONS", "REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE":
+		return // no call comes of these
+	}
 	c := t.byID[ev.CallID]
 	initial := ev.Method == "INVITE" && ev.Code == 0 && ev.ToTag == ""
 	if c == nil || c.over && initial && ev.FromTag != c.fromTag {

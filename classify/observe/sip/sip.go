@@ -447,7 +447,11 @@ func (o *observer) describe(r *observe.Report, m *message, ev *observe.CallEvent
 				addUpTo(r, SDPCodec, c.Name+"/"+strconv.Itoa(c.Rate))
 			}
 		}
-		o.teach(r, ev, md)
+		// The answer to OPTIONS describes what could be, not a session (RFC 3261
+		// section 11.2).
+		if ev.Method != "OPTIONS" {
+			o.teach(r, ev, md)
+		}
 	}
 }
 
