@@ -308,8 +308,8 @@ def main():
             e, port = step[4], f.server[1]
             own = {"dns": 53, "kerberos": 88}.get(e.get("protocol"))
             locator = port in (53, 88) or port == 135 and e.get("rpc.interface") != "epmapper" and "epm.status" not in e
-            media = {"RTP", "RTP EVENT", "RTCP", "SRTP", "SRTCP", "DTLS", "DTLSv1.2"} & f.facts["dissected"]
-            if "protocol" in e and e["protocol"] == "sip" and media:
+            media = "media" in e or e.get("protocol") == "sip"
+            if media and proto == "udp" and 5060 not in (f.client[1], port):
                 # What the script says of a call; of its media it says that there are some, and their data path.
                 rec["expect"] = {k: v for k, v in e.items() if k in ("media", "path", "status", "nat", "quality")}
             elif e and (port == own if own else not locator):

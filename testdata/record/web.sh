@@ -181,7 +181,7 @@ step "client2 to cas2: ActiveSync, Basic in clear" client2 "protocol=http auth=b
     $C -A "$MOBILE" -u "bob:Pa55word.bob" -X OPTIONS "$P/Microsoft-Server-ActiveSync?Cmd=Options&User=bob&DeviceId=C3D4"
 step "client2 to cas2: OAB, NTLM" client2 "protocol=http auth=ntlm http.path=/OAB" \
     $C --ntlm -u "CORP\\bob:Pa55word.bob" -A "Microsoft BITS/7.5" $P/OAB/0b6e4b4e-1d2c-4d5e-8f90-123456789abc/oab.xml
-step "admin1 to cas2: PowerShell over HTTP, Kerberos" admin1 "protocol=http auth=kerberos http.path=/PowerShell path=2010.cas.powershell" \
+step "admin1 to cas2: PowerShell over HTTP, Kerberos" admin1 "protocol=http auth=kerberos http.path=/PowerShell" \
     env KRB5CCNAME="$WORK/cc.administrator" $C --negotiate -u : -A "Microsoft WinRM Client" -d "$SOAP" "$P/PowerShell?PSVersion=2.0"
 step "client2 to cas2: Outlook Anywhere in clear" client2 "protocol=http http.method=RPC_IN_DATA auth=basic encryption=none" $W rpch 10.20.2.22 80 cas2.$DNSDOMAIN
 step "client2 to cas2: pipelined requests and a request in pieces" client2 "protocol=http http.path=/owa/" $W pipeline 10.20.2.22 80 cas2.$DNSDOMAIN
