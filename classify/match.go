@@ -174,9 +174,7 @@ func (s *subject) fitStatic(ref legRef) (hit, bool) {
 		return hit{}, false
 	case s.protocol != "" && l.Protocol != "" && own.complete:
 		h.confidence, h.specific = Observed, own.specific
-		if l.MaxConfidence != "" {
-			h.entry = s.entryFor(&ref)
-		}
+		h.entry = s.entryFor(&ref)
 	default:
 		if en := s.entryFor(&ref); en != nil {
 			h.entry, h.confidence, h.specific = en, en.confidence(), len(ref.tests)
