@@ -13,6 +13,7 @@ import (
 	"github.com/exspan/exspan/classify/observe/pop3"
 	"github.com/exspan/exspan/classify/observe/rtp"
 	"github.com/exspan/exspan/classify/observe/sip"
+	"github.com/exspan/exspan/classify/observe/smb"
 	"github.com/exspan/exspan/classify/observe/smtp"
 	"github.com/exspan/exspan/classify/observe/tls"
 )
@@ -31,6 +32,7 @@ func Protocols() []observe.Protocol {
 		nntp.Protocol(),
 		ldap.Protocol(),
 		kerberos.Protocol(),
+		smb.Protocol(),
 		sip.Protocol(),
 		h323.Protocol(),
 		dns.Protocol(),

@@ -1,0 +1,39 @@
+package smb
+
+import (
+	"encoding/binary"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/ntlm"
+	"github.com/exspan/exspan/classify/observe/spnego"
+)
+
+// authentication follows the tokens of a session set-up.
+type authentication struct {
+	tokens spnego.Context
+	nobody bool // NTLM without a response to the challenge
+	fixed  string
+}
+
+// token reads the next token.
+func (a *authentication) token(b []byte, fromServer bool, r *observe.Report) {
+	if len(b) == 0 {
+		return
+	}
+	i := a.tokens.Add(b, fromServer, r)
+	if m := i.NTLM; len(m) >= 24 && binary.LittleEndian.Uint32(m[8:]) == ntlm.Authenticate {
+		// Who names nobody sends no response ([MS-NLMP] section 3.2.5.1.2).
+		a.nobody = binary.LittleEndian.Uint16(m[20:]) == 0
+	}
+}
+
+// mechanism names the mechanism as observe.Auth does; "" if it is not known.
+func (a *authentication) mechanism() string {
+	switch {
+	case a.fixed != "":
+		return a.fixed
+	case a.nobody && a.tokens.Mechanism == spnego.NTLM:
+		return "anonymous"
+	}
+	return string(a.tokens.Mechanism)
+}

@@ -1,0 +1,483 @@
+// Package smb reads SMB 1 ([MS-CIFS], [MS-SMB]) and SMB 2 and 3 ([MS-SMB2])
+// over TCP and over NetBIOS sessions (RFC 1002 section 4.3): the version
+// spoken, how sessions are authenticated, which shares and named pipes are
+// used, what protects them, and the RPC inside of pipes. Names and contents of
+// files are passed over.
+package smb
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// Facts of this protocol. observe.Encryption is "smb3" for encrypted messages
+// and "none" once an operation on a file was read in clear; for pipes it is
+// what protects the RPC in them. Session set-up and tree connection alone say
+// nothing: what comes later can be encrypted.
+const (
+	Version = "smb.version" // "1", "2.0.2", "2.1", "3.0", "3.0.2", "3.1.1"
+	Share   = "smb.share"   // ADMIN$, IPC$, C$, SYSVOL, NETLOGON, and "disk" for any other
+	Pipe    = "smb.pipe"    // named pipes opened, in lower case: "winreg"
+	Signing = "smb.signing" // "yes" where messages after the session set-up are signed
+)
+
+// Limits of one flow.
+const (
+	maxToken   = 12 << 10 // bytes of a session set-up that are waited for
+	maxPath    = 2 << 10  // likewise of a tree connection
+	maxName    = 64       // characters of a pipe's name
+	maxSetups  = 8        // session set-ups under way
+	maxTrees   = 64
+	maxPipes   = 32
+	maxPending = 64 // requests on pipes without an answer
+	maxChain   = 8  // AndX commands of one message that are read
+)
+
+// Protocol describes SMB. Ports: direct TCP and the NetBIOS session service.
+func Protocol() observe.Protocol {
+	return observe.Protocol{Name: "smb", TCP: []uint16{445, 139}, Stream: true, Detect: detect, New: New}
+}
+
+// New returns an observer of a TCP flow.
+func New() observe.Observer { return new(observer) }
+
+// Kinds of NetBIOS session packets (RFC 1002 section 4.3.1). Direct TCP has
+// session messages only ([MS-SMB2] section 2.1).
+const (
+	sessionMessage  = 0x00
+	sessionRequest  = 0x81
+	sessionPositive = 0x82
+	sessionNegative = 0x83
+	sessionRetarget = 0x84
+	sessionAlive    = 0x85
+)
+
+// What a session message begins with, before the letters SMB.
+const (
+	magicSMB1       = 0xff
+	magicSMB2       = 0xfe
+	magicTransform  = 0xfd // [MS-SMB2] section 2.2.41
+	magicCompressed = 0xfc // [MS-SMB2] section 2.2.42
+)
+
+// Lengths of headers.
+const (
+	frameHeader     = 4
+	smb1Header      = 32
+	smb2Header      = 64
+	transformHeader = 52
+)
+
+// sessionNames is how a session request of two NetBIOS names begins: two
+// encoded names without scope (RFC 1002 section 4.3.2).
+const sessionNames = "\x81\x00\x00\x44\x20"
+
+func detect(f observe.First) observe.Match {
+	b := f.ToServer
+	if len(b) == 0 {
+		b = f.ToClient
+	}
+	if len(b) == 0 {
+		return observe.More
+	}
+	if b[0] == sessionRequest {
+		return begins(b, sessionNames)
+	}
+	if b[0] != sessionMessage {
+		return observe.No
+	}
+	if len(b) <= frameHeader {
+		return observe.More
+	}
+	if b[frameHeader] < magicCompressed {
+		return observe.No
+	}
+	return begins(b[frameHeader+1:], "SMB")
+}
+
+// begins says whether b begins with s.
+func begins(b []byte, s string) observe.Match {
+	n := min(len(b), len(s))
+	switch {
+	case string(b[:n]) != s[:n]:
+		return observe.No
+	case n < len(s):
+		return observe.More
+	}
+	return observe.Yes
+}
+
+type observer struct {
+	seen  bool // a message was read
+	roles bool // a message has proved who is the client
+	dirs  [2]direction
+
+	clear, sealed, signed bool // reported
+	one                   bool // version 1 is reported
+	keyed, unkeyed        bool // some sessions, or none of them, have a key to sign with
+
+	// own holds what sessions were authenticated with, and what protects files:
+	// RPC that takes back its own word on a pipe must not take these along.
+	own     observe.Facts
+	setups  []setup
+	trees   []tree
+	pipes   []*pipe
+	maybe   []named // what was opened on shares of unknown kind
+	pending []pending
+}
+
+// direction is the state of one direction.
+type direction struct {
+	started bool // a frame has been read, or nothing else can come
+	lost    bool // bytes were lost
+	resync  bool // look for the next frame
+	left    int  // bytes of the frame that were not read yet
+	old     bool // the frame is SMB 1
+	// Data of a pipe that is being read, and the bytes of the message behind it.
+	feed     *pipe
+	feedLeft int
+	after    int
+	// The ids that related requests of a compound inherit.
+	session uint64
+	tree    uint32
+	file    fileID
+}
+
+// setup is a session set-up that was not answered for good.
+type setup struct {
+	session uint64
+	message uint64
+	auth    authentication
+}
+
+// tree is a connected share.
+type tree struct {
+	session uint64
+	id      uint32
+	pipe    bool
+}
+
+// Observe reads frames.
+func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
+	d := &o.dirs[in.Dir]
+	if in.Gap > 0 {
+		*d = direction{started: true, lost: true, resync: true}
+		for _, p := range o.pipes {
+			o.lost(p, in, r)
+		}
+		return 0, nil
+	}
+	n := 0
+	for n < len(in.Data) {
+		used, err := o.step(d, in, in.Data[n:], r)
+		if err != nil {
+			return 0, err
+		}
+		if used == 0 {
+			break
+		}
+		n += used
+	}
+	return n, nil
+}
+
+// Finish reports what RPC in pipes says at the end.
+func (o *observer) Finish(r *observe.Report) {
+	for _, p := range o.pipes {
+		p.rpc.Finish(&p.report)
+		o.merge(p, r)
+	}
+}
+
+// step reads a piece of b and returns how many bytes it used, 0 if more are
+// needed.
+func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Report) (int, error) {
+	switch {
+	case d.feedLeft > 0:
+		n := min(len(b), d.feedLeft)
+		o.write(d.feed, in, b[:n], r)
+		if d.feedLeft -= n; d.feedLeft > 0 {
+			return n, nil
+		}
+		d.feed = nil
+		return n + d.after, nil
+	case d.resync:
+		n, found := resync(b)
+		if !found {
+			return n, nil
+		}
+		d.resync, d.started = false, true
+		if n > 0 {
+			return n, nil
+		}
+		return o.frame(d, in, b, r)
+	case d.left == 0:
+		return o.frame(d, in, b, r)
+	case d.old:
+		return o.message1(d, in, b, r)
+	}
+	return o.message2(d, in, b, r)
+}
+
+// frame reads the header of a frame.
+func (o *observer) frame(d *direction, in *observe.Input, b []byte, r *observe.Report) (int, error) {
+	if len(b) < frameHeader {
+		return 0, nil
+	}
+	length := int(b[1])<<16 | int(b[2])<<8 | int(b[3])
+	switch {
+	case b[0] == sessionMessage && length == 0:
+		return frameHeader, nil
+	case b[0] == sessionMessage && length >= frameHeader:
+		if len(b) < frameHeader+4 {
+			return 0, nil
+		}
+		if b[4] < magicCompressed || string(b[5:8]) != "SMB" {
+			break
+		}
+		switch b[4] {
+		case magicTransform:
+			if len(b) < frameHeader+transformHeader && length >= transformHeader {
+				return 0, nil
+			}
+			// Flags, or the algorithm in SMB 3.0: both are 1 ([MS-SMB2] section 2.2.41).
+			if length >= transformHeader && binary.LittleEndian.Uint16(b[frameHeader+42:]) == 1 && !o.sealed {
+				o.sealed = true
+				o.use(binary.LittleEndian.Uint64(b[frameHeader+44:]), r)
+				o.add(observe.Encryption, "smb3", r)
+			}
+			length += frameHeader
+		case magicCompressed:
+			length += frameHeader
+		default:
+			d.left, d.old = length, b[4] == magicSMB1
+			length = frameHeader
+		}
+		o.seen, d.started = true, true
+		return length, nil
+	case b[0] == sessionRequest && length <= 512:
+		return o.session(d, in, observe.ToServer, length)
+	case b[0] == sessionPositive && length == 0, b[0] == sessionNegative && length == 1, b[0] == sessionRetarget && length == 6:
+		return o.session(d, in, observe.ToClient, length)
+	case b[0] == sessionAlive && length == 0:
+		return frameHeader, nil
+	}
+	if !d.started && !in.Handshake || o.seen {
+		// The flow was under way, and this direction began amid a frame; or
+		// something was read wrongly.
+		d.started, d.lost, d.resync = true, true, true
+		return o.step(d, in, b, r)
+	}
+	return 0, observe.ErrViolation
+}
+
+// session reads a packet of the NetBIOS session service.
+func (o *observer) session(d *direction, in *observe.Input, by observe.Direction, length int) (int, error) {
+	if in.Dir != by {
+		if o.roles || o.seen {
+			return frameHeader + length, nil
+		}
+		return 0, observe.ErrReversed
+	}
+	o.roles, d.started = true, true
+	return frameHeader + length, nil
+}
+
+// resync looks for the next frame. It returns the bytes to give up, and
+// whether a frame follows them. A position is judged only when all of what is
+// looked at is there, so cuts make no difference.
+func resync(b []byte) (n int, found bool) {
+	from := 0
+	for {
+		i := bytes.Index(b[from:], []byte("SMB"))
+		if i < 0 {
+			return max(n, len(b)-frameHeader-len("\xfeSM")), false
+		}
+		from += i
+		at := from - frameHeader - 1
+		from += len("SMB")
+		if at < 0 || b[at] != sessionMessage || b[at+4] < magicTransform {
+			continue
+		}
+		if len(b) < at+frameHeader+smb2Header {
+			return at, false
+		}
+		length := int(b[at+1])<<16 | int(b[at+2])<<8 | int(b[at+3])
+		p := b[at+frameHeader:]
+		ok := false
+		switch p[0] {
+		case magicSMB2:
+			ok = length >= smb2Header && valid2(p)
+		case magicSMB1:
+			ok = length >= smb1Header+3 && length < 1<<17 && p[9]&^(replyFlag|0x18) == 0 && p[22] == 0 && p[23] == 0
+		case magicTransform:
+			ok = length > transformHeader && binary.LittleEndian.Uint16(p[42:]) == 1 &&
+				binary.LittleEndian.Uint32(p[36:]) == uint32(length-transformHeader)
+		}
+		if ok {
+			return at, true
+		}
+		n = at + 1
+	}
+}
+
+// role holds a message's word on who sent it against the flow's. It says
+// whether the message can be read.
+func (o *observer) role(in *observe.Input, response bool) (ok bool, err error) {
+	if response == (in.Dir == observe.ToClient) {
+		o.roles = true
+		return true, nil
+	}
+	if !o.roles {
+		return false, observe.ErrReversed
+	}
+	return false, nil
+}
+
+// add reports a fact of SMB itself.
+func (o *observer) add(name, value string, r *observe.Report) {
+	o.own.Add(name, value)
+	r.Add(name, value)
+}
+
+// unprotected reports that an operation on a file was read in clear.
+func (o *observer) unprotected(r *observe.Report) {
+	if !o.clear {
+		o.clear = true
+		o.add(observe.Encryption, "none", r)
+	}
+}
+
+// protected reports signed messages.
+func (o *observer) protected(r *observe.Report) {
+	if !o.signed && !o.unkeyed {
+		o.signed = true
+		r.Add(Signing, "yes")
+	}
+}
+
+// setup returns the session set-up that a request belongs to, a new one if
+// there is none.
+func (o *observer) setup(session, message uint64) *setup {
+	for i := range o.setups {
+		if s := &o.setups[i]; session != 0 && s.session == session {
+			s.message = message
+			return s
+		}
+	}
+	if len(o.setups) == maxSetups {
+		o.setups = slices.Delete(o.setups, 0, 1)
+	}
+	o.setups = append(o.setups, setup{session: session, message: message})
+	return &o.setups[len(o.setups)-1]
+}
+
+// answered returns the session set-up that a response belongs to, or nil.
+func (o *observer) answered(session, message uint64) *setup {
+	for i := range o.setups {
+		if s := &o.setups[i]; s.message == message {
+			s.session = session
+			return s
+		}
+	}
+	return nil
+}
+
+// finished ends a session set-up. Auth is how the session is authenticated;
+// empty if it failed.
+func (o *observer) finished(s *setup, auth string, r *observe.Report) {
+	switch auth {
+	case "":
+	case "anonymous", "guest":
+		o.unkeyed = !o.keyed
+	default:
+		o.keyed, o.unkeyed = true, false
+	}
+	o.add(observe.Auth, auth, r)
+	message := s.message
+	o.setups = slices.DeleteFunc(o.setups, func(t setup) bool { return t.message == message })
+}
+
+// use reports the authentication of a session that is used although the last
+// answer to its set-up was not seen: no client goes on unless it was accepted.
+func (o *observer) use(session uint64, r *observe.Report) {
+	answers := &o.dirs[observe.ToClient]
+	if answers.started && !answers.lost {
+		return
+	}
+	for i := range o.setups {
+		if s := &o.setups[i]; session != 0 && (s.session == session || s.session == 0 && len(o.setups) == 1) {
+			o.finished(s, s.auth.mechanism(), r)
+			return
+		}
+	}
+}
+
+// connected notes a connected share.
+func (o *observer) connected(session uint64, id uint32, pipe bool) {
+	for i := range o.trees {
+		if t := &o.trees[i]; t.session == session && t.id == id {
+			t.pipe = pipe
+			return
+		}
+	}
+	if len(o.trees) == maxTrees {
+		o.trees = slices.Delete(o.trees, 0, 1)
+	}
+	o.trees = append(o.trees, tree{session, id, pipe})
+}
+
+// kind says whether a share is known, and whether it is that of the pipes.
+func (o *observer) kind(session uint64, id uint32) (pipe, known bool) {
+	for i := range o.trees {
+		if t := &o.trees[i]; t.session == session && t.id == id {
+			return t.pipe, true
+		}
+	}
+	return false, false
+}
+
+// share reports the share that a path ("\\server\share") names.
+func share(path string, r *observe.Report) {
+	if r.Identities {
+		r.Add(Share, path)
+		return
+	}
+	name := path
+	for i := len(path) - 1; i >= 0; i-- {
+		if path[i] == '\\' {
+			name = path[i+1:]
+			break
+		}
+	}
+	switch name = upper(name); name {
+	case "":
+	case "ADMIN$", "IPC$", "C$", "SYSVOL", "NETLOGON":
+		r.Add(Share, name)
+	default:
+		r.Add(Share, "disk")
+	}
+}
+
+// upper is strings.ToUpper for ASCII, which the names of interest are.
+func upper(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'a' && c <= 'z' {
+			b[i] = c - 'a' + 'A'
+		}
+	}
+	return string(b)
+}
+
+// part returns the n bytes of m at off, or as many of them as there are; nil
+// if none.
+func part(m []byte, off, n int) []byte {
+	if off < 0 || n <= 0 || off >= len(m) {
+		return nil
+	}
+	return m[off:min(len(m), off+n)]
+}

@@ -1,0 +1,308 @@
+package smb
+
+import (
+	"encoding/binary"
+	"strings"
+	"testing"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/observetest"
+)
+
+// frame wraps messages for direct TCP ([MS-SMB2] section 2.1).
+func frame(messages ...string) string {
+	m := strings.Join(messages, "")
+	return string([]byte{0, byte(len(m) >> 16), byte(len(m) >> 8), byte(len(m))}) + m
+}
+
+func u16(v int) string { return string(binary.LittleEndian.AppendUint16(nil, uint16(v))) }
+func u32(v int) string { return string(binary.LittleEndian.AppendUint32(nil, uint32(v))) }
+func u64(v int) string { return string(binary.LittleEndian.AppendUint64(nil, uint64(v))) }
+func wide(s string) string {
+	var b []byte
+	for _, c := range s {
+		b = binary.LittleEndian.AppendUint16(b, uint16(c))
+	}
+	return string(b)
+}
+func zero(n int) string { return strings.Repeat("\x00", n) }
+
+// head2 is a header of SMB 2 ([MS-SMB2] section 2.2.1.2).
+type head2 struct {
+	command, flags, status, message, tree, session, next int
+}
+
+func (h head2) String() string {
+	return "\xfeSMB" + u16(64) + u16(1) + u32(h.status) + u16(h.command) + u16(1) + u32(h.flags) + u32(h.next) +
+		u64(h.message) + u32(0xfeff) + u32(h.tree) + u64(h.session) + zero(16)
+}
+
+func (h head2) with(body string) string { return h.String() + body }
+
+const (
+	inherit = 0xffffffff
+	id1     = "\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00"
+)
+
+// The bodies are those of [MS-SMB2] section 2.2.
+func negotiated(dialect int) string {
+	return frame(head2{command: 0, flags: 1}.with(u16(65) + u16(1) + u16(dialect) + zero(58)))
+}
+
+func connect(path string) string {
+	return frame(head2{command: 3, message: 5, session: 9}.with(u16(9) + u16(0) + u16(72) + u16(2*len(path)) + wide(path)))
+}
+
+func connected(tree, kind int) string {
+	return frame(head2{command: 3, flags: 1, message: 5, session: 9, tree: tree}.with(u16(16) + string(rune(kind)) + "\x00" + zero(12)))
+}
+
+func create(tree, message int, name string) string {
+	return frame(head2{command: 5, message: message, session: 9,
+		tree: tree}.with(u16(57) + zero(42) + u16(120) + u16(2*len(name)) + zero(8) + wide(name)))
+}
+
+func created(tree, message, status int) string {
+	return frame(head2{command: 5, flags: 1, status: status, message: message, session: 9,
+		tree: tree}.with(u16(89) + zero(62) + id1 + zero(8)))
+}
+
+func writeBody(data string, offset int) string {
+	return u16(49) + u16(112) + u32(len(data)) + u64(offset) + id1 + zero(16) + data
+}
+
+func write(tree int, data string) string {
+	return frame(head2{command: 9, message: 7, session: 9, tree: tree}.with(writeBody(data, 0)))
+}
+
+func readBody(offset int, id string) string {
+	return u16(49) + zero(2) + u32(4096) + u64(offset) + id + zero(16)
+}
+
+func readAnswer(message int, data string) string {
+	return frame(head2{command: 8, flags: 1, message: message, session: 9,
+		tree: 1}.with(u16(17) + "\x50\x00" + u32(len(data)) + zero(8) + data))
+}
+
+func transceive(tree int, data string) string {
+	return frame(head2{command: 11, message: 8, session: 9,
+		tree: tree}.with(u16(57) + u16(0) + u32(fsctlPipeTransceive) + id1 + u32(120) + u32(len(data)) + zero(24) + data))
+}
+
+func transceived(data string) string {
+	return frame(head2{command: 11, flags: 1, message: 8, session: 9,
+		tree: 1}.with(u16(49) + u16(0) + u32(fsctlPipeTransceive) + id1 + u32(112) + u32(0) +
+		u32(112) + u32(len(data)) + zero(8) + data))
+}
+
+// A bind to winreg and its acknowledgement, and a call ([C706] section 12.6.4).
+const (
+	winreg = "\x01\xd0\x8c\x33\x44\x22\xf1\x31\xaa\xaa\x90\x00\x38\x00\x10\x03\x01\x00\x00\x00"
+	ndr    = "\x04\x5d\x88\x8a\xeb\x1c\xc9\x11\x9f\xe8\x08\x00\x2b\x10\x48\x60\x02\x00\x00\x00"
+)
+
+func pdu(kind int, body string) string {
+	return "\x05\x00" + string(rune(kind)) + "\x03\x10\x00\x00\x00" + u16(16+len(body)) + u16(0) + u32(1) + body
+}
+
+var (
+	bind    = pdu(11, u16(4280)+u16(4280)+u32(0)+"\x01\x00\x00\x00"+u16(0)+"\x01\x00"+winreg+ndr)
+	bindAck = pdu(12, u16(4280)+u16(4280)+u32(1)+u16(13)+"\\PIPE\\winreg\x00"+"\x00"+"\x01\x00\x00\x00"+u16(0)+u16(0)+ndr)
+	call    = pdu(0, u32(4)+u16(0)+u16(2)+zero(40))
+	answer  = pdu(2, u32(4)+u16(0)+u16(0)+zero(40))
+
+	registry = []string{"rpc.uuid=338cd001-2244-31f1-aaaa-900038001003 v1.0", `rpc.sec_addr=\PIPE\winreg`, "smb.pipe=winreg",
+		"rpc.auth_level=none", "encryption=none"}
+)
+
+// transform is an encrypted message ([MS-SMB2] section 2.2.41).
+func transform(n int) string {
+	return frame("\xfdSMB" + zero(16) + zero(16) + u32(n) + u16(0) + u16(1) + u64(9) + strings.Repeat("\x5a", n))
+}
+
+// ntlmChallenge is a bare challenge without names ([MS-NLMP] section 2.2.1.2).
+var (
+	ntlmNegotiate = "NTLMSSP\x00" + u32(1) + zero(20)
+	ntlmChallenge = "NTLMSSP\x00" + u32(2) + zero(36)
+)
+
+// ntlmAuthenticate answers with an NT response of n bytes.
+func ntlmAuthenticate(n int) string {
+	return "NTLMSSP\x00" + u32(3) + zero(8) + u16(n) + u16(n) + u32(64) + zero(36) + strings.Repeat("\x11", n)
+}
+
+func setupRequest(message, session int, token string) string {
+	return frame(head2{command: 1, message: message, session: session}.with(u16(25) + zero(10) + u16(88) + u16(len(token)) + zero(8) + token))
+}
+
+func setupAnswer(message, status, flags int, token string) string {
+	return frame(head2{command: 1, flags: 1, message: message, status: status,
+		session: 9}.with(u16(9) + u16(flags) + u16(72) + u16(len(token)) + token))
+}
+
+func ntlmLogon(n, status, flags int) []observetest.Segment {
+	return []observetest.Segment{
+		observetest.ToServer(setupRequest(1, 0, ntlmNegotiate)), observetest.ToClient(setupAnswer(1, statusMoreProcessing, 0, ntlmChallenge)),
+		observetest.ToServer(setupRequest(2, 9, ntlmAuthenticate(n))), observetest.ToClient(setupAnswer(2, status, flags, "")),
+	}
+}
+
+func conv(parts ...any) (out []observetest.Segment) {
+	for _, p := range parts {
+		switch p := p.(type) {
+		case observetest.Segment:
+			out = append(out, p)
+		case []observetest.Segment:
+			out = append(out, p...)
+		}
+	}
+	return out
+}
+
+// smb1 is a message of SMB 1 with one command ([MS-CIFS] section 2.2.3).
+func smb1(command, flags, uid, tid, mid int, words, data string) string {
+	return "\xffSMB" + string([]byte{byte(command)}) +
+		u32(0) + string([]byte{byte(flags)}) + u16(0xc801) + zero(12) + u16(tid) + u16(7) + u16(uid) + u16(mid) +
+		string([]byte{byte(len(words) / 2)}) + words + u16(len(data)) + data
+}
+
+const andXEnd = "\xff\x00\x00\x00"
+
+func TestConversations(t *testing.T) {
+	c, s := observetest.ToServer, observetest.ToClient
+	for _, test := range []struct {
+		name string
+		conv []observetest.Segment
+		o    observetest.Options
+		want []string
+		err  error
+	}{
+		{name: "NTLM, a share that is encrypted", conv: conv(s(negotiated(0x0311)), ntlmLogon(60, 0, 0), c(connect(`\\mb1\logs$`)),
+			s(connected(1, 1)), c(transform(90)),
+			s(transform(200))), want: []string{"smb.version=3.1.1", "auth=ntlm", "smb.share=disk", "encryption=smb3"}},
+		{name: "nothing but set-up is not called clear", conv: conv(s(negotiated(0x0302)), ntlmLogon(24, 0, 0), c(connect(`\\mb1\IPC$`)),
+			s(connected(1, 2))),
+			want: []string{"smb.version=3.0.2", "auth=ntlm", "ntlm.version=1", "smb.share=IPC$"}},
+		{name: "a referral asked for is not called clear", conv: conv(c(connect(`\\mb1\IPC$`)), s(connected(1, 2)),
+			c(frame(head2{command: 11, session: 9, tree: 1}.with(u16(57)+u16(0)+u32(0x60194)+string(none[:])+zero(40))))),
+			want: []string{"smb.share=IPC$"}},
+		{name: "a file opened in clear", conv: conv(s(negotiated(0x0210)), c(connect(`\\mb1\admin$`)), s(connected(3, 1)), c(create(3, 6,
+			"secret.txt")), s(created(3, 6, 0))),
+			want: []string{"smb.version=2.1", "smb.share=ADMIN$", "encryption=none"}},
+		{name: "logon fails", conv: ntlmLogon(60, 0xc000006d, 0)},
+		{name: "guest", conv: ntlmLogon(60, 0, sessionGuest), want: []string{"auth=guest"}},
+		{name: "anonymous by flag", conv: ntlmLogon(60, 0, sessionNull), want: []string{"auth=anonymous"}},
+		{name: "anonymous by an empty response", conv: ntlmLogon(0, 0, 0), want: []string{"auth=anonymous"}},
+		{name: "what opens a session that is used was accepted", conv: conv(c(setupRequest(1, 0, ntlmNegotiate)), c(setupRequest(2, 9,
+			ntlmAuthenticate(60))),
+			c(connect(`\\dc1\sysvol`))), want: []string{"auth=ntlm", "smb.share=SYSVOL"}},
+		{name: "registry by write and read", conv: conv(c(connect(`\\mb1\IPC$`)), s(connected(1, 2)), c(create(1, 6, "winreg")), s(created(1, 6,
+			statusPending), created(1, 6, 0)),
+			c(write(1, bind), frame(head2{command: 8, message: 10, session: 9, tree: 1}.with(readBody(0, id1)))), s(readAnswer(10, bindAck)),
+			c(transceive(1, call)), s(transceived(answer))), want: append([]string{"smb.share=IPC$"}, registry...)},
+		{name: "registry in a compound", conv: conv(c(connect(`\\mb1\IPC$`)), s(connected(1, 2)), c(create(1, 6, `\PIPE\WinReg`)), s(created(1,
+			6, 0)),
+			c(frame(head2{command: 9, message: 7, session: 9, tree: 1, next: 64 + 48 + 72}.with(writeBody(bind, 0)),
+				head2{command: 8, flags: flagRelated, message: 10, session: inherit, tree: inherit}.with(readBody(0, string(none[:]))))),
+			s(readAnswer(10, bindAck[:20]), readAnswer(10, "stray")), c(frame(head2{command: 8, message: 11, session: 9, tree: 1}.with(readBody(0,
+				id1)))),
+			s(readAnswer(11, bindAck[20:])), c(transceive(1, call)), s(transceived(answer))), want: append([]string{"smb.share=IPC$"}, registry...)},
+		{name: "a pipe that is not there", conv: conv(s(connected(1, 2)), c(create(1, 6, "gone")), s(created(1, 6, 0xc0000034)))},
+		{name: "a pipe whose opening was not seen", conv: conv(c(transceive(1, bind)), s(transceived(bindAck)), c(transceive(1, call))),
+			o:    observetest.Options{Midstream: true},
+			want: []string{registry[0], registry[1], "rpc.auth_level=none", "encryption=none"}},
+		{name: "a pipe of a share whose connection was not seen", conv: conv(c(create(1, 6, "winreg")), s(created(1, 6, 0)), c(write(1, bind)),
+			c(create(1, 8, "text")),
+			s(created(1, 8, 0)), c(write(1, "text"))), o: observetest.Options{Midstream: true}, want: []string{"smb.pipe=winreg", registry[0]}},
+		{name: "a pipe without RPC", conv: conv(s(connected(1, 2)), c(create(1, 6, "other")), s(created(1, 6, 0)), c(write(1,
+			"Hello, this is not RPC at all"))),
+			want: []string{"smb.pipe=other", "encryption=none"}},
+		{name: "a large write is passed over", conv: conv(s(connected(2, 1)), c(frame(head2{command: 9, session: 9,
+			tree: 2}.with(writeBody(strings.Repeat("\xfeSMB", 30000), 0)))),
+			c(connect(`\\mb1\c$`))), want: []string{"encryption=none", "smb.share=C$"}},
+		{name: "under way, amid a frame", conv: conv(c("\x00\x00SMB garbage \xfeSMB"+strings.Repeat("x", 80)+connect(`\\mb1\c$`)),
+			s("y"+negotiated(0x0300))),
+			o: observetest.Options{Midstream: true}, want: []string{"smb.share=C$", "smb.version=3.0"}},
+		{name: "bytes lost", conv: conv(c(connect(`\\mb1\c$`)), observetest.Lost(observe.ToServer, 777), c("tail of something",
+			connect(`\\mb1\netlogon`))),
+			want: []string{"smb.share=C$", "smb.share=NETLOGON"}},
+		{name: "NetBIOS session", conv: conv(c("\x81\x00\x00\x44 "+strings.Repeat("A", 67)), s("\x82\x00\x00\x00"),
+			c("\x85\x00\x00\x00"+connect(`\\mb1\c$`))), want: []string{"smb.share=C$"}},
+		{name: "SMB 1 offered, SMB 2 taken", conv: conv(c(frame(smb1(0x72, 0x18, 0, 0, 1, "", "\x02NT LM 0.12\x00\x02SMB 2.???\x00"))),
+			s(negotiated(0x02ff)), s(negotiated(0x0311))),
+			want: []string{"smb.version=3.1.1"}},
+		{name: "SMB 1 offered, nothing taken", conv: conv(c(frame(smb1(0x72, 0x18, 0, 0, 1, "", "\x02PC\x00"))), s(frame(smb1(0x72, 0x98, 0, 0,
+			1, "\xff\xff", ""))))},
+		{name: "SMB 1 registry", conv: conv(
+			s(frame(smb1(0x72, 0x98, 0, 0, 1, u16(0)+zero(32), ""))),
+			c(frame(smb1(0x73, 0x18, 0, 0, 2, andXEnd+zero(10)+u16(24)+u16(24)+zero(8), strings.Repeat("\x11", 48)))), s(frame(smb1(0x73, 0x98, 8,
+				0, 2, andXEnd+u16(0), ""))),
+			c(frame(smb1(0x75, 0x18, 8, 0, 3, andXEnd+u16(0)+u16(1), "\x00"+wide("\\\\mb1\\IPC$\x00")+"?????\x00"))), s(frame(smb1(0x75, 0x98, 8,
+				4, 3, andXEnd+u16(0), "IPC\x00\x00"))),
+			c(frame(smb1(0xa2, 0x18, 8, 4, 4, andXEnd+zero(44), "\x00"+wide("\\winreg\x00")))), s(frame(smb1(0xa2, 0x98, 8, 4, 4,
+				andXEnd+"\x00"+u16(0x4001)+zero(61), ""))),
+			c(frame(smb1(0x2f, 0x18, 8, 4, 5, andXEnd+u16(0x4001)+zero(8)+u16(8)+u16(0)+u16(0)+u16(len(bind))+u16(64)+zero(4), "\x00"+bind))),
+			s(frame(smb1(0x2f, 0x98, 8, 4, 5, andXEnd+zero(8), ""))),
+			c(frame(smb1(0x2e, 0x18, 8, 4, 6, andXEnd+u16(0x4001)+zero(18), ""))), s(frame(smb1(0x2e, 0x98, 8, 4, 6,
+				andXEnd+zero(6)+u16(len(bindAck))+u16(60)+zero(10), "\x00"+bindAck))),
+			c(frame(smb1(0x25, 0x18, 8, 4, 7, zero(22)+u16(len(call))+u16(84)+"\x02\x00"+u16(0x26)+u16(0x4001), zero(17)+call))),
+			s(frame(smb1(0x25, 0x98, 8, 4, 7, zero(12)+u16(len(answer))+u16(56)+zero(4), "\x00"+answer)))),
+			want: append([]string{"smb.version=1", "auth=ntlm", "ntlm.version=1", "smb.share=IPC$"}, registry...)},
+		{name: "not SMB", conv: conv(c("\x00\x00\x00\x10HELLOHELLOHELLO!")), err: observe.ErrViolation},
+		{name: "sent by the server first", conv: conv(c(negotiated(0x0311))), err: observe.ErrReversed},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := observetest.Check(t, Protocol(), test.conv, test.o)
+			observetest.Expect(t, r, test.want...)
+			if r.Err != test.err {
+				t.Errorf("ends with %v, want %v", r.Err, test.err)
+			}
+		})
+	}
+}
+
+// Full names are shown only where they are asked for.
+func TestIdentities(t *testing.T) {
+	r := observetest.Check(t, Protocol(), conv(observetest.ToServer(connect(`\\mb1\home-alice`))), observetest.Options{Identities: true})
+	observetest.Expect(t, r, `smb.share=\\mb1\home-alice`)
+}
+
+func TestNoAllocations(t *testing.T) {
+	o := New()
+	var r observe.Report
+	feed := func(dir observe.Direction, data string) func() {
+		in := observe.Input{Dir: dir, Data: []byte(data), Handshake: true}
+		return func() {
+			if _, err := o.Observe(&in, &r); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	feed(observe.ToClient, connected(2, 1))()
+	read := feed(observe.ToServer, frame(head2{command: 8, message: 7, session: 9, tree: 2}.with(readBody(4096, id1))))
+	answer := feed(observe.ToClient, readAnswer(7, strings.Repeat("x", 8000)))
+	secret := feed(observe.ToClient, transform(8000))
+	for _, f := range []func(){read, answer, secret} {
+		f()
+		if n := testing.AllocsPerRun(100, f); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
+	}
+}
+
+func FuzzObserve(f *testing.F) {
+	c, s := observetest.ToServer, observetest.ToClient
+	observetest.Fuzz(f, Protocol(),
+		conv(s(negotiated(0x0311)), ntlmLogon(60, 0, 0), c(connect(`\\mb1\IPC$`)), s(connected(1, 2)), c(create(1, 6, "winreg")), s(created(1,
+			6, 0)),
+			c(write(1, bind), frame(head2{command: 8, message: 10, session: 9, tree: 1}.with(readBody(0, id1)))), s(readAnswer(10, bindAck)),
+			c(transceive(1, call)), s(transceived(answer))),
+		conv(c("\x81\x00\x00\x44 "+strings.Repeat("A", 67)), s("\x82\x00\x00\x00"), c(connect(`\\mb1\c$`)), observetest.Lost(observe.ToServer,
+			99), c("..."+transform(80))),
+		conv(c(frame(smb1(0x75, 0x18, 8, 0, 3, andXEnd+u16(0)+u16(1), "\x00"+wide("\\\\mb1\\IPC$\x00")))), s(frame(smb1(0x75, 0x98, 8, 4, 3,
+			andXEnd+u16(0), "IPC\x00"))),
+			c(frame(smb1(0xa2, 0x18, 8, 4, 4, andXEnd+zero(44), "\x00"+wide("\\winreg\x00")))), s(frame(smb1(0xa2, 0x98, 8, 4, 4,
+				andXEnd+"\x00"+u16(0x4001)+zero(61), ""))),
+			c(frame(smb1(0x25, 0x18, 8, 4, 7, zero(22)+u16(len(call))+u16(84)+"\x02\x00"+u16(0x26)+u16(0x4001), zero(17)+call)))),
+	)
+}
