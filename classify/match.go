@@ -45,10 +45,11 @@ type ruleset struct {
 	version string
 	byPort  map[portKey][]legRef // legs with port numbers
 	dynamic map[string][]legRef  // legs with announced ports, by protocol
+	local   []rules.LocalPort
 }
 
 func compile(pack *rules.Pack, site *rules.Site) *ruleset {
-	rs := &ruleset{version: pack.Version, byPort: map[portKey][]legRef{}, dynamic: map[string][]legRef{}}
+	rs := &ruleset{version: pack.Version, byPort: map[portKey][]legRef{}, dynamic: map[string][]legRef{}, local: pack.LocalOnly}
 	for i := range pack.Paths {
 		p := &pack.Paths[i]
 		for j := range p.Legs {

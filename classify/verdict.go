@@ -119,6 +119,15 @@ func (e *Engine) unexplained(s *subject, hits []hit) Verdict {
 			return v
 		}
 	}
+	if s.server.exchange {
+		for _, l := range e.rulesFor(s).local {
+			if transport(l.Port, s.proto) && l.Port.Contains(s.port) {
+				v.Reason = LocalOnly
+				v.Why = fmt.Sprintf("%s is for the server itself alone: %s", portName(s), l.Note)
+				return v
+			}
+		}
+	}
 	for _, other := range e.rulesets {
 		if other == e.rulesFor(s) {
 			continue

@@ -153,6 +153,8 @@ func TestJudge(t *testing.T) {
 		{name: "refused", client: "10.0.0.1", server: "10.0.0.2:25", silent: true, outcome: Refused,
 			status: Expected, path: "2010.transport.hub-hub", confidence: ByPort, findings: "refused"},
 		{name: "mail between mailbox servers", client: "10.0.0.3", server: "10.0.0.3:25", protocol: "smtp", status: Unexpected, reason: WrongRole},
+		{name: "AD LDS without TLS from afar", client: "10.0.0.1", server: "10.0.1.1:50389", protocol: "ldap", facts: "encryption=none",
+			status: Unexpected, reason: LocalOnly},
 		{name: "phone call", client: "10.0.0.8", server: "10.0.0.5:5060", protocol: "sip", facts: "encryption=none auth=none",
 			status: Expected, path: "2010.um.phone", confidence: Observed},
 		{name: "NTLM version 1", client: "10.9.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",

@@ -319,7 +319,7 @@ func (r *packReader) readBody(body ast.Node) {
 	r.groupUse = map[string]int{}
 	r.legSets = map[string][]Leg{}
 	r.setUse = map[string]bool{}
-	var sets, paths, interfaces, evidence ast.Node
+	var sets, paths, interfaces, evidence, local ast.Node
 	var pathsAt pos
 	r.each(body, "a pack", func(key string, at pos, v ast.Node) bool {
 		switch key {
@@ -337,6 +337,8 @@ func (r *packReader) readBody(body ast.Node) {
 			interfaces = v
 		case "evidence":
 			evidence = v
+		case "local_only":
+			local = v
 		default:
 			return false
 		}
@@ -360,6 +362,7 @@ func (r *packReader) readBody(body ast.Node) {
 	}
 	r.items(interfaces, "interfaces", r.iface)
 	r.items(evidence, "evidence", r.evidence)
+	r.items(local, "local_only", r.local)
 }
 
 // one returns the text of n if it is one of the words.
@@ -714,6 +717,37 @@ func (r *packReader) evidence(n ast.Node) {
 		r.fail(at, "the evidence has no %q", "any")
 	}
 	r.pack.Evidence = append(r.pack.Evidence, e)
+}
+
+// local reads a port that is documented for the host itself alone.
+func (r *packReader) local(n ast.Node) {
+	var l LocalPort
+	at := nodePos(n)
+	seen := map[string]bool{}
+	r.each(n, "a local port", func(key string, _ pos, v ast.Node) bool {
+		seen[key] = true
+		switch key {
+		case "port":
+			var m Match
+			r.match(&m, key, v)
+			if l.Port = m.Port; l.Port.Dynamic {
+				r.fail(nodePos(v), "a local port needs a number")
+			}
+		case "note":
+			l.Note = r.text(v, key)
+		case "source":
+			l.Source = r.text(v, key)
+		default:
+			return false
+		}
+		return true
+	})
+	for _, key := range []string{"port", "note", "source"} {
+		if !seen[key] {
+			r.fail(at, "the local port has no %q", key)
+		}
+	}
+	r.pack.LocalOnly = append(r.pack.LocalOnly, l)
 }
 
 // ParsePort reads a port as packs and site files write it: "25/tcp", "389/tcp+udp",

@@ -58,6 +58,12 @@ var badFiles = []struct {
 	{"pack/evidence-unknown-key.yaml", []string{
 		`evidence-unknown-key.yaml:2:53: unknown key "fact" in a match`,
 	}},
+	{"pack/local-port.yaml", []string{
+		`local-port.yaml:3:5: the local port has no "note"`,
+		`local-port.yaml:3:5: the local port has no "source"`,
+		`local-port.yaml:3:12: a local port needs a number`,
+		`local-port.yaml:3:25: unknown key "notes" in a local port`,
+	}},
 	{"pack/external-no-flag.yaml", []string{
 		`external-no-flag.yaml:9:15: external must be true or false`,
 	}},

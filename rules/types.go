@@ -200,4 +200,12 @@ type Pack struct {
 	Paths      []DataPath
 	Interfaces []Interface
 	Evidence   []RoleEvidence
+	LocalOnly  []LocalPort
+}
+
+// LocalPort is a port of an Exchange server that is documented for the host
+// itself alone: a flow to it over the network is unexpected.
+type LocalPort struct {
+	Port         Port
+	Note, Source string
 }
