@@ -297,7 +297,7 @@ func (s *Sink) Close(sum *classify.Summary) error {
 	}
 	s.writeRemarks(p)
 	writeHosts(p, sum.Hosts)
-	writeEndpoints(p, sum.Endpoints)
+	writeEndpoints(p, sum)
 	s.writeRest(p)
 	writeTrouble(p, sum)
 	_, err := s.w.Write(p.b)
@@ -321,11 +321,7 @@ func (s *Sink) head(p *printer, sum *classify.Summary) {
 	}
 	line := count(sum.Packets, "packet") + ", " + size(sum.IPBytes) + " in " + count(flows, "flow")
 	if !sum.First.IsZero() {
-		last := moment(sum.Last)
-		if day := moment(sum.First)[:len("2006-01-02 ")]; strings.HasPrefix(last, day) {
-			last = last[len(day):]
-		}
-		line += ", " + moment(sum.First) + " to " + last + " UTC (" + span(sum.Last.Sub(sum.First)) + ")"
+		line += ", " + moment(sum.First) + " to " + after(sum.First, sum.Last) + " UTC (" + span(sum.Last.Sub(sum.First)) + ")"
 	}
 	p.wrap(0, 0, line)
 	var parts []string
@@ -553,7 +549,8 @@ func byEvidence(roles []classify.RoleProof) []string {
 	return list
 }
 
-func writeEndpoints(p *printer, endpoints []classify.EndpointSummary) {
+func writeEndpoints(p *printer, sum *classify.Summary) {
+	endpoints := sum.Endpoints
 	if len(endpoints) == 0 {
 		return
 	}
@@ -572,7 +569,7 @@ func writeEndpoints(p *printer, endpoints []classify.EndpointSummary) {
 			how += " from " + e.From.String()
 		}
 		if !e.Learned.IsZero() {
-			how += " at " + moment(e.Learned)
+			how += " at " + after(sum.First, e.Learned)
 		}
 		if e.Announced.IsValid() {
 			how += ", announced as " + e.Announced.String()
@@ -692,6 +689,15 @@ func dash(n uint64) string {
 }
 
 func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
+
+// after is t, without its date if that is the date of start.
+func after(start, t time.Time) string {
+	text := moment(t)
+	if day := moment(start)[:len("2006-01-02 ")]; strings.HasPrefix(text, day) {
+		return text[len(day):]
+	}
+	return text
+}
 
 func values[K comparable, V any](m map[K]*V) []*V {
 	list := make([]*V, 0, len(m))

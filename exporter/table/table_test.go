@@ -121,8 +121,7 @@ Hosts
       dns (dns on port 53)
 
 Learned endpoints
-  10.0.0.5:1032/tcp  emsmdb  2 flows  ept_map from 10.0.0.5:135 at 2010-03-04 09:14:03, announced as 192.168.1.1, ended,
-      "Store"
+  10.0.0.5:1032/tcp  emsmdb  2 flows  ept_map from 10.0.0.5:135 at 09:14:03, announced as 192.168.1.1, ended, "Store"
 
 Undetermined: 1 flow: no-payload 1
 Unrelated: 2 flows, 3.0 kB: not recognised 1, dns 1
