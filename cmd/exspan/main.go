@@ -87,6 +87,6 @@ Microsoft Exchange data path each flow follows.`,
 		SilenceUsage:  true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newAnalyzeCmd(), newMonitorCmd(), newInterfacesCmd(), newRulesCmd(), newVersionCmd())
+	cmd.AddCommand(newAnalyzeCmd(), newMonitorCmd(), newInterfacesCmd(), newTopCmd(), newRulesCmd(), newVersionCmd(), newManCmd())
 	return cmd
 }
