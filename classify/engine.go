@@ -124,6 +124,7 @@ type Engine struct {
 	stats    capture.Stats
 	counts   counters
 
+	warmth   uint64 // keeps the compiler from leaving warm out
 	record   Record
 	hitBuf   []hit
 	entryBuf []*entry
@@ -249,8 +250,8 @@ func (e *Engine) Batch(b *capture.Batch) error {
 	}
 	packets := b.Packets
 	for len(packets) > 0 {
-		n := min(len(packets), 64)
-		e.table.Warm(packets[:n])
+		n := min(len(packets), flow.WarmSize)
+		e.warm(packets[:n])
 		for i := range n {
 			e.take(&packets[i])
 		}
@@ -258,6 +259,20 @@ func (e *Engine) Batch(b *capture.Batch) error {
 	}
 	e.interim()
 	return e.sinkErr
+}
+
+// warm starts the memory reads that packets will need before the first of
+// them waits for one.
+func (e *Engine) warm(packets []capture.Packet) {
+	ids, sum := e.table.Warm(packets)
+	for _, id := range ids[:len(packets)] {
+		if id != 0 {
+			if i := e.table.At(id).Owner.conn; i != 0 {
+				sum += uint64(e.conns[i-1].streams[0].next)
+			}
+		}
+	}
+	e.warmth = sum
 }
 
 // take takes one packet in.

@@ -104,6 +104,9 @@ func portFits(p rules.Port, port uint16, proto uint8) bool {
 // absorb takes in what an observer reported about a flow.
 func (e *Engine) absorb(s *slot, c *conn, p *capture.Packet) {
 	r := &c.report
+	if !r.Changed && len(r.Endpoints)+len(r.Rejected)+len(r.Names)+len(r.Calls) == 0 {
+		return
+	}
 	datagram := s.Proto == capture.UDP
 	for i := range r.Endpoints {
 		ep := &r.Endpoints[i]

@@ -26,8 +26,17 @@ func (e *Engine) read(s *slot, sender int, p *capture.Packet) {
 			c.in.Announced = e.announced(s)
 		}
 		e.datagram(c, sender, p)
+	} else if st := &c.streams[sender]; c.obs != nil && p.Seq == st.next && st.begun && len(st.early) == 0 && int(p.PayloadLength) == len(p.Payload) {
+		// What nearly every segment is: the next one, whole.
+		st.next += p.PayloadLength
+		if st.skip >= len(p.Payload) {
+			st.skip -= len(p.Payload)
+			c.packet, c.slot = nil, nil
+			return
+		}
+		e.offer(c, sender, p.Payload, 0)
 	} else {
-		c.streams[sender].push(p, c.deliver[sender])
+		st.push(p, c.deliver[sender])
 	}
 	if s.Owner.conn != 0 { // else it was given back already
 		e.absorb(s, c, p)
