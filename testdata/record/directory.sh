@@ -150,7 +150,7 @@ done
 S="-s $WORK/client.conf -U root%$ADMINPW"
 step "admin1 to mb1: admin share, SMB3, signed" admin1 "protocol=smb auth=ntlm smb.signed=yes smb.share=ADMIN\$ path=2010.mailbox.admin-smb" \
     smbclient $S --client-protection=sign "//mb1/ADMIN\$" -c 'ls; get log.txt /dev/null'
-step "admin1 to mb1: E\$, SMB3, encrypted" admin1 "protocol=smb auth=ntlm encryption=smb3 smb.share=E\$" \
+step "admin1 to mb1: E\$, SMB3, encrypted" admin1 "protocol=smb auth=ntlm encryption=smb3" \
     smbclient $S --client-protection=encrypt "//mb1/E\$" -c 'ls; get one.txt /dev/null'
 step "admin1 to mb1: SMB 2.02" admin1 "protocol=smb auth=ntlm smb.dialect=0x0202" smbclient $S --option="client min protocol=SMB2_02" -m SMB2_02 "//mb1/logs" -c 'ls'
 step "admin1 to mb1: SMB 1" admin1 "protocol=smb auth=ntlm smb.version=1" \
