@@ -1,0 +1,124 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/exspan/exspan/rules"
+)
+
+// TestEveryPathHasAScenario walks the embedded rules and fails for a data path
+// that no scenario reaches: one that stands in verdict.path or verdict.also of
+// no output that a scenario wants.
+func TestEveryPathHasAScenario(t *testing.T) {
+	reached := map[string]bool{}
+	files, err := filepath.Glob(filepath.Join("testdata", "script", "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range wantedPaths(txtar.Parse(data)) {
+			reached[id] = true
+		}
+	}
+	packs, err := rules.Embedded("2010")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := 0
+	for _, pack := range packs.All() {
+		for i := range pack.Paths {
+			paths++
+			if id := pack.Paths[i].ID; !reached[id] {
+				t.Errorf("no scenario reaches %s", id)
+			}
+		}
+	}
+	if paths < 62 {
+		t.Errorf("%d data paths in the embedded rules", paths)
+	}
+}
+
+// wantedPaths returns the data paths that a scenario wants to see, from files
+// of NDJSON that output is compared with, and from the columns of verdict.path
+// and verdict.also where fields picked them.
+func wantedPaths(scenario *txtar.Archive) (ids []string) {
+	files := map[string]string{}
+	for _, f := range scenario.Files {
+		files[f.Name] = string(f.Data)
+	}
+	var columns []string
+	for line := range strings.Lines(string(scenario.Comment)) {
+		words := strings.Fields(line)
+		switch {
+		case len(words) > 3 && words[0] == "fields":
+			columns = words[3:]
+		case len(words) == 3 && words[0] == "cmp":
+			for row := range strings.Lines(files[words[2]]) {
+				if words[1] == "stdout" {
+					ids = append(ids, pathsOfRecord(row)...)
+					continue
+				}
+				ids = append(ids, pathsOfRow(row, columns)...)
+			}
+		}
+	}
+	return ids
+}
+
+func pathsOfRecord(line string) []string {
+	var record struct {
+		Verdict struct {
+			Path string
+			Also []string
+		}
+	}
+	if json.Unmarshal([]byte(line), &record) != nil {
+		return nil
+	}
+	return append(record.Verdict.Also, record.Verdict.Path)
+}
+
+// pathsOfRow reads a row of fields. Values can hold spaces, so cells are
+// counted from the end that has fewer of those: the last columns are the
+// verdict's.
+func pathsOfRow(line string, columns []string) (ids []string) {
+	cells := strings.Fields(line)
+	for i, column := range columns {
+		at := len(cells) - len(columns) + i
+		if at >= 0 && (column == "verdict.path" || column == "verdict.also") {
+			ids = append(ids, strings.Split(cells[at], ",")...)
+		}
+	}
+	return ids
+}
+
+// TestWantedPaths holds the reading of scenarios against a small one.
+func TestWantedPaths(t *testing.T) {
+	got := wantedPaths(txtar.Parse([]byte(`
+# 2010.not.in.a.comment
+fields stdout got facts.rpc.interface verdict.path verdict.also verdict.findings
+cmp got want
+cmp stdout want.json
+-- want --
+one two v1.0 2010.a 2010.b,2010.c -
+-- want.json --
+{"verdict":{"path":"2010.d","also":["2010.e"]}}
+-- unused --
+2010.f
+`)))
+	slices.Sort(got)
+	if want := []string{"2010.a", "2010.b", "2010.c", "2010.d", "2010.e"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
