@@ -148,7 +148,7 @@ for m in ntlm krb5 spnego; do
 done
 # SMB
 S="-s $WORK/client.conf -U root%$ADMINPW"
-step "admin1 to mb1: admin share, SMB3, signed" admin1 "protocol=smb auth=ntlm smb.signed=yes smb.share=ADMIN\$ path=2010.mailbox.admin-smb" \
+step "admin1 to mb1: admin share, SMB3, signed" admin1 "protocol=smb auth=ntlm smb.signing=yes smb.share=ADMIN\$ path=2010.mailbox.admin-smb" \
     smbclient $S --client-protection=sign "//mb1/ADMIN\$" -c 'ls; get log.txt /dev/null'
 step "admin1 to mb1: E\$, SMB3, encrypted" admin1 "protocol=smb auth=ntlm encryption=smb3" \
     smbclient $S --client-protection=encrypt "//mb1/E\$" -c 'ls; get one.txt /dev/null'

@@ -43,6 +43,7 @@ cleanup() {
         ip netns del "$ns"
         rm -rf "/etc/netns/$ns"
     done
+    rmdir /etc/netns 2>/dev/null || true
     [ -n "${KEEP:-}" ] || rm -rf "$WORK"
 }
 
