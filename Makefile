@@ -62,3 +62,30 @@ bench: deps ## run the benchmarks, for benchstat
 .PHONY: bench-peers
 bench-peers: build ## time exspan against tcpdump, softflowd, ndpiReader and tshark
 	testdata/bench/peers.sh bin/exspan
+
+NFPM ?= go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
+# 1.2.3 of the tag v1.2.3, 1.2.3+4.gabcdef0 four commits later, 0.0.0+abcdef0 without a tag.
+PACKAGE_VERSION ?= $(shell echo '$(VERSION)' | sed -E 's/^v([0-9])/\1/; s/^([^.]*)$$/0.0.0+\1/; s/-([0-9]+)-g/+\1.g/; s/-dirty$$/.dirty/')
+
+.PHONY: man
+man: build ## write the manual pages to bin/man
+	bin/exspan man bin/man
+
+# One binary for all distributions of glibc 2.34 and later: libpcap, whose
+# library has another name on each, is linked in. The linker finds the folder
+# that has libpcap.a alone first.
+.PHONY: packages
+packages: export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null)
+packages: export PACKAGE_VERSION := $(PACKAGE_VERSION)
+packages: deps ## build deb and rpm in dist/
+	rm -rf dist
+	mkdir -p dist/root/lib
+	ln -s "$$($$(go env CC) -print-file-name=libpcap.a)" dist/root/lib/libpcap.a
+	CGO_LDFLAGS="-L$(CURDIR)/dist/root/lib -ldbus-1" go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o dist/root/exspan ./cmd/exspan
+	dist/root/exspan man dist/root/man
+	gzip -9n dist/root/man/*.1
+	for shell in bash fish; do dist/root/exspan completion $$shell >dist/root/exspan.$$shell; done
+	dist/root/exspan completion zsh >dist/root/_exspan
+	export PACKAGE_ARCH=$$(go env GOARCH); \
+	for format in deb rpm; do $(NFPM) package -f cmd/exspan/package/nfpm.yaml -p $$format -t dist/; done
+	EXSPAN_PACKAGES="$(CURDIR)/dist" go test -count=1 -run '^TestPackages$$' ./cmd/exspan

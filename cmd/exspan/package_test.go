@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// tool returns the path of a program, or skips the test.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skip(name + " is not installed")
+	}
+	return path
+}
+
+// mustRun runs a program that has to succeed, and returns what it wrote.
+func mustRun(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// TestUnit holds the unit to systemd's own measure of exposure, 2.0 of 10, and
+// to its knowledge of the directives.
+func TestUnit(t *testing.T) {
+	analyze := tool(t, "systemd-analyze")
+	t.Log(mustRun(t, analyze, "security", "--offline=true", "--threshold=20", "package/exspan.service"))
+	unit, err := os.ReadFile("package/exspan.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The program is not installed where tests run.
+	file := filepath.Join(t.TempDir(), "exspan.service")
+	if err := os.WriteFile(file, bytes.Replace(unit, []byte("/usr/bin/exspan"), []byte("/bin/true"), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out := mustRun(t, analyze, "verify", "--man=no", file); strings.Contains(out, "exspan.service") {
+		t.Error(out)
+	}
+	for _, name := range []string{"CapabilityBoundingSet", "AmbientCapabilities"} {
+		if got := regexp.MustCompile(`(?m)^`+name+`=(.*)$`).FindAllSubmatch(unit, -1); len(got) != 1 || string(got[0][1]) != "CAP_NET_RAW" {
+			t.Errorf("%s is %s", name, got)
+		}
+	}
+}
+
+// inUse returns a sample file with what is commented out in use. Remarks begin
+// with "# " and a word, the rest is meant to be used.
+func inUse(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, l := range strings.Split(string(data), "\n") {
+		if !regexp.MustCompile(`^# \S`).MatchString(l) {
+			lines = append(lines, strings.TrimPrefix(l, "#"))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// TestSamples has exspan read the files that are installed, as they are and
+// with everything in use.
+func TestSamples(t *testing.T) {
+	dir := t.TempDir()
+	web := filepath.Join(dir, "web.yaml")
+	monitor := strings.Replace(inUse(t, "package/monitor.yaml"), "/etc/exspan/web.yaml", web, 1)
+	files := map[string]string{"monitor.yaml": monitor, "site.yaml": inUse(t, "package/site.yaml"), "web.yaml": ""}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{
+		{"monitor", "--dump-filter", "--config.file", "package/monitor.yaml"},
+		{"monitor", "--dump-filter", "--config.file", filepath.Join(dir, "monitor.yaml")},
+		{"rules", "check", filepath.Join(dir, "site.yaml")},
+	} {
+		var out bytes.Buffer
+		if code := run(args, &out, &out); code != exitDone {
+			t.Errorf("%s: exit code %d\n%s", strings.Join(args, " "), code, out.String())
+		}
+	}
+	if got := strings.Count(files["site.yaml"], "roles:"); got < 5 {
+		t.Errorf("%d servers in use in the site file", got)
+	}
+	t.Run("prometheus", func(t *testing.T) {
+		promtool := tool(t, "promtool")
+		config, err := os.ReadFile("package/prometheus.yml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		mixin, err := filepath.Abs("../../exporter/prometheus/mixin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, "prometheus.yml")
+		config = bytes.ReplaceAll(config, []byte("/usr/share/exspan/mixin"), []byte(mixin))
+		if err := os.WriteFile(file, config, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out := mustRun(t, promtool, "check", "config", file); !strings.Contains(out, "11 rules found") {
+			t.Errorf("the alerts are not read:\n%s", out)
+		}
+		if !strings.Contains(string(config), "localhost"+listenAddress) {
+			t.Errorf("the default address %s is not scraped", listenAddress)
+		}
+	})
+	for _, file := range []string{"postinstall.sh", "preremove.sh", "postremove.sh"} {
+		mustRun(t, tool(t, "sh"), "-n", "package/"+file)
+	}
+}
+
+// TestCompletions has the shells that are here read their completions.
+func TestCompletions(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		var out, stderr bytes.Buffer
+		if code := run([]string{"completion", shell}, &out, &stderr); code != exitDone {
+			t.Fatalf("%s: exit code %d: %s", shell, code, stderr.String())
+		}
+		file := filepath.Join(t.TempDir(), "exspan")
+		if err := os.WriteFile(file, out.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Run(shell, func(t *testing.T) { mustRun(t, tool(t, shell), "-n", file) })
+	}
+}
+
+// TestPackages looks into the packages that "make packages" built.
+func TestPackages(t *testing.T) {
+	dist := os.Getenv("EXSPAN_PACKAGES")
+	if dist == "" {
+		t.Skip("EXSPAN_PACKAGES is not set; make packages does")
+	}
+	one := func(pattern string) string {
+		files, err := filepath.Glob(filepath.Join(dist, pattern))
+		if err != nil || len(files) != 1 {
+			t.Fatalf("%s: %d files (%v)", pattern, len(files), err)
+		}
+		return files[0]
+	}
+	wanted := []string{
+		"/etc/exspan/monitor.yaml", "/etc/exspan/site.yaml", "/usr/bin/exspan", "/usr/lib/systemd/system/exspan.service",
+		"/usr/share/bash-completion/completions/exspan", "/usr/share/doc/exspan/examples/prometheus.yml",
+		"/usr/share/exspan/mixin/exspan-alerts.yaml", "/usr/share/exspan/mixin/exspan-rules.yaml",
+		"/usr/share/exspan/mixin/exspan-dashboard.json", "/usr/share/man/man1/exspan.1.gz", "/usr/share/man/man1/exspan-monitor.1.gz",
+	}
+	t.Run("deb", func(t *testing.T) {
+		dpkg := tool(t, "dpkg-deb")
+		deb := one("*.deb")
+		root := t.TempDir()
+		mustRun(t, dpkg, "-x", deb, root)
+		for _, file := range wanted {
+			if _, err := os.Stat(filepath.Join(root, file)); err != nil {
+				t.Error(err)
+			}
+		}
+		version := mustRun(t, filepath.Join(root, "usr/bin/exspan"), "version")
+		if !strings.HasPrefix(version, "exspan ") {
+			t.Error(version)
+		}
+		info := mustRun(t, dpkg, "-I", deb, "conffiles")
+		if got := strings.Fields(info); !slices.Equal(got, []string{"/etc/exspan/monitor.yaml", "/etc/exspan/site.yaml"}) {
+			t.Errorf("configuration files are %q", got)
+		}
+		if readelf, err := exec.LookPath("readelf"); err == nil {
+			// Libraries whose names all distributions agree on.
+			needed := regexp.MustCompile(`Shared library: \[(.*?)\]`).FindAllStringSubmatch(
+				mustRun(t, readelf, "-d", filepath.Join(root, "usr/bin/exspan")), -1)
+			for _, n := range needed {
+				if !slices.Contains([]string{"libc.so.6", "libdbus-1.so.3"}, n[1]) {
+					t.Errorf("the program needs %s", n[1])
+				}
+			}
+		}
+	})
+	t.Run("rpm", func(t *testing.T) {
+		rpm := tool(t, "rpm")
+		list := strings.Fields(mustRun(t, rpm, "-qpl", one("*.rpm")))
+		for _, file := range wanted {
+			if !slices.Contains(list, file) {
+				t.Errorf("%s is missing", file)
+			}
+		}
+		config := strings.Fields(mustRun(t, rpm, "-qpc", one("*.rpm")))
+		if !slices.Equal(config, []string{"/etc/exspan/monitor.yaml", "/etc/exspan/site.yaml"}) {
+			t.Errorf("configuration files are %q", config)
+		}
+	})
+}
