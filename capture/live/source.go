@@ -40,7 +40,7 @@ type Source struct {
 	ended sync.WaitGroup
 	once  sync.Once
 
-	queues  []*queue // one a handle that was ever read
+	queues  []*queue // one a handle
 	spent   []*capture.Batch
 	out     []capture.Packet
 	number  uint64
@@ -62,8 +62,8 @@ type face struct {
 	before counts // of handles that are closed
 }
 
-// item is what a reading goroutine hands over: a batch, or that q has ended,
-// or that an interface is lost for good.
+// item is what a reading goroutine hands over: that q begins, a batch, that q
+// has ended with err, or without q that an interface is lost for good.
 type item struct {
 	q     *queue
 	batch *capture.Batch
@@ -106,8 +106,7 @@ func Open(options []Options, log *slog.Logger) (*Source, error) {
 			}
 			continue
 		}
-		s.ended.Add(1)
-		go s.run(f, readers)
+		s.begin(f, readers)
 	}
 	if len(errs) > 0 {
 		_ = s.Close()
@@ -116,9 +115,15 @@ func Open(options []Options, log *slog.Logger) (*Source, error) {
 	return s, nil
 }
 
+// reader reads one handle.
+type reader struct {
+	*capture.Live
+	q *queue
+}
+
 // readers starts capturing from what was opened.
-func (f *face) readers(op *opened) ([]*capture.Live, error) {
-	var readers []*capture.Live
+func (f *face) readers(op *opened) ([]reader, error) {
+	var readers []reader
 	for _, h := range op.handles {
 		r, err := capture.NewSource(h, op.link, capture.Options{Filter: f.opt.Filter, KeepFrames: f.opt.KeepFrames})
 		if err != nil {
@@ -127,7 +132,7 @@ func (f *face) readers(op *opened) ([]*capture.Live, error) {
 			}
 			return nil, fmt.Errorf("interface %s: %w", f.opt.Interface, err)
 		}
-		readers = append(readers, r)
+		readers = append(readers, reader{r, &queue{face: f}})
 	}
 	return readers, nil
 }
@@ -146,12 +151,22 @@ func (f *face) shut() {
 	f.open = nil
 }
 
+// begin starts reading an interface whose queues are known from the start, so
+// that the first packets are waited for.
+func (s *Source) begin(f *face, readers []reader) {
+	for _, r := range readers {
+		s.queues = append(s.queues, r.q)
+	}
+	s.ended.Add(1)
+	go s.run(f, readers)
+}
+
 // run reads an interface until the source is closed, and waits for it where it
 // vanishes.
-func (s *Source) run(f *face, readers []*capture.Live) {
+func (s *Source) run(f *face, readers []reader) {
 	defer s.ended.Done()
 	for {
-		err := s.read(f, readers)
+		err := s.read(readers)
 		f.shut()
 		if s.closing() {
 			return
@@ -166,7 +181,7 @@ func (s *Source) run(f *face, readers []*capture.Live) {
 
 // reopen waits until the interface can be opened. It returns nil when the
 // source is closed, or when waiting is in vain.
-func (s *Source) reopen(f *face) []*capture.Live {
+func (s *Source) reopen(f *face) []reader {
 	for {
 		select {
 		case <-s.stop:
@@ -178,8 +193,11 @@ func (s *Source) reopen(f *face) []*capture.Live {
 			f.mu.Lock()
 			f.open, f.method = op, op.method
 			f.mu.Unlock()
-			var readers []*capture.Live
+			var readers []reader
 			if readers, err = f.readers(op); err == nil {
+				for _, r := range readers {
+					s.send(item{q: r.q})
+				}
 				return readers
 			}
 			f.shut()
@@ -196,19 +214,18 @@ func (s *Source) reopen(f *face) []*capture.Live {
 
 // read hands over what the handles of an interface deliver, until one of them
 // ends or the source is closed. All are closed then.
-func (s *Source) read(f *face, readers []*capture.Live) error {
+func (s *Source) read(readers []reader) error {
 	done := make(chan error, len(readers)+1)
 	for _, r := range readers {
 		go func() {
-			q := &queue{face: f}
 			for {
 				b, err := r.Read()
 				if err != nil {
-					s.send(item{q: q, err: err})
+					s.send(item{q: r.q, err: err})
 					done <- err
 					return
 				}
-				if !s.send(item{q: q, batch: b}) {
+				if !s.send(item{q: r.q, batch: b}) {
 					done <- io.EOF
 					return
 				}
@@ -313,6 +330,8 @@ func (s *Source) take(it item) {
 	case q == nil:
 		s.lost++
 		s.lastErr = it.err
+	case it.batch == nil && it.err == nil:
+		s.queues = append(s.queues, q)
 	case it.batch == nil:
 		q.ended = true
 		if len(q.batches) == 0 {
@@ -320,9 +339,6 @@ func (s *Source) take(it item) {
 		}
 	default:
 		q.stats = it.batch.Stats
-		if len(q.batches) == 0 && !s.known(q) {
-			s.queues = append(s.queues, q)
-		}
 		if len(it.batch.Packets) == 0 {
 			it.batch.Release()
 			return
@@ -330,15 +346,6 @@ func (s *Source) take(it item) {
 		q.batches = append(q.batches, it.batch)
 		q.arrived = append(q.arrived, time.Now())
 	}
-}
-
-func (s *Source) known(q *queue) bool {
-	for _, k := range s.queues {
-		if k == q {
-			return true
-		}
-	}
-	return false
 }
 
 // drop forgets a queue that has ended, but not what it counted.

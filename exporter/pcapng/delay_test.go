@@ -1,0 +1,185 @@
+package pcapng
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/capture/capturetest"
+	"github.com/exspan/exspan/classify"
+)
+
+// read returns the packets of a capture given as text, with their frames.
+func read(t *testing.T, name string, data []byte) []capture.Packet {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	src, err := capture.OpenFiles([]string{file}, capture.Options{KeepFrames: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	var all []capture.Packet
+	for {
+		b, err := src.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b.Packets...) // not released: the frames stay
+	}
+	if errs := src.Errors(); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	return all
+}
+
+// judged is a verdict on the flow of p.
+func verdictOn(p *capture.Packet, status classify.Status, ended bool) classify.Judged {
+	return classify.Judged{Client: p.Src, Server: p.Dst, Proto: p.Proto, VLANs: p.VLANs, Verdict: &classify.Verdict{Status: status}, Ended: ended}
+}
+
+const delayed = `start 2026-01-01T00:00:00Z
+@0 udp 10.0.0.1:1 > 10.0.0.5:80 "wanted 1"
+@1 udp 10.0.0.1:2 > 10.0.0.5:80 "not wanted"
+@2 udp 10.0.0.5:80 > 10.0.0.1:1 "wanted 2"
+@9 udp 10.0.0.1:3 > 10.0.0.5:80 "wanted later"
+@9 icmp 10.0.0.254 > 10.0.0.1 prohibited udp 10.0.0.1:1 > 10.0.0.5:80
+@9 icmp 10.0.0.254 > 10.0.0.1 prohibited udp 10.0.0.1:9 > 10.0.0.5:80
+@30 udp 10.0.0.1:1 > 10.0.0.5:80 "wanted 3"
+`
+
+func TestDelay(t *testing.T) {
+	data, err := capturetest.Compile("delayed", []byte(delayed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := read(t, "in.pcap", data)
+	if len(in) != 7 {
+		t.Fatalf("%d packets", len(in))
+	}
+	var out bytes.Buffer
+	d, err := NewDelay(&out, []classify.Status{classify.Unexpected}, false, 10*time.Second, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Write(d.Head())
+	begin := in[0].Time
+	d.Packets(in[:3])
+	d.Advance(begin + int64(2*time.Second))
+	if d.Written() != 0 {
+		t.Fatal("a packet was written before its flow was judged")
+	}
+	d.Judged(verdictOn(&in[0], classify.Unexpected, false))
+	d.Judged(verdictOn(&in[1], classify.Expected, false))
+	d.Packets(in[3:6])
+	d.Judged(verdictOn(&in[3], classify.Unexpected, false))
+	d.Judged(verdictOn(&in[3], classify.Unexpected, true)) // it ends before its packet is written
+	d.Advance(begin + int64(12*time.Second))
+	if d.Written() != 2 {
+		t.Errorf("%d packets are written after 12 s, want the two that are 10 s old", d.Written())
+	}
+	d.Packets(in[6:])
+	d.Finish()
+	got := read(t, "out.pcapng", out.Bytes())
+	want := []int{0, 2, 3, 4, 6}
+	if len(got) != len(want) {
+		t.Fatalf("%d packets are written, want %d", len(got), len(want))
+	}
+	for i, w := range want {
+		if !bytes.Equal(got[i].Frame, in[w].Frame) || got[i].Time != in[w].Time {
+			t.Errorf("packet %d is not packet %d of the input", i, w)
+		}
+	}
+	if d.Written() != 5 || d.Dropped() != 0 {
+		t.Errorf("%d written, %d dropped", d.Written(), d.Dropped())
+	}
+	if !bytes.Contains(out.Bytes(), []byte("exspan: unexpected")) {
+		t.Error("the verdict is no comment")
+	}
+	d.Judged(verdictOn(&in[0], classify.Unexpected, true))
+	d.Judged(verdictOn(&in[1], classify.Expected, true))
+	if len(d.flows) != 0 || d.bytes != 0 {
+		t.Errorf("%d flows and %d bytes are held after the last flow has ended", len(d.flows), d.bytes)
+	}
+}
+
+func TestDelayLimit(t *testing.T) {
+	data, err := capturetest.Compile("delayed", []byte(delayed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := read(t, "in.pcap", data)
+	d, err := NewDelay(io.Discard, []classify.Status{classify.Unexpected}, false, time.Hour, 10*size(&in[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Judged(verdictOn(&in[1], classify.Expected, false))
+	for range 1000 {
+		d.Packets(in[:2])
+	}
+	if d.bytes > 11*size(&in[0]) {
+		t.Errorf("%d bytes are held", d.bytes)
+	}
+	// Those that nothing is known of are lost and counted, the others are not wanted.
+	if n := d.Dropped(); n < 990 || n > 1000 {
+		t.Errorf("%d packets count as dropped, want about 995", n)
+	}
+	d.Judged(verdictOn(&in[0], classify.Unexpected, false))
+	before := d.Dropped()
+	for range 100 {
+		d.Packets(in[:2])
+	}
+	if d.Dropped() != before || d.Written() < 95 {
+		t.Errorf("%d written, %d more dropped", d.Written(), d.Dropped()-before)
+	}
+}
+
+// TestDelayRotates begins a new file after every packet: each must be readable.
+func TestDelayRotates(t *testing.T) {
+	data, err := capturetest.Compile("delayed", []byte(delayed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := read(t, "in.pcap", data)
+	other := in[1] // on a link of another type
+	other.LinkType, other.Frame = capture.LinkRaw, other.Frame[14:]
+	packets := []capture.Packet{in[0], other, in[0], other}
+	var files [][]byte
+	d, err := NewDelay(writer(func(p []byte) (int, error) {
+		files = append(files, bytes.Clone(p))
+		return len(p), nil
+	}), []classify.Status{classify.Unexpected}, false, 0, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Judged(verdictOn(&in[0], classify.Unexpected, false))
+	d.Judged(verdictOn(&in[1], classify.Unexpected, false))
+	d.Packets(packets)
+	d.Finish()
+	if len(files) != 4 {
+		t.Fatalf("%d writes", len(files))
+	}
+	for i, f := range files {
+		got := read(t, "out.pcapng", append(d.Head(), f...))
+		if len(got) != 1 || got[0].LinkType != packets[i].LinkType || !bytes.Equal(got[0].Frame, packets[i].Frame) {
+			t.Errorf("file %d does not hold packet %d", i, i)
+		}
+	}
+	if got := read(t, "out.pcapng", append(d.Head(), bytes.Join(files, nil)...)); len(got) != 4 {
+		t.Errorf("one file of all holds %d packets", len(got))
+	}
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
