@@ -117,9 +117,9 @@ func New(packs *rules.Packs) *Exporter {
 			Help: "Mean interarrival jitter of RTP streams that ended (RFC 3550).", Buckets: []float64{.001, .005, .01, .02, .05, .1}}),
 		rtpMOS: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "exspan_rtp_mos",
 			Help: "Mean opinion score of RTP streams that ended, estimated by the E-model without its delay term.", Buckets: []float64{1.5, 2, 2.5, 3, 3.5, 4, 4.3}}),
-		services:   map[string]bool{},
-		seen:       map[string]bool{},
-		blocked:    map[string]bool{},
+		services: map[string]bool{},
+		seen:     map[string]bool{},
+		blocked:  map[string]bool{},
 	}
 	for _, r := range []classify.Reason{classify.NoPath, classify.WrongRole, classify.WrongVersion, classify.LocalOnly} {
 		e.unexpected.WithLabelValues(string(r))

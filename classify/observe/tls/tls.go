@@ -271,7 +271,6 @@ type observer struct {
 	early       bool   // the ClientHello announced early data
 	offered     []string
 	selected    string
-	requested   bool
 	given       bool
 	full        bool // the server sent a message of a full handshake
 	resumed     bool
