@@ -9,6 +9,8 @@ import (
 	"github.com/exspan/exspan/classify/observe/imap"
 	"github.com/exspan/exspan/classify/observe/kerberos"
 	"github.com/exspan/exspan/classify/observe/ldap"
+	"github.com/exspan/exspan/classify/observe/nmf"
+	"github.com/exspan/exspan/classify/observe/nns"
 	"github.com/exspan/exspan/classify/observe/nntp"
 	"github.com/exspan/exspan/classify/observe/pop3"
 	"github.com/exspan/exspan/classify/observe/rtp"
@@ -33,6 +35,8 @@ func Protocols() []observe.Protocol {
 		ldap.Protocol(),
 		kerberos.Protocol(),
 		smb.Protocol(),
+		nmf.Protocol(),
+		nns.Protocol(),
 		sip.Protocol(),
 		h323.Protocol(),
 		dns.Protocol(),

@@ -222,4 +222,4 @@ func TestLegsName(t *testing.T) {
 
 // pending holds the protocols of legs that are matched by port alone until
 // there is an observer.
-var pending = map[string]bool{"nmf": true, "nns": true, "cluster": true}
+var pending = map[string]bool{"cluster": true}
