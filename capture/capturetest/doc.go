@@ -40,6 +40,7 @@
 //	rpc-auth3([call N] SECURITY [v1])         rpc-request(OPNUM [call N] [SECURITY])   rpc-response([call N] [SECURITY])
 //	epm-map(INTERFACE [call N])               epm-mapped(INTERFACE PORT[/udp|/http] [call N])
 //	epm-lookup([call N])                      epm-found(INTERFACE PORT ANNOTATION [call N])
+//	epm-map-dg(INTERFACE)                     epm-mapped-dg(INTERFACE PORT)            over UDP
 //	tls-client-hello([NAME] [VERSION])        tls-server-hello([VERSION] [rc4] [mutual])
 //	tls-client-done([VERSION] [certificate])  tls-server-done([VERSION])               tls-data(BYTES [VERSION])
 //	ntlm(negotiate|challenge|v1|v2 [base64])

@@ -22,6 +22,8 @@ var generators = map[string]func(w *words) []byte{
 	"epm-mapped":       epmMapped,
 	"epm-lookup":       epmLookup,
 	"epm-found":        epmFound,
+	"epm-map-dg":       epmMapDatagram,
+	"epm-mapped-dg":    epmMappedDatagram,
 	"ntlm":             ntlmMessage,
 	"tls-client-hello": tlsClientHello,
 	"tls-server-hello": tlsServerHello,
@@ -327,8 +329,13 @@ func twr(t []byte) []byte { return pad(le(uint32(len(t)), uint32(len(t)), t), 4)
 // epmMap is epm-map(INTERFACE [call N]): ept_map for TCP.
 func epmMap(w *words) []byte {
 	f, call := w.iface(), w.value("call", 2)
-	stub := le(uint32(1), make([]byte, 16), uint32(2), twr(f.tower(0, "tcp")), make([]byte, 20), uint32(4))
+	stub := mapRequest(f)
 	return rpcPDU(0, call, le(uint32(len(stub)), uint16(0), uint16(3), stub), nil, nil)
+}
+
+// mapRequest is the stub of ept_map for TCP.
+func mapRequest(f iface) []byte {
+	return le(uint32(1), make([]byte, 16), uint32(2), twr(f.tower(0, "tcp")), make([]byte, 20), uint32(4))
 }
 
 // epmMapped is epm-mapped(INTERFACE PORT[/udp|/http] [call N]): the answer to
@@ -340,8 +347,32 @@ func epmMapped(w *words) []byte {
 	}
 	port := w.number("port")
 	call := w.value("call", 2)
-	stub := le(make([]byte, 20), uint32(1), uint32(4), uint32(0), uint32(1), uint32(3), twr(f.tower(uint16(port), transport)), uint32(0))
+	stub := mapped(f, port, transport)
 	return rpcPDU(2, call, le(uint32(len(stub)), uint32(0), stub), nil, nil)
+}
+
+// mapped is the stub of an answer to ept_map with one tower ([C706] appendix O).
+func mapped(f iface, port int, transport string) []byte {
+	return le(make([]byte, 20), uint32(1), uint32(4), uint32(0), uint32(1), uint32(3), twr(f.tower(uint16(port), transport)), uint32(0))
+}
+
+// datagram is a connectionless PDU of the endpoint mapper ([C706] section
+// 12.5.1).
+func datagram(typ byte, stub []byte) []byte {
+	epm, _ := parseInterface("epmapper")
+	return le(byte(4), typ, byte(0x08), byte(0), byte(0x10), byte(0), byte(0), byte(0), make([]byte, 16), epm.uuid, strings.Repeat("\xac", 16),
+		uint32(0), epm.major, epm.minor, uint32(0), uint16(3), uint16(0xffff), uint16(0xffff), uint16(len(stub)), uint16(0), byte(0), byte(0), stub)
+}
+
+// epmMapDatagram is epm-map-dg(INTERFACE): ept_map over UDP.
+func epmMapDatagram(w *words) []byte {
+	return datagram(0, mapRequest(w.iface()))
+}
+
+// epmMappedDatagram is epm-mapped-dg(INTERFACE PORT): its answer.
+func epmMappedDatagram(w *words) []byte {
+	f, port := w.iface(), w.number("port")
+	return datagram(2, mapped(f, port, "tcp"))
 }
 
 // epmLookup is epm-lookup([call N]): ept_lookup for all interfaces.

@@ -27,6 +27,8 @@ func TestPayloads(t *testing.T) {
 		{from + "135 rpc-bind(epmapper)\n" + to + "135 > 10.0.0.1:1050 rpc-bind-ack(135)\n" + from + "135 epm-lookup()\n" +
 			to + "135 > 10.0.0.1:1050 epm-found(rfr 46862 Referral)",
 			"epm.opnum epm.annotation epm.proto.tcp_port epm.rc", "|||;|||;2|||;2|Referral|46862|0x00000000"},
+		{"udp 10.0.0.1:1050 > 10.0.0.2:135 epm-map-dg(nspi)\nudp 10.0.0.2:135 > 10.0.0.1:1050 epm-mapped-dg(nspi 40001)",
+			"dcerpc.ver dcerpc.pkt_type epm.opnum epm.proto.tcp_port epm.rc", "4|0|3|0|;4|2|3|40001|0x00000000"},
 		{from + "443 tls-client-hello(mail.example.com 1.3)\n" + to + "443 > 10.0.0.1:1050 tls-server-hello(1.3)\n" + from + "443 tls-client-done(1.3) tls-data(90)",
 			"tls.handshake.type tls.handshake.extensions_server_name tls.handshake.ciphersuite tls.record.content_type",
 			"1|mail.example.com|0x1301,0xc02f,0x002f,0x0005|22;2||0x1301|22,20;|||20"},
