@@ -2,21 +2,25 @@ package classify
 
 import (
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/cotp"
 	"github.com/exspan/exspan/classify/observe/dcerpc"
 	"github.com/exspan/exspan/classify/observe/dns"
 	"github.com/exspan/exspan/classify/observe/h323"
 	"github.com/exspan/exspan/classify/observe/http"
 	"github.com/exspan/exspan/classify/observe/imap"
+	"github.com/exspan/exspan/classify/observe/irc"
 	"github.com/exspan/exspan/classify/observe/kerberos"
 	"github.com/exspan/exspan/classify/observe/ldap"
 	"github.com/exspan/exspan/classify/observe/nmf"
 	"github.com/exspan/exspan/classify/observe/nns"
 	"github.com/exspan/exspan/classify/observe/nntp"
 	"github.com/exspan/exspan/classify/observe/pop3"
+	"github.com/exspan/exspan/classify/observe/resvc"
 	"github.com/exspan/exspan/classify/observe/rtp"
 	"github.com/exspan/exspan/classify/observe/sip"
 	"github.com/exspan/exspan/classify/observe/smb"
 	"github.com/exspan/exspan/classify/observe/smtp"
+	"github.com/exspan/exspan/classify/observe/ssh"
 	"github.com/exspan/exspan/classify/observe/tls"
 )
 
@@ -39,6 +43,12 @@ func Protocols() []observe.Protocol {
 		nns.Protocol(),
 		sip.Protocol(),
 		h323.Protocol(),
+		ssh.Protocol(),
+		cotp.RDP(),
+		cotp.X400(),
+		cotp.T120(),
+		irc.Protocol(),
+		resvc.Protocol(),
 		dns.Protocol(),
 		rtp.Protocol(),
 	}

@@ -212,7 +212,7 @@ func TestLegsName(t *testing.T) {
 	for _, pack := range testPacks(t).All() {
 		for i := range pack.Paths {
 			for _, l := range pack.Paths[i].Legs {
-				if l.Protocol != "" && !known[l.Protocol] && !pending[l.Protocol] {
+				if l.Protocol != "" && !known[l.Protocol] && !byPort[l.Protocol] {
 					t.Errorf("%s: no observer reads %q", pack.Paths[i].ID, l.Protocol)
 				}
 			}
@@ -220,6 +220,6 @@ func TestLegsName(t *testing.T) {
 	}
 }
 
-// pending holds the protocols of legs that are matched by port alone until
-// there is an observer.
-var pending = map[string]bool{"cluster": true}
+// byPort holds the protocols of legs that are matched by port alone, because
+// no public specification says how to recognise them.
+var byPort = map[string]bool{"cluster": true}

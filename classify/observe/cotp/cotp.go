@@ -1,0 +1,124 @@
+// Package cotp recognises what begins with a connection of the ISO transport
+// protocol over TCP (RFC 1006, ISO 8073): X.400, T.120 data conferences, and
+// Remote Desktop, which tells itself apart ([MS-RDPBCGR] section 2.2.1.1). It
+// reads nothing of them.
+package cotp
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// X400 describes X.400 messages between transfer agents: a transport
+// connection on port 102.
+func X400() observe.Protocol { return protocol("x400", 102) }
+
+// T120 describes the data conferences of T.120: a transport connection on port
+// 1503.
+func T120() observe.Protocol { return protocol("t120", 1503) }
+
+// RDP describes Remote Desktop: a transport connection on port 3389, and on
+// any port one with its cookie or its negotiation.
+func RDP() observe.Protocol {
+	p := protocol("rdp", 3389)
+	byPort := p.Detect
+	p.Detect = func(f observe.First) observe.Match {
+		if f.OnPort {
+			return byPort(f)
+		}
+		c, m := connect(f)
+		if m != observe.Yes || desktop(c) {
+			return m
+		}
+		return observe.No
+	}
+	return p
+}
+
+func protocol(name string, port uint16) observe.Protocol {
+	return observe.Protocol{
+		Name: name, TCP: []uint16{port}, Stream: true, New: func() observe.Observer { return observer{} },
+		Detect: func(f observe.First) observe.Match {
+			if !f.OnPort {
+				return observe.No
+			}
+			_, m := connect(f)
+			return m
+		},
+	}
+}
+
+// Kinds of transport data units, in the high four bits (ISO 8073 section 13.1).
+const (
+	connectionRequest = 0xe0
+	connectionConfirm = 0xd0
+)
+
+// Lengths of the headers (RFC 1006 section 6, ISO 8073 section 13.3), and the
+// most that a connection request or confirm can have.
+const (
+	packetHeader = 4
+	unitHeader   = 7
+	maxUnit      = packetHeader + 1 + 254
+)
+
+// connection is a connection request or confirm.
+type connection struct {
+	kind byte
+	rest []byte // its variable part
+}
+
+// connect reads the first side that spoke.
+func connect(f observe.First) (c connection, m observe.Match) {
+	b, want := f.ToServer, byte(connectionRequest)
+	if len(b) == 0 {
+		if b, want = f.ToClient, connectionConfirm; len(b) == 0 {
+			return c, observe.More
+		}
+	}
+	// Version 3, reserved; the length follows.
+	if b[0] != 3 || len(b) > 1 && b[1] != 0 {
+		return c, observe.No
+	}
+	if len(b) < packetHeader {
+		return c, observe.More
+	}
+	size := int(binary.BigEndian.Uint16(b[2:]))
+	if size < packetHeader+unitHeader || size > maxUnit {
+		return c, observe.No
+	}
+	// Its own length counts what follows it. No user data comes with a connection
+	// of class 0, which is what RFC 1006 uses.
+	if len(b) > 4 && int(b[4]) != size-packetHeader-1 || len(b) > 5 && b[5] != want {
+		return c, observe.No
+	}
+	if len(b) < size {
+		return c, observe.More
+	}
+	if want == connectionRequest && (b[6] != 0 || b[7] != 0) || b[10]&0xf0 != 0 {
+		return c, observe.No
+	}
+	return connection{want, b[packetHeader+unitHeader : size]}, observe.Yes
+}
+
+// desktop says whether a connection is one of Remote Desktop: a routing token
+// or cookie, or a negotiation request, response or failure of eight bytes.
+func desktop(c connection) bool {
+	if c.kind == connectionRequest && (bytes.HasPrefix(c.rest, []byte("Cookie: mst"))) {
+		return true
+	}
+	if len(c.rest) < 8 || c.rest[2] != 8 || c.rest[3] != 0 {
+		return false
+	}
+	if c.kind == connectionRequest {
+		return c.rest[0] == 1
+	}
+	return c.rest[0] == 2 || c.rest[0] == 3
+}
+
+type observer struct{}
+
+// Observe has nothing to read: the name of the protocol is all there is.
+func (observer) Observe(*observe.Input, *observe.Report) (int, error) { return 0, observe.ErrDone }

@@ -1,0 +1,96 @@
+// Package irc recognises IRC (RFC 1459, RFC 2812) and its extension IRCX, which
+// the chat service of Exchange 2000 speaks. It reads nothing of it.
+package irc
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/internal/line"
+)
+
+// maxLine is the length of a message (RFC 2812 section 2.3).
+const maxLine = 512
+
+// Protocol describes IRC.
+func Protocol() observe.Protocol {
+	return observe.Protocol{Name: "irc", TCP: []uint16{6667, 7000}, Stream: true, Detect: detect,
+		New: func() observe.Observer { return observer{} }}
+}
+
+// Commands that clients begin with (RFC 2812 section 3.1). USER and PASS are
+// commands of other protocols too.
+var commands = [...]string{"NICK ", "CAP LS", "IRCX", "MODE ISIRCX", "USER ", "PASS "}
+
+func detect(f observe.First) observe.Match {
+	b, client := f.ToServer, true
+	if len(b) == 0 {
+		b, client = f.ToClient, false
+	}
+	l, _, whole := bytes.Cut(b, []byte("\n"))
+	l = bytes.TrimSuffix(l, []byte("\r"))
+	var ok bool
+	switch {
+	case len(b) > maxLine && !whole:
+	case !whole && client:
+		ok = slices.ContainsFunc(commands[:], func(c string) bool { return line.CanBegin(l, c) })
+	case !whole:
+		ok = len(l) == 0 || l[0] == ':' || line.CanBegin(l, notice)
+	case client:
+		ok = fromClient(l, f.OnPort)
+	default:
+		ok = fromServer(l)
+	}
+	switch {
+	case !ok:
+		return observe.No
+	case !whole:
+		return observe.More
+	}
+	return observe.Yes
+}
+
+// fromClient says whether a line is one of those with which clients begin.
+func fromClient(l []byte, onPort bool) bool {
+	for _, c := range commands {
+		if !line.HasPrefix(l, c) {
+			continue
+		}
+		switch c {
+		case "PASS ":
+			return onPort
+		case "USER ":
+			// Name, mode or host, server, and the real name behind a colon.
+			w := line.Words(l)
+			for range 4 {
+				w.Next()
+			}
+			return bytes.HasPrefix(w.Rest(), []byte(":"))
+		}
+		return true
+	}
+	return false
+}
+
+const notice = "NOTICE AUTH "
+
+// fromServer says whether a line is a server's notice or numeric answer.
+func fromServer(l []byte) bool {
+	if line.HasPrefix(l, notice) {
+		return true
+	}
+	if len(l) == 0 || l[0] != ':' {
+		return false
+	}
+	w := line.Words(l[1:])
+	w.Next()
+	c := w.Next()
+	digit := func(c byte) bool { return c >= '0' && c <= '9' }
+	return line.Is(c, "NOTICE") || len(c) == 3 && digit(c[0]) && digit(c[1]) && digit(c[2])
+}
+
+type observer struct{}
+
+// Observe has nothing to read: the name of the protocol is all there is.
+func (observer) Observe(*observe.Input, *observe.Report) (int, error) { return 0, observe.ErrDone }

@@ -1,0 +1,36 @@
+// Package ssh recognises SSH (RFC 4253) by its identification string, on any
+// port. It reads nothing of it.
+package ssh
+
+import "github.com/exspan/exspan/classify/observe"
+
+// identification is how each side begins (RFC 4253 section 4.2); version 1 did
+// as well.
+const identification = "SSH-"
+
+// Protocol describes SSH.
+func Protocol() observe.Protocol {
+	return observe.Protocol{Name: "ssh", TCP: []uint16{22}, Stream: true, Detect: detect, New: func() observe.Observer { return observer{} }}
+}
+
+func detect(f observe.First) observe.Match {
+	b := f.ToClient
+	if len(b) == 0 {
+		b = f.ToServer
+	}
+	n := min(len(b), len(identification))
+	switch {
+	case string(b[:n]) != identification[:n]:
+		return observe.No
+	case len(b) <= n:
+		return observe.More
+	case b[n] == '1' || b[n] == '2':
+		return observe.Yes
+	}
+	return observe.No
+}
+
+type observer struct{}
+
+// Observe has nothing to read: the name of the protocol is all there is.
+func (observer) Observe(*observe.Input, *observe.Report) (int, error) { return 0, observe.ErrDone }
