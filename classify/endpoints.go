@@ -13,8 +13,16 @@ import (
 // Limits of the learned endpoints.
 const (
 	maxEndpoints       = 200_000 // entries in all, ended ones included
-	maxServerEndpoints = 4096    // entries of one server address
+	maxServerEndpoints = 16_384  // entries of one server address
 	maxPerEndpoint     = 64      // entries of one address, protocol and port
+)
+
+// Entries that are over are kept to explain flows that wait, until room is
+// needed: then those over for longer than pruneAge go, looked for at most once in
+// pruneInterval, both in packet time.
+const (
+	pruneAge      = int64(10 * time.Minute)
+	pruneInterval = int64(10 * time.Second)
 )
 
 // endpointIdle is how long an entry lives after its last use.
@@ -42,6 +50,7 @@ type entry struct {
 	used       int64 // packet time of the last use
 	idle       int64
 	ended      int64 // packet time of its end, or 0
+	gone       bool  // no look-up finds it any more
 	flows      uint64
 }
 
@@ -82,6 +91,7 @@ type endpoints struct {
 	all     []*entry // in order of learning
 	refused uint64   // by a cap
 	media   uint64   // how often a UDP endpoint was learned
+	pruned  int64    // packet time of the last prune
 }
 
 func newEndpoints() *endpoints {
@@ -122,11 +132,18 @@ func (t *endpoints) learn(e *observe.Endpoint, service string, datagram bool, no
 		}
 		return en, false
 	}
-	if len(t.all) >= maxEndpoints || t.perHost[key.server.Addr] >= maxServerEndpoints || len(list) >= maxPerEndpoint {
+	full := func() bool {
+		return len(t.all) >= maxEndpoints || t.perHost[key.server.Addr] >= maxServerEndpoints || len(list) >= maxPerEndpoint
+	}
+	if full() && now-t.pruned >= pruneInterval {
+		t.prune(now)
+		list = t.byKey[key]
+	}
+	if full() {
 		if len(list) >= maxPerEndpoint && list[0].overAt(now) {
 			// History of the same port makes room for what holds now.
-			copy(list, list[1:])
-			list = list[:len(list)-1]
+			t.forget(list[0])
+			list = t.byKey[key]
 		} else {
 			t.refused++
 			return nil, false
@@ -143,6 +160,52 @@ func (t *endpoints) learn(e *observe.Endpoint, service string, datagram bool, no
 		t.scopes[en.scope] = append(t.scopes[en.scope], en)
 	}
 	return en, true
+}
+
+// prune forgets entries that have been over for long.
+func (t *endpoints) prune(now int64) {
+	t.pruned = now
+	var old []*entry
+	t.all = slices.DeleteFunc(t.all, func(en *entry) bool {
+		if en.gone {
+			return true
+		}
+		if en.gone = en.overAt(now - pruneAge); en.gone {
+			old = append(old, en)
+		}
+		return en.gone
+	})
+	for _, en := range old {
+		t.unlink(en)
+	}
+}
+
+// forget takes one entry out of every list but that of all, which prune
+// tidies.
+func (t *endpoints) forget(en *entry) {
+	en.gone = true
+	t.unlink(en)
+}
+
+// unlink takes what is gone out of the lists that an entry is in.
+func (t *endpoints) unlink(en *entry) {
+	over := func(en *entry) bool { return en.gone }
+	if list := slices.DeleteFunc(t.byKey[en.key], over); len(list) > 0 {
+		t.byKey[en.key] = list
+	} else {
+		delete(t.byKey, en.key)
+	}
+	if t.perHost[en.key.server.Addr]--; t.perHost[en.key.server.Addr] <= 0 {
+		delete(t.perHost, en.key.server.Addr)
+	}
+	if en.scope == "" {
+		return
+	}
+	if list := slices.DeleteFunc(t.scopes[en.scope], over); len(list) > 0 {
+		t.scopes[en.scope] = list
+	} else {
+		delete(t.scopes, en.scope)
+	}
 }
 
 // endScope ends the entries of a dialog.

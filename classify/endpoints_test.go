@@ -1,0 +1,94 @@
+package classify
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
+)
+
+const minute = int64(time.Minute)
+
+func learn(t *endpoints, addr, service string, source observe.Source, scope string, now int64) bool {
+	en, _ := t.learn(&observe.Endpoint{Server: netip.MustParseAddrPort(addr), Source: source, Scope: scope, UDP: source == observe.FromSDP}, service, false, now)
+	return en != nil
+}
+
+func services(t *endpoints, addr string, first, last int64) string {
+	s := ""
+	for _, en := range t.lookup(endpointKey{capture.EndpointFrom(netip.MustParseAddrPort(addr)), capture.TCP}, first, last, nil) {
+		s += en.service + " "
+	}
+	return s
+}
+
+func TestEndpoints(t *testing.T) {
+	const a = "10.0.0.3:6010"
+	key := endpointKey{capture.EndpointFrom(netip.MustParseAddrPort(a)), capture.TCP}
+	e := newEndpoints()
+	learn(e, a, "emsmdb", observe.FromBind, "", 10*minute)
+	learn(e, a, "nspi", observe.FromMap, "", 11*minute)
+	for _, c := range []struct {
+		what        string
+		first, last int64
+		want        string
+	}{
+		{"a flow during both, what proves more first", 11 * minute, 12 * minute, "nspi emsmdb "},
+		{"a flow that ended before either was learned", 1 * minute, 2 * minute, "nspi emsmdb "},
+		{"a flow that ended between", 9 * minute, 10*minute + 1, "emsmdb "},
+	} {
+		if got := services(e, a, c.first, c.last); got != c.want {
+			t.Errorf("%s: %q, want %q", c.what, got, c.want)
+		}
+	}
+	e.reject(key, "nspi", 20*minute)
+	if got := services(e, a, 21*minute, 22*minute); got != "emsmdb " {
+		t.Errorf("after nspi was rejected: %q", got)
+	}
+	if got := services(e, a, 19*minute, 22*minute); got != "nspi emsmdb " {
+		t.Errorf("a flow that began before: %q", got)
+	}
+	e.close(key, 30*minute)
+	if got := services(e, a, 31*minute, 32*minute); got != "" {
+		t.Errorf("after the server refused: %q", got)
+	}
+	learn(e, a, "rfr", observe.FromMap, "", 40*minute)
+	if got := services(e, a, 41*minute, 42*minute); got != "rfr " {
+		t.Errorf("after the port was taken anew: %q", got)
+	}
+	if got := services(e, a, 41*minute+endpointIdle, 42*minute+endpointIdle); got != "" {
+		t.Errorf("a day later: %q", got)
+	}
+}
+
+// TestEndpointsMakeRoom learns the media of more calls than there is room for:
+// those that are over go.
+func TestEndpointsMakeRoom(t *testing.T) {
+	e := newEndpoints()
+	now := int64(0)
+	for i := range 3 * maxServerEndpoints {
+		now += int64(time.Second) / 2
+		scope := fmt.Sprint("call ", i)
+		if !learn(e, fmt.Sprintf("10.0.0.3:%d", 1024+i%60_000), "rtp", observe.FromSDP, scope, now) {
+			t.Fatalf("endpoint %d was refused", i)
+		}
+		e.endScope(scope, now+1)
+	}
+	if len(e.all) > maxServerEndpoints || len(e.byKey) > len(e.all) || len(e.scopes) != 0 {
+		t.Errorf("%d entries, %d keys, %d scopes", len(e.all), len(e.byKey), len(e.scopes))
+	}
+	// What holds stays, and what is new is refused and counted.
+	e = newEndpoints()
+	for i := range maxServerEndpoints {
+		learn(e, fmt.Sprintf("10.0.0.3:%d", 1024+i), "emsmdb", observe.FromMap, "", 1)
+	}
+	if learn(e, "10.0.0.3:1000", "emsmdb", observe.FromMap, "", 20*minute) || e.refused != 1 {
+		t.Error("one host's endpoints are not bounded")
+	}
+	if !learn(e, "10.0.0.4:1000", "emsmdb", observe.FromMap, "", 20*minute) {
+		t.Error("another host is refused")
+	}
+}
