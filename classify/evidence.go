@@ -59,7 +59,7 @@ func (e *Engine) weigh(s *slot, protocol string, facts *observe.Facts, seen int)
 			addr := server.Addr
 			if r.End == "client" {
 				addr = s.Client().Addr
-			} else if s.Packets(observe.ToClient) == 0 {
+			} else if !s.Spoke(observe.ToClient) {
 				continue // who was asked and never answered proves nothing
 			}
 			if e.hosts.proven(addr, r.Roles, r.Version) {

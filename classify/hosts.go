@@ -182,13 +182,16 @@ func (h *hosts) of(a capture.Addr) *roleSet {
 			sets = append(sets, x.site.Roles[i:i+1])
 		}
 	} else {
-		strong := slices.ContainsFunc(x.proofs, func(p proof) bool { return !p.weak })
+		// That an address is on the internet, or in a network of the site file, is
+		// known of it: a caller from outside does not become a client by calling.
+		known := h.elsewhere(a).sets
+		strong := len(known) > 0 || slices.ContainsFunc(x.proofs, func(p proof) bool { return !p.weak })
 		for _, p := range x.proofs {
 			if !p.weak || !strong {
 				sets = append(sets, p.roles)
 			}
 		}
-		sets = append(explained(sets), h.elsewhere(a).sets...)
+		sets = append(explained(sets), known...)
 	}
 	r := newRoleSet(sets)
 	r.version = x.version

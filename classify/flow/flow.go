@@ -35,10 +35,13 @@ const (
 	SeenRST                     // an RST
 	SeenRefused                 // an RST in answer to the SYN, or ICMP port unreachable
 	SeenProhibited              // ICMP administratively prohibited
-	SeenPayload                 // any payload
+	SeenPayloadA                // payload from A
+	SeenPayloadB                // payload from B
 	SeenNextA                   // next[0] is valid
 	SeenNextB                   // next[1] is valid
 	SeenServerProof             // client and server are proven, and stay
+
+	SeenPayload = SeenPayloadA | SeenPayloadB // any payload
 )
 
 // Flow is one flow: flat, without pointers, owned by its Table. What every
@@ -154,6 +157,9 @@ func (f *Flow) Turn() bool {
 	f.Seen |= SeenServerProof // by content now; it is not asked twice
 	return true
 }
+
+// Spoke says whether payload was seen in a direction.
+func (f *Flow) Spoke(d observe.Direction) bool { return f.Seen&(SeenPayloadA<<f.side(d)) != 0 }
 
 // BothWays says whether packets were seen in both directions.
 func (f *Flow) BothWays() bool { return f.packets[0] > 0 && f.packets[1] > 0 }

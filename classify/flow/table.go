@@ -247,7 +247,7 @@ func (t *Table[T]) Track(p *capture.Packet) (id ID, sender int, isNew bool) {
 	f.First = min(f.First, p.Time)
 	f.seen = t.tick
 	if p.PayloadLength > 0 {
-		f.Seen |= SeenPayload
+		f.Seen |= SeenPayloadA << sender
 	}
 	if p.Proto == capture.TCP {
 		if p.Flags&(capture.SYN|capture.FIN|capture.RST) != 0 || f.class == classHalfOpen {
