@@ -110,10 +110,10 @@ func openRings(o Options) (op *opened, err error) {
 	if err != nil {
 		return nil, err
 	}
-	op = &opened{link: capture.LinkEthernet, method: AFPacket}
+	rings := &opened{link: capture.LinkEthernet, method: AFPacket}
 	defer func() {
 		if err != nil {
-			for _, h := range op.handles {
+			for _, h := range rings.handles {
 				h.Close()
 			}
 		}
@@ -128,7 +128,7 @@ func openRings(o Options) (op *opened, err error) {
 			return nil, err
 		}
 		r := &ring{t: t, name: o.Interface, promisc: -1, first: i == 0}
-		op.handles = append(op.handles, r)
+		rings.handles = append(rings.handles, r)
 		if err := t.SetBPF(program); err != nil {
 			return nil, err
 		}
@@ -151,11 +151,11 @@ func openRings(o Options) (op *opened, err error) {
 	if o.Workers > 1 {
 		// Until the last ring had joined, frames went to more than one.
 		now := time.Now()
-		for _, h := range op.handles {
+		for _, h := range rings.handles {
 			h.(*ring).since = now
 		}
 	}
-	return op, nil
+	return rings, nil
 }
 
 // socketFilter is what the kernel applies. It sees frames without their

@@ -51,6 +51,7 @@ type monitor struct {
 	rotateSize     size
 	rotateInterval time.Duration
 	rotateKeep     int
+	queue          size
 
 	state         string
 	stateInterval time.Duration
@@ -103,6 +104,8 @@ flags, configuration, site file or rules.`,
 	f.Var(&m.rotateSize, "rotate-size", "begin --ndjson and --write files anew at this size; 0 means never")
 	f.DurationVar(&m.rotateInterval, "rotate-interval", 0, "begin them anew at this age; 0 means never")
 	f.IntVar(&m.rotateKeep, "rotate-keep", 0, "how many old ones to keep; 0 means all")
+	m.queue = 16 << 20
+	f.Var(&m.queue, "queue-size", "memory for records that wait for a slow disk or reader")
 	f.StringVar(&m.state, "state", "", "keep what is learned in `FILE` over a restart")
 	f.DurationVar(&m.stateInterval, "state-interval", 30*time.Second, "how often the state is written")
 	_ = f.MarkHidden("state-interval")
@@ -157,7 +160,7 @@ func (m *monitor) engineFlags(cmd *cobra.Command) {
 
 // complete takes in arguments and configuration file, and finds mistakes.
 func (m *monitor) complete(cmd *cobra.Command, args []string) error {
-	if dash := cmd.ArgsLenAtDash(); dash > 0 || dash < 0 && len(args) > 0 && len(m.interfaces) == 0 && m.read == "" && m.config == "" {
+	if dash := cmd.ArgsLenAtDash(); dash > 0 || dash < 0 && len(args) > 0 && len(m.interfaces) == 0 && m.read == "" && m.config == "" && !m.dumpFilter {
 		return fmt.Errorf("unexpected argument %q; interfaces are given with -i, files with -r", args[0])
 	}
 	m.filter = strings.Join(args, " ")
@@ -222,6 +225,9 @@ func (m *monitor) check() error {
 	}
 	if m.writeBuffer < 1<<20 {
 		wrong("--write-buffer: %s is less than 1MiB", m.writeBuffer.String())
+	}
+	if m.queue < 64<<10 {
+		wrong("--queue-size: %s is less than 64KiB", m.queue.String())
 	}
 	if m.rotateSize != 0 && m.rotateSize < 64<<10 {
 		wrong("--rotate-size: %s is less than 64KiB", m.rotateSize.String())

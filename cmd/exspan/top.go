@@ -73,7 +73,7 @@ for the purpose. Ctrl-C ends it.`,
 	f := cmd.Flags()
 	f.DurationVar(&t.interval, "interval", 2*time.Second, "time between two pictures")
 	f.BoolVar(&t.once, "once", false, "show one picture, with rates over one interval, and end")
-	t.logLevel, t.logFormat, t.stateInterval, t.writeBuffer = "info", "logfmt", time.Minute, 1<<20
+	t.logLevel, t.logFormat, t.stateInterval, t.writeBuffer, t.queue = "info", "logfmt", time.Minute, 1<<20, 1<<20
 	return cmd
 }
 
@@ -118,7 +118,7 @@ func (t *top) capture(ctx context.Context, stdout io.Writer) error {
 	defer cancel()
 	fed := make(chan error, 1)
 	go func() {
-		fed <- w.feed(ctx)
+		fed <- w.feed()
 		cancel()
 	}()
 	err = t.show(ctx, stdout, func(context.Context) (sample, error) {
@@ -126,7 +126,8 @@ func (t *top) capture(ctx context.Context, stdout io.Writer) error {
 		return newSample(families), err
 	}, last.get)
 	cancel()
-	return errors.Join(err, asRunError(<-fed), w.src.Close())
+	_ = w.src.Close()
+	return errors.Join(err, asRunError(<-fed))
 }
 
 func asRunError(err error) error {

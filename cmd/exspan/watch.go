@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -27,8 +28,6 @@ import (
 )
 
 const (
-	queueSize  = 16 << 20         // bytes that wait for an output
-	pipeQueue  = 64 << 20         // the same when a pipe is read, which comes in bursts
 	writeDelay = 10 * time.Second // a flow's verdict has settled by then
 	endTime    = 3500 * time.Millisecond
 	warnAfter  = time.Minute
@@ -49,6 +48,10 @@ type watch struct {
 	packets  *sinkFile // --write
 	delay    *pcapng.Delay
 	span     *live.Watch
+
+	// patience ends when outputs have had all the time there is.
+	patience   context.Context
+	impatience context.CancelFunc
 
 	behind atomic.Int64 // nanoseconds
 	ready  atomic.Bool
@@ -102,8 +105,14 @@ func (m *monitor) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Wr
 	ended := make(chan struct{})
 	defer close(ended)
 	go w.housekeep(hup, ended)
+	stop := context.AfterFunc(ctx, func() {
+		log.Info("Ending")
+		w.hurry()
+		_ = w.src.Close()
+	})
+	defer stop()
 	w.ready.Store(true)
-	err = w.feed(ctx)
+	err = w.feed()
 	w.ready.Store(false)
 	err = errors.Join(err, w.end(err))
 	stopServing()
@@ -116,10 +125,12 @@ func (m *monitor) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Wr
 // start makes everything but the servers, and opens what is read.
 func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w *watch, err error) {
 	w = &watch{m: m, log: log, span: live.NewWatch()}
+	w.patience, w.impatience = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
+			w.impatience()
 			for _, o := range w.outputs {
-				_ = o.Queue.Close(time.Second)
+				_ = o.Queue.Close(w.patience)
 			}
 			if w.src != nil {
 				_ = w.src.Close()
@@ -153,10 +164,10 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 	}
 	if m.read != "" {
 		w.src, err = capture.OpenFiles([]string{m.read}, capture.Options{Filter: m.filter, Parallel: true, KeepFrames: m.write != "", Stdin: stdin})
-		if err == nil && m.read != "-" {
-			// A file waits for us, an interface does not.
+		if err == nil {
+			// A file and a pipe can wait for a slow disk, an interface cannot.
 			for _, o := range w.outputs {
-				o.WaitForRoom(context.Background())
+				o.WaitForRoom(w.patience)
 			}
 		}
 	} else if w.live, err = live.Open(m.captureOptions(), log); err == nil {
@@ -200,12 +211,8 @@ func (w *watch) openOutput(name string, stdout io.Writer, head func() []byte) (*
 		}
 		to = o.file
 	}
-	limit := queueSize
-	if w.m.read == "-" {
-		limit = pipeQueue
-	}
 	var quiet time.Time // errors come in thousands; one a minute is told
-	o.Queue = queue.New(to, limit, func(err error) {
+	o.Queue = queue.New(to, int(w.m.queue), func(err error) {
 		if now := time.Now(); now.After(quiet) {
 			quiet = now.Add(time.Minute)
 			w.log.Error("Writing failed; what could not be written is lost, and counted in exspan_output_lost_total", "output", name, "err", err)
@@ -234,13 +241,11 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// feed gives all packets to the engine until the end of the input or of ctx.
-func (w *watch) feed(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() {
-		w.log.Info("Ending")
-		_ = w.src.Close()
-	})
-	defer stop()
+// hurry leaves outputs the time that there is after a signal.
+func (w *watch) hurry() { time.AfterFunc(endTime, w.impatience) }
+
+// feed gives all packets to the engine until the source ends or is closed.
+func (w *watch) feed() error {
 	warn := time.Now().Add(warnAfter)
 	for {
 		b, err := w.src.Read()
@@ -332,24 +337,29 @@ func (w *watch) saveState() {
 
 // end writes what is open. failed is what ended the input, if not its end.
 func (w *watch) end(failed error) error {
-	// Now there is time to wait for a slow disk, but not for ever.
-	ctx, cancel := context.WithTimeout(context.Background(), endTime)
-	defer cancel()
+	// Now there is time to wait for a slow disk, but with live capture not for
+	// ever: nobody may be there to say so.
+	if w.live != nil {
+		w.hurry()
+	}
 	for _, o := range w.outputs {
-		o.WaitForRoom(ctx)
+		o.WaitForRoom(w.patience)
 	}
 	var damage []error
 	if f, ok := w.src.(*capture.Files); ok {
 		damage = f.Errors()
 	}
-	err := w.eng.Close(append(damage, failed))
+	told := damage
+	if failed != nil {
+		told = append(slices.Clone(damage), failed)
+	}
+	err := w.eng.Close(told)
 	if w.delay != nil {
 		w.delay.Finish()
 	}
 	w.saveState()
 	for _, o := range w.outputs {
-		deadline, _ := ctx.Deadline()
-		if cerr := o.Queue.Close(max(time.Until(deadline), 200*time.Millisecond)); cerr != nil {
+		if cerr := o.Queue.Close(w.patience); cerr != nil {
 			w.log.Error("Not everything could be written", "output", o.name, "err", cerr)
 		} else if o.file != nil {
 			err = errors.Join(err, o.file.Close())

@@ -9,7 +9,6 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // chunk is how many bytes are written at a time at most, but for larger
@@ -152,10 +151,10 @@ func (q *Queue) write(p []byte, records int) {
 	q.signal(q.room)
 }
 
-// Close waits for what is in the queue to be written, for at most the time
-// given. The error is nil or ErrStuck; what was not written then counts as
-// lost. The writer is not closed, and must not be after ErrStuck.
-func (q *Queue) Close(most time.Duration) error {
+// Close waits until what is in the queue is written, or ctx ends. The error is
+// nil or ErrStuck; what was not written then counts as lost. The writer is not
+// closed, and must not be after ErrStuck.
+func (q *Queue) Close(ctx context.Context) error {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
@@ -163,7 +162,7 @@ func (q *Queue) Close(most time.Duration) error {
 	select {
 	case <-q.done:
 		return nil
-	case <-time.After(most):
+	case <-ctx.Done():
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()

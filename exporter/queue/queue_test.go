@@ -34,7 +34,7 @@ func TestWritesAllInOrder(t *testing.T) {
 		want.WriteString(s)
 		q.Write([]byte(s))
 	}
-	if err := q.Close(10 * time.Second); err != nil {
+	if err := q.Close(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if b.String() != want.String() || q.Lost() != 0 {
@@ -63,7 +63,7 @@ func TestFullQueueLosesWholeRecordsAndCounts(t *testing.T) {
 		t.Errorf("%d of %d records are lost, want %d", lost, all, all-100)
 	}
 	close(g.open)
-	if err := q.Close(10 * time.Second); err != nil {
+	if err := q.Close(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if n := strings.Count(g.buf.String(), "123456789\n"); uint64(n)+q.Lost() != all || g.buf.Len() != n*10 {
@@ -75,7 +75,7 @@ func TestRecordLargerThanTheQueue(t *testing.T) {
 	var b bytes.Buffer
 	q := New(&b, 10, nil)
 	q.Write(make([]byte, 100_000))
-	if err := q.Close(10 * time.Second); err != nil || b.Len() != 100_000 || q.Lost() != 0 {
+	if err := q.Close(context.Background()); err != nil || b.Len() != 100_000 || q.Lost() != 0 {
 		t.Fatal(err, b.Len(), q.Lost())
 	}
 }
@@ -101,7 +101,7 @@ func TestErrorsAreCountedAndWritingGoesOn(t *testing.T) {
 	for range all {
 		q.Write([]byte("123456789\n"))
 	}
-	if err := q.Close(10 * time.Second); err != nil {
+	if err := q.Close(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	written := uint64(w.buf.Len() / 10)
@@ -130,7 +130,7 @@ func TestWaitForRoom(t *testing.T) {
 	}
 	close(g.open)
 	<-done
-	if err := q.Close(10 * time.Second); err != nil || q.Lost() != 0 || g.buf.Len() != all*10 {
+	if err := q.Close(context.Background()); err != nil || q.Lost() != 0 || g.buf.Len() != all*10 {
 		t.Fatal(err, q.Lost(), g.buf.Len())
 	}
 }
@@ -156,7 +156,7 @@ func TestWaitEndsWithContext(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("Write waits beyond its context")
 	}
-	if err := q.Close(50 * time.Millisecond); !errors.Is(err, ErrStuck) {
+	if err := q.Close(ctx); !errors.Is(err, ErrStuck) {
 		t.Errorf("Close returned %v, want ErrStuck", err)
 	}
 	if q.Lost() != 1000 {
