@@ -40,6 +40,7 @@ test: deps ## run all tests; EXSPAN_CORPUS names a folder of further captures
 check: deps ## formatting, vet, and the import rules
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not gofmt'ed:" $$files >&2; exit 1; fi
 	go vet ./...
+	GOOS=windows go build ./...
 	$(GOLANGCI) run
 
 .PHONY: golden
@@ -51,7 +52,7 @@ fuzz: deps ## run every fuzz target for FUZZTIME
 	@for pkg in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 			echo "$$pkg $$target"; \
-			go test $$pkg -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+			go test $$pkg -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x; \
 		done; \
 	done
 
