@@ -202,6 +202,14 @@ func rows() []row {
 				query{`sum by (instance, limit) (exspan_limit_reached_total{@})`, "{{instance}} {{limit}}"}).wide(8),
 			graph("Flows given up by their reader", "Content that was not of the protocol it looked like.", perSec,
 				query{`sum by (instance) (rate(exspan_observer_errors_total{@}[$__rate_interval]))`, "{{instance}}"}).wide(8),
+			graph("Duplicates", "Packets seen twice within 2 ms, as mirror ports send them that mirror a path twice.", packets,
+				query{`sum by (instance) (rate(exspan_capture_duplicate_packets_total{@}[$__rate_interval]))`, "{{instance}}"}).wide(6),
+			graph("Records lost", "Records or packets that an output lost, because it was full, closed or slow.", perSec,
+				query{`sum by (instance, output) (rate(exspan_output_lost_total{@}[$__rate_interval]))`, "{{instance}} {{output}}"}).wide(6),
+			graph("Processors", "How many the monitor keeps busy.", number,
+				query{`sum by (instance) (rate(process_cpu_seconds_total{@}[$__rate_interval]))`, "{{instance}}"}).wide(6),
+			graph("Memory", "Resident memory of the monitor.", ofBytes,
+				query{`sum by (instance) (process_resident_memory_bytes{@})`, "{{instance}}"}).wide(6),
 		}},
 	}
 }
