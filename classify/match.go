@@ -166,7 +166,7 @@ func (s *subject) fitStatic(ref legRef) (hit, bool) {
 	h := hit{legRef: ref, confidence: ByPort}
 	l := ref.leg
 	if s.protocol != "" && l.Protocol != "" && s.protocol != l.Protocol {
-		h.mismatch = true
+		h.mismatch = s.begun || s.protocol != "tls" || !upgrades(l.Protocol)
 		return h, true
 	}
 	own := matchFacts(ref.tests, s.facts)
@@ -213,6 +213,16 @@ func (s *subject) fitDynamic(ref legRef) (hit, bool) {
 	}
 	h.undocumented = l.Port.From != 0 && (s.port < l.Port.From || s.port > l.Port.To)
 	return h, true
+}
+
+// upgrades says whether a protocol can turn into TLS under way. Where the begin
+// of a flow was not seen, TLS is no other protocol then.
+func upgrades(protocol string) bool {
+	switch protocol {
+	case "smtp", "imap", "pop3", "nntp", "ldap", "nmf":
+		return true
+	}
+	return false
 }
 
 func (en *entry) confidence() Confidence {

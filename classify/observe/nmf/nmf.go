@@ -66,10 +66,15 @@ func Protocol() observe.Protocol {
 func New() observe.Observer { return &observer{} }
 
 func detect(f observe.First) observe.Match {
-	if len(f.ToServer) == 0 && len(f.ToClient) > 0 {
-		return observe.No // the client speaks first
+	m := observe.No // the client speaks first
+	if len(f.ToServer) > 0 || len(f.ToClient) == 0 {
+		m = preamble(f.ToServer)
 	}
-	return preamble(f.ToServer)
+	if m != observe.No || !f.OnPort {
+		return m
+	}
+	// Where the begin was not seen, the handshake of an upgrade can come first.
+	return nns.Detect(f)
 }
 
 // preamble says whether b begins with a client's preamble: version 1.0, the
@@ -89,6 +94,7 @@ func preamble(b []byte) observe.Match {
 
 type observer struct {
 	seen bool
+	late bool // the preamble was not seen
 	// upgrade is what the client asked for and was not carried out yet, agreed
 	// that the server answered.
 	upgrade string
@@ -119,6 +125,10 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 // are needed.
 func (o *observer) step(in *observe.Input, b []byte, r *observe.Report) (int, error) {
 	server := in.Dir == observe.ToClient
+	if !o.seen && !in.Handshake && b[0] != recordVersion {
+		// The upgrade is under way, or this is no message framing.
+		o.seen, o.late, o.upgrade, o.agreed = true, true, negotiate, true
+	}
 	if !o.seen {
 		if server {
 			return 0, observe.ErrViolation
@@ -246,8 +256,11 @@ func (o *observer) upgraded(in *observe.Input, b []byte, r *observe.Report) (int
 		return 0, observe.ErrUpgrade
 	case negotiate:
 		n, p, err := o.session.Read(in.Dir, b, r)
+		if err != nil && !o.late {
+			err = observe.ErrDone // message framing it was
+		}
 		if err != nil {
-			return 0, observe.ErrDone
+			return 0, err
 		}
 		switch p {
 		case nns.Protected:

@@ -53,6 +53,7 @@ func TestConversations(t *testing.T) {
 		name string
 		conv []observetest.Segment
 		want []string
+		o    observetest.Options
 		err  error
 		next string
 	}{
@@ -63,6 +64,9 @@ func TestConversations(t *testing.T) {
 			want: append([]string{"nmf.upgrade=application/negotiate", "auth=ntlm", "encryption=net.tcp"}, base...), err: observe.ErrDone},
 		{name: "NegotiateStream, not protected", conv: upgrade(c("\x0c"), s("\x0b"), c("\x06", counted(strings.Repeat("x", 300)))),
 			want: append([]string{"nmf.upgrade=application/negotiate", "auth=ntlm", "encryption=none"}, base...), err: observe.ErrDone},
+		{name: "NegotiateStream under way", conv: upgrade(c(data(ntlmSigned)))[2:], o: observetest.Options{Midstream: true},
+			want: []string{"auth=ntlm", "encryption=net.tcp"}, err: observe.ErrDone},
+		{name: "NegotiateStream on its own", conv: upgrade()[2:], err: observe.ErrViolation},
 		{name: "TLS", conv: []observetest.Segment{c(begin(via), "\x09", counted(tls)), s("\x0a"), c("\x16\x03\x01\x00\x05hello")},
 			want: append([]string{"nmf.upgrade=application/ssl-tls"}, base...), err: observe.ErrUpgrade, next: "tls"},
 		{name: "upgrade not answered", conv: []observetest.Segment{c(begin(via), "\x09", counted(tls)), c("\x16\x03\x01\x00\x05hello")},
@@ -79,7 +83,7 @@ func TestConversations(t *testing.T) {
 		{name: "something else", conv: []observetest.Segment{c("\x00\x01\x02\x03\x04\x05")}, err: observe.ErrViolation},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := observetest.Check(t, Protocol(), test.conv, observetest.Options{})
+			r := observetest.Check(t, Protocol(), test.conv, test.o)
 			observetest.Expect(t, r, test.want...)
 			if r.Err != test.err || r.Next != test.next {
 				t.Errorf("ends with %v, next %q; want %v, %q", r.Err, r.Next, test.err, test.next)

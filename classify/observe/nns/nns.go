@@ -41,13 +41,14 @@ const (
 // Protocol describes NegotiateStream on its own. Port: the log shipping of
 // Exchange.
 func Protocol() observe.Protocol {
-	return observe.Protocol{Name: "nns", TCP: []uint16{64327}, Stream: true, Detect: detect, New: New}
+	return observe.Protocol{Name: "nns", TCP: []uint16{64327}, Stream: true, Detect: Detect, New: New}
 }
 
 // New returns an observer of a TCP flow.
 func New() observe.Observer { return new(observer) }
 
-func detect(f observe.First) observe.Match {
+// Detect looks for a handshake message.
+func Detect(f observe.First) observe.Match {
 	b := f.ToServer
 	if len(b) == 0 {
 		b = f.ToClient
