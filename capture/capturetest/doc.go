@@ -45,6 +45,11 @@
 //	tls-client-done([VERSION] [certificate])  tls-server-done([VERSION])               tls-data(BYTES [VERSION])
 //	ntlm(negotiate|challenge|v1|v2 [base64])
 //	ldap-bind(simple|MECHANISM)               ldap-bound()   ldap-sealed()   ldap-search(BASE)
+//	smb-negotiate()                           smb-negotiated()
+//	smb-setup(negotiate|v1|v2)                smb-setup-answer(challenge|done)
+//	smb-connect(SHARE)                        smb-connected(disk|pipe)
+//	smb-open(NAME)                            smb-opened()
+//	smb-pipe-bind(INTERFACE [SECURITY])       smb-pipe-bound(SECONDARY-ADDRESS [SECURITY])
 //	krb-tgs-req(SERVICE [tcp])                krb-tgs-rep(SERVICE [tcp])
 //
 // A PDU of RPC has call 1 for binds and 2 for others unless it is said.

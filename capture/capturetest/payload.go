@@ -34,6 +34,16 @@ var generators = map[string]func(w *words) []byte{
 	"ldap-bound":       ldapBound,
 	"ldap-sealed":      ldapSealed,
 	"ldap-search":      ldapSearch,
+	"smb-negotiate":    smbNegotiate,
+	"smb-negotiated":   smbNegotiated,
+	"smb-setup":        smbSetup,
+	"smb-setup-answer": smbSetupAnswer,
+	"smb-connect":      smbConnect,
+	"smb-connected":    smbConnected,
+	"smb-open":         smbOpen,
+	"smb-opened":       smbOpened,
+	"smb-pipe-bind":    smbPipeBind,
+	"smb-pipe-bound":   smbPipeBound,
 	"krb-tgs-req":      krbTGSReq,
 	"krb-tgs-rep":      krbTGSRep,
 }
@@ -73,6 +83,13 @@ func (w *words) next(what string) string {
 	s := w.list[0]
 	w.list = w.list[1:]
 	return s
+}
+
+// fail keeps the first mistake.
+func (w *words) fail(err error) {
+	if w.err == nil {
+		w.err = err
+	}
 }
 
 func (w *words) number(what string) int {

@@ -37,6 +37,13 @@ func TestPayloads(t *testing.T) {
 		{from + "389 ldap-bind(GSSAPI)\n" + to + "389 > 10.0.0.1:1050 ldap-bound()\n" + from + "389 ldap-search(DC=example,DC=com)",
 			"ldap.protocolOp ldap.mechanism ldap.baseObject ldap.resultCode", "0|GSSAPI||;1|||0;3||DC=example,DC=com|"},
 		{from + "389 ldap-bind(simple)\n", "ldap.protocolOp ldap.authentication", "0|0"},
+		{from + "445 smb-negotiate()\n" + to + "445 > 10.0.0.1:1050 smb-negotiated()\n" + from + "445 smb-setup(negotiate)\n" +
+			to + "445 > 10.0.0.1:1050 smb-setup-answer(challenge)\n" + from + "445 smb-setup(v2)\n" + to + "445 > 10.0.0.1:1050 smb-setup-answer(done)\n" +
+			from + "445 smb-connect(\\\\mb1\\IPC$)\n" + to + "445 > 10.0.0.1:1050 smb-connected(pipe)\n" + from + "445 smb-open(winreg)\n" +
+			to + "445 > 10.0.0.1:1050 smb-opened()\n" + from + "445 smb-pipe-bind(winreg)\n" + to + "445 > 10.0.0.1:1050 smb-pipe-bound(\\PIPE\\winreg)",
+			"smb2.cmd ntlmssp.messagetype smb2.nt_status smb2.tree smb2.filename dcerpc.pkt_type",
+			"0|||||;0||0x00000000|||;1|0x00000001||||;1|0x00000002|0xc0000016|||;1|0x00000003||||;1||0x00000000|||;3|||\\\\mb1\\IPC$||;" +
+				`3||0x00000000|||;5|||\\mb1\IPC$|winreg|;5||0x00000000|\\mb1\IPC$||;11|||\\mb1\IPC$||11;11||0x00000000|\\mb1\IPC$||12`},
 		{from + "88 krb-tgs-req(ldap/dc1 tcp)\n" + to + "88 > 10.0.0.1:1050 krb-tgs-rep(ldap/dc1 tcp)", "kerberos.msg_type kerberos.etype", "12,14|18,18;13|18,18"},
 	} {
 		var args []string
