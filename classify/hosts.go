@@ -182,16 +182,15 @@ func (h *hosts) of(a capture.Addr) *roleSet {
 			sets = append(sets, x.site.Roles[i:i+1])
 		}
 	} else {
-		// That an address is on the internet, or in a network of the site file, is
-		// known of it: a caller from outside does not become a client by calling.
-		known := h.elsewhere(a).sets
-		strong := len(known) > 0 || slices.ContainsFunc(x.proofs, func(p proof) bool { return !p.weak })
+		// A caller from outside does not become a client by calling.
+		where := h.elsewhere(a)
+		strong := where.has(rules.Internet) || slices.ContainsFunc(x.proofs, func(p proof) bool { return !p.weak })
 		for _, p := range x.proofs {
 			if !p.weak || !strong {
 				sets = append(sets, p.roles)
 			}
 		}
-		sets = append(explained(sets), known...)
+		sets = append(explained(sets), where.sets...)
 	}
 	r := newRoleSet(sets)
 	r.version = x.version
