@@ -109,7 +109,10 @@ var (
 	bind    = pdu(11, u16(4280)+u16(4280)+u32(0)+"\x01\x00\x00\x00"+u16(0)+"\x01\x00"+winreg+ndr)
 	bindAck = pdu(12, u16(4280)+u16(4280)+u32(1)+u16(13)+"\\PIPE\\winreg\x00"+"\x00"+"\x01\x00\x00\x00"+u16(0)+u16(0)+ndr)
 	call    = pdu(0, u32(4)+u16(0)+u16(2)+zero(40))
-	answer  = pdu(2, u32(4)+u16(0)+u16(0)+zero(40))
+	// The same with NTLM at level privacy ([MS-RPCE] section 2.2.2.11).
+	secureBind = "\x05\x00\x0b\x03\x10\x00\x00\x00" + u16(len(bind)+8+len(ntlmNegotiate)) + u16(len(ntlmNegotiate)) + u32(1) + bind[16:] +
+		"\x0a\x06\x00\x00" + u32(1) + ntlmNegotiate
+	answer = pdu(2, u32(4)+u16(0)+u16(0)+zero(40))
 
 	registry = []string{"rpc.uuid=338cd001-2244-31f1-aaaa-900038001003 v1.0", `rpc.sec_addr=\PIPE\winreg`, "smb.pipe=winreg",
 		"rpc.auth_level=none", "encryption=none"}
@@ -248,7 +251,45 @@ func TestConversations(t *testing.T) {
 			c(frame(smb1(0x25, 0x18, 8, 4, 7, zero(22)+u16(len(call))+u16(84)+"\x02\x00"+u16(0x26)+u16(0x4001), zero(17)+call))),
 			s(frame(smb1(0x25, 0x98, 8, 4, 7, zero(12)+u16(len(answer))+u16(56)+zero(4), "\x00"+answer)))),
 			want: append([]string{"smb.version=1", "auth=ntlm", "ntlm.version=1", "smb.share=IPC$"}, registry...)},
+		{name: "an authenticated bind that is refused", conv: conv(ntlmLogon(60, 0, 0), s(connected(1, 2)), c(create(1, 6, "winreg")),
+			s(created(1, 6, 0)),
+			c(write(1, secureBind)), c(frame(head2{command: 8, message: 10, session: 9, tree: 1}.with(readBody(0, id1)))),
+			s(readAnswer(10, pdu(13, u16(8)+"\x00")))), want: []string{"auth=ntlm", "smb.pipe=winreg"}},
+		{name: "an authenticated bind, the pipe closed", conv: conv(s(connected(1, 2)), c(create(1, 6, "winreg")), s(created(1, 6, 0)),
+			c(write(1, secureBind)),
+			c(frame(head2{command: 6, message: 9, session: 9, tree: 1}.with(u16(24)+zero(6)+id1))), c(write(1, call))),
+			want: []string{"smb.pipe=winreg", "auth=ntlm", "rpc.auth_level=privacy", "encryption=rpc-privacy", registry[0]}},
+		{name: "bytes of a pipe lost", conv: conv(s(connected(1, 2)), c(create(1, 6, "winreg")), s(created(1, 6, 0)), c(write(1, bind)),
+			observetest.Lost(observe.ToServer, 100), c("rest", transceive(1, call)), s(transceived(answer))),
+			want: []string{"smb.pipe=winreg", registry[0], "encryption=none"}},
+		{name: "SMB 1 file by responses of NTLM version 2", conv: conv(
+			c(frame(smb1(0x73, 0x18, 0, 0, 2, andXEnd+zero(10)+u16(24)+u16(60)+zero(8), strings.Repeat("\x11", 84)))), s(frame(smb1(0x73, 0x98, 8,
+				0, 2, andXEnd+u16(0), ""))),
+			s(frame(smb1(0x75, 0x98, 8, 4, 3, andXEnd+u16(0), "A:\x00"))), c(frame(smb1(0x2e, 0x18, 8, 4, 6, andXEnd+u16(0x4001)+zero(18), "")))),
+			want: []string{"smb.version=1", "auth=ntlm", "ntlm.version=2", "encryption=none"}},
+		{name: "SMB 1 without responses, a referral, a guest's answer", conv: conv(
+			c(frame(smb1(0x73, 0x18, 0, 0, 2, andXEnd+zero(10)+u16(1)+u16(0)+zero(8), "\x00"))), s(frame(smb1(0x73, 0x98, 8, 0, 2, andXEnd+u16(0),
+				""))),
+			s(frame(smb1(0x75, 0x98, 8, 4, 3, andXEnd+u16(0), "A:\x00"))), c(frame(smb1(0x32, 0x18, 8, 4, 6, zero(26)+"\x01\x00"+u16(getReferral),
+				""))),
+			c(frame(smb1(0x73, 0x18, 0, 0, 9, andXEnd+zero(10)+u16(24)+u16(24)+zero(8), strings.Repeat("\x11", 48)))), s(frame(smb1(0x73, 0x98, 7,
+				0, 9, andXEnd+u16(1), "")))),
+			want: []string{"smb.version=1", "auth=anonymous", "auth=guest", "ntlm.version=1"}},
+		{name: "SMB 1 directory, connection not seen", conv: conv(c(frame(smb1(0x32, 0x18, 8, 4, 6, zero(26)+"\x01\x00"+u16(1), "")))),
+			o: observetest.Options{Midstream: true}, want: []string{"smb.version=1", "encryption=none"}},
+		{name: "SMB 1 set-up and connection in one message", conv: conv(c(frame(smb1(0x73, 0x18, 0, 0, 2,
+			"\x75\x00"+u16(112)+zero(10)+u16(24)+u16(24)+zero(8),
+			strings.Repeat("\x11", 51)+"\x04"+andXEnd+u16(0)+u16(1)+u16(26)+"\x00"+wide("\\\\mb1\\C$\x00")+"A:")))),
+			want: []string{"smb.version=1", "ntlm.version=1", "smb.share=C$"}},
+		{name: "the server takes a lock back", conv: conv(s(frame(smb1(0x24, 0x18, 8, 4, 0xffff, zero(16), "")))),
+			o: observetest.Options{Midstream: true}},
+		{name: "compressed", conv: conv(c(frame("\xfcSMB"+zero(60)), connect(`\\mb1\c$`))), want: []string{"smb.share=C$"}},
+		{name: "cleartext as the compound says", conv: conv(s(connected(2, 1)), c(frame(head2{command: 13, message: 5, session: 9, tree: 2,
+			next: 72}.with(zero(8)),
+			head2{command: 16, flags: flagRelated, message: 6, session: inherit, tree: inherit}.with(zero(40))))),
+			want: []string{"encryption=none"}},
 		{name: "not SMB", conv: conv(c("\x00\x00\x00\x10HELLOHELLOHELLO!")), err: observe.ErrViolation},
+		{name: "session asked for by the server", conv: conv(s("\x81\x00\x00\x44 " + strings.Repeat("A", 67))), err: observe.ErrReversed},
 		{name: "sent by the server first", conv: conv(c(negotiated(0x0311))), err: observe.ErrReversed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -258,6 +299,35 @@ func TestConversations(t *testing.T) {
 				t.Errorf("ends with %v, want %v", r.Err, test.err)
 			}
 		})
+	}
+}
+
+// TestLimits holds that what a client can pile up is bounded.
+func TestLimits(t *testing.T) {
+	var o observer
+	var r observe.Report
+	feed := func(dir observe.Direction, data string) {
+		in := observe.Input{Dir: dir, Data: []byte(data), Handshake: true}
+		if _, err := o.Observe(&in, &r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 300 {
+		feed(observe.ToServer, setupRequest(i, 0, ntlmNegotiate))
+		feed(observe.ToClient, connected(i, 2))
+		feed(observe.ToServer, create(i, 1000+i, "pipe"))
+		id := u64(i) + u64(i)
+		feed(observe.ToClient, frame(head2{command: 5, flags: 1, message: 1000 + i, session: 9, tree: i}.with(u16(89)+zero(62)+id+zero(8))))
+		feed(observe.ToServer, create(7777, 5000+i, "file"))
+		feed(observe.ToClient, frame(head2{command: 5, flags: 1, message: 5000 + i, session: 9,
+			tree: 7777}.with(u16(89)+zero(62)+u64(i)+u64(1)+zero(8))))
+		for range 2 {
+			feed(observe.ToServer, frame(head2{command: 8, message: 9000 + i, session: 9, tree: i}.with(readBody(0, id))))
+		}
+	}
+	if len(o.setups) > maxSetups || len(o.trees) > maxTrees || len(o.pipes) > maxPipes || len(o.pending) > maxPending ||
+		len(o.maybe) > maxPipes {
+		t.Errorf("%d set-ups, %d trees, %d pipes, %d requests, %d files", len(o.setups), len(o.trees), len(o.pipes), len(o.pending), len(o.maybe))
 	}
 }
 
