@@ -153,6 +153,9 @@ func TestErrors(t *testing.T) {
 
 func FuzzCompile(f *testing.F) {
 	f.Add([]byte(sample))
+	for name := range generators {
+		f.Add([]byte("udp 10.0.0.1:1 > 10.0.0.2:2 " + name + "(emsmdb 40001/http ntlm privacy call 3)"))
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if bytes.Contains(text, []byte("times=")) || bytes.Contains(text, []byte("zero(")) {
 			t.Skip("large on purpose")

@@ -75,9 +75,7 @@ type words struct {
 // next returns the next word.
 func (w *words) next(what string) string {
 	if len(w.list) == 0 {
-		if w.err == nil {
-			w.err = errors.New("no " + what)
-		}
+		w.fail(errors.New("no " + what))
 		return ""
 	}
 	s := w.list[0]
@@ -95,8 +93,8 @@ func (w *words) fail(err error) {
 func (w *words) number(what string) int {
 	s := w.next(what)
 	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil && w.err == nil {
-		w.err = fmt.Errorf("%s wants a number, not %q", what, s)
+	if err != nil {
+		w.fail(fmt.Errorf("%s wants a number, not %q", what, s))
 	}
 	return int(n)
 }
@@ -117,8 +115,8 @@ func (w *words) value(s string, otherwise uint32) uint32 {
 		return otherwise
 	}
 	n, err := strconv.ParseUint(w.list[i+1], 10, 32)
-	if err != nil && w.err == nil {
-		w.err = fmt.Errorf("%s wants a number, not %q", s, w.list[i+1])
+	if err != nil {
+		w.fail(fmt.Errorf("%s wants a number, not %q", s, w.list[i+1]))
 	}
 	w.list = slices.Delete(w.list, i, i+2)
 	return uint32(n)
@@ -181,8 +179,8 @@ type iface struct {
 func (w *words) iface() iface {
 	s := w.next("interface")
 	f, err := parseInterface(s)
-	if err != nil && w.err == nil {
-		w.err = err
+	if err != nil {
+		w.fail(err)
 	}
 	return f
 }
@@ -412,7 +410,13 @@ func epmFound(w *words) []byte {
 // client's answer by that version of NTLM ([MS-NLMP] section 2.2.1).
 func ntlmMessage(w *words) []byte {
 	text := w.option("base64")
-	b := ntlmBytes(w.next("message"))
+	kind := w.next("message")
+	switch kind {
+	case "negotiate", "challenge", "v1", "v2":
+	default:
+		w.fail(fmt.Errorf("wants negotiate, challenge, v1 or v2, not %q", kind))
+	}
+	b := ntlmBytes(kind)
 	if text {
 		b = []byte(base64.StdEncoding.EncodeToString(b))
 	}

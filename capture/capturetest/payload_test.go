@@ -91,6 +91,8 @@ func TestPayloadErrors(t *testing.T) {
 		"tls-data()":               "tls-data(): no length",
 		"tls-server-hello(1.7)":    `tls-server-hello(1.7): "1.7" is too much`,
 		"ldap-bind()":              "ldap-bind(): no mechanism",
+		"ntlm(v3)":                 `ntlm(v3): wants negotiate, challenge, v1 or v2, not "v3"`,
+		"smb-setup-answer(x)":      `smb-setup-answer(x): wants challenge or done, not "x"`,
 		"krb-tgs-req(tcp)":         "krb-tgs-req(tcp): no service",
 		"rpc-bind-ack(call 2)":     `rpc-bind-ack(call 2): "2" is too much`,
 		"rpc-response(kerberoast)": `rpc-response(kerberoast): "kerberoast" is too much`,
