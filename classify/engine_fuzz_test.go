@@ -1,0 +1,290 @@
+package classify
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/rules"
+)
+
+// A story is packets as bytes: storyFlows times protocol and ports, then
+// packets of a storyHead and a payload each.
+const (
+	storyFlows   = 6
+	storyEnds    = 5 // protocol, client port, server port
+	storyHead    = 6 // flow and sender, what, flags, time, payload length
+	storyPackets = 400
+)
+
+// What a packet of a story is.
+const (
+	inOrder   = iota // continues its sender's stream
+	again            // the same bytes once more
+	ahead            // leaves a hole
+	elsewhere        // any sequence number
+	quoted           // ICMP error
+	cut              // the payload's end was not captured
+	kinds
+)
+
+// storyJumps are the nanoseconds between packets.
+var storyJumps = [8]int64{1e6, 1e6, 0, -5e9, 4e9, 200e9, 86400e9, -100000e9}
+
+// packetsOfStory returns the packets of a story.
+func packetsOfStory(story []byte) []capture.Packet {
+	if len(story) < storyFlows*storyEnds {
+		return nil
+	}
+	type side struct {
+		end  capture.Endpoint
+		next uint32
+	}
+	var flows [storyFlows][2]side
+	var protos [storyFlows]uint8
+	for i := range flows {
+		b := story[i*storyEnds:]
+		protos[i] = capture.TCP
+		if b[0]&1 != 0 {
+			protos[i] = capture.UDP
+		}
+		client, server := [4]byte{10, 0, 0, 1 + byte(i%2)}, [4]byte{10, 0, 1, 1 + byte(i%3)}
+		if b[0]&2 != 0 {
+			client = [4]byte{198, 51, 100, 7}
+		}
+		flows[i][0] = side{capture.EndpointFrom(netip.AddrPortFrom(netip.AddrFrom4(client), binary.BigEndian.Uint16(b[1:]))), 1000}
+		flows[i][1] = side{capture.EndpointFrom(netip.AddrPortFrom(netip.AddrFrom4(server), binary.BigEndian.Uint16(b[3:]))), 0xfffffff0}
+	}
+	story = story[storyFlows*storyEnds:]
+	now := int64(1.7e18)
+	var packets []capture.Packet
+	for len(story) >= storyHead && len(packets) < storyPackets {
+		which, what, flags, jump := story[0], story[1]%kinds, story[2], story[3]%8
+		n := min(int(binary.BigEndian.Uint16(story[4:])), len(story)-storyHead)
+		payload := story[storyHead : storyHead+n]
+		story = story[storyHead+n:]
+		now += storyJumps[jump]
+		f := &flows[int(which>>1)%storyFlows]
+		from, to := &f[which&1], &f[1-which&1]
+		p := capture.Packet{Number: uint64(len(packets) + 1), Time: now, Frames: 1, Proto: protos[int(which>>1)%storyFlows], Src: from.end, Dst: to.end,
+			Length: 40 + uint32(n), PayloadLength: uint32(n), Payload: payload, VLANs: capture.VLANs(0).Push(uint16(which >> 5))}
+		p.Hash = capture.Hash(p.Src, p.Dst, p.Proto)
+		switch {
+		case what == quoted:
+			p.Quoted, p.Proto, p.ICMPType, p.ICMPCode = p.Proto, capture.ICMP, 3, flags&15
+			p.Payload, p.PayloadLength = nil, 0
+		case p.Proto == capture.TCP:
+			p.Flags, p.Seq, p.Ack = flags, from.next, to.next
+			switch what {
+			case again:
+				p.Seq -= uint32(n)
+			case ahead:
+				p.Seq += 1000
+			case elsewhere:
+				p.Seq, p.Ack = p.Seq*2654435761, p.Ack+uint32(n)<<16
+			}
+			if what == inOrder || what == cut {
+				from.next += uint32(n)
+				if flags&(capture.SYN|capture.FIN) != 0 {
+					from.next++
+				}
+			}
+		}
+		if what == cut {
+			p.Payload = payload[:n/2]
+		}
+		packets = append(packets, p)
+	}
+	return packets
+}
+
+// storyOf writes up to storyFlows flows of a recording down as a story, from
+// their first packets on. Ports are kept, addresses are not.
+func storyOf(packets []capture.Packet, skip int) []byte {
+	type key struct {
+		a, b  capture.Endpoint
+		proto uint8
+	}
+	flows := map[key]int{}
+	counts := map[key]int{}
+	head := make([]byte, storyFlows*storyEnds)
+	var body []byte
+	for i := range packets {
+		p := &packets[i]
+		k, sender := key{p.Src, p.Dst, p.Proto}, 0
+		if _, ok := counts[key{p.Dst, p.Src, p.Proto}]; ok {
+			k, sender = key{p.Dst, p.Src, p.Proto}, 1
+		}
+		counts[k]++
+		if len(counts) <= skip || p.Proto != capture.TCP && p.Proto != capture.UDP {
+			continue
+		}
+		n, ok := flows[k]
+		if !ok {
+			if n = len(flows); n == storyFlows || counts[k] > 1 {
+				continue
+			}
+			flows[k] = n
+			b := head[n*storyEnds:]
+			if p.Proto == capture.UDP {
+				b[0] = 1
+			}
+			binary.BigEndian.PutUint16(b[1:], k.a.Port)
+			binary.BigEndian.PutUint16(b[3:], k.b.Port)
+		}
+		if len(body) > 12<<10 || counts[k] > 20 {
+			continue
+		}
+		body = append(body, byte(n<<1|sender), inOrder, p.Flags, 0)
+		body = binary.BigEndian.AppendUint16(body, uint16(len(p.Payload)))
+		body = append(body, p.Payload...)
+	}
+	return append(head, body...)
+}
+
+const storySite = `
+exchange: "2010"
+servers:
+  - {name: mb1, addresses: [10.0.1.1], roles: [mailbox, cas], static_ports: {emsmdb: 59532}}
+  - {name: dc1, addresses: [10.0.1.2], roles: [dc, gc]}
+  - {name: um1, addresses: [10.0.1.3], roles: [um]}
+networks:
+  - {cidr: 10.0.0.0/24, role: client}
+`
+
+// teller writes down the records it gets, and adds them up.
+type teller struct {
+	t       testing.TB
+	out     strings.Builder
+	numbers map[uint64]bool
+	bytes   uint64
+	packets uint64
+}
+
+func (l *teller) Write(r *Record) error {
+	if r.State == "ended" {
+		if l.numbers[r.Number] {
+			l.t.Errorf("flow %d is written twice", r.Number)
+		}
+		l.numbers[r.Number] = true
+		l.bytes += r.Bytes[0] + r.Bytes[1]
+		l.packets += r.Packets[0] + r.Packets[1]
+	}
+	if r.Last.Before(r.First) || r.SetupTime < 0 || r.Facts.Len() > observe.MaxFactValues {
+		l.t.Errorf("flow %d: from %v to %v, set-up %v, %d facts", r.Number, r.First, r.Last, r.SetupTime, r.Facts.Len())
+	}
+	for _, s := range r.Streams {
+		if s.Packets > r.Packets[0]+r.Packets[1] {
+			l.t.Errorf("flow %d: a stream of %d packets", r.Number, s.Packets)
+		}
+	}
+	v := r.Verdict
+	if (v.Path != nil) != (v.Status == Expected || v.Status == Deviating) || v.Path == nil && len(v.Findings) > 0 && v.Status == Deviating {
+		l.t.Errorf("flow %d: %s with path %v", r.Number, v.Status, v.Path)
+	}
+	id := ""
+	if v.Path != nil {
+		id = v.Path.ID
+	}
+	fmt.Fprintln(&l.out, r.Number, r.State, r.First, r.Last, r.Client, r.Server, r.VLANs, r.Packets, r.Bytes, r.GapBytes, r.Outcome, r.Protocol,
+		r.Facts.All(), r.Endpoint, r.Streams, r.SetupTime, v.Status, id, v.Group, v.Confidence, v.Reason, v.Why, v.Findings)
+	return nil
+}
+
+func (l *teller) Close(s *Summary) error {
+	fmt.Fprintln(&l.out, s.Hosts, s.Endpoints, s.Calls, s.Streams, s.Limits, s.AckedUnseen)
+	return nil
+}
+
+// tell puts packets through an engine, checks what must hold of its counters,
+// and returns everything it said.
+func tell(t testing.TB, cfg Config, packets []capture.Packet) string {
+	t.Helper()
+	l := &teller{t: t, numbers: map[uint64]bool{}}
+	e, err := New(cfg, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var total, icmp, count uint64
+	for i := range packets {
+		total += uint64(packets[i].Length)
+		if packets[i].Proto == capture.ICMP {
+			icmp += uint64(packets[i].Length)
+		} else {
+			count++
+		}
+	}
+	check := func(when string) {
+		s := e.Snapshot()
+		sum := s.PendingBytes
+		for i := range s.Paths {
+			sum += s.Paths[i].Bytes[0] + s.Paths[i].Bytes[1]
+			if s.Paths[i].Active < 0 {
+				t.Errorf("%s: %s has %d live flows", when, s.Paths[i].Label, s.Paths[i].Active)
+			}
+		}
+		if cfg.Traffic && sum != s.IPBytes {
+			t.Errorf("%s: paths and pending have %d bytes, packets %d", when, sum, s.IPBytes)
+		}
+		if e.buffered < 0 || e.buffered > e.cfg.Limits.MaxBuffered+storyPackets*1<<16 || e.facts < 0 || e.facts > e.cfg.Limits.MaxFacts+observe.MaxFactValues {
+			t.Errorf("%s: %d bytes buffered, %d facts", when, e.buffered, e.facts)
+		}
+	}
+	const batch = 50
+	for len(packets) > 0 {
+		n := min(batch, len(packets))
+		if err := e.Batch(&capture.Batch{Packets: packets[:n]}); err != nil {
+			t.Fatal(err)
+		}
+		packets = packets[n:]
+		check("between batches")
+	}
+	if err := e.Close(nil); err != nil {
+		t.Fatal(err)
+	}
+	check("at the end")
+	if s := e.Snapshot(); s.PendingBytes != 0 || s.PendingPackets != 0 || s.IPBytes != total || l.bytes+icmp != total || l.packets != count {
+		t.Errorf("records have %d bytes and %d packets, ICMP %d; pending are %d; put in were %d and %d",
+			l.bytes, l.packets, icmp, s.PendingBytes, total, count)
+	}
+	if e.buffered != 0 || e.facts != 0 || len(e.conns) != len(e.connFree) || e.table.Used() != 0 {
+		t.Errorf("left behind: %d bytes buffered, %d facts, %d flows being read, %d slots", e.buffered, e.facts, len(e.conns)-len(e.connFree), e.table.Used())
+	}
+	return l.out.String()
+}
+
+// FuzzEngine tells stories to the whole engine: flows of any ports whose
+// packets carry anything in any order at any time.
+func FuzzEngine(f *testing.F) {
+	for _, file := range recordings(f) {
+		packets := packetsOf(f, file)
+		for skip := 0; skip < 60; skip += 12 {
+			f.Add(storyOf(packets, skip), byte(skip))
+		}
+	}
+	packs := testPacks(f)
+	site, err := rules.LoadSite("site.yaml", []byte(storySite))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, story []byte, how byte) {
+		packets := packetsOfStory(story)
+		cfg := Config{Packs: packs, Traffic: true, Calls: how&1 != 0, Identities: how&2 != 0, KeyVLAN: how&4 != 0}
+		if how&8 != 0 {
+			cfg.Site = site
+		}
+		if how&16 != 0 {
+			cfg.Hold, cfg.Interim = 300e9, 60e9
+		}
+		if how&32 != 0 {
+			cfg.Limits = Limits{MaxFlows: 3, MaxHeld: 2, MaxConns: 2, MaxBuffered: 4 << 10, MaxFacts: 20}
+		}
+		if a, b := tell(t, cfg, packets), tell(t, cfg, packets); a != b {
+			t.Errorf("two answers:\n%s\n%s", a, b)
+		}
+	})
+}
