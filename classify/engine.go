@@ -65,6 +65,7 @@ type state struct {
 	tries uint8  // offers without a protocol so far
 	done  bool   // nothing more is read
 	over  bool   // the flow has ended
+	late  bool   // the protocol was not found by the flow's first bytes
 	label uint16 // into traffic.labels, plus one: where the flow's bytes are counted; 0 while pending
 }
 
@@ -115,6 +116,7 @@ type Engine struct {
 	traffic     *traffic
 	interimNext int64 // packet time of the next interim records
 	interimLast int64 // packet time of the last ones
+	interimLeft []birth // flows whose interim records are still to be written
 
 	packets  uint64
 	ipBytes  uint64
@@ -296,11 +298,9 @@ func (e *Engine) take(p *capture.Packet) {
 		e.traffic.packet(id, s, sender, isNew, p)
 	}
 	e.settle()
-	if isNew {
-		e.pairs.saw(p.Src.Addr, p.Dst.Addr)
-	} else {
+	if !isNew {
 		if sender == 1 && s.FirstAnswer() {
-			e.pairs.saw(p.Src.Addr, p.Dst.Addr)
+			e.pairs.saw(p.Src.Addr, p.Dst.Addr, true)
 		}
 		if p.VLANs != s.VLANs {
 			e.addVLANs(s, p.VLANs)
@@ -350,6 +350,9 @@ func (e *Engine) settle() {
 
 // pass counts what a flow that ended says of the sensor and of its endpoint.
 func (e *Engine) pass(s *slot) {
+	if !s.BothWays() {
+		e.pairs.saw(s.A.Addr, s.B.Addr, false)
+	}
 	if s.Proto == capture.TCP {
 		for _, d := range []observe.Direction{observe.ToServer, observe.ToClient} {
 			e.gapBytes += s.GapBytes(d)
@@ -396,7 +399,7 @@ func (e *Engine) subjectOf(s *slot) *subject {
 	e.subject = subject{
 		proto: s.Proto, port: server.Port, facts: &noFacts, entries: e.entryBuf,
 		client: e.hosts.of(client.Addr), server: e.hosts.of(server.Addr),
-		payload: s.Seen&flow.SeenPayload != 0, begun: s.Proto == capture.UDP || s.Handshake(),
+		payload: s.Seen&flow.SeenPayload != 0, begun: s.Proto == capture.UDP || s.Handshake(), late: s.Owner.late,
 	}
 	proto := s.Owner.proto
 	switch {
@@ -404,7 +407,7 @@ func (e *Engine) subjectOf(s *slot) *subject {
 		c := e.conns[s.Owner.conn-1]
 		e.subject.facts = &c.report.Facts
 		if c.named {
-			proto = c.proto
+			proto, sub.late = c.proto, c.late
 		}
 	case s.Owner.info != 0:
 		e.subject.facts = &e.infos[s.Owner.info-1].facts

@@ -9,6 +9,9 @@ import (
 // maxPairs bounds the host pairs whose directions are remembered.
 const maxPairs = 4 << 20
 
+// bothWays stands for both direction bits of a pair.
+const bothWays = 3
+
 // pairs remembers for every host pair in which directions the sensor saw
 // packets, so that a one-way SPAN port is not taken for a blocked path. An
 // entry is the pair's hash with its two lowest bits replaced by the
@@ -17,6 +20,10 @@ type pairs struct {
 	table   []uint64
 	count   int
 	refused uint64
+	// waiting holds what was seen and is not in the table yet: taken in together,
+	// the cache misses of many overlap.
+	waiting [64]uint64
+	n       int
 }
 
 func newPairs() *pairs { return &pairs{table: make([]uint64, 1<<10)} }
@@ -28,7 +35,7 @@ func (t *pairs) key(a, b capture.Addr) (uint64, uint64) {
 	if bytes.Compare(a[:], b[:]) > 0 {
 		bit = 2
 	}
-	h := capture.Hash(capture.Endpoint{Addr: a}, capture.Endpoint{Addr: b}, 0) &^ 3
+	h := capture.Hash(capture.Endpoint{Addr: a}, capture.Endpoint{Addr: b}, 0) &^ bothWays
 	if h == 0 {
 		h = 4
 	}
@@ -38,32 +45,55 @@ func (t *pairs) key(a, b capture.Addr) (uint64, uint64) {
 func (t *pairs) slot(key uint64) *uint64 {
 	mask := uint64(len(t.table) - 1)
 	for pos := (key >> 2) & mask; ; pos = (pos + 1) & mask {
-		if e := t.table[pos]; e == 0 || e&^3 == key {
+		if e := t.table[pos]; e == 0 || e&^bothWays == key {
 			return &t.table[pos]
 		}
 	}
 }
 
-// saw notes a packet from a to b.
-func (t *pairs) saw(a, b capture.Addr) {
+// saw notes packets from a to b, or in both directions.
+func (t *pairs) saw(a, b capture.Addr, both bool) {
 	key, bit := t.key(a, b)
+	if both {
+		bit = bothWays
+	}
+	t.waiting[t.n] = key | bit
+	if t.n++; t.n == len(t.waiting) {
+		t.flush()
+	}
+}
+
+func (t *pairs) flush() {
+	var sum uint64
+	mask := uint64(len(t.table) - 1)
+	for _, w := range t.waiting[:t.n] {
+		sum += t.table[(w>>2)&mask]
+	}
+	for i, w := range t.waiting[:t.n] {
+		t.waiting[i] = sum // keeps the reads above
+		t.put(w&^bothWays, w&bothWays)
+	}
+	t.n = 0
+}
+
+func (t *pairs) put(key, bits uint64) {
 	e := t.slot(key)
 	if *e != 0 {
-		*e |= bit
+		*e |= bits
 		return
 	}
 	if t.count >= maxPairs {
 		t.refused++
 		return
 	}
-	*e = key | bit
+	*e = key | bits
 	t.count++
 	if t.count*4 > len(t.table)*3 {
 		old := t.table
 		t.table = make([]uint64, 2*len(old))
 		for _, e := range old {
 			if e != 0 {
-				*t.slot(e &^ 3) = e
+				*t.slot(e &^ bothWays) = e
 			}
 		}
 	}
@@ -72,6 +102,9 @@ func (t *pairs) saw(a, b capture.Addr) {
 // oneWay says whether packets of the pair were only ever seen in one
 // direction.
 func (t *pairs) oneWay(a, b capture.Addr) bool {
+	if t.n > 0 {
+		t.flush()
+	}
 	key, _ := t.key(a, b)
-	return *t.slot(key)&3 != 3
+	return *t.slot(key)&bothWays != bothWays
 }

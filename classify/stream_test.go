@@ -117,9 +117,9 @@ func TestPairs(t *testing.T) {
 	p := newPairs()
 	addr := func(i int) capture.Addr { return capture.Addr{0: 1, 14: byte(i >> 8), 15: byte(i)} }
 	for i := range 5000 {
-		p.saw(addr(i), addr(i+1))
-		if i%2 == 0 {
-			p.saw(addr(i+1), addr(i))
+		p.saw(addr(i), addr(i+1), i%4 == 0)
+		if i%4 == 2 {
+			p.saw(addr(i+1), addr(i), false)
 		}
 	}
 	for i := range 5000 {
