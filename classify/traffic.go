@@ -215,31 +215,42 @@ func (e *Engine) passTime() {
 	}
 }
 
+// interimBatch is how many interim records are written between two batches of
+// packets at most, so that a capture is not kept waiting.
+const interimBatch = 256
+
 // interim writes a record of every live flow that had packets since the last
-// time, in order of first packet.
+// time, a few at a time.
 func (e *Engine) interim() {
 	now := e.table.Clock()
-	if e.cfg.Interim == 0 || now < e.interimNext {
+	if e.cfg.Interim == 0 || len(e.interimLeft) == 0 && now < e.interimNext {
 		return
 	}
-	if e.interimNext != 0 {
-		var live []flow.ID
-		e.table.All(func(id flow.ID, s *slot) bool {
-			if s.Last > e.interimLast {
-				live = append(live, id)
-			}
-			return true
-		})
-		slices.SortFunc(live, func(a, b flow.ID) int { return cmp.Compare(e.table.At(a).Number, e.table.At(b).Number) })
-		for _, id := range live {
-			s := e.table.At(id)
-			sub := e.subjectOf(s)
-			outcome := e.outcomeOf(s)
-			e.write(s, sub, outcome, e.judge(sub, outcome), "active")
+	if len(e.interimLeft) == 0 {
+		if e.interimNext != 0 {
+			e.table.All(func(id flow.ID, s *slot) bool {
+				if s.Last > e.interimLast {
+					e.interimLeft = append(e.interimLeft, birth{id, s.Number, 0})
+				}
+				return true
+			})
 		}
+		e.interimLast = now
+		e.interimNext = now + int64(e.cfg.Interim)
 	}
-	e.interimLast = now
-	e.interimNext = now + int64(e.cfg.Interim)
+	n := max(len(e.interimLeft)-interimBatch, 0)
+	for _, b := range e.interimLeft[n:] {
+		s := e.table.At(b.id)
+		if s.Number != b.number || s.Owner.over {
+			continue // it has ended meanwhile
+		}
+		sub := e.subjectOf(s)
+		outcome := e.outcomeOf(s)
+		e.write(s, sub, outcome, e.judge(sub, outcome), "active")
+	}
+	if e.interimLeft = e.interimLeft[:n]; n == 0 && cap(e.interimLeft) > 1<<16 {
+		e.interimLeft = nil
+	}
 }
 
 // Snapshot is what an engine has counted so far.
