@@ -22,10 +22,12 @@ import (
 )
 
 // The ring's geometry. A block is handed over when it is full or after
-// blockTimeout, and a frame never spans two of them.
+// blockTimeout, and a frame never spans two of them. So at low rates it is the
+// number of blocks that says for how long the ring holds frames: 256 blocks of
+// 40 ms, 10 s.
 const (
-	ringBlock    = 1 << 20
-	blockTimeout = 20 * time.Millisecond
+	ringBlock    = 256 << 10
+	blockTimeout = 40 * time.Millisecond
 )
 
 // ring is one AF_PACKET ring.
