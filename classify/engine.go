@@ -114,8 +114,8 @@ type Engine struct {
 
 	calls       *calls.Table
 	traffic     *traffic
-	interimNext int64 // packet time of the next interim records
-	interimLast int64 // packet time of the last ones
+	interimNext int64   // packet time of the next interim records
+	interimLast int64   // packet time of the last ones
 	interimLeft []birth // flows whose interim records are still to be written
 
 	packets  uint64
@@ -407,7 +407,7 @@ func (e *Engine) subjectOf(s *slot) *subject {
 		c := e.conns[s.Owner.conn-1]
 		e.subject.facts = &c.report.Facts
 		if c.named {
-			proto, sub.late = c.proto, c.late
+			proto, e.subject.late = c.proto, c.late
 		}
 	case s.Owner.info != 0:
 		e.subject.facts = &e.infos[s.Owner.info-1].facts

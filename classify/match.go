@@ -83,6 +83,7 @@ type subject struct {
 	server   *roleSet
 	payload  bool
 	begun    bool // the begin of the flow was seen
+	late     bool // the protocol was not found by the flow's first bytes
 }
 
 // hit is a leg that fits a subject, roles aside.
@@ -166,7 +167,7 @@ func (s *subject) fitStatic(ref legRef) (hit, bool) {
 	h := hit{legRef: ref, confidence: ByPort}
 	l := ref.leg
 	if s.protocol != "" && l.Protocol != "" && s.protocol != l.Protocol {
-		h.mismatch = s.begun || s.protocol != "tls" || !upgrades(l.Protocol)
+		h.mismatch = !s.late || !carries(l.Protocol, s.protocol)
 		return h, true
 	}
 	own := matchFacts(ref.tests, s.facts)
@@ -215,12 +216,18 @@ func (s *subject) fitDynamic(ref legRef) (hit, bool) {
 	return h, true
 }
 
-// upgrades says whether a protocol can turn into TLS under way. Where the begin
-// of a flow was not seen, TLS is no other protocol then.
-func upgrades(protocol string) bool {
-	switch protocol {
-	case "smtp", "imap", "pop3", "nntp", "ldap", "nmf":
-		return true
+// carries says whether a protocol can carry another, or turn into it under way.
+// Where the first bytes of a flow were not seen, the inner one on a port of the
+// outer one is no mismatch.
+func carries(outer, inner string) bool {
+	switch inner {
+	case "tls":
+		switch outer {
+		case "smtp", "imap", "pop3", "nntp", "ldap", "nmf", "http":
+			return true
+		}
+	case "dcerpc":
+		return outer == "http" || outer == "smb"
 	}
 	return false
 }

@@ -127,7 +127,7 @@ func (e *Engine) release(s *slot, c *conn) {
 		}
 	}
 	if c.named {
-		s.Owner.proto = c.proto
+		s.Owner.proto, s.Owner.late = c.proto, c.late
 	}
 	if n := c.report.Len(); e.facts+n > e.cfg.Limits.MaxFacts {
 		e.counts.facts += uint64(n)
@@ -226,6 +226,7 @@ func (e *Engine) start(c *conn, i int) {
 	if !c.named {
 		c.proto = uint8(i + 1)
 		c.named = !p.Tentative
+		c.late = !c.in.Handshake && !c.in.Datagram
 	}
 	if p.Tentative && c.in.Announced == "" {
 		e.doubt(c)

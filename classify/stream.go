@@ -158,6 +158,7 @@ type conn struct {
 	obs     observe.Observer
 	proto   uint8 // index into Engine.protocols, plus one
 	named   bool  // the protocol names the flow
+	late    bool  // it was not found by the flow's first bytes
 	// tried is the set of protocols that said no.
 	tried uint64
 	// first holds the bytes per sender in which a protocol is looked for;

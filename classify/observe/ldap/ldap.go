@@ -529,6 +529,7 @@ const (
 // bindResponse reads a BindResponse (RFC 4511 section 4.2.2).
 func (o *observer) bindResponse(m message, r *observe.Report) {
 	if !o.bind.open || o.bind.id != m.id {
+		o.who = somebody // whose request was not seen
 		return
 	}
 	code, b, ok := der.Int(m.body)
