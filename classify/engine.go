@@ -428,6 +428,7 @@ func (e *Engine) emit(id flow.ID, s *slot, must bool) bool {
 	if e.traffic != nil {
 		e.traffic.ended(s, v)
 	}
+	s.Owner.over = true
 	if !must && !(v.Confidence >= Learned && (v.Status == Expected || v.Status == Deviating)) {
 		return false
 	}
