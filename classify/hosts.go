@@ -11,7 +11,7 @@ import (
 
 // Limits of what is kept of hosts.
 const (
-	maxHosts = 100_000 // hosts with a name or a proven role
+	maxHosts = 100_000 // hosts with a proven role, and as many with a name alone
 	maxProof = 16      // proofs kept of one host
 )
 
@@ -42,6 +42,9 @@ type hosts struct {
 	// clients says that the site file names networks of clients, so that an
 	// unlisted host is not taken for one.
 	clients bool
+	// known is the number of hosts in byAddr of which more is known than a
+	// name: names, of which any resolver sees many, take no place from them.
+	known   int
 	refused uint64
 }
 
@@ -58,6 +61,7 @@ func newHosts(site *rules.Site) *hosts {
 				v = site.Version
 			}
 			h.byAddr[capture.AddrFrom(a)] = &host{addr: a, name: s.Name, named: true, site: s, version: v}
+			h.known = len(h.byAddr)
 		}
 	}
 	h.networks = slices.Clone(site.Networks)
@@ -70,13 +74,13 @@ func newHosts(site *rules.Site) *hosts {
 	return h
 }
 
-// get returns the host of an address, made if need be; nil where a limit
-// forbids.
-func (h *hosts) get(a capture.Addr) *host {
+// add returns the host of an address, made if there is room for one more; nil
+// where a limit forbids. have is the number of its kind that is there.
+func (h *hosts) add(a capture.Addr, have int) *host {
 	if x := h.byAddr[a]; x != nil {
 		return x
 	}
-	if len(h.byAddr) >= maxHosts {
+	if have >= maxHosts {
 		h.refused++
 		return nil
 	}
@@ -87,7 +91,7 @@ func (h *hosts) get(a capture.Addr) *host {
 
 // name gives a host the name that an answer gave it; the site file's stands.
 func (h *hosts) name(a netip.Addr, name string) {
-	if x := h.get(capture.AddrFrom(a)); x != nil && !x.named && x.name == "" {
+	if x := h.add(capture.AddrFrom(a), len(h.byAddr)-h.known); x != nil && !x.named && x.name == "" {
 		x.name = strings.TrimSuffix(strings.ToLower(name), ".")
 	}
 }
@@ -113,9 +117,12 @@ func (h *hosts) proven(a capture.Addr, roles []rules.Role, version string) bool 
 // prove adds evidence for a role. What the site file says of a server stands
 // alone.
 func (h *hosts) prove(a capture.Addr, roles []rules.Role, weak bool, version, evidence string) {
-	x := h.get(a)
+	x := h.add(a, h.known)
 	if x == nil || x.site != nil {
 		return
+	}
+	if len(x.proofs) == 0 && x.version == "" {
+		h.known++
 	}
 	if version != "" && x.version == "" {
 		x.version = version
