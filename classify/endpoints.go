@@ -300,6 +300,9 @@ func (t *endpoints) lookup(key endpointKey, first, last int64, buf []*entry) []*
 
 // public returns the entry as sinks see it.
 func (en *entry) public() LearnedEndpoint {
-	return LearnedEndpoint{Service: en.service, Annotation: en.annotation, Source: en.source, From: en.from,
-		Announced: en.announced, Learned: time.Unix(0, en.learned).UTC()}
+	p := LearnedEndpoint{Service: en.service, Annotation: en.annotation, Source: en.source, From: en.from, Announced: en.announced}
+	if en.source != observe.FromSite {
+		p.Learned = time.Unix(0, en.learned).UTC()
+	}
+	return p
 }

@@ -119,7 +119,7 @@ type LearnedEndpoint struct {
 	Source     observe.Source
 	From       netip.AddrPort
 	Announced  netip.Addr // where it differs from the server's address
-	Learned    time.Time
+	Learned    time.Time  // zero for the site file
 }
 
 // Count is traffic by direction, indexed by observe.Direction.

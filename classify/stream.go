@@ -14,7 +14,7 @@ const (
 	maxReorderSize = 64 << 10 // their bytes
 	reorderTime    = int64(500e6)
 	maxFirstBytes  = 2 << 10 // bytes per direction in which a protocol must show itself
-	maxFirstOffers = 12      // offers after which a flow stays unrecognised
+	maxFirstOffers = 64      // offers after which a flow stays unrecognised
 	maxTries       = 6       // the same for datagrams, and for segments of a flow whose begin was not seen
 )
 
@@ -156,7 +156,8 @@ type conn struct {
 	streams [2]stream // by sender: A, then B
 	report  observe.Report
 	obs     observe.Observer
-	proto   uint8 // index into Engine.protocols, plus one
+	reader  uint8 // the protocol of obs: its index in Engine.protocols, plus one
+	proto   uint8 // the one that names the flow, or may: that of the first observer
 	named   bool  // the protocol names the flow
 	late    bool  // it was not found by the flow's first bytes
 	// tried is the set of protocols that said no.

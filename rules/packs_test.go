@@ -100,8 +100,9 @@ func TestExchange2010Facts(t *testing.T) {
 var undocumentedLegs = map[string][]string{
 	// The row gives 135 alone: the call itself goes to what the mapper answers, or to \pipe\winreg.
 	"2010.mailbox.remote-registry": {"dynamic/tcp", "445/tcp"},
-	// "static rpc" without numbers; those of the static-rpc rows.
-	"2010.diagram.load-balancer": {"59531-60554/tcp"},
+	// "static rpc" without numbers; those of the static-rpc rows, and any port of the
+	// same services, which is then remarked on.
+	"2010.diagram.load-balancer": {"59531-60554/tcp", "59531-60554/tcp dynamic"},
 }
 
 // Every port of a row has a leg, and every leg has a port of its row.
