@@ -36,6 +36,10 @@ demo: build ## analyse a recorded capture of real servers
 test: deps ## run all tests; EXSPAN_CORPUS names a folder of further captures
 	go test ./...
 
+.PHONY: soak
+soak: deps ## replay every capture live, and find the rate without loss; as root, takes minutes
+	EXSPAN_SOAK=1 go test ./cmd/exspan -count=1 -v -timeout 30m -run '^(TestLiveEqualsFiles|TestRate)$$'
+
 .PHONY: check
 check: deps ## formatting, vet, and the import rules
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not gofmt'ed:" $$files >&2; exit 1; fi

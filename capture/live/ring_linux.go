@@ -123,7 +123,7 @@ func openRings(o Options) (op *opened, err error) {
 	id := uint16(os.Getpid()) + uint16(fanoutIDs.Add(1))*4096
 	blocks := max(o.BufferSize/o.Workers/ringBlock, 4)
 	for i := range o.Workers {
-		t, err := afpacket.NewTPacket(afpacket.OptInterface(o.Interface), afpacket.OptTPacketVersion(afpacket.TPacketVersion3),
+		t, err := afpacket.NewTPacket(afpacket.OptInterface(o.Interface), afpacket.TPacketVersion3,
 			afpacket.OptFrameSize(4096), afpacket.OptBlockSize(ringBlock), afpacket.OptNumBlocks(blocks),
 			afpacket.OptBlockTimeout(blockTimeout), afpacket.OptPollTimeout(readTimeout))
 		if err != nil {

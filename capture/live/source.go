@@ -245,7 +245,9 @@ func (s *Source) read(readers []reader) error {
 	}
 	closing.Wait()
 	for ; ends < len(readers); ends++ {
-		<-done
+		if err := <-done; first == nil {
+			first = err
+		}
 	}
 	return first
 }
