@@ -257,3 +257,23 @@ func TestTimeOfNoClock(t *testing.T) {
 	}
 	a.within(100, 20*time.Second)
 }
+
+// TestUpgradeToNothing breaks what a stream was upgraded to, in a way that looks
+// like it again: no protocol is tried twice.
+func TestUpgradeToNothing(t *testing.T) {
+	a := newAttack(t, Config{})
+	client, server := netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.1.1:25")
+	a.open(client, server)
+	a.say(server, client, []byte("220 mb1 ESMTP\r\n"), 1460)
+	a.say(client, server, []byte("EHLO a\r\n"), 1460)
+	a.say(server, client, []byte("250-mb1\r\n250 STARTTLS\r\n"), 1460)
+	a.say(client, server, []byte("STARTTLS\r\n"), 1460)
+	a.say(server, client, []byte("220 go ahead\r\n"), 1460)
+	// Records without a hello: no TLS begins so, but TLS is found in them.
+	a.say(client, server, slices.Repeat([]byte("\x17\x03\x01\x00\x20................................"), 3), 1460)
+	a.flush()
+	if a.e.counts.violations == 0 {
+		t.Error("nothing was violated")
+	}
+	a.within(100, 10*time.Second)
+}

@@ -141,7 +141,7 @@ func (e *Engine) release(s *slot, c *conn) {
 	e.buffered -= c.counted
 	c.counted = 0
 	c.report = observe.Report{Endpoints: c.report.Endpoints[:0]}
-	c.obs, c.proto, c.named, c.tried, c.offers, c.weighed, c.done = nil, 0, false, 0, 0, 0, false
+	c.obs, c.reader, c.proto, c.named, c.tried, c.offers, c.weighed, c.done = nil, 0, 0, false, 0, 0, 0, false
 	c.first[0], c.first[1] = c.first[0][:0], c.first[1][:0]
 	e.connFree = append(e.connFree, s.Owner.conn)
 	s.Owner.conn = 0
@@ -222,7 +222,7 @@ func (e *Engine) datagramResult(c *conn, err error) bool {
 // start puts the observer of a protocol on a flow.
 func (e *Engine) start(c *conn, i int) {
 	p := &e.protocols[i]
-	c.obs = p.New()
+	c.obs, c.reader = p.New(), uint8(i+1)
 	if !c.named {
 		c.proto = uint8(i + 1)
 		c.named = !p.Tentative
@@ -266,8 +266,8 @@ func (e *Engine) confirm(c *conn) {
 // violated takes an observer off a flow that is not of its protocol.
 func (e *Engine) violated(c *conn) {
 	e.counts.violations++
-	if c.proto != 0 {
-		c.tried |= 1 << (c.proto - 1)
+	if c.reader != 0 {
+		c.tried |= 1 << (c.reader - 1)
 	}
 	c.obs = nil
 	if c.report.Len() == 0 {
@@ -567,7 +567,7 @@ func (e *Engine) exception(c *conn, sender int, data []byte, n int, err error) [
 			if f, ok := c.obs.(observe.Finisher); ok {
 				f.Finish(&c.report)
 			}
-			c.obs = e.protocols[i].New()
+			c.obs, c.reader = e.protocols[i].New(), uint8(i+1)
 			c.in.Handshake = true // the new protocol starts here
 			other := &c.streams[1-sender]
 			if len(other.rest) > 0 {
@@ -584,7 +584,7 @@ func (e *Engine) exception(c *conn, sender int, data []byte, n int, err error) [
 		return nil
 	case errors.Is(err, observe.ErrReversed) && c.slot.Turn():
 		c.in.Client, c.in.Server = c.in.Server, c.in.Client
-		c.obs = e.protocols[c.proto-1].New()
+		c.obs = e.protocols[c.reader-1].New()
 		return data
 	default:
 		e.violated(c)
