@@ -34,9 +34,9 @@ const (
 type ring struct {
 	t      *afpacket.TPacket
 	name   string
-	since  time.Time // frames before it are not taken: every ring of the interface got them
+	iface  *net.Interface // of the first ring of an interface, which tells what that lost
+	since  time.Time      // frames before it are not taken: every ring of the interface got them
 	frames atomic.Uint64
-	first  bool // of its interface: it tells what the interface lost
 
 	mu        sync.Mutex // held by Close and counts
 	closed    bool
@@ -129,7 +129,7 @@ func openRings(o Options) (op *opened, err error) {
 		if err != nil {
 			return nil, err
 		}
-		r := &ring{t: t, name: o.Interface, promisc: -1, first: i == 0}
+		r := &ring{t: t, name: o.Interface, promisc: -1}
 		rings.handles = append(rings.handles, r)
 		if err := t.SetBPF(program); err != nil {
 			return nil, err
@@ -147,7 +147,10 @@ func openRings(o Options) (op *opened, err error) {
 			}
 		}
 		if i == 0 {
-			r.lastIface = interfaceDrops(o.Interface)
+			if r.iface, err = net.InterfaceByName(o.Interface); err != nil {
+				return nil, err
+			}
+			r.lastIface = interfaceDrops(r.iface)
 		}
 	}
 	if o.Workers > 1 {
@@ -198,11 +201,7 @@ func promiscuous(name string) (int, error) {
 }
 
 // interfaceDrops is what libpcap counts as lost in an interface.
-func interfaceDrops(name string) uint64 {
-	iface, err := net.InterfaceByName(name)
-	if err != nil {
-		return 0
-	}
+func interfaceDrops(iface *net.Interface) uint64 {
 	return sysfs(iface, "statistics/rx_missed_errors") + sysfs(iface, "statistics/rx_fifo_errors")
 }
 
@@ -257,8 +256,8 @@ func (r *ring) counts() counts {
 			r.sum.kernel += uint64(drops - r.lastDrops)
 			r.lastDrops = drops
 		}
-		if r.first {
-			if n := interfaceDrops(r.name); n >= r.lastIface {
+		if r.iface != nil {
+			if n := interfaceDrops(r.iface); n >= r.lastIface {
 				r.sum.iface += n - r.lastIface
 				r.lastIface = n
 			}

@@ -134,32 +134,37 @@ func TestRate(t *testing.T) {
 		defer close(ended)
 		sent, actual = f.wait(t)
 	}()
-	var took []time.Duration
+	var took, idle []time.Duration
+	request := func(path string) time.Duration {
+		begin := time.Now()
+		if code, _, err := p.request("GET", path); err != nil || code != 200 {
+			t.Fatalf("%s: %d, %v", path, code, err)
+		}
+		return time.Since(begin)
+	}
 	for done := false; !done; {
 		select {
 		case <-ended:
 			done = true
 		case <-time.After(250 * time.Millisecond):
 		}
-		begin := time.Now()
-		if code, _, err := p.request("GET", "/metrics"); err != nil || code != 200 {
-			t.Fatalf("scrape: %d, %v", code, err)
-		}
-		took = append(took, time.Since(begin))
+		took = append(took, request("/metrics"))
+		idle = append(idle, request("/-/healthy")) // does nothing: what the machine costs
 	}
 	time.Sleep(time.Second)
 	s := p.metrics()
 	slices.Sort(took)
-	p99 := took[len(took)*99/100]
-	t.Logf("60 s at %.0f frames/s: %.0f sent, %.0f read, %.0f dropped; %d scrapes, the median in %s, 99 %% within %s",
-		actual, sent, s.sum("exspan_capture_packets_total"), s.sum("exspan_capture_dropped_packets_total"), len(took), took[len(took)/2], p99)
+	slices.Sort(idle)
+	p99, machine := took[len(took)*99/100], idle[len(idle)*99/100]
+	t.Logf("60 s at %.0f frames/s: %.0f sent, %.0f read, %.0f dropped; %d scrapes, the median in %s, 99 %% within %s (of requests that do nothing %s)",
+		actual, sent, s.sum("exspan_capture_packets_total"), s.sum("exspan_capture_dropped_packets_total"), len(took), took[len(took)/2], p99, machine)
 	if s.sum("exspan_capture_packets_total") != sent || s.sum("exspan_capture_dropped_packets_total") != 0 {
 		t.Error("frames were lost")
 	}
 	if n := s.sum("exspan_output_lost_total"); n != 0 {
 		t.Errorf("%v records were lost", n)
 	}
-	if p99 > 100*time.Millisecond {
+	if p99 > 100*time.Millisecond && machine < 20*time.Millisecond {
 		t.Errorf("99 %% of the scrapes take up to %s", p99)
 	}
 	if d := p.stop(syscall.SIGTERM); d > 5*time.Second {
