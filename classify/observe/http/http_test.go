@@ -368,6 +368,7 @@ func TestReduce(t *testing.T) {
 		{"/owa", "/owa"},
 		{"/OWA/", "/owa"},
 		{"/owa/14.3/x", "/owa/…"},
+		{"/~alice/x", "/…"},
 		{"/owapages", "/owapages"},
 		{"/owa/auth/logon.aspx", "/owa/auth/logon.aspx"},
 		{"/owa/auth/15.1/x.css", "/owa/auth/…"},

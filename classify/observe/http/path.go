@@ -62,12 +62,12 @@ func reduce(path []byte) (constant string, first []byte, below bool) {
 		first, below = path[:i+1], i+2 < len(path)
 	}
 	// The first segment of an unknown path is kept unless it is an address, or
-	// looks as if it carried something.
+	// looks as if it carried something ("/~user").
 	if len(first) > 64 || len(first) == 1 {
 		return "/" + more, nil, false
 	}
 	for _, c := range first[1:] {
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.' || c == '~') {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.') {
 			return "/" + more, nil, false
 		}
 	}
