@@ -568,3 +568,59 @@ func TestUser(t *testing.T) {
 		t.Errorf("it is not said why:\n%s", p.log)
 	}
 }
+
+// TestTwoTaps sends each direction of the traffic over a cable of its own, as
+// taps do, and wants the flows whole.
+func TestTwoTaps(t *testing.T) {
+	if _, err := exec.LookPath("tcpprep"); err != nil {
+		t.Skip(err)
+	}
+	l := newLab(t)
+	l.ip("link add in2 type veth peer name out2")
+	l.ip("link set in2 mtu 9000 up")
+	l.ip("link set out2 mtu 9000 up")
+	file := l.compile(announced + strings.TrimPrefix(session, "start 2010-03-04T09:15:00Z\n"))
+	cache := filepath.Join(l.dir, "cache")
+	if out, err := exec.Command("tcpprep", "--cidr=10.0.0.5/32", "-i", file, "-o", cache).CombinedOutput(); err != nil {
+		t.Fatalf("tcpprep: %v: %s", err, out)
+	}
+	reference := filepath.Join(l.dir, "file")
+	if out, err := exspan(t, "analyze", "--hold", "5m", "--format", "ndjson", "-o", reference, file).CombinedOutput(); err != nil {
+		t.Fatalf("analyze: %v: %s", err, out)
+	}
+	want := finals(t, reference)
+	for i, m := range methods {
+		records := filepath.Join(l.dir, strconv.Itoa(i))
+		p := l.monitor(9000, "-i", "out2", "--capture", m.capture, "--workers", strconv.Itoa(m.workers), "--ndjson", records)
+		l.replay(file, "--intf2=in2", "--cachefile="+cache)
+		p.captured(14)
+		s := p.metrics()
+		for _, name := range []string{"out", "out2"} {
+			if n := s.sum("exspan_capture_packets_total", "interface", name); n < 5 {
+				t.Errorf("%+v: %v packets on %s", m, n, name)
+			}
+		}
+		p.stop(syscall.SIGTERM)
+		if got := finals(t, records); !slices.Equal(got, want) {
+			t.Errorf("%+v: the records are\n%s\nwant\n%s", m, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
+// TestOffloadsAreTold turns an offload on and wants a warning.
+func TestOffloadsAreTold(t *testing.T) {
+	if _, err := exec.LookPath("ethtool"); err != nil {
+		t.Skip(err)
+	}
+	l := newLab(t)
+	for _, on := range []string{"on", "off"} {
+		if out, err := exec.Command("ethtool", "-K", "out", "gro", on).CombinedOutput(); err != nil {
+			t.Skipf("ethtool: %v: %s", err, out)
+		}
+		p := l.monitor(9000)
+		if told := strings.Contains(p.log.String(), "offload=GRO"); told != (on == "on") {
+			t.Errorf("with GRO %s the log is\n%s", on, p.log)
+		}
+		p.stop(syscall.SIGTERM)
+	}
+}
