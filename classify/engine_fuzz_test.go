@@ -3,9 +3,13 @@ package classify
 import (
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
@@ -212,12 +216,14 @@ func tell(t testing.TB, cfg Config, packets []capture.Packet) string {
 	var total, icmp, count uint64
 	for i := range packets {
 		total += uint64(packets[i].Length)
-		if packets[i].Proto == capture.ICMP {
+		if packets[i].Proto == capture.ICMP || packets[i].Proto == capture.ICMPv6 {
 			icmp += uint64(packets[i].Length)
 		} else {
 			count++
 		}
 	}
+	done := time.AfterFunc(time.Minute, func() { panic("no end in sight") })
+	defer done.Stop()
 	check := func(when string) {
 		s := e.Snapshot()
 		sum := s.PendingBytes
@@ -287,4 +293,71 @@ func FuzzEngine(f *testing.F) {
 			t.Errorf("two answers:\n%s\n%s", a, b)
 		}
 	})
+}
+
+// damage does to packets what sensors, networks and people do to them.
+func damage(packets []capture.Packet, how string, r *rand.Rand) []capture.Packet {
+	out := make([]capture.Packet, 0, 2*len(packets))
+	for _, p := range packets {
+		switch how {
+		case "lost":
+			if r.IntN(8) == 0 {
+				continue
+			}
+		case "one-way":
+			if p.Src.Port < p.Dst.Port {
+				continue
+			}
+		case "twice":
+			if r.IntN(3) == 0 {
+				out = append(out, p)
+			}
+		case "cut":
+			p.Payload = p.Payload[:min(len(p.Payload), 40)]
+		case "changed":
+			p.Payload = slices.Clone(p.Payload)
+			for n := len(p.Payload); n > 0 && r.IntN(2) == 0; {
+				p.Payload[r.IntN(min(n, 64))] ^= byte(1 << r.IntN(8))
+			}
+		case "flags":
+			if r.IntN(10) == 0 {
+				p.Flags ^= 1 << r.IntN(5)
+			}
+		case "times":
+			if r.IntN(20) == 0 {
+				p.Time += r.Int64N(2e13) - 1e13
+			}
+		}
+		out = append(out, p)
+	}
+	switch how {
+	case "shuffled":
+		r.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	case "jittered":
+		for i := 0; i+6 < len(out); i += 3 {
+			r.Shuffle(6, func(j, k int) { out[i+j], out[i+k] = out[i+k], out[i+j] })
+		}
+	}
+	for i := range out {
+		out[i].Number = uint64(i + 1)
+	}
+	return out
+}
+
+// TestDamagedRecordings tells recordings that went through much.
+func TestDamagedRecordings(t *testing.T) {
+	packs := testPacks(t)
+	for n, file := range recordings(t) {
+		packets := packetsOf(t, file)
+		for i, how := range []string{"lost", "one-way", "twice", "cut", "changed", "flags", "times", "shuffled", "jittered"} {
+			cfg := Config{Packs: packs, Traffic: true, Calls: true, Hold: time.Duration(i%2) * time.Minute}
+			damaged := damage(packets, how, rand.New(rand.NewPCG(uint64(n), uint64(i))))
+			if a, b := tell(t, cfg, damaged), tell(t, cfg, damaged); a != b {
+				t.Errorf("two answers")
+			}
+			if t.Failed() {
+				t.Fatalf("%s, %s", filepath.Base(file), how)
+			}
+		}
+	}
 }
