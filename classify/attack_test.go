@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/capture/capturetest"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -276,4 +279,59 @@ func TestUpgradeToNothing(t *testing.T) {
 		t.Error("nothing was violated")
 	}
 	a.within(100, 10*time.Second)
+}
+
+// tellText puts packets written down as capturetest does through an engine.
+func tellText(t *testing.T, a *attack, text string) {
+	t.Helper()
+	data, err := capturetest.Compile("attack.txt", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "attack.pcap")
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	packets := packetsOf(t, file)
+	a.began = time.Now()
+	for batch := range slices.Chunk(packets, 256) {
+		if err := a.e.Batch(&capture.Batch{Packets: batch}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.count = uint64(len(packets))
+}
+
+func TestFloodOfEndpoints(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("handshake 10.0.0.1:40000 > 10.0.1.1:135\n" +
+		"tcp 10.0.0.1:40000 > 10.0.1.1:135 rpc-bind(epmapper)\ntcp 10.0.1.1:135 > 10.0.0.1:40000 rpc-bind-ack(135)\n")
+	for i := range 30_000 {
+		fmt.Fprintf(&text, "tcp 10.0.0.1:40000 > 10.0.1.1:135 epm-lookup(call %d)\n", i+2)
+		fmt.Fprintf(&text, "tcp 10.0.1.1:135 > 10.0.0.1:40000 epm-found(%08x-1111-2222-3333-444444444444/1.0 %d \"any\" call %d)\n", i, 1024+i%60_000, i+2)
+	}
+	a := newAttack(t, Config{})
+	tellText(t, a, text.String())
+	if n := len(a.e.endpoints.all); n != maxServerEndpoints || a.limit("endpoints") == 0 {
+		t.Errorf("%d endpoints of one server, limits %v", n, a.e.limits())
+	}
+	a.within(150, time.Minute)
+}
+
+func TestFloodInPipe(t *testing.T) {
+	const there, back = "tcp 10.0.0.1:40000 > 10.0.1.1:445 ", "tcp 10.0.1.1:445 > 10.0.0.1:40000 "
+	var text strings.Builder
+	text.WriteString("handshake 10.0.0.1:40000 > 10.0.1.1:445\n" + there + "smb-negotiate()\n" + back + "smb-negotiated()\n" +
+		there + "smb-setup(v2)\n" + back + "smb-setup-answer(done)\n" + there + "smb-connect(\\\\mb1\\IPC$)\n" + back + "smb-connected(pipe)\n")
+	// Pipes that are opened and never closed, binds that nobody answers.
+	for range 3000 {
+		text.WriteString(there + "smb-open(winreg)\n" + back + "smb-opened()\n")
+		text.WriteString(strings.Repeat(there+"smb-pipe-bind(winreg)\n", 4))
+	}
+	a := newAttack(t, Config{})
+	tellText(t, a, text.String())
+	if len(a.e.conns) != 1 || !a.e.conns[0].report.Has("smb.pipe", "winreg") || !a.e.conns[0].report.Has("rpc.interface", "winreg") {
+		t.Error("the pipe was not read")
+	}
+	a.within(100, time.Minute)
 }
