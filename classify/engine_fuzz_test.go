@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
@@ -260,7 +261,16 @@ func tell(t testing.TB, cfg Config, packets []capture.Packet) string {
 	if e.buffered != 0 || e.facts != 0 || len(e.conns) != len(e.connFree) || e.table.Used() != 0 {
 		t.Errorf("left behind: %d bytes buffered, %d facts, %d flows being read, %d slots", e.buffered, e.facts, len(e.conns)-len(e.connFree), e.table.Used())
 	}
-	return l.out.String()
+	out := l.out.String()
+	// A terminal would obey.
+	i := strings.IndexFunc(out, func(c rune) bool { return c < ' ' && c != '\n' || c >= 0x7f && c < 0xa0 })
+	if i < 0 && !utf8.ValidString(out) {
+		i = strings.IndexRune(out, utf8.RuneError)
+	}
+	if i >= 0 {
+		t.Errorf("control characters are told: %q", out[max(0, i-100):min(len(out), i+100)])
+	}
+	return out
 }
 
 // FuzzEngine tells stories to the whole engine: flows of any ports whose

@@ -791,3 +791,16 @@ func TestAllocs(t *testing.T) {
 		t.Errorf("%v allocations a call", n)
 	}
 }
+
+// TestText keeps what a terminal obeys out of annotations.
+func TestText(t *testing.T) {
+	for in, want := range map[string]string{
+		"Information Store\x00rest": "Information Store",
+		"\x1b[2Jstore\n\xfc":        "?[2Jstore??",
+		"":                          "",
+	} {
+		if got := text([]byte(in)); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package dcerpc
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -250,11 +251,17 @@ const (
 	notRegistered = 0x16c9a0d6 // ept_s_not_registered
 )
 
-// text reads an annotation up to its NUL.
+// text reads an annotation up to its NUL. It is whatever a server says, in
+// whatever character set: bytes that are not printable ASCII become question
+// marks.
 func text(b []byte) string {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	b = bytes.Clone(b)
 	for i, c := range b {
-		if c == 0 {
-			return string(b[:i])
+		if c < ' ' || c > '~' {
+			b[i] = '?'
 		}
 	}
 	return string(b)
