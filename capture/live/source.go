@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -12,8 +13,8 @@ import (
 )
 
 const (
-	holdBack   = 250 * time.Millisecond // how long packets of one source wait for earlier ones of another
-	maxQueued  = 64                     // batches of one source that wait for those of another, at most
+	holdBack   = 500 * time.Millisecond // how long packets of one source wait for earlier ones of another
+	maxQueued  = 256                    // batches of one source that wait for those of another, at most
 	idleTick   = time.Second
 	reopenWait = time.Second
 )
@@ -285,7 +286,7 @@ func (s *Source) Read() (*capture.Batch, error) {
 		now := time.Now()
 		wait, queued := s.wait(now)
 		if queued && wait <= 0 || queued && s.closing() {
-			if b := s.deliver(); b != nil {
+			if b := s.deliver(now); len(b.Packets) > 0 {
 				s.last = now
 				return b, nil
 			}
@@ -385,9 +386,10 @@ func (s *Source) wait(now time.Time) (wait time.Duration, queued bool) {
 	return holdBack - now.Sub(oldest), true
 }
 
-// deliver returns packets of the queues in order of time. It stops where a
-// queue has nothing left, as what it gets next may be earlier.
-func (s *Source) deliver() *capture.Batch {
+// deliver returns packets of the queues in order of time. Where a queue is
+// empty, what it gets next may be earlier than what others hold: then only
+// what has waited long enough is taken.
+func (s *Source) deliver(now time.Time) *capture.Batch {
 	if len(s.queues) == 1 {
 		q := s.queues[0]
 		b := q.pop()
@@ -397,15 +399,20 @@ func (s *Source) deliver() *capture.Batch {
 		s.finish(q)
 		return s.batch(rest, q.face)
 	}
+	bound := s.bound(now)
 	s.out = s.out[:0]
 	for len(s.out) < cap(s.out) {
 		var first *queue
+		open := false // a queue is empty and may get more
 		for _, q := range s.queues {
-			if len(q.batches) > 0 && (first == nil || q.head().Time < first.head().Time) {
+			switch {
+			case len(q.batches) == 0:
+				open = open || !q.ended
+			case first == nil || q.head().Time < first.head().Time:
 				first = q
 			}
 		}
-		if first == nil {
+		if first == nil || open && first.head().Time > bound {
 			break
 		}
 		s.out = append(s.out, *first.head())
@@ -414,14 +421,30 @@ func (s *Source) deliver() *capture.Batch {
 		if first.next == len(first.batches[0].Packets) {
 			s.spent = append(s.spent, first.pop())
 			first.next = 0
-			empty := len(first.batches) == 0
 			s.finish(first)
-			if empty {
-				break
-			}
 		}
 	}
 	return s.batch(s.out, nil)
+}
+
+// bound is the time of the latest packet that has waited long enough.
+func (s *Source) bound(now time.Time) int64 {
+	if s.closing() {
+		return math.MaxInt64
+	}
+	bound := int64(math.MinInt64)
+	for _, q := range s.queues {
+		for i, b := range q.batches {
+			if now.Sub(q.arrived[i]) < holdBack && i > len(q.batches)-maxQueued {
+				break
+			}
+			bound = max(bound, b.Packets[len(b.Packets)-1].Time)
+			if i == 0 {
+				bound = max(bound, q.head().Time)
+			}
+		}
+	}
+	return bound
 }
 
 func (q *queue) head() *capture.Packet { return &q.batches[0].Packets[q.next] }

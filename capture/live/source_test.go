@@ -120,6 +120,52 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestOrderOfUnequal lets one handle deliver all the time, the other now and
+// then, and late, as a ring does whose block has to time out first.
+func TestOrderOfUnequal(t *testing.T) {
+	busy, rare := newFake(), newFake()
+	s := sourceOf(t, busy, rare)
+	const frames = 1500 // 1 ms apart
+	go func() {
+		start := time.Now()
+		var late []fakeFrame
+		for i := range frames {
+			time.Sleep(time.Until(start.Add(time.Duration(i) * time.Millisecond)))
+			f := fakeFrame{time: time.Now(), data: udp(1)}
+			if i%97 == 5 {
+				late = append(late, f)
+			} else {
+				busy.in <- f
+			}
+			if len(late) > 0 && time.Since(late[0].time) > 60*time.Millisecond {
+				rare.in <- late[0]
+				late = late[1:]
+			}
+		}
+		for _, f := range late {
+			rare.in <- f
+		}
+	}()
+	last, n := int64(0), 0
+	deadline := time.Now().Add(20 * time.Second)
+	for n < frames && time.Now().Before(deadline) {
+		b, err := s.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range b.Packets {
+			n++
+			if p.Time < last {
+				t.Fatalf("packet %d is %s before the one delivered before it", n, time.Duration(last-p.Time))
+			}
+			last = p.Time
+		}
+	}
+	if n != frames {
+		t.Errorf("%d packets of %d", n, frames)
+	}
+}
+
 // TestOneBusyOneIdle wants packets of a busy interface soon, though another
 // says nothing.
 func TestOneBusyOneIdle(t *testing.T) {
