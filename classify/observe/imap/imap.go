@@ -387,11 +387,7 @@ func (o *observer) banner(b []byte, r *observe.Report) {
 		list, _, _ := bytes.Cut(rest, []byte("]"))
 		o.capabilities(line.Words(list), r)
 	}
-	if r.Identities {
-		r.Add(Banner, string(b[:min(len(b), observe.MaxFactLength)]))
-		return
-	}
-	r.Add(Banner, line.Banner(b))
+	line.AddBanner(r, Banner, b)
 }
 
 func (o *observer) capabilities(words line.Fields, r *observe.Report) {
@@ -419,10 +415,4 @@ func (o *observer) capabilities(words line.Fields, r *observe.Report) {
 	}
 }
 
-func (o *observer) setTLS(w string, r *observe.Report) {
-	if w != o.tlsWord {
-		r.Remove(TLS, o.tlsWord)
-		r.Add(TLS, w)
-		o.tlsWord = w
-	}
-}
+func (o *observer) setTLS(w string, r *observe.Report) { line.Replace(r, TLS, &o.tlsWord, w) }

@@ -276,7 +276,7 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) error 
 		if in.Handshake {
 			if code == 200 || code == 201 {
 				o.begin = true
-				o.banner(body, r)
+				line.AddBanner(r, Banner, body)
 			}
 			return nil
 		}
@@ -371,18 +371,4 @@ func (o *observer) add(name, value string, r *observe.Report) {
 	}
 }
 
-func (o *observer) banner(b []byte, r *observe.Report) {
-	if r.Identities {
-		r.Add(Banner, string(b[:min(len(b), observe.MaxFactLength)]))
-		return
-	}
-	r.Add(Banner, line.Banner(b))
-}
-
-func (o *observer) setTLS(w string, r *observe.Report) {
-	if w != o.tlsWord {
-		r.Remove(TLS, o.tlsWord)
-		r.Add(TLS, w)
-		o.tlsWord = w
-	}
-}
+func (o *observer) setTLS(w string, r *observe.Report) { line.Replace(r, TLS, &o.tlsWord, w) }

@@ -498,13 +498,7 @@ func (o *observer) startText(r *observe.Report) {
 	r.Add(observe.Encryption, "none")
 }
 
-func (o *observer) setTLS(w string, r *observe.Report) {
-	if w != o.tlsWord {
-		r.Remove(TLS, o.tlsWord)
-		r.Add(TLS, w)
-		o.tlsWord = w
-	}
-}
+func (o *observer) setTLS(w string, r *observe.Report) { line.Replace(r, TLS, &o.tlsWord, w) }
 
 // banner reports the greeting; its first word is the host name.
 func (o *observer) banner(b []byte, r *observe.Report) {

@@ -1,5 +1,6 @@
 // Package line splits the text of SMTP, IMAP, POP3 and NNTP into lines, and
-// skips what these protocols end with a line of one dot. It keeps nothing.
+// skips what these protocols end with a line of one dot. It keeps nothing, and
+// reports what is the same in all of them.
 package line
 
 import "bytes"
