@@ -324,7 +324,8 @@ func (e *Engine) settle() {
 	if len(ended) > 1 {
 		slices.SortFunc(ended, func(a, b flow.ID) int { return cmp.Compare(e.table.At(a).Number, e.table.At(b).Number) })
 	}
-	for _, id := range ended {
+	for i, id := range ended {
+		e.breathe(i)
 		s := e.table.At(id)
 		e.finishReading(s)
 		e.pass(s)
@@ -336,7 +337,8 @@ func (e *Engine) settle() {
 	if held == 0 {
 		return
 	}
-	for held > e.cfg.Limits.MaxHeld || e.cfg.Hold > 0 && e.table.At(oldest).Last+int64(e.cfg.Hold) < e.table.Clock() {
+	for i := 0; held > e.cfg.Limits.MaxHeld || e.cfg.Hold > 0 && e.table.At(oldest).Last+int64(e.cfg.Hold) < e.table.Clock(); i++ {
+		e.breathe(i)
 		if held > e.cfg.Limits.MaxHeld {
 			e.counts.heldEarly++
 		}
@@ -345,6 +347,15 @@ func (e *Engine) settle() {
 		if held, oldest = e.table.Held(); held == 0 {
 			return
 		}
+	}
+}
+
+// breathe lets others have the lock for a moment, between one flow and the
+// next, in every hundred or so: many flows can end in one second.
+func (e *Engine) breathe(n int) {
+	if n%128 == 127 {
+		e.mu.Unlock()
+		e.mu.Lock()
 	}
 }
 

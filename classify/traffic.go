@@ -202,7 +202,8 @@ func (e *Engine) newFacts(s *slot) {
 func (e *Engine) passTime() {
 	t := e.traffic
 	now := e.table.Clock()
-	for t.head < len(t.born) && t.born[t.head].time+settleTime <= now {
+	for i := 0; t.head < len(t.born) && t.born[t.head].time+settleTime <= now; i++ {
+		e.breathe(i)
 		b := t.born[t.head]
 		t.head++
 		if s := e.table.At(b.id); s.Number == b.number && s.Owner.label == 0 && !s.Owner.over {

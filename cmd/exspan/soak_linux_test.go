@@ -125,7 +125,9 @@ func TestRate(t *testing.T) {
 		}
 	}
 	m := methods[2]
-	rate := best[tools[2].name] * 0.8
+	// A few seconds without loss promise no minute of them: sender and receiver
+	// share the machine.
+	rate := best[tools[2].name] * 0.5
 	p := l.monitor(9000, "--capture", m.capture, "--workers", strconv.Itoa(m.workers), "--ndjson", l.dir+"/records")
 	f := l.flood(file, frames, rate, 60)
 	ended := make(chan struct{})
