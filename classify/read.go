@@ -176,8 +176,7 @@ func (e *Engine) datagram(c *conn, sender int, p *capture.Packet) {
 		return
 	}
 	for c.obs == nil {
-		e.ends(c.slot)
-		i, _ := e.detect(c.tried, dir, p.Payload, nil)
+		i, _ := e.find(c, sender, p.Payload, nil)
 		if i < 0 {
 			c.slot.Owner.tries++
 			c.done = c.slot.Owner.tries >= maxTries
@@ -346,6 +345,13 @@ func (e *Engine) detect(tried uint64, dir observe.Direction, data, other []byte)
 	return i, more
 }
 
+// find looks for the protocol of bytes that one side of a flow sent, among
+// those that have not said no.
+func (e *Engine) find(c *conn, sender int, data, other []byte) (int, bool) {
+	e.ends(c.slot)
+	return e.detect(c.tried, c.slot.Direction(sender), data, other)
+}
+
 // ask asks a set of protocols in order.
 func (e *Engine) ask(set uint64, onPort bool) (_ int, more bool) {
 	e.first.OnPort = onPort
@@ -450,8 +456,7 @@ func (e *Engine) look(c *conn, sender int, data []byte) bool {
 	if !c.in.Handshake {
 		// Somewhere in the middle: any segment may begin with something that can be
 		// read, so each is looked at alone.
-		e.ends(c.slot)
-		if i, _ := e.detect(c.tried, c.slot.Direction(sender), data, nil); i >= 0 {
+		if i, _ := e.find(c, sender, data, nil); i >= 0 {
 			e.start(c, i)
 			e.feed(c, sender, data)
 			return !c.done
@@ -467,9 +472,7 @@ func (e *Engine) look(c *conn, sender int, data []byte) bool {
 		c.first[sender] = append(c.first[sender], data...)
 		data = c.first[sender]
 	}
-	other := c.first[1-sender]
-	e.ends(c.slot)
-	i, more := e.detect(c.tried, c.slot.Direction(sender), data, other)
+	i, more := e.find(c, sender, data, c.first[1-sender])
 	c.offers++
 	if i >= 0 {
 		e.start(c, i)
@@ -588,8 +591,7 @@ func (e *Engine) exception(c *conn, sender int, data []byte, n int, err error) [
 		return data
 	default:
 		e.violated(c)
-		e.ends(c.slot)
-		if i, _ := e.detect(c.tried, c.slot.Direction(sender), data, nil); i >= 0 {
+		if i, _ := e.find(c, sender, data, nil); i >= 0 {
 			e.start(c, i)
 			return data
 		}
