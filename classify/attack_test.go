@@ -330,7 +330,7 @@ func TestFloodInPipe(t *testing.T) {
 	}
 	a := newAttack(t, Config{})
 	tellText(t, a, text.String())
-	if len(a.e.conns) != 1 || !a.e.conns[0].report.Has("smb.pipe", "winreg") || !a.e.conns[0].report.Has("rpc.interface", "winreg") {
+	if len(a.e.conns)-len(a.e.connFree) != 1 || !a.e.conns[0].facts.Has("smb.pipe", "winreg") || !a.e.conns[0].facts.Has("rpc.interface", "winreg") {
 		t.Error("the pipe was not read")
 	}
 	a.within(100, time.Minute)

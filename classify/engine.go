@@ -1,7 +1,6 @@
 package classify
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -9,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/calls"
@@ -56,20 +56,62 @@ type Config struct {
 	Limits  Limits
 }
 
-// state is what the engine keeps beside a flow: indexes only, so that the
-// table stays free of pointers.
+// state is what the engine keeps of a flow beside the table's counters: indexes
+// only, so that nothing in it points anywhere.
 type state struct {
-	conn  uint32 // into Engine.conns, plus one
-	info  uint32 // into Engine.infos, plus one
-	proto uint8  // into Engine.protocols, plus one: what names the flow
-	tries uint8  // offers without a protocol so far
-	done  bool   // nothing more is read
-	over  bool   // the flow has ended
-	late  bool   // the protocol was not found by the flow's first bytes
-	label uint16 // into traffic.labels, plus one: where the flow's bytes are counted; 0 while pending
+	conn  uint32    // into Engine.conns, plus one
+	info  uint32    // into Engine.infos, plus one
+	ends  flow.Ends // who is the server
+	proto uint8     // into Engine.protocols, plus one: what names the flow
+	tries uint8     // offers without a protocol so far
+	said  uint8     // what packets said of the flow while it was read
+	done  bool      // nothing more is read
+	over  bool      // the flow has ended
+	late  bool      // the protocol was not found by the flow's first bytes
+	label uint16    // into traffic.labels, plus one: where the flow's bytes are counted; 0 while pending
 }
 
-type slot = flow.Slot[state]
+// The bits of state.said.
+const (
+	saidA      = 1 << iota // payload came from A
+	saidB                  // payload came from B
+	prohibited             // ICMP: administratively prohibited
+	refused                // ICMP: port unreachable
+)
+
+const (
+	stateBits  = 12
+	stateChunk = 1 << stateBits
+)
+
+// slot is a flow: the table's word and the engine's. While the flow lives, the
+// table may be further on than the engine, in another goroutine: then only its
+// ends, its protocol, its number and its first tags are to be read.
+type slot struct {
+	*flow.Flow
+	Owner *state
+	id    flow.ID
+}
+
+// Client returns the client's end.
+func (s *slot) Client() capture.Endpoint { return s.Owner.ends.Client(s.Flow) }
+
+// Server returns the server's end.
+func (s *slot) Server() capture.Endpoint { return s.Owner.ends.Server(s.Flow) }
+
+// Packets returns the number of packets in a direction.
+func (s *slot) Packets(d observe.Direction) uint64 { return s.Flow.Packets(s.Owner.ends.Side(d)) }
+
+// Bytes returns the IP bytes in a direction.
+func (s *slot) Bytes(d observe.Direction) uint64 { return s.Flow.Bytes(s.Owner.ends.Side(d)) }
+
+// GapBytes returns the TCP payload bytes in a direction that were never seen.
+func (s *slot) GapBytes(d observe.Direction) uint64 { return s.Flow.GapBytes(s.Owner.ends.Side(d)) }
+
+// Spoke says whether payload was seen in a direction, as long as the flow was read.
+func (s *slot) Spoke(d observe.Direction) bool {
+	return s.Owner.said&(saidA<<s.Owner.ends.Side(d)) != 0
+}
 
 // info is what few flows need and many flows share nothing of.
 type info struct {
@@ -98,7 +140,11 @@ type Engine struct {
 	begins [2][256]uint64
 	first  observe.First // of the flow at hand
 
-	table     *flow.Table[state]
+	table     *flow.Table
+	view      flow.View // what the table's flows are found by
+	states    []*[stateChunk]state
+	held      flow.Held // ended flows that wait
+	clock     int64     // the highest packet time until the event at hand
 	pairs     *pairs
 	endpoints *endpoints
 	hosts     *hosts
@@ -109,6 +155,18 @@ type Engine struct {
 	infoFree []uint32
 	doubts   [maxDoubtful]doubtful
 	doubted  uint64
+	unproven []doubtful // who is given up after the packet at hand
+
+	// The flow whose content is being read, the packet and its event, and what is
+	// offered and reported.
+	reading *conn
+	slot    slot
+	packet  *capture.Packet
+	in      observe.Input
+	report  observe.Report
+	deliver [2]func(data []byte, gap int) bool // by sender
+	known   func(e capture.Endpoint, proto uint8) bool
+
 	buffered int // bytes that streams hold
 	facts    int // fact values in infos
 
@@ -117,16 +175,16 @@ type Engine struct {
 	interimNext int64   // packet time of the next interim records
 	interimLast int64   // packet time of the last ones
 	interimLeft []birth // flows whose interim records are still to be written
+	events      []flow.Event
 
-	packets  uint64
-	ipBytes  uint64
-	began    int64  // time of the first packet
+	tracked  tracked
 	payload  uint64 // TCP payload bytes seen in order
 	gapBytes uint64 // TCP payload bytes never seen
 	stats    capture.Stats
 	counts   counters
 
 	warmth   uint64 // keeps the compiler from leaving warm out
+	settled  int    // flows that ended since others could have the lock
 	record   Record
 	hitBuf   []hit
 	entryBuf []*entry
@@ -170,14 +228,19 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 		protocols: Protocols(),
 		onTCP:     map[uint16]uint64{},
 		onUDP:     map[uint16]uint64{},
-		table:     flow.NewTable[state](cfg.Limits.MaxFlows),
+		table:     flow.NewTable(cfg.Limits.MaxFlows),
 		pairs:     newPairs(),
 		endpoints: newEndpoints(),
 		hosts:     newHosts(cfg.Site),
 		evidence:  compileEvidence(cfg.Packs),
 	}
 	e.table.KeyVLAN = cfg.KeyVLAN
-	e.table.IsServer = func(ep capture.Endpoint, proto uint8) bool { return e.endpoints.known(ep, proto, e.table.Clock()) }
+	e.known = func(ep capture.Endpoint, proto uint8) bool { return e.endpoints.known(ep, proto, e.clock) }
+	e.deliver = [2]func([]byte, int) bool{
+		func(data []byte, gap int) bool { return e.offer(e.reading, 0, data, gap) },
+		func(data []byte, gap int) bool { return e.offer(e.reading, 1, data, gap) },
+	}
+	e.report.Identities = cfg.Identities
 	if len(e.protocols) > 64 {
 		return nil, errors.New("more than 64 protocols")
 	}
@@ -218,6 +281,7 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 	}
 	if cfg.Traffic {
 		e.traffic = newTraffic(cfg.Packs)
+		e.table.Every = true
 	}
 	return e, nil
 }
@@ -245,31 +309,61 @@ func (e *Engine) learnSite() {
 func (e *Engine) Batch(b *capture.Batch) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.stats = b.Stats
 	if b.Tick != 0 {
-		e.table.Advance(b.Tick)
-		e.settle()
+		e.events = e.table.Idle(b.Tick, e.events[:0])
+		e.take(nil, e.events)
 	}
 	packets := b.Packets
 	for len(packets) > 0 {
 		n := min(len(packets), flow.WarmSize)
-		e.warm(packets[:n])
+		ids, sum := e.table.Warm(packets[:n])
+		e.warmth += sum
+		e.warm(ids[:n])
 		for i := range n {
-			e.take(&packets[i])
+			// One at a time: what is counted live is what was tracked until now.
+			e.events = e.table.Follow(&packets[i], i, e.events[:0])
+			e.take(packets, e.events)
 		}
 		packets = packets[n:]
 	}
+	e.tracked.add(b)
+	e.tracked.note(e.table)
+	e.stats = b.Stats
 	e.interim()
 	return e.sinkErr
 }
 
-// warm starts the memory reads that packets will need before the first of
-// them waits for one.
-func (e *Engine) warm(packets []capture.Packet) {
-	ids, sum := e.table.Warm(packets)
-	for _, id := range ids[:len(packets)] {
-		if id != 0 {
-			if i := e.table.At(id).Owner.conn; i != 0 {
+// tracked is what the table has counted, as it stands after a batch.
+type tracked struct {
+	packets, ipBytes uint64
+	began            int64 // time of the first packet
+	clock            int64
+	live, memory     int
+	evicted          uint64
+}
+
+// add counts the packets of a batch.
+func (t *tracked) add(b *capture.Batch) {
+	if t.packets == 0 && len(b.Packets) > 0 {
+		t.began = b.Packets[0].Time
+	}
+	t.packets += uint64(len(b.Packets))
+	for i := range b.Packets {
+		t.ipBytes += uint64(b.Packets[i].Length)
+	}
+}
+
+func (t *tracked) note(table *flow.Table) {
+	t.clock, t.live, t.memory, t.evicted = table.Clock(), table.Live(), table.Bytes(), table.Evicted
+}
+
+// warm starts the memory reads that the packets of flows will need, before the
+// first of them waits for one.
+func (e *Engine) warm(ids []flow.ID) {
+	sum := e.warmth
+	for _, id := range ids {
+		if id != 0 && int(id>>stateBits) < len(e.states) {
+			if i := e.states[id>>stateBits][id%stateChunk].conn; i != 0 {
 				sum += uint64(e.conns[i-1].streams[0].next)
 			}
 		}
@@ -277,83 +371,138 @@ func (e *Engine) warm(packets []capture.Packet) {
 	e.warmth = sum
 }
 
-// take takes one packet in.
-func (e *Engine) take(p *capture.Packet) {
-	e.packets++
-	e.ipBytes += uint64(p.Length)
-	if e.began == 0 {
-		e.began = p.Time
-	}
-	if p.Proto == capture.ICMP || p.Proto == capture.ICMPv6 {
-		e.table.Quoted(p)
-		if e.traffic != nil {
-			e.traffic.unlabelled(p)
-		}
-		e.settle()
-		return
-	}
-	id, sender, isNew := e.table.Track(p)
-	s := e.table.At(id)
-	if e.traffic != nil {
-		e.traffic.packet(id, s, sender, isNew, p)
-	}
-	e.settle()
-	if !isNew {
-		if sender == 1 && s.FirstAnswer() {
-			e.pairs.saw(p.Src.Addr, p.Dst.Addr, true)
-		}
-		if p.VLANs != s.VLANs {
-			e.addVLANs(s, p.VLANs)
-		}
-	}
-	if p.Flags&capture.RST != 0 && p.Proto == capture.TCP && s.Seen&flow.SeenRefused != 0 {
-		e.endpoints.close(endpointKey{s.Server(), capture.TCP}, p.Time)
-	}
-	if p.PayloadLength > 0 && !s.Owner.done {
-		e.read(s, sender, p)
+// at returns a flow.
+func (e *Engine) at(id flow.ID) slot {
+	return slot{e.view.At(id), &e.states[id>>stateBits][id%stateChunk], id}
+}
+
+// quiet says that nothing more is read of a flow.
+func (e *Engine) quiet(s *slot) {
+	if !s.Owner.done {
+		s.Owner.done = true
+		e.view.Quiet(s.id)
 	}
 }
 
-// settle deals with the flows that ended: what is final is written, the rest
-// waits.
-func (e *Engine) settle() {
-	if e.traffic != nil {
-		e.passTime()
-	}
-	ended := e.table.Ended()
-	if len(ended) > 1 {
-		slices.SortFunc(ended, func(a, b flow.ID) int { return cmp.Compare(e.table.At(a).Number, e.table.At(b).Number) })
-	}
-	for i, id := range ended {
-		e.breathe(i)
-		s := e.table.At(id)
-		e.finishReading(s)
-		e.pass(s)
-		if !e.emit(id, s, false) {
-			e.table.Hold(id)
+// take takes in what happened to flows.
+func (e *Engine) take(packets []capture.Packet, events []flow.Event) {
+	e.view = e.table.View
+	for i := range events {
+		ev := &events[i]
+		e.clock = ev.Clock
+		switch {
+		case ev.What&flow.Ended != 0:
+			s := e.at(ev.ID)
+			e.settle(&s)
+		case ev.What&flow.Second != 0:
+			e.second()
+		case ev.What&flow.Quote != 0:
+			e.quoted(&packets[ev.Packet], ev)
+		default:
+			e.takePacket(&packets[ev.Packet], ev)
 		}
 	}
-	held, oldest := e.table.Held()
-	if held == 0 {
+}
+
+// quoted takes in an ICMP error about a flow.
+func (e *Engine) quoted(p *capture.Packet, ev *flow.Event) {
+	if e.traffic != nil {
+		e.traffic.unlabelled(p)
+	}
+	if ev.ID == 0 {
 		return
 	}
-	for i := 0; held > e.cfg.Limits.MaxHeld || e.cfg.Hold > 0 && e.table.At(oldest).Last+int64(e.cfg.Hold) < e.table.Clock(); i++ {
-		e.breathe(i)
-		if held > e.cfg.Limits.MaxHeld {
-			e.counts.heldEarly++
+	s := e.at(ev.ID)
+	if s.Owner.ends.Direction(ev.Sender()) != observe.ToServer {
+		return
+	}
+	if ev.What&flow.Prohibited != 0 {
+		s.Owner.said |= prohibited
+	}
+	if ev.What&flow.Refused != 0 {
+		s.Owner.said |= refused
+	}
+}
+
+// takePacket takes in one packet.
+func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
+	if ev.What&flow.New != 0 {
+		e.begin(p, ev.ID)
+	}
+	s := e.at(ev.ID)
+	sender := ev.Sender()
+	if e.traffic != nil {
+		e.traffic.packet(&s, sender, ev.What&flow.New != 0, p)
+		e.passTime()
+	}
+	if ev.What&(flow.SYN|flow.SYNACK|flow.Answer|flow.OtherVLAN|flow.Reset) != 0 {
+		if ev.What&(flow.SYN|flow.SYNACK) != 0 {
+			s.Owner.ends.Handshake(sender, ev.What&flow.SYNACK != 0)
 		}
-		e.table.Unhold()
-		e.emit(oldest, e.table.At(oldest), true)
-		if held, oldest = e.table.Held(); held == 0 {
-			return
+		if ev.What&flow.Answer != 0 {
+			e.pairs.saw(p.Src.Addr, p.Dst.Addr, true)
+		}
+		if ev.What&flow.OtherVLAN != 0 {
+			e.addVLANs(&s, p.VLANs)
+		}
+		if ev.What&flow.Reset != 0 && (ev.What&flow.Refused != 0 || s.Owner.said&refused != 0) {
+			e.endpoints.close(endpointKey{s.Server(), capture.TCP}, p.Time)
 		}
 	}
+	if p.PayloadLength > 0 && !s.Owner.done {
+		s.Owner.said |= saidA << sender
+		e.read(&s, p, ev)
+	}
+	if ev.What&flow.Closed != 0 && s.Owner.conn != 0 {
+		e.closed(&s, p, ev)
+	}
+}
+
+// begin makes the state of a new flow.
+func (e *Engine) begin(p *capture.Packet, id flow.ID) {
+	for int(id>>stateBits) >= len(e.states) {
+		e.states = append(e.states, new([stateChunk]state))
+	}
+	e.states[id>>stateBits][id%stateChunk] = state{ends: flow.Guess(p, e.known)}
+}
+
+// settle deals with a flow that ended: what is final is written, the rest
+// waits.
+func (e *Engine) settle(s *slot) {
+	e.breathe()
+	e.finishReading(s)
+	e.pass(s)
+	if e.emit(s, false) {
+		return
+	}
+	e.held.Push(e.view, s.id)
+	for e.held.Len() > e.cfg.Limits.MaxHeld {
+		e.counts.heldEarly++
+		e.emitHeld()
+	}
+}
+
+// second does what is to be done once in a second of packet time.
+func (e *Engine) second() {
+	if e.cfg.Hold == 0 {
+		return
+	}
+	for e.held.Len() > 0 && e.view.At(e.held.First()).Last+int64(e.cfg.Hold) < e.clock {
+		e.breathe()
+		e.emitHeld()
+	}
+}
+
+// emitHeld writes the record of the flow that has waited longest.
+func (e *Engine) emitHeld() {
+	s := e.at(e.held.Pop(e.view))
+	e.emit(&s, true)
 }
 
 // breathe lets others have the lock for a moment, between one flow and the
 // next, in every hundred or so: many flows can end in one second.
-func (e *Engine) breathe(n int) {
-	if n%128 == 127 {
+func (e *Engine) breathe() {
+	if e.settled++; e.settled%128 == 0 {
 		e.mu.Unlock()
 		e.mu.Lock()
 	}
@@ -410,13 +559,13 @@ func (e *Engine) subjectOf(s *slot) *subject {
 	e.subject = subject{
 		proto: s.Proto, port: server.Port, facts: &noFacts, entries: e.entryBuf,
 		client: e.hosts.of(client.Addr), server: e.hosts.of(server.Addr),
-		payload: s.Seen&flow.SeenPayload != 0, begun: s.Proto == capture.UDP || s.Handshake(), late: s.Owner.late,
+		payload: s.Seen&flow.SeenPayload != 0, begun: s.Proto == capture.UDP || s.Begun(), late: s.Owner.late,
 	}
 	proto := s.Owner.proto
 	switch {
 	case s.Owner.conn != 0:
 		c := e.conns[s.Owner.conn-1]
-		e.subject.facts = &c.report.Facts
+		e.subject.facts = &c.facts
 		if c.named {
 			proto, e.subject.late = c.proto, c.late
 		}
@@ -431,7 +580,7 @@ func (e *Engine) subjectOf(s *slot) *subject {
 
 // emit judges an ended flow and writes its record if it is final, or if it
 // must be. It says whether the record was written; the slot is then free.
-func (e *Engine) emit(id flow.ID, s *slot, must bool) bool {
+func (e *Engine) emit(s *slot, must bool) bool {
 	sub := e.subjectOf(s)
 	outcome := e.outcomeOf(s)
 	e.verdict = e.judge(sub, outcome)
@@ -453,7 +602,7 @@ func (e *Engine) emit(id flow.ID, s *slot, must bool) bool {
 		e.infos[s.Owner.info-1] = info{}
 		e.infoFree = append(e.infoFree, s.Owner.info)
 	}
-	e.table.Free(id)
+	e.table.Free(s.id)
 	return true
 }
 
@@ -534,20 +683,25 @@ func (e *Engine) infoOf(s *slot) *info {
 
 // Memory returns the bytes that the engine's tables of flows and host pairs
 // hold. Facts, endpoints and what observers hold are not in it.
-func (e *Engine) Memory() int { return e.table.Bytes() + 8*len(e.pairs.table) }
+func (e *Engine) Memory() int {
+	return e.tracked.memory + len(e.states)*int(unsafe.Sizeof(*e.states[0])) + 8*len(e.pairs.table)
+}
 
 // Close ends all flows, writes what is open and closes the sink. errs is what
 // damaged the input.
 func (e *Engine) Close(errs []error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.table.EndAll(func(s *slot) {
-		e.finishReading(s)
-		e.pass(s)
+	e.clock = e.table.Clock()
+	e.table.EndAll(&e.held, func(id flow.ID, _ *flow.Flow) {
+		s := e.at(id)
+		e.finishReading(&s)
+		e.pass(&s)
 	})
 	// What waits is final now, at once: in order of first packet.
-	for _, id := range e.table.UnholdAll() {
-		e.emit(id, e.table.At(id), true)
+	for _, id := range e.held.PopAll(e.view) {
+		s := e.at(id)
+		e.emit(&s, true)
 	}
 	sum := e.summary(errs)
 	if err := e.sink.Close(sum); err != nil && e.sinkErr == nil {

@@ -103,7 +103,8 @@ func portFits(p rules.Port, port uint16, proto uint8) bool {
 
 // absorb takes in what an observer reported about a flow.
 func (e *Engine) absorb(s *slot, c *conn, p *capture.Packet) {
-	r := &c.report
+	r := &e.report
+	c.facts = r.Facts
 	if !r.Changed && len(r.Endpoints)+len(r.Rejected)+len(r.Names)+len(r.Calls) == 0 {
 		return
 	}
@@ -145,9 +146,10 @@ func (e *Engine) absorb(s *slot, c *conn, p *capture.Packet) {
 		}
 	}
 	r.Changed = false
+	c.facts = r.Facts
 	if c.named {
-		e.weigh(s, e.protocols[c.proto-1].Name, &r.Facts, c.weighed)
-		c.weighed = r.Len()
+		e.weigh(s, e.protocols[c.proto-1].Name, &c.facts, int(c.weighed))
+		c.weighed = int32(c.facts.Len())
 	}
 	if e.traffic != nil {
 		e.newFacts(s)

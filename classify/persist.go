@@ -62,7 +62,7 @@ func (e *Engine) Save(w io.Writer) error {
 func (e *Engine) saved() *savedState {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s := &savedState{Version: stateVersion, Clock: e.table.Clock()}
+	s := &savedState{Version: stateVersion, Clock: e.clock}
 	for _, en := range e.endpoints.all {
 		if en.overAt(s.Clock) || en.scope != "" || en.source == observe.FromSite {
 			continue
@@ -149,7 +149,7 @@ func (e *Engine) Reload(packs *rules.Packs, site *rules.Site) error {
 			fresh.hosts.prove(a, p.roles, p.weak, h.version, p.evidence)
 		}
 	}
-	now := e.table.Clock()
+	now := e.clock
 	for _, en := range e.endpoints.all {
 		if en.source == observe.FromSite && en.ended == 0 {
 			en.ended = now

@@ -20,7 +20,7 @@ func TestSaveRestore(t *testing.T) {
 	server := netip.MustParseAddrPort("10.0.0.3:6010")
 	from := netip.MustParseAddrPort("10.0.0.3:135")
 	now := int64(1_600_000_000e9)
-	e.table.Advance(now)
+	e.clock = now
 	e.endpoints.learn(&observe.Endpoint{Server: server, Source: observe.FromMap, From: from}, "emsmdb", false, now)
 	e.endpoints.learn(&observe.Endpoint{Server: server, Source: observe.FromSDP, Scope: "call"}, "rtp", false, now)
 	e.hosts.prove(capture.AddrFrom(server.Addr()), []rules.Role{rules.Mailbox, rules.CAS}, false, "2010", "emsmdb")

@@ -6,37 +6,38 @@ import (
 	"net/netip"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/observe"
 )
 
 // read hands a packet's payload to the flow's observer, or looks for one.
-func (e *Engine) read(s *slot, sender int, p *capture.Packet) {
-	if s.Owner.conn == 0 && !e.promising(s, sender, p) {
+func (e *Engine) read(s *slot, p *capture.Packet, ev *flow.Event) {
+	if s.Owner.conn == 0 && !e.promising(s, p, ev) {
 		return
 	}
-	c := e.connOf(s, sender)
+	c := e.connOf(s, ev)
 	if c == nil {
 		return
 	}
-	c.packet, c.slot = p, s
-	c.in.Time, c.in.Number = p.Time, p.Number
+	sender := ev.Sender()
+	e.open(c, s, p)
 	if s.Proto == capture.UDP {
-		if c.in.Announced == "" && c.media != e.endpoints.media {
+		if c.announced == "" && c.media != e.endpoints.media {
 			c.media = e.endpoints.media
-			c.in.Announced = e.announced(s)
+			c.announced = e.announced(s)
+			e.in.Announced = c.announced
 		}
 		e.datagram(c, sender, p)
-	} else if st := &c.streams[sender]; c.obs != nil && p.Seq == st.next && st.begun && len(st.early) == 0 && int(p.PayloadLength) == len(p.Payload) {
+	} else if st := &c.streams[sender]; c.obs != nil && p.Seq == st.next && st.begun && st.hole == nil && int(p.PayloadLength) == len(p.Payload) {
 		// What nearly every segment is: the next one, whole.
 		st.next += p.PayloadLength
 		if st.skip >= len(p.Payload) {
 			st.skip -= len(p.Payload)
-			c.packet, c.slot = nil, nil
 			return
 		}
 		e.offer(c, sender, p.Payload, 0)
 	} else {
-		st.push(p, c.deliver[sender])
+		st.push(p, e.deliver[sender])
 	}
 	if s.Owner.conn != 0 { // else it was given back already
 		e.absorb(s, c, p)
@@ -45,66 +46,87 @@ func (e *Engine) read(s *slot, sender int, p *capture.Packet) {
 			e.release(s, c)
 		}
 	}
-	c.packet, c.slot = nil, nil
+	for _, d := range e.unproven {
+		e.giveUp(d)
+	}
+	e.unproven = e.unproven[:0]
+}
+
+// open makes a flow the one that is being read.
+func (e *Engine) open(c *conn, s *slot, p *capture.Packet) {
+	c.number = p.Number
+	e.reading, e.slot, e.packet = c, *s, p
+	e.report.Facts = c.facts
+	client, server := s.Client(), s.Server()
+	e.in = observe.Input{Time: p.Time, Number: p.Number, Datagram: s.Proto == capture.UDP, Handshake: c.begun, Announced: c.announced,
+		Client: client.AddrPort(), Server: server.AddrPort()}
+}
+
+// closed takes in that both ends of a connection have sent their FIN: when
+// nothing is missing, nothing more is to be read.
+func (e *Engine) closed(s *slot, p *capture.Packet, ev *flow.Event) {
+	c := e.conns[s.Owner.conn-1]
+	end := ev.Next
+	end[ev.Sender()] = p.Seq + p.PayloadLength + 1
+	for i := range c.streams {
+		if st := &c.streams[i]; st.hole != nil || st.begun && st.next+1 != end[i] {
+			return
+		}
+	}
+	c.done = true
+	e.open(c, s, p)
+	e.release(s, c)
 }
 
 // connOf returns the flow's conn, made if need be; nil where a limit forbids.
-func (e *Engine) connOf(s *slot, sender int) *conn {
+func (e *Engine) connOf(s *slot, ev *flow.Event) *conn {
 	if s.Owner.conn != 0 {
 		return e.conns[s.Owner.conn-1]
 	}
-	var i uint32
-	switch n := len(e.connFree); {
-	case n > 0:
-		i = e.connFree[n-1]
-		e.connFree = e.connFree[:n-1]
-	case len(e.conns) >= e.cfg.Limits.MaxConns:
-		e.counts.conns++
-		s.Owner.done = true
-		return nil
-	default:
-		c := &conn{}
-		for side := range c.deliver {
-			c.deliver[side] = func(data []byte, gap int) bool { return e.offer(c, side, data, gap) }
+	if len(e.connFree) == 0 {
+		if len(e.conns) >= e.cfg.Limits.MaxConns {
+			e.counts.conns++
+			e.quiet(s)
+			return nil
 		}
-		e.conns = append(e.conns, c)
-		i = uint32(len(e.conns))
+		// Some at a time: fewer to allocate, and side by side.
+		block := make([]conn, min(16, e.cfg.Limits.MaxConns-len(e.conns)))
+		for i := range block {
+			e.conns = append(e.conns, &block[i])
+		}
+		for i := range block {
+			e.connFree = append(e.connFree, uint32(len(e.conns)-i))
+		}
 	}
-	s.Owner.conn = i
-	c := e.conns[i-1]
-	c.report.Identities = e.cfg.Identities
+	last := len(e.connFree) - 1
+	s.Owner.conn = e.connFree[last]
+	e.connFree = e.connFree[:last]
+	c := e.conns[s.Owner.conn-1]
 	if s.Owner.info != 0 {
-		c.report.Facts = e.infos[s.Owner.info-1].facts
-		e.facts -= c.report.Len()
+		c.facts = e.infos[s.Owner.info-1].facts
+		e.facts -= c.facts.Len()
 		e.infos[s.Owner.info-1].facts = observe.Facts{}
 	}
-	client, server := s.Client(), s.Server()
-	c.in.Client, c.in.Server = client.AddrPort(), server.AddrPort()
-	c.in.Datagram = s.Proto == capture.UDP
-	c.in.Handshake = s.Handshake()
-	if s.Proto == capture.TCP && c.in.Handshake {
+	c.begun = ev.What&flow.Begun != 0
+	if s.Proto == capture.TCP && c.begun {
 		// The handshake says where both streams begin.
-		if e.table.HaveExpected {
-			c.streams[sender].begun, c.streams[sender].next = true, e.table.Expected
-		}
-		if next, ok := s.Next(1 - sender); ok {
-			c.streams[1-sender].begun, c.streams[1-sender].next = true, next
+		for i := range c.streams {
+			if ev.What&(flow.KnownA<<i) != 0 {
+				c.streams[i].begun, c.streams[i].next = true, ev.Next[i]
+			}
 		}
 	}
 	c.media = e.endpoints.media
-	c.in.Announced = e.announced(s)
+	c.announced = e.announced(s)
 	return c
 }
 
 // account keeps the sum of what streams hold, and gives the flow at hand up
 // where it is too much.
 func (e *Engine) account(c *conn) {
-	n := 0
-	for i := range c.streams {
-		n += len(c.streams[i].rest) + c.streams[i].earlySize + len(c.first[i])
-	}
-	e.buffered += n - c.counted
-	c.counted = n
+	n := c.streams[0].held() + c.streams[1].held()
+	e.buffered += n - int(c.counted)
+	c.counted = int32(n)
 	if n > 0 && e.buffered > e.cfg.Limits.MaxBuffered {
 		e.counts.buffered++
 		c.done = true
@@ -114,35 +136,34 @@ func (e *Engine) account(c *conn) {
 // release gives a conn back and keeps its facts.
 func (e *Engine) release(s *slot, c *conn) {
 	if c.obs != nil || c.done {
-		s.Owner.done = true
+		e.quiet(s)
 	}
 	if f, ok := c.obs.(observe.Finisher); ok {
-		f.Finish(&c.report)
-		e.absorb(s, c, c.packet)
+		f.Finish(&e.report)
+		e.absorb(s, c, e.packet)
 	}
-	if len(c.report.Streams) > 0 {
-		e.infoOf(s).streams = c.report.Streams
+	if len(e.report.Streams) > 0 {
+		e.infoOf(s).streams = e.report.Streams
 		if e.calls != nil {
-			e.calls.AddStreams(c.report.Streams)
+			e.calls.AddStreams(e.report.Streams)
 		}
+		e.report.Streams = nil
 	}
 	if c.named {
 		s.Owner.proto, s.Owner.late = c.proto, c.late
 	}
-	if n := c.report.Len(); e.facts+n > e.cfg.Limits.MaxFacts {
+	if n := c.facts.Len(); e.facts+n > e.cfg.Limits.MaxFacts {
 		e.counts.facts += uint64(n)
 	} else if n > 0 {
-		e.infoOf(s).facts = c.report.Facts
+		e.infoOf(s).facts = c.facts
 		e.facts += n
 	}
-	for i := range c.streams {
-		c.streams[i].reset()
+	e.buffered -= int(c.counted)
+	streams := c.streams
+	for i := range streams {
+		streams[i].reset()
 	}
-	e.buffered -= c.counted
-	c.counted = 0
-	c.report = observe.Report{Endpoints: c.report.Endpoints[:0]}
-	c.obs, c.reader, c.proto, c.named, c.tried, c.offers, c.weighed, c.done = nil, 0, 0, false, 0, 0, 0, false
-	c.first[0], c.first[1] = c.first[0][:0], c.first[1][:0]
+	*c = conn{streams: streams}
 	e.connFree = append(e.connFree, s.Owner.conn)
 	s.Owner.conn = 0
 }
@@ -154,46 +175,45 @@ func (e *Engine) finishReading(s *slot) {
 		return
 	}
 	c := e.conns[s.Owner.conn-1]
-	p := capture.Packet{Time: s.Last, Number: c.in.Number}
-	c.packet, c.slot = &p, s
+	p := capture.Packet{Time: s.Last, Number: c.number}
+	e.open(c, s, &p)
 	for side := range c.streams {
 		if !c.done {
-			c.streams[side].flush(c.deliver[side])
+			c.streams[side].flush(e.deliver[side])
 		}
 	}
 	e.absorb(s, c, &p)
 	e.release(s, c)
-	c.packet, c.slot = nil, nil
 }
 
 // datagram offers one datagram.
 func (e *Engine) datagram(c *conn, sender int, p *capture.Packet) {
-	dir := c.slot.Direction(sender)
-	c.in.Dir, c.in.Data, c.in.Gap = dir, p.Payload, 0
-	c.in.Cut = int(p.PayloadLength) > len(p.Payload)
-	c.in.Continues = false
+	dir := e.slot.Owner.ends.Direction(sender)
+	e.in.Dir, e.in.Data, e.in.Gap = dir, p.Payload, 0
+	e.in.Cut = int(p.PayloadLength) > len(p.Payload)
+	e.in.Continues = false
 	if len(p.Payload) == 0 {
 		return
 	}
 	for c.obs == nil {
 		i, _ := e.find(c, sender, p.Payload, nil)
 		if i < 0 {
-			c.slot.Owner.tries++
-			c.done = c.slot.Owner.tries >= maxTries
-			if c.report.Len() == 0 && !c.done {
+			e.slot.Owner.tries++
+			c.done = e.slot.Owner.tries >= maxTries
+			if e.report.Len() == 0 && !c.done {
 				// Nothing to remember until the next datagram: no conn is held.
-				e.release(c.slot, c)
+				e.release(&e.slot, c)
 			}
 			return
 		}
 		e.start(c, i)
-		_, err := c.obs.Observe(&c.in, &c.report)
+		_, err := c.obs.Observe(&e.in, &e.report)
 		if !e.datagramResult(c, err) {
 			continue
 		}
 		return
 	}
-	_, err := c.obs.Observe(&c.in, &c.report)
+	_, err := c.obs.Observe(&e.in, &e.report)
 	e.datagramResult(c, err)
 }
 
@@ -206,9 +226,9 @@ func (e *Engine) datagramResult(c *conn, err error) bool {
 	case errors.Is(err, observe.ErrDone):
 		e.confirm(c)
 		c.done = true
-	case errors.Is(err, observe.ErrReversed) && c.slot.Turn():
-		c.in.Client, c.in.Server = c.in.Server, c.in.Client
-		c.in.Dir = c.in.Dir.Reverse()
+	case errors.Is(err, observe.ErrReversed) && e.slot.Owner.ends.Turn():
+		e.in.Client, e.in.Server = e.in.Server, e.in.Client
+		e.in.Dir = e.in.Dir.Reverse()
 		c.obs = nil
 		return false
 	default:
@@ -225,16 +245,16 @@ func (e *Engine) start(c *conn, i int) {
 	if !c.named {
 		c.proto = uint8(i + 1)
 		c.named = !p.Tentative
-		c.late = !c.in.Handshake && !c.in.Datagram
+		c.late = !c.begun && !e.in.Datagram
 	}
-	if p.Tentative && c.in.Announced == "" {
-		e.doubt(c)
+	if p.Tentative && e.in.Announced == "" {
+		e.doubt()
 	}
 }
 
 // doubtful is a flow whose protocol rests on a first packet that proves little.
 type doubtful struct {
-	slot   *slot
+	id     flow.ID
 	number uint64
 }
 
@@ -242,22 +262,32 @@ type doubtful struct {
 // began is given up. Real media take a tenth of a second.
 const maxDoubtful = 4096
 
-func (e *Engine) doubt(c *conn) {
+// doubt takes note of a doubtful flow, in the place of one that began long ago.
+func (e *Engine) doubt() {
 	d := &e.doubts[e.doubted%maxDoubtful]
 	e.doubted++
-	if s := d.slot; s != nil && s.Number == d.number && s.Owner.conn != 0 && s != c.slot {
-		if old := e.conns[s.Owner.conn-1]; !old.named && old.report.Len() == 0 {
-			old.obs, old.done = nil, true
-			e.release(s, old)
-		}
+	if d.id != 0 && d.id != e.slot.id {
+		e.unproven = append(e.unproven, *d)
 	}
-	*d = doubtful{c.slot, c.slot.Number}
+	*d = doubtful{e.slot.id, e.slot.Number}
+}
+
+// giveUp ends the reading of a flow that has not proven itself until now.
+func (e *Engine) giveUp(d doubtful) {
+	s := e.at(d.id)
+	if s.Number != d.number || s.Owner.conn == 0 {
+		return
+	}
+	if c := e.conns[s.Owner.conn-1]; !c.named && c.facts.Len() == 0 {
+		c.obs, c.done = nil, true
+		e.release(&s, c)
+	}
 }
 
 // confirm names the flow by a tentative protocol once its observer reported
 // something.
 func (e *Engine) confirm(c *conn) {
-	if !c.named && c.obs != nil && c.report.Changed {
+	if !c.named && c.obs != nil && e.report.Changed {
 		c.named = true
 	}
 }
@@ -269,7 +299,7 @@ func (e *Engine) violated(c *conn) {
 		c.tried |= 1 << (c.reader - 1)
 	}
 	c.obs = nil
-	if c.report.Len() == 0 {
+	if e.report.Len() == 0 {
 		c.named = false
 	}
 }
@@ -277,16 +307,17 @@ func (e *Engine) violated(c *conn) {
 // promising looks at the payload of a flow that is not being read, and says
 // whether there may be something to read: most that is nothing known costs no
 // conn.
-func (e *Engine) promising(s *slot, sender int, p *capture.Packet) bool {
+func (e *Engine) promising(s *slot, p *capture.Packet, ev *flow.Event) bool {
 	if len(p.Payload) == 0 {
 		return false
 	}
-	handshake := s.Proto == capture.TCP && s.Handshake()
-	if handshake && e.table.HaveExpected && p.Seq != e.table.Expected {
+	sender := ev.Sender()
+	handshake := s.Proto == capture.TCP && ev.What&flow.Begun != 0
+	if handshake && ev.What&(flow.KnownA<<sender) != 0 && p.Seq != ev.Next[sender] {
 		return true // not the first bytes: they have to be put in order
 	}
 	e.ends(s)
-	i, more := e.detect(0, s.Direction(sender), p.Payload, nil)
+	i, more := e.detect(0, s.Owner.ends.Direction(sender), p.Payload, nil)
 	if i >= 0 || more && handshake {
 		return true
 	}
@@ -294,7 +325,7 @@ func (e *Engine) promising(s *slot, sender int, p *capture.Packet) bool {
 	// something that can be read, so a few are looked at.
 	s.Owner.tries++
 	if handshake || s.Owner.tries >= maxTries {
-		s.Owner.done = true
+		e.quiet(s)
 	}
 	return false
 }
@@ -307,7 +338,7 @@ func (e *Engine) ends(s *slot) {
 // announced returns what a learned endpoint promises for a flow. Media come
 // from either end.
 func (e *Engine) announced(s *slot) string {
-	now := e.table.Clock()
+	now := e.clock
 	a := e.endpoints.announced(s.Server(), s.Proto, now)
 	if a == "" && s.Proto == capture.UDP {
 		a = e.endpoints.announced(s.Client(), s.Proto, now)
@@ -348,8 +379,8 @@ func (e *Engine) detect(tried uint64, dir observe.Direction, data, other []byte)
 // find looks for the protocol of bytes that one side of a flow sent, among
 // those that have not said no.
 func (e *Engine) find(c *conn, sender int, data, other []byte) (int, bool) {
-	e.ends(c.slot)
-	return e.detect(c.tried, c.slot.Direction(sender), data, other)
+	e.ends(&e.slot)
+	return e.detect(c.tried, e.slot.Owner.ends.Direction(sender), data, other)
 }
 
 // ask asks a set of protocols in order.
@@ -434,26 +465,26 @@ func (e *Engine) lost(c *conn, sender, gap int) {
 	s := &c.streams[sender]
 	s.rest = s.rest[:0]
 	if c.obs == nil {
-		c.first[0], c.first[1] = c.first[0][:0], c.first[1][:0]
-		c.in.Handshake = false
+		c.streams[1-sender].rest = c.streams[1-sender].rest[:0]
+		c.begun, e.in.Handshake = false, false
 		return
 	}
-	c.in.Dir, c.in.Data, c.in.Gap = c.slot.Direction(sender), nil, gap
-	_, err := c.obs.Observe(&c.in, &c.report)
-	c.in.Gap = 0
+	e.in.Dir, e.in.Data, e.in.Gap = e.slot.Owner.ends.Direction(sender), nil, gap
+	_, err := c.obs.Observe(&e.in, &e.report)
+	e.in.Gap = 0
 	switch {
 	case err == nil:
 	case errors.Is(err, observe.ErrDone):
 		c.done = true
 	default:
 		e.violated(c)
-		c.in.Handshake = false
+		c.begun, e.in.Handshake = false, false
 	}
 }
 
 // look looks for the protocol of a stream.
 func (e *Engine) look(c *conn, sender int, data []byte) bool {
-	if !c.in.Handshake {
+	if !c.begun {
 		// Somewhere in the middle: any segment may begin with something that can be
 		// read, so each is looked at alone.
 		if i, _ := e.find(c, sender, data, nil); i >= 0 {
@@ -461,18 +492,20 @@ func (e *Engine) look(c *conn, sender int, data []byte) bool {
 			e.feed(c, sender, data)
 			return !c.done
 		}
-		c.slot.Owner.tries++
-		c.done = c.slot.Owner.tries >= maxTries
+		e.slot.Owner.tries++
+		c.done = e.slot.Owner.tries >= maxTries
 		return !c.done
 	}
-	if len(c.first[0])+len(c.first[1]) == 0 {
-		c.firstSide = sender
+	s, other := &c.streams[sender], &c.streams[1-sender]
+	if len(s.rest)+len(other.rest) == 0 {
+		c.second = sender == 1
 	}
-	if len(c.first[sender]) > 0 {
-		c.first[sender] = append(c.first[sender], data...)
-		data = c.first[sender]
+	first := len(s.rest) == 0
+	if !first {
+		s.rest = append(s.rest, data...)
+		data = s.rest
 	}
-	i, more := e.find(c, sender, data, c.first[1-sender])
+	i, more := e.find(c, sender, data, other.rest)
 	c.offers++
 	if i >= 0 {
 		e.start(c, i)
@@ -483,8 +516,8 @@ func (e *Engine) look(c *conn, sender int, data []byte) bool {
 		c.done = true
 		return false
 	}
-	if len(c.first[sender]) == 0 {
-		c.first[sender] = append(c.first[sender], data...)
+	if first {
+		s.rest = append(s.rest[:0], data...)
 	}
 	return true
 }
@@ -493,9 +526,15 @@ func (e *Engine) look(c *conn, sender int, data []byte) bool {
 // with the side that spoke first.
 func (e *Engine) replay(c *conn, sender int, data []byte) {
 	var sides [2][]byte
-	sides[sender], sides[1-sender] = data, c.first[1-sender]
-	c.first[0], c.first[1] = nil, nil
-	for _, side := range [2]int{c.firstSide, 1 - c.firstSide} {
+	sides[sender], sides[1-sender] = data, c.streams[1-sender].rest
+	for i := range c.streams {
+		c.streams[i].rest = c.streams[i].rest[:0] // the bytes stay where they are until theirs are offered
+	}
+	first := 0
+	if c.second {
+		first = 1
+	}
+	for _, side := range [2]int{first, 1 - first} {
 		if len(sides[side]) > 0 && !c.done {
 			e.offer(c, side, sides[side], 0)
 		}
@@ -507,9 +546,9 @@ func (e *Engine) replay(c *conn, sender int, data []byte) {
 func (e *Engine) feed(c *conn, sender int, data []byte) {
 	s := &c.streams[sender]
 	for len(data) > 0 {
-		c.in.Dir, c.in.Data = c.slot.Direction(sender), data
-		c.in.Continues = e.continues(c, sender)
-		n, err := c.obs.Observe(&c.in, &c.report)
+		e.in.Dir, e.in.Data = e.slot.Owner.ends.Direction(sender), data
+		e.in.Continues = e.continues(c, sender)
+		n, err := c.obs.Observe(&e.in, &e.report)
 		if err != nil {
 			if data = e.exception(c, sender, data, n, err); data == nil {
 				s.rest = s.rest[:0]
@@ -548,7 +587,7 @@ func (e *Engine) feed(c *conn, sender int, data []byte) {
 // continues says whether the segment at hand acknowledges everything that was
 // offered from the other side.
 func (e *Engine) continues(c *conn, sender int) bool {
-	p, other := c.packet, &c.streams[1-sender]
+	p, other := e.packet, &c.streams[1-sender]
 	return p.Flags&capture.ACK != 0 && other.begun && p.Ack == other.next
 }
 
@@ -561,17 +600,17 @@ func (e *Engine) exception(c *conn, sender int, data []byte, n int, err error) [
 		c.done = true
 		return nil
 	case errors.Is(err, observe.ErrUpgrade):
-		next := c.report.Next
-		c.report.Next = ""
+		next := e.report.Next
+		e.report.Next = ""
 		for i := range e.protocols {
 			if e.protocols[i].Name != next {
 				continue
 			}
 			if f, ok := c.obs.(observe.Finisher); ok {
-				f.Finish(&c.report)
+				f.Finish(&e.report)
 			}
 			c.obs, c.reader = e.protocols[i].New(), uint8(i+1)
-			c.in.Handshake = true // the new protocol starts here
+			c.begun, e.in.Handshake = true, true // the new protocol starts here
 			other := &c.streams[1-sender]
 			if len(other.rest) > 0 {
 				waiting := append([]byte(nil), other.rest...)
@@ -585,8 +624,8 @@ func (e *Engine) exception(c *conn, sender int, data []byte, n int, err error) [
 		}
 		c.done = true
 		return nil
-	case errors.Is(err, observe.ErrReversed) && c.slot.Turn():
-		c.in.Client, c.in.Server = c.in.Server, c.in.Client
+	case errors.Is(err, observe.ErrReversed) && e.slot.Owner.ends.Turn():
+		e.in.Client, e.in.Server = e.in.Server, e.in.Client
 		c.obs = e.protocols[c.reader-1].New()
 		return data
 	default:

@@ -32,19 +32,33 @@ type stream struct {
 	begun bool
 	// skip is the number of bytes to come that the observer does not need.
 	skip int
-	// rest holds the bytes in order that the observer has not used yet.
+	// rest holds the bytes in order that nobody has used yet: those in which a
+	// protocol is looked for, then those that the observer wants more of.
 	rest []byte
-	// early holds segments behind a hole, by sequence number.
-	early     []segment
-	earlySize int
-	since     int64 // when the hole opened
+	hole *hole // nil unless bytes are missing
+}
+
+// hole is where a stream waits for missing bytes.
+type hole struct {
+	early []segment // behind it, by sequence number
+	size  int       // their bytes
+	since int64     // when it opened
 }
 
 func (s *stream) reset() {
-	*s = stream{rest: s.rest[:0], early: s.early[:0]}
+	*s = stream{rest: s.rest[:0]}
 	if cap(s.rest) > 4<<10 {
 		s.rest = nil
 	}
+}
+
+// held returns the number of bytes that the stream keeps.
+func (s *stream) held() int {
+	n := len(s.rest)
+	if s.hole != nil {
+		n += s.hole.size
+	}
+	return n
 }
 
 // before says whether sequence number a comes before b.
@@ -62,7 +76,7 @@ func (s *stream) push(p *capture.Packet, deliver func(data []byte, gap int) bool
 			return // nothing a window allows
 		}
 		s.keep(p)
-		if len(s.early) > maxReorder || s.earlySize > maxReorderSize || p.Time-s.since > reorderTime {
+		if h := s.hole; len(h.early) > maxReorder || h.size > maxReorderSize || p.Time-h.since > reorderTime {
 			s.giveUp(deliver)
 		}
 		return
@@ -71,7 +85,7 @@ func (s *stream) push(p *capture.Packet, deliver func(data []byte, gap int) bool
 		return
 	}
 	s.drain(deliver)
-	if len(s.early) > 0 && p.Time-s.since > reorderTime {
+	if s.hole != nil && p.Time-s.hole.since > reorderTime {
 		s.giveUp(deliver)
 	}
 }
@@ -97,43 +111,50 @@ func (s *stream) accept(seq, length uint32, data []byte, deliver func([]byte, in
 
 // keep stores a copy of a segment that came early.
 func (s *stream) keep(p *capture.Packet) {
-	i, found := slices.BinarySearchFunc(s.early, p.Seq, func(e segment, seq uint32) int { return int(int32(e.seq - seq)) })
-	if found && s.early[i].length >= p.PayloadLength {
+	if s.hole == nil {
+		s.hole = &hole{since: p.Time}
+	}
+	h := s.hole
+	i, found := slices.BinarySearchFunc(h.early, p.Seq, func(e segment, seq uint32) int { return int(int32(e.seq - seq)) })
+	if found && h.early[i].length >= p.PayloadLength {
 		return
 	}
-	if len(s.early) == 0 {
-		s.since = p.Time
-	}
-	s.early = slices.Insert(s.early, i, segment{p.Seq, p.PayloadLength, p.Time, slices.Clone(p.Payload)})
-	s.earlySize += len(p.Payload)
+	h.early = slices.Insert(h.early, i, segment{p.Seq, p.PayloadLength, p.Time, slices.Clone(p.Payload)})
+	h.size += len(p.Payload)
 }
 
 // drain delivers the early segments that are in order now.
 func (s *stream) drain(deliver func([]byte, int) bool) {
+	h := s.hole
+	if h == nil {
+		return
+	}
 	n := 0
-	for n < len(s.early) && !before(s.next, s.early[n].seq) {
-		e := s.early[n]
-		s.earlySize -= len(e.data)
+	for n < len(h.early) && !before(s.next, h.early[n].seq) {
+		e := h.early[n]
+		h.size -= len(e.data)
 		n++
 		if !s.accept(e.seq, e.length, e.data, deliver) {
 			return
 		}
 	}
-	if n > 0 {
-		s.early = slices.Delete(s.early, 0, n)
-		if len(s.early) > 0 {
-			s.since = s.early[0].time
-		}
+	h.early = slices.Delete(h.early, 0, n)
+	switch {
+	case len(h.early) == 0:
+		s.hole = nil
+	case n > 0:
+		h.since = h.early[0].time
 	}
 }
 
 // giveUp declares the hole before the early segments lost.
 func (s *stream) giveUp(deliver func([]byte, int) bool) {
-	if len(s.early) == 0 {
+	h := s.hole
+	if h == nil {
 		return
 	}
-	gap := s.early[0].seq - s.next
-	s.next = s.early[0].seq
+	gap := h.early[0].seq - s.next
+	s.next = h.early[0].seq
 	if deliver(nil, int(gap)) {
 		s.drain(deliver)
 	}
@@ -141,39 +162,36 @@ func (s *stream) giveUp(deliver func([]byte, int) bool) {
 
 // flush gives up every hole: nothing more will come.
 func (s *stream) flush(deliver func([]byte, int) bool) {
-	for len(s.early) > 0 {
-		n := len(s.early)
+	for s.hole != nil {
+		n := len(s.hole.early)
 		s.giveUp(deliver)
-		if len(s.early) >= n {
+		if s.hole != nil && len(s.hole.early) >= n {
 			return
 		}
 	}
 }
 
 // conn is what a flow needs while its content is read. It is given back when
-// nothing more can be learned.
+// nothing more can be learned. There are many, and each packet needs another:
+// it is kept small.
 type conn struct {
 	streams [2]stream // by sender: A, then B
-	report  observe.Report
 	obs     observe.Observer
+	facts   observe.Facts
 	reader  uint8 // the protocol of obs: its index in Engine.protocols, plus one
 	proto   uint8 // the one that names the flow, or may: that of the first observer
-	named   bool  // the protocol names the flow
-	late    bool  // it was not found by the flow's first bytes
-	// tried is the set of protocols that said no.
-	tried uint64
-	// first holds the bytes per sender in which a protocol is looked for;
-	// firstSide the sender that spoke first.
-	first     [2][]byte
-	firstSide int
-	offers    int
-	counted   int    // bytes in Engine.buffered
-	weighed   int    // facts that were held against the evidence for roles
-	media     uint64 // endpoints.media when in.Announced was looked up
-	// deliverers, made once per conn so that no closure is made per packet
-	deliver [2]func(data []byte, gap int) bool
-	in      observe.Input
-	slot    *slot
-	packet  *capture.Packet
+	offers  uint8
+	named   bool // the protocol names the flow
+	late    bool // it was not found by the flow's first bytes
+	begun   bool // the next bytes of both streams are their first
+	second  bool // B spoke first
 	done    bool
+	counted int32  // bytes in Engine.buffered
+	weighed int32  // facts that were held against the evidence for roles
+	tried   uint64 // the set of protocols that said no
+	number  uint64 // of the last packet
+	// announced is the service that a learned endpoint promised when media was
+	// endpoints.media.
+	announced string
+	media     uint64
 }

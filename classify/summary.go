@@ -10,10 +10,10 @@ import (
 // summary says what the run learned besides its flows.
 func (e *Engine) summary(errs []error) *Summary {
 	s := &Summary{
-		Frames: e.stats.Frames, Packets: e.packets, IPBytes: e.ipBytes, Errors: errs,
+		Frames: e.stats.Frames, Packets: e.tracked.packets, IPBytes: e.tracked.ipBytes, Errors: errs,
 	}
-	if e.began != 0 {
-		s.First, s.Last = time.Unix(0, e.began).UTC(), time.Unix(0, e.table.Clock()).UTC()
+	if e.tracked.began != 0 {
+		s.First, s.Last = time.Unix(0, e.tracked.began).UTC(), time.Unix(0, e.clock).UTC()
 	}
 	if total := e.payload + e.gapBytes; total > 0 {
 		s.AckedUnseen = float64(e.gapBytes) / float64(total)
@@ -60,7 +60,7 @@ func (e *Engine) limits() []NamedCount {
 			out = append(out, NamedCount{id, name, n})
 		}
 	}
-	limit("flows", "flows ended early because the flow table was full", e.table.Evicted)
+	limit("flows", "flows ended early because the flow table was full", e.tracked.evicted)
 	limit("held_flows", "flows judged early because too many were held", e.counts.heldEarly)
 	limit("conns", "flows not read because too many were being read", e.counts.conns)
 	limit("stream_bytes", "flows not read on because one message was too long", e.counts.streamHeld)

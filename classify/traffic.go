@@ -109,17 +109,17 @@ func newTraffic(packs *rules.Packs) *traffic {
 }
 
 // packet counts one packet.
-func (t *traffic) packet(id flow.ID, s *slot, sender int, isNew bool, p *capture.Packet) {
+func (t *traffic) packet(s *slot, sender int, isNew bool, p *capture.Packet) {
 	if s.Owner.label == 0 {
 		t.pendingBytes += uint64(p.Length)
 		t.pendingPackets++
 		if isNew {
-			t.born = append(t.born, birth{id, s.Number, s.First})
+			t.born = append(t.born, birth{s.id, s.Number, s.First})
 		}
 		return
 	}
 	path := &t.paths[s.Owner.label-1]
-	d := s.Direction(sender)
+	d := s.Owner.ends.Direction(sender)
 	path.Bytes[d] += uint64(p.Length)
 	path.Packets[d]++
 	path.LastSeen = max(path.LastSeen, p.Time)
@@ -201,13 +201,13 @@ func (e *Engine) newFacts(s *slot) {
 // records when it is time.
 func (e *Engine) passTime() {
 	t := e.traffic
-	now := e.table.Clock()
-	for i := 0; t.head < len(t.born) && t.born[t.head].time+settleTime <= now; i++ {
-		e.breathe(i)
+	now := e.clock
+	for t.head < len(t.born) && t.born[t.head].time+settleTime <= now {
+		e.breathe()
 		b := t.born[t.head]
 		t.head++
-		if s := e.table.At(b.id); s.Number == b.number && s.Owner.label == 0 && !s.Owner.over {
-			e.trySettle(s, NoConfidence)
+		if s := e.at(b.id); s.Number == b.number && s.Owner.label == 0 && !s.Owner.over {
+			e.trySettle(&s, NoConfidence)
 		}
 	}
 	if t.head > 4096 && t.head*2 > len(t.born) {
@@ -223,13 +223,13 @@ const interimBatch = 256
 // interim writes a record of every live flow that had packets since the last
 // time, a few at a time.
 func (e *Engine) interim() {
-	now := e.table.Clock()
+	now := e.clock
 	if e.cfg.Interim == 0 || len(e.interimLeft) == 0 && now < e.interimNext {
 		return
 	}
 	if len(e.interimLeft) == 0 {
 		if e.interimNext != 0 {
-			e.table.All(func(id flow.ID, s *slot) bool {
+			e.table.All(func(id flow.ID, s *flow.Flow) bool {
 				if s.Last > e.interimLast {
 					e.interimLeft = append(e.interimLeft, birth{id, s.Number, 0})
 				}
@@ -241,13 +241,13 @@ func (e *Engine) interim() {
 	}
 	n := max(len(e.interimLeft)-interimBatch, 0)
 	for _, b := range e.interimLeft[n:] {
-		s := e.table.At(b.id)
+		s := e.at(b.id)
 		if s.Number != b.number || s.Owner.over {
 			continue // it has ended meanwhile
 		}
-		sub := e.subjectOf(s)
-		outcome := e.outcomeOf(s)
-		e.write(s, sub, outcome, e.judge(sub, outcome), "active")
+		sub := e.subjectOf(&s)
+		outcome := e.outcomeOf(&s)
+		e.write(&s, sub, outcome, e.judge(sub, outcome), "active")
 	}
 	if e.interimLeft = e.interimLeft[:n]; n == 0 && cap(e.interimLeft) > 1<<16 {
 		e.interimLeft = nil
@@ -294,10 +294,9 @@ type EndpointCount struct {
 func (e *Engine) Snapshot() *Snapshot {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	held, _ := e.table.Held()
 	s := &Snapshot{
-		Packets: e.packets, IPBytes: e.ipBytes, LiveFlows: e.table.Live(), HeldFlows: held, Reading: len(e.conns) - len(e.connFree),
-		Evicted: e.table.Evicted, Violations: e.counts.violations, Limits: e.limits(), Stats: e.stats, Clock: e.table.Clock(),
+		Packets: e.tracked.packets, IPBytes: e.tracked.ipBytes, LiveFlows: e.tracked.live, HeldFlows: e.held.Len(), Reading: len(e.conns) - len(e.connFree),
+		Evicted: e.tracked.evicted, Violations: e.counts.violations, Limits: e.limits(), Stats: e.stats, Clock: e.clock,
 	}
 	if e.traffic != nil {
 		s.Paths = slices.Clone(e.traffic.paths)

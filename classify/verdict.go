@@ -321,14 +321,14 @@ func columns(s *subject, tied []*hit, add func(id string, level Level, format st
 // outcomeOf says how a flow's set-up went, at the end of the flow or of the
 // input.
 func (e *Engine) outcomeOf(s *slot) Outcome {
-	f := &s.Flow
+	f := s.Flow
 	if f.Proto == capture.UDP {
 		switch {
 		case f.BothWays():
 			return Answered
-		case f.Seen&flow.SeenProhibited != 0:
+		case s.Owner.said&prohibited != 0:
 			return Prohibited
-		case f.Seen&flow.SeenRefused != 0:
+		case f.Seen&flow.SeenRefused != 0 || s.Owner.said&refused != 0:
 			return Refused
 		case e.pairs.oneWay(f.A.Addr, f.B.Addr):
 			return OneWay
@@ -338,9 +338,9 @@ func (e *Engine) outcomeOf(s *slot) Outcome {
 		return ""
 	}
 	switch {
-	case f.Seen&flow.SeenProhibited != 0:
+	case s.Owner.said&prohibited != 0:
 		return Prohibited
-	case f.Seen&flow.SeenRefused != 0:
+	case f.Seen&flow.SeenRefused != 0 || s.Owner.said&refused != 0:
 		return Refused
 	case f.Seen&flow.SeenSYNACK != 0:
 		return Answered
@@ -352,7 +352,7 @@ func (e *Engine) outcomeOf(s *slot) Outcome {
 		return Answered // the SYN-ACK was missed, an answer was not
 	case e.lossy():
 		return Incomplete
-	case f.SYNs() >= 2 || e.table.Clock()-f.Last >= flow.AnswerTimeout:
+	case f.SYNs() >= 2 || e.clock-f.Last >= flow.AnswerTimeout:
 		return Unanswered
 	}
 	return Incomplete

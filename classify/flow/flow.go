@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/exspan/exspan/capture"
-	"github.com/exspan/exspan/classify/observe"
 )
 
 // Idle time-outs in packet time. Windows sends TCP keep-alives every 2 h.
@@ -28,18 +27,17 @@ const (
 
 // The bits of Flow.Seen.
 const (
-	SeenSYN         = 1 << iota // a SYN without ACK
-	SeenSYNACK                  // a SYN with ACK
-	SeenFinA                    // a FIN from A
-	SeenFinB                    // a FIN from B
-	SeenRST                     // an RST
-	SeenRefused                 // an RST in answer to the SYN, or ICMP port unreachable
-	SeenProhibited              // ICMP administratively prohibited
-	SeenPayloadA                // payload from A
-	SeenPayloadB                // payload from B
-	SeenNextA                   // next[0] is valid
-	SeenNextB                   // next[1] is valid
-	SeenServerProof             // client and server are proven, and stay
+	SeenSYN      = 1 << iota // a SYN without ACK
+	SeenSYNACK               // a SYN with ACK
+	SeenFinA                 // a FIN from A
+	SeenFinB                 // a FIN from B
+	SeenRST                  // an RST
+	SeenRefused              // an RST in answer to the SYN
+	SeenPayloadA             // payload from A
+	SeenPayloadB             // payload from B
+	SeenNextA                // next[0] is valid
+	SeenNextB                // next[1] is valid
+	seenSYNByB               // the SYN came from B
 
 	SeenPayload = SeenPayloadA | SeenPayloadB // any payload
 )
@@ -50,10 +48,8 @@ type Flow struct {
 	// A sent the flow's first packet, B is the other end.
 	A, B  capture.Endpoint
 	Proto uint8 // capture.TCP or capture.UDP
-	// serverIsA says which end is the server.
-	serverIsA bool
-	class     class
-	syns      uint8
+	class class
+	syns  uint8
 	// seen is the table's clock at the last packet, in seconds since its base.
 	seen uint32
 	// Seen is a set of Seen bits.
@@ -98,87 +94,28 @@ var timeouts = [...]uint32{
 	classUDP:         uint32(UDPTimeout / time.Second),
 }
 
-// Client returns the client's end.
-func (f *Flow) Client() capture.Endpoint {
-	if f.serverIsA {
-		return f.B
-	}
-	return f.A
-}
+// Packets returns the number of packets of a sender, 0 for A and 1 for B. A
+// datagram that was reassembled from fragments is one.
+func (f *Flow) Packets(sender int) uint64 { return f.packets[sender] }
 
-// Server returns the server's end.
-func (f *Flow) Server() capture.Endpoint {
-	if f.serverIsA {
-		return f.A
-	}
-	return f.B
-}
+// Bytes returns the IP bytes of a sender.
+func (f *Flow) Bytes(sender int) uint64 { return f.bytes[sender] }
 
-// side returns the sender's index for a direction: 0 for A, 1 for B.
-func (f *Flow) side(d observe.Direction) int {
-	if f.serverIsA {
-		return int(d ^ 1)
-	}
-	return int(d)
-}
-
-// Direction returns the direction of what sender, 0 for A and 1 for B, sends.
-func (f *Flow) Direction(sender int) observe.Direction {
-	if f.serverIsA {
-		return observe.Direction(sender) ^ 1
-	}
-	return observe.Direction(sender)
-}
-
-// Packets returns the number of packets in a direction. A datagram that was
-// reassembled from fragments is one.
-func (f *Flow) Packets(d observe.Direction) uint64 { return f.packets[f.side(d)] }
-
-// Bytes returns the IP bytes in a direction.
-func (f *Flow) Bytes(d observe.Direction) uint64 { return f.bytes[f.side(d)] }
-
-// GapBytes returns the TCP payload bytes in a direction that were never seen.
-func (f *Flow) GapBytes(d observe.Direction) uint64 { return uint64(f.gaps[f.side(d)]) }
+// GapBytes returns the TCP payload bytes of a sender that were never seen.
+func (f *Flow) GapBytes(sender int) uint64 { return uint64(f.gaps[sender]) }
 
 // SetupTime returns the time from SYN to SYN-ACK, or 0 when not both were seen.
 func (f *Flow) SetupTime() time.Duration { return time.Duration(f.setup) * time.Microsecond }
 
-// Proven says whether client and server are proven, by the handshake or by a
-// turn.
-func (f *Flow) Proven() bool { return f.Seen&SeenServerProof != 0 }
-
-// Turn swaps client and server unless they are proven, and says whether it did.
-// A turn is a proof: there is at most one. Counters turn with it.
-func (f *Flow) Turn() bool {
-	if f.Proven() {
-		return false
-	}
-	f.serverIsA = !f.serverIsA
-	f.Seen |= SeenServerProof // by content now; it is not asked twice
-	return true
-}
-
-// Spoke says whether payload was seen in a direction.
-func (f *Flow) Spoke(d observe.Direction) bool { return f.Seen&(SeenPayloadA<<f.side(d)) != 0 }
-
 // BothWays says whether packets were seen in both directions.
 func (f *Flow) BothWays() bool { return f.packets[0] > 0 && f.packets[1] > 0 }
-
-// FirstAnswer says whether B sent one packet so far.
-func (f *Flow) FirstAnswer() bool { return f.packets[1] == 1 }
 
 // SYNs returns how many SYNs of the client were seen, at most 255.
 func (f *Flow) SYNs() int { return int(f.syns) }
 
-// Handshake says whether the begin of the streams was seen: payload that was
-// read starts at their first byte.
-func (f *Flow) Handshake() bool { return f.Seen&(SeenSYN|SeenSYNACK) != 0 }
-
-// Next returns the sequence number behind the highest byte seen of a sender, 0
-// for A and 1 for B, and whether there is one.
-func (f *Flow) Next(sender int) (uint32, bool) {
-	return f.next[sender], f.Seen&(SeenNextA<<sender) != 0
-}
+// Begun says whether the begin of the streams was seen: payload that was read
+// starts at their first byte.
+func (f *Flow) Begun() bool { return f.Seen&(SeenSYN|SeenSYNACK) != 0 }
 
 // sequence follows the sequence numbers of a TCP segment and counts what is
 // missing. A hole is counted when it opens and taken back as far as later

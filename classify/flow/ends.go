@@ -1,0 +1,83 @@
+package flow
+
+import (
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// Ends says which end of a flow is the server, and whether that is proven. It
+// is kept apart from Flow, because what decides is not all in the packets'
+// headers: a learned endpoint, or the content.
+type Ends struct {
+	serverIsA, proven bool
+}
+
+// Guess says who is the server of a flow by its first packet. Where no
+// handshake tells, known says whether an end is known as a server; where that
+// does not tell either, it is the end with the lower port.
+func Guess(p *capture.Packet, known func(e capture.Endpoint, proto uint8) bool) Ends {
+	if p.Proto == capture.TCP && p.Flags&capture.SYN != 0 {
+		return Ends{serverIsA: p.Flags&capture.ACK != 0, proven: true}
+	}
+	if known != nil {
+		src, dst := known(p.Src, p.Proto), known(p.Dst, p.Proto)
+		if src != dst {
+			return Ends{serverIsA: src}
+		}
+	}
+	return Ends{serverIsA: p.Src.Port < p.Dst.Port}
+}
+
+// Handshake takes in a SYN of sender, 0 for A and 1 for B: that of the client,
+// or with ACK that of the server.
+func (e *Ends) Handshake(sender int, ack bool) {
+	if !e.proven {
+		e.serverIsA, e.proven = (sender == 0) == ack, true
+	}
+}
+
+// Turn swaps client and server unless they are proven, and says whether it did.
+// A turn is a proof: there is at most one.
+func (e *Ends) Turn() bool {
+	if e.proven {
+		return false
+	}
+	e.serverIsA, e.proven = !e.serverIsA, true
+	return true
+}
+
+// Proven says whether client and server are proven, by the handshake or by a
+// turn.
+func (e Ends) Proven() bool { return e.proven }
+
+// Direction returns the direction of what sender, 0 for A and 1 for B, sends.
+func (e Ends) Direction(sender int) observe.Direction {
+	if e.serverIsA {
+		return observe.Direction(sender) ^ 1
+	}
+	return observe.Direction(sender)
+}
+
+// Side returns the sender of a direction: 0 for A, 1 for B.
+func (e Ends) Side(d observe.Direction) int {
+	if e.serverIsA {
+		return int(d ^ 1)
+	}
+	return int(d)
+}
+
+// Client returns the client's end of a flow.
+func (e Ends) Client(f *Flow) capture.Endpoint {
+	if e.serverIsA {
+		return f.B
+	}
+	return f.A
+}
+
+// Server returns the server's end of a flow.
+func (e Ends) Server(f *Flow) capture.Endpoint {
+	if e.serverIsA {
+		return f.A
+	}
+	return f.B
+}
