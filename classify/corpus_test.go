@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
@@ -74,30 +74,31 @@ func (k *kept) Close(s *classify.Summary) error {
 	return nil
 }
 
-// analyse runs files through an engine.
-func analyse(t *testing.T, sink classify.Sink, parallel bool, files ...string) []error {
+// analyse runs files through an engine that counts traffic as it passes.
+func analyse(t *testing.T, sink classify.Sink, files ...string) []error {
+	t.Helper()
+	return analyseWith(t, classify.Config{Traffic: true}, sink, false, files...)
+}
+
+// analyseWith runs files through an engine, reading and tracking ahead of it
+// or not.
+func analyseWith(t *testing.T, cfg classify.Config, sink classify.Sink, ahead bool, files ...string) []error {
 	t.Helper()
 	packs, err := rules.Embedded("2010")
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := classify.New(classify.Config{Packs: packs, Traffic: true}, sink)
+	cfg.Packs = packs
+	e, err := classify.New(cfg, sink)
 	if err != nil {
 		t.Fatal(err)
 	}
-	src, err := capture.OpenFiles(files, capture.Options{Parallel: parallel})
+	src, err := capture.OpenFiles(files, capture.Options{Parallel: ahead && runtime.GOMAXPROCS(0) > 2})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer src.Close()
-	for {
-		b, err := src.Read()
-		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				t.Fatal(err)
-			}
-			break
-		}
+	err = e.Feed(src, ahead, func(b *capture.Batch) error {
 		if k, ok := sink.(*kept); ok {
 			for _, p := range b.Packets {
 				if p.Quoted != 0 {
@@ -108,13 +109,16 @@ func analyse(t *testing.T, sink classify.Sink, parallel bool, files ...string) [
 				}
 			}
 		}
-		if err := e.Batch(b); err != nil {
-			t.Fatal(err)
-		}
-		b.Release()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := e.Close(src.Errors()); err != nil {
 		t.Fatal(err)
+	}
+	if !cfg.Traffic {
+		return src.Errors()
 	}
 	// Every byte is counted under one label, or was pending no longer.
 	s := e.Snapshot()
@@ -167,7 +171,7 @@ func TestGroundTruth(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			var k kept
-			analyse(t, &k, false, file)
+			analyse(t, &k, file)
 			for line := range strings.Lines(body) {
 				line = strings.TrimSpace(line)
 				if m := truthMap.FindStringSubmatch(line); m != nil {
@@ -274,8 +278,30 @@ func bracket(s string) string {
 	return s
 }
 
-// TestDeterministic analyses every capture twice, decoding ahead and not, with
-// one and with several processors: the output is the same to the byte.
+// same analyses captures in one goroutine that counts traffic too, and then with
+// everything ahead that can be, on two and on more processors: the output has to
+// be the same to the byte. It does so with flows that are held to the end, and
+// with such as are judged soon.
+func same(t *testing.T, files ...string) {
+	t.Helper()
+	for _, hold := range []time.Duration{0, 2 * time.Second} {
+		run := func(procs int) string {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
+			var b bytes.Buffer
+			analyseWith(t, classify.Config{Traffic: procs == 1, Hold: hold}, ndjson.New(&b), procs > 1, files...)
+			return b.String()
+		}
+		want := run(1)
+		for _, procs := range []int{2, 4} {
+			if run(procs) != want {
+				t.Errorf("%s with %d processors: the output differs", files[0], procs)
+			}
+		}
+	}
+}
+
+// TestDeterministic holds the output of every capture against that of other
+// numbers of processors.
 func TestDeterministic(t *testing.T) {
 	dir := corpus(t)
 	files, err := filepath.Glob(filepath.Join(dir, "*", "*"))
@@ -283,19 +309,73 @@ func TestDeterministic(t *testing.T) {
 		t.Fatalf("no captures in %s", dir)
 	}
 	files = slices.DeleteFunc(files, func(f string) bool { return strings.Contains(f, "malformed") })
-	run := func(parallel bool, procs int, files ...string) string {
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
-		var b bytes.Buffer
-		analyse(t, ndjson.New(&b), parallel, files...)
-		return b.String()
+	for _, f := range files {
+		same(t, f)
+	}
+	same(t, files...)
+}
+
+// TestAhead does the same with the recordings that come with the source.
+func TestAhead(t *testing.T) {
+	files, err := filepath.Glob("../testdata/*.pcapng")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no recordings in testdata")
 	}
 	for _, f := range files {
-		if a, b := run(false, 1, f), run(true, 4, f); a != b {
-			t.Errorf("%s: the output differs", f)
-		}
+		same(t, f)
 	}
-	if a, b := run(false, 1, files...), run(true, 4, files...); a != b {
-		t.Error("all captures as one: the output differs")
+	same(t, files...)
+}
+
+// stubborn is a Sink that takes nothing.
+type stubborn struct{}
+
+var errStubborn = errors.New("no room")
+
+func (stubborn) Write(*classify.Record) error  { return errStubborn }
+func (stubborn) Close(*classify.Summary) error { return nil }
+
+// TestFeedStops lets the sink, the caller and the source fail in the middle:
+// Feed returns why, and nothing is left behind.
+func TestFeedStops(t *testing.T) {
+	packs, err := rules.Embedded("2010")
+	if err != nil {
+		t.Fatal(err)
+	}
+	errCaller := errors.New("enough")
+	for _, ahead := range []bool{false, true} {
+		for _, want := range []error{errStubborn, errCaller, nil} {
+			var sink classify.Sink = &kept{}
+			if errors.Is(want, errStubborn) {
+				sink = stubborn{}
+			}
+			e, err := classify.New(classify.Config{Packs: packs, Hold: time.Millisecond}, sink)
+			if err != nil {
+				t.Fatal(err)
+			}
+			src, err := capture.OpenFiles([]string{"../testdata/mail.pcapng"}, capture.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			err = e.Feed(src, ahead, func(*capture.Batch) error {
+				n++
+				switch {
+				case errors.Is(want, errCaller) && n == 2:
+					return errCaller
+				case want == nil && n == 2:
+					return src.Close() // as an interrupt does
+				}
+				return nil
+			})
+			if !errors.Is(err, want) {
+				t.Errorf("ahead %v: %v, want %v", ahead, err, want)
+			}
+			if err := e.Close(nil); err != nil && !errors.Is(err, errStubborn) {
+				t.Error(err)
+			}
+			_ = src.Close()
+		}
 	}
 }
 
@@ -307,7 +387,7 @@ func TestMalformed(t *testing.T) {
 		t.Fatal("no captures")
 	}
 	for _, f := range files {
-		errs := analyse(t, &kept{}, false, f)
+		errs := analyse(t, &kept{}, f)
 		if len(errs) > 1 || len(errs) == 1 && !strings.Contains(errs[0].Error(), filepath.Base(f)) {
 			t.Errorf("%s: %v", f, errs)
 		}

@@ -176,6 +176,8 @@ type Engine struct {
 	interimLast int64   // packet time of the last ones
 	interimLeft []birth // flows whose interim records are still to be written
 	events      []flow.Event
+	ahead       bool      // the table is used by another goroutine: see Feed
+	freed       []flow.ID // places to be given back to it
 
 	tracked  tracked
 	payload  uint64 // TCP payload bytes seen in order
@@ -311,17 +313,19 @@ func (e *Engine) Batch(b *capture.Batch) error {
 	defer e.mu.Unlock()
 	if b.Tick != 0 {
 		e.events = e.table.Idle(b.Tick, e.events[:0])
+		e.view = e.table.View
 		e.take(nil, e.events)
 	}
 	packets := b.Packets
 	for len(packets) > 0 {
 		n := min(len(packets), flow.WarmSize)
 		ids, sum := e.table.Warm(packets[:n])
-		e.warmth += sum
+		e.tracked.warmth += sum
 		e.warm(ids[:n])
 		for i := range n {
 			// One at a time: what is counted live is what was tracked until now.
 			e.events = e.table.Follow(&packets[i], i, e.events[:0])
+			e.view = e.table.View
 			e.take(packets, e.events)
 		}
 		packets = packets[n:]
@@ -340,6 +344,7 @@ type tracked struct {
 	clock            int64
 	live, memory     int
 	evicted          uint64
+	warmth           uint64 // keeps the compiler from leaving Warm out
 }
 
 // add counts the packets of a batch.
@@ -386,7 +391,6 @@ func (e *Engine) quiet(s *slot) {
 
 // take takes in what happened to flows.
 func (e *Engine) take(packets []capture.Packet, events []flow.Event) {
-	e.view = e.table.View
 	for i := range events {
 		ev := &events[i]
 		e.clock = ev.Clock
@@ -484,6 +488,9 @@ func (e *Engine) settle(s *slot) {
 
 // second does what is to be done once in a second of packet time.
 func (e *Engine) second() {
+	if e.traffic != nil {
+		e.passTime()
+	}
 	if e.cfg.Hold == 0 {
 		return
 	}
@@ -602,7 +609,7 @@ func (e *Engine) emit(s *slot, must bool) bool {
 		e.infos[s.Owner.info-1] = info{}
 		e.infoFree = append(e.infoFree, s.Owner.info)
 	}
-	e.table.Free(s.id)
+	e.free(s.id)
 	return true
 }
 
@@ -693,6 +700,7 @@ func (e *Engine) Close(errs []error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.clock = e.table.Clock()
+	e.view = e.table.View
 	e.table.EndAll(&e.held, func(id flow.ID, _ *flow.Flow) {
 		s := e.at(id)
 		e.finishReading(&s)

@@ -201,7 +201,10 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	if !a.quiet && !(a.format != "table" && a.output == "" && isTerminal(stdout)) {
 		show = newProgress(stderr)
 	}
-	opt := capture.Options{Filter: a.filter, Parallel: a.workers != 1, Stdin: stdin}
+	// One goroutine reads flows. With a second one, that reads and decodes the
+	// files and tracks flows; with a third one, it tracks flows only.
+	workers := runtime.GOMAXPROCS(0)
+	opt := capture.Options{Filter: a.filter, Parallel: workers > 2, Stdin: stdin}
 	var again *os.File // what was read from standard input, to be read again
 	if selection != nil && slices.Contains(a.files, "-") {
 		if again, err = os.CreateTemp("", "exspan-*"); err != nil {
@@ -217,7 +220,7 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	if err != nil {
 		return err
 	}
-	last, err := feed(ctx, eng, src)
+	last, err := feed(ctx, eng, src, workers > 1)
 	show.clear()
 	damage := src.Errors()
 	if ctx.Err() != nil {
@@ -243,7 +246,7 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 
 // feed gives all packets to the engine, until the end of the input or of ctx.
 // It returns the number of the last packet given.
-func feed(ctx context.Context, eng *classify.Engine, src capture.Source) (last uint64, err error) {
+func feed(ctx context.Context, eng *classify.Engine, src capture.Source, ahead bool) (last uint64, err error) {
 	// Close lets a Read that waits for a pipe return.
 	stop := context.AfterFunc(ctx, func() { _ = src.Close() })
 	defer func() {
@@ -251,26 +254,21 @@ func feed(ctx context.Context, eng *classify.Engine, src capture.Source) (last u
 			_ = src.Close()
 		}
 	}()
-	for n := 0; ; n++ {
+	n := 0
+	err = eng.Feed(src, ahead, func(b *capture.Batch) error {
 		if n%256 == 0 {
 			limitMemory(eng)
 		}
-		b, err := src.Read()
-		if errors.Is(err, io.EOF) || ctx.Err() != nil {
-			return last, nil
-		}
-		if err != nil {
-			return last, err
-		}
+		n++
 		if n := len(b.Packets); n > 0 {
 			last = b.Packets[n-1].Number
 		}
-		err = eng.Batch(b)
-		b.Release()
-		if err != nil {
-			return last, err
-		}
+		return nil
+	})
+	if ctx.Err() != nil {
+		err = nil
 	}
+	return last, err
 }
 
 // limitMemory keeps the garbage that waits to be collected small beside what

@@ -1,0 +1,162 @@
+package classify
+
+import (
+	"errors"
+	"io"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/flow"
+)
+
+// step is a batch whose packets the table has tracked, on its way from the
+// goroutine that does so to the one that reads flows.
+type step struct {
+	batch   *capture.Batch
+	events  []flow.Event
+	view    flow.View
+	tracked tracked
+	freed   []flow.ID // on the way back: flows whose places are free
+}
+
+// stepsAhead is how many batches the table is ahead at most. Few, so that what
+// it has read is still in the processor's cache.
+const stepsAhead = 4
+
+// Feed takes in all that a source delivers. With ahead it reads the source and
+// tracks flows in a goroutine of its own, a few batches ahead of the rest of the
+// work; what comes out is the same. each is called with every batch before its
+// content is read; an error of it ends the feeding, as does one of the source
+// other than io.EOF, or of the sink.
+//
+// Snapshot then tells of what was tracked and read. An engine that counts
+// traffic as it passes, or writes interim records, is never ahead.
+func (e *Engine) Feed(src capture.Source, ahead bool, each func(*capture.Batch) error) error {
+	if !ahead || e.traffic != nil || e.cfg.Interim != 0 {
+		for {
+			b, err := src.Read()
+			if err != nil {
+				return notEOF(err)
+			}
+			if err = each(b); err == nil {
+				err = e.Batch(b)
+			}
+			b.Release()
+			if err != nil {
+				return err
+			}
+		}
+	}
+	steps, back := make(chan *step, stepsAhead), make(chan *step, stepsAhead)
+	for range stepsAhead {
+		back <- &step{}
+	}
+	stop := make(chan struct{})
+	failed := make(chan error, 1)
+	go func() {
+		defer close(steps)
+		failed <- e.track(src, steps, back, stop)
+	}()
+	e.ahead = true
+	var err error
+	for st := range steps {
+		if err == nil {
+			if err = each(st.batch); err == nil {
+				err = e.takeStep(st)
+			}
+			if err != nil {
+				close(stop)
+			}
+		}
+		st.batch.Release()
+		back <- st
+	}
+	// The table is the engine's alone again.
+	e.ahead = false
+	for range stepsAhead {
+		e.freed = append(e.freed, (<-back).freed...)
+	}
+	for _, id := range e.freed {
+		e.table.Free(id)
+	}
+	e.freed = nil
+	return errors.Join(err, <-failed)
+}
+
+func notEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// track tracks the flows of all that a source delivers.
+func (e *Engine) track(src capture.Source, steps chan<- *step, back <-chan *step, stop <-chan struct{}) error {
+	var sums tracked
+	for {
+		b, err := src.Read()
+		if err != nil {
+			return notEOF(err)
+		}
+		var st *step
+		select {
+		case st = <-back:
+		case <-stop:
+			b.Release()
+			return nil
+		}
+		for _, id := range st.freed {
+			e.table.Free(id)
+		}
+		st.batch, st.freed, st.events = b, st.freed[:0], st.events[:0]
+		if b.Tick != 0 {
+			st.events = e.table.Idle(b.Tick, st.events)
+		}
+		for i := 0; i < len(b.Packets); {
+			n := min(len(b.Packets), i+flow.WarmSize)
+			_, warmth := e.table.Warm(b.Packets[i:n])
+			sums.warmth += warmth
+			for ; i < n; i++ {
+				st.events = e.table.Follow(&b.Packets[i], i, st.events)
+			}
+		}
+		sums.add(b)
+		sums.note(e.table)
+		st.view, st.tracked = e.table.View, sums
+		steps <- st // has room for every step there is
+	}
+}
+
+// takeStep takes in a batch that was tracked.
+func (e *Engine) takeStep(st *step) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.view, e.tracked, e.stats = st.view, st.tracked, st.batch.Stats
+	packets, events := st.batch.Packets, st.events
+	for len(events) > 0 {
+		n := min(len(events), flow.WarmSize)
+		e.warmEvents(events[:n])
+		e.take(packets, events[:n])
+		events = events[n:]
+	}
+	st.freed, e.freed = e.freed, st.freed[:0]
+	return e.sinkErr
+}
+
+// warmEvents starts the memory reads that events will need, before the first
+// of them waits for one.
+func (e *Engine) warmEvents(events []flow.Event) {
+	var ids [flow.WarmSize]flow.ID
+	for i := range events {
+		ids[i] = events[i].ID
+	}
+	e.warm(ids[:len(events)])
+}
+
+// free gives the place of a flow back to the table.
+func (e *Engine) free(id flow.ID) {
+	if e.ahead {
+		e.freed = append(e.freed, id)
+	} else {
+		e.table.Free(id)
+	}
+}
