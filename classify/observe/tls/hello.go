@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"slices"
-	"strings"
 )
 
 // cursor reads big-endian fields. After a field that is not there it is bad
@@ -54,16 +52,18 @@ const (
 // grease says whether v is a reserved value of RFC 8701.
 func grease(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
 
+// clientHello is what there is of a ClientHello. Its slices point into the
+// bytes it was read from.
 type clientHello struct {
-	version    uint16   // the highest offered
-	ciphers    []uint16 // these lists are without the values of RFC 8701
-	extensions []uint16
-	signatures []uint16
+	version    uint16 // the highest offered
+	ciphers    []byte // the list of suites
+	extensions []byte // those in order, each well formed
 	hasName    bool
-	serverName string
-	alpn       []string // printable ones
-	firstALPN  string   // of any bytes
 	early      bool
+	serverName string
+	alpn       [maxALPN][]byte // different printable ones
+	numALPN    int
+	firstALPN  []byte // of any bytes
 }
 
 // parseClientHello reads the body of a ClientHello (RFC 8446 section 4.1.2).
@@ -72,11 +72,8 @@ func parseClientHello(b []byte) (h clientHello, ok bool) {
 	h.version = uint16(c.number(2))
 	c.take(32)
 	c.vector(1)
-	for s := c.vector(2); len(s.b) > 1; {
-		if v := uint16(s.number(2)); !grease(v) {
-			h.ciphers = append(h.ciphers, v)
-		}
-	}
+	suites := c.vector(2)
+	h.ciphers = suites.b
 	c.vector(1)
 	if c.bad || h.version>>8 != 3 {
 		return h, false
@@ -84,16 +81,13 @@ func parseClientHello(b []byte) (h clientHello, ok bool) {
 	if len(c.b) == 0 {
 		return h, true // no extensions, as in SSL 3.0
 	}
-	for exts := c.vector(2); len(exts.b) > 0; {
+	exts := c.vector(2)
+	for h.extensions = exts.b; len(exts.b) > 0; {
 		typ := uint16(exts.number(2))
 		e := exts.vector(2)
 		if exts.bad {
 			return h, false
 		}
-		if grease(typ) {
-			continue
-		}
-		h.extensions = append(h.extensions, typ)
 		switch typ {
 		case extServerName:
 			h.hasName = true
@@ -103,20 +97,15 @@ func parseClientHello(b []byte) (h clientHello, ok bool) {
 					h.serverName = string(name.b)
 				}
 			}
-		case extSignatureAlgorithms:
-			for list := e.vector(2); len(list.b) > 1; {
-				if v := uint16(list.number(2)); !grease(v) {
-					h.signatures = append(h.signatures, v)
-				}
-			}
 		case extALPN:
 			for i, list := 0, e.vector(2); len(list.b) > 0; i++ {
 				p := list.vector(1)
 				if i == 0 {
-					h.firstALPN = string(p.b)
+					h.firstALPN = p.b
 				}
-				if len(h.alpn) < maxALPN && printable(p.b) && !slices.Contains(h.alpn, string(p.b)) {
-					h.alpn = append(h.alpn, string(p.b))
+				if h.numALPN < maxALPN && printable(p.b) && !h.offers(p.b) {
+					h.alpn[h.numALPN] = p.b
+					h.numALPN++
 				}
 			}
 		case extEarlyData:
@@ -134,6 +123,11 @@ func parseClientHello(b []byte) (h clientHello, ok bool) {
 		}
 	}
 	return h, !c.bad
+}
+
+// offers says whether an application protocol is in the list already.
+func (h *clientHello) offers(p []byte) bool {
+	return slices.ContainsFunc(h.alpn[:h.numALPN], func(q []byte) bool { return bytes.Equal(p, q) })
 }
 
 // printable says whether b is a word of printable ASCII.
@@ -233,39 +227,85 @@ func versionName(v uint16) string {
 }
 
 // ja4 returns the JA4 fingerprint of a ClientHello over TCP, by FoxIO's
-// technical_details/JA4.md (BSD 3-Clause licence).
+// technical_details/JA4.md (BSD 3-Clause licence). Values of RFC 8701 are left
+// out of every list. What a usual hello needs fits on the stack.
 func (h *clientHello) ja4() string {
-	version := "00"
+	var (
+		numbers [96]uint16
+		text    [640]byte
+		buf     [36]byte
+	)
+	out := append(buf[:0], 't')
 	switch v := h.version; {
 	case v >= 0x0301 && v <= 0x0304:
-		version = "1" + string('0'+byte(v-0x0301))
+		out = append(out, '1', '0'+byte(v-0x0301))
 	case v == 0x0300:
-		version = "s3"
+		out = append(out, "s3"...)
 	case v == 0x0002:
-		version = "s2"
+		out = append(out, "s2"...)
+	default:
+		out = append(out, "00"...)
 	}
-	name := byte('i')
 	if h.hasName {
-		name = 'd'
+		out = append(out, 'd')
+	} else {
+		out = append(out, 'i')
 	}
-	ciphers := slices.Clone(h.ciphers)
-	slices.Sort(ciphers)
-	var exts []uint16
-	for _, e := range h.extensions {
-		if e != extServerName && e != extALPN {
-			exts = append(exts, e)
+	list := appendNumbers(numbers[:0], h.ciphers)
+	slices.Sort(list)
+	ciphers := shortHash(appendHex(text[:0], list))
+	out = appendCount(out, len(list))
+
+	count := 0
+	list = numbers[:0]
+	for c := (cursor{b: h.extensions}); len(c.b) > 0; {
+		typ := uint16(c.number(2))
+		c.vector(2)
+		if grease(typ) {
+			continue
+		}
+		count++
+		if typ != extServerName && typ != extALPN {
+			list = append(list, typ)
 		}
 	}
-	slices.Sort(exts)
-	list := joinHex(exts)
-	if len(h.signatures) > 0 {
-		list += "_" + joinHex(h.signatures)
+	slices.Sort(list)
+	extensions := appendHex(text[:0], list)
+	out = appendCount(out, count)
+	if len(list) > 0 {
+		list = list[:0]
+		for c := (cursor{b: h.extensions}); len(c.b) > 0; {
+			typ := c.number(2)
+			if e := c.vector(2); typ == extSignatureAlgorithms {
+				schemes := e.vector(2)
+				list = appendNumbers(list, schemes.b)
+			}
+		}
+		if len(list) > 0 {
+			extensions = appendHex(append(extensions, '_'), list)
+		}
 	}
-	if len(exts) == 0 {
-		list = ""
+	out = append(out, ja4ALPN(string(h.firstALPN))...)
+	out = append(out, '_')
+	out = append(out, ciphers...)
+	out = append(out, '_')
+	return string(append(out, shortHash(extensions)...))
+}
+
+// appendNumbers reads a list of numbers of two bytes, but those of RFC 8701.
+func appendNumbers(list []uint16, b []byte) []uint16 {
+	for ; len(b) > 1; b = b[2:] {
+		if v := uint16(b[0])<<8 | uint16(b[1]); !grease(v) {
+			list = append(list, v)
+		}
 	}
-	return fmt.Sprintf("t%s%c%02d%02d%s_%s_%s", version, name, min(len(h.ciphers), 99), min(len(h.extensions), 99), ja4ALPN(h.firstALPN),
-		shortHash(joinHex(ciphers)), shortHash(list))
+	return list
+}
+
+// appendCount writes a number of two digits, 99 for more.
+func appendCount(b []byte, n int) []byte {
+	n = min(n, 99)
+	return append(b, '0'+byte(n/10), '0'+byte(n%10))
 }
 
 func ja4ALPN(s string) string {
@@ -274,8 +314,7 @@ func ja4ALPN(s string) string {
 	}
 	first, last := s[0], s[len(s)-1]
 	if !alphanumeric(first) || !alphanumeric(last) {
-		x := hex.EncodeToString([]byte(s))
-		first, last = x[0], x[len(x)-1]
+		first, last = digits[first>>4], digits[last&15]
 	}
 	return string([]byte{first, last})
 }
@@ -284,19 +323,21 @@ func alphanumeric(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
 }
 
-func joinHex(v []uint16) string {
-	var b strings.Builder
-	for i, x := range v {
+const digits = "0123456789abcdef"
+
+// appendHex writes numbers of four digits with commas between them.
+func appendHex(b []byte, list []uint16) []byte {
+	for i, x := range list {
 		if i > 0 {
-			b.WriteByte(',')
+			b = append(b, ',')
 		}
-		fmt.Fprintf(&b, "%04x", x)
+		b = append(b, digits[x>>12], digits[x>>8&15], digits[x>>4&15], digits[x&15])
 	}
-	return b.String()
+	return b
 }
 
-func shortHash(s string) string {
-	if s == "" {
+func shortHash[T string | []byte](s T) string {
+	if len(s) == 0 {
 		return "000000000000"
 	}
 	sum := sha256.Sum256([]byte(s))

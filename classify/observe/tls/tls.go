@@ -459,11 +459,21 @@ func (o *observer) feed(d *direction, b []byte, in *observe.Input, r *observe.Re
 		}
 		n := min(len(b), d.rest)
 		for part := b[:n]; len(part) > 0 && len(d.buf) < d.want; {
+			if want := d.want; len(d.buf) == 0 && len(part) >= want {
+				// All of it is here, and need not be kept.
+				if err := o.message(d, part[:want], in, r); err != nil {
+					return err
+				}
+				if d.want == want {
+					d.want = 0
+				}
+				continue
+			}
 			k := min(len(part), d.want-len(d.buf))
 			d.buf = append(d.buf, part[:k]...)
 			part = part[k:]
 			if len(d.buf) == d.want {
-				if err := o.message(d, in, r); err != nil {
+				if err := o.message(d, d.buf, in, r); err != nil {
 					return err
 				}
 			}
@@ -517,8 +527,7 @@ func (o *observer) begin(d *direction, in *observe.Input, r *observe.Report) (in
 
 // message is called when the wanted bytes of a handshake message are there. It
 // may ask for more of them.
-func (o *observer) message(d *direction, in *observe.Input, r *observe.Report) error {
-	b := d.buf
+func (o *observer) message(d *direction, b []byte, in *observe.Input, r *observe.Report) error {
 	switch d.head[0] {
 	case msgClientHello:
 		o.clientHello(b, r)
@@ -556,13 +565,13 @@ func (o *observer) clientHello(b []byte, r *observe.Report) {
 		return
 	}
 	o.early = h.early
-	if h.serverName != "" {
-		r.Add(ServerName, h.serverName)
-	}
+	r.Add(ServerName, h.serverName)
 	r.Add(JA4, h.ja4())
-	o.offered = h.alpn
-	if len(o.offered) > maxALPN {
-		o.offered = o.offered[:maxALPN]
+	if h.numALPN > 0 {
+		o.offered = make([]string, h.numALPN)
+		for i := range o.offered {
+			o.offered[i] = string(h.alpn[i])
+		}
 	}
 	for _, p := range o.offered {
 		if o.selection() == "" || p == o.selected {
