@@ -37,13 +37,17 @@ func (f *Facts) Add(name, value string) {
 	if value == "" || f.Has(name, value) {
 		return
 	}
-	value = clean(value)
-	if f.Has(name, value) {
-		return
+	if !isClean(value) {
+		if value = clean(value); f.Has(name, value) {
+			return
+		}
 	}
 	if len(f.list) >= MaxFactValues {
 		f.Dropped++
 		return
+	}
+	if f.list == nil {
+		f.list = make([]Fact, 0, 8) // more than most flows have
 	}
 	f.list = append(f.list, Fact{name, value})
 	f.Changed = true
@@ -97,6 +101,16 @@ func (f *Facts) All() []Fact { return f.list }
 
 // Len returns the number of values.
 func (f *Facts) Len() int { return len(f.list) }
+
+// isClean says that clean would change nothing: what nearly all values are.
+func isClean(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return len(s) <= MaxFactLength
+}
 
 // clean makes a value fit for a line of output: valid UTF-8, no control
 // characters, at most MaxFactLength bytes.

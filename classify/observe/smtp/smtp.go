@@ -550,5 +550,11 @@ func keyword(b []byte) string {
 			return ""
 		}
 	}
-	return string(bytes.ToUpper(b))
+	return line.Upper(b, keywords[:])
 }
+
+// keywords are those that Exchange and others offer (IANA "SMTP Service
+// Extensions", [MS-OXSMTP], [MS-SMTPNTLM]), and Exchange's own verbs.
+var keywords = [...]string{"SIZE", "PIPELINING", "DSN", "ENHANCEDSTATUSCODES", "STARTTLS", "X-ANONYMOUSTLS", "AUTH", "X-EXPS", "8BITMIME",
+	"BINARYMIME", "CHUNKING", "SMTPUTF8", "XRDST", "XEXCH50", "XSHADOW", "XSHADOWREQUEST", "XPROXY", "XPROXYFROM", "XPROXYTO", "X-LINK2STATE",
+	"X-EXPS=LOGIN", "AUTH=LOGIN", "TURN", "ATRN", "ETRN", "VRFY", "EXPN", "HELP", "ONEX", "OK"}

@@ -1,9 +1,6 @@
 package line
 
-import (
-	"bytes"
-	"strings"
-)
+import "strings"
 
 // Banner returns the wording of a server's greeting in a form that is the same
 // for every server of a kind and every session: without brackets' contents,
@@ -15,10 +12,11 @@ import (
 // version is. The text ends before "ready at" or "at", the name of a day, or a
 // semicolon, whatever of them comes first, and is at most 120 bytes long.
 func Banner(b []byte) string {
-	var out []string
+	var words [16]string // more than most have
+	out := words[:0]
 	var version bool
 	depth := 0
-	for _, w := range strings.Fields(string(bytes.ToValidUTF8(b[:min(len(b), 512)], []byte("?")))) {
+	for w := range strings.FieldsSeq(strings.ToValidUTF8(string(b[:min(len(b), 512)]), "?")) {
 		if depth > 0 || w[0] == '<' || w[0] == '[' {
 			depth = 0
 			if !strings.ContainsAny(w, ">]") {

@@ -79,8 +79,15 @@ func (t *Text) Skip(b []byte) (n int, done bool) {
 	if n == len(b) {
 		return n, false
 	}
-	if i := bytes.Index(b[n:], []byte(end)); i >= 0 {
-		return n + i + len(end), true
+	// Dots are rarer than line ends, and no encoding of attachments has any.
+	for at := n + 2; at < len(b); at++ {
+		i := bytes.IndexByte(b[at:], '.')
+		if i < 0 {
+			break
+		}
+		if at += i; at+3 <= len(b) && string(b[at-2:at+3]) == end {
+			return at + 3, true
+		}
 	}
 	for k := min(len(end)-1, len(b)-n); k > 0; k-- {
 		if string(b[len(b)-k:]) == end[:k] {
@@ -126,6 +133,17 @@ func Is(w []byte, upper string) bool {
 		}
 	}
 	return true
+}
+
+// Upper returns b in upper case (ASCII), as one of the words that are expected
+// where it is one of them, so that it costs no memory.
+func Upper(b []byte, expected []string) string {
+	for _, w := range expected {
+		if Is(b, w) {
+			return w
+		}
+	}
+	return string(bytes.ToUpper(b))
 }
 
 // HasPrefix says whether b begins with an upper-case text, letter case aside.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/internal/line"
 	"github.com/exspan/exspan/classify/observe/spnego"
 )
 
@@ -26,8 +27,12 @@ func Mechanism(b []byte) string {
 			return ""
 		}
 	}
-	return string(bytes.ToUpper(b))
+	return line.Upper(b, mechanisms[:])
 }
+
+// mechanisms are the common ones (IANA "SASL Mechanisms").
+var mechanisms = [...]string{"NTLM", "GSSAPI", "LOGIN", "PLAIN", "GSS-SPNEGO", "DIGEST-MD5", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER", "EXTERNAL",
+	"ANONYMOUS"}
 
 // Word returns a mechanism as observe.Auth names it: "plain", "login",
 // "ntlm", "anonymous"; "digest" for DIGEST-MD5 and CRAM-MD5; "oauth" for
