@@ -127,10 +127,11 @@ func (o *observer) uses(i Interface) bool {
 // accept takes a context into use: one that the server acknowledged, or a weak
 // one, which only its use speaks for.
 func (o *observer) accept(id uint16, i Interface, wide, weak bool, r *observe.Report) {
-	r.Add(UUID, i.String())
+	name := i.String()
+	r.Add(UUID, name)
 	taught := slices.ContainsFunc(o.contexts, func(c context) bool { return c.iface == i && (c.strong || weak) })
 	if !taught {
-		o.learn(i, false, weak, r)
+		o.learn(i, name, false, weak, r)
 	}
 	c := o.known(id)
 	if c == nil {

@@ -158,9 +158,9 @@ func (o *observer) dgAnswer(p *dgPDU, in *observe.Input, b []byte, r *observe.Re
 	default:
 		return
 	}
-	if !r.Has(UUID, iface.String()) {
-		r.Add(UUID, iface.String())
-		o.learn(iface, true, !asked, r)
+	if name := iface.String(); !r.Has(UUID, name) {
+		r.Add(UUID, name)
+		o.learn(iface, name, true, !asked, r)
 	}
 	if p.ptype != response || iface != epmapper || !o.mapper(in) || p.flags1&dgFragment != 0 || p.proto != authNone {
 		return

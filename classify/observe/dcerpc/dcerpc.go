@@ -157,13 +157,13 @@ func (o *observer) retract(r *observe.Report) {
 	o.guessed = o.guessed[:0]
 }
 
-// learn announces the endpoint of this flow as serving i. The mapper's own
+// learn announces the endpoint of this flow as serving i, which is called name. The mapper's own
 // ports are left out: everything that lives there (the mapper itself, DCOM
 // activation) is on every Windows host. So is the management interface, which
 // every RPC server has on each of its endpoints.
-func (o *observer) learn(i Interface, udp, weak bool, r *observe.Report) {
+func (o *observer) learn(i Interface, name string, udp, weak bool, r *observe.Report) {
 	if o.nested || i == mgmt || o.server.Port() == 135 || o.server.Port() == 593 {
 		return
 	}
-	r.Learn(observe.Endpoint{Server: o.server, UDP: udp, Service: i.String(), Source: observe.FromBind, From: o.server, Weak: weak})
+	r.Learn(observe.Endpoint{Server: o.server, UDP: udp, Service: name, Source: observe.FromBind, From: o.server, Weak: weak})
 }

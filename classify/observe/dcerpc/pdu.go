@@ -51,38 +51,51 @@ type header struct {
 // check says whether b can begin with a common header: No, More if it is too
 // short to say, or Yes.
 func check(b []byte) observe.Match {
-	for i, c := range b[:min(len(b), 8)] {
-		ok := true
-		switch i {
-		case 0:
-			ok = c == 5
-		case 1:
-			ok = c <= 1
-		case 2:
-			ok = int(c) < len(minLength) && minLength[c] > 0
-		case 4:
-			ok = c == 0x10 || c == 0x00 || c == 0x11 || c == 0x01
-		case 5:
-			ok = c <= 3
-		case 6, 7:
-			ok = c == 0
-		}
-		if !ok {
-			return observe.No
-		}
-	}
+	_, m := readHeader(b)
+	return m
+}
+
+// readHeader is check, and returns the header where there is one.
+func readHeader(b []byte) (h header, m observe.Match) {
 	if len(b) < headerLength {
-		return observe.More
+		for i, c := range b[:min(len(b), 8)] {
+			if !fits(i, c) {
+				return h, observe.No
+			}
+		}
+		return h, observe.More
 	}
-	h := parseHeader(b)
+	if b[0] != 5 || b[1] > 1 || !fits(2, b[2]) || b[4]&^0x11 != 0 || b[5] > 3 || b[6]|b[7] != 0 {
+		return h, observe.No
+	}
+	h = parseHeader(b)
 	if h.frag < minLength[h.ptype] || h.auth > 0 && h.auth+8 > h.frag-minLength[h.ptype] {
-		return observe.No
+		return h, observe.No
 	}
 	// [MS-RPCH] section 2.2.3.6.1.
 	if h.ptype == rts && (h.flags != firstFrag|lastFrag || h.auth != 0 || h.call != 0 || h.big) {
-		return observe.No
+		return h, observe.No
 	}
-	return observe.Yes
+	return h, observe.Yes
+}
+
+// fits says whether c can be the byte at i of a common header.
+func fits(i int, c byte) bool {
+	switch i {
+	case 0:
+		return c == 5
+	case 1:
+		return c <= 1
+	case 2:
+		return int(c) < len(minLength) && minLength[c] > 0
+	case 4:
+		return c&^0x11 == 0
+	case 5:
+		return c <= 3
+	case 6, 7:
+		return c == 0
+	}
+	return true
 }
 
 // parseHeader reads a header that check has passed.
@@ -113,10 +126,10 @@ const strictLength = 28
 // other protocols and the middle of a stream. It looks at the body's fixed
 // part as well.
 func strict(b []byte) observe.Match {
-	if m := check(b); m != observe.Yes {
+	h, m := readHeader(b)
+	if m != observe.Yes {
 		return m
 	}
-	h := parseHeader(b)
 	if b[5] != 0 {
 		return observe.No
 	}

@@ -42,7 +42,8 @@ func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Re
 			return len(banner), nil
 		}
 	}
-	switch check(b) {
+	h, m := readHeader(b)
+	switch m {
 	case observe.More:
 		return 0, nil
 	case observe.No:
@@ -56,7 +57,6 @@ func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Re
 		}
 		return 0, observe.ErrViolation
 	}
-	h := parseHeader(b)
 	if h.ptype != rts && toServer(h.ptype) != (in.Dir == observe.ToServer) {
 		if !o.roles {
 			return 0, observe.ErrReversed
@@ -222,7 +222,16 @@ var verificationSignature = []byte{0x8a, 0xe3, 0x13, 0x71, 0x02, 0xf4, 0x36, 0x7
 // verificationTrailer finds the verification trailer that ends a stub, and
 // returns the interface and transfer syntax in it.
 func verificationTrailer(stub []byte) (iface, syn Interface, ok bool) {
-	i := bytes.LastIndex(stub, verificationSignature)
+	i := -1
+	for at := 0; ; at++ {
+		n := bytes.IndexByte(stub[at:], verificationSignature[0])
+		if n < 0 {
+			break
+		}
+		if at += n; bytes.HasPrefix(stub[at:], verificationSignature) {
+			i = at // the last one counts
+		}
+	}
 	if i < 0 {
 		return
 	}

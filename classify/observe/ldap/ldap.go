@@ -88,9 +88,10 @@ const (
 // message is the beginning of a message or a SASL buffer.
 type message struct {
 	kind kind
-	size int // bytes in all
-	id   int64
 	op   byte
+	size int // bytes in all
+	at   int // where the body begins
+	id   int64
 	body []byte // what there is of the operation's content, or of the buffer's
 }
 
@@ -111,7 +112,7 @@ func look(b []byte, sasl bool) (m message) {
 		if len(b) < 4+head {
 			return message{kind: tooShort}
 		}
-		return message{kind: wrapped, size: 4 + size, body: b[4 : 4+head]}
+		return message{kind: wrapped, size: 4 + size, at: 4, body: b[4 : 4+head]}
 	}
 	if b[0] != der.Sequence {
 		return m
@@ -138,9 +139,12 @@ func look(b []byte, sasl bool) (m message) {
 	if len(b) < at+2+n+1 {
 		return m
 	}
-	id, _, ok := der.Int(b[at : at+2+n])
+	id := int64(int8(b[at+2]))
+	for _, c := range b[at+3 : at+2+n] {
+		id = id<<8 | int64(c)
+	}
 	at += 2 + n
-	if !ok || id < 0 || !known(b[at]) {
+	if id < 0 || !known(b[at]) {
 		return message{}
 	}
 	op, head, n, err := der.Header(b[at:])
@@ -163,7 +167,7 @@ func look(b []byte, sasl bool) (m message) {
 			return message{}
 		}
 	}
-	return message{plain, size, id, op, body}
+	return message{plain, op, size, at, id, body}
 }
 
 // known says whether op is an operation.
@@ -309,7 +313,8 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		if want := min(m.size, o.wanted(m, in.Dir)); len(b) < want {
 			m.kind = tooShort
 		} else if m.kind == plain {
-			m = look(b[:want], false)
+			// No more than what is waited for: else it would depend on the cuts.
+			m.body = m.body[:min(len(m.body), want-m.at)]
 		} else if m.kind == wrapped {
 			m.body = b[4:want]
 		}

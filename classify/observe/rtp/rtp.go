@@ -67,7 +67,7 @@ func detect(f observe.First) observe.Match {
 		if len(b) == 0 {
 			continue
 		}
-		switch kind := classify(b); {
+		switch kind, _ := classify(b); {
 		case kind == kindRTP && (media || assigned(b[1]&0x7f)), kind == kindRTCP, kind == kindSTUN:
 			return observe.Yes
 		case media && (kind == kindDTLS || isUDPTL(b, f.Announced == "t38")):
@@ -90,32 +90,33 @@ const (
 )
 
 // classify tells the packets that share a media port apart by their first
-// bytes (RFC 7983, RFC 5761 section 4).
-func classify(b []byte) kind {
+// bytes (RFC 7983, RFC 5761 section 4), and returns the length of an RTP
+// packet's payload.
+func classify(b []byte) (kind, int) {
 	switch {
 	case len(b) < 8:
-		return kindNone
+		return kindNone, 0
 	case b[0] < 4:
 		if len(b) >= 20 && string(b[4:8]) == "\x21\x12\xa4\x42" && int(binary.BigEndian.Uint16(b[2:]))&^3 == len(b)-20 {
-			return kindSTUN
+			return kindSTUN, 0
 		}
 	case b[0] >= 20 && b[0] < 64:
 		if len(b) >= 13 && b[1] == 0xfe && (b[2] == 0xff || b[2] == 0xfd) && 13+int(binary.BigEndian.Uint16(b[11:])) <= len(b) {
-			return kindDTLS
+			return kindDTLS, 0
 		}
 	case b[0]>>6 == 2:
 		if b[1] >= 192 && b[1] <= 223 {
 			// The first length of a compound packet counts 32-bit words less one.
 			if b[1] >= 200 && b[1] <= 207 && 4*(int(binary.BigEndian.Uint16(b[2:]))+1) <= len(b) {
-				return kindRTCP
+				return kindRTCP, 0
 			}
-			return kindNone
+			return kindNone, 0
 		}
-		if _, ok := payload(b); ok {
-			return kindRTP
+		if n, ok := payload(b); ok {
+			return kindRTP, n
 		}
 	}
-	return kindNone
+	return kindNone, 0
 }
 
 // payload returns the length of an RTP packet's payload, without header,
@@ -205,23 +206,24 @@ func octets(b []byte) (rest []byte, ok bool) {
 	return b[head+n:], true
 }
 
-// observer reads one flow.
+// observer reads one flow. What every packet needs comes first.
 type observer struct {
-	client, server netip.AddrPort
-	service        string // the last announcement seen
-	media          bool   // it promised media
-	secure         bool   // it promised encrypted ones
-	proven         bool   // the flow carries media
-	dtls           bool   // a DTLS handshake was seen
-	junk, unproven int
-	seen           [5]bool // kinds reported
+	last           [2]*stream // the stream of the last packet, by direction
+	service        string     // the last announcement seen
+	begun          bool       // the first datagram was read
+	media          bool       // an announcement promised media
+	secure         bool       // it promised encrypted ones
+	proven         bool       // the flow carries media
+	dtls           bool       // a DTLS handshake was seen
 	t38            bool
-	clear          bool      // encryption "none" was reported
-	covered        bool      // encryption "srtp" was reported
+	clear          bool // encryption "none" was reported
+	covered        bool // encryption "srtp" was reported
+	seen           [5]bool // kinds reported
+	junk, unproven int32
 	codecs         [2]uint64 // payload types reported, a bit each
 	streams        []*stream
-	last           [2]*stream // the stream of the last packet, by direction
 	reports        []report
+	client, server netip.AddrPort
 }
 
 // report is what RTCP says of one SSRC.
@@ -237,7 +239,10 @@ type report struct {
 
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	b := in.Data
-	o.client, o.server = in.Client, in.Server
+	if !o.begun {
+		o.begun = true
+		o.client, o.server = in.Client, in.Server // the ends stay: nothing turns a flow that this package reads
+	}
 	if in.Announced != o.service {
 		o.service = in.Announced
 		media, secure := announced(o.service)
@@ -245,7 +250,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 			o.media, o.secure = true, secure
 		}
 	}
-	k := classify(b)
+	k, n := classify(b)
 	switch {
 	case o.media && (k == kindNone || o.service == "t38") && isUDPTL(b, o.service == "t38" && k == kindNone):
 		o.proven = true
@@ -256,7 +261,6 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		}
 		return len(b), nil
 	case k == kindRTP:
-		n, _ := payload(b)
 		s := o.stream(in.Dir, binary.BigEndian.Uint32(b[8:]))
 		if s != nil {
 			s.add(in.Time, b, n)

@@ -22,25 +22,28 @@ const pause = int64(200e6)
 // rates are the clock rates in Hz of the dynamic payload types in use.
 var rates = [...]int{8000, 12000, 16000, 24000, 32000, 44100, 48000, 90000}
 
-// stream measures the packets of one SSRC in one direction.
+// stream measures the packets of one SSRC in one direction. What every packet
+// needs comes first.
 type stream struct {
-	ssrc          uint32
-	dir           observe.Direction
-	begun         bool
-	first, last   int64
-	lastSeq       uint16
-	packets, size uint64
-	run           run
-	done          run // sums of the runs before the last restart
-	restarts      uint64
-	badSeq        uint32 // where a jump would go on; 1<<16 for none
-	gap           int64
-	talk          int64
-	voiced        bool // the last packet was voice
-	payloads      []payloadState
-	steady        int // packets in a row with a sequence number above the last one's, up to proof
-	breaks        int // times that row broke
-	lastTS        uint32
+	ssrc     uint32
+	dir      observe.Direction
+	begun    bool
+	voiced   bool // the last packet was voice
+	lastSeq  uint16
+	lastTS   uint32
+	badSeq   uint32 // where a jump would go on; 1<<16 for none
+	steady   int    // packets in a row with a sequence number above the last one's, up to proof
+	last     int64
+	packets  uint64
+	size     uint64
+	gap      int64
+	talk     int64
+	payloads []payloadState
+	run      run
+	breaks   int // times that row broke
+	first    int64
+	restarts uint64
+	done     run // sums of the runs before the last restart
 }
 
 // run is a stretch of growing sequence numbers. Packets count as lost when
@@ -48,9 +51,9 @@ type stream struct {
 type run struct {
 	base, max  int64 // extended sequence numbers
 	window     uint64
+	inBurst    bool
 	lost       uint64
 	bursts     uint64
-	inBurst    bool
 	duplicates uint64
 	reordered  uint64
 	expected   uint64 // of completed runs, in the sums
