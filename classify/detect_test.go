@@ -2,7 +2,6 @@ package classify
 
 import (
 	"math/rand/v2"
-	"net/netip"
 	"testing"
 
 	"github.com/exspan/exspan/classify/observe"
@@ -19,7 +18,6 @@ func TestRandomIsNothing(t *testing.T) {
 		ports = append(ports, p.TCP...)
 		ports = append(ports, p.UDP...)
 	}
-	client := netip.MustParseAddrPort("10.0.0.1:40000")
 	const each = 300
 	for i := range protocols {
 		p := &protocols[i]
@@ -34,20 +32,20 @@ func TestRandomIsNothing(t *testing.T) {
 					for i := range b {
 						b[i] = byte(r.Uint32())
 					}
-					f := observe.First{Datagram: datagram, Client: client, Server: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.2"), ports[n%len(ports)])}
+					f := observe.First{Datagram: datagram, ClientPort: 40000, ServerPort: ports[n%len(ports)]}
 					expected := p.TCP
 					if datagram {
 						expected = p.UDP
 					}
 					for _, port := range expected {
-						f.OnPort = f.OnPort || port == f.Server.Port()
+						f.OnPort = f.OnPort || port == f.ServerPort
 					}
 					if dir == 0 {
 						f.ToServer = b
 					} else {
 						f.ToClient = b
 					}
-					if p.Detect(f) != observe.No {
+					if p.Detect(&f) != observe.No {
 						taken++
 					}
 				}

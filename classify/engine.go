@@ -131,10 +131,10 @@ type Engine struct {
 	rulesets  []*ruleset // that of Config.Exchange first
 	evidence  *evidence
 	protocols []observe.Protocol
-	onTCP     map[uint16]uint64 // protocols expected on a server port, as a set
-	onUDP     map[uint16]uint64
-	streams   uint64 // protocols carried by TCP
-	datagrams uint64 // protocols carried by UDP
+	onTCP     ports // protocols expected on a server port
+	onUDP     ports
+	streams   uint64      // protocols carried by TCP
+	beginsUDP [256]uint64 // those carried by UDP, by the first byte of a datagram
 	// begins holds, by direction and first byte of a stream, the protocols that
 	// can begin so.
 	begins [2][256]uint64
@@ -228,8 +228,8 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 	e := &Engine{
 		cfg: cfg, sink: sink, site: cfg.Site,
 		protocols: Protocols(),
-		onTCP:     map[uint16]uint64{},
-		onUDP:     map[uint16]uint64{},
+		onTCP:     ports{sets: []uint64{0}},
+		onUDP:     ports{sets: []uint64{0}},
 		table:     flow.NewTable(cfg.Limits.MaxFlows),
 		pairs:     newPairs(),
 		endpoints: newEndpoints(),
@@ -251,14 +251,16 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 		if p.Stream {
 			e.streams |= bit
 		}
-		if p.Datagram {
-			e.datagrams |= bit
+		for b := range e.beginsUDP {
+			if p.Datagram && (p.Begins == "" || strings.IndexByte(p.Begins, byte(b)) >= 0) {
+				e.beginsUDP[b] |= bit
+			}
 		}
 		for _, port := range p.TCP {
-			e.onTCP[port] |= bit
+			e.onTCP.add(port, bit)
 		}
 		for _, port := range p.UDP {
-			e.onUDP[port] |= bit
+			e.onUDP.add(port, bit)
 		}
 	}
 	e.firstBytes()

@@ -3,7 +3,7 @@ package classify
 import (
 	"errors"
 	"math/bits"
-	"net/netip"
+	"slices"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/flow"
@@ -332,7 +332,9 @@ func (e *Engine) promising(s *slot, p *capture.Packet, ev *flow.Event) bool {
 
 // ends sets what Detect is told of a flow besides its bytes.
 func (e *Engine) ends(s *slot) {
-	e.first = observe.First{Datagram: s.Proto == capture.UDP, Client: s.Client().AddrPort(), Server: s.Server().AddrPort(), Announced: e.announced(s)}
+	f := &e.first
+	f.Datagram, f.Announced = s.Proto == capture.UDP, e.announced(s)
+	f.ClientPort, f.ServerPort = s.Client().Port, s.Server().Port
 }
 
 // announced returns what a learned endpoint promises for a flow. Media come
@@ -359,9 +361,9 @@ func (e *Engine) detect(tried uint64, dir observe.Direction, data, other []byte)
 	}
 	var set, on uint64
 	if f.Datagram {
-		set, on = e.datagrams, e.onUDP[f.Server.Port()]
+		set, on = e.beginsUDP[data[0]], e.onUDP.at(f.ServerPort)
 	} else {
-		set, on = e.streams, e.onTCP[f.Server.Port()]
+		set, on = e.streams, e.onTCP.at(f.ServerPort)
 		if len(other) == 0 {
 			set &= e.begins[dir][data[0]]
 		}
@@ -388,7 +390,7 @@ func (e *Engine) ask(set uint64, onPort bool) (_ int, more bool) {
 	e.first.OnPort = onPort
 	for ; set != 0; set &= set - 1 {
 		i := bits.TrailingZeros64(set)
-		switch e.protocols[i].Detect(e.first) {
+		switch e.protocols[i].Detect(&e.first) {
 		case observe.Yes:
 			return i, false
 		case observe.More:
@@ -410,13 +412,13 @@ func (e *Engine) firstBytes() {
 			}
 			for dir := range e.begins {
 				for _, onPort := range [...]bool{true, false} {
-					f := observe.First{OnPort: onPort, Client: anyHost, Server: anyHost}
+					f := observe.First{OnPort: onPort, ClientPort: anyPort, ServerPort: anyPort}
 					if dir == int(observe.ToServer) {
 						f.ToServer = data
 					} else {
 						f.ToClient = data
 					}
-					if e.protocols[i].Detect(f) != observe.No {
+					if e.protocols[i].Detect(&f) != observe.No {
 						e.begins[dir][b] |= 1 << i
 					}
 				}
@@ -425,7 +427,28 @@ func (e *Engine) firstBytes() {
 	}
 }
 
-var anyHost = netip.AddrPortFrom(netip.IPv4Unspecified(), 1024)
+// anyPort is one that no protocol expects.
+const anyPort = 1024
+
+// ports has a set of protocols for each port.
+type ports struct {
+	index [1 << 16]uint8 // into sets
+	sets  []uint64       // the first is empty
+}
+
+// add adds a protocol to the set of a port.
+func (p *ports) add(port uint16, bit uint64) {
+	set := p.at(port) | bit
+	i := slices.Index(p.sets, set)
+	if i < 0 {
+		i = len(p.sets)
+		p.sets = append(p.sets, set)
+	}
+	p.index[port] = uint8(i)
+}
+
+// at returns the set of a port.
+func (p *ports) at(port uint16) uint64 { return p.sets[p.index[port]] }
 
 // offer takes bytes of one side in order, or the word that some are missing.
 // It says whether more is wanted.

@@ -105,7 +105,7 @@ func replay(t *testing.T, file string) replayed {
 			in.Dir = observe.ToClient
 		}
 		if f.obs == nil {
-			first := observe.First{Datagram: udp, Announced: service, Client: f.client, Server: f.server}
+			first := observe.First{Datagram: udp, Announced: service, ClientPort: f.client.Port(), ServerPort: f.server.Port()}
 			if in.Dir == observe.ToServer {
 				first.ToServer = data
 			} else {
@@ -115,7 +115,7 @@ func replay(t *testing.T, file string) replayed {
 				if udp && !p.Datagram || !udp && !p.Stream {
 					continue
 				}
-				m := p.Detect(first)
+				m := p.Detect(&first)
 				f.tried = f.tried || m == observe.No
 				if m == observe.Yes {
 					f.obs, f.proto, f.tried = p.New(), p.Name, true

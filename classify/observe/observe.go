@@ -118,11 +118,11 @@ type First struct {
 	OnPort bool
 	// Datagram says that the bytes are one datagram.
 	Datagram bool
+	// ClientPort and ServerPort are those of the flow's ends.
+	ClientPort, ServerPort uint16
 	// Announced is the service that a learned endpoint promised for this flow,
 	// or empty.
 	Announced string
-	// Client and Server are the flow's ends.
-	Client, Server netip.AddrPort
 }
 
 // Protocol describes how one protocol is found and read.
@@ -134,8 +134,12 @@ type Protocol struct {
 	// Detect looks at a flow's first bytes. It is tried on every port, for TCP
 	// flows if Stream and for UDP flows if Datagram. It must be cheap, must not
 	// keep the slices, and should answer No as early as it can.
-	Detect           func(f First) Match
+	Detect           func(f *First) Match
 	Stream, Datagram bool
+	// Begins holds the bytes that a datagram of the protocol can begin with, so
+	// that Detect is not asked about others; it is empty if that can be any.
+	// Streams need no such word: Detect is asked about each first byte once.
+	Begins string
 	// Tentative protocols name the flow only when their observer reports its
 	// first fact, because a first packet proves too little (RTP).
 	Tentative bool

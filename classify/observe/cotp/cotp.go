@@ -24,7 +24,7 @@ func T120() observe.Protocol { return protocol("t120", 1503) }
 func RDP() observe.Protocol {
 	p := protocol("rdp", 3389)
 	byPort := p.Detect
-	p.Detect = func(f observe.First) observe.Match {
+	p.Detect = func(f *observe.First) observe.Match {
 		if f.OnPort {
 			return byPort(f)
 		}
@@ -40,7 +40,7 @@ func RDP() observe.Protocol {
 func protocol(name string, port uint16) observe.Protocol {
 	return observe.Protocol{
 		Name: name, TCP: []uint16{port}, Stream: true, New: func() observe.Observer { return observer{} },
-		Detect: func(f observe.First) observe.Match {
+		Detect: func(f *observe.First) observe.Match {
 			if !f.OnPort {
 				return observe.No
 			}
@@ -71,7 +71,7 @@ type connection struct {
 }
 
 // connect reads the first side that spoke.
-func connect(f observe.First) (c connection, m observe.Match) {
+func connect(f *observe.First) (c connection, m observe.Match) {
 	b, want := f.ToServer, byte(connectionRequest)
 	if len(b) == 0 {
 		if b, want = f.ToClient, connectionConfirm; len(b) == 0 {

@@ -46,14 +46,14 @@ func TestDetect(t *testing.T) {
 		}
 		ask := func(p observe.Protocol, on bool) observe.Match {
 			f.OnPort = on
-			return p.Detect(f)
+			return p.Detect(&f)
 		}
 		got := [...]observe.Match{ask(X400(), true), ask(X400(), false), ask(T120(), true), ask(RDP(), true), ask(RDP(), false)}
 		if want := [...]observe.Match{test.on, test.off, test.on, test.rdp, test.rdpOff}; got != want {
 			t.Errorf("%q: %v, want %v", test.in, got, want)
 		}
 	}
-	if got := RDP().Detect(observe.First{ToServer: []byte(rdpRequest)}); got != yes {
+	if got := RDP().Detect(&observe.First{ToServer: []byte(rdpRequest)}); got != yes {
 		t.Errorf("request with a cookie: %v", got)
 	}
 }

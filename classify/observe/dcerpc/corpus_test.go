@@ -63,7 +63,7 @@ func read(t *testing.T, name string) []found {
 	var out []found
 	p := Protocol()
 	for _, f := range observetest.Flows(t, capture(t, name), "") {
-		first := observe.First{Datagram: f.UDP, Client: f.Client, Server: f.Server,
+		first := observe.First{Datagram: f.UDP, ClientPort: f.Client.Port(), ServerPort: f.Server.Port(),
 			OnPort: slices.Contains(p.TCP, f.Server.Port()) && !f.UDP || f.Server.Port() == 135}
 		for _, s := range f.Segments {
 			if s.Dir == observe.ToServer && first.ToServer == nil {
@@ -72,7 +72,7 @@ func read(t *testing.T, name string) []found {
 				first.ToClient = s.Data
 			}
 		}
-		if p.Detect(first) != observe.Yes {
+		if p.Detect(&first) != observe.Yes {
 			continue
 		}
 		out = append(out, found{f, observetest.Check(t, p, f.Segments, f.Options())})

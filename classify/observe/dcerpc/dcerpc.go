@@ -44,7 +44,7 @@ const (
 func Protocol() observe.Protocol {
 	return observe.Protocol{
 		Name: "dcerpc", TCP: []uint16{135, 593, 6001, 6002, 6004}, UDP: []uint16{135},
-		Stream: true, Datagram: true, Detect: detect, New: New,
+		Stream: true, Datagram: true, Begins: "\x04", Detect: detect, New: New,
 	}
 }
 

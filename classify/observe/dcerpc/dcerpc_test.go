@@ -722,7 +722,7 @@ func TestDetect(t *testing.T) {
 			if port {
 				want = c.on
 			}
-			if got := detect(observe.First{ToServer: []byte(c.toServer), ToClient: []byte(c.client), OnPort: port}); got != want {
+			if got := detect(&observe.First{ToServer: []byte(c.toServer), ToClient: []byte(c.client), OnPort: port}); got != want {
 				t.Errorf("%s, on its port %v: %d, want %d", c.name, port, got, want)
 			}
 		}
@@ -738,7 +738,7 @@ func TestDetect(t *testing.T) {
 		{"opnum", dg(le, request, epms, 1, 1, 3000, ""), observe.No},
 		{"DNS", "\x12\x34\x01\x00\x00\x01" + strings.Repeat("\x00", 90), observe.No},
 	} {
-		if got := detect(observe.First{ToServer: []byte(c.b), Datagram: true}); got != c.want {
+		if got := detect(&observe.First{ToServer: []byte(c.b), Datagram: true}); got != c.want {
 			t.Errorf("datagram %s: %d, want %d", c.name, got, c.want)
 		}
 	}

@@ -238,7 +238,7 @@ func feature(s Interface) bool {
 
 // detect recognises PDUs of either direction at the beginning of a flow, the
 // banner of RPC over HTTP, and connectionless PDUs.
-func detect(f observe.First) observe.Match {
+func detect(f *observe.First) observe.Match {
 	if f.Datagram {
 		b := f.ToServer
 		if len(b) == 0 {

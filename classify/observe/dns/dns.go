@@ -38,8 +38,8 @@ func Protocol() observe.Protocol {
 // 6762, 4795).
 func others(p uint16) bool { return p == 137 || p == 5353 || p == 5355 }
 
-func detect(f observe.First) observe.Match {
-	if others(f.Server.Port()) || others(f.Client.Port()) {
+func detect(f *observe.First) observe.Match {
+	if others(f.ServerPort) || others(f.ClientPort) {
 		return observe.No
 	}
 	b := f.ToServer

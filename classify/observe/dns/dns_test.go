@@ -213,24 +213,23 @@ func TestDetect(t *testing.T) {
 	q := []byte(ask(1, "example.com.", dnsmessage.TypeMX))
 	tls := []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03abcdefghijklmnop")
 	rtp := append([]byte{0x80, 0, 0, 1, 0, 0, 0, 160, 1, 2, 3, 4}, make([]byte, 160)...)
-	end := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), port) }
 	for _, c := range []struct {
 		name string
 		f    observe.First
 		want observe.Match
 	}{
-		{"query", observe.First{ToServer: q, Datagram: true, OnPort: true, Server: end(53)}, observe.Yes},
-		{"query elsewhere", observe.First{ToServer: q, Datagram: true, Server: end(5300)}, observe.Yes},
-		{"multicast DNS", observe.First{ToServer: q, Datagram: true, Server: end(5353)}, observe.No},
-		{"LLMNR", observe.First{ToServer: q, Datagram: true, Server: end(5355)}, observe.No},
-		{"NetBIOS name", observe.First{ToServer: q, Datagram: true, Server: end(137)}, observe.No},
-		{"over TCP", observe.First{ToServer: []byte(tcp(string(q))), Server: end(53), OnPort: true}, observe.Yes},
-		{"over TCP, begun", observe.First{ToServer: []byte(tcp(string(q)))[:20], Server: end(53), OnPort: true}, observe.More},
-		{"TLS", observe.First{ToServer: tls, Server: end(53), OnPort: true}, observe.No},
-		{"HTTP", observe.First{ToServer: []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), Server: end(53), OnPort: true}, observe.No},
-		{"RTP", observe.First{ToServer: rtp, Datagram: true, Server: end(5004)}, observe.No},
+		{"query", observe.First{ToServer: q, Datagram: true, OnPort: true, ServerPort: 53}, observe.Yes},
+		{"query elsewhere", observe.First{ToServer: q, Datagram: true, ServerPort: 5300}, observe.Yes},
+		{"multicast DNS", observe.First{ToServer: q, Datagram: true, ServerPort: 5353}, observe.No},
+		{"LLMNR", observe.First{ToServer: q, Datagram: true, ServerPort: 5355}, observe.No},
+		{"NetBIOS name", observe.First{ToServer: q, Datagram: true, ServerPort: 137}, observe.No},
+		{"over TCP", observe.First{ToServer: []byte(tcp(string(q))), ServerPort: 53, OnPort: true}, observe.Yes},
+		{"over TCP, begun", observe.First{ToServer: []byte(tcp(string(q)))[:20], ServerPort: 53, OnPort: true}, observe.More},
+		{"TLS", observe.First{ToServer: tls, ServerPort: 53, OnPort: true}, observe.No},
+		{"HTTP", observe.First{ToServer: []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), ServerPort: 53, OnPort: true}, observe.No},
+		{"RTP", observe.First{ToServer: rtp, Datagram: true, ServerPort: 5004}, observe.No},
 	} {
-		if got := detect(c.f); got != c.want {
+		if got := detect(&c.f); got != c.want {
 			t.Errorf("%s: detect = %d, want %d", c.name, got, c.want)
 		}
 	}

@@ -88,7 +88,7 @@ func check(b []byte) (name string, size int, m observe.Match) {
 	return name, size, observe.Yes
 }
 
-func detect(f observe.First) observe.Match {
+func detect(f *observe.First) observe.Match {
 	got := observe.More
 	for _, b := range [...][]byte{f.ToServer, f.ToClient} {
 		for {

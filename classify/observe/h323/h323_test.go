@@ -45,7 +45,7 @@ func TestDetect(t *testing.T) {
 		"\x03\x00\x00\x05\x08":         observe.No,
 		"GET / HTTP/1.1\r\n":           observe.No,
 	} {
-		if got := detect(observe.First{ToServer: []byte(text)}); got != want {
+		if got := detect(&observe.First{ToServer: []byte(text)}); got != want {
 			t.Errorf("%q: %d, want %d", text, got, want)
 		}
 	}

@@ -52,7 +52,7 @@ func Protocol() observe.Protocol {
 	}
 }
 
-func detect(f observe.First) observe.Match {
+func detect(f *observe.First) observe.Match {
 	answer := observe.No
 	if len(f.ToClient) == 0 && len(f.ToServer) == 0 {
 		return observe.More

@@ -435,7 +435,7 @@ func TestDetect(t *testing.T) {
 		{"TLS", "\x16\x03\x01", "", observe.No},
 		{"SSH on 80", "SSH-2.0-x\r\n", "SSH-2.0-y\r\n", observe.No},
 	} {
-		if got := detect(observe.First{ToServer: []byte(c.to), ToClient: []byte(c.back), OnPort: true}); got != c.want {
+		if got := detect(&observe.First{ToServer: []byte(c.to), ToClient: []byte(c.back), OnPort: true}); got != c.want {
 			t.Errorf("%s: detect = %d, want %d", c.name, got, c.want)
 		}
 	}

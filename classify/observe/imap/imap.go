@@ -49,7 +49,7 @@ func Protocol() observe.Protocol {
 
 // Detect recognises a greeting on any port, and on the expected one any
 // untagged answer or a command with its tag.
-func Detect(f observe.First) observe.Match {
+func Detect(f *observe.First) observe.Match {
 	server := detectAnswer(f.ToClient, f.OnPort)
 	if server == observe.More {
 		return detectCommand(f.ToServer, f.OnPort)

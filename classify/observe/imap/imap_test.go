@@ -108,7 +108,7 @@ func TestDetect(t *testing.T) {
 		{"", "+OK ready\r\n", true, observe.No},
 	}
 	for _, tt := range tests {
-		if got := Detect(observe.First{ToServer: []byte(tt.toServer), ToClient: []byte(tt.toClient), OnPort: tt.onPort}); got != tt.want {
+		if got := Detect(&observe.First{ToServer: []byte(tt.toServer), ToClient: []byte(tt.toClient), OnPort: tt.onPort}); got != tt.want {
 			t.Errorf("%q %q on port %v: %d, want %d", tt.toServer, tt.toClient, tt.onPort, got, tt.want)
 		}
 	}

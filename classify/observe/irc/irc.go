@@ -23,7 +23,7 @@ func Protocol() observe.Protocol {
 // commands of other protocols too.
 var commands = [...]string{"NICK ", "CAP LS", "IRCX", "MODE ISIRCX", "USER ", "PASS "}
 
-func detect(f observe.First) observe.Match {
+func detect(f *observe.First) observe.Match {
 	b, client := f.ToServer, true
 	if len(b) == 0 {
 		b, client = f.ToClient, false

@@ -44,7 +44,7 @@ func TestDetect(t *testing.T) {
 			if on {
 				want = test.on
 			}
-			if got := detect(f); got != want {
+			if got := detect(&f); got != want {
 				t.Errorf("%q, on its port %v: %v, want %v", test.in, on, got, want)
 			}
 		}

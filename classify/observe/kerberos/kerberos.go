@@ -35,13 +35,14 @@ var messages = map[byte]string{
 func Protocol() observe.Protocol {
 	return observe.Protocol{
 		Name: "kerberos", TCP: []uint16{88}, UDP: []uint16{88}, Stream: true, Datagram: true,
+		Begins: string([]byte{tagASReq, tagASRep, tagTGSReq, tagTGSRep, tagAPReq, tagError}),
 		Detect: detect, New: func() observe.Observer { return new(observer) },
 	}
 }
 
 // detect asks for the frame of a message, with lengths that agree and version
 // 5 in its first field: no port number makes that more certain.
-func detect(f observe.First) observe.Match {
+func detect(f *observe.First) observe.Match {
 	b := f.ToServer
 	if len(b) == 0 {
 		b = f.ToClient

@@ -237,7 +237,7 @@ func TestDetect(t *testing.T) {
 		{"LDAP", observe.First{ToServer: []byte("\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00")}, observe.No},
 		{"HTTP", observe.First{ToServer: []byte("GET / HTTP/1.1\r\n"), OnPort: true}, observe.No},
 	} {
-		if got := detect(c.f); got != c.want {
+		if got := detect(&c.f); got != c.want {
 			t.Errorf("%s: detect = %d, want %d", c.name, got, c.want)
 		}
 	}

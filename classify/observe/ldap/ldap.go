@@ -71,7 +71,7 @@ const oidStartTLS = "1.3.6.1.4.1.1466.20037" // RFC 4511 section 4.14.1
 func Protocol() observe.Protocol {
 	return observe.Protocol{
 		Name: "ldap", TCP: []uint16{389, 3268, 390, 379, 50389}, UDP: []uint16{389}, Stream: true, Datagram: true,
-		Detect: detect, New: func() observe.Observer { return new(observer) },
+		Begins: string([]byte{der.Sequence}), Detect: detect, New: func() observe.Observer { return new(observer) },
 	}
 }
 
@@ -204,7 +204,7 @@ func opening(op byte) (first byte, ok bool) {
 	return 0, false
 }
 
-func detect(f observe.First) observe.Match {
+func detect(f *observe.First) observe.Match {
 	b := f.ToServer
 	if len(b) == 0 {
 		b = f.ToClient

@@ -331,7 +331,7 @@ func TestDetect(t *testing.T) {
 		{"Kerberos", observe.First{ToServer: []byte("\x6a\x81\x80\x30\x7e"), Datagram: true}, observe.No},
 		{"NetBIOS session", observe.First{ToServer: []byte("\x00\x00\x00\x85\xffSMB" + strings.Repeat("\x00", 140)), OnPort: true}, observe.No},
 	} {
-		if got := detect(c.f); got != c.want {
+		if got := detect(&c.f); got != c.want {
 			t.Errorf("%s: detect = %d, want %d", c.name, got, c.want)
 		}
 	}

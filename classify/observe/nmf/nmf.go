@@ -65,7 +65,7 @@ func Protocol() observe.Protocol {
 // New returns an observer of a TCP flow.
 func New() observe.Observer { return &observer{} }
 
-func detect(f observe.First) observe.Match {
+func detect(f *observe.First) observe.Match {
 	m := observe.No // the client speaks first
 	if len(f.ToServer) > 0 || len(f.ToClient) == 0 {
 		m = preamble(f.ToServer)

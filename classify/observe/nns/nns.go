@@ -48,7 +48,7 @@ func Protocol() observe.Protocol {
 func New() observe.Observer { return new(observer) }
 
 // Detect looks for a handshake message.
-func Detect(f observe.First) observe.Match {
+func Detect(f *observe.First) observe.Match {
 	b := f.ToServer
 	if len(b) == 0 {
 		b = f.ToClient

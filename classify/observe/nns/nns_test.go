@@ -88,7 +88,7 @@ func TestDetect(t *testing.T) {
 			""): observe.No,
 		message(0x15, "\x00\x00\x00\x00\x80\x09\x03\x08"): observe.Yes, message(0x15, "\x00"): observe.No, "GET / HTTP/1.1": observe.No,
 	} {
-		if got := Detect(observe.First{ToServer: []byte(in)}); got != want {
+		if got := Detect(&observe.First{ToServer: []byte(in)}); got != want {
 			t.Errorf("%q: %v, want %v", in, got, want)
 		}
 	}

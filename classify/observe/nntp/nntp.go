@@ -48,7 +48,7 @@ func Protocol() observe.Protocol {
 
 // Detect recognises a greeting or a command on the expected port, and a
 // greeting that speaks of news on others.
-func Detect(f observe.First) observe.Match {
+func Detect(f *observe.First) observe.Match {
 	server := detectGreeting(f.ToClient, f.OnPort)
 	if server != observe.More {
 		return server

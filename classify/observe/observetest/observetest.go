@@ -371,7 +371,8 @@ func Check(t testing.TB, p observe.Protocol, conv []Segment, o Options) Result {
 }
 
 // checkDetect holds Detect to one answer: what it says of a prefix, unless
-// More, it must say of the whole beginning too.
+// More, it must say of the whole beginning too. Of datagrams it may know none
+// but those that begin with a byte of Begins.
 func checkDetect(t testing.TB, p observe.Protocol, conv []Segment, o Options) {
 	t.Helper()
 	if p.Detect == nil || len(conv) == 0 || conv[0].Gap > 0 || o.Datagram && !p.Datagram || !o.Datagram && !p.Stream {
@@ -383,18 +384,21 @@ func checkDetect(t testing.TB, p observe.Protocol, conv []Segment, o Options) {
 		ports = p.UDP
 	}
 	first := observe.First{OnPort: slices.Contains(ports, o.Server.Port()), Datagram: o.Datagram, Announced: o.Announced,
-		Client: o.Client, Server: o.Server}
+		ClientPort: o.Client.Port(), ServerPort: o.Server.Port()}
 	ask := func(b []byte) observe.Match {
 		if conv[0].Dir == observe.ToServer {
 			first.ToServer = b
 		} else {
 			first.ToClient = b
 		}
-		return p.Detect(first)
+		return p.Detect(&first)
 	}
 	all := conv[0].Data
 	want := ask(all)
 	if o.Datagram {
+		if want == observe.Yes && len(all) > 0 && p.Begins != "" && bytes.IndexByte([]byte(p.Begins), all[0]) < 0 {
+			t.Errorf("Detect knows a datagram that begins with %#x, which is not in Begins", all[0])
+		}
 		return
 	}
 	for n := 0; n <= min(len(all), 512); n++ {

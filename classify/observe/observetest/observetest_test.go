@@ -53,7 +53,7 @@ func (o *toy) Observe(in *observe.Input, r *observe.Report) (int, error) {
 
 func protocol(o toy) observe.Protocol {
 	return observe.Protocol{Name: "toy", TCP: []uint16{7}, Stream: true, New: func() observe.Observer { c := o; return &c },
-		Detect: func(f observe.First) observe.Match {
+		Detect: func(f *observe.First) observe.Match {
 			if len(f.ToServer) < 2 {
 				return observe.More
 			}
@@ -111,7 +111,7 @@ func TestCheckFindsBrokenObservers(t *testing.T) {
 		}
 	}
 	p := protocol(toy{})
-	p.Detect = func(f observe.First) observe.Match {
+	p.Detect = func(f *observe.First) observe.Match {
 		if len(f.ToServer) < 3 {
 			return observe.No
 		}

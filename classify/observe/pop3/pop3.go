@@ -49,7 +49,7 @@ func Protocol() observe.Protocol {
 
 // Detect recognises an answer on any port, and on the expected one a command
 // too.
-func Detect(f observe.First) observe.Match {
+func Detect(f *observe.First) observe.Match {
 	answer := observe.No
 	_, client := verb(f.ToServer)
 	if !f.OnPort && client == observe.No {

@@ -21,7 +21,7 @@ func Protocol() observe.Protocol {
 		New: func() observe.Observer { return observer{} }}
 }
 
-func detect(f observe.First) observe.Match {
+func detect(f *observe.First) observe.Match {
 	b := f.ToClient
 	if len(b) == 0 {
 		b = f.ToServer

@@ -40,7 +40,7 @@ func TestDetect(t *testing.T) {
 		"": observe.More, "{": observe.More, "{0000004c} NODE": observe.More, hello: observe.Yes, "{}": observe.No, "{0000004c}\r\n": observe.No,
 		"{0000004cc": observe.No, "220 mail": observe.No,
 	} {
-		if got := detect(observe.First{ToClient: []byte(in)}); got != want {
+		if got := detect(&observe.First{ToClient: []byte(in)}); got != want {
 			t.Errorf("%q: %v, want %v", in, got, want)
 		}
 	}

@@ -56,10 +56,10 @@ func announced(service string) (media, secure bool) {
 	return false, false
 }
 
-func detect(f observe.First) observe.Match {
+func detect(f *observe.First) observe.Match {
 	media, _ := announced(f.Announced)
 	// Media ports are never assigned ones (RFC 3551 section 8).
-	if !media && (f.Client.Port() < 1024 || f.Server.Port() < 1024) {
+	if !media && (f.ClientPort < 1024 || f.ServerPort < 1024) {
 		return observe.No
 	}
 	got := observe.More
@@ -216,8 +216,8 @@ type observer struct {
 	proven         bool       // the flow carries media
 	dtls           bool       // a DTLS handshake was seen
 	t38            bool
-	clear          bool // encryption "none" was reported
-	covered        bool // encryption "srtp" was reported
+	clear          bool    // encryption "none" was reported
+	covered        bool    // encryption "srtp" was reported
 	seen           [5]bool // kinds reported
 	junk, unproven int32
 	codecs         [2]uint64 // payload types reported, a bit each

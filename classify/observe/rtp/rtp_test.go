@@ -342,8 +342,8 @@ func TestDetect(t *testing.T) {
 		{"keep-alive, announced", "rtp", []byte{0}, high, observe.More},
 		{"keep-alive", "", []byte{0}, high, observe.No},
 	} {
-		if got := detect(observe.First{ToServer: tt.data, Datagram: true, Announced: tt.announced, Client: high,
-			Server: tt.server}); got != tt.want {
+		if got := detect(&observe.First{ToServer: tt.data, Datagram: true, Announced: tt.announced, ClientPort: high.Port(),
+			ServerPort: tt.server.Port()}); got != tt.want {
 			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
 		}
 	}

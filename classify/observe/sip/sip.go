@@ -53,13 +53,19 @@ func Protocol() observe.Protocol {
 		TCP:    []uint16{5060, 5062, 5065, 5067, 5061, 5063, 5066, 5068, 5075, 5076, 5077},
 		UDP:    []uint16{5060},
 		Detect: detect,
-		Stream: true, Datagram: true,
+		Stream: true, Datagram: true, Begins: "ABCDEFGHIJKLMNOPQRSTUVWXYZ\r\n",
 		New: func() observe.Observer { return &observer{} },
 	}
 }
 
-func detect(f observe.First) observe.Match {
-	a, b := detectSide(f.ToServer, f.Datagram), detectSide(f.ToClient, f.Datagram)
+func detect(f *observe.First) observe.Match {
+	a, b := observe.More, observe.More
+	if len(f.ToServer) > 0 {
+		a = detectSide(f.ToServer, f.Datagram)
+	}
+	if len(f.ToClient) > 0 {
+		b = detectSide(f.ToClient, f.Datagram)
+	}
 	switch {
 	case a == observe.Yes || b == observe.Yes:
 		return observe.Yes

@@ -434,13 +434,13 @@ func TestDetect(t *testing.T) {
 		{"220 mail ESMTP\r\n", observe.No, observe.No},
 		{"\x16\x03\x01\x02\x00", observe.No, observe.No},
 	} {
-		if got := detect(observe.First{ToServer: []byte(tt.text)}); got != tt.stream {
+		if got := detect(&observe.First{ToServer: []byte(tt.text)}); got != tt.stream {
 			t.Errorf("stream %q: %d, want %d", tt.text, got, tt.stream)
 		}
-		if got := detect(observe.First{ToServer: []byte(tt.text), Datagram: true}); got != tt.datagram {
+		if got := detect(&observe.First{ToServer: []byte(tt.text), Datagram: true}); got != tt.datagram {
 			t.Errorf("datagram %q: %d, want %d", tt.text, got, tt.datagram)
 		}
-		if got := detect(observe.First{ToClient: []byte(tt.text)}); got != tt.stream {
+		if got := detect(&observe.First{ToClient: []byte(tt.text)}); got != tt.stream {
 			t.Errorf("from the server %q: %d, want %d", tt.text, got, tt.stream)
 		}
 	}

@@ -75,7 +75,7 @@ const (
 // encoded names without scope (RFC 1002 section 4.3.2).
 const sessionNames = "\x81\x00\x00\x44\x20"
 
-func detect(f observe.First) observe.Match {
+func detect(f *observe.First) observe.Match {
 	b := f.ToServer
 	if len(b) == 0 {
 		b = f.ToClient

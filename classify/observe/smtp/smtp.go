@@ -68,7 +68,7 @@ func Protocol() observe.Protocol {
 
 // Detect recognises a greeting, an answer or a command on the expected ports,
 // and a greeting that names SMTP or mail, or a first command, on others.
-func Detect(f observe.First) observe.Match {
+func Detect(f *observe.First) observe.Match {
 	server, client := detectReply(f.ToClient, f.OnPort), detectCommand(f.ToServer, f.OnPort)
 	if server == observe.More {
 		return client

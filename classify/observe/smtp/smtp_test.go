@@ -186,7 +186,7 @@ func TestDetect(t *testing.T) {
 		{"GET / HTTP/1.1\r\n", greeting, true, observe.Yes},
 	}
 	for _, tt := range tests {
-		if got := Detect(observe.First{ToServer: []byte(tt.toServer), ToClient: []byte(tt.toClient), OnPort: tt.onPort}); got != tt.want {
+		if got := Detect(&observe.First{ToServer: []byte(tt.toServer), ToClient: []byte(tt.toClient), OnPort: tt.onPort}); got != tt.want {
 			t.Errorf("%q %q on port %v: %d, want %d", tt.toServer, tt.toClient, tt.onPort, got, tt.want)
 		}
 	}

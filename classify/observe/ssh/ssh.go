@@ -13,7 +13,7 @@ func Protocol() observe.Protocol {
 	return observe.Protocol{Name: "ssh", TCP: []uint16{22}, Stream: true, Detect: detect, New: func() observe.Observer { return observer{} }}
 }
 
-func detect(f observe.First) observe.Match {
+func detect(f *observe.First) observe.Match {
 	b := f.ToClient
 	if len(b) == 0 {
 		b = f.ToServer

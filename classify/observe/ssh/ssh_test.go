@@ -12,10 +12,10 @@ func TestDetect(t *testing.T) {
 		"": observe.More, "S": observe.More, "SSH-": observe.More, "SSH-2.0-OpenSSH_9.2p1\r\n": observe.Yes, "SSH-1.99-Cisco-1.25\n": observe.Yes,
 		"SSH server": observe.No, "220 mail": observe.No, "SSH-x": observe.No,
 	} {
-		if got := detect(observe.First{ToClient: []byte(in)}); got != want {
+		if got := detect(&observe.First{ToClient: []byte(in)}); got != want {
 			t.Errorf("server, %q: %v, want %v", in, got, want)
 		}
-		if got := detect(observe.First{ToServer: []byte(in)}); got != want {
+		if got := detect(&observe.First{ToServer: []byte(in)}); got != want {
 			t.Errorf("client, %q: %v, want %v", in, got, want)
 		}
 	}

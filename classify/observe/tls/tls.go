@@ -121,7 +121,7 @@ const (
 // Detect recognises a hello on any port. Records without a hello, of a flow
 // that began before the capture, are recognised by two of them, or by one on
 // an expected port.
-func Detect(f observe.First) observe.Match {
+func Detect(f *observe.First) observe.Match {
 	a, b := first(f.ToServer, f.OnPort), first(f.ToClient, f.OnPort)
 	if b > a {
 		a, b = b, a

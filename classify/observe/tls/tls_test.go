@@ -492,7 +492,7 @@ func TestDetect(t *testing.T) {
 	}
 	for _, tt := range tests {
 		f := observe.First{ToServer: []byte(tt.toServer), ToClient: []byte(tt.toClient), OnPort: tt.onPort}
-		if got := Detect(f); got != tt.want {
+		if got := Detect(&f); got != tt.want {
 			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
 		}
 	}
