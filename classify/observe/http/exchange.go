@@ -3,6 +3,7 @@ package http
 import (
 	"bytes"
 	"encoding/base64"
+	"slices"
 
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/observe/dcerpc"
@@ -246,14 +247,12 @@ func (o *observer) requested(s *side) {
 		q.body = !s.coded
 		o.bodyBegins(s)
 	}
-	if o.n == maxPending {
+	if len(o.pending) == maxPending {
 		// More than any client pipelines: answers cannot be told apart any more.
 		o.gaps = true
-		copy(o.pending[:], o.pending[1:])
-		o.n--
+		o.pending = slices.Delete(o.pending, 0, 1)
 	}
-	o.pending[o.n] = q
-	o.n++
+	o.pending = append(o.pending, q)
 }
 
 // bodyBegins goes on to the body that the header fields announced.
@@ -286,8 +285,8 @@ func (o *observer) await(s *side, b []byte) bool {
 
 // hasBody notes that the last request came with a body.
 func (o *observer) hasBody() {
-	if o.n > 0 && o.pending[o.n-1].number == o.asked {
-		o.pending[o.n-1].body = true
+	if n := len(o.pending); n > 0 && o.pending[n-1].number == o.asked {
+		o.pending[n-1].body = true
 	}
 }
 
@@ -307,11 +306,10 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 		return nil // the answer is yet to come (RFC 9110 section 15.2)
 	}
 	var q request
-	known := o.n > 0
+	known := len(o.pending) > 0
 	if known {
 		q = o.pending[0]
-		o.n--
-		copy(o.pending[:o.n], o.pending[1:])
+		o.pending = slices.Delete(o.pending, 0, 1)
 		o.done = q.number
 	}
 	r.Add(Status, statusName(a.code))
@@ -431,10 +429,11 @@ func (o *observer) ended(s *side) {
 // that both are open ([MS-RPCH] sections 2.2.4.5 and 3.2.2.4.1.4).
 func (o *observer) channelOpen(s *side, r *observe.Report) {
 	const connB1 = 104
-	if o.n == 0 || s.length-s.left <= connB1 {
+	n := len(o.pending)
+	if n == 0 || s.length-s.left <= connB1 {
 		return
 	}
-	if q := &o.pending[o.n-1]; q.method == "RPC_IN_DATA" && q.number == o.asked {
+	if q := &o.pending[n-1]; q.method == "RPC_IN_DATA" && q.number == o.asked {
 		o.authenticated(*q, 200, r)
 		if q.with.readable() {
 			r.Add(observe.Encryption, "none")

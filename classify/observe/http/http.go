@@ -6,6 +6,7 @@ package http
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/exspan/exspan/classify/observe"
@@ -154,27 +155,22 @@ type observer struct {
 	sides   [2]side
 	gaps    bool // something was not seen: the begin, or bytes
 	req     request
-	pending [maxPending]request
-	n       int  // of pending
-	asked   int  // requests read
-	old     bool // the only request is one of HTTP/0.9, whose answer has no header
-	done    int  // number of the last request that was finally answered
+	pending []request // at most maxPending
+	asked   int       // requests read
+	old     bool      // the only request is one of HTTP/0.9, whose answer has no header
+	done    int       // number of the last request that was finally answered
 
 	// auth is the authentication that NTLM and Negotiate make for the whole
 	// connection ([MS-NTHT], RFC 4559); authed is set once it succeeded.
 	auth   spnego.Context
 	authed bool
 
-	res   answer
-	rpc   *dcerpc.Pipe
-	memos [numMemos]memo
-}
-
-// memo remembers which values became facts, so that repeats cost nothing and
-// no fact takes the room of all.
-type memo struct {
-	n    int
-	hash [maxValues]uint64
+	res answer
+	rpc *dcerpc.Pipe
+	// added remembers by their hashes which values became facts, and how many of
+	// each fact, so that repeats cost nothing and no fact takes the room of all.
+	added   []uint64
+	howMany [numMemos]uint8
 }
 
 const (
@@ -200,18 +196,15 @@ func (o *observer) add(r *observe.Report, which int, name string, value []byte, 
 		}
 		h = (h ^ uint64(c)) * 1099511628211
 	}
-	h += uint64(len(tail))
-	m := &o.memos[which]
-	for _, known := range m.hash[:m.n] {
-		if known == h {
-			return
-		}
-	}
-	if m.n == maxValues {
+	h += uint64(len(tail)) + uint64(which)<<32
+	if slices.Contains(o.added, h) || o.howMany[which] == maxValues {
 		return
 	}
-	m.hash[m.n] = h
-	m.n++
+	if o.added == nil {
+		o.added = make([]uint64, 0, numMemos)
+	}
+	o.added = append(o.added, h)
+	o.howMany[which]++
 	s := string(value) + tail
 	if which == memoHost {
 		s = strings.ToLower(s)
@@ -287,14 +280,14 @@ func (o *observer) gap(s *side, in *observe.Input, r *observe.Report) error {
 func (o *observer) lose(s *side) {
 	*s = side{lost: true, began: s.began}
 	o.gaps = true
-	o.n = 0 // whether these were answered, and how, is not known
+	o.pending = o.pending[:0] // whether these were answered, and how, is not known
 }
 
 // found goes on with a direction that was lost. An answer is that of the only
 // request since then if it came right after it.
 func (o *observer) found(s *side, in *observe.Input) {
-	if in.Dir == observe.ToClient && (o.n != 1 || s.gapped || !in.Continues) {
-		o.n = 0
+	if in.Dir == observe.ToClient && (len(o.pending) != 1 || s.gapped || !in.Continues) {
+		o.pending = o.pending[:0]
 	}
 	s.lost, s.turned, s.gapped = false, false, false
 }

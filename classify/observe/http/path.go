@@ -39,7 +39,7 @@ func reduce(path []byte) (constant string, first []byte, below bool) {
 	for i := range known {
 		k := &known[i]
 		n := len(k.lower)
-		if len(path) < n || best != nil && n < len(best.lower) || !equalFold(path[:n], k.lower) {
+		if len(path) < n || path[1]|0x20 != k.lower[1] || best != nil && n < len(best.lower) || !equalFold(path[:n], k.lower) {
 			continue
 		}
 		switch rest := path[n:]; {
