@@ -110,8 +110,8 @@ func begins(b []byte, size int, onPort bool) error {
 }
 
 type observer struct {
-	pending [maxPending]question
-	next    int // where the next question goes
+	pending []question // the last maxPending, made as needed
+	next    uint8      // where the next question goes
 	seen    bool
 	lost    [2]bool
 }
@@ -207,7 +207,11 @@ func (o *observer) message(b []byte, dir observe.Direction, r *observe.Report) e
 		if (typ == typeSRV || typ == typeMX) && d.n > 0 {
 			r.Add(Name, string(d.bytes()))
 		}
-		o.pending[o.next] = q
+		if len(o.pending) < maxPending {
+			o.pending = append(o.pending, q)
+		} else {
+			o.pending[o.next] = q
+		}
 		o.next = (o.next + 1) % maxPending
 		return nil
 	}

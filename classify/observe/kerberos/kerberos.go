@@ -27,7 +27,7 @@ const (
 	maxElement = 4096    // bytes that are waited for and read of one element
 )
 
-var messages = map[byte]string{
+var messages = [256]string{
 	tagASReq: "as-req", tagASRep: "as-rep", tagTGSReq: "tgs-req", tagTGSRep: "tgs-rep", tagAPReq: "ap-req", tagError: "error",
 }
 

@@ -1,10 +1,6 @@
 package kerberos
 
-import (
-	"strings"
-
-	"github.com/exspan/exspan/classify/observe/internal/der"
-)
+import "github.com/exspan/exspan/classify/observe/internal/der"
 
 // Ticket is what a ticket says in clear (RFC 4120 section 5.3).
 type Ticket struct {
@@ -94,17 +90,20 @@ func etypeOf(b []byte) string {
 
 // str reads a KerberosString (RFC 4120 section 5.2.1) of at most maxString
 // bytes. Its bytes are text as long as they are printable.
-func str(b []byte) string {
+func str(b []byte) string { return string(text(b)) }
+
+// text is str without a copy.
+func text(b []byte) []byte {
 	e, _, ok := der.Next(b)
 	if !ok || e.Tag != generalString || !e.Whole() || e.Len > maxString {
-		return ""
+		return nil
 	}
 	for _, c := range e.Body {
 		if c <= ' ' || c == 0x7f {
-			return ""
+			return nil
 		}
 	}
-	return string(e.Body)
+	return e.Body
 }
 
 // principal reads a PrincipalName (RFC 4120 section 5.2.2) and joins its
@@ -127,23 +126,30 @@ func principal(b []byte, identities bool) string {
 	if b, _, ok = der.Open(b, der.Sequence); !ok {
 		return ""
 	}
-	var parts []string
+	var (
+		buf   [128]byte
+		parts int
+	)
+	name := buf[:0]
 	for len(b) > 0 {
 		var e der.Element
 		whole := b
 		if e, b, ok = der.Next(b); !ok || !e.Whole() {
 			return ""
 		}
-		s := str(whole)
-		if s == "" || len(parts) == maxComponents {
+		part := text(whole)
+		if len(part) == 0 || parts == maxComponents {
 			return ""
 		}
-		parts = append(parts, s)
+		if parts++; parts > 1 {
+			name = append(name, '/')
+		}
+		name = append(name, part...)
 	}
-	if !identities && (len(parts) < 2 || nameType == enterprise || nameType == x500 || nameType == smtpName) {
+	if !identities && (parts < 2 || nameType == enterprise || nameType == x500 || nameType == smtpName) {
 		return ""
 	}
-	return strings.Join(parts, "/")
+	return string(name)
 }
 
 // Limits and numbers of RFC 4120.
