@@ -24,9 +24,10 @@ func (b *block) release() {
 
 // fileBatch is a Batch, the blocks it refers to and the array of its packets.
 type fileBatch struct {
+	array [batchSize]Packet // first, to begin where a cache line does
+	n     int               // how many of array are in use
 	Batch
 	blocks []*block
-	array  [batchSize]Packet
 	pool   *pool
 }
 
@@ -87,12 +88,11 @@ func (p *pool) putBlock(b *block) {
 func (p *pool) batch() *fileBatch {
 	select {
 	case b := <-p.batches:
-		b.Packets, b.Tick = b.array[:0], 0
+		b.n, b.Packets, b.Tick = 0, nil, 0
 		return b
 	default:
 	}
 	b := &fileBatch{pool: p, blocks: make([]*block, 0, 2)}
 	b.release = b.done
-	b.Packets = b.array[:0]
 	return b
 }

@@ -64,14 +64,15 @@ type Decoder struct {
 
 // Decode reads one captured frame of the given link type into p. The wire
 // length is the frame's length before the snap length cut it. p.Number and
-// p.Time are the caller's (fragments age by p.Time), so are Frame, WireLength,
-// LinkType and Interface; where Frame is set, frames of fragments are kept; all other fields are set when SkipNone is returned,
-// and have no meaning when the frame is skipped. Payload points into frame,
-// unless p.Frames is more than 1.
+// p.Time are the caller's (fragments age by p.Time), so are Interface, Frame,
+// Earlier, WireLength and LinkType; where Frame is set, frames of fragments are
+// kept, and added to Earlier when their datagram is complete. All other fields
+// are set when SkipNone is returned, and have no meaning when the frame is
+// skipped. Payload points into frame, unless p.Frames is more than 1.
 //
 // Nothing is allocated, fragments excepted.
 func (d *Decoder) Decode(linkType uint16, frame []byte, wireLength uint32, p *Packet) Skip {
-	p.VLANs, p.Frames, p.Earlier = 0, 1, nil
+	p.VLANs, p.Frames = 0, 1
 	wire := max(int(min(wireLength, 1<<30)), len(frame))
 	if linkType == LinkEthernet {
 		return d.ethernet(frame, wire, p, 0)
@@ -147,6 +148,9 @@ func (d *Decoder) ipv4(b []byte, wire int, p *Packet, depth int) Skip {
 	proto := b[9]
 	if f := binary.BigEndian.Uint16(b[6:]) & 0x3fff; f != 0 {
 		return d.fragment4(proto, f, b, header, wire, p, depth)
+	}
+	if proto == TCP {
+		return tcp(b[header:], wire-header, p)
 	}
 	return d.transport(proto, b[header:], wire-header, p, depth)
 }

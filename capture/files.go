@@ -144,6 +144,7 @@ func (f *Files) openInput(i *input, read *atomic.Int64) error {
 	}
 	f.open[plain] = struct{}{}
 	i.r = newReader(i.name, plain, &f.sink)
+	i.r.merge, i.r.file = f.merge, uint16(i.index)
 	return nil
 }
 
@@ -268,7 +269,7 @@ func (f *Files) nextMerged() *fileBatch {
 				bt.refer(i.blk)
 			}
 			h := &i.r.head
-			full := f.sink.frame(bt, h.iface, i.index, h.data, h.wire, h.time)
+			full := f.sink.frame(bt, h.iface, h.data, h.wire, h.time)
 			if full || f.sink.stats.Frames-n == 8*batchSize {
 				f.advance(i)
 				break

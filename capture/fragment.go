@@ -164,7 +164,9 @@ func (d *Decoder) fragment(key fragmentKey, f fragment, more bool, next uint8, p
 		t.stats.Reassembled++
 		p.Length = g.length
 		p.Frames += uint16(len(g.parts) - 1)
-		p.Earlier = append(g.earlier, p.Earlier...)
+		if p.Frame != nil {
+			p.Earlier = append(g.earlier, p.Earlier...)
+		}
 		return g, SkipNone
 	}
 	if p.Frame != nil {

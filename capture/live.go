@@ -81,7 +81,7 @@ func (l *Live) run() {
 		}
 		frames = l.sink.stats.Frames
 		l.sink.finish(bt)
-		if len(bt.Packets) == 0 {
+		if bt.n == 0 {
 			bt.Tick = last.UnixNano()
 		}
 		select {
@@ -133,7 +133,7 @@ func (l *Live) run() {
 		}
 		frame = append(frame, data...)
 		used += len(frame)
-		full := l.sink.frame(bt, &l.face, 0, frame, uint32(wire), last.UnixNano())
+		full := l.sink.frame(bt, &l.face, frame, uint32(wire), last.UnixNano())
 		if full || last.Sub(first) >= liveDelay {
 			if !hand() {
 				return

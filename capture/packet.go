@@ -92,39 +92,36 @@ func (v VLANs) String() string {
 // Packet is what one frame says about a flow: a flat value, owned by the
 // caller and overwritten by each read. Addresses and ports are those of the
 // innermost IP packet.
+//
+// It fills three cache lines, and the last is touched only where frames are
+// kept: packets go from one processor's cache to another's.
 type Packet struct {
 	// Number counts frames in the order they were read, from 1. A datagram
 	// reassembled from fragments has the number of the frame that completed it.
 	Number uint64
 	// Time is when the frame was captured, in nanoseconds since the Unix epoch.
 	Time int64
-	// Length is the IP packet's length in bytes as its header says: IPv4 total
-	// length, IPv6 40 plus payload length. For a reassembled datagram it is
-	// the sum over its fragments.
-	Length uint32
-	// Frames is the number of frames the packet was made of: 1, or more for a
-	// reassembled datagram.
-	Frames uint16
+	// Hash is Key hashed; see Hash.
+	Hash uint64
+	// Src and Dst are the packet's ends. For an ICMP error they are the ends of
+	// the quoted packet, in the quoted packet's direction.
+	Src, Dst Endpoint
 	// Proto is TCP, UDP, ICMP or ICMPv6; other protocols are not delivered.
 	Proto uint8
 	// Flags holds the TCP flags; valid iff Proto is TCP.
 	Flags uint8
-	// Src and Dst are the packet's ends. For an ICMP error they are the ends of
-	// the quoted packet, in the quoted packet's direction.
-	Src, Dst Endpoint
+	// Frames is the number of frames the packet was made of: 1, or more for a
+	// reassembled datagram.
+	Frames uint16
+	// VLANs holds the tags of the frame, outermost first.
+	VLANs VLANs
+	// Length is the IP packet's length in bytes as its header says: IPv4 total
+	// length, IPv6 40 plus payload length. For a reassembled datagram it is
+	// the sum over its fragments.
+	Length uint32
 	// Seq and Ack are the TCP sequence and acknowledgement numbers; valid iff
 	// Proto is TCP (Ack iff the ACK flag is set).
 	Seq, Ack uint32
-	// Quoted is the protocol of the packet that an ICMP error quotes, TCP or
-	// UDP; valid iff Proto is ICMP or ICMPv6. ICMP messages that quote neither
-	// are not delivered.
-	Quoted uint8
-	// ICMPType and ICMPCode are valid iff Proto is ICMP or ICMPv6.
-	ICMPType, ICMPCode uint8
-	// VLANs holds the tags of the frame, outermost first.
-	VLANs VLANs
-	// Hash is Key hashed; see Hash.
-	Hash uint64
 	// PayloadLength is the length in bytes of the TCP or UDP payload on the
 	// wire. It is more than len(Payload) where the frame was cut by the snap
 	// length.
@@ -132,19 +129,28 @@ type Packet struct {
 	// Payload is the captured part of the TCP or UDP payload. It points into
 	// the reader's buffer and is valid until the packet's batch is released.
 	Payload []byte
+	// Interface is the index of the interface the frame was read from, in the
+	// order of the source's description; 0 where there is only one.
+	Interface uint16
+	// Quoted is the protocol of the packet that an ICMP error quotes, TCP or
+	// UDP; valid iff Proto is ICMP or ICMPv6. ICMP messages that quote neither
+	// are not delivered.
+	Quoted uint8
+	// ICMPType and ICMPCode are valid iff Proto is ICMP or ICMPv6.
+	ICMPType, ICMPCode uint8
+
+	// LinkType is the frame's link type (LINKTYPE_ value); valid iff Frame is.
+	LinkType uint16
+	// WireLength is the frame's length on the wire; valid iff Frame is.
+	WireLength uint32
 	// Frame is the whole captured frame, and is valid as long as Payload; nil
 	// unless the reader was asked to keep frames (for writing them again).
 	Frame []byte
 	// Earlier holds the frames that came before Frame and that a reassembled
 	// datagram was made of; nil if there are none, or if Frame is nil.
 	Earlier []EarlierFrame
-	// WireLength is the frame's length on the wire; valid iff Frame is.
-	WireLength uint32
-	// Interface is the index of the interface the frame was read from, in the
-	// order of the source's description; 0 where there is only one.
-	Interface uint16
-	// LinkType is the frame's link type (LINKTYPE_ value); valid iff Frame is.
-	LinkType uint16
+
+	_ [16]byte // to the end of the third cache line
 }
 
 // EarlierFrame is a frame with a part of a datagram that a later frame

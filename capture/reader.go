@@ -31,6 +31,7 @@ func (e *FileError) Error() string {
 // iface is what a capture file says about an interface.
 type iface struct {
 	link   uint16
+	index  uint16 // what Packet.Interface is
 	snap   uint32
 	scale  timeScale
 	offset int64 // seconds
@@ -128,9 +129,10 @@ type reader struct {
 	first  int // pcapng: index in ifaces of the section's first interface
 	last   int64
 
-	merge bool  // frames are kept in head instead of being decoded
-	full  bool  // scan ends after this frame
-	head  frame // in merge mode, the frame that scan found
+	file  uint16 // in merge mode, the number of the file
+	merge bool   // frames are kept in head instead of being decoded
+	full  bool   // scan ended because the batch is full, or with a frame in head
+	head  frame  // in merge mode, what next found
 	sink  *sink
 }
 
@@ -138,7 +140,6 @@ type reader struct {
 type frame struct {
 	time  int64
 	iface *iface
-	index int // of iface
 	wire  uint32
 	data  []byte
 }
@@ -193,10 +194,10 @@ func (r *reader) read() (*fileBatch, error) {
 
 // next puts the next frame into head, in merge mode.
 func (r *reader) next() error {
-	r.merge = true
 	for {
 		need, err := r.scan(nil)
 		if err == nil && r.full {
+			r.head = r.sink.head
 			return nil
 		}
 		if err == nil && need > 0 {
@@ -281,38 +282,40 @@ func (r *reader) scan(bt *fileBatch) (need int, err error) {
 	return r.scanPcapng(bt)
 }
 
-// frame takes one frame that scan found.
-func (r *reader) frame(bt *fileBatch, f *iface, index int, data []byte, wire uint32, t int64) {
+// describe adds an interface to those of the file.
+func (r *reader) describe(f iface) {
+	f.index = uint16(len(r.ifaces))
 	if r.merge {
-		r.head, r.full = frame{t, f, index, wire, data}, true
-		return
+		f.index = r.file
 	}
-	r.full = r.sink.frame(bt, f, index, data, wire, t)
+	r.ifaces = append(r.ifaces, f)
 }
 
 // sink decodes frames into batches, of one file or of several in turn.
 type sink struct {
+	head   frame // what a scan without a batch found
 	pool   *pool
 	filter string
 	keep   bool // frames
 	dec    Decoder
-	number uint64
-	stats  Stats
+	stats  Stats // without what finish adds
 }
 
-// frame decodes one frame into bt and says whether that is full now.
-func (k *sink) frame(bt *fileBatch, f *iface, index int, data []byte, wire uint32, t int64) bool {
-	n := len(bt.Packets)
-	p := &bt.array[n]
-	k.number++
-	p.Number, p.Time = k.number, t
-	p.Interface, p.LinkType = uint16(index), f.link
-	p.Frame, p.WireLength = nil, wire
-	if k.keep {
-		p.Frame = data
+// frame decodes one frame into bt and says whether that is full now. Without a
+// batch it keeps the frame in head.
+func (k *sink) frame(bt *fileBatch, f *iface, data []byte, wire uint32, t int64) bool {
+	if bt == nil {
+		k.head = frame{t, f, wire, data}
+		return true
 	}
+	p := &bt.array[bt.n]
 	k.stats.Frames++
 	k.stats.Bytes += uint64(len(data))
+	p.Number, p.Time, p.Interface = k.stats.Frames, t, f.index
+	p.LinkType, p.WireLength = f.link, wire
+	if k.keep {
+		p.Frame, p.Earlier = data, nil
+	}
 	s := SkipFiltered
 	if f.filter == nil || f.filter.match(data, wire) {
 		s = k.dec.Decode(f.link, data, wire, p)
@@ -321,18 +324,18 @@ func (k *sink) frame(bt *fileBatch, f *iface, index int, data []byte, wire uint3
 		k.stats.Skipped[s]++
 		return false
 	}
-	k.stats.Packets++
 	k.stats.IPBytes += uint64(p.Length)
 	if int(p.PayloadLength) > len(p.Payload) {
 		k.stats.Truncated++
 	}
-	bt.Packets = bt.array[:n+1]
-	return n+1 == batchSize
+	bt.n++
+	return bt.n == batchSize
 }
 
 // finish completes a batch.
 func (k *sink) finish(bt *fileBatch) {
-	bt.Stats = k.stats
+	k.stats.Packets += uint64(bt.n)
+	bt.Packets, bt.Stats = bt.array[:bt.n], k.stats
 	bt.Stats.Fragments = k.dec.frags.stats
 }
 
@@ -390,7 +393,7 @@ func (r *reader) open() (need int, err error) {
 		return 0, r.damage(r.off+20, "%v", err)
 	}
 	r.format, r.header = formatPcap, header
-	r.ifaces = append(r.ifaces, f)
+	r.describe(f)
 	r.limit = frameLimit(f.snap)
 	r.off += pcapFileHeader
 	return 0, nil
@@ -408,9 +411,10 @@ func frameLimit(snap uint32) uint32 {
 // scanPcap reads records (draft-ietf-opsawg-pcap section 5).
 func (r *reader) scanPcap(bt *fileBatch) (need int, err error) {
 	f := &r.ifaces[0]
+	buf := r.blk.buf[:r.end]
 	for !r.full {
-		b := r.blk.buf[r.off:r.end]
-		if len(b) < r.header {
+		b := buf[r.off:]
+		if len(b) < r.header || len(b) < pcapFrameHeader {
 			return r.header, nil
 		}
 		captured, wire := r.u32(b[8:]), r.u32(b[12:])
@@ -426,7 +430,7 @@ func (r *reader) scanPcap(bt *fileBatch) (need int, err error) {
 		}
 		t := int64(r.u32(b))*1e9 + int64(uint64(r.u32(b[4:]))*f.scale.mul)
 		r.off += n
-		r.frame(bt, f, 0, b[r.header:n:n], wire, t)
+		r.full = r.sink.frame(bt, f, b[r.header:n:n], wire, t)
 	}
 	return 0, nil
 }
@@ -511,7 +515,7 @@ func (r *reader) block(bt *fileBatch, kind uint32, b []byte) error {
 			return r.damage(r.off, "a frame of %d bytes in a block of %d", captured, len(b)-4)
 		}
 		// Such blocks carry no time: that of the frame before is the best guess.
-		r.frame(bt, f, r.first, b[4:4+captured:4+captured], wire, r.last)
+		r.full = r.sink.frame(bt, f, b[4:4+captured:4+captured], wire, r.last)
 	case blockInterface:
 		if len(b) < 8 {
 			return short()
@@ -532,7 +536,7 @@ func (r *reader) block(bt *fileBatch, kind uint32, b []byte) error {
 				return r.damage(r.off, "%v", err)
 			}
 		}
-		r.ifaces = append(r.ifaces, f)
+		r.describe(f)
 	case magicSection:
 		if len(b) < 16 {
 			return short()
@@ -553,10 +557,9 @@ func (r *reader) record(bt *fileBatch, id, ts uint64, captured, wire uint32, b [
 	if uint64(captured) > uint64(len(b)) {
 		return r.damage(r.off, "a frame of %d bytes in a block of %d", captured, len(b))
 	}
-	index := r.first + int(id)
-	f := &r.ifaces[index]
+	f := &r.ifaces[r.first+int(id)]
 	r.last = f.scale.nanoseconds(ts, f.offset)
-	r.frame(bt, f, index, b[:captured:captured], wire, r.last)
+	r.full = r.sink.frame(bt, f, b[:captured:captured], wire, r.last)
 	return nil
 }
 
