@@ -47,6 +47,10 @@ check: deps ## formatting, vet, and the import rules
 	GOOS=windows go build ./...
 	$(GOLANGCI) run
 
+.PHONY: generate
+generate: ## compile the packs of rules into rules/builtin.go
+	go generate ./rules
+
 .PHONY: golden
 golden: deps ## rewrite what the scenarios expect; look at the difference
 	go test ./cmd/exspan -run '^TestScenarios$$' -update

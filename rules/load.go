@@ -58,41 +58,23 @@ type Packs struct {
 
 type ifaceKey struct{ uuid, version string }
 
-// Embedded returns the packs that are built in: those without a version (interface
-// names and evidence) and those of the versions named, or all when none is. Parsing
-// is most of the program's start, so a caller asks for what it needs.
-func Embedded(version ...string) (*Packs, error) {
-	names, err := embeddedNames(version...)
-	if err != nil {
-		return nil, err
-	}
-	return Load(embedded, names...)
-}
+//go:generate go run ./gen
 
-// embeddedNames returns the files of Embedded. The name of a pack with a version
-// is "exchange" and the version.
-func embeddedNames(version ...string) ([]string, error) {
-	names, err := fs.Glob(embedded, "packs/*.yaml")
+// Embedded returns the packs that are built in: those without a version (interface
+// names and evidence) and those of the versions named, or all when none is. They
+// were parsed when the program was built.
+func Embedded(version ...string) (*Packs, error) {
+	list := slices.Clone(builtin)
 	if len(version) > 0 {
-		names = slices.DeleteFunc(names, func(name string) bool {
-			v, bound := strings.CutPrefix(packName(name), "exchange")
-			return bound && v != "" && !slices.ContainsFunc(version, func(s string) bool { return strings.EqualFold(s, v) })
+		list = slices.DeleteFunc(list, func(k *Pack) bool {
+			return k.Version != "" && !slices.ContainsFunc(version, func(s string) bool { return strings.EqualFold(s, k.Version) })
 		})
 	}
-	return names, err
+	return arrange(list), nil
 }
 
 // EmbeddedVersions returns the versions whose paths are built in, oldest first.
-func EmbeddedVersions() []string {
-	var list []string
-	for _, v := range versions {
-		if f, err := embedded.Open("packs/exchange" + strings.ToLower(v) + ".yaml"); err == nil {
-			f.Close()
-			list = append(list, v)
-		}
-	}
-	return list
-}
+func EmbeddedVersions() []string { return arrange(builtin).Versions() }
 
 func packName(file string) string { return strings.TrimSuffix(path.Base(file), ".yaml") }
 
@@ -133,11 +115,15 @@ func Check(name string, data []byte) error {
 		_, err := LoadSite(name, data)
 		return err
 	}
-	names, err := embeddedNames("none")
+	names, err := fs.Glob(embedded, "packs/*.yaml")
 	if err != nil {
 		return err
 	}
-	readers, err := readPacks(embedded, slices.DeleteFunc(names, func(n string) bool { return path.Base(n) == path.Base(name) }))
+	readers, err := readPacks(embedded, slices.DeleteFunc(names, func(n string) bool {
+		// The name of a pack with a version is "exchange" and the version.
+		v, bound := strings.CutPrefix(packName(n), "exchange")
+		return bound && v != "" || path.Base(n) == path.Base(name)
+	}))
 	if err != nil {
 		return err
 	}
@@ -171,19 +157,17 @@ func join(readers []*packReader) (*Packs, error) {
 		return cmp.Or(cmp.Compare(slices.Index(versions, a.pack.Version), slices.Index(versions, b.pack.Version)),
 			cmp.Compare(a.file, b.file))
 	})
-	p := &Packs{
-		paths: map[string]*DataPath{},
-		names: map[ifaceKey]string{},
-		any:   map[string]string{},
-		iface: map[string]*Interface{},
+	packs := make([]*Pack, len(readers))
+	for i, r := range readers {
+		packs[i] = &r.pack
 	}
+	p := arrange(packs)
 	type place struct {
 		file string
 		at   pos
 	}
 	pathAt, nameAt, uuidAt := map[string]place{}, map[string]place{}, map[ifaceKey]place{}
 	for _, r := range readers {
-		p.packs = append(p.packs, &r.pack)
 		for i := range r.pack.Paths {
 			d := &r.pack.Paths[i]
 			if old, ok := pathAt[d.ID]; ok {
@@ -191,7 +175,6 @@ func join(readers []*packReader) (*Packs, error) {
 				continue
 			}
 			pathAt[d.ID] = place{r.file, r.pathPos[i]}
-			p.paths[d.ID] = d
 		}
 		for i := range r.pack.Interfaces {
 			f := &r.pack.Interfaces[i]
@@ -200,7 +183,6 @@ func join(readers []*packReader) (*Packs, error) {
 				continue
 			}
 			nameAt[f.Name] = place{r.file, r.ifacePos[i]}
-			p.iface[f.Name] = f
 			for v := range strings.SplitSeq(f.Version, "|") {
 				k := ifaceKey{f.UUID, v}
 				if old, ok := uuidAt[k]; ok {
@@ -208,11 +190,6 @@ func join(readers []*packReader) (*Packs, error) {
 					continue
 				}
 				uuidAt[k] = place{r.file, r.ifacePos[i]}
-				if v == "?" {
-					p.any[f.UUID] = f.Name
-				} else {
-					p.names[k] = f.Name
-				}
 			}
 		}
 	}
@@ -243,6 +220,34 @@ func join(readers []*packReader) (*Packs, error) {
 		return nil, all
 	}
 	return p, nil
+}
+
+// arrange makes one set of packs that are in order.
+func arrange(packs []*Pack) *Packs {
+	p := &Packs{
+		packs: packs,
+		paths: map[string]*DataPath{},
+		names: map[ifaceKey]string{},
+		any:   map[string]string{},
+		iface: map[string]*Interface{},
+	}
+	for _, k := range packs {
+		for i := range k.Paths {
+			p.paths[k.Paths[i].ID] = &k.Paths[i]
+		}
+		for i := range k.Interfaces {
+			f := &k.Interfaces[i]
+			p.iface[f.Name] = f
+			for v := range strings.SplitSeq(f.Version, "|") {
+				if v == "?" {
+					p.any[f.UUID] = f.Name
+				} else {
+					p.names[ifaceKey{f.UUID, v}] = f.Name
+				}
+			}
+		}
+	}
+	return p
 }
 
 // All returns the packs: those without a version first, then by version.

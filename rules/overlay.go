@@ -10,11 +10,14 @@ import (
 // place, new ones and evidence are added. Where two of the named packs have the
 // same, the later one counts. The error is as that of Load.
 func EmbeddedWith(fsys fs.FS, names ...string) (*Packs, error) {
-	builtin, err := embeddedNames()
+	if len(names) == 0 {
+		return Embedded()
+	}
+	files, err := fs.Glob(embedded, "packs/*.yaml")
 	if err != nil {
 		return nil, err
 	}
-	base, err := readPacks(embedded, builtin)
+	base, err := readPacks(embedded, files)
 	if err != nil {
 		return nil, err
 	}

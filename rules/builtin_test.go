@@ -1,0 +1,18 @@
+package rules
+
+import (
+	"os"
+	"reflect"
+	"testing"
+)
+
+// TestBuiltin holds what was generated against the packs that it is made from.
+func TestBuiltin(t *testing.T) {
+	packs, err := Load(os.DirFS("packs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if built := embeddedPacks(t); !reflect.DeepEqual(built, packs) {
+		t.Error("builtin.go is not what the packs say; run go generate ./rules")
+	}
+}

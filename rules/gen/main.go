@@ -1,0 +1,113 @@
+// Command gen writes rules/builtin.go, the packs of rules/packs as Go, so that a
+// start of the program parses no YAML. It runs in the folder rules:
+//
+//	go generate ./rules
+//
+// It is built with what it wrote before. Where that does not compile any more,
+// because a type has changed, make it "var builtin []*Pack" first.
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"go/format"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/exspan/exspan/rules"
+)
+
+func main() {
+	if err := generate("packs", "builtin.go"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func generate(from, to string) error {
+	packs, err := rules.Load(os.DirFS(from))
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	b.WriteString("// Code generated from the packs by rules/gen. DO NOT EDIT.\n\npackage rules\n\n// builtin holds the packs that are built in, in order.\nvar builtin = ")
+	write(&b, reflect.ValueOf(packs.All()), false)
+	out, err := format.Source(b.Bytes())
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, out, 0o644)
+}
+
+// write writes v as a Go literal, without its type where implied says that what
+// is around it tells. Fields that are zero are left out.
+func write(b *bytes.Buffer, v reflect.Value, implied bool) {
+	if v.Kind() == reflect.Pointer {
+		if !implied {
+			b.WriteByte('&')
+		}
+		v = v.Elem()
+	}
+	t := v.Type()
+	name := func() {
+		if !implied {
+			b.WriteString(typeName(t))
+		}
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		name()
+		b.WriteByte('{')
+		for i := range v.NumField() {
+			if !v.Field(i).IsZero() {
+				fmt.Fprintf(b, "%s: ", t.Field(i).Name)
+				write(b, v.Field(i), false)
+				b.WriteString(", ")
+			}
+		}
+		b.WriteByte('}')
+	case reflect.Slice:
+		name()
+		b.WriteByte('{')
+		lines := v.Len() > 0 && reflect.Indirect(v.Index(0)).Kind() == reflect.Struct
+		for i := range v.Len() {
+			if lines {
+				b.WriteByte('\n')
+			}
+			write(b, v.Index(i), true)
+			b.WriteByte(',')
+		}
+		if lines {
+			b.WriteByte('\n')
+		}
+		b.WriteByte('}')
+	case reflect.Map:
+		name()
+		b.WriteByte('{')
+		keys := v.MapKeys()
+		slices.SortFunc(keys, func(a, c reflect.Value) int { return strings.Compare(a.String(), c.String()) })
+		for _, key := range keys {
+			fmt.Fprintf(b, "%q: ", key.String())
+			write(b, v.MapIndex(key), true)
+			b.WriteByte(',')
+		}
+		b.WriteByte('}')
+	default:
+		fmt.Fprintf(b, "%#v", v.Interface())
+	}
+}
+
+// typeName is the name of a type inside package rules.
+func typeName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Slice:
+		return "[]" + typeName(t.Elem())
+	case reflect.Pointer:
+		return "*" + typeName(t.Elem())
+	case reflect.Map:
+		return "map[" + typeName(t.Key()) + "]" + typeName(t.Elem())
+	}
+	return t.Name()
+}
