@@ -206,3 +206,17 @@ func TestLinear(t *testing.T) {
 		t.Errorf("time does not grow with the input")
 	}
 }
+
+// BenchmarkNew makes an engine, as every start does.
+func BenchmarkNew(b *testing.B) {
+	packs, err := rules.Embedded()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := New(Config{Packs: packs}, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -136,7 +136,7 @@ type Engine struct {
 	streams   uint64      // protocols carried by TCP
 	beginsUDP [256]uint64 // those carried by UDP, by the first byte of a datagram
 	// begins holds, by direction and first byte of a stream, the protocols that
-	// can begin so.
+	// can begin so, and met; 0 for bytes that no stream began with so far.
 	begins [2][256]uint64
 	first  observe.First // of the flow at hand
 
@@ -243,8 +243,8 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 		func(data []byte, gap int) bool { return e.offer(e.reading, 1, data, gap) },
 	}
 	e.report.Identities = cfg.Identities
-	if len(e.protocols) > 64 {
-		return nil, errors.New("more than 64 protocols")
+	if len(e.protocols) > 63 {
+		return nil, errors.New("more than 63 protocols")
 	}
 	for i, p := range e.protocols {
 		bit := uint64(1) << i
@@ -263,7 +263,6 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 			e.onUDP.add(port, bit)
 		}
 	}
-	e.firstBytes()
 	var versions []string
 	for _, p := range cfg.Packs.All() {
 		if len(p.Paths) > 0 {

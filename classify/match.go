@@ -35,41 +35,73 @@ func testsOf(facts map[string][]string) []factTest {
 	return tests
 }
 
-type portKey struct {
-	port uint16
-	udp  bool
-}
-
 // ruleset is the paths of one version, arranged for look-up.
 type ruleset struct {
-	version string
-	byPort  map[portKey][]legRef // legs with port numbers
-	dynamic map[string][]legRef  // legs with announced ports, by protocol
-	local   []rules.LocalPort
+	version  string
+	tcp, udp []span              // legs with port numbers
+	dynamic  map[string][]legRef // legs with announced ports, by protocol
+	local    []rules.LocalPort
+}
+
+// span is a run of ports that the same legs name. It ends where the next begins.
+type span struct {
+	first uint16
+	legs  []legRef
 }
 
 func compile(pack *rules.Pack, site *rules.Site) *ruleset {
-	rs := &ruleset{version: pack.Version, byPort: map[portKey][]legRef{}, dynamic: map[string][]legRef{}, local: pack.LocalOnly}
+	rs := &ruleset{version: pack.Version, dynamic: map[string][]legRef{}, local: pack.LocalOnly}
+	var static []legRef
 	for i := range pack.Paths {
 		p := &pack.Paths[i]
 		for j := range p.Legs {
 			ref := legRef{p, i, &p.Legs[j], testsOf(p.Legs[j].Facts)}
-			port := site.Port(ref.leg)
-			if port.Dynamic {
+			if site.Port(ref.leg).Dynamic {
 				rs.dynamic[ref.leg.Protocol] = append(rs.dynamic[ref.leg.Protocol], ref)
-				continue
-			}
-			for n := int(port.From); n <= int(port.To); n++ {
-				if port.TCP {
-					rs.byPort[portKey{uint16(n), false}] = append(rs.byPort[portKey{uint16(n), false}], ref)
-				}
-				if port.UDP {
-					rs.byPort[portKey{uint16(n), true}] = append(rs.byPort[portKey{uint16(n), true}], ref)
-				}
+			} else {
+				static = append(static, ref)
 			}
 		}
 	}
+	rs.tcp = spans(static, site, capture.TCP)
+	rs.udp = spans(static, site, capture.UDP)
 	return rs
+}
+
+// spans arranges the legs of one transport by port, in pack order for each.
+func spans(legs []legRef, site *rules.Site, proto uint8) []span {
+	firsts := []int{0}
+	for _, ref := range legs {
+		if port := site.Port(ref.leg); transport(port, proto) {
+			firsts = append(firsts, int(port.From), int(port.To)+1)
+		}
+	}
+	slices.Sort(firsts)
+	var list []span
+	for _, first := range slices.Compact(firsts) {
+		if first <= 0xffff {
+			list = append(list, span{first: uint16(first)})
+		}
+	}
+	for _, ref := range legs {
+		port := site.Port(ref.leg)
+		if !transport(port, proto) {
+			continue
+		}
+		for i := spanOf(list, port.From); i < len(list) && list[i].first <= port.To; i++ {
+			list[i].legs = append(list[i].legs, ref)
+		}
+	}
+	return list
+}
+
+// spanOf returns the index of the span that a port is in.
+func spanOf(list []span, port uint16) int {
+	i, found := slices.BinarySearchFunc(list, port, func(s span, port uint16) int { return int(s.first) - int(port) })
+	if !found {
+		i--
+	}
+	return i
 }
 
 // subject is a flow as rules see it.
@@ -112,7 +144,11 @@ func (h *hit) rank() int {
 // hits appends the legs that fit a subject, roles aside.
 func (rs *ruleset) hits(s *subject, buf []hit) []hit {
 	buf = buf[:0]
-	for _, ref := range rs.byPort[portKey{s.port, s.proto == capture.UDP}] {
+	static := rs.tcp
+	if s.proto == capture.UDP {
+		static = rs.udp
+	}
+	for _, ref := range static[spanOf(static, s.port)].legs {
 		if h, ok := s.fitStatic(ref); ok {
 			buf = append(buf, h)
 		}

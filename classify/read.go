@@ -365,7 +365,11 @@ func (e *Engine) detect(tried uint64, dir observe.Direction, data, other []byte)
 	} else {
 		set, on = e.streams, e.onTCP.at(f.ServerPort)
 		if len(other) == 0 {
-			set &= e.begins[dir][data[0]]
+			can := e.begins[dir][data[0]]
+			if can == 0 {
+				can = e.firstByte(dir, data[:1])
+			}
+			set &= can
 		}
 	}
 	set &^= tried
@@ -400,31 +404,31 @@ func (e *Engine) ask(set uint64, onPort bool) (_ int, more bool) {
 	return -1, more
 }
 
-// firstBytes works out, for the first byte of each direction of a stream,
-// which protocols can begin so: one that refuses a byte refuses what begins
-// with it.
-func (e *Engine) firstBytes() {
-	for b := range 256 {
-		data := []byte{byte(b)}
-		for i := range e.protocols {
-			if e.streams&(1<<i) == 0 {
-				continue
-			}
-			for dir := range e.begins {
-				for _, onPort := range [...]bool{true, false} {
-					f := observe.First{OnPort: onPort, ClientPort: anyPort, ServerPort: anyPort}
-					if dir == int(observe.ToServer) {
-						f.ToServer = data
-					} else {
-						f.ToClient = data
-					}
-					if e.protocols[i].Detect(&f) != observe.No {
-						e.begins[dir][b] |= 1 << i
-					}
-				}
+// met marks an entry of begins that was worked out.
+const met = 1 << 63
+
+// firstByte works out which protocols can begin one direction of a stream with
+// a byte: one that refuses it refuses what begins with it.
+func (e *Engine) firstByte(dir observe.Direction, data []byte) uint64 {
+	can := uint64(met)
+	f := observe.First{ClientPort: anyPort, ServerPort: anyPort}
+	if dir == observe.ToServer {
+		f.ToServer = data
+	} else {
+		f.ToClient = data
+	}
+	for i := range e.protocols {
+		if e.streams&(1<<i) == 0 {
+			continue
+		}
+		for _, f.OnPort = range [...]bool{true, false} {
+			if e.protocols[i].Detect(&f) != observe.No {
+				can |= 1 << i
 			}
 		}
 	}
+	e.begins[dir][data[0]] = can
+	return can
 }
 
 // anyPort is one that no protocol expects.
