@@ -28,6 +28,8 @@ type Facts struct {
 	Dropped int
 	// Changed is set by every Add of something new, and cleared by the owner.
 	Changed bool
+	// shared says that other flows have the same list; see FactLists.
+	shared bool
 }
 
 // Add puts value into the set of name, once. Values are cut to MaxFactLength
@@ -46,6 +48,7 @@ func (f *Facts) Add(name, value string) {
 		f.Dropped++
 		return
 	}
+	f.own()
 	if f.list == nil {
 		f.list = make([]Fact, 0, 8) // more than most flows have
 	}
@@ -89,10 +92,18 @@ func (f *Facts) Values(name string) []string {
 func (f *Facts) Remove(name, value string) {
 	for i := range f.list {
 		if f.list[i].Name == name && f.list[i].Value == value {
+			f.own()
 			f.list = append(f.list[:i], f.list[i+1:]...)
 			f.Changed = true
 			return
 		}
+	}
+}
+
+// own makes f's list its own, before a change.
+func (f *Facts) own() {
+	if f.shared {
+		f.list, f.shared = append(make([]Fact, 0, len(f.list)+4), f.list...), false
 	}
 }
 
