@@ -1,6 +1,8 @@
 package classify
 
 import (
+	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 const (
 	maxHosts = 100_000 // hosts with a proven role, and as many with a name alone
 	maxProof = 16      // proofs kept of one host
+	maxSets  = 4096    // role sets that hosts share
 )
 
 // proof is one role, or alternatives, and what proves it.
@@ -46,10 +49,13 @@ type hosts struct {
 	// name: names, of which any resolver sees many, take no place from them.
 	known   int
 	refused uint64
+	// sets holds the role sets of hosts by what they say, so that hosts of equal
+	// roles share one.
+	sets map[string]*roleSet
 }
 
 func newHosts(site *rules.Site) *hosts {
-	h := &hosts{byAddr: map[capture.Addr]*host{}}
+	h := &hosts{byAddr: map[capture.Addr]*host{}, sets: map[string]*roleSet{}}
 	if site == nil {
 		return h
 	}
@@ -98,10 +104,8 @@ func (h *hosts) name(a netip.Addr, name string) {
 
 // nameOf returns the name of an address, or "".
 func (h *hosts) nameOf(a capture.Addr) string {
-	if x := h.byAddr[a]; x != nil {
-		return x.name
-	}
-	return ""
+	_, name := h.find(a)
+	return name
 }
 
 // proven says whether prove would change nothing.
@@ -141,8 +145,8 @@ func (h *hosts) prove(a capture.Addr, roles []rules.Role, weak bool, version, ev
 	x.roles = nil
 }
 
-// roleSet is the set of roles of one host for one decision. It is shared and
-// not changed once made.
+// roleSet is the set of roles of hosts for one decision. It is shared and not
+// changed once made.
 type roleSet struct {
 	// sets holds one element a role; where the evidence leaves more than one open,
 	// the element holds the alternatives.
@@ -176,38 +180,63 @@ var (
 
 // of returns the roles of an address.
 func (h *hosts) of(a capture.Addr) *roleSet {
+	roles, _ := h.find(a)
+	return roles
+}
+
+// find returns the roles of an address, and its name or "".
+func (h *hosts) find(a capture.Addr) (*roleSet, string) {
 	x := h.byAddr[a]
-	if x == nil || x.site == nil && len(x.proofs) == 0 && x.version == "" {
-		return h.elsewhere(a)
+	switch {
+	case x == nil:
+		return h.elsewhere(&a), ""
+	case x.roles != nil:
+		return x.roles, x.name
+	case x.site == nil && len(x.proofs) == 0 && x.version == "":
+		return h.elsewhere(&a), x.name
 	}
-	if x.roles != nil {
-		return x.roles
-	}
-	var sets [][]rules.Role
+	x.roles = h.share(h.rolesOf(x, &a))
+	return x.roles, x.name
+}
+
+// rolesOf works out the roles of a host of which more is known than its name.
+func (h *hosts) rolesOf(x *host, a *capture.Addr) roleSet {
 	if x.site != nil {
+		var sets [][]rules.Role
 		for i := range x.site.Roles {
 			sets = append(sets, x.site.Roles[i:i+1])
 		}
-	} else {
-		// A caller from outside does not become a client by calling.
-		where := h.elsewhere(a)
-		strong := where.has(rules.Internet) || slices.ContainsFunc(x.proofs, func(p proof) bool { return !p.weak })
-		for _, p := range x.proofs {
-			if !p.weak || !strong {
-				sets = append(sets, p.roles)
-			}
-		}
-		sets = append(explained(sets), where.sets...)
-	}
-	r := newRoleSet(sets)
-	r.version = x.version
-	if x.site != nil {
+		r := newRoleSet(sets)
+		r.version = x.version
 		r.exchange = r.exchange || slices.Contains(x.site.Roles, rules.LB)
-	} else {
-		r.unknown = !r.exchange && h.elsewhere(a).unknown
+		return r
 	}
-	x.roles = &r
-	return x.roles
+	// A caller from outside does not become a client by calling.
+	where := h.elsewhere(a)
+	strong := where.has(rules.Internet) || slices.ContainsFunc(x.proofs, func(p proof) bool { return !p.weak })
+	var sets [][]rules.Role
+	for _, p := range x.proofs {
+		if !p.weak || !strong {
+			sets = append(sets, p.roles)
+		}
+	}
+	r := newRoleSet(append(explained(sets), where.sets...))
+	r.version = x.version
+	r.unknown = !r.exchange && where.unknown
+	return r
+}
+
+// share returns the role set that says the same as r.
+func (h *hosts) share(r roleSet) *roleSet {
+	key := fmt.Sprintf("%s %t %t %s", r.version, r.exchange, r.unknown, strings.Join(r.names, " "))
+	if known := h.sets[key]; known != nil {
+		return known
+	}
+	if len(h.sets) >= maxSets {
+		clear(h.sets) // hosts keep those that they have
+	}
+	h.sets[key] = &r
+	return &r
 }
 
 // explained leaves out the alternatives that something else explains: a host
@@ -225,14 +254,16 @@ func explained(sets [][]rules.Role) [][]rules.Role {
 
 // elsewhere returns what an address alone says: the role of its network,
 // internet, or nothing.
-func (h *hosts) elsewhere(a capture.Addr) *roleSet {
-	ip := a.Netip()
-	for i := range h.networks {
-		if h.networks[i].Prefix.Contains(ip) {
-			return &h.networkRoles[i]
+func (h *hosts) elsewhere(a *capture.Addr) *roleSet {
+	if len(h.networks) > 0 {
+		ip := a.Netip()
+		for i := range h.networks {
+			if h.networks[i].Prefix.Contains(ip) {
+				return &h.networkRoles[i]
+			}
 		}
 	}
-	if !local(ip) {
+	if !local(a) {
 		return &fromInternet
 	}
 	return &fromAnywhere
@@ -241,15 +272,20 @@ func (h *hosts) elsewhere(a capture.Addr) *roleSet {
 // local says whether an address belongs to no public network: private
 // (RFC 1918, RFC 4193), loopback, link-local, shared (RFC 6598), multicast,
 // unspecified or broadcast.
-func local(a netip.Addr) bool {
-	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() ||
-		sharedSpace.Contains(a) || a == broadcast
+func local(a *capture.Addr) bool {
+	hi, lo := binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])
+	if hi == 0 && lo>>32 == 0xffff {
+		switch ip := uint32(lo); {
+		case ip>>24 == 10, ip>>20 == 172<<4|1, ip>>16 == 192<<8|168, // private
+			ip>>24 == 127, ip>>16 == 169<<8|254, ip>>22 == 100<<2|1, ip>>28 == 0xe, // loopback, link-local, shared, multicast
+			ip == 0, ip == 1<<32-1:
+			return true
+		}
+		return false
+	}
+	return hi>>57 == 0xfc>>1 || hi>>54 == 0xfe80>>6 || hi>>56 == 0xff || // private, link-local, multicast
+		hi == 0 && lo <= 1 // unspecified, loopback
 }
-
-var (
-	sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
-	broadcast   = netip.MustParseAddr("255.255.255.255")
-)
 
 // fits says whether a host may act in one of the roles. clients says that the
 // site file names the networks of clients, so that an unknown host is none.
