@@ -92,6 +92,7 @@ type endpoints struct {
 	refused uint64   // by a cap
 	media   uint64   // how often a UDP endpoint was learned
 	pruned  int64    // packet time of the last prune
+	revised uint64   // how often an entry came to say something else
 }
 
 func newEndpoints() *endpoints {
@@ -124,10 +125,12 @@ func (t *endpoints) learn(e *observe.Endpoint, service string, datagram bool, no
 		// Known already: another UUID adds, the same one only gains. What proves
 		// more takes over, and keeps the time it was first learned.
 		en.used = max(en.used, now)
-		if en.annotation == "" {
+		if en.annotation == "" && e.Annotation != "" {
 			en.annotation = e.Annotation
+			t.revised++
 		}
 		if candidate.rank() > en.rank() {
+			t.revised++
 			en.source, en.from, en.announced, en.weak, en.datagram = candidate.source, candidate.from, candidate.announced, candidate.weak, candidate.datagram
 		}
 		return en, false
@@ -269,14 +272,14 @@ func (t *endpoints) announced(e capture.Endpoint, proto uint8, now int64) string
 // than the first question about its port. The result is valid until the next
 // call.
 func (t *endpoints) lookup(key endpointKey, first, last int64, buf []*entry) []*entry {
+	buf = buf[:0]
 	if len(t.byKey) == 0 {
-		return nil
+		return buf
 	}
 	list := t.byKey[key]
 	if len(list) == 0 {
-		return nil
+		return buf
 	}
-	buf = buf[:0]
 	for _, en := range list {
 		if en.learned <= last && !en.overAt(first) {
 			buf = append(buf, en)

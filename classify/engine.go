@@ -148,6 +148,8 @@ type Engine struct {
 	pairs     *pairs
 	endpoints *endpoints
 	hosts     *hosts
+	recall    *recall
+	lists     *observe.FactLists
 
 	conns    []*conn
 	connFree []uint32
@@ -185,14 +187,12 @@ type Engine struct {
 	stats    capture.Stats
 	counts   counters
 
-	warmth   uint64 // keeps the compiler from leaving warm out
-	settled  int    // flows that ended since others could have the lock
-	record   Record
-	hitBuf   []hit
-	entryBuf []*entry
-	subject  subject
-	verdict  Verdict
-	sinkErr  error
+	warmth  uint64 // keeps the compiler from leaving warm out
+	settled int    // flows that ended since others could have the lock
+	record  Record
+	hitBuf  []hit
+	subject subject
+	sinkErr error
 }
 
 // counters counts what limits refused and what observers gave up on.
@@ -234,6 +234,8 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 		pairs:     newPairs(),
 		endpoints: newEndpoints(),
 		hosts:     newHosts(cfg.Site),
+		recall:    newRecall(),
+		lists:     observe.NewFactLists(),
 		evidence:  compileEvidence(cfg.Packs),
 	}
 	e.table.KeyVLAN = cfg.KeyVLAN
@@ -558,32 +560,34 @@ func (e *Engine) asks(s *slot) bool {
 // subjectOf returns a flow as rules see it, valid until the next call.
 func (e *Engine) subjectOf(s *slot) *subject {
 	server, client := s.Server(), s.Client()
-	e.entryBuf = e.endpoints.lookup(endpointKey{server, s.Proto}, s.First, s.Last, e.entryBuf)
-	if len(e.entryBuf) == 0 && s.Proto == capture.UDP {
+	sub := &e.subject
+	sub.proto, sub.port = s.Proto, server.Port
+	sub.payload, sub.begun = s.Seen&flow.SeenPayload != 0, s.Proto == capture.UDP || s.Begun()
+	sub.client, sub.clientName = e.hosts.find(client.Addr)
+	sub.server, sub.serverName = e.hosts.find(server.Addr)
+	sub.entries = e.endpoints.lookup(endpointKey{server, s.Proto}, s.First, s.Last, sub.entries)
+	if len(sub.entries) == 0 && s.Proto == capture.UDP {
 		// Media come from where they are wanted, or through NAT: the end that was
 		// announced may be the one that sent first.
-		e.entryBuf = e.endpoints.lookup(endpointKey{client, s.Proto}, s.First, s.Last, e.entryBuf)
+		sub.entries = e.endpoints.lookup(endpointKey{client, s.Proto}, s.First, s.Last, sub.entries)
 	}
-	e.subject = subject{
-		proto: s.Proto, port: server.Port, facts: &noFacts, entries: e.entryBuf,
-		client: e.hosts.of(client.Addr), server: e.hosts.of(server.Addr),
-		payload: s.Seen&flow.SeenPayload != 0, begun: s.Proto == capture.UDP || s.Begun(), late: s.Owner.late,
-	}
-	proto := s.Owner.proto
+	sub.facts, sub.reader, sub.late = &noFacts, s.Owner.proto, s.Owner.late
 	switch {
 	case s.Owner.conn != 0:
 		c := e.conns[s.Owner.conn-1]
-		e.subject.facts = &c.facts
+		sub.facts = &c.facts
 		if c.named {
-			proto, e.subject.late = c.proto, c.late
+			sub.reader, sub.late = c.proto, c.late
 		}
 	case s.Owner.info != 0:
-		e.subject.facts = &e.infos[s.Owner.info-1].facts
+		sub.facts = &e.infos[s.Owner.info-1].facts
 	}
-	if proto != 0 {
-		e.subject.protocol = e.protocols[proto-1].Name
+	e.lists.Share(sub.facts)
+	sub.protocol = ""
+	if sub.reader != 0 {
+		sub.protocol = e.protocols[sub.reader-1].Name
 	}
-	return &e.subject
+	return sub
 }
 
 // emit judges an ended flow and writes its record if it is final, or if it
@@ -591,8 +595,7 @@ func (e *Engine) subjectOf(s *slot) *subject {
 func (e *Engine) emit(s *slot, must bool) bool {
 	sub := e.subjectOf(s)
 	outcome := e.outcomeOf(s)
-	e.verdict = e.judge(sub, outcome)
-	v := &e.verdict
+	v := e.verdictOf(sub, outcome)
 	if e.traffic != nil {
 		e.traffic.ended(s, v)
 	}
@@ -603,7 +606,7 @@ func (e *Engine) emit(s *slot, must bool) bool {
 	if e.traffic != nil {
 		e.traffic.final(s, v)
 	}
-	e.write(s, sub, outcome, *v, "ended")
+	e.write(s, sub, outcome, v, "ended")
 	if s.Owner.info != 0 {
 		e.counts.facts += uint64(sub.facts.Dropped)
 		e.facts -= sub.facts.Len()
@@ -615,19 +618,19 @@ func (e *Engine) emit(s *slot, must bool) bool {
 }
 
 // write gives the sink a record of a flow.
-func (e *Engine) write(s *slot, sub *subject, outcome Outcome, v Verdict, state string) {
+func (e *Engine) write(s *slot, sub *subject, outcome Outcome, v *Verdict, state string) {
 	server, client := s.Server(), s.Client()
 	r := &e.record
 	*r = Record{
 		Number: s.Number, First: time.Unix(0, s.First).UTC(), Last: time.Unix(0, s.Last).UTC(),
 		Proto:    s.Proto,
-		Client:   Host{Addr: client.Addr.Netip(), Port: client.Port, Name: e.hosts.nameOf(client.Addr), Roles: sub.client.names},
-		Server:   Host{Addr: server.Addr.Netip(), Port: server.Port, Name: e.hosts.nameOf(server.Addr), Roles: sub.server.names},
+		Client:   Host{Addr: client.Addr.Netip(), Port: client.Port, Name: sub.clientName, Roles: sub.client.names},
+		Server:   Host{Addr: server.Addr.Netip(), Port: server.Port, Name: sub.serverName, Roles: sub.server.names},
 		VLANs:    r.VLANs[:0],
 		Packets:  Count{s.Packets(observe.ToServer), s.Packets(observe.ToClient)},
 		Bytes:    Count{s.Bytes(observe.ToServer), s.Bytes(observe.ToClient)},
 		GapBytes: Count{s.GapBytes(observe.ToServer), s.GapBytes(observe.ToClient)},
-		State:    state, Outcome: outcome, Protocol: sub.protocol, Facts: sub.facts, SetupTime: s.SetupTime(), Verdict: v,
+		State:    state, Outcome: outcome, Protocol: sub.protocol, Facts: sub.facts, SetupTime: s.SetupTime(), Verdict: *v,
 	}
 	if s.VLANs != 0 {
 		r.VLANs = append(r.VLANs, s.VLANs.String())

@@ -153,6 +153,7 @@ func (e *Engine) absorb(s *slot, c *conn, p *capture.Packet) {
 	}
 	if e.traffic != nil {
 		e.newFacts(s)
+		r.Facts = c.facts // the list may be shared now
 	}
 }
 

@@ -114,8 +114,11 @@ type subject struct {
 	client   *roleSet
 	server   *roleSet
 	payload  bool
-	begun    bool // the begin of the flow was seen
-	late     bool // the protocol was not found by the flow's first bytes
+	begun    bool  // the begin of the flow was seen
+	late     bool  // the protocol was not found by the flow's first bytes
+	reader   uint8 // what protocol names: its index in Engine.protocols, plus one
+	// clientName and serverName are the names of the ends, or empty.
+	clientName, serverName string
 }
 
 // hit is a leg that fits a subject, roles aside.

@@ -155,6 +155,7 @@ func (e *Engine) release(s *slot, c *conn) {
 	if n := c.facts.Len(); e.facts+n > e.cfg.Limits.MaxFacts {
 		e.counts.facts += uint64(n)
 	} else if n > 0 {
+		e.lists.Share(&c.facts)
 		e.infoOf(s).facts = c.facts
 		e.facts += n
 	}

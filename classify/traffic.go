@@ -179,8 +179,8 @@ func (t *traffic) final(s *slot, v *Verdict) {
 // trySettle settles a pending flow if its verdict has the confidence wanted.
 func (e *Engine) trySettle(s *slot, want Confidence) {
 	sub := e.subjectOf(s)
-	if v := e.judge(sub, Answered); v.Confidence >= want {
-		e.traffic.settle(s, &v)
+	if v := e.verdictOf(sub, Answered); v.Confidence >= want {
+		e.traffic.settle(s, v)
 	}
 }
 
@@ -192,8 +192,7 @@ func (e *Engine) newFacts(s *slot) {
 		e.trySettle(s, Learned)
 	case e.traffic.judged != nil:
 		sub := e.subjectOf(s)
-		v := e.judge(sub, Answered)
-		e.traffic.tell(s, &v, false)
+		e.traffic.tell(s, e.verdictOf(sub, Answered), false)
 	}
 }
 
@@ -247,7 +246,7 @@ func (e *Engine) interim() {
 		}
 		sub := e.subjectOf(&s)
 		outcome := e.outcomeOf(&s)
-		e.write(&s, sub, outcome, e.judge(sub, outcome), "active")
+		e.write(&s, sub, outcome, e.verdictOf(sub, outcome), "active")
 	}
 	if e.interimLeft = e.interimLeft[:n]; n == 0 && cap(e.interimLeft) > 1<<16 {
 		e.interimLeft = nil
