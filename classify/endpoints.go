@@ -273,9 +273,6 @@ func (t *endpoints) announced(e capture.Endpoint, proto uint8, now int64) string
 // call.
 func (t *endpoints) lookup(key endpointKey, first, last int64, buf []*entry) []*entry {
 	buf = buf[:0]
-	if len(t.byKey) == 0 {
-		return buf
-	}
 	list := t.byKey[key]
 	if len(list) == 0 {
 		return buf

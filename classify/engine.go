@@ -190,9 +190,11 @@ type Engine struct {
 	warmth  uint64 // keeps the compiler from leaving warm out
 	settled int    // flows that ended since others could have the lock
 	record  Record
-	hitBuf  []hit
-	subject subject
-	sinkErr error
+	// vlanTexts holds tag stacks as records show them.
+	vlanTexts map[capture.VLANs]string
+	hitBuf    []hit
+	subject   subject
+	sinkErr   error
 }
 
 // counters counts what limits refused and what observers gave up on.
@@ -236,8 +238,9 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 		hosts:     newHosts(cfg.Site),
 		recall:    newRecall(),
 		lists:     observe.NewFactLists(),
-		evidence:  compileEvidence(cfg.Packs),
+		vlanTexts: map[capture.VLANs]string{},
 	}
+	e.evidence = compileEvidence(cfg.Packs, e.protocols)
 	e.table.KeyVLAN = cfg.KeyVLAN
 	e.known = func(ep capture.Endpoint, proto uint8) bool { return e.endpoints.known(ep, proto, e.clock) }
 	e.deliver = [2]func([]byte, int) bool{
@@ -559,17 +562,20 @@ func (e *Engine) asks(s *slot) bool {
 
 // subjectOf returns a flow as rules see it, valid until the next call.
 func (e *Engine) subjectOf(s *slot) *subject {
-	server, client := s.Server(), s.Client()
+	client, server := s.Owner.ends.Of(s.Flow)
 	sub := &e.subject
 	sub.proto, sub.port = s.Proto, server.Port
 	sub.payload, sub.begun = s.Seen&flow.SeenPayload != 0, s.Proto == capture.UDP || s.Begun()
-	sub.client, sub.clientName = e.hosts.find(client.Addr)
-	sub.server, sub.serverName = e.hosts.find(server.Addr)
-	sub.entries = e.endpoints.lookup(endpointKey{server, s.Proto}, s.First, s.Last, sub.entries)
-	if len(sub.entries) == 0 && s.Proto == capture.UDP {
-		// Media come from where they are wanted, or through NAT: the end that was
-		// announced may be the one that sent first.
-		sub.entries = e.endpoints.lookup(endpointKey{client, s.Proto}, s.First, s.Last, sub.entries)
+	sub.client, sub.clientName = e.hosts.find(&client.Addr)
+	sub.server, sub.serverName = e.hosts.find(&server.Addr)
+	sub.entries = sub.entries[:0]
+	if len(e.endpoints.byKey) > 0 {
+		sub.entries = e.endpoints.lookup(endpointKey{*server, s.Proto}, s.First, s.Last, sub.entries)
+		if len(sub.entries) == 0 && s.Proto == capture.UDP {
+			// Media come from where they are wanted, or through NAT: the end that was
+			// announced may be the one that sent first.
+			sub.entries = e.endpoints.lookup(endpointKey{*client, s.Proto}, s.First, s.Last, sub.entries)
+		}
 	}
 	sub.facts, sub.reader, sub.late = &noFacts, s.Owner.proto, s.Owner.late
 	switch {
@@ -619,26 +625,24 @@ func (e *Engine) emit(s *slot, must bool) bool {
 
 // write gives the sink a record of a flow.
 func (e *Engine) write(s *slot, sub *subject, outcome Outcome, v *Verdict, state string) {
-	server, client := s.Server(), s.Client()
+	client, server := s.Owner.ends.Of(s.Flow)
 	r := &e.record
-	*r = Record{
-		Number: s.Number, First: time.Unix(0, s.First).UTC(), Last: time.Unix(0, s.Last).UTC(),
-		Proto:    s.Proto,
-		Client:   Host{Addr: client.Addr.Netip(), Port: client.Port, Name: sub.clientName, Roles: sub.client.names},
-		Server:   Host{Addr: server.Addr.Netip(), Port: server.Port, Name: sub.serverName, Roles: sub.server.names},
-		VLANs:    r.VLANs[:0],
-		Packets:  Count{s.Packets(observe.ToServer), s.Packets(observe.ToClient)},
-		Bytes:    Count{s.Bytes(observe.ToServer), s.Bytes(observe.ToClient)},
-		GapBytes: Count{s.GapBytes(observe.ToServer), s.GapBytes(observe.ToClient)},
-		State:    state, Outcome: outcome, Protocol: sub.protocol, Facts: sub.facts, SetupTime: s.SetupTime(), Verdict: *v,
+	r.Number, r.Proto = s.Number, s.Proto
+	r.First, r.Last = time.Unix(0, s.First).UTC(), time.Unix(0, s.Last).UTC()
+	r.Client = Host{Addr: client.Addr.Netip(), Port: client.Port, Name: sub.clientName, Roles: sub.client.names}
+	r.Server = Host{Addr: server.Addr.Netip(), Port: server.Port, Name: sub.serverName, Roles: sub.server.names}
+	for _, d := range [...]observe.Direction{observe.ToServer, observe.ToClient} {
+		r.Packets[d], r.Bytes[d], r.GapBytes[d] = s.Packets(d), s.Bytes(d), s.GapBytes(d)
 	}
+	r.State, r.Outcome, r.Protocol, r.Facts, r.SetupTime, r.Verdict = state, outcome, sub.protocol, sub.facts, s.SetupTime(), *v
+	r.VLANs, r.Endpoint, r.Streams = r.VLANs[:0], nil, nil
 	if s.VLANs != 0 {
-		r.VLANs = append(r.VLANs, s.VLANs.String())
+		r.VLANs = append(r.VLANs, e.vlanText(s.VLANs))
 	}
 	if s.Owner.info != 0 {
 		in := &e.infos[s.Owner.info-1]
 		for _, v := range in.vlans {
-			r.VLANs = append(r.VLANs, v.String())
+			r.VLANs = append(r.VLANs, e.vlanText(v))
 		}
 		r.Streams = in.streams
 	}
@@ -654,17 +658,33 @@ func (e *Engine) write(s *slot, sub *subject, outcome Outcome, v *Verdict, state
 	}
 }
 
+// vlanText words a tag stack: a network has few.
+func (e *Engine) vlanText(v capture.VLANs) string {
+	text, known := e.vlanTexts[v]
+	if !known {
+		if len(e.vlanTexts) >= 4096 {
+			clear(e.vlanTexts)
+		}
+		text = v.String()
+		e.vlanTexts[v] = text
+	}
+	return text
+}
+
 var noFacts observe.Facts
 
 // used returns the learned endpoint that a flow used: one whose service was
 // read on the flow, else the strongest.
 func used(s *subject) *entry {
+	if len(s.entries) == 0 {
+		return nil
+	}
 	for _, en := range s.entries {
 		if s.facts.Has("rpc.interface", en.service) {
 			return en
 		}
 	}
-	if len(s.entries) > 0 && !s.facts.Any("rpc.interface") {
+	if !s.facts.Any("rpc.interface") {
 		return s.entries[0]
 	}
 	return nil
@@ -705,16 +725,16 @@ func (e *Engine) Close(errs []error) error {
 	defer e.mu.Unlock()
 	e.clock = e.table.Clock()
 	e.view = e.table.View
-	e.table.EndAll(&e.held, func(id flow.ID, _ *flow.Flow) {
+	e.table.EndAll(func(id flow.ID) {
 		s := e.at(id)
 		e.finishReading(&s)
 		e.pass(&s)
-	})
-	// What waits is final now, at once: in order of first packet.
-	for _, id := range e.held.PopAll(e.view) {
+	}, func(id flow.ID) {
+		// What waited is final now, at once.
 		s := e.at(id)
 		e.emit(&s, true)
-	}
+	})
+	e.held = flow.Held{}
 	sum := e.summary(errs)
 	if err := e.sink.Close(sum); err != nil && e.sinkErr == nil {
 		e.sinkErr = err

@@ -15,62 +15,88 @@ type evidenceRule struct {
 	*rules.RoleEvidence
 	port  rules.Port
 	tests []factTest
+	names uint64 // the names that tests ask for, as a set of evidence.names
 }
 
 // evidence is what proves roles, by the protocol it needs.
 type evidence struct {
 	rules map[string][]evidenceRule
-	// names holds the facts that some rule asks for: others change nothing.
-	names map[string]bool
+	// names holds the facts that some rule asks for, at most 63 by themselves:
+	// others change nothing.
+	names []string
+	// byReader holds the rules for each of Engine.protocols: its own, then those
+	// for any.
+	byReader [][]evidenceRule
 }
 
-func compileEvidence(packs *rules.Packs) *evidence {
-	e := &evidence{rules: map[string][]evidenceRule{}, names: map[string]bool{}}
+func compileEvidence(packs *rules.Packs, protocols []observe.Protocol) *evidence {
+	e := &evidence{rules: map[string][]evidenceRule{}}
 	for _, pack := range packs.All() {
 		for i := range pack.Evidence {
 			ev := &pack.Evidence[i]
 			for j := range ev.Any {
 				m := &ev.Any[j]
-				tests := testsOf(m.Facts)
-				for _, t := range tests {
-					e.names[t.name] = true
+				r := evidenceRule{RoleEvidence: ev, port: m.Port, tests: testsOf(m.Facts)}
+				for _, t := range r.tests {
+					if !slices.Contains(e.names, t.name) {
+						e.names = append(e.names, t.name)
+					}
+					r.names |= e.set(t.name)
 				}
-				e.rules[m.Protocol] = append(e.rules[m.Protocol], evidenceRule{ev, m.Port, tests})
+				e.rules[m.Protocol] = append(e.rules[m.Protocol], r)
 			}
 		}
+	}
+	for i := range protocols {
+		e.byReader = append(e.byReader, slices.Concat(e.rules[protocols[i].Name], e.rules[""]))
 	}
 	return e
 }
 
-// weigh holds a flow's facts against what proves roles. seen is how many of
-// them were held against it before.
-func (e *Engine) weigh(s *slot, protocol string, facts *observe.Facts, seen int) {
-	if !slices.ContainsFunc(facts.All()[min(seen, facts.Len()):], func(f observe.Fact) bool { return e.evidence.names[f.Name] }) {
+// set returns the set of one name of a fact, empty where no rule asks for it.
+func (e *evidence) set(name string) uint64 {
+	for i := range e.names {
+		if e.names[i] == name {
+			return 1 << min(i, 63)
+		}
+	}
+	return 0
+}
+
+// weigh holds a flow's facts against what proves roles. reader is its protocol,
+// seen is how many of the facts were held against it before.
+func (e *Engine) weigh(s *slot, reader uint8, facts *observe.Facts, seen int) {
+	var names, fresh uint64
+	for i, f := range facts.All() {
+		set := e.evidence.set(f.Name)
+		if names |= set; i >= seen {
+			fresh |= set
+		}
+	}
+	if fresh == 0 {
 		return
 	}
-	server := s.Server()
-	for _, key := range [...]string{protocol, ""} {
-		list := e.evidence.rules[key]
-		for i := range list {
-			r := &list[i]
-			if !portFits(r.port, server.Port, s.Proto) || !matchFacts(r.tests, facts).complete {
-				continue
-			}
-			addr := server.Addr
-			if r.End == "client" {
-				addr = s.Client().Addr
-			} else if !s.Spoke(observe.ToClient) {
-				continue // who was asked and never answered proves nothing
-			}
-			if e.hosts.proven(addr, r.Roles, r.Version) {
-				continue
-			}
-			what := protocol
-			if f, ok := fitting(r.tests, facts); ok {
-				what = f.Name + "=" + f.Value
-			}
-			e.hosts.prove(addr, r.Roles, r.Weak, r.Version, fmt.Sprintf("%s on port %d", what, server.Port))
+	list := e.evidence.byReader[reader-1]
+	for i := range list {
+		r := &list[i]
+		if r.names&^names != 0 || !portFits(r.port, s.Server().Port, s.Proto) || !matchFacts(r.tests, facts).complete {
+			continue
 		}
+		server := s.Server()
+		addr := server.Addr
+		if r.End == "client" {
+			addr = s.Client().Addr
+		} else if !s.Spoke(observe.ToClient) {
+			continue // who was asked and never answered proves nothing
+		}
+		if e.hosts.proven(addr, r.Roles, r.Version) {
+			continue
+		}
+		what := e.protocols[reader-1].Name
+		if f, ok := fitting(r.tests, facts); ok {
+			what = f.Name + "=" + f.Value
+		}
+		e.hosts.prove(addr, r.Roles, r.Weak, r.Version, fmt.Sprintf("%s on port %d", what, server.Port))
 	}
 }
 
@@ -148,7 +174,7 @@ func (e *Engine) absorb(s *slot, c *conn, p *capture.Packet) {
 	r.Changed = false
 	c.facts = r.Facts
 	if c.named {
-		e.weigh(s, e.protocols[c.proto-1].Name, &c.facts, int(c.weighed))
+		e.weigh(s, c.proto, &c.facts, int(c.weighed))
 		c.weighed = int32(c.facts.Len())
 	}
 	if e.traffic != nil {

@@ -104,7 +104,7 @@ func (h *hosts) name(a netip.Addr, name string) {
 
 // nameOf returns the name of an address, or "".
 func (h *hosts) nameOf(a capture.Addr) string {
-	_, name := h.find(a)
+	_, name := h.find(&a)
 	return name
 }
 
@@ -180,22 +180,22 @@ var (
 
 // of returns the roles of an address.
 func (h *hosts) of(a capture.Addr) *roleSet {
-	roles, _ := h.find(a)
+	roles, _ := h.find(&a)
 	return roles
 }
 
 // find returns the roles of an address, and its name or "".
-func (h *hosts) find(a capture.Addr) (*roleSet, string) {
-	x := h.byAddr[a]
+func (h *hosts) find(a *capture.Addr) (*roleSet, string) {
+	x := h.byAddr[*a]
 	switch {
 	case x == nil:
-		return h.elsewhere(&a), ""
+		return h.elsewhere(a), ""
 	case x.roles != nil:
 		return x.roles, x.name
 	case x.site == nil && len(x.proofs) == 0 && x.version == "":
-		return h.elsewhere(&a), x.name
+		return h.elsewhere(a), x.name
 	}
-	x.roles = h.share(h.rolesOf(x, &a))
+	x.roles = h.share(h.rolesOf(x, a))
 	return x.roles, x.name
 }
 

@@ -1,7 +1,9 @@
 package flow
 
 import (
+	"cmp"
 	"encoding/binary"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -422,22 +424,48 @@ func (t *Table) evict() {
 	}
 }
 
-// EndAll ends every live flow, after f was called for it, in no particular
-// order, and puts it behind those that are held.
-func (t *Table) EndAll(h *Held, each func(ID, *Flow)) {
-	for i := range t.wheel {
-		for id := ID(t.wheel[i]); id != 0; {
-			f := t.At(id)
-			next := ID(f.link)
+// EndAll ends every live flow and calls ended for it, then final for every flow
+// that has a place in the table, both in order of first packet. ended must not
+// free flows.
+func (t *Table) EndAll(ended, final func(ID)) {
+	t.each(func(id ID) {
+		if f := t.At(id); f.bucket != held {
 			f.bucket = held
-			each(id, f)
-			h.Push(t.View, id)
-			id = next
+			ended(id)
 		}
-		t.wheel[i] = 0
-	}
+	})
+	clear(t.wheel[:])
 	clear(t.index)
 	t.live = 0
+	t.each(final)
+}
+
+// each calls f for every flow that has a place, in order of first packet. f
+// may free it.
+func (t *Table) each(f func(ID)) {
+	if !t.reused {
+		// Places were given out in that order.
+		for id := ID(1); id < ID(t.fresh); id++ {
+			if t.At(id).Proto != 0 {
+				f(id)
+			}
+		}
+		return
+	}
+	type numbered struct {
+		number uint64
+		id     ID
+	}
+	order := make([]numbered, 0, t.used)
+	for id := ID(1); id < ID(t.fresh); id++ {
+		if f := t.At(id); f.Proto != 0 {
+			order = append(order, numbered{f.Number, id})
+		}
+	}
+	slices.SortFunc(order, func(a, b numbered) int { return cmp.Compare(a.number, b.number) })
+	for i := range order {
+		f(order[i].id)
+	}
 }
 
 // Free gives the slot of an ended flow back.

@@ -3,6 +3,7 @@ package flow
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -380,11 +381,14 @@ func TestHeld(t *testing.T) {
 	if held.Len() != 3 || held.First() != d || held.Pop(table.View) != d {
 		t.Fatalf("%d held, oldest %d", held.Len(), held.First())
 	}
-	if ids := held.PopAll(table.View); len(ids) != 2 || ids[0] != b || ids[1] != c {
-		t.Errorf("order %v, want %v", ids, []ID{b, c})
+	if held.Pop(table.View) != c || held.Pop(table.View) != b || held.Pop(table.View) != 0 || held.Len() != 0 {
+		t.Error("what ended first is taken off first")
 	}
-	if held.Len() != 0 || held.Pop(table.View) != 0 {
-		t.Error("something is left")
+	live := track(5)
+	var ended, final []ID
+	table.EndAll(func(id ID) { ended = append(ended, id) }, func(id ID) { final = append(final, id); table.Free(id) })
+	if !slices.Equal(ended, []ID{live}) || !slices.Equal(final, []ID{b, c, d, live}) || table.Used() != 0 || table.Live() != 0 {
+		t.Errorf("ended %v, final %v, %d in use", ended, final, table.Used())
 	}
 }
 

@@ -1,10 +1,6 @@
 package flow
 
-import (
-	"cmp"
-	"slices"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 const (
 	chunkBits = 12
@@ -83,38 +79,4 @@ func (h *Held) Pop(v View) ID {
 		h.count--
 	}
 	return id
-}
-
-// PopAll takes every flow off the list, in order of first packet.
-func (h *Held) PopAll(v View) []ID {
-	ids := make([]ID, 0, h.count)
-	sorted := true
-	var number uint64
-	for id := h.first; id != 0; id = ID(v.At(id).link) {
-		ids = append(ids, id)
-	}
-	*h = Held{}
-	// Mostly IDs were given out in order of first packet.
-	slices.Sort(ids)
-	for _, id := range ids {
-		n := v.At(id).Number
-		sorted = sorted && n > number
-		number = n
-	}
-	if sorted {
-		return ids
-	}
-	type numbered struct {
-		number uint64
-		id     ID
-	}
-	order := make([]numbered, len(ids))
-	for i, id := range ids {
-		order[i] = numbered{v.At(id).Number, id}
-	}
-	slices.SortFunc(order, func(a, b numbered) int { return cmp.Compare(a.number, b.number) })
-	for i := range order {
-		ids[i] = order[i].id
-	}
-	return ids
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/rules"
 )
 
 // Caps of what is kept, and of what is shown of it.
@@ -42,7 +43,7 @@ type Sink struct {
 	w io.Writer
 	o Options
 
-	flows     map[classify.Status]uint64
+	flows     statuses
 	bytes     uint64
 	paths     tally[string, path]
 	findings  tally[findingKey, finding]
@@ -57,21 +58,55 @@ func New(w io.Writer, o Options) *Sink {
 	if o.Width <= 0 {
 		o.Width = 120
 	}
-	return &Sink{w: w, o: o, flows: map[classify.Status]uint64{}}
+	return &Sink{w: w, o: o}
+}
+
+// statuses counts flows by status: there are five.
+type statuses []struct {
+	status classify.Status
+	flows  uint64
+}
+
+func (l *statuses) count(status classify.Status) {
+	for i := range *l {
+		if (*l)[i].status == status {
+			(*l)[i].flows++
+			return
+		}
+	}
+	*l = append(*l, statuses{{status, 1}}...)
+}
+
+func (l statuses) of(status classify.Status) uint64 {
+	for i := range l {
+		if l[i].status == status {
+			return l[i].flows
+		}
+	}
+	return 0
 }
 
 // tally maps keys to counters and refuses new keys when it is full.
 type tally[K comparable, V any] struct {
 	m    map[K]*V
 	more uint64 // flows of refused keys
+	// last and lastKey are what was asked for last: many flows are like the one
+	// before.
+	last    *V
+	lastKey K
 }
 
 // at returns the counters of k, or nil when the tally is full.
 func (t *tally[K, V]) at(k K) *V {
-	if v := t.m[k]; v != nil {
-		return v
+	if t.last != nil && t.lastKey == k {
+		return t.last
 	}
-	return t.add(k)
+	v := t.m[k]
+	if v == nil {
+		v = t.add(k)
+	}
+	t.last, t.lastKey = v, k
+	return v
 }
 
 func (t *tally[K, V]) add(k K) *V {
@@ -104,7 +139,9 @@ type path struct {
 	traffic
 	label, name         string   // a path's id, or a group's
 	ids                 []string // of all paths that its flows may follow
-	tied                uint64   // flows that may follow more than one
+	path                *rules.DataPath
+	also                []*rules.DataPath // with path those of the flow before
+	tied                uint64            // flows that may follow more than one
 	lowSource           bool
 	expected, deviating uint64
 	weakest, strongest  classify.Confidence
@@ -179,7 +216,7 @@ func (s *Sink) Write(r *classify.Record) error {
 		return nil // an interim record; the last one counts
 	}
 	v := &r.Verdict
-	s.flows[v.Status]++
+	s.flows.count(v.Status)
 	s.bytes += r.Bytes[0] + r.Bytes[1]
 	switch v.Status {
 	case classify.Unrelated:
@@ -215,10 +252,13 @@ func (s *Sink) onPath(r *classify.Record) {
 	if p.flows == 0 {
 		p.label, p.name, p.weakest = label, v.Path.Name, v.Confidence
 	}
-	p.lowSource = p.lowSource || v.Path.Confidence == "low"
-	p.mayBe(v.Path.ID)
-	for _, a := range v.Also {
-		p.mayBe(a.ID)
+	if p.path != v.Path || !slices.Equal(p.also, v.Also) {
+		p.path, p.also = v.Path, append(p.also[:0], v.Also...)
+		p.lowSource = p.lowSource || v.Path.Confidence == "low"
+		p.mayBe(v.Path.ID)
+		for _, a := range v.Also {
+			p.mayBe(a.ID)
+		}
 	}
 	if len(v.Also) > 0 {
 		p.tied++
@@ -292,7 +332,7 @@ func (s *Sink) Close(sum *classify.Summary) error {
 	s.writeDeviating(p)
 	s.writeUnexpected(p)
 	s.writeBlocked(p)
-	if n := s.flows[classify.Expected]; n > 0 && n == s.related() && len(s.blocked.m) == 0 {
+	if n := s.flows.of(classify.Expected); n > 0 && n == s.related() && len(s.blocked.m) == 0 {
 		p.heading("Nothing wrong: no deviating, unexpected or blocked flow")
 	}
 	s.writeRemarks(p)
@@ -306,9 +346,9 @@ func (s *Sink) Close(sum *classify.Summary) error {
 
 func (s *Sink) related() uint64 {
 	var n uint64
-	for status, flows := range s.flows {
-		if status != classify.Unrelated {
-			n += flows
+	for _, x := range s.flows {
+		if x.status != classify.Unrelated {
+			n += x.flows
 		}
 	}
 	return n
@@ -316,8 +356,8 @@ func (s *Sink) related() uint64 {
 
 func (s *Sink) head(p *printer, sum *classify.Summary) {
 	var flows uint64
-	for _, n := range s.flows {
-		flows += n
+	for _, x := range s.flows {
+		flows += x.flows
 	}
 	line := count(sum.Packets, "packet") + ", " + size(sum.IPBytes) + " in " + count(flows, "flow")
 	if !sum.First.IsZero() {
@@ -326,7 +366,7 @@ func (s *Sink) head(p *printer, sum *classify.Summary) {
 	p.wrap(0, 0, line)
 	var parts []string
 	for _, status := range []classify.Status{classify.Expected, classify.Deviating, classify.Unexpected, classify.Undetermined, classify.Unrelated} {
-		if n := s.flows[status]; n > 0 {
+		if n := s.flows.of(status); n > 0 {
 			parts = append(parts, thousands(n)+" "+string(status))
 		}
 	}
@@ -390,7 +430,7 @@ func (s *Sink) writeDeviating(p *printer) {
 	if len(rows) == 0 {
 		return
 	}
-	p.heading("Deviating: " + count(s.flows[classify.Deviating], "flow"))
+	p.heading("Deviating: " + count(s.flows.of(classify.Deviating), "flow"))
 	for i, k := range rows {
 		if i == maxShown {
 			p.rest(len(rows)-i, "line")
@@ -419,10 +459,10 @@ func (s *Sink) findingsOf(level classify.Level) []findingKey {
 }
 
 func (s *Sink) writeUnexpected(p *printer) {
-	if s.flows[classify.Unexpected] == 0 {
+	if s.flows.of(classify.Unexpected) == 0 {
 		return
 	}
-	p.heading("Unexpected: " + count(s.flows[classify.Unexpected], "flow"))
+	p.heading("Unexpected: " + count(s.flows.of(classify.Unexpected), "flow"))
 	byReason := map[classify.Reason][]offPathKey{}
 	for k := range s.offPath.m {
 		byReason[k.reason] = append(byReason[k.reason], k)
@@ -600,7 +640,7 @@ func (s *Sink) writeRest(p *printer) {
 		for _, reason := range sortedKeys(s.unclear.m) {
 			parts = append(parts, cmp.Or(string(reason), "no reason")+" "+thousands(s.unclear.m[reason].flows))
 		}
-		p.wrap(0, 4, "Undetermined: "+count(s.flows[classify.Undetermined], "flow")+": "+strings.Join(parts, ", "))
+		p.wrap(0, 4, "Undetermined: "+count(s.flows.of(classify.Undetermined), "flow")+": "+strings.Join(parts, ", "))
 	}
 	if len(s.unrelated.m) == 0 {
 		return
@@ -618,7 +658,7 @@ func (s *Sink) writeRest(p *printer) {
 	if n := len(names) - maxShown; n > 0 {
 		parts = append(parts, "and "+count(uint64(n), "other protocol"))
 	}
-	p.wrap(0, 4, "Unrelated: "+count(s.flows[classify.Unrelated], "flow")+", "+size(bytes)+": "+strings.Join(parts, ", "))
+	p.wrap(0, 4, "Unrelated: "+count(s.flows.of(classify.Unrelated), "flow")+", "+size(bytes)+": "+strings.Join(parts, ", "))
 }
 
 // writeTrouble writes what stands between the input and the truth.
