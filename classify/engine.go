@@ -193,8 +193,10 @@ type Engine struct {
 	// vlanTexts holds tag stacks as records show them.
 	vlanTexts map[capture.VLANs]string
 	hitBuf    []hit
-	subject   subject
-	sinkErr   error
+	// otherBuf holds hits of the rules of other versions.
+	otherBuf []hit
+	subject  subject
+	sinkErr  error
 }
 
 // counters counts what limits refused and what observers gave up on.

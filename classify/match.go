@@ -3,6 +3,7 @@ package classify
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,24 +39,24 @@ func testsOf(facts map[string][]string) []factTest {
 // ruleset is the paths of one version, arranged for look-up.
 type ruleset struct {
 	version  string
-	tcp, udp []span              // legs with port numbers
-	dynamic  map[string][]legRef // legs with announced ports, by protocol
+	tcp, udp []span               // legs with port numbers
+	dynamic  map[string][]*legRef // legs with announced ports, by protocol
 	local    []rules.LocalPort
 }
 
 // span is a run of ports that the same legs name. It ends where the next begins.
 type span struct {
 	first uint16
-	legs  []legRef
+	legs  []*legRef
 }
 
 func compile(pack *rules.Pack, site *rules.Site) *ruleset {
-	rs := &ruleset{version: pack.Version, dynamic: map[string][]legRef{}, local: pack.LocalOnly}
-	var static []legRef
+	rs := &ruleset{version: pack.Version, dynamic: map[string][]*legRef{}, local: pack.LocalOnly}
+	var static []*legRef
 	for i := range pack.Paths {
 		p := &pack.Paths[i]
 		for j := range p.Legs {
-			ref := legRef{p, i, &p.Legs[j], testsOf(p.Legs[j].Facts)}
+			ref := &legRef{p, i, &p.Legs[j], testsOf(p.Legs[j].Facts)}
 			if site.Port(ref.leg).Dynamic {
 				rs.dynamic[ref.leg.Protocol] = append(rs.dynamic[ref.leg.Protocol], ref)
 			} else {
@@ -69,7 +70,7 @@ func compile(pack *rules.Pack, site *rules.Site) *ruleset {
 }
 
 // spans arranges the legs of one transport by port, in pack order for each.
-func spans(legs []legRef, site *rules.Site, proto uint8) []span {
+func spans(legs []*legRef, site *rules.Site, proto uint8) []span {
 	firsts := []int{0}
 	for _, ref := range legs {
 		if port := site.Port(ref.leg); transport(port, proto) {
@@ -123,12 +124,12 @@ type subject struct {
 
 // hit is a leg that fits a subject, roles aside.
 type hit struct {
-	legRef
+	*legRef
+	entry        *entry
+	specific     int // facts that fit by name
 	confidence   Confidence
-	specific     int  // facts that fit by name
 	mismatch     bool // the port fits, the protocol that was read does not
 	undocumented bool // a dynamic port outside the documented range
-	entry        *entry
 }
 
 // rank orders hits: what rests on content goes by how specific it is, then by
@@ -202,7 +203,7 @@ func transport(p rules.Port, proto uint8) bool {
 }
 
 // fitStatic holds a subject against a leg with a port number.
-func (s *subject) fitStatic(ref legRef) (hit, bool) {
+func (s *subject) fitStatic(ref *legRef) (hit, bool) {
 	h := hit{legRef: ref, confidence: ByPort}
 	l := ref.leg
 	if s.protocol != "" && l.Protocol != "" && s.protocol != l.Protocol {
@@ -215,9 +216,9 @@ func (s *subject) fitStatic(ref legRef) (hit, bool) {
 		return hit{}, false
 	case s.protocol != "" && l.Protocol != "" && own.complete:
 		h.confidence, h.specific = Observed, own.specific
-		h.entry = s.entryFor(&ref)
+		h.entry = s.entryFor(ref)
 	default:
-		if en := s.entryFor(&ref); en != nil {
+		if en := s.entryFor(ref); en != nil {
 			h.entry, h.confidence, h.specific = en, en.confidence(), len(ref.tests)
 		}
 	}
@@ -229,17 +230,17 @@ func (s *subject) fitStatic(ref legRef) (hit, bool) {
 
 // fitDynamic holds a subject against a leg whose port is announced: the
 // content or the announcement must speak for it, the number never does.
-func (s *subject) fitDynamic(ref legRef) (hit, bool) {
+func (s *subject) fitDynamic(ref *legRef) (hit, bool) {
 	h := hit{legRef: ref}
 	l := ref.leg
 	if !transport(l.Port, s.proto) || s.protocol != "" && s.protocol != l.Protocol {
 		return h, false
 	}
 	own := matchFacts(ref.tests, s.facts)
-	if own.contradicted {
+	if own.contradicted || !own.complete && len(s.entries) == 0 {
 		return h, false
 	}
-	h.entry = s.entryFor(&ref)
+	h.entry = s.entryFor(ref)
 	switch {
 	case s.protocol != "" && own.complete:
 		h.confidence, h.specific = Observed, own.specific
@@ -327,13 +328,14 @@ type factMatch struct {
 
 func matchFacts(tests []factTest, have *observe.Facts) factMatch {
 	m := factMatch{complete: true}
+	all := have.All()
 	for i := range tests {
 		test := &tests[i]
 		best, any := noMatch, false
-		for _, f := range have.All() {
-			if f.Name == test.name {
+		for j := range all {
+			if all[j].Name == test.name {
 				any = true
-				best = max(best, test.match(f.Value))
+				best = max(best, test.match(all[j].Value))
 			}
 		}
 		switch {
@@ -427,36 +429,32 @@ func (r *roleSet) has(role rules.Role) bool {
 
 // why words what a hit rests on.
 func (h *hit) why(s *subject) string {
-	var b strings.Builder
 	switch {
 	case h.mismatch:
-		fmt.Fprintf(&b, "port %s, where %s was read instead of %s", portName(s), s.protocol, h.leg.Protocol)
+		return "port " + portName(s) + ", where " + s.protocol + " was read instead of " + h.leg.Protocol
 	case h.confidence == ByPort:
-		fmt.Fprintf(&b, "port %s and roles only", portName(s))
-	default:
-		f, said := fitting(h.tests, s.facts)
-		if said {
-			fmt.Fprintf(&b, "%s=%s", f.Name, f.Value)
-		}
-		if !said && s.protocol != "" {
-			fmt.Fprintf(&b, "%s on %s", s.protocol, portName(s))
-			said = true
-		}
-		if h.entry != nil {
-			if said {
-				b.WriteString(", ")
-			}
-			b.WriteString(h.entry.why(!said))
-		}
+		return "port " + portName(s) + " and roles only"
 	}
-	return b.String()
+	why := ""
+	if f, ok := fitting(h.tests, s.facts); ok {
+		why = f.Name + "=" + f.Value
+	} else if s.protocol != "" {
+		why = s.protocol + " on " + portName(s)
+	}
+	switch {
+	case h.entry == nil:
+		return why
+	case why == "":
+		return h.entry.why(true)
+	}
+	return why + ", " + h.entry.why(false)
 }
 
 func portName(s *subject) string {
 	if s.proto == capture.UDP {
-		return fmt.Sprintf("%d/udp", s.port)
+		return strconv.Itoa(int(s.port)) + "/udp"
 	}
-	return fmt.Sprintf("%d/tcp", s.port)
+	return strconv.Itoa(int(s.port)) + "/tcp"
 }
 
 // why words where an endpoint was learned.

@@ -1,7 +1,6 @@
 package classify
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,7 +19,12 @@ func (e *Engine) judge(s *subject, outcome Outcome) Verdict {
 	rs := e.rulesFor(s)
 	e.hitBuf = rs.hits(s, e.hitBuf)
 	hits := e.hitBuf
-	slices.SortStableFunc(hits, func(a, b hit) int { return cmp.Or(cmp.Compare(b.rank(), a.rank()), cmp.Compare(a.order, b.order)) })
+	slices.SortStableFunc(hits, func(a, b hit) int {
+		if c := b.rank() - a.rank(); c != 0 {
+			return c
+		}
+		return a.order - b.order
+	})
 
 	if v, ok := e.documented(s, hits, outcome); ok {
 		return v
@@ -114,8 +118,8 @@ func (e *Engine) unexplained(s *subject, hits []hit) Verdict {
 	for i := range hits {
 		if h := &hits[i]; !h.mismatch {
 			v.Reason = WrongRole
-			v.Why = fmt.Sprintf("%s is documented from %s to %s, not from %s to %s", portName(s), joinRoles(h.path.From), joinRoles(h.path.To),
-				describe(s.client), describe(s.server))
+			v.Why = portName(s) + " is documented from " + joinRoles(h.path.From) + " to " + joinRoles(h.path.To) +
+				", not from " + describe(s.client) + " to " + describe(s.server)
 			return v
 		}
 	}
@@ -132,8 +136,9 @@ func (e *Engine) unexplained(s *subject, hits []hit) Verdict {
 		if other == e.rulesFor(s) {
 			continue
 		}
-		for _, h := range other.hits(s, nil) {
-			if !h.mismatch && h.fits(s.client, s.server, e.hosts.clients) {
+		e.otherBuf = other.hits(s, e.otherBuf)
+		for i := range e.otherBuf {
+			if h := &e.otherBuf[i]; !h.mismatch && h.fits(s.client, s.server, e.hosts.clients) {
 				v.Reason = WrongVersion
 				v.Why = fmt.Sprintf("a data path of Exchange %s (%s), not of %s", other.version, h.path.ID, e.rulesFor(s).version)
 				return v
@@ -151,7 +156,7 @@ func (e *Engine) unexplained(s *subject, hits []hit) Verdict {
 	if what == "" {
 		what = "content that no observer knows"
 	}
-	v.Why = fmt.Sprintf("%s on %s from %s to %s", what, portName(s), describe(s.client), describe(s.server))
+	v.Why = what + " on " + portName(s) + " from " + describe(s.client) + " to " + describe(s.server)
 	return v
 }
 
