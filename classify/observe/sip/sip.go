@@ -30,16 +30,17 @@ const (
 
 // Limits of one flow.
 const (
-	maxLine    = 4 << 10  // start line
-	maxHeader  = 16 << 10 // start line and headers
-	maxWindow  = 16 << 10 // of a message, headers included, that is waited for
-	maxSearch  = 64 << 10 // bytes searched for a first message
-	maxDialogs = 1024     // calls followed at a time
-	maxForks   = 8        // dialogs of one call
-	maxTargets = 4        // of one redirection
-	maxValues  = 20       // statuses and codecs reported
-	maxID      = 255      // bytes of a Call-ID
-	maxTag     = 128      // bytes of a tag
+	maxLine     = 4 << 10  // start line
+	maxHeader   = 16 << 10 // start line and headers
+	maxWindow   = 16 << 10 // of a message, headers included, that is waited for
+	maxSearch   = 64 << 10 // bytes searched for a first message
+	maxDialogs  = 1024     // calls followed at a time
+	maxForks    = 8        // dialogs of one call
+	maxTargets  = 4        // of one redirection
+	maxValues   = 20       // statuses and codecs reported
+	maxProducts = 4        // products of either side reported
+	maxID       = 255      // bytes of a Call-ID
+	maxTag      = 128      // bytes of a tag
 )
 
 // mediaIdle is how long an announced endpoint lives without use.
@@ -344,7 +345,8 @@ func (o *observer) message(in *observe.Input, r *observe.Report, m *message, bod
 	if m.request {
 		r.Add(Method, methodName(m.method))
 	} else {
-		addUpTo(r, Status, string([]byte{byte('0' + m.code/100), byte('0' + m.code/10%10), byte('0' + m.code%10)}))
+		code := [3]byte{byte('0' + m.code/100), byte('0' + m.code/10%10), byte('0' + m.code%10)}
+		addUpTo(r, Status, code[:], maxValues)
 	}
 	if m.badLength {
 		r.Add(Violation, "content-length")
@@ -357,9 +359,7 @@ func (o *observer) message(in *observe.Input, r *observe.Report, m *message, bod
 	if in.Dir == observe.ToClient {
 		product = Server
 	}
-	if len(r.Values(product)) < 4 {
-		r.Add(product, string(m.product[:min(len(m.product), 80)]))
-	}
+	addUpTo(r, product, m.product[:min(len(m.product), 80)], maxProducts)
 	o.auth(r, m)
 
 	ev := observe.CallEvent{
@@ -447,10 +447,11 @@ func (o *observer) describe(r *observe.Report, m *message, ev *observe.CallEvent
 	})
 	for i := range ev.Media {
 		md := &ev.Media[i]
-		addUpTo(r, SDPMedia, md.Kind)
+		addUpTo(r, SDPMedia, md.Kind, maxValues)
 		for _, c := range md.Codecs {
 			if c.Name != "" && c.Rate > 0 {
-				addUpTo(r, SDPCodec, c.Name+"/"+strconv.Itoa(c.Rate))
+				var buf [64]byte
+				addUpTo(r, SDPCodec, strconv.AppendInt(append(append(buf[:0], c.Name...), '/'), int64(c.Rate), 10), maxValues)
 			}
 		}
 		// The answer to OPTIONS describes what could be, not a session (RFC 3261
@@ -631,19 +632,20 @@ func methodName(b []byte) string {
 	return "other"
 }
 
-// addUpTo adds a fact unless there are many values of it.
-func addUpTo(r *observe.Report, name, value string) {
+// addUpTo adds a fact unless there are limit values of it. A value that is
+// there already costs no memory.
+func addUpTo[T string | []byte](r *observe.Report, name string, value T, limit int) {
 	n := 0
 	for _, f := range r.All() {
 		if f.Name == name {
-			if f.Value == value {
+			if f.Value == string(value) {
 				return
 			}
 			n++
 		}
 	}
-	if n < maxValues {
-		r.Add(name, value)
+	if n < limit {
+		r.Add(name, string(value))
 	}
 }
 
