@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"runtime/pprof"
 	"slices"
 	"strings"
@@ -162,6 +163,9 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	if a.workers > 0 {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(a.workers))
 	}
+	// The garbage of most runs is not worth collecting: nothing starts that but
+	// the limit that limitMemory sets.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	stopProfile, err := a.profile()
 	if err != nil {
 		return err
@@ -255,9 +259,10 @@ func feed(ctx context.Context, eng *classify.Engine, src capture.Source, ahead b
 		}
 	}()
 	n := 0
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	err = eng.Feed(src, ahead, func(b *capture.Batch) error {
-		if n%256 == 0 {
-			limitMemory(eng)
+		if n%16 == 0 {
+			limitMemory(eng, live)
 		}
 		n++
 		if n := len(b.Packets); n > 0 {
@@ -271,11 +276,17 @@ func feed(ctx context.Context, eng *classify.Engine, src capture.Source, ahead b
 	return last, err
 }
 
-// limitMemory keeps the garbage that waits to be collected small beside what
-// the engine holds: its tables hold no pointers, so that collecting is cheap.
-func limitMemory(eng *classify.Engine) {
-	const base = 40 << 20
-	debug.SetMemoryLimit(int64(base + eng.Memory()*17/16))
+// limitMemory sets how much memory may be in use before garbage is collected:
+// as much as the engine's tables, which hold no pointers and are never garbage,
+// and beside them what a small run may leave uncollected, or twice of what else
+// was alive at the last collection. So collecting stays rare beside allocating,
+// however much a capture makes the engine hold.
+func limitMemory(eng *classify.Engine, live []metrics.Sample) {
+	const small = 36 << 20
+	metrics.Read(live)
+	tables := eng.Memory()
+	rest := int(live[0].Value.Uint64()) - tables
+	debug.SetMemoryLimit(int64(tables*17/16 + max(small, 2*rest)))
 }
 
 // copyPackets reads the input again, up to the packet numbered last, and writes
@@ -366,6 +377,7 @@ func (a *analysis) profile() (func() error, error) {
 		if a.memProfile == "" {
 			return err
 		}
+		runtime.GC() // a profile is of the time of the last collection
 		f, ferr := os.Create(a.memProfile)
 		if ferr != nil {
 			return errors.Join(err, ferr)
