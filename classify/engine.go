@@ -85,19 +85,35 @@ const (
 )
 
 // slot is a flow: the table's word and the engine's. While the flow lives, the
-// table may be further on than the engine, in another goroutine: then only its
-// ends, its protocol, its number and its first tags are to be read.
+// table may be further on than the engine, in another goroutine: then Flow is not
+// to be looked at, and what is needed of it is taken from a packet.
 type slot struct {
 	*flow.Flow
 	Owner *state
 	id    flow.ID
+	Proto uint8
+	a, b  *capture.Endpoint
 }
 
 // Client returns the client's end.
-func (s *slot) Client() capture.Endpoint { return s.Owner.ends.Client(s.Flow) }
+func (s *slot) Client() capture.Endpoint {
+	client, _ := s.ends()
+	return *client
+}
 
 // Server returns the server's end.
-func (s *slot) Server() capture.Endpoint { return s.Owner.ends.Server(s.Flow) }
+func (s *slot) Server() capture.Endpoint {
+	_, server := s.ends()
+	return *server
+}
+
+// ends returns both ends where they lie.
+func (s *slot) ends() (client, server *capture.Endpoint) {
+	if s.Owner.ends.Side(observe.ToServer) == 0 {
+		return s.a, s.b
+	}
+	return s.b, s.a
+}
 
 // Packets returns the number of packets in a direction.
 func (s *slot) Packets(d observe.Direction) uint64 { return s.Flow.Packets(s.Owner.ends.Side(d)) }
@@ -155,14 +171,15 @@ type Engine struct {
 	connFree []uint32
 	infos    []info
 	infoFree []uint32
-	doubts   [maxDoubtful]doubtful
+	doubts   [maxDoubtful]flow.ID
 	doubted  uint64
-	unproven []doubtful // who is given up after the packet at hand
+	unproven []flow.ID // who may be given up after the packet at hand
 
 	// The flow whose content is being read, the packet and its event, and what is
 	// offered and reported.
 	reading *conn
 	slot    slot
+	inEnds  flow.Ends // as in has them
 	packet  *capture.Packet
 	in      observe.Input
 	report  observe.Report
@@ -384,10 +401,22 @@ func (e *Engine) warm(ids []flow.ID) {
 	e.warmth = sum
 }
 
-// at returns a flow.
+// at returns a flow that has ended, or with which no other goroutine deals.
 func (e *Engine) at(id flow.ID) slot {
-	return slot{e.view.At(id), &e.states[id>>stateBits][id%stateChunk], id}
+	f := e.view.At(id)
+	return slot{f, e.stateOf(id), id, f.Proto, &f.A, &f.B}
 }
+
+// of returns the flow of a packet.
+func (e *Engine) of(p *capture.Packet, ev *flow.Event) slot {
+	a, b := &p.Src, &p.Dst
+	if ev.Sender() == 1 {
+		a, b = b, a
+	}
+	return slot{e.view.At(ev.ID), e.stateOf(ev.ID), ev.ID, p.Proto, a, b}
+}
+
+func (e *Engine) stateOf(id flow.ID) *state { return &e.states[id>>stateBits][id%stateChunk] }
 
 // quiet says that nothing more is read of a flow.
 func (e *Engine) quiet(s *slot) {
@@ -424,15 +453,15 @@ func (e *Engine) quoted(p *capture.Packet, ev *flow.Event) {
 	if ev.ID == 0 {
 		return
 	}
-	s := e.at(ev.ID)
-	if s.Owner.ends.Direction(ev.Sender()) != observe.ToServer {
+	s := e.stateOf(ev.ID)
+	if s.ends.Direction(ev.Sender()) != observe.ToServer {
 		return
 	}
 	if ev.What&flow.Prohibited != 0 {
-		s.Owner.said |= prohibited
+		s.said |= prohibited
 	}
 	if ev.What&flow.Refused != 0 {
-		s.Owner.said |= refused
+		s.said |= refused
 	}
 }
 
@@ -441,7 +470,7 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 	if ev.What&flow.New != 0 {
 		e.begin(p, ev.ID)
 	}
-	s := e.at(ev.ID)
+	s := e.of(p, ev)
 	sender := ev.Sender()
 	if e.traffic != nil {
 		e.traffic.packet(&s, sender, ev.What&flow.New != 0, p)
@@ -564,7 +593,7 @@ func (e *Engine) asks(s *slot) bool {
 
 // subjectOf returns a flow as rules see it, valid until the next call.
 func (e *Engine) subjectOf(s *slot) *subject {
-	client, server := s.Owner.ends.Of(s.Flow)
+	client, server := s.ends()
 	sub := &e.subject
 	sub.proto, sub.port = s.Proto, server.Port
 	sub.payload, sub.begun = s.Seen&flow.SeenPayload != 0, s.Proto == capture.UDP || s.Begun()
@@ -627,7 +656,7 @@ func (e *Engine) emit(s *slot, must bool) bool {
 
 // write gives the sink a record of a flow.
 func (e *Engine) write(s *slot, sub *subject, outcome Outcome, v *Verdict, state string) {
-	client, server := s.Owner.ends.Of(s.Flow)
+	client, server := s.ends()
 	r := &e.record
 	r.Number, r.Proto = s.Number, s.Proto
 	r.First, r.Last = time.Unix(0, s.First).UTC(), time.Unix(0, s.Last).UTC()

@@ -46,20 +46,25 @@ func (e *Engine) read(s *slot, p *capture.Packet, ev *flow.Event) {
 			e.release(s, c)
 		}
 	}
-	for _, d := range e.unproven {
-		e.giveUp(d)
+	for _, id := range e.unproven {
+		e.giveUp(id)
 	}
 	e.unproven = e.unproven[:0]
 }
 
 // open makes a flow the one that is being read.
 func (e *Engine) open(c *conn, s *slot, p *capture.Packet) {
-	c.number = p.Number
-	e.reading, e.slot, e.packet = c, *s, p
+	in := &e.in
+	if e.reading != c || e.slot.id != s.id || e.inEnds != s.Owner.ends {
+		e.reading, e.inEnds = c, s.Owner.ends
+		client, server := s.ends()
+		in.Client, in.Server = client.AddrPort(), server.AddrPort()
+	}
+	e.slot, e.packet = *s, p
 	e.report.Facts = c.facts
-	client, server := s.Client(), s.Server()
-	e.in = observe.Input{Time: p.Time, Number: p.Number, Datagram: s.Proto == capture.UDP, Handshake: c.begun, Announced: c.announced,
-		Client: client.AddrPort(), Server: server.AddrPort()}
+	c.number = p.Number
+	in.Time, in.Number, in.Datagram = p.Time, p.Number, s.Proto == capture.UDP
+	in.Handshake, in.Announced, in.Gap = c.begun, c.announced, 0
 }
 
 // closed takes in that both ends of a connection have sent their FIN: when
@@ -228,7 +233,7 @@ func (e *Engine) datagramResult(c *conn, err error) bool {
 		e.confirm(c)
 		c.done = true
 	case errors.Is(err, observe.ErrReversed) && e.slot.Owner.ends.Turn():
-		e.in.Client, e.in.Server = e.in.Server, e.in.Client
+		e.turn()
 		e.in.Dir = e.in.Dir.Reverse()
 		c.obs = nil
 		return false
@@ -237,6 +242,12 @@ func (e *Engine) datagramResult(c *conn, err error) bool {
 		return false
 	}
 	return true
+}
+
+// turn lets the observer know of a turn of the flow at hand.
+func (e *Engine) turn() {
+	e.in.Client, e.in.Server = e.in.Server, e.in.Client
+	e.inEnds = e.slot.Owner.ends
 }
 
 // start puts the observer of a protocol on a flow.
@@ -249,37 +260,34 @@ func (e *Engine) start(c *conn, i int) {
 		c.late = !c.begun && !e.in.Datagram
 	}
 	if p.Tentative && e.in.Announced == "" {
-		e.doubt()
+		e.doubt(c)
 	}
 }
 
-// doubtful is a flow whose protocol rests on a first packet that proves little.
-type doubtful struct {
-	id     flow.ID
-	number uint64
-}
-
-// maxDoubtful bounds them: who has not proven itself while as many others
-// began is given up. Real media take a tenth of a second.
+// maxDoubtful bounds the flows whose protocol rests on a first packet that
+// proves little: who has not proven itself while as many others began is given
+// up. Real media take a tenth of a second.
 const maxDoubtful = 4096
 
 // doubt takes note of a doubtful flow, in the place of one that began long ago.
-func (e *Engine) doubt() {
-	d := &e.doubts[e.doubted%maxDoubtful]
-	e.doubted++
-	if d.id != 0 && d.id != e.slot.id {
-		e.unproven = append(e.unproven, *d)
+func (e *Engine) doubt(c *conn) {
+	id := &e.doubts[e.doubted%maxDoubtful]
+	if *id != 0 && *id != e.slot.id {
+		e.unproven = append(e.unproven, *id)
 	}
-	*d = doubtful{e.slot.id, e.slot.Number}
+	*id = e.slot.id
+	e.doubted++
+	c.doubted = e.doubted
 }
 
-// giveUp ends the reading of a flow that has not proven itself until now.
-func (e *Engine) giveUp(d doubtful) {
-	s := e.at(d.id)
-	if s.Number != d.number || s.Owner.conn == 0 {
+// giveUp ends the reading of a flow if it began as a doubtful one long ago, and
+// has not proven itself until now.
+func (e *Engine) giveUp(id flow.ID) {
+	s := slot{Owner: e.stateOf(id), id: id}
+	if s.Owner.conn == 0 {
 		return
 	}
-	if c := e.conns[s.Owner.conn-1]; !c.named && c.facts.Len() == 0 {
+	if c := e.conns[s.Owner.conn-1]; c.doubted != 0 && c.doubted+maxDoubtful <= e.doubted && !c.named && c.facts.Len() == 0 {
 		c.obs, c.done = nil, true
 		e.release(&s, c)
 	}
@@ -653,7 +661,7 @@ func (e *Engine) exception(c *conn, sender int, data []byte, n int, err error) [
 		c.done = true
 		return nil
 	case errors.Is(err, observe.ErrReversed) && e.slot.Owner.ends.Turn():
-		e.in.Client, e.in.Server = e.in.Server, e.in.Client
+		e.turn()
 		c.obs = e.protocols[c.reader-1].New()
 		return data
 	default:

@@ -190,6 +190,7 @@ type conn struct {
 	weighed int32  // facts that were held against the evidence for roles
 	tried   uint64 // the set of protocols that said no
 	number  uint64 // of the last packet
+	doubted uint64 // the count of doubtful flows when this was one, or 0
 	// announced is the service that a learned endpoint promised when media was
 	// endpoints.media.
 	announced string

@@ -81,11 +81,3 @@ func (e Ends) Server(f *Flow) capture.Endpoint {
 	}
 	return f.B
 }
-
-// Of returns both ends of a flow, client and server, where they lie.
-func (e Ends) Of(f *Flow) (client, server *capture.Endpoint) {
-	if e.serverIsA {
-		return &f.B, &f.A
-	}
-	return &f.A, &f.B
-}
