@@ -340,6 +340,9 @@ func (e *Engine) Batch(b *capture.Batch) error {
 		e.events = e.table.Idle(b.Tick, e.events[:0])
 		e.view = e.table.View
 		e.take(nil, e.events)
+		if e.traffic != nil {
+			e.passTime()
+		}
 	}
 	packets := b.Packets
 	for len(packets) > 0 {
@@ -525,9 +528,6 @@ func (e *Engine) settle(s *slot) {
 
 // second does what is to be done once in a second of packet time.
 func (e *Engine) second() {
-	if e.traffic != nil {
-		e.passTime()
-	}
 	if e.cfg.Hold == 0 {
 		return
 	}
