@@ -105,7 +105,9 @@ func (o *observer) mapper(in *observe.Input) bool {
 
 // Observe reads PDUs.
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
-	o.client, o.server = in.Client, in.Server
+	if !o.server.IsValid() {
+		o.client, o.server = in.Client, in.Server // once: they stay
+	}
 	if in.Datagram {
 		return o.datagram(in, r)
 	}

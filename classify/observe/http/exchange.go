@@ -222,7 +222,14 @@ func (o *observer) token(b []byte, fromServer bool, r *observe.Report) {
 	if len(b) < 4 {
 		return
 	}
-	raw := make([]byte, base64.StdEncoding.DecodedLen(len(b)))
+	// Most tokens are short, and there can be one in each request.
+	raw := o.raw
+	if size := base64.StdEncoding.DecodedLen(len(b)); size > len(raw) {
+		raw = make([]byte, max(size, 64))
+		if len(raw) <= maxKept {
+			o.raw = raw
+		}
+	}
 	n, err := base64.StdEncoding.Decode(raw, b)
 	if err != nil && n == 0 {
 		return

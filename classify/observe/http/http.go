@@ -43,6 +43,7 @@ const (
 	maxPending = 32      // requests that wait for their answers
 	maxValues  = 12      // different values that a fact gets on one flow
 	maxSkip    = 1 << 30 // bytes passed over at once
+	maxKept    = 512     // bytes of room for tokens that are kept
 )
 
 // Protocol describes HTTP/1.
@@ -164,6 +165,7 @@ type observer struct {
 	// connection ([MS-NTHT], RFC 4559); authed is set once it succeeded.
 	auth   spnego.Context
 	authed bool
+	raw    []byte // room for a token
 
 	res answer
 	rpc *dcerpc.Pipe
