@@ -70,6 +70,9 @@ func parseDatagram(b []byte) (p dgPDU, ok bool) {
 
 // datagram reads one connectionless PDU.
 func (o *observer) datagram(in *observe.Input, r *observe.Report) (int, error) {
+	if o.dg == nil {
+		o.dg = new(datagrams)
+	}
 	b := in.Data
 	p, ok := parseDatagram(b)
 	if ok && !in.Cut {

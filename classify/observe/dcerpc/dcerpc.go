@@ -53,35 +53,36 @@ func New() observe.Observer { return new(observer) }
 
 // observer reads one flow, or one pipe.
 type observer struct {
+	dirs [2]direction
+	pdus int32 // valid PDUs seen
+
+	roles  bool // a PDU has proved who is the client
+	called bool // a call has been seen
+	asked  bool // a request has been seen
 	// nested says that the flow's server port is not the RPC endpoint, so that
 	// binds teach no endpoint; pipe is then the pipe's name in lower case, if any.
 	nested bool
-	pipe   string
+	stubOn bool
+	// trailers counts the requests that were searched for a verification trailer.
+	trailers uint8
 
-	dirs   [2]direction
-	pdus   int  // valid PDUs seen
-	roles  bool // a PDU has proved who is the client
-	client netip.AddrPort
-	server netip.AddrPort
-
+	last     callKey
 	contexts []context
 	pending  []pending
-	guessed  []Interface // reported by Finish without an answer
-
 	secured  []security
-	called   bool // a call has been seen
-	asked    bool // a request has been seen
-	last     callKey
+	client   netip.AddrPort
+	server   netip.AddrPort
+	pipe     string
+
+	guessed  []Interface    // reported by Finish without an answer
 	fromBind []observe.Fact // reported for binds only
 
 	mapCalls []mapCall
 	stub     []byte // of an answer by the mapper, so far
 	stubCall uint32
-	stubOn   bool
 	push     *push
-	trailers int
 
-	dg datagrams
+	dg *datagrams // nil on streams
 }
 
 // direction is the state of one direction of a stream.
@@ -136,7 +137,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 
 // Finish reports the interfaces of binds whose answers this sensor cannot see.
 func (o *observer) Finish(r *observe.Report) {
-	if o.dirs[observe.ToClient].seen || o.dg.answered {
+	if o.dirs[observe.ToClient].seen || o.dg != nil && o.dg.answered {
 		return
 	}
 	for _, p := range o.pending {
@@ -144,6 +145,9 @@ func (o *observer) Finish(r *observe.Report) {
 			r.Add(UUID, p.iface.String())
 			o.guessed = append(o.guessed, p.iface)
 		}
+	}
+	if o.dg == nil {
+		return
 	}
 	if i := o.dg.iface; i != (Interface{}) && !r.Has(UUID, i.String()) {
 		r.Add(UUID, i.String())
@@ -159,10 +163,10 @@ func (o *observer) retract(r *observe.Report) {
 	o.guessed = o.guessed[:0]
 }
 
-// learn announces the endpoint of this flow as serving i, which is called name. The mapper's own
-// ports are left out: everything that lives there (the mapper itself, DCOM
-// activation) is on every Windows host. So is the management interface, which
-// every RPC server has on each of its endpoints.
+// learn announces the endpoint of this flow as serving i, which is called
+// name. The mapper's own ports are left out: everything that lives there (the
+// mapper itself, DCOM activation) is on every Windows host. So is the
+// management interface, which every RPC server has on each of its endpoints.
 func (o *observer) learn(i Interface, name string, udp, weak bool, r *observe.Report) {
 	if o.nested || i == mgmt || o.server.Port() == 135 || o.server.Port() == 593 {
 		return

@@ -12,9 +12,9 @@ import (
 type tail struct {
 	on      bool
 	h       header
-	need    int    // bytes to wait for
-	rest    int    // bytes from here to the PDU's end
-	back    int    // bytes of them before the sec_trailer
+	need    uint16 // bytes to wait for
+	rest    uint16 // bytes from here to the PDU's end
+	back    uint16 // bytes of them before the sec_trailer
 	context uint16 // p_cont_id
 }
 
@@ -181,14 +181,14 @@ func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r 
 	if need == 0 {
 		return h.frag
 	}
-	d.tail = tail{on: true, h: *h, need: need, rest: h.frag - (end - back), back: back, context: ctx}
+	d.tail = tail{on: true, h: *h, need: uint16(need), rest: uint16(h.frag - (end - back)), back: uint16(back), context: ctx}
 	return end - back
 }
 
 // tail reads the end of a PDU.
 func (o *observer) tail(d *direction, in *observe.Input, b []byte, r *observe.Report) int {
 	t := &d.tail
-	if len(b) < t.need {
+	if len(b) < int(t.need) {
 		return 0
 	}
 	t.on = false
@@ -205,7 +205,7 @@ func (o *observer) tail(d *direction, in *observe.Input, b []byte, r *observe.Re
 			o.accept(t.context, i, syn == ndr64, true, r)
 		}
 	}
-	return t.rest
+	return int(t.rest)
 }
 
 // Verification trailers ([MS-RPCE] section 2.2.2.13): a signature at a multiple
