@@ -198,3 +198,31 @@ func (t *talk) read(p *observe.Protocol) error {
 	}
 	return nil
 }
+
+// BenchmarkDetect looks for a protocol in bytes that are none, as scans and
+// unknown applications send them.
+func BenchmarkDetect(b *testing.B) {
+	e := newEngine(b, Config{})
+	r := rand.New(rand.NewPCG(1, 2))
+	payloads := make([][]byte, 1024)
+	for i := range payloads {
+		for range 64 {
+			payloads[i] = append(payloads[i], byte(r.Uint32()))
+		}
+	}
+	for _, datagram := range []bool{false, true} {
+		name, ports := "stream", []uint16{80, 443, 25, 135, 389, 49153}
+		if datagram {
+			name, ports = "datagram", []uint16{53, 5060, 88, 16400}
+		}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				e.first = observe.First{Datagram: datagram, ClientPort: 40000, ServerPort: ports[i%len(ports)]}
+				e.detect(0, observe.Direction(i&1), payloads[i%len(payloads)], nil)
+				i++
+			}
+		})
+	}
+}

@@ -76,10 +76,10 @@ func begins(b []byte, size int, onPort bool) error {
 	if len(b) < headerLength {
 		return errShort
 	}
-	h := parseHeader(b)
-	if h.flags&flagZero != 0 || h.questions != 1 {
-		return errForm
+	if b[3]&flagZero != 0 || b[4] != 0 || b[5] != 1 {
+		return errForm // what nearly all that is no message fails at
 	}
+	h := parseHeader(b)
 	switch op := h.opcode(); {
 	case op == 0:
 	case !onPort || op > 5:

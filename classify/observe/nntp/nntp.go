@@ -57,6 +57,7 @@ func Detect(f *observe.First) observe.Match {
 	for _, s := range []string{"MODE READER", "CAPABILITIES", "AUTHINFO ", "GROUP ", "LISTGROUP ", "ARTICLE ", "HEAD ", "BODY ", "XOVER ",
 		"OVER ", "LIST", "NEWGROUPS ", "NEWNEWS ", "STAT ", "POST", "IHAVE ", "STARTTLS", "DATE", "QUIT"} {
 		switch {
+		case len(f.ToServer) > 0 && f.ToServer[0]&^0x20 != s[0]:
 		case line.HasPrefix(f.ToServer, s) && f.OnPort:
 			return observe.Yes
 		case line.CanBegin(f.ToServer, s), line.HasPrefix(f.ToServer, s):

@@ -90,23 +90,22 @@ var commands = map[string]kind{
 
 // verb looks for a command at the beginning of b.
 func verb(b []byte) (kind, observe.Match) {
-	end := bytes.IndexAny(b[:min(len(b), 5)], " \r\n")
-	if end < 0 {
-		for _, c := range b {
-			if c|0x20 < 'a' || c|0x20 > 'z' {
-				return other, observe.No
+	letters := true
+	for end, c := range b[:min(len(b), 5)] {
+		switch {
+		case c == ' ' || c == '\r' || c == '\n':
+			if k, ok := commands[string(bytes.ToUpper(b[:end]))]; ok {
+				return k, observe.Yes
 			}
-		}
-		if len(b) > 4 {
 			return other, observe.No
+		case c|0x20 < 'a' || c|0x20 > 'z':
+			letters = false
 		}
-		return other, observe.More
 	}
-	k, ok := commands[string(bytes.ToUpper(b[:end]))]
-	if !ok {
+	if !letters || len(b) > 4 {
 		return other, observe.No
 	}
-	return k, observe.Yes
+	return other, observe.More
 }
 
 type observer struct {
