@@ -28,6 +28,13 @@ func hashEnd(e *Endpoint, proto uint8) uint64 {
 	return fold(fold(hi^hashKeys[0], lo^hashKeys[1])^hashKeys[2], uint64(e.Port)<<8^uint64(proto)^hashKeys[1])
 }
 
+// HashPair hashes two addresses, in either order to the same.
+func HashPair(a, b *Addr) uint64 { return fold(hashAddr(a)+hashAddr(b), hashKeys[3]) }
+
+func hashAddr(a *Addr) uint64 {
+	return fold(binary.LittleEndian.Uint64(a[:8])^hashKeys[0], binary.LittleEndian.Uint64(a[8:])^hashKeys[1])
+}
+
 // fold multiplies to 128 bits and folds the halves, the mixing step of wyhash.
 func fold(a, b uint64) uint64 {
 	hi, lo := bits.Mul64(a, b)

@@ -627,10 +627,20 @@ func (e *Engine) subjectOf(s *slot) *subject {
 	return sub
 }
 
+// mayBeFinal says whether a verdict of the subject can be final before all is
+// known: one on an Exchange server's flow that rests on more than the port.
+func (s *subject) mayBeFinal() bool {
+	return (s.client.exchange || s.server.exchange) && (s.protocol != "" || len(s.entries) > 0)
+}
+
 // emit judges an ended flow and writes its record if it is final, or if it
 // must be. It says whether the record was written; the slot is then free.
 func (e *Engine) emit(s *slot, must bool) bool {
 	sub := e.subjectOf(s)
+	if !must && e.traffic == nil && !sub.mayBeFinal() {
+		s.Owner.over = true
+		return false
+	}
 	outcome := e.outcomeOf(s)
 	v := e.verdictOf(sub, outcome)
 	if e.traffic != nil {
@@ -756,14 +766,23 @@ func (e *Engine) Close(errs []error) error {
 	defer e.mu.Unlock()
 	e.clock = e.table.Clock()
 	e.view = e.table.View
-	e.table.EndAll(func(id flow.ID) {
-		s := e.at(id)
-		e.finishReading(&s)
-		e.pass(&s)
-	}, func(id flow.ID) {
+	e.table.EndAll(func(ids []flow.ID) {
+		for _, id := range ids {
+			s := e.at(id)
+			e.finishReading(&s)
+			e.pass(&s)
+		}
+	}, func(ids []flow.ID) {
 		// What waited is final now, at once.
-		s := e.at(id)
-		e.emit(&s, true)
+		for _, id := range ids {
+			if f := e.view.At(id); !f.BothWays() {
+				e.warmth += e.pairs.warm(&f.A.Addr, &f.B.Addr)
+			}
+		}
+		for _, id := range ids {
+			s := e.at(id)
+			e.emit(&s, true)
+		}
 	})
 	e.held = flow.Held{}
 	sum := e.summary(errs)

@@ -23,7 +23,8 @@ type evidence struct {
 	rules map[string][]evidenceRule
 	// names holds the facts that some rule asks for, at most 63 by themselves:
 	// others change nothing.
-	names []string
+	names   []string
+	lengths uint64 // of names, as a set: most others have another
 	// byReader holds the rules for each of Engine.protocols: its own, then those
 	// for any.
 	byReader [][]evidenceRule
@@ -40,6 +41,7 @@ func compileEvidence(packs *rules.Packs, protocols []observe.Protocol) *evidence
 				for _, t := range r.tests {
 					if !slices.Contains(e.names, t.name) {
 						e.names = append(e.names, t.name)
+						e.lengths |= 1 << (len(t.name) % 64)
 					}
 					r.names |= e.set(t.name)
 				}
@@ -55,6 +57,9 @@ func compileEvidence(packs *rules.Packs, protocols []observe.Protocol) *evidence
 
 // set returns the set of one name of a fact, empty where no rule asks for it.
 func (e *evidence) set(name string) uint64 {
+	if e.lengths>>(len(name)%64)&1 == 0 {
+		return 0
+	}
 	for i := range e.names {
 		if e.names[i] == name {
 			return 1 << min(i, 63)
@@ -66,15 +71,17 @@ func (e *evidence) set(name string) uint64 {
 // weigh holds a flow's facts against what proves roles. reader is its protocol,
 // seen is how many of the facts were held against it before.
 func (e *Engine) weigh(s *slot, reader uint8, facts *observe.Facts, seen int) {
-	var names, fresh uint64
-	for i, f := range facts.All() {
-		set := e.evidence.set(f.Name)
-		if names |= set; i >= seen {
-			fresh |= set
-		}
+	var names uint64
+	all := facts.All()
+	seen = min(seen, len(all))
+	for i := range all[seen:] {
+		names |= e.evidence.set(all[seen+i].Name)
 	}
-	if fresh == 0 {
+	if names == 0 {
 		return
+	}
+	for i := range all[:seen] {
+		names |= e.evidence.set(all[i].Name)
 	}
 	list := e.evidence.byReader[reader-1]
 	for i := range list {

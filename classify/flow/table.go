@@ -424,32 +424,42 @@ func (t *Table) evict() {
 	}
 }
 
-// EndAll ends every live flow and calls ended for it, then final for every flow
-// that has a place in the table, both in order of first packet. ended must not
-// free flows.
-func (t *Table) EndAll(ended, final func(ID)) {
-	t.each(func(id ID) {
-		if f := t.At(id); f.bucket != held {
-			f.bucket = held
-			ended(id)
-		}
-	})
+// EndAll ends every live flow and calls ended for them, then final for all flows
+// that have a place in the table: both in order of first packet, and for a few
+// at a time. ended must not free flows.
+func (t *Table) EndAll(ended, final func([]ID)) {
+	t.each(func(id ID) bool {
+		f := t.At(id)
+		live := f.bucket != held
+		f.bucket = held
+		return live
+	}, ended)
 	clear(t.wheel[:])
 	clear(t.index)
 	t.live = 0
-	t.each(final)
+	t.each(func(ID) bool { return true }, final)
 }
 
-// each calls f for every flow that has a place, in order of first packet. f
-// may free it.
-func (t *Table) each(f func(ID)) {
+// each calls f for the flows that have a place and are wanted, in order of first
+// packet. f may free them.
+func (t *Table) each(wanted func(ID) bool, f func([]ID)) {
+	some := make([]ID, 0, WarmSize)
+	take := func(id ID) {
+		if wanted(id) {
+			if some = append(some, id); len(some) == WarmSize {
+				f(some)
+				some = some[:0]
+			}
+		}
+	}
 	if !t.reused {
 		// Places were given out in that order.
 		for id := ID(1); id < ID(t.fresh); id++ {
 			if t.At(id).Proto != 0 {
-				f(id)
+				take(id)
 			}
 		}
+		f(some)
 		return
 	}
 	type numbered struct {
@@ -464,8 +474,9 @@ func (t *Table) each(f func(ID)) {
 	}
 	slices.SortFunc(order, func(a, b numbered) int { return cmp.Compare(a.number, b.number) })
 	for i := range order {
-		f(order[i].id)
+		take(order[i].id)
 	}
+	f(some)
 }
 
 // Free gives the slot of an ended flow back.

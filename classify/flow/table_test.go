@@ -386,7 +386,12 @@ func TestHeld(t *testing.T) {
 	}
 	live := track(5)
 	var ended, final []ID
-	table.EndAll(func(id ID) { ended = append(ended, id) }, func(id ID) { final = append(final, id); table.Free(id) })
+	table.EndAll(func(ids []ID) { ended = append(ended, ids...) }, func(ids []ID) {
+		final = append(final, ids...)
+		for _, id := range ids {
+			table.Free(id)
+		}
+	})
 	if !slices.Equal(ended, []ID{live}) || !slices.Equal(final, []ID{b, c, d, live}) || table.Used() != 0 || table.Live() != 0 {
 		t.Errorf("ended %v, final %v, %d in use", ended, final, table.Used())
 	}

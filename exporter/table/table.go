@@ -463,28 +463,33 @@ func (s *Sink) writeUnexpected(p *printer) {
 		return
 	}
 	p.heading("Unexpected: " + count(s.flows.of(classify.Unexpected), "flow"))
-	byReason := map[classify.Reason][]offPathKey{}
-	for k := range s.offPath.m {
-		byReason[k.reason] = append(byReason[k.reason], k)
+	type row struct {
+		*offPathKey
+		*offPath
+	}
+	byReason := map[classify.Reason][]row{}
+	for k, u := range s.offPath.m {
+		byReason[k.reason] = append(byReason[k.reason], row{&k, u})
 	}
 	for _, reason := range sortedKeys(byReason) {
 		rows := byReason[reason]
-		slices.SortFunc(rows, func(a, b offPathKey) int {
-			return cmp.Or(cmp.Compare(s.offPath.m[b].flows, s.offPath.m[a].flows), a.server.Compare(b.server),
-				cmp.Compare(a.proto, b.proto), cmp.Compare(a.protocol, b.protocol))
+		slices.SortFunc(rows, func(a, b row) int {
+			if c := cmp.Compare(b.flows, a.flows); c != 0 {
+				return c
+			}
+			return cmp.Or(a.server.Compare(b.server), cmp.Compare(a.proto, b.proto), cmp.Compare(a.protocol, b.protocol))
 		})
 		var flows uint64
-		for _, k := range rows {
-			flows += s.offPath.m[k].flows
+		for _, u := range rows {
+			flows += u.flows
 		}
 		p.styled(red, "  "+printable(string(reason))+"  "+count(flows, "flow"))
-		for i, k := range rows {
+		for i, u := range rows {
 			if i == maxShown {
 				p.rest(len(rows)-i, "server port")
 				break
 			}
-			u := s.offPath.m[k]
-			text := k.server.String() + "/" + transport(k.proto) + " " + name(k.protocol) + ": " + count(u.flows, "flow") + ", " +
+			text := u.server.String() + "/" + transport(u.proto) + " " + name(u.protocol) + ": " + count(u.flows, "flow") + ", " +
 				size(u.bytes) + ", first from " + u.client.String()
 			if u.outcome != "" && u.outcome != classify.Answered {
 				text += " (" + string(u.outcome) + ")"
