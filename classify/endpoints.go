@@ -155,7 +155,8 @@ func (t *endpoints) learn(e *observe.Endpoint, service string, datagram bool, no
 	if e.UDP {
 		t.media++
 	}
-	en := &candidate
+	en := new(entry) // what is known already costs none
+	*en = candidate
 	t.byKey[key] = append(list, en)
 	t.perHost[key.server.Addr]++
 	t.all = append(t.all, en)

@@ -160,11 +160,11 @@ type Report struct {
 	// Calls are the telephone signalling messages read by this call, in order;
 	// taken away after each call too.
 	Calls []CallEvent
-	// Streams are the media streams of the flow, replaced by each Finish.
-	Streams []Stream
 	// Names are names of hosts that this call learned; taken away after each
 	// call too.
 	Names []HostName
+	// Streams are the media streams of the flow, replaced by each Finish.
+	Streams []Stream
 	// Next is the protocol that takes over; set with ErrUpgrade.
 	Next string
 	// Identities says that user and host principals, full paths and names may
