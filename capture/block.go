@@ -3,9 +3,10 @@ package capture
 import "sync/atomic"
 
 const (
-	blockSize = 256 << 10 // one read(2)
+	blockSize = 128 << 10 // one read(2)
 	mergeSize = 64 << 10  // the same where several files are open
 	batchSize = 512       // packets, at most
+	groupSize = 6         // batches that go from one goroutine to another at once
 )
 
 // block is a piece of the input that the payloads of some batches point into.
@@ -57,7 +58,8 @@ type pool struct {
 }
 
 func newPool(size int) *pool {
-	return &pool{size: size, blocks: make(chan *block, 4), batches: make(chan *fileBatch, 4)}
+	const n = 2 * groupSize // one group being made or waiting, one in use
+	return &pool{size: size, blocks: make(chan *block, n), batches: make(chan *fileBatch, n)}
 }
 
 // block returns a block of at least size bytes with one reference.
