@@ -622,6 +622,31 @@ func TestProgressAndClose(t *testing.T) {
 	}
 }
 
+// What a pipe has delivered is handed over, however little it is.
+func TestSlowPipe(t *testing.T) {
+	r, w := io.Pipe()
+	defer w.Close()
+	s, err := OpenFiles([]string{"-"}, Options{Parallel: true, Stdin: r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	data := frames(t, "tcp 10.0.0.1:1000 > 10.0.0.2:25 S")[0]
+	file := little().head(magicPcap, LinkEthernet)
+	for i := range 3 {
+		file.record(uint32(i), 0, data)
+		if _, err := w.Write(file.b); err != nil {
+			t.Fatal(err)
+		}
+		file.b = nil
+		bt, err := s.Read()
+		if err != nil || len(bt.Packets) != 1 || bt.Stats.Frames != uint64(i+1) {
+			t.Fatalf("after frame %d: %v, %v", i+1, bt, err)
+		}
+		bt.Release()
+	}
+}
+
 func TestKeepFrames(t *testing.T) {
 	name := compiled(t, conversation)
 	ps, _, _ := readAll(t, []string{name}, Options{KeepFrames: true})
