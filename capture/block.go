@@ -6,7 +6,7 @@ const (
 	blockSize = 128 << 10 // one read(2)
 	mergeSize = 64 << 10  // the same where several files are open
 	batchSize = 512       // packets, at most
-	groupSize = 6         // batches that go from one goroutine to another at once
+	groupSize = 4         // batches that go from one goroutine to another at once
 )
 
 // block is a piece of the input that the payloads of some batches point into.
