@@ -181,6 +181,7 @@ type Engine struct {
 	slot    slot
 	inEnds  flow.Ends // as in has them
 	packet  *capture.Packet
+	lastly  capture.Packet // stands in for one at the end of a flow
 	in      observe.Input
 	report  observe.Report
 	deliver [2]func(data []byte, gap int) bool // by sender

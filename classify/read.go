@@ -181,14 +181,15 @@ func (e *Engine) finishReading(s *slot) {
 		return
 	}
 	c := e.conns[s.Owner.conn-1]
-	p := capture.Packet{Time: s.Last, Number: c.number}
-	e.open(c, s, &p)
+	p := &e.lastly
+	p.Time, p.Number = s.Last, c.number
+	e.open(c, s, p)
 	for side := range c.streams {
 		if !c.done {
 			c.streams[side].flush(e.deliver[side])
 		}
 	}
-	e.absorb(s, c, &p)
+	e.absorb(s, c, p)
 	e.release(s, c)
 }
 
