@@ -134,7 +134,7 @@ func (e *Engine) takeStep(st *step) error {
 	packets, events := st.batch.Packets, st.events
 	for len(events) > 0 {
 		n := min(len(events), flow.WarmSize)
-		e.warmEvents(events[:n])
+		e.warmEvents(packets, events[:n])
 		e.take(packets, events[:n])
 		events = events[n:]
 	}
@@ -143,13 +143,30 @@ func (e *Engine) takeStep(st *step) error {
 }
 
 // warmEvents starts the memory reads that events will need, before the first
-// of them waits for one.
-func (e *Engine) warmEvents(events []flow.Event) {
-	var ids [flow.WarmSize]flow.ID
+// of them waits for one: what is kept of the flows, and the payloads, which the
+// other processor has.
+func (e *Engine) warmEvents(packets []capture.Packet, events []flow.Event) {
+	var conns [flow.WarmSize]uint32
+	sum := e.warmth
 	for i := range events {
-		ids[i] = events[i].ID
+		ev := &events[i]
+		if int(ev.ID>>stateBits) >= len(e.states) {
+			continue
+		}
+		conns[i] = e.stateOf(ev.ID).conn
+		if int(ev.Packet) < len(packets) {
+			if data := packets[ev.Packet].Payload; len(data) > 0 {
+				sum += uint64(data[0]) + uint64(data[min(len(data), 100)-1])
+			}
+		}
 	}
-	e.warm(ids[:len(events)])
+	for _, i := range conns[:len(events)] {
+		if i != 0 {
+			c := e.conns[i-1]
+			sum += uint64(c.streams[0].next) + uint64(c.streams[1].skip) + uint64(c.reader) + c.number
+		}
+	}
+	e.warmth = sum
 }
 
 // free gives the place of a flow back to the table.
