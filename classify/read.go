@@ -111,6 +111,8 @@ func (e *Engine) connOf(s *slot, ev *flow.Event) *conn {
 		c.facts = e.infos[s.Owner.info-1].facts
 		e.facts -= c.facts.Len()
 		e.infos[s.Owner.info-1].facts = observe.Facts{}
+	} else {
+		c.facts = e.lists.Empty()
 	}
 	c.begun = ev.What&flow.Begun != 0
 	if s.Proto == capture.TCP && c.begun {
@@ -157,10 +159,10 @@ func (e *Engine) release(s *slot, c *conn) {
 	if c.named {
 		s.Owner.proto, s.Owner.late = c.proto, c.late
 	}
+	e.lists.Share(&c.facts)
 	if n := c.facts.Len(); e.facts+n > e.cfg.Limits.MaxFacts {
 		e.counts.facts += uint64(n)
 	} else if n > 0 {
-		e.lists.Share(&c.facts)
 		e.infoOf(s).facts = c.facts
 		e.facts += n
 	}
