@@ -205,10 +205,10 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	if !a.quiet && !(a.format != "table" && a.output == "" && isTerminal(stdout)) {
 		show = newProgress(stderr)
 	}
-	// One goroutine reads flows. With a second one, that reads and decodes the
-	// files and tracks flows; with a third one, it tracks flows only.
+	// One goroutine reads and decodes the files, one tracks flows, one reads and
+	// judges them: also on two processors, where the last one takes turns.
 	workers := runtime.GOMAXPROCS(0)
-	opt := capture.Options{Filter: a.filter, Parallel: workers > 2, Stdin: stdin}
+	opt := capture.Options{Filter: a.filter, Parallel: workers > 1, Stdin: stdin}
 	var again *os.File // what was read from standard input, to be read again
 	if selection != nil && slices.Contains(a.files, "-") {
 		if again, err = os.CreateTemp("", "exspan-*"); err != nil {
