@@ -179,7 +179,6 @@ type Engine struct {
 	// offered and reported.
 	reading *conn
 	slot    slot
-	inEnds  flow.Ends // as in has them
 	packet  *capture.Packet
 	lastly  capture.Packet // stands in for one at the end of a flow
 	in      observe.Input
@@ -268,6 +267,7 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 		func(data []byte, gap int) bool { return e.offer(e.reading, 1, data, gap) },
 	}
 	e.report.Identities = cfg.Identities
+	e.in.Flow = func() (client, server netip.AddrPort) { return e.slot.Client().AddrPort(), e.slot.Server().AddrPort() }
 	if len(e.protocols) > 63 {
 		return nil, errors.New("more than 63 protocols")
 	}

@@ -158,7 +158,7 @@ func BenchmarkObservers(b *testing.B) {
 func (t *talk) read(p *observe.Protocol) error {
 	var r observe.Report
 	in := observe.Input{Handshake: true, Continues: true, Datagram: t.datagram, Announced: t.announced,
-		Client: netip.MustParseAddrPort("10.0.0.9:50000"), Server: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 3}), t.port)}
+		Flow: observe.Between(netip.MustParseAddrPort("10.0.0.9:50000"), netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 3}), t.port))}
 	o := p.New()
 	var skip [2]int
 	var rest [2][]byte

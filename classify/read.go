@@ -55,12 +55,7 @@ func (e *Engine) read(s *slot, p *capture.Packet, ev *flow.Event) {
 // open makes a flow the one that is being read.
 func (e *Engine) open(c *conn, s *slot, p *capture.Packet) {
 	in := &e.in
-	if e.reading != c || e.slot.id != s.id || e.inEnds != s.Owner.ends {
-		e.reading, e.inEnds = c, s.Owner.ends
-		client, server := s.ends()
-		in.Client, in.Server = client.AddrPort(), server.AddrPort()
-	}
-	e.slot, e.packet = *s, p
+	e.reading, e.slot, e.packet = c, *s, p
 	e.report.Facts = c.facts
 	c.number = p.Number
 	in.Time, in.Number, in.Datagram = p.Time, p.Number, s.Proto == capture.UDP
@@ -236,7 +231,6 @@ func (e *Engine) datagramResult(c *conn, err error) bool {
 		e.confirm(c)
 		c.done = true
 	case errors.Is(err, observe.ErrReversed) && e.slot.Owner.ends.Turn():
-		e.turn()
 		e.in.Dir = e.in.Dir.Reverse()
 		c.obs = nil
 		return false
@@ -245,12 +239,6 @@ func (e *Engine) datagramResult(c *conn, err error) bool {
 		return false
 	}
 	return true
-}
-
-// turn lets the observer know of a turn of the flow at hand.
-func (e *Engine) turn() {
-	e.in.Client, e.in.Server = e.in.Server, e.in.Client
-	e.inEnds = e.slot.Owner.ends
 }
 
 // start puts the observer of a protocol on a flow.
@@ -664,7 +652,6 @@ func (e *Engine) exception(c *conn, sender int, data []byte, n int, err error) [
 		c.done = true
 		return nil
 	case errors.Is(err, observe.ErrReversed) && e.slot.Owner.ends.Turn():
-		e.turn()
 		c.obs = e.protocols[c.reader-1].New()
 		return data
 	default:

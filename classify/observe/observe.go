@@ -58,8 +58,22 @@ type Input struct {
 	// Announced is the service that a learned endpoint promised for this flow
 	// ("rtp", "emsmdb" ...), or empty.
 	Announced string
-	// Client and Server are the flow's ends.
-	Client, Server netip.AddrPort
+	// Flow tells the flow's ends to Ends; nil for ends that are not known.
+	Flow func() (client, server netip.AddrPort)
+}
+
+// Ends returns the flow's ends. They are put together when they are asked for:
+// few packets need them.
+func (in *Input) Ends() (client, server netip.AddrPort) {
+	if in.Flow == nil {
+		return client, server
+	}
+	return in.Flow()
+}
+
+// Between returns a Flow for Input between two ends.
+func Between(client, server netip.AddrPort) func() (netip.AddrPort, netip.AddrPort) {
+	return func() (netip.AddrPort, netip.AddrPort) { return client, server }
 }
 
 // Observer reads one flow. It is used by one goroutine.

@@ -15,7 +15,7 @@ func BenchmarkCalls(b *testing.B) {
 	pdu := []byte(le.request(3, 2, 0, 11, strings.Repeat("x", 5776), sig))
 	obs := New()
 	var r observe.Report
-	in := observe.Input{Handshake: true, Continues: true, Client: netip.MustParseAddrPort("192.0.2.10:50000"), Server: onDynamic.Server}
+	in := observe.Input{Handshake: true, Continues: true, Flow: observe.Between(netip.MustParseAddrPort("192.0.2.10:50000"), onDynamic.Server)}
 	in.Data = []byte(le.bind(1, []ctx{{0, emsmdbs, ndr32s}}))
 	if _, err := obs.Observe(&in, &r); err != nil {
 		b.Fatal(err)

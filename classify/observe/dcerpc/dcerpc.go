@@ -101,13 +101,13 @@ func (o *observer) mapper(in *observe.Input) bool {
 	if o.nested {
 		return o.pipe == "epmapper"
 	}
-	return in.Server.Port() == 135 || in.Server.Port() == 593
+	return o.server.Port() == 135 || o.server.Port() == 593
 }
 
 // Observe reads PDUs.
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	if !o.server.IsValid() {
-		o.client, o.server = in.Client, in.Server // once: they stay
+		o.client, o.server = in.Ends() // once: they stay
 	}
 	if in.Datagram {
 		return o.datagram(in, r)

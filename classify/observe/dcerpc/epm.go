@@ -147,13 +147,14 @@ func teach(entries []entry, op uint16, weak bool, in *observe.Input, r *observe.
 	if op == eptLookup {
 		source = observe.FromLookup
 	}
+	_, server := in.Ends()
 	for _, e := range entries {
 		if e.iface == epmapper || e.iface == mgmt || e.port == 0 || e.port == 135 || e.port == 593 {
 			continue
 		}
-		l := observe.Endpoint{Server: netip.AddrPortFrom(in.Server.Addr(), e.port), UDP: e.udp, Service: e.iface.String(),
-			Annotation: e.annotation, Source: source, From: in.Server, Weak: weak}
-		if e.addr.IsValid() && !e.addr.IsUnspecified() && e.addr != in.Server.Addr().Unmap() {
+		l := observe.Endpoint{Server: netip.AddrPortFrom(server.Addr(), e.port), UDP: e.udp, Service: e.iface.String(),
+			Annotation: e.annotation, Source: source, From: server, Weak: weak}
+		if e.addr.IsValid() && !e.addr.IsUnspecified() && e.addr != server.Addr().Unmap() {
 			l.Announced = e.addr
 		}
 		r.Learn(l)

@@ -225,12 +225,14 @@ type driver struct {
 	scratch []byte
 }
 
+func (d *driver) ends() (client, server netip.AddrPort) { return d.o.Client, d.o.Server }
+
 func (d *driver) input(dir observe.Direction) *observe.Input {
 	d.in = observe.Input{
 		Dir: dir, Time: d.time, Number: d.number,
 		Datagram: d.o.Datagram, Cut: d.o.Cut, Handshake: !d.o.Midstream && !d.o.Datagram,
 		Continues: !d.o.Unacknowledged && !d.o.Datagram, Announced: d.o.Announced,
-		Client: d.o.Client, Server: d.o.Server,
+		Flow: d.ends,
 	}
 	return &d.in
 }

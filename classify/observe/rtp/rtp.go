@@ -241,7 +241,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	b := in.Data
 	if !o.begun {
 		o.begun = true
-		o.client, o.server = in.Client, in.Server // the ends stay: nothing turns a flow that this package reads
+		o.client, o.server = in.Ends() // the ends stay: nothing turns a flow that this package reads
 	}
 	if in.Announced != o.service {
 		o.service = in.Announced

@@ -33,7 +33,7 @@ type flow struct {
 
 func newFlow(announced string) *flow {
 	return &flow{o: &observer{}, in: observe.Input{Datagram: true, Announced: announced,
-		Client: netip.MustParseAddrPort("10.0.0.1:4000"), Server: netip.MustParseAddrPort("10.0.0.2:5000")}}
+		Flow: observe.Between(netip.MustParseAddrPort("10.0.0.1:4000"), netip.MustParseAddrPort("10.0.0.2:5000"))}}
 }
 
 func (f *flow) send(dir observe.Direction, at time.Duration, b []byte) {
@@ -287,9 +287,10 @@ func TestAnnounced(t *testing.T) {
 		}
 		// The report's fields are those of RFC 3550 section 6.4.1.
 		s := f.streams()
+		client, server := f.in.Ends()
 		if len(s) != 2 || s[0].SSRC != 7 || s[0].Reports != 1 || s[0].ReportedShare != 64 ||
 			s[0].ReportedLost != 5 || s[0].ReportedJitter != 80 ||
-			s[0].Src != f.in.Server || s[1].SSRC != 9 || s[1].SenderPackets != 1000 || s[1].Src != f.in.Client {
+			s[0].Src != server || s[1].SSRC != 9 || s[1].SenderPackets != 1000 || s[1].Src != client {
 			t.Errorf("%+v", s)
 		}
 	}

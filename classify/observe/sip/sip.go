@@ -337,7 +337,8 @@ func isSTUN(b []byte) bool {
 
 // message takes what a whole message says.
 func (o *observer) message(in *observe.Input, r *observe.Report, m *message, body []byte, cut bool) error {
-	if !o.started && in.Datagram && m.request == (in.Dir == observe.ToClient) && (!isPort(in.Server.Port()) || isPort(in.Client.Port())) {
+	client, server := in.Ends()
+	if !o.started && in.Datagram && m.request == (in.Dir == observe.ToClient) && (!isPort(server.Port()) || isPort(client.Port())) {
 		return observe.ErrReversed
 	}
 	o.started = true
@@ -365,11 +366,11 @@ func (o *observer) message(in *observe.Input, r *observe.Report, m *message, bod
 	ev := observe.CallEvent{
 		Time: in.Time, Number: in.Number,
 		CallID: string(m.callID[:min(len(m.callID), maxID)]), FromTag: clipTag(tag(m.from)), ToTag: clipTag(tag(m.to)),
-		Src: in.Client, Dst: in.Server, TCP: !in.Datagram,
+		Src: client, Dst: server, TCP: !in.Datagram,
 		Method: methodName(m.method), CSeq: m.cseq, Code: m.code,
 	}
 	if in.Dir == observe.ToClient {
-		ev.Src, ev.Dst = in.Server, in.Client
+		ev.Src, ev.Dst = server, client
 	}
 	if r.Identities {
 		from, _, _ := nameAddr(m.from)
