@@ -58,7 +58,7 @@ type pool struct {
 }
 
 func newPool(size int) *pool {
-	const n = 2 * groupSize // one group being made or waiting, one in use
+	const n = 4 * groupSize // one group is being made, one waits, and as much is in use
 	return &pool{size: size, blocks: make(chan *block, n), batches: make(chan *fileBatch, n)}
 }
 
