@@ -164,7 +164,7 @@ func TestMemoryPerFlow(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	per := (after.HeapAlloc - before.HeapAlloc) / flows
 	t.Logf("%d bytes a flow", per)
-	if per > 220 { // 160 the flow, 10 to 21 the index, 10 to 21 the pair of hosts
+	if per > 200 { // 144 the flow, 20 the state, 10 to 21 the index, 10 to 21 the pair of hosts
 		t.Errorf("%d bytes a flow", per)
 	}
 	runtime.KeepAlive(e)
