@@ -196,6 +196,7 @@ type Engine struct {
 	interimLeft []birth // flows whose interim records are still to be written
 	events      []flow.Event
 	ahead       bool      // the table is used by another goroutine: see Feed
+	quieted     []flow.ID // flows whose payload is not wanted any more, to be told to it
 	freed       []flow.ID // places to be given back to it
 
 	tracked  tracked
@@ -350,7 +351,7 @@ func (e *Engine) Batch(b *capture.Batch) error {
 		n := min(len(packets), flow.WarmSize)
 		ids, sum := e.table.Warm(packets[:n])
 		e.tracked.warmth += sum
-		e.warm(ids[:n])
+		e.warm(ids)
 		for i := range n {
 			// One at a time: what is counted live is what was tracked until now.
 			e.events = e.table.Follow(&packets[i], i, e.events[:0])
@@ -426,7 +427,11 @@ func (e *Engine) stateOf(id flow.ID) *state { return &e.states[id>>stateBits][id
 func (e *Engine) quiet(s *slot) {
 	if !s.Owner.done {
 		s.Owner.done = true
-		e.view.Quiet(s.id)
+		if e.ahead {
+			e.quieted = append(e.quieted, s.id)
+		} else {
+			e.table.Quiet(s.id)
+		}
 	}
 }
 

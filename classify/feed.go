@@ -15,7 +15,9 @@ type step struct {
 	events  []flow.Event
 	view    flow.View
 	tracked tracked
-	freed   []flow.ID // on the way back: flows whose places are free
+	// On the way back: flows whose payload is not wanted any more, and then flows
+	// whose places are free.
+	quieted, freed []flow.ID
 }
 
 // stepsAhead is how many batches the table is ahead at most. Few, so that what
@@ -73,12 +75,10 @@ func (e *Engine) Feed(src capture.Source, ahead bool, each func(*capture.Batch) 
 	// The table is the engine's alone again.
 	e.ahead = false
 	for range stepsAhead {
-		e.freed = append(e.freed, (<-back).freed...)
+		e.tell(<-back)
 	}
-	for _, id := range e.freed {
-		e.table.Free(id)
-	}
-	e.freed = nil
+	e.tell(&step{quieted: e.quieted, freed: e.freed})
+	e.quieted, e.freed = nil, nil
 	return errors.Join(err, <-failed)
 }
 
@@ -104,10 +104,8 @@ func (e *Engine) track(src capture.Source, steps chan<- *step, back <-chan *step
 			b.Release()
 			return nil
 		}
-		for _, id := range st.freed {
-			e.table.Free(id)
-		}
-		st.batch, st.freed, st.events = b, st.freed[:0], st.events[:0]
+		e.tell(st)
+		st.batch, st.events = b, st.events[:0]
 		if b.Tick != 0 {
 			st.events = e.table.Idle(b.Tick, st.events)
 		}
@@ -126,6 +124,17 @@ func (e *Engine) track(src capture.Source, steps chan<- *step, back <-chan *step
 	}
 }
 
+// tell tells the table what a step brought back.
+func (e *Engine) tell(st *step) {
+	for _, id := range st.quieted {
+		e.table.Quiet(id)
+	}
+	for _, id := range st.freed {
+		e.table.Free(id)
+	}
+	st.quieted, st.freed = st.quieted[:0], st.freed[:0]
+}
+
 // takeStep takes in a batch that was tracked.
 func (e *Engine) takeStep(st *step) error {
 	e.mu.Lock()
@@ -138,7 +147,8 @@ func (e *Engine) takeStep(st *step) error {
 		e.take(packets, events[:n])
 		events = events[n:]
 	}
-	st.freed, e.freed = e.freed, st.freed[:0]
+	st.quieted, e.quieted = e.quieted, st.quieted
+	st.freed, e.freed = e.freed, st.freed
 	return e.sinkErr
 }
 

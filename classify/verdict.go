@@ -357,7 +357,7 @@ func (e *Engine) outcomeOf(s *slot) Outcome {
 		return Answered // the SYN-ACK was missed, an answer was not
 	case e.lossy():
 		return Incomplete
-	case f.SYNs() >= 2 || e.clock-f.Last >= flow.AnswerTimeout:
+	case f.Seen&flow.SeenSYNAgain != 0 || e.clock-f.Last >= flow.AnswerTimeout:
 		return Unanswered
 	}
 	return Incomplete

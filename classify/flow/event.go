@@ -1,9 +1,6 @@
 package flow
 
 import (
-	"cmp"
-	"slices"
-
 	"github.com/exspan/exspan/capture"
 )
 
@@ -43,7 +40,8 @@ type Event struct {
 // sent what it quotes.
 func (e *Event) Sender() int { return int(e.What / fromB) }
 
-// Follow tracks the packet of a batch with an index and appends what has to be
+// Follow tracks the packet of a batch with an index (in the part of it that was
+// warmed, at least modulo WarmSize) and appends what has to be
 // known: the flows that it ended, then the packet itself if it says anything
 // new about its flow, carries payload that is wanted, or if Every is set.
 func (t *Table) Follow(p *capture.Packet, index int, events []Event) []Event {
@@ -56,7 +54,7 @@ func (t *Table) Follow(p *capture.Packet, index int, events []Event) []Event {
 		}
 		return events
 	}
-	id, sender, isNew := t.Track(p)
+	id, sender, isNew := t.track(p, t.hints[uint(index)%WarmSize])
 	if t.tick != tick || len(t.ended) > 0 {
 		events = t.passed(tick, events)
 	}
@@ -89,7 +87,7 @@ func (t *Table) Follow(p *capture.Packet, index int, events []Event) []Event {
 			what |= Closed
 		}
 	}
-	if what == 0 && !t.Every && (p.PayloadLength == 0 || t.isQuiet(id)) {
+	if what == 0 && !t.Every && (p.PayloadLength == 0 || f.Seen&quiet != 0) {
 		return events
 	}
 	if f.Seen&(SeenSYN|SeenSYNACK) != 0 {
@@ -111,7 +109,7 @@ func (t *Table) Idle(now int64, events []Event) []Event {
 // first packets.
 func (t *Table) passed(tick uint32, events []Event) []Event {
 	if len(t.ended) > 1 {
-		slices.SortFunc(t.ended, func(a, b ID) int { return cmp.Compare(t.At(a).Number, t.At(b).Number) })
+		t.sort(t.ended)
 	}
 	for _, id := range t.ended {
 		events = append(events, Event{ID: id, What: Ended, Clock: t.clock})

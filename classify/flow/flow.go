@@ -4,6 +4,7 @@
 package flow
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/exspan/exspan/capture"
@@ -37,49 +38,55 @@ const (
 	SeenPayloadB             // payload from B
 	SeenNextA                // next[0] is valid
 	SeenNextB                // next[1] is valid
+	SeenSYNAgain             // a second SYN without ACK
 	seenSYNByB               // the SYN came from B
+	quiet                    // nobody wants the payload
 
 	SeenPayload = SeenPayloadA | SeenPayloadB // any payload
 )
 
-// Flow is one flow: flat, without pointers, owned by its Table. What every
-// packet needs comes first, to lie in few cache lines.
+// Flow is one flow: flat, without pointers, owned by its Table. It is two lines
+// of the processor's cache long and lies on them: what says whose a packet is and
+// what is known of the flow, then what is counted.
 type Flow struct {
 	// A sent the flow's first packet, B is the other end.
 	A, B  capture.Endpoint
 	Proto uint8 // capture.TCP or capture.UDP
 	class class
-	syns  uint8
-	// seen is the table's clock at the last packet, in seconds since its base.
-	seen uint32
 	// Seen is a set of Seen bits.
-	Seen   uint16
-	bucket uint16
+	Seen uint16
 	// VLANs is the tag stack of the first packet.
 	VLANs capture.VLANs
-	// First and Last are the times of the earliest and latest packet, in
-	// nanoseconds since the Unix epoch.
-	Last int64
+	// seen is the table's clock at the last packet, in seconds since its base.
+	seen uint32
 	// next is the sequence number behind the highest byte seen, by sender.
 	next [2]uint32
+	// setup is the time from SYN to SYN-ACK in microseconds; 0 when not seen.
+	setup uint32
+
+	// First and Last are the times of the earliest and latest packet, in
+	// nanoseconds since the Unix epoch.
+	First, Last int64
 	// packets, bytes and gaps are counted by sender: A, then B.
 	packets, bytes [2]uint64
-	First          int64
 	gaps           [2]uint32
 	// Number is the number of the first packet.
 	Number uint64
-	isn    uint32
-	// setup is the time from SYN to SYN-ACK in microseconds; 0 when not seen.
-	setup uint32
+}
+
+// rest is what is kept of a flow beside it, which few packets need.
+type rest struct {
+	isn uint32
 	// prev and link chain the flow into a bucket of the timer wheel, or, once it
 	// has ended, into the list of held or of free slots.
 	prev, link uint32
+	bucket     uint16
 }
 
 type class uint8
 
 const (
-	classNone class = iota
+	classNone class = iota // the flow has ended
 	classHalfOpen
 	classEstablished
 	classClosed
@@ -110,12 +117,29 @@ func (f *Flow) SetupTime() time.Duration { return time.Duration(f.setup) * time.
 // BothWays says whether packets were seen in both directions.
 func (f *Flow) BothWays() bool { return f.packets[0] > 0 && f.packets[1] > 0 }
 
-// SYNs returns how many SYNs of the client were seen, at most 255.
-func (f *Flow) SYNs() int { return int(f.syns) }
-
 // Begun says whether the begin of the streams was seen: payload that was read
 // starts at their first byte.
 func (f *Flow) Begun() bool { return f.Seen&(SeenSYN|SeenSYNACK) != 0 }
+
+// sender says who sent a packet, 0 for A and 1 for B, and whether it is one of the
+// flow's. Packets go there and back in no order that a processor could guess:
+// there is no branch but for the answer.
+func (f *Flow) sender(p *capture.Packet) (sender int, ok bool) {
+	there := differ(&f.A, &p.Src) | differ(&f.B, &p.Dst)
+	back := differ(&f.A, &p.Dst) | differ(&f.B, &p.Src)
+	if there != 0 {
+		sender = 1
+	}
+	return sender, there == 0 || back == 0
+}
+
+// differ compares two ends in three loads, where == calls a function. It returns
+// 0 for the same end.
+func differ(a, b *capture.Endpoint) uint64 {
+	return uint64(a.Port^b.Port) |
+		binary.NativeEndian.Uint64(a.Addr[8:]) ^ binary.NativeEndian.Uint64(b.Addr[8:]) |
+		binary.NativeEndian.Uint64(a.Addr[:8]) ^ binary.NativeEndian.Uint64(b.Addr[:8])
+}
 
 // sequence follows the sequence numbers of a TCP segment and counts what is
 // missing. A hole is counted when it opens and taken back as far as later

@@ -2,7 +2,8 @@ package flow
 
 import (
 	"cmp"
-	"encoding/binary"
+	"math"
+	"math/bits"
 	"slices"
 	"time"
 	"unsafe"
@@ -13,12 +14,9 @@ import (
 // ID names a flow in its table. 0 is no flow. An ID is used again after Free.
 type ID uint32
 
-const (
-	// wheelSize is the number of one-second buckets; more than the longest
-	// time-out in seconds.
-	wheelSize = 1 << 13
-	held      = 0xffff // Flow.bucket of a flow that is not in the wheel
-)
+// wheelSize is the number of one-second buckets; more than the longest time-out in
+// seconds.
+const wheelSize = 1 << 13
 
 // Table finds the flow of each packet. It is used by one goroutine.
 //
@@ -45,11 +43,17 @@ type Table struct {
 	live  int
 	used  int // slots in use: live, held and not yet freed
 
+	// hints are the live flows that the packets last warmed are likely of, by
+	// their index; 0 is none.
+	hints [WarmSize]ID
+
 	base  int64 // time of second 0 of the clock; set by the first packet
 	clock int64 // highest packet time seen
 	tick  uint32
+	until int64 // when the next tick begins
 	wheel [wheelSize]uint32
 	ended []ID
+	keys  []uint64 // used again by sort
 
 	// What the packet tracked last found and did: the sequence numbers that would
 	// have continued both streams, and the Seen bits then; whether it ended the
@@ -63,7 +67,7 @@ type Table struct {
 
 // NewTable returns an empty table for at most maxFlows live flows.
 func NewTable(maxFlows int) *Table {
-	return &Table{MaxFlows: maxFlows, fresh: 1, index: make([]uint64, 1<<10)}
+	return &Table{MaxFlows: maxFlows, fresh: 1, until: math.MinInt64, index: make([]uint64, 1<<10)}
 }
 
 // Live returns the number of flows that have not ended.
@@ -86,22 +90,31 @@ func (t *Table) Bytes() int {
 // WarmSize is the number of packets that Warm takes at most.
 const WarmSize = 64
 
-// Warm touches the index and the slots that packets will need, so that their
-// cache misses overlap. It changes nothing. What it returns are the slots that
-// the packets' flows are likely in, 0 for none.
-func (t *Table) Warm(packets []capture.Packet) (ids [WarmSize]ID, sum uint64) {
+// Warm finds the flows that packets are likely of and touches what Follow will
+// need of them, so that their cache misses overlap. It returns those flows, 0
+// for none, until the next call.
+func (t *Table) Warm(packets []capture.Packet) (ids []ID, sum uint64) {
 	mask := uint32(len(t.index) - 1)
 	packets = packets[:min(len(packets), WarmSize)]
 	for i := range packets {
-		ids[i] = ID(uint32(t.index[uint32(packets[i].Hash)&mask]))
+		sum += t.index[uint32(packets[i].Hash)&mask]
 	}
-	for _, id := range ids[:len(packets)] {
+	for i := range packets {
+		tag := uint32(packets[i].Hash)
+		pos := tag & mask
+		e := t.index[pos]
+		for e != 0 && uint32(e>>32) != tag {
+			pos = (pos + 1) & mask
+			e = t.index[pos]
+		}
+		id := ID(uint32(e))
+		t.hints[i] = id
 		if id != 0 {
 			f := t.At(id)
-			sum += uint64(f.A.Port) + uint64(f.seen) + f.bytes[1]
+			sum += uint64(f.seen) + f.bytes[1]
 		}
 	}
-	return ids, sum
+	return t.hints[:len(packets)], sum
 }
 
 // find returns the live flow of a packet and its sender: 0 for A, 1 for B.
@@ -116,32 +129,35 @@ func (t *Table) find(p *capture.Packet, proto uint8) (ID, int) {
 		if uint32(e>>32) != tag {
 			continue
 		}
-		f := t.At(ID(uint32(e)))
-		if f.Proto != proto || t.KeyVLAN && f.VLANs != p.VLANs {
-			continue
-		}
-		if same(&f.A, &p.Src) && same(&f.B, &p.Dst) {
-			return ID(uint32(e)), 0
-		}
-		if same(&f.B, &p.Src) && same(&f.A, &p.Dst) {
-			return ID(uint32(e)), 1
+		if sender, ok := t.is(ID(uint32(e)), p, proto); ok {
+			return ID(uint32(e)), sender
 		}
 	}
 }
 
-// same compares two ends in three loads, where == calls a function.
-func same(a, b *capture.Endpoint) bool {
-	return a.Port == b.Port && binary.NativeEndian.Uint64(a.Addr[8:]) == binary.NativeEndian.Uint64(b.Addr[8:]) &&
-		binary.NativeEndian.Uint64(a.Addr[:8]) == binary.NativeEndian.Uint64(b.Addr[:8])
+// is says whether a packet is of a flow that lives, and who sent it.
+func (t *Table) is(id ID, p *capture.Packet, proto uint8) (sender int, ok bool) {
+	f := t.At(id)
+	sender, ok = f.sender(p)
+	return sender, ok && f.Proto == proto && (!t.KeyVLAN || f.VLANs == p.VLANs)
 }
 
 // Advance moves the clock to the time of a packet, or of a timer where nothing
 // arrives, and ends the flows whose time is over. The
 // clock never goes back.
 func (t *Table) Advance(now int64) {
+	if now >= t.until {
+		t.advance(now)
+	} else if now > t.clock {
+		t.clock = now
+	}
+}
+
+func (t *Table) advance(now int64) {
 	if t.tick == 0 {
 		t.base, t.clock = now-int64(time.Second), now
 		t.tick = 1
+		t.until = now + int64(time.Second)
 		return
 	}
 	if now <= t.clock {
@@ -164,6 +180,7 @@ func (t *Table) Advance(now int64) {
 		t.tick++
 		t.turn(t.tick)
 	}
+	t.until = t.base + (int64(t.tick)+1)*int64(time.Second)
 }
 
 // turn goes through one bucket: flows whose deadline has come end, the others
@@ -173,8 +190,7 @@ func (t *Table) turn(now uint32) {
 	t.wheel[now%wheelSize] = 0
 	for id != 0 {
 		f := t.At(ID(id))
-		next := f.link
-		f.bucket = held
+		next := t.rest(ID(id)).link
 		if f.seen+timeouts[f.class] <= now {
 			t.end(ID(id))
 		} else {
@@ -190,36 +206,52 @@ func (t *Table) schedule(id uint32, f *Flow) {
 	if deadline <= t.tick {
 		deadline = t.tick + 1
 	}
-	f.bucket = uint16(deadline % wheelSize)
-	head := t.wheel[f.bucket]
-	f.prev, f.link = 0, head
+	r := t.rest(ID(id))
+	r.bucket = uint16(deadline % wheelSize)
+	head := t.wheel[r.bucket]
+	r.prev, r.link = 0, head
 	if head != 0 {
-		t.At(ID(head)).prev = id
+		t.rest(ID(head)).prev = id
 	}
-	t.wheel[f.bucket] = id
+	t.wheel[r.bucket] = id
 }
 
-func (t *Table) unschedule(f *Flow) {
-	if f.bucket == held {
-		return
-	}
-	if f.prev != 0 {
-		t.At(ID(f.prev)).link = f.link
+func (t *Table) unschedule(id ID) {
+	r := t.rest(id)
+	if r.prev != 0 {
+		t.rest(ID(r.prev)).link = r.link
 	} else {
-		t.wheel[f.bucket] = f.link
+		t.wheel[r.bucket] = r.link
 	}
-	if f.link != 0 {
-		t.At(ID(f.link)).prev = f.prev
+	if r.link != 0 {
+		t.rest(ID(r.link)).prev = r.prev
 	}
-	f.bucket = held
 }
 
 // Track finds or makes the flow of a TCP or UDP packet and counts the packet.
 // It returns the flow, the packet's sender (0 for A, 1 for B) and whether the
 // flow is new. Follow names the flows that it ended.
 func (t *Table) Track(p *capture.Packet) (id ID, sender int, isNew bool) {
-	t.Advance(p.Time)
-	id, sender = t.find(p, p.Proto)
+	return t.track(p, 0)
+}
+
+// track tracks a packet that is likely of the flow hint, if that is not 0.
+func (t *Table) track(p *capture.Packet, hint ID) (id ID, sender int, isNew bool) {
+	if p.Time >= t.until {
+		t.advance(p.Time)
+		hint = 0 // may have ended
+	} else if p.Time > t.clock {
+		t.clock = p.Time
+	}
+	if hint != 0 {
+		var ok bool
+		if sender, ok = t.is(hint, p, p.Proto); ok {
+			id = hint
+		}
+	}
+	if id == 0 {
+		id, sender = t.find(p, p.Proto)
+	}
 	if id != 0 && t.over(id, p) {
 		t.finish(id)
 		id = 0
@@ -227,6 +259,7 @@ func (t *Table) Track(p *capture.Packet) (id ID, sender int, isNew bool) {
 	if id == 0 {
 		id, sender, isNew = t.add(p), 0, true
 	}
+	sender &= 1 // says that indexes are in range
 	f := t.At(id)
 	t.before.next, t.before.seen, t.closed = f.next, f.Seen, false
 	f.packets[sender]++
@@ -240,6 +273,9 @@ func (t *Table) Track(p *capture.Packet) (id ID, sender int, isNew bool) {
 	if p.Proto == capture.TCP {
 		if p.Flags&(capture.SYN|capture.FIN|capture.RST) != 0 || f.class == classHalfOpen {
 			t.transition(id, f, sender, p)
+		} else if p.Seq == f.next[sender] && f.Seen&(SeenNextA<<sender) != 0 {
+			f.next[sender] += p.PayloadLength
+			return id, sender, isNew
 		}
 		f.sequence(sender, p)
 	}
@@ -257,7 +293,7 @@ func (t *Table) over(id ID, p *capture.Packet) bool {
 	if p.Proto != capture.TCP || p.Flags&(capture.SYN|capture.ACK) != capture.SYN {
 		return false
 	}
-	if f.Seen&SeenSYN != 0 && f.isn == p.Seq {
+	if f.Seen&SeenSYN != 0 && t.rest(id).isn == p.Seq {
 		return false
 	}
 	return f.Seen&(SeenFinA|SeenFinB|SeenRST) != 0 || p.Time-f.Last > renewAfter
@@ -279,14 +315,13 @@ func (t *Table) transition(id ID, f *Flow, sender int, p *capture.Packet) {
 		f.class = classClosed
 	case p.Flags&(capture.SYN|capture.ACK) == capture.SYN:
 		if f.Seen&SeenSYN == 0 {
-			f.isn = p.Seq
+			t.rest(id).isn = p.Seq
 			if sender == 1 {
 				f.Seen |= seenSYNByB
 			}
-		}
-		f.Seen |= SeenSYN
-		if f.syns < 255 {
-			f.syns++
+			f.Seen |= SeenSYN
+		} else {
+			f.Seen |= SeenSYNAgain
 		}
 	case p.Flags&capture.SYN != 0:
 		if f.Seen&(SeenSYN|SeenSYNACK) == SeenSYN {
@@ -309,7 +344,7 @@ func (t *Table) transition(id ID, f *Flow, sender int, p *capture.Packet) {
 		}
 	}
 	if f.class != was && timeouts[f.class] < timeouts[was] {
-		t.unschedule(f)
+		t.unschedule(id)
 		t.schedule(uint32(id), f)
 	}
 }
@@ -321,7 +356,7 @@ func (t *Table) add(p *capture.Packet) ID {
 	}
 	id := t.free
 	if id != 0 {
-		t.free = t.At(ID(id)).link
+		t.free = t.rest(ID(id)).link
 		t.reused = true
 	} else {
 		id = t.fresh
@@ -330,9 +365,10 @@ func (t *Table) add(p *capture.Packet) ID {
 			t.chunks = append(t.chunks, new(chunk))
 		}
 	}
-	t.setQuiet(ID(id), false)
 	f := t.At(ID(id))
-	*f = Flow{A: p.Src, B: p.Dst, Proto: p.Proto, VLANs: p.VLANs, First: p.Time, Last: p.Time, Number: p.Number, seen: t.tick}
+	*f = Flow{}
+	f.A, f.B, f.Proto, f.VLANs = p.Src, p.Dst, p.Proto, p.VLANs
+	f.First, f.Last, f.Number, f.seen = p.Time, p.Time, p.Number, t.tick
 	switch {
 	case p.Proto == capture.UDP:
 		f.class = classUDP
@@ -403,13 +439,15 @@ func (t *Table) remove(id ID) {
 
 // finish ends a flow before its time.
 func (t *Table) finish(id ID) {
-	t.unschedule(t.At(id))
+	t.unschedule(id)
 	t.end(id)
 }
 
 func (t *Table) end(id ID) {
 	t.remove(id)
+	t.At(id).class = classNone
 	t.live--
+	clear(t.hints[:])
 	t.ended = append(t.ended, id)
 }
 
@@ -428,21 +466,32 @@ func (t *Table) evict() {
 // that have a place in the table: both in order of first packet, and for a few
 // at a time. ended must not free flows.
 func (t *Table) EndAll(ended, final func([]ID)) {
-	t.each(func(id ID) bool {
+	var order []ID
+	if t.reused { // otherwise places were given out in that order
+		order = make([]ID, 0, t.used)
+		for id := ID(1); id < ID(t.fresh); id++ {
+			if t.At(id).Proto != 0 {
+				order = append(order, id)
+			}
+		}
+		t.sort(order)
+	}
+	t.each(order, func(id ID) bool {
 		f := t.At(id)
-		live := f.bucket != held
-		f.bucket = held
+		live := f.class != classNone
+		f.class = classNone
 		return live
 	}, ended)
 	clear(t.wheel[:])
 	clear(t.index)
+	clear(t.hints[:])
 	t.live = 0
-	t.each(func(ID) bool { return true }, final)
+	t.each(order, func(ID) bool { return true }, final)
 }
 
-// each calls f for the flows that have a place and are wanted, in order of first
-// packet. f may free them.
-func (t *Table) each(wanted func(ID) bool, f func([]ID)) {
+// each calls f for the flows of a list that are wanted, or without one for all
+// that have a place, in order of place. f may free them.
+func (t *Table) each(list []ID, wanted func(ID) bool, f func([]ID)) {
 	some := make([]ID, 0, WarmSize)
 	take := func(id ID) {
 		if wanted(id) {
@@ -452,40 +501,53 @@ func (t *Table) each(wanted func(ID) bool, f func([]ID)) {
 			}
 		}
 	}
-	if !t.reused {
-		// Places were given out in that order.
-		for id := ID(1); id < ID(t.fresh); id++ {
-			if t.At(id).Proto != 0 {
-				take(id)
-			}
+	for _, id := range list {
+		take(id)
+	}
+	for id := ID(1); list == nil && id < ID(t.fresh); id++ {
+		if t.At(id).Proto != 0 {
+			take(id)
 		}
-		f(some)
-		return
-	}
-	type numbered struct {
-		number uint64
-		id     ID
-	}
-	order := make([]numbered, 0, t.used)
-	for id := ID(1); id < ID(t.fresh); id++ {
-		if f := t.At(id); f.Proto != 0 {
-			order = append(order, numbered{f.Number, id})
-		}
-	}
-	slices.SortFunc(order, func(a, b numbered) int { return cmp.Compare(a.number, b.number) })
-	for i := range order {
-		take(order[i].id)
 	}
 	f(some)
 }
 
+// sort puts flows in order of their first packets.
+func (t *Table) sort(ids []ID) {
+	// Numbers are sorted faster than what has to be looked up: a packet's number
+	// and the flow's place fit into one, or nearly always do.
+	place := bits.Len32(t.fresh)
+	t.keys = t.keys[:0]
+	for _, id := range ids {
+		n := t.At(id).Number
+		if n>>(64-place) != 0 {
+			slices.SortFunc(ids, func(a, b ID) int { return cmp.Compare(t.At(a).Number, t.At(b).Number) })
+			return
+		}
+		t.keys = append(t.keys, n<<place|uint64(id))
+	}
+	slices.Sort(t.keys)
+	for i, k := range t.keys {
+		ids[i] = ID(k & (1<<place - 1))
+	}
+}
+
 // Free gives the slot of an ended flow back.
 func (t *Table) Free(id ID) {
-	f := t.At(id)
-	*f = Flow{}
-	f.link = t.free
+	t.At(id).Proto = 0
+	t.rest(id).link = t.free
 	t.free = uint32(id)
 	t.used--
+}
+
+// Quiet says that nobody wants the payload of a flow any more, until its ID is
+// given to another flow. Follow then leaves out the packets that have nothing
+// else to say.
+func (t *Table) Quiet(id ID) {
+	// One that has ended may be read in another goroutine.
+	if f := t.At(id); f.class != classNone {
+		f.Seen |= quiet
+	}
 }
 
 // All calls f for every live flow, in no particular order, until f says false.

@@ -429,28 +429,61 @@ func TestAllocs(t *testing.T) {
 }
 
 func BenchmarkTrack(b *testing.B) {
+	packet := func(i int) capture.Packet {
+		src := capture.Endpoint{Addr: capture.Addr{11: byte(i >> 24), 12: byte(i >> 16), 13: byte(i >> 8), 15: byte(i)}, Port: 1}
+		return capture.Packet{Number: uint64(i + 1), Time: 1e15, Frames: 1, Length: 60, Proto: capture.UDP, Src: src, Dst: server, Hash: capture.Hash(src, server, capture.UDP)}
+	}
+	run := func(b *testing.B, packets []capture.Packet, again func(*Table)) {
+		table := NewTable(1 << 20)
+		var events []Event
+		for i := 0; b.Loop(); i++ {
+			lo := i * 64 % (len(packets) - 64)
+			if lo < 64 && again != nil {
+				again(table)
+			}
+			batch := packets[lo : lo+64]
+			table.Warm(batch)
+			events = events[:0]
+			for j := range batch {
+				events = table.Follow(&batch[j], j, events)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/64, "ns/packet")
+	}
 	for _, flows := range []int{1000, 200_000} {
 		b.Run(map[int]string{1000: "1k", 200_000: "200k"}[flows], func(b *testing.B) {
-			table := NewTable(1 << 20)
 			packets := make([]capture.Packet, flows)
 			for i := range packets {
-				src := capture.Endpoint{Addr: capture.Addr{12: byte(i >> 16), 13: byte(i >> 8), 15: byte(i)}, Port: 1}
-				packets[i] = capture.Packet{Number: uint64(i + 1), Time: 1e15, Frames: 1, Length: 60, Proto: capture.UDP, Src: src, Dst: server, Hash: capture.Hash(src, server, capture.UDP)}
+				packets[i] = packet(i)
 			}
 			rand.New(rand.NewPCG(1, 2)).Shuffle(len(packets), func(i, j int) { packets[i], packets[j] = packets[j], packets[i] })
-			var events []Event
-			for i := 0; b.Loop(); i++ {
-				lo := i * 64 % (len(packets) - 64)
-				batch := packets[lo : lo+64]
-				table.Warm(batch)
-				events = events[:0]
-				for j := range batch {
-					events = table.Follow(&batch[j], j, events)
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/64, "ns/packet")
+			run(b, packets, nil)
 		})
 	}
+	// Every tenth packet begins a flow, the others are of one that is known, to
+	// either side; in the end all flows end.
+	b.Run("new", func(b *testing.B) {
+		r := rand.New(rand.NewPCG(1, 2))
+		packets := make([]capture.Packet, 1_000_000)
+		for i, flows := 0, 0; i < len(packets); i++ {
+			if i%10 == 0 {
+				packets[i] = packet(flows)
+				flows++
+				continue
+			}
+			packets[i] = packet(r.IntN(flows))
+			if r.IntN(2) == 0 {
+				packets[i].Src, packets[i].Dst = packets[i].Dst, packets[i].Src
+			}
+		}
+		run(b, packets, func(table *Table) {
+			table.EndAll(func([]ID) {}, func(ids []ID) {
+				for _, id := range ids {
+					table.Free(id)
+				}
+			})
+		})
+	})
 }
 
 // TestFollow says what is told of packets, and what is not.

@@ -1,16 +1,15 @@
 package flow
 
-import "sync/atomic"
-
 const (
 	chunkBits = 12
 	chunkSize = 1 << chunkBits
 )
 
-// chunk holds flows side by side, and for each whether its payload is wanted.
+// chunk holds flows side by side. It is large enough to lie on a page of its own,
+// so that flows lie on cache lines.
 type chunk struct {
 	flows [chunkSize]Flow
-	quiet [chunkSize / 32]atomic.Uint32
+	rests [chunkSize]rest
 }
 
 // View finds flows by their ID. A copy of a table's finds those that were there
@@ -24,23 +23,8 @@ func (v View) At(id ID) *Flow {
 	return &v.chunks[id>>chunkBits].flows[id&(chunkSize-1)]
 }
 
-// Quiet says that nobody wants the payload of a flow any more, until its ID is
-// given to another flow. Follow then leaves out the packets that have nothing
-// else to say, sooner or later.
-func (v View) Quiet(id ID) { v.setQuiet(id, true) }
-
-func (v View) setQuiet(id ID, on bool) {
-	word, bit := &v.chunks[id>>chunkBits].quiet[id%chunkSize/32], uint32(1)<<(id%32)
-	switch {
-	case on:
-		word.Or(bit)
-	case word.Load()&bit != 0:
-		word.And(^bit)
-	}
-}
-
-func (v View) isQuiet(id ID) bool {
-	return v.chunks[id>>chunkBits].quiet[id%chunkSize/32].Load()&(1<<(id%32)) != 0
+func (v View) rest(id ID) *rest {
+	return &v.chunks[id>>chunkBits].rests[id&(chunkSize-1)]
 }
 
 // Held is a list of ended flows, in order of their end. The flows keep their
@@ -52,11 +36,11 @@ type Held struct {
 
 // Push puts a flow at the end.
 func (h *Held) Push(v View, id ID) {
-	v.At(id).link = 0
+	v.rest(id).link = 0
 	if h.last == 0 {
 		h.first = id
 	} else {
-		v.At(h.last).link = uint32(id)
+		v.rest(h.last).link = uint32(id)
 	}
 	h.last = id
 	h.count++
@@ -72,7 +56,7 @@ func (h *Held) First() ID { return h.first }
 func (h *Held) Pop(v View) ID {
 	id := h.first
 	if id != 0 {
-		h.first = ID(v.At(id).link)
+		h.first = ID(v.rest(id).link)
 		if h.first == 0 {
 			h.last = 0
 		}
