@@ -54,11 +54,10 @@ func (t *Table) Follow(p *capture.Packet, index int, events []Event) []Event {
 		}
 		return events
 	}
-	id, sender, isNew := t.track(p, t.hints[uint(index)%WarmSize])
+	id, f, sender, isNew := t.track(p, t.hints[uint(index)%WarmSize])
 	if t.tick != tick || len(t.ended) > 0 {
 		events = t.passed(tick, events)
 	}
-	f := t.At(id)
 	what := uint16(0)
 	if isNew {
 		what = New
@@ -70,7 +69,7 @@ func (t *Table) Follow(p *capture.Packet, index int, events []Event) []Event {
 			what |= OtherVLAN
 		}
 	}
-	if p.Proto == capture.TCP {
+	if p.Proto == capture.TCP && (p.Flags&(capture.RST|capture.SYN) != 0 || t.closed) {
 		switch {
 		case p.Flags&capture.RST != 0:
 			what |= Reset

@@ -124,13 +124,13 @@ func (f *Flow) Begun() bool { return f.Seen&(SeenSYN|SeenSYNACK) != 0 }
 // sender says who sent a packet, 0 for A and 1 for B, and whether it is one of the
 // flow's. Packets go there and back in no order that a processor could guess:
 // there is no branch but for the answer.
-func (f *Flow) sender(p *capture.Packet) (sender int, ok bool) {
+func (f *Flow) sender(p *capture.Packet, proto uint8) (sender int, ok bool) {
 	there := differ(&f.A, &p.Src) | differ(&f.B, &p.Dst)
 	back := differ(&f.A, &p.Dst) | differ(&f.B, &p.Src)
 	if there != 0 {
-		sender = 1
+		sender, there = 1, back
 	}
-	return sender, there == 0 || back == 0
+	return sender, there|uint64(f.Proto^proto) == 0
 }
 
 // differ compares two ends in three loads, where == calls a function. It returns

@@ -129,17 +129,11 @@ func (t *Table) find(p *capture.Packet, proto uint8) (ID, int) {
 		if uint32(e>>32) != tag {
 			continue
 		}
-		if sender, ok := t.is(ID(uint32(e)), p, proto); ok {
+		f := t.At(ID(uint32(e)))
+		if sender, ok := f.sender(p, proto); ok && (!t.KeyVLAN || f.VLANs == p.VLANs) {
 			return ID(uint32(e)), sender
 		}
 	}
-}
-
-// is says whether a packet is of a flow that lives, and who sent it.
-func (t *Table) is(id ID, p *capture.Packet, proto uint8) (sender int, ok bool) {
-	f := t.At(id)
-	sender, ok = f.sender(p)
-	return sender, ok && f.Proto == proto && (!t.KeyVLAN || f.VLANs == p.VLANs)
 }
 
 // Advance moves the clock to the time of a packet, or of a timer where nothing
@@ -232,11 +226,12 @@ func (t *Table) unschedule(id ID) {
 // It returns the flow, the packet's sender (0 for A, 1 for B) and whether the
 // flow is new. Follow names the flows that it ended.
 func (t *Table) Track(p *capture.Packet) (id ID, sender int, isNew bool) {
-	return t.track(p, 0)
+	id, _, sender, isNew = t.track(p, 0)
+	return id, sender, isNew
 }
 
 // track tracks a packet that is likely of the flow hint, if that is not 0.
-func (t *Table) track(p *capture.Packet, hint ID) (id ID, sender int, isNew bool) {
+func (t *Table) track(p *capture.Packet, hint ID) (id ID, f *Flow, sender int, isNew bool) {
 	if p.Time >= t.until {
 		t.advance(p.Time)
 		hint = 0 // may have ended
@@ -244,23 +239,25 @@ func (t *Table) track(p *capture.Packet, hint ID) (id ID, sender int, isNew bool
 		t.clock = p.Time
 	}
 	if hint != 0 {
-		var ok bool
-		if sender, ok = t.is(hint, p, p.Proto); ok {
-			id = hint
+		f = t.At(hint)
+		if s, ok := f.sender(p, p.Proto); ok && (!t.KeyVLAN || f.VLANs == p.VLANs) {
+			id, sender = hint, s
 		}
 	}
 	if id == 0 {
-		id, sender = t.find(p, p.Proto)
+		if id, sender = t.find(p, p.Proto); id != 0 {
+			f = t.At(id)
+		}
 	}
-	if id != 0 && t.over(id, p) {
+	if id != 0 && (t.tick > f.seen+timeouts[f.class] || p.Flags&capture.SYN != 0 && t.renews(id, f, p)) {
 		t.finish(id)
 		id = 0
 	}
 	if id == 0 {
 		id, sender, isNew = t.add(p), 0, true
+		f = t.At(id)
 	}
 	sender &= 1 // says that indexes are in range
-	f := t.At(id)
 	t.before.next, t.before.seen, t.closed = f.next, f.Seen, false
 	f.packets[sender]++
 	f.bytes[sender] += uint64(p.Length)
@@ -275,21 +272,17 @@ func (t *Table) track(p *capture.Packet, hint ID) (id ID, sender int, isNew bool
 			t.transition(id, f, sender, p)
 		} else if p.Seq == f.next[sender] && f.Seen&(SeenNextA<<sender) != 0 {
 			f.next[sender] += p.PayloadLength
-			return id, sender, isNew
+			return id, f, sender, isNew
 		}
 		f.sequence(sender, p)
 	}
-	return id, sender, isNew
+	return id, f, sender, isNew
 }
 
-// over says whether a packet on a known key begins another flow: the old one
-// timed out, or a SYN with another initial sequence number came after its end
-// or after a silence.
-func (t *Table) over(id ID, p *capture.Packet) bool {
-	f := t.At(id)
-	if t.tick > f.seen+timeouts[f.class] {
-		return true
-	}
+// renews says whether a packet on a known key begins another flow, although the
+// old one has not timed out: a SYN with another initial sequence number after its
+// end or after a silence.
+func (t *Table) renews(id ID, f *Flow, p *capture.Packet) bool {
 	if p.Proto != capture.TCP || p.Flags&(capture.SYN|capture.ACK) != capture.SYN {
 		return false
 	}
