@@ -360,8 +360,7 @@ func (e *Engine) Batch(b *capture.Batch) error {
 		}
 		packets = packets[n:]
 	}
-	e.tracked.add(b)
-	e.tracked.note(e.table)
+	e.tracked.note(e.table, b)
 	e.stats = b.Stats
 	e.interim()
 	return e.sinkErr
@@ -377,18 +376,12 @@ type tracked struct {
 	warmth           uint64 // keeps the compiler from leaving Warm out
 }
 
-// add counts the packets of a batch.
-func (t *tracked) add(b *capture.Batch) {
+// note takes what the table counted until the end of a batch.
+func (t *tracked) note(table *flow.Table, b *capture.Batch) {
 	if t.packets == 0 && len(b.Packets) > 0 {
 		t.began = b.Packets[0].Time
 	}
-	t.packets += uint64(len(b.Packets))
-	for i := range b.Packets {
-		t.ipBytes += uint64(b.Packets[i].Length)
-	}
-}
-
-func (t *tracked) note(table *flow.Table) {
+	t.packets, t.ipBytes = table.Packets, table.IPBytes
 	t.clock, t.live, t.memory, t.evicted = table.Clock(), table.Live(), table.Bytes(), table.Evicted
 }
 

@@ -91,7 +91,7 @@ func notEOF(err error) error {
 
 // track tracks the flows of all that a source delivers.
 func (e *Engine) track(src capture.Source, steps chan<- *step, back <-chan *step, stop <-chan struct{}) error {
-	var sums tracked
+	sums := e.tracked
 	for {
 		b, err := src.Read()
 		if err != nil {
@@ -117,8 +117,7 @@ func (e *Engine) track(src capture.Source, steps chan<- *step, back <-chan *step
 				st.events = e.table.Follow(&b.Packets[i], i, st.events)
 			}
 		}
-		sums.add(b)
-		sums.note(e.table)
+		sums.note(e.table, b)
 		st.view, st.tracked = e.table.View, sums
 		steps <- st // has room for every step there is
 	}

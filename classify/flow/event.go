@@ -46,6 +46,8 @@ func (e *Event) Sender() int { return int(e.What / fromB) }
 // new about its flow, carries payload that is wanted, or if Every is set.
 func (t *Table) Follow(p *capture.Packet, index int, events []Event) []Event {
 	tick := t.tick
+	t.Packets++
+	t.IPBytes += uint64(p.Length)
 	if p.Proto == capture.ICMP || p.Proto == capture.ICMPv6 {
 		id, sender, what := t.Quoted(p)
 		events = t.passed(tick, events)

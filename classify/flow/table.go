@@ -33,6 +33,8 @@ type Table struct {
 	// out first is ended. Evicted counts those.
 	MaxFlows int
 	Evicted  uint64
+	// Packets and IPBytes are what Follow has followed, ICMP errors too.
+	Packets, IPBytes uint64
 
 	View
 	free   uint32
