@@ -77,6 +77,7 @@ const (
 	saidB                  // payload came from B
 	prohibited             // ICMP: administratively prohibited
 	refused                // ICMP: port unreachable
+	answered               // both ends have sent
 )
 
 const (
@@ -162,6 +163,7 @@ type Engine struct {
 	held      flow.Held // ended flows that wait
 	clock     int64     // the highest packet time until the event at hand
 	pairs     *pairs
+	asked     bool // somebody has asked for a pair
 	endpoints *endpoints
 	hosts     *hosts
 	recall    *recall
@@ -483,7 +485,7 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 			s.Owner.ends.Handshake(sender, ev.What&flow.SYNACK != 0)
 		}
 		if ev.What&flow.Answer != 0 {
-			e.pairs.saw(p.Src.Addr, p.Dst.Addr, true)
+			e.answered(&s, p)
 		}
 		if ev.What&flow.OtherVLAN != 0 {
 			e.addVLANs(&s, p.VLANs)
@@ -659,6 +661,9 @@ func (e *Engine) emit(s *slot, must bool) bool {
 		e.infos[s.Owner.info-1] = info{}
 		e.infoFree = append(e.infoFree, s.Owner.info)
 	}
+	if !e.pairs.full {
+		e.left(s)
+	}
 	e.free(s.id)
 	return true
 }
@@ -773,6 +778,9 @@ func (e *Engine) Close(errs []error) error {
 		}
 	}, func(ids []flow.ID) {
 		// What waited is final now, at once.
+		if !e.pairs.full {
+			e.allEnded()
+		}
 		for _, id := range ids {
 			if f := e.view.At(id); !f.BothWays() {
 				e.warmth += e.pairs.warm(&f.A.Addr, &f.B.Addr)

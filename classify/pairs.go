@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/flow"
 )
 
 // maxPairs bounds the host pairs whose directions are remembered.
@@ -24,6 +25,9 @@ type pairs struct {
 	// the cache misses of many overlap.
 	waiting [64]uint64
 	n       int
+	// full says that no pair is added any more: what is noted is noted of those in
+	// the table.
+	full bool
 }
 
 func newPairs() *pairs { return &pairs{table: make([]uint64, 1<<10)} }
@@ -82,6 +86,9 @@ func (t *pairs) put(key, bits uint64) {
 		*e |= bits
 		return
 	}
+	if t.full {
+		return
+	}
 	if t.count >= maxPairs {
 		t.refused++
 		return
@@ -114,4 +121,56 @@ func (t *pairs) oneWay(a, b capture.Addr) bool {
 	}
 	key, _ := t.key(&a, &b)
 	return *t.slot(key)&bothWays != bothWays
+}
+
+// answered notes that both ends of a flow have sent. Nearly every flow is of
+// that kind, and whether a pair was seen in both directions is asked of the
+// others alone, mostly at the end of the input. Until somebody asks, the flow's
+// own mark will do, as long as the flow has a place in the table.
+func (e *Engine) answered(s *slot, p *capture.Packet) {
+	s.Owner.said |= answered
+	if e.asked {
+		e.pairs.saw(p.Src.Addr, p.Dst.Addr, true)
+	}
+}
+
+// left notes the pair of a flow that gives its place up.
+func (e *Engine) left(s *slot) {
+	if s.Owner.said&answered != 0 && !e.asked {
+		e.pairs.saw(s.A.Addr, s.B.Addr, true)
+	}
+	s.Owner.said = 0
+}
+
+// noteAnswered notes the pairs of the flows that have a place, from their marks.
+func (e *Engine) noteAnswered() {
+	e.asked = true
+	for i, states := range e.states {
+		for j := range states {
+			if states[j].said&answered != 0 {
+				f := e.view.At(flow.ID(i<<stateBits | j))
+				e.pairs.saw(f.A.Addr, f.B.Addr, true)
+			}
+		}
+	}
+}
+
+// oneWay says whether packets between a flow's hosts were only ever seen in one
+// direction.
+func (e *Engine) oneWay(f *flow.Flow) bool {
+	if !e.asked {
+		e.noteAnswered()
+	}
+	return e.pairs.oneWay(f.A.Addr, f.B.Addr)
+}
+
+// allEnded is called when all flows have ended: no pair will be asked for but
+// those of flows seen in one direction, which are in the table.
+func (e *Engine) allEnded() {
+	e.pairs.flush()
+	e.pairs.full = true
+	if !e.asked && e.pairs.count > 0 {
+		e.noteAnswered()
+	}
+	e.asked = true
 }

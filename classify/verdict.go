@@ -335,7 +335,7 @@ func (e *Engine) outcomeOf(s *slot) Outcome {
 			return Prohibited
 		case f.Seen&flow.SeenRefused != 0 || s.Owner.said&refused != 0:
 			return Refused
-		case e.pairs.oneWay(f.A.Addr, f.B.Addr):
+		case e.oneWay(f):
 			return OneWay
 		case e.asks(s) && !e.lossy():
 			return Unanswered
@@ -349,7 +349,7 @@ func (e *Engine) outcomeOf(s *slot) Outcome {
 		return Refused
 	case f.Seen&flow.SeenSYNACK != 0:
 		return Answered
-	case !f.BothWays() && e.pairs.oneWay(f.A.Addr, f.B.Addr):
+	case !f.BothWays() && e.oneWay(f):
 		return OneWay
 	case f.Seen&flow.SeenSYN == 0:
 		return Midstream
