@@ -86,6 +86,7 @@ func (en *entry) rank() int {
 // endpoints is the table of learned endpoints.
 type endpoints struct {
 	byKey   map[endpointKey][]*entry
+	ports   [1 << 16 / 64]uint64 // ports that were ever in byKey, a bit each
 	perHost map[capture.Addr]int
 	scopes  map[string][]*entry
 	all     []*entry // in order of learning
@@ -101,6 +102,15 @@ func newEndpoints() *endpoints {
 		perHost: map[capture.Addr]int{},
 		scopes:  map[string][]*entry{},
 	}
+}
+
+// at returns the entries of an endpoint. Most flows are to ports that no entry
+// ever had: that takes no look-up.
+func (t *endpoints) at(e *capture.Endpoint, proto uint8) []*entry {
+	if t.ports[e.Port/64]&(1<<(e.Port%64)) == 0 {
+		return nil
+	}
+	return t.byKey[endpointKey{*e, proto}]
 }
 
 // learn adds what a flow announced. It returns the entry and whether it is
@@ -158,6 +168,7 @@ func (t *endpoints) learn(e *observe.Endpoint, service string, datagram bool, no
 	en := new(entry) // what is known already costs none
 	*en = candidate
 	t.byKey[key] = append(list, en)
+	t.ports[key.server.Port/64] |= 1 << (key.server.Port % 64)
 	t.perHost[key.server.Addr]++
 	t.all = append(t.all, en)
 	if en.scope != "" {
@@ -243,10 +254,7 @@ func (t *endpoints) close(key endpointKey, now int64) {
 
 // known says whether something is known to be served at an endpoint now.
 func (t *endpoints) known(e capture.Endpoint, proto uint8, now int64) bool {
-	if len(t.byKey) == 0 {
-		return false
-	}
-	for _, en := range t.byKey[endpointKey{e, proto}] {
+	for _, en := range t.at(&e, proto) {
 		if !en.overAt(now) {
 			return true
 		}
@@ -256,10 +264,7 @@ func (t *endpoints) known(e capture.Endpoint, proto uint8, now int64) bool {
 
 // announced returns a service announced for an endpoint now, or "".
 func (t *endpoints) announced(e capture.Endpoint, proto uint8, now int64) string {
-	if len(t.byKey) == 0 {
-		return ""
-	}
-	for _, en := range t.byKey[endpointKey{e, proto}] {
+	for _, en := range t.at(&e, proto) {
 		if !en.overAt(now) {
 			return en.service
 		}
@@ -274,7 +279,7 @@ func (t *endpoints) announced(e capture.Endpoint, proto uint8, now int64) string
 // call.
 func (t *endpoints) lookup(key endpointKey, first, last int64, buf []*entry) []*entry {
 	buf = buf[:0]
-	list := t.byKey[key]
+	list := t.at(&key.server, key.proto)
 	if len(list) == 0 {
 		return buf
 	}

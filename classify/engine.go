@@ -164,6 +164,7 @@ type Engine struct {
 	clock     int64     // the highest packet time until the event at hand
 	pairs     *pairs
 	asked     bool // somebody has asked for a pair
+	closing   bool // all flows have ended
 	endpoints *endpoints
 	hosts     *hosts
 	recall    *recall
@@ -566,10 +567,8 @@ func (e *Engine) pass(s *slot) {
 			}
 		}
 	}
-	if len(e.endpoints.byKey) == 0 {
-		return
-	}
-	for _, en := range e.endpoints.byKey[endpointKey{s.Server(), s.Proto}] {
+	_, server := s.ends()
+	for _, en := range e.endpoints.at(server, s.Proto) {
 		if !en.overAt(s.First) {
 			en.used = max(en.used, s.Last)
 		}
@@ -661,7 +660,7 @@ func (e *Engine) emit(s *slot, must bool) bool {
 		e.infos[s.Owner.info-1] = info{}
 		e.infoFree = append(e.infoFree, s.Owner.info)
 	}
-	if !e.pairs.full {
+	if !e.closing {
 		e.left(s)
 	}
 	e.free(s.id)
@@ -671,15 +670,20 @@ func (e *Engine) emit(s *slot, must bool) bool {
 // write gives the sink a record of a flow.
 func (e *Engine) write(s *slot, sub *subject, outcome Outcome, v *Verdict, state string) {
 	client, server := s.ends()
+	to, from := s.Owner.ends.Side(observe.ToServer), s.Owner.ends.Side(observe.ToClient)
 	r := &e.record
 	r.Number, r.Proto = s.Number, s.Proto
 	r.First, r.Last = time.Unix(0, s.First).UTC(), time.Unix(0, s.Last).UTC()
-	r.Client = Host{Addr: client.Addr.Netip(), Port: client.Port, Name: sub.clientName, Roles: sub.client.names}
-	r.Server = Host{Addr: server.Addr.Netip(), Port: server.Port, Name: sub.serverName, Roles: sub.server.names}
-	for _, d := range [...]observe.Direction{observe.ToServer, observe.ToClient} {
-		r.Packets[d], r.Bytes[d], r.GapBytes[d] = s.Packets(d), s.Bytes(d), s.GapBytes(d)
+	// One field at a time: a literal would be made aside and copied.
+	r.Client.Addr, r.Client.Port, r.Client.Name, r.Client.Roles = client.Addr.Netip(), client.Port, sub.clientName, sub.client.names
+	r.Server.Addr, r.Server.Port, r.Server.Name, r.Server.Roles = server.Addr.Netip(), server.Port, sub.serverName, sub.server.names
+	r.Packets = Count{s.Flow.Packets(to), s.Flow.Packets(from)}
+	r.Bytes = Count{s.Flow.Bytes(to), s.Flow.Bytes(from)}
+	r.GapBytes = Count{s.Flow.GapBytes(to), s.Flow.GapBytes(from)}
+	r.State, r.Outcome, r.Protocol, r.Facts, r.SetupTime = state, outcome, sub.protocol, sub.facts, s.SetupTime()
+	if v != &unrelated || r.Verdict.Status != Unrelated {
+		r.Verdict = *v // else it is there, from a flow before
 	}
-	r.State, r.Outcome, r.Protocol, r.Facts, r.SetupTime, r.Verdict = state, outcome, sub.protocol, sub.facts, s.SetupTime(), *v
 	r.VLANs, r.Endpoint, r.Streams = r.VLANs[:0], nil, nil
 	if s.VLANs != 0 {
 		r.VLANs = append(r.VLANs, e.vlanText(s.VLANs))
@@ -778,7 +782,8 @@ func (e *Engine) Close(errs []error) error {
 		}
 	}, func(ids []flow.ID) {
 		// What waited is final now, at once.
-		if !e.pairs.full {
+		if !e.closing {
+			e.closing = true
 			e.allEnded()
 		}
 		for _, id := range ids {

@@ -316,8 +316,7 @@ func (e *Engine) promising(s *slot, p *capture.Packet, ev *flow.Event) bool {
 	if handshake && ev.What&(flow.KnownA<<sender) != 0 && p.Seq != ev.Next[sender] {
 		return true // not the first bytes: they have to be put in order
 	}
-	e.ends(s)
-	i, more := e.detect(0, s.Owner.ends.Direction(sender), p.Payload, nil)
+	i, more := e.seek(s, 0, s.Owner.ends.Direction(sender), p.Payload, nil)
 	if i >= 0 || more && handshake {
 		return true
 	}
@@ -330,25 +329,48 @@ func (e *Engine) promising(s *slot, p *capture.Packet, ev *flow.Event) bool {
 	return false
 }
 
-// ends sets what Detect is told of a flow besides its bytes.
-func (e *Engine) ends(s *slot) {
-	f := &e.first
-	f.Datagram, f.Announced = s.Proto == capture.UDP, e.announced(s)
-	f.ClientPort, f.ServerPort = s.Client().Port, s.Server().Port
-}
-
 // announced returns what a learned endpoint promises for a flow. Media come
 // from either end.
 func (e *Engine) announced(s *slot) string {
-	now := e.clock
-	a := e.endpoints.announced(s.Server(), s.Proto, now)
+	client, server := s.ends()
+	a := e.endpoints.announced(*server, s.Proto, e.clock)
 	if a == "" && s.Proto == capture.UDP {
-		a = e.endpoints.announced(s.Client(), s.Proto, now)
+		a = e.endpoints.announced(*client, s.Proto, e.clock)
 	}
 	return a
 }
 
-// detect looks for the protocol of first bytes, of the flow that ends named:
+// find looks for the protocol of bytes that one side of a flow sent, among
+// those that have not said no.
+func (e *Engine) find(c *conn, sender int, data, other []byte) (int, bool) {
+	return e.seek(&e.slot, c.tried, e.slot.Owner.ends.Direction(sender), data, other)
+}
+
+// seek looks for the protocol of a flow's first bytes; see detect.
+func (e *Engine) seek(s *slot, tried uint64, dir observe.Direction, data, other []byte) (int, bool) {
+	if len(other) == 0 && e.beginning(s.Proto == capture.UDP, dir, data)&^tried == 0 {
+		return -1, false
+	}
+	f := &e.first
+	client, server := s.ends()
+	f.Datagram, f.Announced = s.Proto == capture.UDP, e.announced(s)
+	f.ClientPort, f.ServerPort = client.Port, server.Port
+	return e.detect(tried, dir, data, other)
+}
+
+// beginning returns the protocols that can begin with the first byte of data.
+func (e *Engine) beginning(datagram bool, dir observe.Direction, data []byte) uint64 {
+	if datagram {
+		return e.beginsUDP[data[0]]
+	}
+	can := e.begins[dir][data[0]]
+	if can == 0 {
+		can = e.firstByte(dir, data[:1])
+	}
+	return can & e.streams
+}
+
+// detect looks for the protocol of first bytes, of the flow that first tells of:
 // those expected on the server's port first, then all others in order. tried is
 // the set of protocols that are out. It returns the protocol's index, or -1 and
 // whether more bytes may tell.
@@ -359,34 +381,21 @@ func (e *Engine) detect(tried uint64, dir observe.Direction, data, other []byte)
 	} else {
 		f.ToServer, f.ToClient = other, data
 	}
-	var set, on uint64
+	set, on := e.streams, &e.onTCP
 	if f.Datagram {
-		set, on = e.beginsUDP[data[0]], e.onUDP.at(f.ServerPort)
-	} else {
-		set, on = e.streams, e.onTCP.at(f.ServerPort)
-		if len(other) == 0 {
-			can := e.begins[dir][data[0]]
-			if can == 0 {
-				can = e.firstByte(dir, data[:1])
-			}
-			set &= can
-		}
+		on = &e.onUDP
+	}
+	if f.Datagram || len(other) == 0 {
+		set = e.beginning(f.Datagram, dir, data)
 	}
 	set &^= tried
-	on &= set
-	i, more := e.ask(on, true)
+	expected := on.at(f.ServerPort) & set
+	i, more := e.ask(expected, true)
 	if i < 0 && !more {
-		i, more = e.ask(set&^on, false)
+		i, more = e.ask(set&^expected, false)
 	}
 	f.ToServer, f.ToClient = nil, nil
 	return i, more
-}
-
-// find looks for the protocol of bytes that one side of a flow sent, among
-// those that have not said no.
-func (e *Engine) find(c *conn, sender int, data, other []byte) (int, bool) {
-	e.ends(&e.slot)
-	return e.detect(c.tried, e.slot.Owner.ends.Direction(sender), data, other)
 }
 
 // ask asks a set of protocols in order.
