@@ -151,6 +151,7 @@ type Engine struct {
 	onTCP     ports // protocols expected on a server port
 	onUDP     ports
 	streams   uint64      // protocols carried by TCP
+	text      uint64      // those that begin with text
 	beginsUDP [256]uint64 // those carried by UDP, by the first byte of a datagram
 	// begins holds, by direction and first byte of a stream, the protocols that
 	// can begin so, and met; 0 for bytes that no stream began with so far.
@@ -279,6 +280,9 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 		bit := uint64(1) << i
 		if p.Stream {
 			e.streams |= bit
+		}
+		if p.Text {
+			e.text |= bit
 		}
 		for b := range e.beginsUDP {
 			if p.Datagram && (p.Begins == "" || strings.IndexByte(p.Begins, byte(b)) >= 0) {

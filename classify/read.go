@@ -358,17 +358,23 @@ func (e *Engine) seek(s *slot, tried uint64, dir observe.Direction, data, other 
 	return e.detect(tried, dir, data, other)
 }
 
-// beginning returns the protocols that can begin with the first byte of data.
+// beginning returns the protocols that can begin with the first bytes of data.
 func (e *Engine) beginning(datagram bool, dir observe.Direction, data []byte) uint64 {
-	if datagram {
-		return e.beginsUDP[data[0]]
+	can := e.beginsUDP[data[0]]
+	if !datagram {
+		if can = e.begins[dir][data[0]]; can == 0 {
+			can = e.firstByte(dir, data[:1])
+		}
+		can &= e.streams
 	}
-	can := e.begins[dir][data[0]]
-	if can == 0 {
-		can = e.firstByte(dir, data[:1])
+	if can&e.text != 0 && len(data) > 2 && isText(data[0]) && !(isText(data[1]) && isText(data[2])) {
+		can &^= e.text
 	}
-	return can & e.streams
+	return can
 }
+
+// isText says whether a byte is ASCII text.
+func isText(b byte) bool { return b >= ' ' && b <= '~' || b == '\t' || b == '\r' || b == '\n' }
 
 // detect looks for the protocol of first bytes, of the flow that first tells of:
 // those expected on the server's port first, then all others in order. tried is

@@ -154,6 +154,10 @@ type Protocol struct {
 	// that Detect is not asked about others; it is empty if that can be any.
 	// Streams need no such word: Detect is asked about each first byte once.
 	Begins string
+	// Text says that where the first byte is text, Detect refuses what has
+	// control characters or bytes beyond ASCII as the second or third, so that it
+	// is not asked about such bytes.
+	Text bool
 	// Tentative protocols name the flow only when their observer reports its
 	// first fact, because a first packet proves too little (RTP).
 	Tentative bool

@@ -49,7 +49,7 @@ const (
 // Protocol describes HTTP/1.
 func Protocol() observe.Protocol {
 	return observe.Protocol{
-		Name: "http", TCP: []uint16{80, 81, 8080, 5985}, Stream: true, Detect: detect,
+		Name: "http", TCP: []uint16{80, 81, 8080, 5985}, Stream: true, Text: true, Detect: detect,
 		New: func() observe.Observer { return new(observer) },
 	}
 }

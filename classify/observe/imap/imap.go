@@ -43,7 +43,7 @@ const (
 // Protocol describes IMAP4.
 func Protocol() observe.Protocol {
 	return observe.Protocol{
-		Name: Name, TCP: []uint16{143}, Stream: true, Detect: Detect, New: func() observe.Observer { return new(observer) },
+		Name: Name, TCP: []uint16{143}, Stream: true, Text: true, Detect: Detect, New: func() observe.Observer { return new(observer) },
 	}
 }
 

@@ -42,7 +42,7 @@ const (
 // Protocol describes NNTP.
 func Protocol() observe.Protocol {
 	return observe.Protocol{
-		Name: Name, TCP: []uint16{119}, Stream: true, Detect: Detect, New: func() observe.Observer { return new(observer) },
+		Name: Name, TCP: []uint16{119}, Stream: true, Text: true, Detect: Detect, New: func() observe.Observer { return new(observer) },
 	}
 }
 

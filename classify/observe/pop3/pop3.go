@@ -43,7 +43,7 @@ const (
 // Protocol describes POP3.
 func Protocol() observe.Protocol {
 	return observe.Protocol{
-		Name: Name, TCP: []uint16{110}, Stream: true, Detect: Detect, New: func() observe.Observer { return new(observer) },
+		Name: Name, TCP: []uint16{110}, Stream: true, Text: true, Detect: Detect, New: func() observe.Observer { return new(observer) },
 	}
 }
 

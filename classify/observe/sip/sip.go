@@ -54,7 +54,7 @@ func Protocol() observe.Protocol {
 		TCP:    []uint16{5060, 5062, 5065, 5067, 5061, 5063, 5066, 5068, 5075, 5076, 5077},
 		UDP:    []uint16{5060},
 		Detect: detect,
-		Stream: true, Datagram: true, Begins: "ABCDEFGHIJKLMNOPQRSTUVWXYZ\r\n",
+		Stream: true, Datagram: true, Text: true, Begins: "ABCDEFGHIJKLMNOPQRSTUVWXYZ\r\n",
 		New: func() observe.Observer { return &observer{} },
 	}
 }

@@ -60,7 +60,7 @@ func Protocol() observe.Protocol {
 		// Mail transfer, submission, and the connectors of Exchange 2013 and later:
 		// Client Proxy, Outbound Proxy Frontend, Default, Mailbox Transport Delivery.
 		TCP:    []uint16{25, 587, 465, 717, 2525, 475},
-		Stream: true,
+		Stream: true, Text: true,
 		Detect: Detect,
 		New:    func() observe.Observer { return new(observer) },
 	}
