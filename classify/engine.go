@@ -57,17 +57,15 @@ type Config struct {
 }
 
 // state is what the engine keeps of a flow beside the table's counters: indexes
-// only, so that nothing in it points anywhere.
+// only, so that nothing in it points anywhere. Four are in a cache line.
 type state struct {
 	conn  uint32    // into Engine.conns, plus one
 	info  uint32    // into Engine.infos, plus one
 	ends  flow.Ends // who is the server
 	proto uint8     // into Engine.protocols, plus one: what names the flow
 	tries uint8     // offers without a protocol so far
-	said  uint8     // what packets said of the flow while it was read
+	said  uint8     // a set of the bits below
 	done  bool      // nothing more is read
-	over  bool      // the flow has ended
-	late  bool      // the protocol was not found by the flow's first bytes
 	label uint16    // into traffic.labels, plus one: where the flow's bytes are counted; 0 while pending
 }
 
@@ -78,6 +76,8 @@ const (
 	prohibited             // ICMP: administratively prohibited
 	refused                // ICMP: port unreachable
 	answered               // both ends have sent
+	late                   // the protocol was not found by the flow's first bytes
+	over                   // the flow has ended
 )
 
 const (
@@ -612,7 +612,7 @@ func (e *Engine) subjectOf(s *slot) *subject {
 			sub.entries = e.endpoints.lookup(endpointKey{*client, s.Proto}, s.First, s.Last, sub.entries)
 		}
 	}
-	sub.facts, sub.reader, sub.late = &noFacts, s.Owner.proto, s.Owner.late
+	sub.facts, sub.reader, sub.late = &noFacts, s.Owner.proto, s.Owner.said&late != 0
 	switch {
 	case s.Owner.conn != 0:
 		c := e.conns[s.Owner.conn-1]
@@ -642,7 +642,7 @@ func (s *subject) mayBeFinal() bool {
 func (e *Engine) emit(s *slot, must bool) bool {
 	sub := e.subjectOf(s)
 	if !must && e.traffic == nil && !sub.mayBeFinal() {
-		s.Owner.over = true
+		s.Owner.said |= over
 		return false
 	}
 	outcome := e.outcomeOf(s)
@@ -650,7 +650,7 @@ func (e *Engine) emit(s *slot, must bool) bool {
 	if e.traffic != nil {
 		e.traffic.ended(s, v)
 	}
-	s.Owner.over = true
+	s.Owner.said |= over
 	if !must && !(v.Confidence >= Learned && (v.Status == Expected || v.Status == Deviating)) {
 		return false
 	}

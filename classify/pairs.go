@@ -139,7 +139,7 @@ func (e *Engine) left(s *slot) {
 	if s.Owner.said&answered != 0 && !e.asked {
 		e.pairs.saw(s.A.Addr, s.B.Addr, true)
 	}
-	s.Owner.said = 0
+	s.Owner.said &^= answered
 }
 
 // noteAnswered notes the pairs of the flows that have a place, from their marks.

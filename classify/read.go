@@ -152,7 +152,10 @@ func (e *Engine) release(s *slot, c *conn) {
 		e.report.Streams = nil
 	}
 	if c.named {
-		s.Owner.proto, s.Owner.late = c.proto, c.late
+		s.Owner.proto = c.proto
+		if s.Owner.said &^= late; c.late {
+			s.Owner.said |= late
+		}
 	}
 	e.lists.Share(&c.facts)
 	if n := c.facts.Len(); e.facts+n > e.cfg.Limits.MaxFacts {

@@ -158,13 +158,13 @@ func (t *traffic) labelOf(v *Verdict) uint16 {
 
 // ended settles a flow at its end, once.
 func (t *traffic) ended(s *slot, v *Verdict) {
-	if s.Owner.over {
+	if s.Owner.said&over != 0 {
 		return
 	}
 	if s.Owner.label == 0 {
 		t.settle(s, v)
 	}
-	s.Owner.over = true
+	s.Owner.said |= over
 	t.tell(s, v, true)
 	t.paths[s.Owner.label-1].Active--
 }
@@ -187,7 +187,7 @@ func (e *Engine) trySettle(s *slot, want Confidence) {
 // newFacts settles a live flow of which more is known now, if that is enough.
 func (e *Engine) newFacts(s *slot) {
 	switch {
-	case s.Owner.over:
+	case s.Owner.said&over != 0:
 	case s.Owner.label == 0:
 		e.trySettle(s, Learned)
 	case e.traffic.judged != nil:
@@ -205,7 +205,7 @@ func (e *Engine) passTime() {
 		e.breathe()
 		b := t.born[t.head]
 		t.head++
-		if s := e.at(b.id); s.Number == b.number && s.Owner.label == 0 && !s.Owner.over {
+		if s := e.at(b.id); s.Number == b.number && s.Owner.label == 0 && s.Owner.said&over == 0 {
 			e.trySettle(&s, NoConfidence)
 		}
 	}
@@ -241,7 +241,7 @@ func (e *Engine) interim() {
 	n := max(len(e.interimLeft)-interimBatch, 0)
 	for _, b := range e.interimLeft[n:] {
 		s := e.at(b.id)
-		if s.Number != b.number || s.Owner.over {
+		if s.Number != b.number || s.Owner.said&over != 0 {
 			continue // it has ended meanwhile
 		}
 		sub := e.subjectOf(&s)
