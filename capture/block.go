@@ -1,6 +1,9 @@
 package capture
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 const (
 	blockSize = 128 << 10 // one read(2)
@@ -43,36 +46,39 @@ func (b *fileBatch) done() {
 		k.release()
 	}
 	b.blocks = b.blocks[:0]
-	select {
-	case b.pool.batches <- b:
-	default:
-	}
+	b.pool.putBatch(b)
 }
 
 // pool keeps blocks and batches for reuse. Both may come back from any
-// goroutine; there are never more than those that are in use plus a few.
+// goroutine. What came back last goes out first: it is still in the processor's
+// cache, and what is seldom needed is seldom touched.
 type pool struct {
 	size    int // bytes of a block
-	blocks  chan *block
-	batches chan *fileBatch
+	mu      sync.Mutex
+	blocks  []*block
+	batches []*fileBatch
 }
 
+// poolSize is how many blocks, and batches, a pool keeps: a group being made, one
+// being taken, and as much again that its reader may hold. What finds no room
+// is garbage, which a short run never collects.
+const poolSize = 4 * groupSize
+
 func newPool(size int) *pool {
-	const n = 4 * groupSize // one group is being made, one waits, and as much is in use
-	return &pool{size: size, blocks: make(chan *block, n), batches: make(chan *fileBatch, n)}
+	return &pool{size: size, blocks: make([]*block, 0, poolSize), batches: make([]*fileBatch, 0, poolSize)}
 }
 
 // block returns a block of at least size bytes with one reference.
 func (p *pool) block(size int) *block {
+	var b *block
 	if size <= p.size {
-		select {
-		case b := <-p.blocks:
-			b.refs.Store(1)
-			return b
-		default:
-		}
+		p.mu.Lock()
+		b, p.blocks = pop(p.blocks)
+		p.mu.Unlock()
 	}
-	b := &block{buf: make([]byte, max(size, p.size)), pool: p}
+	if b == nil {
+		b = &block{buf: make([]byte, max(size, p.size)), pool: p}
+	}
 	b.refs.Store(1)
 	return b
 }
@@ -81,20 +87,41 @@ func (p *pool) putBlock(b *block) {
 	if len(b.buf) > p.size {
 		return // made for one large frame
 	}
-	select {
-	case p.blocks <- b:
-	default:
-	}
+	p.mu.Lock()
+	p.blocks = push(p.blocks, b)
+	p.mu.Unlock()
 }
 
 func (p *pool) batch() *fileBatch {
-	select {
-	case b := <-p.batches:
-		b.n, b.Packets, b.Tick = 0, nil, 0
-		return b
-	default:
+	p.mu.Lock()
+	var b *fileBatch
+	b, p.batches = pop(p.batches)
+	p.mu.Unlock()
+	if b == nil {
+		b = &fileBatch{pool: p, blocks: make([]*block, 0, 2)}
+		b.release = b.done
 	}
-	b := &fileBatch{pool: p, blocks: make([]*block, 0, 2)}
-	b.release = b.done
+	b.n, b.Packets, b.Tick = 0, nil, 0
 	return b
+}
+
+func (p *pool) putBatch(b *fileBatch) {
+	p.mu.Lock()
+	p.batches = push(p.batches, b)
+	p.mu.Unlock()
+}
+
+func pop[T any](s []*T) (*T, []*T) {
+	n := len(s) - 1
+	if n < 0 {
+		return nil, s
+	}
+	return s[n], s[:n]
+}
+
+func push[T any](s []*T, v *T) []*T {
+	if len(s) == poolSize {
+		return s
+	}
+	return append(s, v)
 }

@@ -62,7 +62,7 @@ type Files struct {
 //
 // A batch can be without packets, its Stats telling of frames that were
 // skipped. Batches may be released in any order and by any goroutine. The
-// memory taken is about 2 MiB, and 200 KiB for each further file that is open
+// memory taken is about 3 MiB, and 200 KiB for each further file that is open
 // at a time: files of a series that do not overlap in time are opened one
 // after the other.
 func OpenFiles(names []string, o Options) (*Files, error) {

@@ -647,6 +647,31 @@ func TestSlowPipe(t *testing.T) {
 	}
 }
 
+// What a reader holds at once and releases at once is used again, and first what
+// came back last.
+func TestPoolKeeps(t *testing.T) {
+	p := newPool(blockSize)
+	var held [poolSize]*fileBatch
+	use := func() {
+		for i := range held {
+			held[i] = p.batch()
+			k := p.block(0)
+			held[i].refer(k)
+			k.release()
+		}
+		for _, b := range held {
+			b.done()
+		}
+	}
+	use()
+	if n := testing.AllocsPerRun(10, use); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if b := p.batch(); b != held[poolSize-1] {
+		t.Error("not the batch that came back last")
+	}
+}
+
 func TestKeepFrames(t *testing.T) {
 	name := compiled(t, conversation)
 	ps, _, _ := readAll(t, []string{name}, Options{KeepFrames: true})
