@@ -367,6 +367,9 @@ func (e *Engine) Batch(b *capture.Batch) error {
 		}
 		packets = packets[n:]
 	}
+	if cap(e.events) > maxEvents {
+		e.events = nil
+	}
 	e.tracked.note(e.table, b)
 	e.stats = b.Stats
 	e.interim()

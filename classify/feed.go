@@ -24,11 +24,14 @@ type step struct {
 // it has read is still in the processor's cache.
 const stepsAhead = 4
 
+// maxEvents is how many events there is room for from one batch to the next.
+const maxEvents = 1 << 14
+
 // Feed takes in all that a source delivers. With ahead it reads the source and
 // tracks flows in a goroutine of its own, a few batches ahead of the rest of the
 // work; what comes out is the same. each is called with every batch before its
 // content is read; an error of it ends the feeding, as does one of the source
-// other than io.EOF, or of the sink.
+// other than io.EOF, or of the sink. Batches have less than 65,536 packets.
 //
 // Snapshot then tells of what was tracked and read. An engine that counts
 // traffic as it passes, or writes interim records, is never ahead.
@@ -145,6 +148,9 @@ func (e *Engine) takeStep(st *step) error {
 		e.warmEvents(packets, events[:n])
 		e.take(packets, events[:n])
 		events = events[n:]
+	}
+	if cap(st.events) > maxEvents {
+		st.events = nil // many flows ended at once: that is not kept for the next time
 	}
 	st.quieted, e.quieted = e.quieted, st.quieted
 	st.freed, e.freed = e.freed, st.freed

@@ -1,8 +1,6 @@
 package flow
 
-import (
-	"github.com/exspan/exspan/capture"
-)
+import "github.com/exspan/exspan/capture"
 
 // The bits of Event.What.
 const (
@@ -40,10 +38,11 @@ type Event struct {
 // sent what it quotes.
 func (e *Event) Sender() int { return int(e.What / fromB) }
 
-// Follow tracks the packet of a batch with an index (in the part of it that was
-// warmed, at least modulo WarmSize) and appends what has to be
-// known: the flows that it ended, then the packet itself if it says anything
-// new about its flow, carries payload that is wanted, or if Every is set.
+// Follow tracks a packet and appends what has to be known: the flows that it
+// ended, then the packet itself if it says anything new about its flow, carries
+// payload that is wanted, or if Every is set. index is the packet's place in its
+// batch, less than 65,536. What Warm found helps where batches are warmed from
+// their begin, WarmSize packets at a time, each run before it is followed.
 func (t *Table) Follow(p *capture.Packet, index int, events []Event) []Event {
 	tick := t.tick
 	t.Packets++
