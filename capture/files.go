@@ -31,18 +31,19 @@ type Options struct {
 
 // Files is a Source that reads capture files as one, in time order.
 type Files struct {
-	opt   Options
-	sink  sink
-	in    []*input // a heap, the input with the earliest frame first
-	merge bool
-	batch uint64 // number of the batch being merged
-	total int64  // bytes of all files
-	read  atomic.Int64
-	shown int64 // what Progress was told
-	ahead chan []*fileBatch
-	group int          // batches sent at a time
-	ready []*fileBatch // what Read has received and not returned
-	stop  chan struct{}
+	opt      Options
+	sink     sink
+	in       []*input // a heap, the input with the earliest frame first
+	merge    bool
+	batch    uint64 // number of the batch being merged
+	total    int64  // bytes of all files
+	read     atomic.Int64
+	shown    int64 // what Progress was told
+	ahead    chan []*fileBatch
+	group    int          // batches sent at a time
+	prefetch bool         // blocks are read by a goroutine of their own
+	ready    []*fileBatch // what Read has received and not returned
+	stop     chan struct{}
 
 	mu     sync.Mutex
 	errs   []error
@@ -98,6 +99,10 @@ func OpenFiles(names []string, o Options) (*Files, error) {
 	}
 	f.heapify()
 	if o.Parallel {
+		// Where the input may be slow, nothing waits for more of it.
+		if f.prefetch = !f.merge && f.group > 1; f.prefetch {
+			f.sink.pool.size += headroom
+		}
 		f.ahead = make(chan []*fileBatch)
 		go f.run()
 	}
@@ -151,6 +156,9 @@ func (f *Files) openInput(i *input, read *atomic.Int64) error {
 	f.open[plain] = struct{}{}
 	i.r = newReader(i.name, plain, &f.sink)
 	i.r.merge, i.r.file = f.merge, uint16(i.index)
+	if f.prefetch && plain.stop == nil { // else another goroutine is at work already
+		i.r.prefetch = newPrefetch(plain, f.sink.pool, f.stop)
+	}
 	return nil
 }
 
@@ -160,6 +168,9 @@ func (f *Files) closeInput(i *input) {
 	c := i.r.in.(io.Closer)
 	delete(f.open, c)
 	_ = c.Close() // of a file that was only read
+	if i.r.prefetch != nil {
+		i.r.prefetch.close()
+	}
 	i.r.blk.release()
 	i.r = nil
 }

@@ -3,6 +3,7 @@ package capture
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -754,4 +755,68 @@ func FuzzPcapng(f *testing.F) {
 	}
 	b.block(3, func(f *file) { f.u32(uint32(len(a[0]))).raw(a[0]) })
 	fuzzFile(f, l.b, b.b, append(l.b, b.b...))
+}
+
+// TestPrefetch reads frames of all sizes ahead and not, whole files and such as
+// end anywhere: frames and errors are the same.
+func TestPrefetch(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	base := frames(t, "udp 10.0.0.1:1 > 10.0.0.2:53 zero(60)")[0]
+	f := little().head(magicPcapNano, 1)
+	for i := range 300 {
+		size := len(base) + rng.IntN(1400)
+		switch rng.IntN(10) {
+		case 0:
+			size = headroom - 50 + rng.IntN(100)
+		case 1:
+			size = blockSize - 50 + rng.IntN(100)
+		case 2:
+			size = maxFrame - rng.IntN(1000)
+		}
+		b := make([]byte, size)
+		for j := copy(b, base); j < len(b); j++ {
+			b[j] = byte(rng.Uint32())
+		}
+		f.record(uint32(i), 0, b)
+	}
+	read := func(data []byte, parallel bool) (sum string) {
+		s, err := OpenFiles([]string{written(t, "some.pcap", data)}, Options{Parallel: parallel, KeepFrames: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := sha256.New()
+		n := 0
+		for {
+			bt, err := s.Read()
+			if err != nil {
+				break
+			}
+			for i := range bt.Packets {
+				h.Write(bt.Packets[i].Frame)
+				n++
+			}
+			bt.Release()
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		sum = fmt.Sprintf("%d packets, %x", n, h.Sum(nil))
+		for _, err := range s.Errors() {
+			var f *FileError
+			if !errors.As(err, &f) {
+				t.Fatal(err)
+			}
+			sum += fmt.Sprintf(", byte %d: %s", f.Offset, f.Reason)
+		}
+		return sum
+	}
+	for n := range 40 {
+		data := f.b
+		if n > 0 {
+			data = data[:rng.IntN(len(data))]
+		}
+		if a, b := read(data, false), read(data, true); a != b {
+			t.Errorf("%d bytes:\n%s\n%s", len(data), a, b)
+		}
+	}
 }

@@ -119,6 +119,7 @@ type reader struct {
 	base     int64 // offset of blk.buf[0] in the stream
 	inErr    error // what ended in: io.EOF or worse
 	inEnded  bool
+	prefetch *prefetch // what reads in, unless nil
 
 	format format
 	swap   bool // the file is big-endian
@@ -215,6 +216,9 @@ func (r *reader) next() error {
 func (r *reader) fill(need int) error {
 	if r.inEnded {
 		return r.ended(need)
+	}
+	if r.prefetch != nil {
+		return r.fetch(need)
 	}
 	rest := r.blk.buf[r.off:r.end]
 	if r.blk.refs.Load() == 1 && len(r.blk.buf) >= need {
