@@ -59,10 +59,10 @@ type pool struct {
 	batches []*fileBatch
 }
 
-// poolSize is how many blocks, and batches, a pool keeps: those being read, a group
-// being made, one being taken, and as much again that its reader may hold. What
-// finds no room is garbage, which a short run never collects.
-const poolSize = 4*groupSize + 2*prefetchGroup
+// poolSize is how many blocks, and batches, a pool keeps: those being read, a
+// group being made, one being taken, and what a reader that is some batches
+// behind holds. What finds no room is garbage, which a short run never collects.
+const poolSize = 2*prefetchGroup + 2*groupSize + 16
 
 func newPool(size int) *pool {
 	return &pool{size: size, blocks: make([]*block, 0, poolSize), batches: make([]*fileBatch, 0, poolSize)}

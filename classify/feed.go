@@ -20,9 +20,10 @@ type step struct {
 	quieted, freed []flow.ID
 }
 
-// stepsAhead is how many batches the table is ahead at most. Few, so that what
-// it has read is still in the processor's cache.
-const stepsAhead = 4
+// stepsAhead is how many batches the table is ahead at most: few, so that what it
+// has read is still in the processor's cache, and enough for the two goroutines
+// to seldom wait for each other.
+const stepsAhead = 12
 
 // maxEvents is how many events there is room for from one batch to the next.
 const maxEvents = 1 << 14
@@ -63,6 +64,7 @@ func (e *Engine) Feed(src capture.Source, ahead bool, each func(*capture.Batch) 
 	}()
 	e.ahead = true
 	var err error
+	var taken []*step
 	for st := range steps {
 		if err == nil {
 			if err = each(st.batch); err == nil {
@@ -73,6 +75,16 @@ func (e *Engine) Feed(src capture.Source, ahead bool, each func(*capture.Batch) 
 			}
 		}
 		st.batch.Release()
+		// Waking the other goroutine costs more than tracking a hundred packets: it is
+		// done for some batches at once, unless it is waited for.
+		if taken = append(taken, st); len(taken) >= stepsAhead/2 || len(steps) == 0 {
+			for _, st := range taken {
+				back <- st
+			}
+			taken = taken[:0]
+		}
+	}
+	for _, st := range taken {
 		back <- st
 	}
 	// The table is the engine's alone again.
