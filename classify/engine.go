@@ -86,8 +86,8 @@ const (
 )
 
 // slot is a flow: the table's word and the engine's. While the flow lives, the
-// table may be further on than the engine, in another goroutine: then Flow is not
-// to be looked at, and what is needed of it is taken from a packet.
+// table may be further on than the engine, in another goroutine: then Flow is nil,
+// and what is needed of it is taken from a packet.
 type slot struct {
 	*flow.Flow
 	Owner *state
@@ -421,7 +421,11 @@ func (e *Engine) of(p *capture.Packet, ev *flow.Event) slot {
 	if ev.Sender() == 1 {
 		a, b = b, a
 	}
-	return slot{e.view.At(ev.ID), e.stateOf(ev.ID), ev.ID, p.Proto, a, b}
+	s := slot{Owner: e.stateOf(ev.ID), id: ev.ID, Proto: p.Proto, a: a, b: b}
+	if !e.ahead {
+		s.Flow = e.view.At(ev.ID)
+	}
+	return s
 }
 
 func (e *Engine) stateOf(id flow.ID) *state { return &e.states[id>>stateBits][id%stateChunk] }
