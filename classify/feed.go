@@ -23,7 +23,7 @@ type step struct {
 // stepsAhead is how many batches the table is ahead at most: few, so that what it
 // has read is still in the processor's cache, and enough for the two goroutines
 // to seldom wait for each other.
-const stepsAhead = 12
+const stepsAhead = 8
 
 // maxEvents is how many events there is room for from one batch to the next.
 const maxEvents = 1 << 14
