@@ -395,15 +395,20 @@ func (t *tracked) note(table *flow.Table, b *capture.Batch) {
 	t.clock, t.live, t.memory, t.evicted = table.Clock(), table.Live(), table.Bytes(), table.Evicted
 }
 
-// warm starts the memory reads that the packets of flows will need, before the
+// warm starts the memory reads that at most WarmSize flows will need, before the
 // first of them waits for one.
 func (e *Engine) warm(ids []flow.ID) {
+	var conns [flow.WarmSize]uint32
+	for i, id := range ids {
+		if int(id>>stateBits) < len(e.states) { // else it has not begun yet
+			conns[i] = e.stateOf(id).conn
+		}
+	}
 	sum := e.warmth
-	for _, id := range ids {
-		if id != 0 && int(id>>stateBits) < len(e.states) {
-			if i := e.states[id>>stateBits][id%stateChunk].conn; i != 0 {
-				sum += uint64(e.conns[i-1].streams[0].next)
-			}
+	for _, i := range conns[:len(ids)] {
+		if i != 0 {
+			c := e.conns[i-1]
+			sum += uint64(c.streams[0].next) + uint64(c.streams[1].skip) + uint64(c.reader) + c.number
 		}
 	}
 	e.warmth = sum
@@ -610,14 +615,11 @@ func (e *Engine) subjectOf(s *slot) *subject {
 	sub.payload, sub.begun = s.Seen&flow.SeenPayload != 0, s.Proto == capture.UDP || s.Begun()
 	sub.client, sub.clientName = e.hosts.find(&client.Addr)
 	sub.server, sub.serverName = e.hosts.find(&server.Addr)
-	sub.entries = sub.entries[:0]
-	if len(e.endpoints.byKey) > 0 {
-		sub.entries = e.endpoints.lookup(endpointKey{*server, s.Proto}, s.First, s.Last, sub.entries)
-		if len(sub.entries) == 0 && s.Proto == capture.UDP {
-			// Media come from where they are wanted, or through NAT: the end that was
-			// announced may be the one that sent first.
-			sub.entries = e.endpoints.lookup(endpointKey{*client, s.Proto}, s.First, s.Last, sub.entries)
-		}
+	sub.entries = e.endpoints.lookup(endpointKey{*server, s.Proto}, s.First, s.Last, sub.entries)
+	if len(sub.entries) == 0 && s.Proto == capture.UDP {
+		// Media come from where they are wanted, or through NAT: the end that was
+		// announced may be the one that sent first.
+		sub.entries = e.endpoints.lookup(endpointKey{*client, s.Proto}, s.First, s.Last, sub.entries)
 	}
 	sub.facts, sub.reader, sub.late = &noFacts, s.Owner.proto, s.Owner.said&late != 0
 	switch {
@@ -681,16 +683,15 @@ func (e *Engine) emit(s *slot, must bool) bool {
 // write gives the sink a record of a flow.
 func (e *Engine) write(s *slot, sub *subject, outcome Outcome, v *Verdict, state string) {
 	client, server := s.ends()
-	to, from := s.Owner.ends.Side(observe.ToServer), s.Owner.ends.Side(observe.ToClient)
 	r := &e.record
 	r.Number, r.Proto = s.Number, s.Proto
 	r.First, r.Last = time.Unix(0, s.First).UTC(), time.Unix(0, s.Last).UTC()
 	// One field at a time: a literal would be made aside and copied.
 	r.Client.Addr, r.Client.Port, r.Client.Name, r.Client.Roles = client.Addr.Netip(), client.Port, sub.clientName, sub.client.names
 	r.Server.Addr, r.Server.Port, r.Server.Name, r.Server.Roles = server.Addr.Netip(), server.Port, sub.serverName, sub.server.names
-	r.Packets = Count{s.Flow.Packets(to), s.Flow.Packets(from)}
-	r.Bytes = Count{s.Flow.Bytes(to), s.Flow.Bytes(from)}
-	r.GapBytes = Count{s.Flow.GapBytes(to), s.Flow.GapBytes(from)}
+	r.Packets = Count{s.Packets(observe.ToServer), s.Packets(observe.ToClient)}
+	r.Bytes = Count{s.Bytes(observe.ToServer), s.Bytes(observe.ToClient)}
+	r.GapBytes = Count{s.GapBytes(observe.ToServer), s.GapBytes(observe.ToClient)}
 	r.State, r.Outcome, r.Protocol, r.Facts, r.SetupTime = state, outcome, sub.protocol, sub.facts, s.SetupTime()
 	if v != &unrelated || r.Verdict.Status != Unrelated {
 		r.Verdict = *v // else it is there, from a flow before

@@ -169,31 +169,20 @@ func (e *Engine) takeStep(st *step) error {
 	return e.sinkErr
 }
 
-// warmEvents starts the memory reads that events will need, before the first
-// of them waits for one: what is kept of the flows, and the payloads, which the
-// other processor has.
+// warmEvents warms what events will need: what is kept of the flows, and the payloads,
+// which the other processor has.
 func (e *Engine) warmEvents(packets []capture.Packet, events []flow.Event) {
-	var conns [flow.WarmSize]uint32
-	sum := e.warmth
+	var ids [flow.WarmSize]flow.ID
 	for i := range events {
 		ev := &events[i]
-		if int(ev.ID>>stateBits) >= len(e.states) {
-			continue
-		}
-		conns[i] = e.stateOf(ev.ID).conn
+		ids[i] = ev.ID
 		if int(ev.Packet) < len(packets) {
 			if data := packets[ev.Packet].Payload; len(data) > 0 {
-				sum += uint64(data[0]) + uint64(data[min(len(data), 100)-1])
+				e.warmth += uint64(data[0]) + uint64(data[min(len(data), 100)-1])
 			}
 		}
 	}
-	for _, i := range conns[:len(events)] {
-		if i != 0 {
-			c := e.conns[i-1]
-			sum += uint64(c.streams[0].next) + uint64(c.streams[1].skip) + uint64(c.reader) + c.number
-		}
-	}
-	e.warmth = sum
+	e.warm(ids[:len(events)])
 }
 
 // free gives the place of a flow back to the table.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
 // said is what one side sent at a time.
@@ -158,7 +159,7 @@ func BenchmarkObservers(b *testing.B) {
 func (t *talk) read(p *observe.Protocol) error {
 	var r observe.Report
 	in := observe.Input{Handshake: true, Continues: true, Datagram: t.datagram, Announced: t.announced,
-		Flow: observe.Between(netip.MustParseAddrPort("10.0.0.9:50000"), netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 3}), t.port))}
+		Flow: observetest.Between(netip.MustParseAddrPort("10.0.0.9:50000"), netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 3}), t.port))}
 	o := p.New()
 	var skip [2]int
 	var rest [2][]byte

@@ -100,7 +100,7 @@ func replay(t *testing.T, file string) replayed {
 		if service == "" {
 			service = announced[f.client]
 		}
-		in := observe.Input{Time: nanos(r[1]), Number: uint64(number), Datagram: udp, Announced: service, Flow: observe.Between(f.client, f.server)}
+		in := observe.Input{Time: nanos(r[1]), Number: uint64(number), Datagram: udp, Announced: service, Flow: observetest.Between(f.client, f.server)}
 		if from == f.server && from != to {
 			in.Dir = observe.ToClient
 		}
@@ -135,7 +135,7 @@ func replay(t *testing.T, file string) replayed {
 		n, err := f.obs.Observe(&in, &f.report)
 		if err == observe.ErrReversed {
 			f.client, f.server = f.server, f.client
-			in.Flow, in.Dir = observe.Between(f.client, f.server), in.Dir.Reverse()
+			in.Flow, in.Dir = observetest.Between(f.client, f.server), in.Dir.Reverse()
 			f.obs = sip.Protocol().New()
 			n, err = f.obs.Observe(&in, &f.report)
 		}

@@ -46,10 +46,6 @@ func (e *Ends) Turn() bool {
 	return true
 }
 
-// Proven says whether client and server are proven, by the handshake or by a
-// turn.
-func (e Ends) Proven() bool { return e.proven }
-
 // Direction returns the direction of what sender, 0 for A and 1 for B, sends.
 func (e Ends) Direction(sender int) observe.Direction {
 	if e.serverIsA {

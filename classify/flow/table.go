@@ -139,8 +139,7 @@ func (t *Table) find(p *capture.Packet, proto uint8) (ID, int) {
 }
 
 // Advance moves the clock to the time of a packet, or of a timer where nothing
-// arrives, and ends the flows whose time is over. The
-// clock never goes back.
+// arrives, and ends the flows whose time is over. The clock never goes back.
 func (t *Table) Advance(now int64) {
 	if now >= t.until {
 		t.advance(now)
@@ -224,15 +223,9 @@ func (t *Table) unschedule(id ID) {
 	}
 }
 
-// Track finds or makes the flow of a TCP or UDP packet and counts the packet.
-// It returns the flow, the packet's sender (0 for A, 1 for B) and whether the
-// flow is new. Follow names the flows that it ended.
-func (t *Table) Track(p *capture.Packet) (id ID, sender int, isNew bool) {
-	id, _, sender, isNew = t.track(p, 0)
-	return id, sender, isNew
-}
-
-// track tracks a packet that is likely of the flow hint, if that is not 0.
+// track finds or makes the flow of a TCP or UDP packet, which is likely hint if
+// that is not 0, and counts the packet. It returns the flow, the packet's sender
+// (0 for A, 1 for B) and whether the flow is new.
 func (t *Table) track(p *capture.Packet, hint ID) (id ID, f *Flow, sender int, isNew bool) {
 	if p.Time >= t.until {
 		t.advance(p.Time)

@@ -79,8 +79,8 @@ func TestHandshake(t *testing.T) {
 	tt := newTester(t)
 	id := tt.handshake()
 	f, ends := tt.At(id), tt.ends[id]
-	if ends.Client(f) != client || ends.Server(f) != server || !ends.Proven() || !f.Begun() {
-		t.Errorf("client %v, server %v, proven %v", ends.Client(f), ends.Server(f), ends.Proven())
+	if ends.Client(f) != client || ends.Server(f) != server || !ends.proven || !f.Begun() {
+		t.Errorf("client %v, server %v, proven %v", ends.Client(f), ends.Server(f), ends.proven)
 	}
 	if f.SetupTime() != 1500*time.Microsecond {
 		t.Errorf("set-up took %v, want 1.5ms", f.SetupTime())
@@ -98,7 +98,7 @@ func TestLostSYN(t *testing.T) {
 	tt := newTester(t)
 	// The SYN-ACK alone proves the server, whatever the ports say.
 	id := tt.send(client, server, capture.SYN|capture.ACK, 1, 0)
-	if ends := tt.ends[id]; ends.Server(tt.At(id)) != client || !ends.Proven() {
+	if ends := tt.ends[id]; ends.Server(tt.At(id)) != client || !ends.proven {
 		t.Error("the sender of a SYN-ACK is the server")
 	}
 	// Without a handshake the lower port is the server, unless one end is known.
@@ -109,7 +109,7 @@ func TestLostSYN(t *testing.T) {
 	}
 	// A handshake that comes later knows better.
 	tt.send(server, client, capture.SYN, 1, 0)
-	if ends := tt.ends[id]; ends.Server(tt.At(id)) != client || !ends.Proven() {
+	if ends := tt.ends[id]; ends.Server(tt.At(id)) != client || !ends.proven {
 		t.Error("the sender of a SYN is the client")
 	}
 	tt = newTester(t)
@@ -287,7 +287,7 @@ func TestAgainstMap(t *testing.T) {
 			a, b = b, a
 		}
 		now += int64(r.IntN(2)) * 1000
-		table.Track(&capture.Packet{Number: uint64(i + 1), Time: now, Frames: 1, Length: 100, Proto: capture.UDP, Src: a, Dst: b, Hash: capture.Hash(a, b, capture.UDP)})
+		table.track(&capture.Packet{Number: uint64(i + 1), Time: now, Frames: 1, Length: 100, Proto: capture.UDP, Src: a, Dst: b, Hash: capture.Hash(a, b, capture.UDP)}, 0)
 		want[k]++
 	}
 	if table.Live() != len(want) {
@@ -353,7 +353,7 @@ func TestKeyVLAN(t *testing.T) {
 		table := NewTable(10)
 		table.KeyVLAN = keyed
 		for _, v := range []capture.VLANs{0, capture.VLANs(0).Push(42)} {
-			table.Track(&capture.Packet{Number: 1, Time: 1e15, Frames: 1, Proto: capture.UDP, Src: client, Dst: server, VLANs: v, Hash: capture.Hash(client, server, capture.UDP)})
+			table.track(&capture.Packet{Number: 1, Time: 1e15, Frames: 1, Proto: capture.UDP, Src: client, Dst: server, VLANs: v, Hash: capture.Hash(client, server, capture.UDP)}, 0)
 		}
 		if want := map[bool]int{false: 1, true: 2}[keyed]; table.Live() != want {
 			t.Errorf("KeyVLAN %v: %d flows, want %d", keyed, table.Live(), want)
@@ -365,7 +365,7 @@ func TestHeld(t *testing.T) {
 	table := NewTable(10)
 	track := func(n uint64) ID {
 		src := capture.Endpoint{Addr: capture.Addr{15: byte(n)}, Port: 1}
-		id, _, _ := table.Track(&capture.Packet{Number: n, Time: 1e15, Frames: 1, Proto: capture.UDP, Src: src, Dst: server, Hash: capture.Hash(src, server, capture.UDP)})
+		id, _, _, _ := table.track(&capture.Packet{Number: n, Time: 1e15, Frames: 1, Proto: capture.UDP, Src: src, Dst: server, Hash: capture.Hash(src, server, capture.UDP)}, 0)
 		return id
 	}
 	a, b := track(1), track(2)
@@ -403,7 +403,7 @@ func TestSize(t *testing.T) {
 	table := NewTable(1 << 20)
 	for i := range 700_000 {
 		src := capture.Endpoint{Addr: capture.Addr{12: byte(i >> 16), 13: byte(i >> 8), 15: byte(i)}, Port: 1}
-		table.Track(&capture.Packet{Number: uint64(i + 1), Time: 1e15, Frames: 1, Proto: capture.UDP, Src: src, Dst: server, Hash: capture.Hash(src, server, capture.UDP)})
+		table.track(&capture.Packet{Number: uint64(i + 1), Time: 1e15, Frames: 1, Proto: capture.UDP, Src: src, Dst: server, Hash: capture.Hash(src, server, capture.UDP)}, 0)
 	}
 	per := table.Bytes() / table.Live()
 	t.Logf("%d bytes a flow", per)
@@ -415,7 +415,7 @@ func TestSize(t *testing.T) {
 func TestAllocs(t *testing.T) {
 	table := NewTable(1000)
 	p := capture.Packet{Number: 1, Time: 1e15, Frames: 1, Length: 60, Proto: capture.TCP, Src: client, Dst: server, Seq: 1, PayloadLength: 20, Hash: capture.Hash(client, server, capture.TCP)}
-	table.Track(&p)
+	table.track(&p, 0)
 	batch := []capture.Packet{p}
 	events := make([]Event, 0, 4)
 	if n := testing.AllocsPerRun(1000, func() {

@@ -71,11 +71,6 @@ func (in *Input) Ends() (client, server netip.AddrPort) {
 	return in.Flow()
 }
 
-// Between returns a Flow for Input between two ends.
-func Between(client, server netip.AddrPort) func() (netip.AddrPort, netip.AddrPort) {
-	return func() (netip.AddrPort, netip.AddrPort) { return client, server }
-}
-
 // Observer reads one flow. It is used by one goroutine.
 type Observer interface {
 	// Observe looks at in and says how many bytes it used. Bytes that it did not

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
 // BenchmarkCalls reads sealed calls of 5,840 bytes in segments of 1,460, as the
@@ -15,7 +16,7 @@ func BenchmarkCalls(b *testing.B) {
 	pdu := []byte(le.request(3, 2, 0, 11, strings.Repeat("x", 5776), sig))
 	obs := New()
 	var r observe.Report
-	in := observe.Input{Handshake: true, Continues: true, Flow: observe.Between(netip.MustParseAddrPort("192.0.2.10:50000"), onDynamic.Server)}
+	in := observe.Input{Handshake: true, Continues: true, Flow: observetest.Between(netip.MustParseAddrPort("192.0.2.10:50000"), onDynamic.Server)}
 	in.Data = []byte(le.bind(1, []ctx{{0, emsmdbs, ndr32s}}))
 	if _, err := obs.Observe(&in, &r); err != nil {
 		b.Fatal(err)

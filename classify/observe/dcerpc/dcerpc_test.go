@@ -771,7 +771,7 @@ func TestAllocs(t *testing.T) {
 	sig := sec{authNTLM, 6, 1, strings.Repeat("s", 16)}
 	obs := New()
 	var r observe.Report
-	in := observe.Input{Handshake: true, Continues: true, Flow: observe.Between(netip.MustParseAddrPort("192.0.2.10:50000"), onDynamic.Server)}
+	in := observe.Input{Handshake: true, Continues: true, Flow: Between(netip.MustParseAddrPort("192.0.2.10:50000"), onDynamic.Server)}
 	offer := func(dir observe.Direction, b []byte) {
 		for len(b) > 0 {
 			in.Dir, in.Data = dir, b

@@ -225,14 +225,17 @@ type driver struct {
 	scratch []byte
 }
 
-func (d *driver) ends() (client, server netip.AddrPort) { return d.o.Client, d.o.Server }
+// Between returns an Input's Flow between two ends.
+func Between(client, server netip.AddrPort) func() (netip.AddrPort, netip.AddrPort) {
+	return func() (netip.AddrPort, netip.AddrPort) { return client, server }
+}
 
 func (d *driver) input(dir observe.Direction) *observe.Input {
 	d.in = observe.Input{
 		Dir: dir, Time: d.time, Number: d.number,
 		Datagram: d.o.Datagram, Cut: d.o.Cut, Handshake: !d.o.Midstream && !d.o.Datagram,
 		Continues: !d.o.Unacknowledged && !d.o.Datagram, Announced: d.o.Announced,
-		Flow: d.ends,
+		Flow: Between(d.o.Client, d.o.Server),
 	}
 	return &d.in
 }

@@ -33,7 +33,7 @@ type flow struct {
 
 func newFlow(announced string) *flow {
 	return &flow{o: &observer{}, in: observe.Input{Datagram: true, Announced: announced,
-		Flow: observe.Between(netip.MustParseAddrPort("10.0.0.1:4000"), netip.MustParseAddrPort("10.0.0.2:5000"))}}
+		Flow: observetest.Between(netip.MustParseAddrPort("10.0.0.1:4000"), netip.MustParseAddrPort("10.0.0.2:5000"))}}
 }
 
 func (f *flow) send(dir observe.Direction, at time.Duration, b []byte) {

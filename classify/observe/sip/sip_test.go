@@ -54,7 +54,7 @@ func events(conv []observetest.Segment, identities bool) (lines []string, raw []
 	r := observe.Report{Identities: identities}
 	for i, s := range conv {
 		in := observe.Input{Dir: s.Dir, Data: s.Data, Number: uint64(i + 1), Datagram: true,
-			Flow: observe.Between(netip.MustParseAddrPort("192.0.2.10:49152"), netip.MustParseAddrPort("192.0.2.1:5060"))}
+			Flow: observetest.Between(netip.MustParseAddrPort("192.0.2.10:49152"), netip.MustParseAddrPort("192.0.2.1:5060"))}
 		if _, err := o.Observe(&in, &r); err != nil {
 			return append(lines, err.Error()), r.Calls
 		}
