@@ -66,45 +66,75 @@ type clientHello struct {
 	firstALPN  []byte // of any bytes
 }
 
+// vector8 and vector16 cut a vector off b whose length stands before it in one
+// byte or in two. ok is false where it is not there in full.
+func vector8(b []byte) (v, rest []byte, ok bool) {
+	if len(b) < 1 || len(b) <= int(b[0]) {
+		return nil, nil, false
+	}
+	n := 1 + int(b[0])
+	return b[1:n], b[n:], true
+}
+
+func vector16(b []byte) (v, rest []byte, ok bool) {
+	if len(b) < 2 {
+		return nil, nil, false
+	}
+	n := 2 + (int(b[0])<<8 | int(b[1]))
+	if n > len(b) {
+		return nil, nil, false
+	}
+	return b[2:n], b[n:], true
+}
+
+// number16 returns the number of two bytes that b begins with.
+func number16(b []byte) uint16 { return uint16(b[1]) | uint16(b[0])<<8 }
+
 // parseClientHello reads the body of a ClientHello (RFC 8446 section 4.1.2).
 func parseClientHello(b []byte) (h clientHello, ok bool) {
-	c := cursor{b: b}
-	h.version = uint16(c.number(2))
-	c.take(32)
-	c.vector(1)
-	suites := c.vector(2)
-	h.ciphers = suites.b
-	c.vector(1)
-	if c.bad || h.version>>8 != 3 {
+	if len(b) < 2+32 || b[0] != 3 {
 		return h, false
 	}
-	if len(c.b) == 0 {
-		return h, true // no extensions, as in SSL 3.0
+	h.version = number16(b)
+	if _, b, ok = vector8(b[2+32:]); !ok { // the session
+		return h, false
 	}
-	exts := c.vector(2)
-	for h.extensions = exts.b; len(exts.b) > 0; {
-		typ := uint16(exts.number(2))
-		e := exts.vector(2)
-		if exts.bad {
+	if h.ciphers, b, ok = vector16(b); !ok {
+		return h, false
+	}
+	if _, b, ok = vector8(b); !ok || len(b) == 0 { // compression
+		return h, ok // no extensions, as in SSL 3.0
+	}
+	if h.extensions, _, ok = vector16(b); !ok {
+		return h, false
+	}
+	for exts := h.extensions; len(exts) > 0; {
+		if len(exts) < 4 {
+			return h, false
+		}
+		typ := number16(exts)
+		var e []byte
+		if e, exts, ok = vector16(exts[2:]); !ok {
 			return h, false
 		}
 		switch typ {
 		case extServerName:
 			h.hasName = true
-			for list := e.vector(2); len(list.b) > 0; {
-				kind, name := list.number(1), list.vector(2)
-				if kind == 0 && h.serverName == "" && printable(name.b) {
-					h.serverName = string(name.b)
+			for list, _, _ := vector16(e); len(list) > 0; {
+				kind := list[0]
+				var name []byte
+				if name, list, ok = vector16(list[1:]); ok && kind == 0 && h.serverName == "" && printable(name) {
+					h.serverName = string(name)
 				}
 			}
 		case extALPN:
-			for i, list := 0, e.vector(2); len(list.b) > 0; i++ {
-				p := list.vector(1)
-				if i == 0 {
-					h.firstALPN = p.b
-				}
-				if h.numALPN < maxALPN && printable(p.b) && !h.offers(p.b) {
-					h.alpn[h.numALPN] = p.b
+			list, _, _ := vector16(e)
+			h.firstALPN, _, _ = vector8(list)
+			for len(list) > 0 {
+				var p []byte
+				p, list, _ = vector8(list)
+				if h.numALPN < maxALPN && printable(p) && !h.offers(p) {
+					h.alpn[h.numALPN] = p
 					h.numALPN++
 				}
 			}
@@ -112,8 +142,8 @@ func parseClientHello(b []byte) (h clientHello, ok bool) {
 			h.early = true
 		case extSupportedVersions:
 			var highest uint16
-			for list := e.vector(1); len(list.b) > 1; {
-				if v := uint16(list.number(2)); !grease(v) && v > highest {
+			for list, _, _ := vector8(e); len(list) > 1; list = list[2:] {
+				if v := number16(list); !grease(v) && v > highest {
 					highest = v
 				}
 			}
@@ -122,7 +152,7 @@ func parseClientHello(b []byte) (h clientHello, ok bool) {
 			}
 		}
 	}
-	return h, !c.bad
+	return h, true
 }
 
 // offers says whether an application protocol is in the list already.
@@ -225,6 +255,35 @@ func versionName(v uint16) string {
 	}
 	return ""
 }
+
+// madeOf appends what ja4 depends on. Values of RFC 8701 are left out where
+// clients put them: before the suites, and as extensions.
+func (h *clientHello) madeOf(b []byte) []byte {
+	b = append(b, byte(h.version>>8), byte(h.version), 'i')
+	if h.hasName {
+		b[2] = 'd'
+	}
+	suites := h.ciphers
+	for len(suites) > 1 && grease(number16(suites)) {
+		suites = suites[2:]
+	}
+	b = append16(append16(b, h.firstALPN), suites)
+	for exts := h.extensions; len(exts) > 0; {
+		typ := number16(exts)
+		e, rest, _ := vector16(exts[2:])
+		if !grease(typ) {
+			b = append(b, byte(typ>>8), byte(typ))
+			if typ == extSignatureAlgorithms {
+				b = append16(b, e)
+			}
+		}
+		exts = rest
+	}
+	return b
+}
+
+// append16 appends v with its length before it.
+func append16(b, v []byte) []byte { return append(append(b, byte(len(v)>>8), byte(len(v))), v...) }
 
 // ja4 returns the JA4 fingerprint of a ClientHello over TCP, by FoxIO's
 // technical_details/JA4.md (BSD 3-Clause licence). Values of RFC 8701 are left

@@ -94,6 +94,7 @@ const (
 
 // Protocol describes TLS.
 func Protocol() observe.Protocol {
+	seen := newMemory()
 	return observe.Protocol{
 		Name: Name,
 		// HTTPS and the back end of Exchange 2013 and later, SMTPS, NNTPS, LDAPS,
@@ -103,7 +104,7 @@ func Protocol() observe.Protocol {
 			50636},
 		Stream: true,
 		Detect: Detect,
-		New:    func() observe.Observer { return new(observer) },
+		New:    func() observe.Observer { return &observer{seen: seen} },
 	}
 }
 
@@ -263,7 +264,8 @@ type direction struct {
 }
 
 type observer struct {
-	dir [2]direction
+	dir  [2]direction
+	seen *memory // of all observers
 
 	hello       bool   // a ClientHello was read
 	helloRetry  bool   // a HelloRetryRequest was read
@@ -549,7 +551,7 @@ func (o *observer) message(d *direction, b []byte, in *observe.Input, r *observe
 				return nil
 			}
 		case len(b) > 6:
-			reportCertificate(b[6:], r)
+			o.seen.certificate(b[6:], r)
 		}
 	}
 	return o.settle(in, r)
@@ -566,7 +568,7 @@ func (o *observer) clientHello(b []byte, r *observe.Report) {
 	}
 	o.early = h.early
 	r.Add(ServerName, h.serverName)
-	r.Add(JA4, h.ja4())
+	r.Add(JA4, o.seen.fingerprint(&h))
 	if h.numALPN > 0 {
 		o.offered = make([]string, h.numALPN)
 		for i := range o.offered {

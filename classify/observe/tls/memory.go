@@ -1,0 +1,60 @@
+package tls
+
+import (
+	"hash/maphash"
+
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// memory has what was made of the hellos and certificates that came lately:
+// clients of one product send the same hellos but for names, keys and random
+// bytes, and a server has one certificate. It is used by one goroutine.
+type memory struct {
+	seed         maphash.Seed
+	hellos       [64]struct{ made, ja4 string }
+	certificates [16]struct {
+		der        string
+		identities bool
+		facts      []observe.Fact
+	}
+}
+
+// Longer ones are not remembered.
+const (
+	maxMade = 384     // bytes of what a fingerprint is made of
+	maxDER  = 4 << 10 // bytes of a certificate
+)
+
+func newMemory() *memory { return &memory{seed: maphash.MakeSeed()} }
+
+// fingerprint returns the JA4 of h.
+func (m *memory) fingerprint(h *clientHello) string {
+	var room [maxMade]byte
+	made := h.madeOf(room[:0])
+	e := &m.hellos[maphash.Bytes(m.seed, made)%uint64(len(m.hellos))]
+	if e.made == string(made) {
+		return e.ja4
+	}
+	ja4 := h.ja4()
+	if len(made) <= maxMade {
+		e.made, e.ja4 = string(made), ja4
+	}
+	return ja4
+}
+
+// certificate reports the names in a server certificate.
+func (m *memory) certificate(der []byte, r *observe.Report) {
+	if len(der) > maxDER {
+		reportCertificate(der, r)
+		return
+	}
+	e := &m.certificates[maphash.Bytes(m.seed, der)%uint64(len(m.certificates))]
+	if e.der != string(der) || e.identities != r.Identities {
+		only := observe.Report{Identities: r.Identities}
+		reportCertificate(der, &only)
+		e.der, e.identities, e.facts = string(der), r.Identities, only.All()
+	}
+	for _, f := range e.facts {
+		r.Add(f.Name, f.Value)
+	}
+}
