@@ -113,6 +113,9 @@ func detectCommand(b []byte, onPort bool) observe.Match {
 }
 
 func oneOf(b []byte, commands []string) observe.Match {
+	if len(b) == 0 {
+		return observe.More
+	}
 	answer := observe.No
 	for _, c := range commands {
 		switch {
@@ -165,6 +168,7 @@ type observer struct {
 	lossy    bool // behind a gap
 	inReply  bool // behind the first line of an answer
 	keywords int
+	known    uint32 // the keywords of that list that were reported
 	verbs    int
 	tlsWord  string
 	offers   bool // the answer to EHLO being read offers TLS
@@ -343,7 +347,7 @@ func (o *observer) command(l []byte, in *observe.Input, r *observe.Report) int {
 		k = turn
 	}
 	if len(verb) > 1 && verb[0]|0x20 == 'x' && o.verbs < maxVerbs {
-		if w := keyword(verb); w != "" && !r.Has(Verb, w) {
+		if w, _ := keyword(verb); w != "" && !r.Has(Verb, w) {
 			r.Add(Verb, w)
 			o.verbs++
 		}
@@ -364,15 +368,24 @@ func number(b []byte) int {
 	return n
 }
 
+// replyCode reads the code that a line of an answer begins with.
+func replyCode(l []byte) (code int, ok bool) {
+	if len(l) < 3 || l[0] < '2' || l[0] > '5' || l[1] < '0' || l[1] > '9' || l[2] < '0' || l[2] > '9' ||
+		len(l) > 3 && l[3] != ' ' && l[3] != '-' {
+		return 0, false
+	}
+	return int(l[0]-'0')*100 + int(l[1]-'0')*10 + int(l[2]-'0'), true
+}
+
 // reply reads a line of the server's.
 func (o *observer) reply(l []byte, in *observe.Input, r *observe.Report) error {
-	if detectReply(l, true) == observe.No || len(l) < 3 {
+	code, ok := replyCode(l)
+	if !ok {
 		if !o.greeted && in.Handshake {
 			return observe.ErrViolation
 		}
 		return nil
 	}
-	code := int(l[0]-'0')*100 + int(l[1]-'0')*10 + int(l[2]-'0')
 	last := len(l) == 3 || l[3] == ' '
 	body := l[min(len(l), 4):]
 	first := !o.inReply
@@ -514,16 +527,20 @@ func (o *observer) banner(b []byte, r *observe.Report) {
 // keyword reads a line of the answer to EHLO (RFC 5321 section 4.1.1.1).
 func (o *observer) keyword(b []byte, r *observe.Report) {
 	words := line.Words(b)
-	w := keyword(words.Next())
+	w, known := keyword(words.Next())
 	if w == "" || w == "OK" {
 		return
 	}
-	if !r.Has(Keywords, w) {
-		if o.keywords == maxKeywords {
+	if known < 0 || o.known&(1<<known) == 0 {
+		if o.keywords == maxKeywords && !r.Has(Keywords, w) {
 			return
 		}
-		o.keywords++
+		n := r.Len()
 		r.Add(Keywords, w)
+		o.keywords += r.Len() - n
+		if known >= 0 {
+			o.known |= 1 << known
+		}
 	}
 	switch w {
 	case "STARTTLS", "X-ANONYMOUSTLS":
@@ -539,15 +556,15 @@ func (o *observer) keyword(b []byte, r *observe.Report) {
 	}
 }
 
-// keyword returns b in upper case, or "" where it is no EHLO keyword, with or
-// without "=PARAMETER".
-func keyword(b []byte) string {
+// keyword returns b in upper case and its place among keywords or -1, or ""
+// where it is no EHLO keyword, with or without "=PARAMETER".
+func keyword(b []byte) (string, int) {
 	if len(b) == 0 || len(b) > maxWord {
-		return ""
+		return "", -1
 	}
 	for i, c := range b {
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && (i == 0 || c != '-' && c != '=') {
-			return ""
+			return "", -1
 		}
 	}
 	return line.Upper(b, keywords[:])

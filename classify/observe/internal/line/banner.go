@@ -1,6 +1,10 @@
 package line
 
-import "strings"
+import (
+	"bytes"
+	"encoding/binary"
+	"unicode"
+)
 
 // Banner returns the wording of a server's greeting in a form that is the same
 // for every server of a kind and every session: without brackets' contents,
@@ -12,120 +16,210 @@ import "strings"
 // version is. The text ends before "ready at" or "at", the name of a day, or a
 // semicolon, whatever of them comes first, and is at most 120 bytes long.
 func Banner(b []byte) string {
-	var words [16]string // more than most have
+	b = b[:min(len(b), 512)]
+	if !ascii(b) {
+		b = plainSpaces(b)
+	}
+	var words [16][]byte // more than most have
 	out := words[:0]
 	var version bool
 	depth := 0
-	for w := range strings.FieldsSeq(strings.ToValidUTF8(string(b[:min(len(b), 512)]), "?")) {
+	for {
+		w, has := word(b)
+		if len(w) == 0 {
+			if len(b) == 0 {
+				break
+			}
+			b = b[1:] // a space
+			continue
+		}
+		b = b[len(w):]
 		if depth > 0 || w[0] == '<' || w[0] == '[' {
 			depth = 0
-			if !strings.ContainsAny(w, ">]") {
+			if !bytes.ContainsAny(w, ">]") {
 				depth = 1
 			}
 			continue
 		}
-		plain := strings.Trim(w, "().,;:!")
-		if day(plain) {
+		plain := trimPunctuation(w)
+		if len(plain) < len(w) {
+			_, has = word(plain)
+		}
+		if day(plain, has) {
 			break
 		}
-		if strings.HasPrefix(w, "(") && version {
+		if w[0] == '(' && version {
 			version = false
 			continue
 		}
-		last := strings.HasSuffix(w, ";")
-		version = isVersion(plain)
-		if !strings.Contains(w, "@") && !hostName(plain) && !identifier(plain) {
-			out = append(out, strings.TrimSuffix(w, ";"))
+		last := w[len(w)-1] == ';'
+		version = has&^digit == dot // numbers with dots
+		if has&at == 0 && !hostName(plain, has) && !identifier(plain, has) {
+			if last {
+				w = w[:len(w)-1]
+			}
+			out = append(out, w)
 		}
 		if last {
 			break
 		}
 	}
 	for i, w := range out {
-		if w == "at" && (i > 0 && out[i-1] == "ready" || i == len(out)-1) {
+		if string(w) == "at" && (i > 0 && string(out[i-1]) == "ready" || i == len(out)-1) {
 			out = out[:i]
-			if i > 0 && out[i-1] == "ready" {
+			if i > 0 && string(out[i-1]) == "ready" {
 				out = out[:i-1]
 			}
 			break
 		}
 	}
-	s := strings.Join(out, " ")
-	if len(s) > 120 {
-		s = strings.ToValidUTF8(s[:120], "")
+	var room [128]byte
+	s := room[:0]
+	for i, w := range out {
+		if i > 0 {
+			s = append(s, ' ')
+		}
+		s = append(s, w...)
 	}
-	return strings.TrimRight(s, " ,-")
+	if len(s) > 120 {
+		s = bytes.ToValidUTF8(s[:120], nil)
+	}
+	return string(bytes.TrimRight(s, " ,-"))
 }
 
-func day(w string) bool {
-	if len(w) > 3 {
-		w = strings.TrimSuffix(w, ",")
+// ascii says whether all of b is, eight bytes at a time.
+func ascii(b []byte) bool {
+	var all uint64
+	for ; len(b) >= 8; b = b[8:] {
+		all |= binary.LittleEndian.Uint64(b)
 	}
-	switch w {
-	case "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday":
+	for _, c := range b {
+		all |= uint64(c)
+	}
+	return all&0x8080808080808080 == 0
+}
+
+// plainSpaces makes b valid UTF-8 and all white space in it that of ASCII.
+func plainSpaces(b []byte) []byte {
+	return bytes.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return ' '
+		}
+		return r
+	}, bytes.ToValidUTF8(b, []byte{'?'}))
+}
+
+// class is a set of kinds of bytes; a space has none.
+type class uint8
+
+const (
+	letter class = 1 << iota
+	digit
+	dot
+	dash
+	underscore
+	slash
+	at
+	other
+)
+
+var classes = func() (t [256]class) {
+	for c := range t {
+		switch {
+		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z':
+			t[c] = letter
+		case c >= '0' && c <= '9':
+			t[c] = digit
+		case c == ' ' || c >= '\t' && c <= '\r':
+		default:
+			t[c] = other
+		}
+	}
+	t['.'], t['-'], t['_'], t['/'], t['@'] = dot, dash, underscore, slash, at
+	return t
+}()
+
+// word returns the word that b begins with, empty before a space, and the kinds
+// of bytes in it.
+func word(b []byte) (w []byte, has class) {
+	for i, c := range b {
+		k := classes[c]
+		if k == 0 {
+			return b[:i], has
+		}
+		has |= k
+	}
+	return b, has
+}
+
+// trimPunctuation cuts brackets and the like off both ends of w.
+func trimPunctuation(w []byte) []byte {
+	for len(w) > 0 && punctuation(w[0]) {
+		w = w[1:]
+	}
+	for len(w) > 0 && punctuation(w[len(w)-1]) {
+		w = w[:len(w)-1]
+	}
+	return w
+}
+
+func punctuation(c byte) bool {
+	switch c {
+	case '(', ')', '.', ',', ';', ':', '!':
 		return true
 	}
-	// 2026-11-21, 21/11/2026, 21.11.2026
-	digits := 0
-	for _, c := range w {
-		switch {
-		case c >= '0' && c <= '9':
-			digits++
-		case c != '-' && c != '/':
-			return false
-		}
-	}
-	return digits >= 6 && digits <= 8 && strings.ContainsAny(w, "-/")
+	return false
 }
 
-// isVersion says whether w consists of numbers with dots.
-func isVersion(w string) bool {
+func day(w []byte, has class) bool {
+	if has == letter {
+		switch string(w) {
+		case "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday":
+			return true
+		}
+		return false
+	}
+	// 2026-11-21, 21/11/2026, 21.11.2026
+	if has&^(digit|dash|slash) != 0 || has&(dash|slash) == 0 {
+		return false
+	}
+	digits := 0
 	for _, c := range w {
-		if (c < '0' || c > '9') && c != '.' {
-			return false
+		if c >= '0' && c <= '9' {
+			digits++
 		}
 	}
-	return strings.Contains(w, ".")
+	return digits >= 6 && digits <= 8
 }
 
 // hostName says whether w is a name of several labels, or an IP address in
 // brackets: dots, no version, and a last label of two letters or more.
-func hostName(w string) bool {
-	i := strings.LastIndexByte(w, '.')
+func hostName(w []byte, has class) bool {
+	if has&dot == 0 || has&^(letter|digit|dot|dash|underscore) != 0 {
+		return false
+	}
+	i := bytes.LastIndexByte(w, '.')
 	if i < 1 || len(w)-i < 3 {
 		return false
 	}
-	for _, c := range w[i+1:] {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
-			return false
-		}
-	}
-	for _, c := range w {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '-' && c != '_' {
-			return false
-		}
-	}
-	return true
+	_, has = word(w[i+1:])
+	return has == letter
 }
 
 // identifier says whether letters and digits change places four times or more,
 // as in "s4si9696358qcc.63"; "IMAP4rev1" has three.
-func identifier(w string) bool {
-	changes, last := 0, byte(0)
-	for i := range len(w) {
-		k := byte(0)
-		switch c := w[i]; {
-		case c >= '0' && c <= '9':
-			k = '0'
-		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z':
-			k = 'a'
-		}
-		if k != 0 && last != 0 && k != last {
-			changes++
-		}
-		if k != 0 {
+func identifier(w []byte, has class) bool {
+	if len(w) > 40 || has&letter == 0 || has&digit == 0 {
+		return len(w) > 40
+	}
+	changes, last := 0, class(0)
+	for _, c := range w {
+		if k := classes[c] & (letter | digit); k != 0 {
+			if last != 0 && k != last {
+				changes++
+			}
 			last = k
 		}
 	}
-	return changes >= 4 || len(w) > 40
+	return changes >= 4
 }

@@ -36,7 +36,11 @@ func (s *Splitter) Next(b []byte) (l []byte, n int, ok bool) {
 		s.skip = true
 		return b[:Max], n + Max, true
 	}
-	return bytes.TrimSuffix(b[:i], []byte("\r")), n + i + 1, true
+	n += i + 1
+	if i > 0 && b[i-1] == '\r' {
+		i--
+	}
+	return b[:i], n, true
 }
 
 // Skipping says whether the rest of a long line is still to come.
@@ -85,14 +89,17 @@ func (t *Text) Skip(b []byte) (n int, done bool) {
 		if i < 0 {
 			break
 		}
-		if at += i; at+3 <= len(b) && string(b[at-2:at+3]) == end {
+		if at += i; b[at-1] == '\n' && b[at-2] == '\r' && at+2 < len(b) && b[at+1] == '\r' && b[at+2] == '\n' {
 			return at + 3, true
 		}
 	}
-	for k := min(len(end)-1, len(b)-n); k > 0; k-- {
-		if string(b[len(b)-k:]) == end[:k] {
-			t.k = k
-			break
+	switch b[len(b)-1] {
+	case '\r', '\n', '.':
+		for k := min(len(end)-1, len(b)-n); k > 0; k-- {
+			if string(b[len(b)-k:]) == end[:k] {
+				t.k = k
+				break
+			}
 		}
 	}
 	return len(b), false
@@ -106,18 +113,25 @@ func Words(l []byte) Fields { return Fields{l} }
 
 // Next returns the next word, empty after the last.
 func (f *Fields) Next() []byte {
-	b := bytes.TrimLeft(f.b, " \t")
-	i := bytes.IndexAny(b, " \t")
-	if i < 0 {
-		f.b = nil
-		return b
+	b := f.Rest()
+	for i, c := range b {
+		if c == ' ' || c == '\t' {
+			f.b = b[i:]
+			return b[:i]
+		}
 	}
-	f.b = b[i:]
-	return b[:i]
+	f.b = nil
+	return b
 }
 
 // Rest returns what follows the last word given out.
-func (f *Fields) Rest() []byte { return bytes.TrimLeft(f.b, " \t") }
+func (f *Fields) Rest() []byte {
+	b := f.b
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	return b
+}
 
 // Is compares a word with an upper-case one, letter case aside (ASCII).
 func Is(w []byte, upper string) bool {
@@ -136,14 +150,20 @@ func Is(w []byte, upper string) bool {
 }
 
 // Upper returns b in upper case (ASCII), as one of the words that are expected
-// where it is one of them, so that it costs no memory.
-func Upper(b []byte, expected []string) string {
-	for _, w := range expected {
-		if Is(b, w) {
-			return w
+// where it is one of them, so that it costs no memory, and which of them it is,
+// or -1.
+func Upper(b []byte, expected []string) (string, int) {
+	for i, w := range expected {
+		if string(b) == w {
+			return w, i
 		}
 	}
-	return string(bytes.ToUpper(b))
+	for i, w := range expected {
+		if Is(b, w) {
+			return w, i
+		}
+	}
+	return string(bytes.ToUpper(b)), -1
 }
 
 // HasPrefix says whether b begins with an upper-case text, letter case aside.

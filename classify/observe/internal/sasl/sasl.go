@@ -27,7 +27,8 @@ func Mechanism(b []byte) string {
 			return ""
 		}
 	}
-	return line.Upper(b, mechanisms[:])
+	name, _ := line.Upper(b, mechanisms[:])
+	return name
 }
 
 // mechanisms are the common ones (IANA "SASL Mechanisms").
