@@ -29,36 +29,35 @@ func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 	if i <= 0 || i == len(line)-1 {
 		return false
 	}
-	for _, c := range line[:i] {
-		if !(c >= 'A' && c <= 'Z' || c == '-' || c == '_') {
-			return false
+	if o.req.method, _ = method(line[:i+1]); o.req.method == "" {
+		for _, c := range line[:i] {
+			if !(c >= 'A' && c <= 'Z' || c == '-' || c == '_') {
+				return false
+			}
 		}
-	}
-	o.req.method, _ = method(line[:i+1])
-	if o.req.method == "" {
 		o.req.method = "other"
 	}
-	r.Add(Method, o.req.method)
+	o.say(r, slotMethod, o.req.method)
 	target := line[i+1:]
 	if o.req.method == "CONNECT" {
-		o.add(r, memoHost, Host, hostName(target), "")
+		o.add(r, slotHost, hostName(target), "")
 		return true
 	}
-	if i := bytes.Index(target, []byte("://")); i > 0 && i < 6 {
+	if i := bytes.Index(target[:min(len(target), 8)], []byte("://")); i > 0 {
 		// The absolute form (RFC 9112 section 3.2.2).
 		target = target[i+3:]
 		end := bytes.IndexAny(target, "/?")
 		if end < 0 {
 			end = len(target)
 		}
-		o.add(r, memoHost, Host, hostName(target[:end]), "")
+		o.add(r, slotHost, hostName(target[:end]), "")
 		target = target[end:]
 	}
 	path, query, _ := bytes.Cut(target, []byte{'?'})
 	switch o.req.method {
 	case "RPC_IN_DATA", "RPC_OUT_DATA":
 		o.req.rpc = true
-		o.add(r, memoPort, RPCPort, rpcPort(query), "")
+		o.add(r, slotPort, rpcPort(query), "")
 	}
 	// Log-on pages, and what load balancers ask for, are there for everybody.
 	o.req.open = hasPrefix(path, "/owa/auth/") || hasSuffix(path, "/healthcheck.htm")
@@ -67,16 +66,17 @@ func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 	}
 	switch {
 	case len(path) == 0 || path[0] != '/':
+	case string(path) == o.last(r, slotPath): // nothing was left out of it
 	case r.Identities:
-		o.add(r, memoPath, Path, path, "")
+		o.add(r, slotPath, path, "")
 	default:
 		constant, first, below := reduce(path)
 		if constant != "" {
-			r.Add(Path, constant)
+			o.say(r, slotPath, constant)
 		} else if below {
-			o.add(r, memoPath, Path, first, "/"+more)
+			o.add(r, slotPath, first, "/"+more)
 		} else {
-			o.add(r, memoPath, Path, first, "")
+			o.add(r, slotPath, first, "")
 		}
 	}
 	return true
@@ -85,95 +85,146 @@ func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 func hasPrefix(b []byte, s string) bool { return len(b) >= len(s) && equalFold(b[:len(s)], s) }
 func hasSuffix(b []byte, s string) bool { return len(b) >= len(s) && equalFold(b[len(b)-len(s):], s) }
 
-// header reads one header field.
+// named says whether a header field has a name, whose first letter was compared.
+func named(line []byte, name string) bool {
+	n := len(name)
+	if len(line) <= n || line[n] != ':' {
+		return false
+	}
+	if string(line[:n]) == name {
+		return true
+	}
+	for i := 1; i < n; i++ {
+		if lower(line[i]) != lower(name[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
+// valueOf returns the value of a header field with a name of n bytes.
+func valueOf(line []byte, n int) []byte { return trim(line[n+1:]) }
+
+// trim cuts white space off both ends, of which there is usually one space.
+func trim(b []byte) []byte {
+	if len(b) > 1 && b[0] == ' ' {
+		b = b[1:]
+	}
+	if n := len(b); n > 0 && b[0] > ' ' && b[0] < 0x7f && b[n-1] > ' ' && b[n-1] < 0x7f {
+		return b
+	}
+	return bytes.TrimSpace(b)
+}
+
+// header reads one header field. Most say nothing of interest, and are passed
+// over by their first letter and the place of their colon.
 func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observe.Report) {
-	i := bytes.IndexByte(line, ':')
-	var lower [32]byte
-	if i <= 0 || i > len(lower) {
-		return
-	}
-	for j, c := range line[:i] {
-		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
+	asks := dir == observe.ToServer
+	switch line[0] | 0x20 {
+	case 'a':
+		if asks && named(line, "Authorization") {
+			o.authorization(valueOf(line, len("Authorization")), r)
 		}
-		lower[j] = c
-	}
-	value := bytes.TrimSpace(line[i+1:])
-	switch string(lower[:i]) {
-	case "content-length":
-		n, ok := decimal(value)
-		s.badBody = s.badBody || !ok || s.length >= 0 && s.length != n
-		s.length = n
-	case "transfer-encoding":
-		// Other codings stand before chunked, which is the last (RFC 9112 section 6.1).
-		s.coded = hasSuffix(value, "chunked")
-		s.badBody = s.badBody || !s.coded && !equalFold(value, "identity")
-	case "content-type":
-		s.sealed = hasPrefix(value, "multipart/") && bytes.Contains(bytes.ToLower(value), []byte("session-encrypted"))
-		s.rpcType = equalFold(value, "application/rpc")
-	default:
-		if dir == observe.ToServer {
-			o.requestHeader(s, string(lower[:i]), value, r)
-		} else {
-			o.answerHeader(string(lower[:i]), value, r)
+	case 'c':
+		switch {
+		case named(line, "Content-Length"):
+			n, ok := decimal(valueOf(line, len("Content-Length")))
+			s.badBody = s.badBody || !ok || s.length >= 0 && s.length != n
+			s.length = n
+		case named(line, "Content-Type"):
+			value := valueOf(line, len("Content-Type"))
+			s.sealed = hasPrefix(value, "multipart/") && bytes.Contains(bytes.ToLower(value), []byte("session-encrypted"))
+			s.rpcType = equalFold(value, "application/rpc")
+		case asks && o.req.with == noCredentials && named(line, "Cookie"):
+			o.req.with = cookie
+			// The cookie of forms authentication; its value is not looked at.
+			if bytes.Contains(line, []byte("cadata")) {
+				o.req.with = formCookie
+			}
+		}
+	case 'e':
+		if asks && named(line, "Expect") {
+			s.expect = equalFold(valueOf(line, len("Expect")), "100-continue")
+		}
+	case 'h':
+		if asks && named(line, "Host") {
+			if value := valueOf(line, len("Host")); string(value) != o.last(r, slotHost) {
+				o.add(r, slotHost, hostName(value), "")
+			}
+		}
+	case 'l':
+		if !asks && named(line, "Location") {
+			o.res.https = hasPrefix(valueOf(line, len("Location")), "https://")
+		}
+	case 'm':
+		if !asks && named(line, "MS-Server-ActiveSync") {
+			o.version(valueOf(line, len("MS-Server-ActiveSync")), r)
+		}
+	case 's':
+		if !asks && named(line, "Server") {
+			value := valueOf(line, len("Server"))
+			o.add(r, slotServer, value[:min(len(value), 64)], "")
+		}
+	case 't':
+		if named(line, "Transfer-Encoding") {
+			// Other codings stand before chunked, which is the last (RFC 9112 section 6.1).
+			value := valueOf(line, len("Transfer-Encoding"))
+			s.coded = hasSuffix(value, "chunked")
+			s.badBody = s.badBody || !s.coded && !equalFold(value, "identity")
+		}
+	case 'u':
+		if asks && named(line, "User-Agent") {
+			o.add(r, slotAgent, product(valueOf(line, len("User-Agent"))), "")
+		}
+	case 'w':
+		if !asks && named(line, "WWW-Authenticate") {
+			o.challenges(valueOf(line, len("WWW-Authenticate")), r)
+		}
+	case 'x':
+		switch {
+		case asks:
+			if named(line, "X-RequestType") {
+				o.say(r, slotType, requestType(valueOf(line, len("X-RequestType"))))
+			}
+		case named(line, "X-OWA-Version"):
+			o.version(valueOf(line, len("X-OWA-Version")), r)
+		case named(line, "X-FEServer"), named(line, "X-CalculatedBETarget"):
+			o.res.frontEnd = true
+		case named(line, "X-BEServer"):
+			o.res.backEnd = true
 		}
 	}
 }
 
-func (o *observer) requestHeader(s *side, name string, value []byte, r *observe.Report) {
-	switch name {
-	case "host":
-		o.add(r, memoHost, Host, hostName(value), "")
-	case "user-agent":
-		o.add(r, memoAgent, UserAgent, product(value), "")
-	case "expect":
-		s.expect = equalFold(value, "100-continue")
-	case "x-requesttype":
-		r.Add(RequestType, requestType(value))
-	case "authorization":
-		scheme, rest, _ := bytes.Cut(value, []byte{' '})
-		switch o.req.with = otherCredentials; {
-		case equalFold(scheme, "basic"):
-			o.req.with = basic
-		case equalFold(scheme, "digest"):
-			o.req.with = digest
-		case equalFold(scheme, "bearer"):
-			o.req.with = bearer
-		case equalFold(scheme, "negotiate"), equalFold(scheme, "kerberos"):
-			o.req.with = negotiate // the latter is Windows remote management's
-			o.token(rest, false, r)
-		case equalFold(scheme, "ntlm"):
-			o.req.with = ntlmOnly
-			o.token(rest, false, r)
-		}
-	case "cookie":
-		if o.req.with > noCredentials {
-			break
-		}
-		o.req.with = cookie
-		// The cookie of forms authentication; its value is not looked at.
-		if bytes.Contains(value, []byte("cadata")) {
-			o.req.with = formCookie
-		}
+func (o *observer) authorization(value []byte, r *observe.Report) {
+	scheme, rest, _ := bytes.Cut(value, []byte{' '})
+	switch o.req.with = otherCredentials; {
+	case equalFold(scheme, "basic"):
+		o.req.with = basic
+	case equalFold(scheme, "digest"):
+		o.req.with = digest
+	case equalFold(scheme, "bearer"):
+		o.req.with = bearer
+	case equalFold(scheme, "negotiate"), equalFold(scheme, "kerberos"):
+		o.req.with = negotiate // the latter is Windows remote management's
+		o.token(rest, false, r)
+	case equalFold(scheme, "ntlm"):
+		o.req.with = ntlmOnly
+		o.token(rest, false, r)
 	}
 }
 
-func (o *observer) answerHeader(name string, value []byte, r *observe.Report) {
-	switch name {
-	case "server":
-		o.add(r, memoServer, Server, value[:min(len(value), 64)], "")
-	case "www-authenticate":
-		o.challenges(value, r)
-	case "location":
-		o.res.https = hasPrefix(value, "https://")
-	case "x-owa-version", "ms-server-activesync":
-		if build(value) {
-			o.add(r, memoBuild, ExchangeVersion, value, "")
-		}
-	case "x-feserver", "x-calculatedbetarget":
-		o.res.frontEnd = true
-	case "x-beserver":
-		o.res.backEnd = true
+// version reports a build number.
+func (o *observer) version(value []byte, r *observe.Report) {
+	if build(value) {
+		o.add(r, slotBuild, value, "")
 	}
 }
 
@@ -218,17 +269,14 @@ func cutList(b []byte) (first, rest []byte) {
 // token opens a token of the Negotiate or NTLM scheme (RFC 4559 section 4), or
 // as much of it as there is.
 func (o *observer) token(b []byte, fromServer bool, r *observe.Report) {
-	b = bytes.TrimSpace(b)
+	b = trim(b)
 	if len(b) < 4 {
 		return
 	}
 	// Most tokens are short, and there can be one in each request.
-	raw := o.raw
+	raw := o.forToken[:]
 	if size := base64.StdEncoding.DecodedLen(len(b)); size > len(raw) {
-		raw = make([]byte, max(size, 64))
-		if len(raw) <= maxKept {
-			o.raw = raw
-		}
+		raw = make([]byte, size)
 	}
 	n, err := base64.StdEncoding.Decode(raw, b)
 	if err != nil && n == 0 {
@@ -258,6 +306,9 @@ func (o *observer) requested(s *side) {
 		// More than any client pipelines: answers cannot be told apart any more.
 		o.gaps = true
 		o.pending = slices.Delete(o.pending, 0, 1)
+	}
+	if o.pending == nil {
+		o.pending = o.room[:0] // most clients wait for each answer
 	}
 	o.pending = append(o.pending, q)
 }
@@ -302,7 +353,7 @@ func (o *observer) content(s *side, r *observe.Report) {
 	if s == &o.sides[observe.ToServer] {
 		o.hasBody()
 	} else if s.clear {
-		r.Add(observe.Encryption, "none")
+		o.say(r, slotEncryption, "none")
 	}
 }
 
@@ -316,15 +367,15 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 	known := len(o.pending) > 0
 	if known {
 		q = o.pending[0]
-		o.pending = slices.Delete(o.pending, 0, 1)
+		o.pending = o.pending[:copy(o.pending, o.pending[1:])]
 		o.done = q.number
 	}
-	r.Add(Status, statusName(a.code))
+	o.say(r, slotStatus, statusName(a.code))
 	switch {
 	case a.frontEnd:
-		r.Add(ExchangeRole, "frontend")
+		o.say(r, slotRole, "frontend")
 	case a.backEnd:
-		r.Add(ExchangeRole, "backend")
+		o.say(r, slotRole, "backend")
 	}
 	ok := a.code/100 == 2
 	if a.code == 101 || q.method == "CONNECT" && ok {
@@ -336,11 +387,11 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 	if known && (a.code/100 != 3 || !a.https || q.with == form) {
 		o.authenticated(q, a.code, r)
 		if q.with.readable() || q.body && ok && !q.sealed && !q.rpc {
-			r.Add(observe.Encryption, "none")
+			o.say(r, slotEncryption, "none")
 		}
 	}
 	if s.sealed || q.sealed && ok {
-		r.Add(observe.Encryption, MessageSealed)
+		o.say(r, slotEncryption, MessageSealed)
 	}
 	// What else there is depends on the request, which may not be known.
 	switch {
@@ -372,33 +423,33 @@ func (o *observer) authenticated(q request, code int, r *observe.Report) {
 	}
 	switch q.with {
 	case basic:
-		r.Add(observe.Auth, "basic")
+		o.say(r, slotAuth, "basic")
 	case digest:
-		r.Add(observe.Auth, "digest")
+		o.say(r, slotAuth, "digest")
 	case bearer:
-		r.Add(observe.Auth, "bearer")
+		o.say(r, slotAuth, "bearer")
 	case form:
-		r.Add(observe.Auth, "forms")
+		o.say(r, slotAuth, "forms")
 	case formCookie:
 		if code/100 == 2 {
-			r.Add(observe.Auth, "forms")
+			o.say(r, slotAuth, "forms")
 		}
 	case ntlmOnly:
 		o.authed = true
-		r.Add(observe.Auth, "ntlm")
+		o.say(r, slotAuth, "ntlm")
 	case negotiate:
 		o.authed = true
 		m := o.auth.Mechanism
 		if m == "" {
 			m = spnego.Negotiate
 		}
-		r.Add(observe.Auth, string(m))
+		o.say(r, slotAuth, string(m))
 	case otherCredentials:
 		o.authed = true
 	case noCredentials:
 		// Only what was seen from its begin is known to be without credentials.
 		if code/100 == 2 && !o.gaps && !o.authed && !q.open && q.method != "OPTIONS" {
-			r.Add(observe.Auth, "anonymous")
+			o.say(r, slotAuth, "anonymous")
 		}
 	}
 }
@@ -443,7 +494,7 @@ func (o *observer) channelOpen(s *side, r *observe.Report) {
 	if q := &o.pending[n-1]; q.method == "RPC_IN_DATA" && q.number == o.asked {
 		o.authenticated(*q, 200, r)
 		if q.with.readable() {
-			r.Add(observe.Encryption, "none")
+			o.say(r, slotEncryption, "none")
 		}
 	}
 }

@@ -6,7 +6,6 @@ package http
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 
 	"github.com/exspan/exspan/classify/observe"
@@ -43,14 +42,15 @@ const (
 	maxPending = 32      // requests that wait for their answers
 	maxValues  = 12      // different values that a fact gets on one flow
 	maxSkip    = 1 << 30 // bytes passed over at once
-	maxKept    = 512     // bytes of room for tokens that are kept
+	maxToken   = 512     // bytes of a token for which memory is there
 )
 
 // Protocol describes HTTP/1.
 func Protocol() observe.Protocol {
+	forToken := new([maxToken]byte)
 	return observe.Protocol{
 		Name: "http", TCP: []uint16{80, 81, 8080, 5985}, Stream: true, Text: true, Detect: detect,
-		New: func() observe.Observer { return new(observer) },
+		New: func() observe.Observer { return &observer{forToken: forToken} },
 	}
 }
 
@@ -157,61 +157,100 @@ type observer struct {
 	gaps    bool // something was not seen: the begin, or bytes
 	req     request
 	pending []request // at most maxPending
-	asked   int       // requests read
-	old     bool      // the only request is one of HTTP/0.9, whose answer has no header
-	done    int       // number of the last request that was finally answered
+	room    [1]request
+	asked   int  // requests read
+	old     bool // the only request is one of HTTP/0.9, whose answer has no header
+	done    int  // number of the last request that was finally answered
 
 	// auth is the authentication that NTLM and Negotiate make for the whole
 	// connection ([MS-NTHT], RFC 4559); authed is set once it succeeded.
 	auth   spnego.Context
 	authed bool
-	raw    []byte // room for a token
+	// forToken is room for a token, of all observers.
+	forToken *[maxToken]byte
 
 	res answer
 	rpc *dcerpc.Pipe
-	// added remembers by their hashes which values became facts, and how many of
-	// each fact, so that repeats cost nothing and no fact takes the room of all.
-	added   []uint64
-	howMany [numMemos]uint8
+	// at is the place among the facts of the last value of some, where a repeat
+	// is found without a search; howMany counts the values added of each, so that
+	// none takes the room of all.
+	at, howMany [numSlots]uint8
 }
 
+// slot is a fact that most messages repeat.
+type slot uint8
+
 const (
-	memoHost = iota
-	memoPath
-	memoAgent
-	memoServer
-	memoBuild
-	memoPort
-	numMemos
+	slotMethod slot = iota
+	slotHost
+	slotPath
+	slotAgent
+	slotServer
+	slotStatus
+	slotBuild
+	slotRole
+	slotPort
+	slotType
+	slotAuth
+	slotEncryption
+	numSlots
 )
 
-// add adds a fact for a value, unless it was added before or there are too
-// many. tail goes behind the value.
-func (o *observer) add(r *observe.Report, which int, name string, value []byte, tail string) {
-	if len(value) == 0 {
-		return
-	}
-	h := uint64(14695981039346656037) // FNV-1a
-	for _, c := range value {
-		if which == memoHost && c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
+var names = [numSlots]string{Method, Host, Path, UserAgent, Server, Status, ExchangeVersion, ExchangeRole, RPCPort, RequestType,
+	observe.Auth, observe.Encryption}
+
+// last returns the last value of a slot, if it is still there.
+func (o *observer) last(r *observe.Report, which slot) string {
+	if i := int(o.at[which]); i < r.Len() {
+		if f := &r.All()[i]; f.Name == names[which] {
+			return f.Value
 		}
-		h = (h ^ uint64(c)) * 1099511628211
 	}
-	h += uint64(len(tail)) + uint64(which)<<32
-	if slices.Contains(o.added, h) || o.howMany[which] == maxValues {
+	return ""
+}
+
+// say adds a fact.
+func (o *observer) say(r *observe.Report, which slot, value string) {
+	if o.last(r, which) == value {
 		return
 	}
-	if o.added == nil {
-		o.added = make([]uint64, 0, numMemos)
+	n := r.Len()
+	if r.Add(names[which], value); r.Len() > n {
+		o.at[which] = uint8(n)
 	}
-	o.added = append(o.added, h)
-	o.howMany[which]++
-	s := string(value) + tail
-	if which == memoHost {
+}
+
+// add adds a fact for a value with a tail behind it, unless it was added before
+// or there are too many.
+func (o *observer) add(r *observe.Report, which slot, value []byte, tail string) {
+	if len(value) == 0 || o.howMany[which] == maxValues {
+		return
+	}
+	if v := o.last(r, which); tail == "" && string(value) == v {
+		return
+	}
+	all := r.All()
+	for i := range all {
+		f := &all[i]
+		if f.Name != names[which] || len(f.Value) != len(value)+len(tail) || f.Value[len(value):] != tail {
+			continue
+		}
+		if v := f.Value[:len(value)]; string(value) == v || which == slotHost && equalFold(value, v) {
+			o.at[which] = uint8(i)
+			return
+		}
+	}
+	s := string(value)
+	if tail != "" {
+		s += tail
+	}
+	if which == slotHost {
 		s = strings.ToLower(s)
 	}
-	r.Add(name, s)
+	n := r.Len()
+	if o.say(r, which, s); r.Len() > n {
+		o.howMany[which]++
+	}
 }
 
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
@@ -227,7 +266,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		if !s.turned && !s.gapped {
 			return len(in.Data), nil
 		}
-		switch o.begins(in) {
+		switch begins(in.Dir, in.Data, false) {
 		case observe.More:
 			return 0, nil
 		case observe.No:
@@ -253,12 +292,12 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return pos, nil
 }
 
-// begins says whether the bytes offered begin a message.
-func (o *observer) begins(in *observe.Input) observe.Match {
-	if in.Dir == observe.ToServer {
-		return beginsRequest(in.Data, false)
+// begins says whether b begins a message of a direction; see beginsRequest.
+func begins(dir observe.Direction, b []byte, old bool) observe.Match {
+	if dir == observe.ToServer {
+		return beginsRequest(b, old)
 	}
-	return beginsAnswer(in.Data)
+	return beginsAnswer(b)
 }
 
 // gap takes the word that bytes are missing. Within a body whose bytes are
@@ -316,6 +355,8 @@ func (o *observer) step(s *side, in *observe.Input, b []byte, r *observe.Report)
 		return i + 1, nil
 	}
 	switch s.stage {
+	case headers:
+		return o.fields(s, in, b, r)
 	case body, chunk:
 		return o.pass(s, in, b, r), nil
 	case toClose:
@@ -373,23 +414,6 @@ func (o *observer) step(s *side, in *observe.Input, b []byte, r *observe.Report)
 			break
 		}
 		*s = side{stage: headers, began: true, cutOff: s.cutOff, turned: s.turned, length: -1}
-	case headers:
-		if len(line) > 0 {
-			if s.lines++; s.lines > maxHeaders {
-				return o.refuse(s, in)
-			}
-			o.header(s, in.Dir, line, r)
-			break
-		}
-		s.stage, s.lines = start, 0
-		if in.Dir == observe.ToServer {
-			o.requested(s)
-		} else if err := o.answered(s, r); err != nil {
-			return n, err
-		}
-		if s.badBody {
-			o.lose(s)
-		}
 	case size:
 		left, ok := chunkSize(line)
 		if !ok {
@@ -417,33 +441,73 @@ func (o *observer) step(s *side, in *observe.Input, b []byte, r *observe.Report)
 	return n, nil
 }
 
+// fields reads header fields up to the empty line behind them.
+func (o *observer) fields(s *side, in *observe.Input, b []byte, r *observe.Report) (int, error) {
+	used := 0
+	for !s.cutOff {
+		rest := b[used:]
+		n := bytes.IndexByte(rest, '\n') + 1
+		var line []byte
+		switch {
+		case n == 0 || n > maxLine:
+			if line, n = s.line(rest); n == 0 {
+				return used, nil
+			}
+		case n > 1 && rest[n-2] == '\r':
+			line = rest[:n-2]
+		default:
+			line = rest[:n-1]
+		}
+		used += n
+		if len(line) > 0 {
+			if s.lines++; s.lines > maxHeaders {
+				return o.refuse(s, in)
+			}
+			o.header(s, in.Dir, line, r)
+			continue
+		}
+		s.stage, s.lines = start, 0
+		if in.Dir == observe.ToServer {
+			o.requested(s)
+		} else if err := o.answered(s, r); err != nil {
+			return used, err
+		}
+		if s.badBody {
+			o.lose(s)
+		}
+		break
+	}
+	return used, nil
+}
+
 // first says whether b can be the first message of its direction. An answer
 // from the client, and a request from the server, tell that they are reversed.
 func (o *observer) first(in *observe.Input, b []byte) (observe.Match, error) {
-	request, answer := beginsRequest(b, true), beginsAnswer(b)
-	if in.Dir == observe.ToClient {
-		request, answer = answer, request
-	}
-	if request == observe.No && !o.sides[0].began && !o.sides[1].began {
-		if answer == observe.Yes {
+	m := begins(in.Dir, b, true)
+	if m == observe.No && !o.sides[0].began && !o.sides[1].began {
+		if m = begins(in.Dir.Reverse(), b, true); m == observe.Yes {
 			return observe.No, observe.ErrReversed
 		}
-		return answer, nil
 	}
-	return request, nil
+	return m, nil
 }
 
 // line returns the line that b begins with, without its end, and its length
 // with that; n is 0 if more bytes are needed. Of a longer line than maxLine
 // the beginning is returned.
 func (s *side) line(b []byte) (line []byte, n int) {
-	i := bytes.IndexByte(b[:min(len(b), maxLine)], '\n')
+	if len(b) > maxLine {
+		b = b[:maxLine]
+	}
+	i := bytes.IndexByte(b, '\n')
 	switch {
+	case i > 0 && b[i-1] == '\r':
+		return b[:i-1], i + 1
 	case i >= 0:
-		return bytes.TrimSuffix(b[:i], []byte{'\r'}), i + 1
+		return b[:i], i + 1
 	case len(b) < maxLine:
 		return nil, 0
 	}
 	s.cutOff = true
-	return b[:maxLine], maxLine
+	return b, maxLine
 }

@@ -564,7 +564,7 @@ func TestRemoteManagement(t *testing.T) {
 }
 
 func TestAllocs(t *testing.T) {
-	o, r := new(observer), new(observe.Report)
+	o, r := Protocol().New(), new(observe.Report)
 	request := []byte(msg("<soap>", "POST /EWS/Exchange.asmx?x HTTP/1.1", "Host: mail.example.com",
 		"User-Agent: ExchangeServicesClient/15.0", length(6)))
 	answer := []byte(msg("", "HTTP/1.1 200 OK", "Server: Microsoft-IIS/10.0", "X-OWA-Version: 15.1.2375.7", length(0)))

@@ -20,8 +20,11 @@ const longestMethod = 13
 // method returns the known method that b begins with, and a space behind it.
 // It returns "" and true if more bytes could make one.
 func method(b []byte) (name string, short bool) {
+	if len(b) > 0 && (b[0] < 'A' || b[0] > 'X') {
+		return "", false
+	}
 	n := bytes.IndexByte(b[:min(len(b), longestMethod+1)], ' ')
-	for _, m := range methods {
+	for _, m := range methods[:] {
 		switch {
 		case n >= 0:
 			if string(b[:n]) == m {
@@ -65,15 +68,15 @@ func beginsRequest(b []byte, old bool) observe.Match {
 		return observe.No
 	}
 	for i, c := range target {
-		switch {
-		case c == '\n':
+		if c >= ' ' || c == '\r' {
+			continue
+		}
+		if c == '\n' {
 			if _, ok := version(target[:i]); ok || old && name == "GET" && oldTarget(target[:i]) {
 				return observe.Yes
 			}
-			return observe.No
-		case c < ' ' && c != '\r':
-			return observe.No
 		}
+		return observe.No
 	}
 	if len(b) == firstCut {
 		return observe.Yes
@@ -84,9 +87,13 @@ func beginsRequest(b []byte, old bool) observe.Match {
 // version takes the version off the end of a request line, and says whether
 // it is one of HTTP/1.
 func version(line []byte) (rest []byte, ok bool) {
-	line = bytes.TrimSuffix(line, []byte{'\r'})
-	i := bytes.LastIndexByte(line, ' ')
-	if i < 0 || len(line)-i != 9 || string(line[i:i+8]) != " HTTP/1." || line[i+8] < '0' || line[i+8] > '9' {
+	n := len(line)
+	if n > 0 && line[n-1] == '\r' {
+		n--
+	}
+	const form = " HTTP/1."
+	i := n - len(form) - 1
+	if i < 0 || string(line[i:n-1]) != form || line[n-1] < '0' || line[n-1] > '9' {
 		return nil, false
 	}
 	return line[:i], true
@@ -102,6 +109,9 @@ func oldTarget(line []byte) bool {
 // beginsAnswer says whether b begins with a status line (RFC 9112 section 4).
 func beginsAnswer(b []byte) observe.Match {
 	const pattern = "HTTP/1.0 000"
+	if len(b) >= len(pattern) && string(b[:7]) == pattern[:7] && digit(b[7]) && b[8] == ' ' && digit(b[9]) && digit(b[10]) && digit(b[11]) {
+		return observe.Yes
+	}
 	for i := range len(pattern) {
 		if i == len(b) {
 			return observe.More
@@ -112,6 +122,8 @@ func beginsAnswer(b []byte) observe.Match {
 	}
 	return observe.Yes
 }
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
 
 // status reads the code of a status line.
 func status(line []byte) int {
@@ -179,22 +191,28 @@ func statusName(code int) string {
 // name and version it begins with, without comments and further products.
 // Names of several words are known ("Microsoft WinRM Client").
 func product(b []byte) []byte {
-	if i := bytes.IndexAny(b, "(;,"); i >= 0 {
+	words, version := 0, false
+loop:
+	for i, c := range b {
+		if c > ';' {
+			continue
+		}
+		switch c {
+		case '/':
+			version = true
+			continue
+		case ' ':
+			if words++; !version && words < 4 {
+				continue
+			}
+		case '(', ';', ',':
+		default:
+			continue
+		}
 		b = b[:i]
+		break loop
 	}
-	end := 0
-	for words := 0; words < 4 && end < len(b); words++ {
-		n := bytes.IndexByte(b[end:], ' ')
-		if n < 0 {
-			n = len(b) - end
-		}
-		word := b[end : end+n]
-		end = min(end+n+1, len(b))
-		if bytes.IndexByte(word, '/') >= 0 {
-			break
-		}
-	}
-	b = bytes.TrimSpace(b[:end])
+	b = trim(b)
 	if len(b) > 64 {
 		b = b[:64]
 	}
@@ -236,7 +254,12 @@ var requestTypes = [...]string{
 }
 
 func requestType(b []byte) string {
-	for _, t := range requestTypes {
+	for _, t := range requestTypes[:] {
+		if string(b) == t {
+			return t
+		}
+	}
+	for _, t := range requestTypes[:] {
 		if bytes.EqualFold(b, []byte(t)) {
 			return t
 		}

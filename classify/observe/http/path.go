@@ -30,16 +30,35 @@ var known = func() []knownPath {
 // below it is written.
 type knownPath struct{ lower, exact, below string }
 
+// knownFrom has the place in known of the first path with a letter or a later
+// one behind the slash.
+var knownFrom = func() (from [28]uint8) {
+	for c := range from {
+		n := 0
+		for n < len(known) && int(known[n].lower[1]-'a') < c {
+			n++
+		}
+		from[c] = uint8(n)
+	}
+	return from
+}()
+
 // reduce returns what may be kept of a path: a known path, which is a constant
 // and costs no allocation, or else its first segment, and whether the path goes
 // on below that.
 func reduce(path []byte) (constant string, first []byte, below bool) {
 	var best *knownPath
 	exact := false
-	for i := range known {
-		k := &known[i]
+	candidates := known[:0]
+	if len(path) > 1 {
+		if c := (path[1] | 0x20) - 'a'; c < 26 {
+			candidates = known[knownFrom[c]:knownFrom[c+1]]
+		}
+	}
+	for i := range candidates {
+		k := &candidates[i]
 		n := len(k.lower)
-		if len(path) < n || path[1]|0x20 != k.lower[1] || best != nil && n < len(best.lower) || !equalFold(path[:n], k.lower) {
+		if len(path) < n || best != nil && n < len(best.lower) || !equalFold(path[:n], k.lower) {
 			continue
 		}
 		switch rest := path[n:]; {

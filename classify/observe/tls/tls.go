@@ -246,17 +246,17 @@ func ssl2Hello(b []byte) (n int, version uint16, ok bool) {
 // direction is what is known of one direction of a flow.
 type direction struct {
 	blind   bool // the record boundaries are not known
-	records int  // records begun
-	typ     byte // of the record being read
-	left    int  // its bytes not read yet
 	ccs     bool // ChangeCipherSpec was seen: handshake records are encrypted
-	app     int  // application data records
 	lost    bool // handshake messages cannot be read any more
+	typ     byte // of the record being read
+	head    [4]byte
+	nhead   int
+	records int // records begun
+	left    int // bytes of the record not read yet
+	app     int // application data records
 
-	// The handshake message being read: its header, its length and how much of
-	// that is left, and as many of its bytes as are wanted.
-	head   [4]byte
-	nhead  int
+	// The handshake message being read: its header (above), its length and how
+	// much of that is left, and as many of its bytes as are wanted.
 	length int
 	rest   int
 	want   int
