@@ -13,6 +13,7 @@ type context struct {
 	iface  Interface
 	wide   bool // stubs are NDR64
 	strong bool // its endpoint was learned from a bind_ack
+	push   bool // clients register for notifications on it
 }
 
 // pending is a context that was proposed and not answered.
@@ -64,6 +65,9 @@ func (o *observer) bind(h *header, p []byte) {
 
 // answered forgets the proposals of a call.
 func (o *observer) answered(call uint32) {
+	if len(o.pending) == 0 {
+		return
+	}
 	o.pending = slices.DeleteFunc(o.pending, func(p pending) bool { return p.call == call })
 	if len(o.pending) == 0 {
 		o.pending = nil // most connections bind once
@@ -141,7 +145,7 @@ func (o *observer) accept(id uint16, i Interface, wide, weak bool, r *observe.Re
 		o.contexts = append(o.contexts, context{})
 		c = &o.contexts[len(o.contexts)-1]
 	}
-	*c = context{id, i, wide, !weak}
+	*c = context{id, i, wide, !weak, i == emsmdb && !wide}
 }
 
 // confirms says whether the use of a context id would answer a proposal: no

@@ -165,7 +165,7 @@ func (o *observer) dgAnswer(p *dgPDU, in *observe.Input, b []byte, r *observe.Re
 		r.Add(UUID, name)
 		o.learn(iface, name, true, !asked, r)
 	}
-	if p.ptype != response || iface != epmapper || !o.mapper(in) || p.flags1&dgFragment != 0 || p.proto != authNone {
+	if p.ptype != response || iface != epmapper || !o.maps || p.flags1&dgFragment != 0 || p.proto != authNone {
 		return
 	}
 	if asked {

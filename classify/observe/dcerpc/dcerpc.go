@@ -53,23 +53,26 @@ func New() observe.Observer { return new(observer) }
 
 // observer reads one flow, or one pipe.
 type observer struct {
-	dirs [2]direction
-	pdus int32 // valid PDUs seen
-
+	begun  bool // client, server and maps are known
+	maps   bool // the flow's server is an endpoint mapper, whose answers may teach
 	roles  bool // a PDU has proved who is the client
 	called bool // a call has been seen
 	asked  bool // a request has been seen
+	stubOn bool
 	// nested says that the flow's server port is not the RPC endpoint, so that
 	// binds teach no endpoint; pipe is then the pipe's name in lower case, if any.
 	nested bool
-	stubOn bool
 	// trailers counts the requests that were searched for a verification trailer.
 	trailers uint8
+	pdus     int32 // valid PDUs seen
 
 	last     callKey
 	contexts []context
 	pending  []pending
 	secured  []security
+	push     *push
+	dirs     [2]direction
+
 	client   netip.AddrPort
 	server   netip.AddrPort
 	pipe     string
@@ -80,7 +83,6 @@ type observer struct {
 	mapCalls []mapCall
 	stub     []byte // of an answer by the mapper, so far
 	stubCall uint32
-	push     *push
 
 	dg *datagrams // nil on streams
 }
@@ -95,19 +97,21 @@ type direction struct {
 	tail    tail
 }
 
-// mapper says whether the flow's server is an endpoint mapper by its address,
-// so that its answers may teach.
-func (o *observer) mapper(in *observe.Input) bool {
+// begin takes note of the flow's ends, which stay.
+func (o *observer) begin(in *observe.Input) {
+	o.begun = true
+	o.client, o.server = in.Ends()
 	if o.nested {
-		return o.pipe == "epmapper"
+		o.maps = o.pipe == "epmapper"
+	} else {
+		o.maps = o.server.Port() == 135 || o.server.Port() == 593
 	}
-	return o.server.Port() == 135 || o.server.Port() == 593
 }
 
 // Observe reads PDUs.
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
-	if !o.server.IsValid() {
-		o.client, o.server = in.Ends() // once: they stay
+	if !o.begun {
+		o.begin(in)
 	}
 	if in.Datagram {
 		return o.datagram(in, r)
@@ -168,7 +172,7 @@ func (o *observer) retract(r *observe.Report) {
 // mapper itself, DCOM activation) is on every Windows host. So is the
 // management interface, which every RPC server has on each of its endpoints.
 func (o *observer) learn(i Interface, name string, udp, weak bool, r *observe.Report) {
-	if o.nested || i == mgmt || o.server.Port() == 135 || o.server.Port() == 593 {
+	if o.nested || i == mgmt || o.maps {
 		return
 	}
 	r.Learn(observe.Endpoint{Server: o.server, UDP: udp, Service: name, Source: observe.FromBind, From: o.server, Weak: weak})

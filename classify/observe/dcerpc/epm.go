@@ -23,8 +23,8 @@ type mapCall struct {
 
 // noteRequest remembers a request to the endpoint mapper, whose answer may
 // teach.
-func (o *observer) noteRequest(h *header, c *context, in *observe.Input, opnum uint16) {
-	if !o.mapper(in) || opnum != eptLookup && opnum != eptMap || c != nil && c.iface != epmapper {
+func (o *observer) noteRequest(h *header, c *context, opnum uint16) {
+	if opnum != eptLookup && opnum != eptMap || c != nil && c.iface != epmapper {
 		return
 	}
 	o.mapCalls = slices.DeleteFunc(o.mapCalls, func(m mapCall) bool { return m.call == h.call })
@@ -53,7 +53,7 @@ func (o *observer) wantsStub(h *header, c *context, in *observe.Input, b []byte)
 	if o.push != nil && o.push.call == h.call {
 		return h.flags&(firstFrag|lastFrag) == firstFrag|lastFrag
 	}
-	if !o.mapper(in) || c != nil && c.iface != epmapper {
+	if !o.maps || c != nil && c.iface != epmapper {
 		return false
 	}
 	if h.flags&firstFrag == 0 {

@@ -51,32 +51,43 @@ type header struct {
 // check says whether b can begin with a common header: No, More if it is too
 // short to say, or Yes.
 func check(b []byte) observe.Match {
-	_, m := readHeader(b)
-	return m
+	var h header
+	return h.read(b)
 }
 
-// readHeader is check, and returns the header where there is one.
-func readHeader(b []byte) (h header, m observe.Match) {
+// read is check, and reads the header where there is one.
+func (h *header) read(b []byte) observe.Match {
 	if len(b) < headerLength {
 		for i, c := range b[:min(len(b), 8)] {
 			if !fits(i, c) {
-				return h, observe.No
+				return observe.No
 			}
 		}
-		return h, observe.More
+		return observe.More
 	}
-	if b[0] != 5 || b[1] > 1 || !fits(2, b[2]) || b[4]&^0x11 != 0 || b[5] > 3 || b[6]|b[7] != 0 {
-		return h, observe.No
+	// Version, type, flags and data representation, all as fits wants them.
+	first, second := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
+	if first&0xfffffcee_0000feff != 5 {
+		return observe.No
 	}
-	h = parseHeader(b)
-	if h.frag < minLength[h.ptype] || h.auth > 0 && h.auth+8 > h.frag-minLength[h.ptype] {
-		return h, observe.No
+	h.ptype, h.flags, h.big = byte(first>>16), byte(first>>24), first>>32&0xf0 == 0
+	if int(h.ptype) >= len(minLength) {
+		return observe.No
+	}
+	if h.big {
+		h.frag, h.auth, h.call = int(h.u16(b[8:])), int(h.u16(b[10:])), h.u32(b[12:])
+	} else {
+		h.frag, h.auth, h.call = int(uint16(second)), int(uint16(second>>16)), uint32(second>>32)
+	}
+	least := minLength[h.ptype]
+	if least == 0 || h.frag < least || h.auth > 0 && h.auth+8 > h.frag-least {
+		return observe.No
 	}
 	// [MS-RPCH] section 2.2.3.6.1.
 	if h.ptype == rts && (h.flags != firstFrag|lastFrag || h.auth != 0 || h.call != 0 || h.big) {
-		return h, observe.No
+		return observe.No
 	}
-	return h, observe.Yes
+	return observe.Yes
 }
 
 // fits says whether c can be the byte at i of a common header.
@@ -96,13 +107,6 @@ func fits(i int, c byte) bool {
 		return c == 0
 	}
 	return true
-}
-
-// parseHeader reads a header that check has passed.
-func parseHeader(b []byte) header {
-	h := header{ptype: b[2], flags: b[3], big: b[4]&0xf0 == 0}
-	h.frag, h.auth, h.call = int(h.u16(b[8:])), int(h.u16(b[10:])), h.u32(b[12:])
-	return h
 }
 
 func (h *header) u16(b []byte) uint16 {
@@ -126,8 +130,8 @@ const strictLength = 28
 // other protocols and the middle of a stream. It looks at the body's fixed
 // part as well.
 func strict(b []byte) observe.Match {
-	h, m := readHeader(b)
-	if m != observe.Yes {
+	var h header
+	if m := h.read(b); m != observe.Yes {
 		return m
 	}
 	if b[5] != 0 {
@@ -157,11 +161,8 @@ func strict(b []byte) observe.Match {
 
 // toServer says which way PDUs of a type go.
 func toServer(ptype byte) bool {
-	switch ptype {
-	case request, bind, alter, auth3, cancel, orphaned:
-		return true
-	}
-	return false
+	const types = 1<<request | 1<<bind | 1<<alter | 1<<auth3 | 1<<cancel | 1<<orphaned
+	return types>>ptype&1 != 0
 }
 
 // Interface is an interface or a transfer syntax: a UUID and a version.

@@ -22,7 +22,7 @@ const maxPush = 1024
 // isPush says whether a request registers for notifications.
 func isPush(h *header, c *context, opnum uint16) bool {
 	const whole = firstFrag | lastFrag
-	return c != nil && c.iface == emsmdb && !c.wide && opnum == opPush && h.flags&(whole|object) == whole && h.frag <= maxPush
+	return c != nil && c.push && opnum == opPush && h.flags&(whole|object) == whole && h.frag <= maxPush
 }
 
 // Address families of the callback address, as Windows numbers them.

@@ -42,8 +42,8 @@ func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Re
 			return len(banner), nil
 		}
 	}
-	h, m := readHeader(b)
-	switch m {
+	var h header
+	switch h.read(b) {
 	case observe.More:
 		return 0, nil
 	case observe.No:
@@ -65,7 +65,12 @@ func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Re
 		d.started = true
 		return h.frag, nil
 	}
-	n := o.pdu(d, &h, in, b, r)
+	n := 0
+	if h.ptype == request || h.ptype == response {
+		n = o.call(d, &h, in, b, r)
+	} else {
+		n = o.pdu(&h, in, b, r)
+	}
 	if n > 0 {
 		d.started = true
 		o.pdus++
@@ -95,13 +100,11 @@ func resync(b []byte) (n int, found bool) {
 	return n, false
 }
 
-// pdu reads one PDU, as much of it as is needed, and returns its length, or
-// the offset of its end part, or 0 if more bytes are needed. Nothing is
-// reported before everything needed is there.
-func (o *observer) pdu(d *direction, h *header, in *observe.Input, b []byte, r *observe.Report) int {
+// pdu reads one PDU other than calls, as much of it as is needed, and returns
+// its length, or 0 if more bytes are needed. Nothing is reported before
+// everything needed is there.
+func (o *observer) pdu(h *header, in *observe.Input, b []byte, r *observe.Report) int {
 	switch h.ptype {
-	case request, response:
-		return o.call(d, h, in, b, r)
 	case bind, alter, bindAck, alterResp, bindNak, auth3, rts:
 	default:
 		return h.frag
@@ -135,17 +138,18 @@ func (o *observer) pdu(d *direction, h *header, in *observe.Input, b []byte, r *
 
 // call reads a request or a response ([C706] sections 12.6.4.9 and 12.6.4.10):
 // its context, and its sec_trailer. Stubs are skipped, unless they are those of
-// an endpoint mapper or a registration for notifications.
+// an endpoint mapper or a registration for notifications. It returns what pdu
+// does, or the offset of the PDU's end part.
 func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r *observe.Report) int {
 	if len(b) < 24 {
 		return 0
 	}
 	ctx := h.u16(b[20:])
 	c := o.known(ctx)
-	if c == nil && o.confirms(ctx) {
+	if c == nil && len(o.pending) > 0 && o.confirms(ctx) {
 		c = o.confirm(ctx, r)
 	}
-	if o.wantsStub(h, c, in, b) && h.frag <= maxWait {
+	if (o.maps || o.push != nil || c != nil && c.push) && o.wantsStub(h, c, in, b) && h.frag <= maxWait {
 		if len(b) < h.frag {
 			return 0
 		}
@@ -158,11 +162,15 @@ func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r 
 		o.readStub(h, c, in, b[:h.frag], r)
 		return h.frag
 	}
-	if h.ptype == response && h.call == o.stubCall {
-		o.stubOn = false
-	}
-	if h.ptype == request && h.flags&firstFrag != 0 {
-		o.noteRequest(h, c, in, h.u16(b[22:]))
+	if h.ptype == response {
+		if o.stubOn && h.call == o.stubCall {
+			o.stubOn = false
+		}
+		if o.asked {
+			return h.frag // the rest says no more than the request did
+		}
+	} else if o.maps && h.flags&firstFrag != 0 {
+		o.noteRequest(h, c, h.u16(b[22:]))
 	}
 	end := h.frag
 	if h.auth > 0 {
@@ -181,17 +189,27 @@ func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r 
 	if need == 0 {
 		return h.frag
 	}
-	d.tail = tail{on: true, h: *h, need: uint16(need), rest: uint16(h.frag - (end - back)), back: uint16(back), context: ctx}
-	return end - back
+	t := tail{on: true, h: *h, need: uint16(need), rest: uint16(h.frag - (end - back)), back: uint16(back), context: ctx}
+	if len(b) < end-back+need {
+		d.tail = t
+		return end - back
+	}
+	o.readTail(&t, in, b[end-back:], r)
+	return h.frag
 }
 
-// tail reads the end of a PDU.
+// tail reads the end of a PDU whose stub was skipped.
 func (o *observer) tail(d *direction, in *observe.Input, b []byte, r *observe.Report) int {
-	t := &d.tail
-	if len(b) < int(t.need) {
+	if len(b) < int(d.tail.need) {
 		return 0
 	}
-	t.on = false
+	d.tail.on = false
+	o.readTail(&d.tail, in, b, r)
+	return int(d.tail.rest)
+}
+
+// readTail reads the end of a PDU, of which b holds what is needed.
+func (o *observer) readTail(t *tail, in *observe.Input, b []byte, r *observe.Report) {
 	if t.h.auth > 0 {
 		o.protection(&t.h, in, b[t.back:t.need], r)
 	}
@@ -205,7 +223,6 @@ func (o *observer) tail(d *direction, in *observe.Input, b []byte, r *observe.Re
 			o.accept(t.context, i, syn == ndr64, true, r)
 		}
 	}
-	return int(t.rest)
 }
 
 // Verification trailers ([MS-RPCE] section 2.2.2.13): a signature at a multiple

@@ -24,6 +24,8 @@ const (
 	maxNames   = 32   // addresses read in one answer
 	maxTargets = 16   // targets of SRV and MX records remembered in one answer
 	maxMessage = 4096 // bytes read of one message over TCP
+
+	maxDatagram = 1<<16 - 1
 )
 
 // Protocol describes DNS.
@@ -85,11 +87,10 @@ func begins(b []byte, size int, onPort bool) error {
 	case !onPort || op > 5:
 		return errForm
 	}
-	if h.opcode() == 0 && !h.response() && (h.answers > 0 || h.authority > 0 || h.additions > 2 || h.rcode() != 0) {
+	if h.opcode() == 0 && !h.response() && (h.answers() > 0 || h.authority() > 0 || h.additions() > 2 || h.rcode() != 0) {
 		return errForm
 	}
-	var d name
-	typ, class, next, err := d.question(b, headerLength)
+	labels, typ, class, next, err := question(b)
 	if err != nil {
 		return err
 	}
@@ -99,7 +100,10 @@ func begins(b []byte, size int, onPort bool) error {
 	if onPort {
 		return nil
 	}
-	if d.n == 0 || d.odd || h.answers > maxRecords || !h.response() && h.additions == 0 && next != size {
+	if len(labels) == 0 || h.answers() > maxRecords || !h.response() && h.additions() == 0 && next != size {
+		return errForm
+	}
+	if odd, _ := odd(labels); odd {
 		return errForm
 	}
 	switch typ {
@@ -110,14 +114,15 @@ func begins(b []byte, size int, onPort bool) error {
 }
 
 type observer struct {
-	pending []question // the last maxPending, made as needed
-	next    uint8      // where the next question goes
+	pending []asked  // the last maxPending
+	few     [1]asked // what pending is made of as long as it is short
+	next    uint8    // where the next question goes
 	seen    bool
 	lost    [2]bool
 }
 
-// question is one that waits for its answer.
-type question struct {
+// asked is a question that waits for its answer.
+type asked struct {
 	hash  uint64
 	id    uint16
 	typ   uint16
@@ -126,7 +131,7 @@ type question struct {
 
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	if in.Datagram {
-		err := o.message(in.Data, in.Dir, r)
+		err := o.message(in.Data[:min(len(in.Data), maxDatagram)], in.Dir, r)
 		if err == errForm {
 			err = observe.ErrViolation
 			if o.seen || in.Cut {
@@ -184,17 +189,16 @@ func (o *observer) message(b []byte, dir observe.Direction, r *observe.Report) e
 		}
 		return observe.ErrReversed
 	}
-	if h.flags&flagZero != 0 || h.opcode() > 6 {
+	if h.flags()&flagZero != 0 || h.opcode() > 6 {
 		return errForm
 	}
-	if h.opcode() != 0 || h.questions != 1 {
+	if h.opcode() != 0 || h.questions() != 1 {
 		// Updates and notifications: of no interest, but DNS. Answers without a
 		// question report errors of format, or continue a zone transfer.
-		o.seen = o.seen || h.questions == 1
+		o.seen = o.seen || h.questions() == 1
 		return nil
 	}
-	var d name
-	typ, _, next, err := d.question(b, headerLength)
+	labels, typ, _, next, err := question(b)
 	if err != nil {
 		if err == errShort {
 			return nil // the snap length
@@ -202,10 +206,13 @@ func (o *observer) message(b []byte, dir observe.Direction, r *observe.Report) e
 		return err
 	}
 	o.seen = true
-	q := question{d.hash(), h.id, typ, true}
+	q := asked{hash(labels), h.id(), typ, true}
 	if !h.response() {
-		if (typ == typeSRV || typ == typeMX) && d.n > 0 {
-			r.Add(Name, string(d.bytes()))
+		if (typ == typeSRV || typ == typeMX) && len(labels) > 0 {
+			r.Add(Name, text(labels))
+		}
+		if o.pending == nil {
+			o.pending = o.few[:0]
 		}
 		if len(o.pending) < maxPending {
 			o.pending = append(o.pending, q)
@@ -217,11 +224,11 @@ func (o *observer) message(b []byte, dir observe.Direction, r *observe.Report) e
 	}
 	for i := range o.pending {
 		if o.pending[i] == q {
-			o.pending[i] = question{}
+			o.pending[i] = asked{}
 			if c := h.rcode(); c != 0 {
 				r.Add(Rcode, rcodes[c])
 			} else {
-				answers(b, next, h, r)
+				answers(b, next, h, q.hash, r)
 			}
 			break
 		}
@@ -236,16 +243,25 @@ var rcodes = [16]string{ // IANA "DNS RCODEs"
 
 // address is an address record of an answer.
 type address struct {
-	owner uint64 // hash of its name
-	name  int    // offset of its name
-	addr  netip.Addr
+	owner      uint64 // hash of its name
+	name, data uint16 // offsets of its name and of the address
+	v6         bool
+}
+
+// of returns the address in msg.
+func (a *address) of(msg []byte) netip.Addr {
+	if a.v6 {
+		return netip.AddrFrom16([16]byte(msg[a.data:]))
+	}
+	return netip.AddrFrom4([4]byte(msg[a.data:]))
 }
 
 // answers reports the hosts that an answer names: addresses in the answer
 // section, and additional ones of the hosts that SRV and MX records there
 // name. A name with several addresses of one family is a service's (that of a
-// domain, in Active Directory) and names no host.
-func answers(b []byte, off int, h header, r *observe.Report) {
+// domain, in Active Directory) and names no host. asked is the hash of the name
+// in the question.
+func answers(b []byte, off int, h header, asked uint64, r *observe.Report) {
 	var (
 		d         name
 		list      [maxNames]address
@@ -258,24 +274,32 @@ func answers(b []byte, off int, h header, r *observe.Report) {
 			return false
 		}
 		for range count {
-			rec, next, err := d.record(b, off)
+			at, owner := off, asked
+			if off+1 < len(b) && b[off] == 0xc0 && b[off+1] == headerLength {
+				off += 2 // the name in the question, as nearly always
+			} else {
+				next, err := d.read(b, off)
+				if err != nil {
+					return false
+				}
+				off, owner = next, hash(d.labels())
+			}
+			rec, next, err := readRecord(b, off)
 			if err != nil {
 				return false
 			}
-			at := off
 			off = next
 			if !read || rec.class != classIN {
 				continue
 			}
-			owner := d.hash()
 			switch {
 			case rec.typ == typeA && rec.size == 4, rec.typ == typeAAAA && rec.size == 16:
 				known := !additional
 				for i := 0; i < numTarget && !known; i++ {
 					known = targets[i] == owner
 				}
-				if a, _ := netip.AddrFromSlice(b[rec.data:next]); known && n < maxNames {
-					list[n] = address{owner, at, a}
+				if known && n < maxNames {
+					list[n] = address{owner, uint16(at), uint16(rec.data), rec.typ == typeAAAA}
 					n++
 				}
 			case rec.typ == typeSRV && rec.size > 6, rec.typ == typeMX && rec.size > 2:
@@ -283,8 +307,8 @@ func answers(b []byte, off int, h header, r *observe.Report) {
 				if rec.typ == typeMX {
 					skip = 2
 				}
-				if _, err := d.read(b, rec.data+skip, true); err == nil && numTarget < maxTargets && !additional {
-					targets[numTarget] = d.hash()
+				if _, err := d.read(b, rec.data+skip); err == nil && numTarget < maxTargets && !additional {
+					targets[numTarget] = hash(d.labels())
 					numTarget++
 				}
 			}
@@ -292,29 +316,33 @@ func answers(b []byte, off int, h header, r *observe.Report) {
 		return true
 	}
 	// A section that cannot be read to its end may hide a second address.
-	if h.flags&flagTruncated != 0 || !section(h.answers, true, false) {
+	if h.flags()&flagTruncated != 0 || !section(h.answers(), true, false) {
 		return
 	}
-	if h.additions > 0 && section(h.authority, false, false) {
-		if answered := n; !section(h.additions, true, true) {
+	if h.additions() > 0 && section(h.authority(), false, false) {
+		if answered := n; !section(h.additions(), true, true) {
 			n = answered
 		}
 	}
 	if n == maxNames {
 		return
 	}
-	for i, a := range list[:n] {
-		alone := true
-		for j, other := range list[:n] {
-			if i != j && a.owner == other.owner && a.addr.Is4() == other.addr.Is4() && a.addr != other.addr {
+	for i := range list[:n] {
+		a := &list[i]
+		addr, alone := a.of(b), true
+		for j := range list[:n] {
+			if other := &list[j]; i != j && a.owner == other.owner && a.v6 == other.v6 && addr != other.of(b) {
 				alone = false
 			}
 		}
-		if !alone || !names(a.addr) {
+		if !alone || !names(addr) {
 			continue
 		}
-		if _, err := d.read(b, a.name, true); err == nil && d.n > 0 && !d.odd && !d.service {
-			r.Names = append(r.Names, observe.HostName{Addr: a.addr.Unmap(), Name: string(d.bytes())})
+		if _, err := d.read(b, int(a.name)); err != nil || d.n == 0 {
+			continue
+		}
+		if odd, service := odd(d.labels()); !odd && !service {
+			r.Names = append(r.Names, observe.HostName{Addr: addr.Unmap(), Name: text(d.labels())})
 		}
 	}
 }

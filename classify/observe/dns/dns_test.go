@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -202,9 +203,26 @@ func TestName(t *testing.T) {
 		if len(c.msg) > len(prefix) {
 			off = len(prefix)
 		}
-		next, err := d.read([]byte(c.msg), off, true)
-		if err != c.err || err == nil && (string(d.bytes()) != c.want || next != c.next) {
-			t.Errorf("%s: %q, %d, %v; want %q, %d, %v", c.name, d.bytes(), next, err, c.want, c.next, c.err)
+		next, err := d.read([]byte(c.msg), off)
+		if err != c.err || err == nil && (text(d.labels()) != c.want || next != c.next) {
+			t.Errorf("%s: %q, %d, %v; want %q, %d, %v", c.name, text(d.labels()), next, err, c.want, c.next, c.err)
+		}
+	}
+}
+
+func TestHash(t *testing.T) {
+	for n := range 20 {
+		for c := range 256 {
+			labels := append([]byte{byte(n + 1)}, strings.Repeat("x", n)...)
+			labels = append(labels, byte(c))
+			same := bytes.ToUpper(labels)
+			if c >= 0x80 {
+				same = append(bytes.ToUpper(labels[:n+1]), byte(c))
+			}
+			other := append(bytes.Clone(labels[:n+1]), byte(c)^1)
+			if hash(labels) != hash(same) || hash(labels) == hash(other) {
+				t.Fatalf("hash of %q: %x, of %q: %x, of %q: %x", labels, hash(labels), same, hash(same), other, hash(other))
+			}
 		}
 	}
 }

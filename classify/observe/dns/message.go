@@ -13,16 +13,16 @@ var (
 
 const headerLength = 12
 
-// header is the header section (RFC 1035 section 4.1.1).
+// header is the header section (RFC 1035 section 4.1.1): identifier, flags and
+// the number of questions and answers, then those of authority and additional
+// records.
 type header struct {
-	id, flags                                uint16
-	questions, answers, authority, additions uint16
+	first  uint64
+	second uint32
 }
 
 func parseHeader(b []byte) header {
-	_ = b[headerLength-1]
-	u := binary.BigEndian.Uint16
-	return header{u(b), u(b[2:]), u(b[4:]), u(b[6:]), u(b[8:]), u(b[10:])}
+	return header{binary.BigEndian.Uint64(b), binary.BigEndian.Uint32(b[8:])}
 }
 
 const (
@@ -31,9 +31,16 @@ const (
 	flagZero      = 0x0040 // must be zero (RFC 1035 section 4.1.1, RFC 4035 section 3.1.6)
 )
 
-func (h header) response() bool { return h.flags&flagResponse != 0 }
-func (h header) opcode() int    { return int(h.flags >> 11 & 0xf) }
-func (h header) rcode() int     { return int(h.flags & 0xf) }
+func (h header) id() uint16        { return uint16(h.first >> 48) }
+func (h header) flags() uint16     { return uint16(h.first >> 32) }
+func (h header) questions() uint16 { return uint16(h.first >> 16) }
+func (h header) answers() uint16   { return uint16(h.first) }
+func (h header) authority() uint16 { return uint16(h.second >> 16) }
+func (h header) additions() uint16 { return uint16(h.second) }
+
+func (h header) response() bool { return h.flags()&flagResponse != 0 }
+func (h header) opcode() int    { return int(h.flags() >> 11 & 0xf) }
+func (h header) rcode() int     { return int(h.flags() & 0xf) }
 
 // Types and classes (RFC 1035, 3596, 2782) that are read.
 const (
@@ -46,35 +53,85 @@ const (
 	classANY = 255
 )
 
-// name is a domain name in lower case, its labels joined by dots and without
-// a dot at the end. More than 253 bytes of that are more than 255 on the wire,
-// and no name (RFC 1035 section 2.3.4).
+// maxName bounds a name's labels with the length before each: a name has at
+// most 255 bytes (RFC 1035 section 2.3.4), and the last one is zero.
+const maxName = 254
+
+// name is a domain name as messages have it, without the zero at its end.
 type name struct {
-	text [253]byte
+	wire [maxName]byte
 	n    int
-	// odd says that a label holds something else than letters, digits, hyphens
-	// and underscores: nothing that names a host.
-	odd bool
-	// service says that a label begins with an underscore.
-	service bool
 }
 
-func (d *name) bytes() []byte { return d.text[:d.n] }
+func (d *name) labels() []byte { return d.wire[:d.n] }
 
-// hash is FNV-1a: names are compared by it where a wrong match costs nothing.
-func (d *name) hash() uint64 {
-	h := uint64(14695981039346656037)
-	for _, c := range d.bytes() {
-		h = (h ^ uint64(c)) * 1099511628211
+// hash is one of labels in lower case: names are compared by it where a wrong
+// match costs nothing.
+func hash(labels []byte) uint64 {
+	h := uint64(len(labels))
+	for ; len(labels) >= 8; labels = labels[8:] {
+		h = (h ^ lower(binary.LittleEndian.Uint64(labels))) * 0x9e3779b97f4a7c15
+		h ^= h >> 32
 	}
-	return h
+	var last uint64
+	for _, c := range labels {
+		last = last<<8 | uint64(c)
+	}
+	h = (h ^ lower(last)) * 0x9e3779b97f4a7c15
+	return h ^ h>>32
+}
+
+// lower puts the capitals among eight bytes into lower case. Lengths of labels
+// are below all letters.
+func lower(b uint64) uint64 {
+	const each = 0x0101010101010101
+	low := b & (0x7f * each)
+	capitals := (low + (0x80-'A')*each) ^ (low + (0x7f-'Z')*each) // in each high bit
+	return b | capitals&^b&(0x80*each)>>2
+}
+
+// text returns a name in lower case, its labels joined by dots and without a
+// dot at the end.
+func text(labels []byte) string {
+	var buf [maxName]byte
+	b := buf[:copy(buf[:], labels)]
+	for i := 0; i < len(b); {
+		l := int(b[i])
+		b[i] = '.'
+		for i++; l > 0; i, l = i+1, l-1 {
+			if c := b[i]; c >= 'A' && c <= 'Z' {
+				b[i] = c + 'a' - 'A'
+			}
+		}
+	}
+	return string(b[min(1, len(b)):])
+}
+
+// odd says that a label holds something else than letters, digits, hyphens and
+// underscores: nothing that names a host. Service says that one begins with an
+// underscore.
+func odd(labels []byte) (odd, service bool) {
+	for len(labels) > 0 {
+		l := int(labels[0])
+		for i, c := range labels[1 : 1+l] {
+			switch {
+			case c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9', c == '-':
+			case c == '_':
+				service = service || i == 0
+			default:
+				odd = true
+			}
+		}
+		labels = labels[1+l:]
+	}
+	return odd, service
 }
 
 // read reads the name at off in msg and returns the offset behind it. Pointers
 // (RFC 1035 section 4.1.4) must point before everything followed so far, so
-// that there are no loops; they are refused if compressed is false.
-func (d *name) read(msg []byte, off int, compressed bool) (next int, err error) {
-	d.n, d.odd, d.service = 0, false, false
+// that there are no loops.
+func (d *name) read(msg []byte, off int) (next int, err error) {
+	d.n = 0
 	limit := off
 	for {
 		if off >= len(msg) {
@@ -88,9 +145,6 @@ func (d *name) read(msg []byte, off int, compressed bool) (next int, err error) 
 			}
 			return next, nil
 		case l&0xc0 == 0xc0:
-			if !compressed {
-				return 0, errForm
-			}
 			if off+1 >= len(msg) {
 				return 0, errShort
 			}
@@ -102,47 +156,42 @@ func (d *name) read(msg []byte, off int, compressed bool) (next int, err error) 
 				next = off + 2
 			}
 			off, limit = to, to
-		case l&0xc0 != 0:
+		case l&0xc0 != 0 || d.n+1+l > maxName:
 			return 0, errForm
+		case off+1+l > len(msg):
+			return 0, errShort
 		default:
-			if d.n+min(d.n, 1)+l > len(d.text) {
-				return 0, errForm
-			}
-			if off+1+l > len(msg) {
-				return 0, errShort
-			}
-			if d.n > 0 {
-				d.text[d.n] = '.'
-				d.n++
-			}
-			for i, c := range msg[off+1 : off+1+l] {
-				switch {
-				case c >= 'A' && c <= 'Z':
-					c += 'a' - 'A'
-				case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-':
-				case c == '_':
-					d.service = d.service || i == 0
-				default:
-					d.odd = true
-				}
-				d.text[d.n] = c
-				d.n++
-			}
+			d.n += copy(d.wire[d.n:], msg[off:off+1+l])
 			off += 1 + l
 		}
 	}
 }
 
-// question reads the question at off (RFC 1035 section 4.1.2).
-func (d *name) question(msg []byte, off int) (typ, class uint16, next int, err error) {
-	next, err = d.read(msg, off, false)
-	if err != nil {
-		return 0, 0, 0, err
+// question reads the question of a message (RFC 1035 section 4.1.2), whose name
+// has no pointers, and returns its labels, and the offset behind it.
+func question(msg []byte) (labels []byte, typ, class uint16, next int, err error) {
+	off := headerLength
+	for {
+		if off >= len(msg) {
+			return nil, 0, 0, 0, errShort
+		}
+		l := int(msg[off])
+		if l == 0 {
+			break
+		}
+		if l > 63 || off+1+l > headerLength+maxName {
+			return nil, 0, 0, 0, errForm
+		}
+		if off += 1 + l; off > len(msg) {
+			return nil, 0, 0, 0, errShort
+		}
 	}
-	if len(msg) < next+4 {
-		return 0, 0, 0, errShort
+	next = off + 5
+	if len(msg) < next {
+		return nil, 0, 0, 0, errShort
 	}
-	return binary.BigEndian.Uint16(msg[next:]), binary.BigEndian.Uint16(msg[next+2:]), next + 4, nil
+	end := binary.BigEndian.Uint32(msg[off+1:])
+	return msg[headerLength:off], uint16(end >> 16), uint16(end), next, nil
 }
 
 // record is a resource record (RFC 1035 section 4.1.3); data is the offset of
@@ -152,16 +201,14 @@ type record struct {
 	data, size int
 }
 
-func (d *name) record(msg []byte, off int) (r record, next int, err error) {
-	next, err = d.read(msg, off, true)
-	if err != nil {
-		return r, 0, err
-	}
-	if len(msg) < next+10 {
+// readRecord reads the fixed part of a record, behind its name, and returns the
+// offset behind the record.
+func readRecord(msg []byte, off int) (r record, next int, err error) {
+	if len(msg) < off+10 {
 		return r, 0, errShort
 	}
-	u := binary.BigEndian.Uint16
-	r = record{u(msg[next:]), u(msg[next+2:]), next + 10, int(u(msg[next+8:]))}
+	u := binary.BigEndian.Uint64(msg[off:])
+	r = record{uint16(u >> 48), uint16(u >> 32), off + 10, int(binary.BigEndian.Uint16(msg[off+8:]))}
 	if next = r.data + r.size; next > len(msg) {
 		return r, 0, errShort
 	}

@@ -95,121 +95,131 @@ type message struct {
 	body []byte // what there is of the operation's content, or of the buffer's
 }
 
-// look says what b begins with. SASL buffers are looked for if sasl is set.
-func look(b []byte, sasl bool) (m message) {
+// look says what b begins with. SASL buffers are looked for if sasl is set. Of
+// what is neither an LDAPMessage nor a buffer, kind alone is set.
+func (m *message) look(b []byte, sasl bool) {
+	m.kind = tooShort
 	if len(b) == 0 {
-		return message{kind: tooShort}
+		return
 	}
 	if b[0] == 0 && sasl {
 		if len(b) < 4 {
-			return message{kind: tooShort}
+			return
 		}
 		size := int(binary.BigEndian.Uint32(b))
 		if size < 16 || size > maxBuffer {
-			return m
+			m.kind = neither
+			return
 		}
 		head := min(size, maxWrap)
 		if len(b) < 4+head {
-			return message{kind: tooShort}
+			return
 		}
-		return message{kind: wrapped, size: 4 + size, at: 4, body: b[4 : 4+head]}
-	}
-	if b[0] != der.Sequence {
-		return m
+		*m = message{kind: wrapped, size: 4 + size, at: 4, body: b[4 : 4+head]}
+		return
 	}
 	_, at, length, err := der.Header(b)
-	if err == der.ErrShort {
-		return message{kind: tooShort}
+	if b[0] != der.Sequence || err == der.ErrForm || length > maxMessage {
+		m.kind = neither
+		return
 	}
-	if err != nil || length > maxMessage {
-		return m
+	if err != nil {
+		return
 	}
 	size := at + length
-	b = b[:min(len(b), size)]
-	if len(b) < size {
-		m.kind = tooShort // unless something says otherwise
+	// What is not all there is too short, and what is all there and yet too short
+	// is no message.
+	short := tooShort
+	if len(b) >= size {
+		b, short = b[:size], neither
 	}
+	m.kind = neither
 	if len(b) < at+2 {
-		return m
-	}
-	if b[at] != der.Integer || b[at+1] < 1 || b[at+1] > 4 {
-		return message{}
+		m.kind = short
+		return
 	}
 	n := int(b[at+1])
+	if b[at] != der.Integer || n < 1 || n > 4 {
+		return
+	}
 	if len(b) < at+2+n+1 {
-		return m
+		m.kind = short
+		return
 	}
 	id := int64(int8(b[at+2]))
 	for _, c := range b[at+3 : at+2+n] {
 		id = id<<8 | int64(c)
 	}
 	at += 2 + n
-	if id < 0 || !known(b[at]) {
-		return message{}
+	is := &ops[b[at]]
+	if id < 0 || is.wanted == 0 {
+		return
 	}
 	op, head, n, err := der.Header(b[at:])
 	if err == der.ErrShort {
-		return m
+		m.kind = short
+		return
 	}
 	at += head
 	if err != nil || at+n > size {
-		return message{}
+		return
 	}
 	body := b[at:min(len(b), at+n)]
-	if first, ok := opening(op); ok {
-		if n == 0 {
-			return message{}
+	if is.first != 0 {
+		if len(body) == 0 && n > 0 {
+			m.kind = short
+			return
 		}
-		if len(body) == 0 {
-			return m
-		}
-		if body[0] != first {
-			return message{}
+		if n == 0 || body[0] != is.first {
+			return
 		}
 	}
-	return message{plain, op, size, at, id, body}
+	m.kind, m.op, m.size, m.at, m.id, m.body = plain, op, size, at, id, body
 }
 
-// known says whether op is an operation.
-func known(op byte) bool {
-	switch op {
-	case opBind, opBindResponse, opUnbind, opSearch, opEntry, opSearchDone, opModify, opModify + 1, opAdd, opAdd + 1, opDelete, 0x6b,
-		opModifyDN, opModifyDN + 1, opCompare, opCompare + 1, opAbandon, opReference, opExtended, opExtendedReply, opIntermediate:
-		return true
-	}
-	return false
+// operation says what is to be known of an operation.
+type operation struct {
+	wanted  uint16 // bytes of a message that are read; 0 for what is none
+	request bool   // it is one of a client
+	first   byte   // the first octet of its content, where that is always the same
+}
+
+var ops = [256]operation{
+	opBind:         {maxToken, true, der.Integer}, // version
+	opBindResponse: {maxToken, false, der.Enumerated},
+	opUnbind:       {minOp, true, 0},
+	opSearch:       {maxRequest, true, der.OctetString}, // base
+	opEntry:        {minOp, false, der.OctetString},     // name
+	opSearchDone:   {minOp, false, der.Enumerated},
+	opModify:       {minOp, true, der.OctetString},
+	opModify + 1:   {minOp, false, der.Enumerated},
+	opAdd:          {minOp, true, der.OctetString},
+	opAdd + 1:      {minOp, false, der.Enumerated},
+	opDelete:       {minOp, true, 0},
+	0x6b:           {minOp, false, der.Enumerated},
+	opModifyDN:     {minOp, true, der.OctetString},
+	opModifyDN + 1: {minOp, false, der.Enumerated},
+	opCompare:      {minOp, true, der.OctetString},
+	opCompare + 1:  {minOp, false, der.Enumerated},
+	opAbandon:      {minOp, true, 0},
+	opReference:    {minOp, false, der.OctetString},
+	opExtended:     {maxExtended, true, 0x80}, // requestName [0]
+	// All of it: TLS can begin behind it.
+	opExtendedReply: {maxRequest, false, der.Enumerated},
+	opIntermediate:  {minOp, false, 0},
 }
 
 // request says whether op is one of a client.
-func request(op byte) bool {
-	switch op {
-	case opBind, opUnbind, opSearch, opModify, opAdd, opDelete, opModifyDN, opCompare, opAbandon, opExtended:
-		return true
-	}
-	return false
-}
-
-// opening returns the first octet of an operation's content, where it has one.
-func opening(op byte) (first byte, ok bool) {
-	switch op {
-	case opBind:
-		return der.Integer, true // version
-	case opSearch, opEntry, opModify, opAdd, opModifyDN, opCompare, opReference:
-		return der.OctetString, true // a name
-	case opBindResponse, opSearchDone, opModify + 1, opAdd + 1, 0x6b, opModifyDN + 1, opCompare + 1, opExtendedReply:
-		return der.Enumerated, true // a result
-	case opExtended:
-		return 0x80, true // requestName [0]
-	}
-	return 0, false
-}
+func request(op byte) bool { return ops[op].request }
 
 func detect(f *observe.First) observe.Match {
 	b := f.ToServer
 	if len(b) == 0 {
 		b = f.ToClient
 	}
-	switch m := look(b, f.OnPort && !f.Datagram); {
+	var m message
+	m.look(b, f.OnPort && !f.Datagram)
+	switch {
 	case f.Datagram:
 		// Searches and their results, of which the snap length can take the end.
 		if m.kind == plain && m.size >= len(b) && (m.op == opSearch || m.op == opEntry || m.op == opSearchDone || m.op == opAbandon) {
@@ -227,6 +237,10 @@ type observer struct {
 	dirs [2]direction
 	seen bool // a message was read
 	who  who
+	// clear says that encryption "none" was reported, anonymous that auth
+	// "anonymous" was.
+	clear, anonymous bool
+
 	bind bind
 
 	// askedTLS says that the answer to StartTLS request tlsID is awaited.
@@ -283,11 +297,12 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		return 0, nil
 	}
 	other.turned = true
+	var m message
 	if d.lost {
 		if !d.turned {
 			return len(in.Data), nil
 		}
-		m := look(in.Data, true)
+		m.look(in.Data, true)
 		if m.kind == tooShort {
 			return 0, nil
 		}
@@ -309,32 +324,42 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 			r.Next = "tls"
 			return pos, observe.ErrUpgrade
 		}
-		m := look(b, true)
-		if want := min(m.size, o.wanted(m, in.Dir)); len(b) < want {
-			m.kind = tooShort
-		} else if m.kind == plain {
-			// No more than what is waited for: else it would depend on the cuts.
-			m.body = m.body[:min(len(m.body), want-m.at)]
-		} else if m.kind == wrapped {
-			m.body = b[4:want]
+		if pos > 0 || m.kind == neither {
+			m.look(b, true)
 		}
-		switch {
-		case m.kind == tooShort:
+		switch m.kind {
+		case tooShort:
 			return pos, nil
-		case m.kind == wrapped && o.buffer(d, m, in.Dir, r):
+		case neither:
+			return o.refuse(d, in)
+		case wrapped:
+			want := min(m.size, o.wanted(&m, in.Dir))
+			if len(b) < want {
+				return pos, nil
+			}
+			m.body = b[4:want]
+			if !o.buffer(d, &m, in.Dir, r) {
+				return o.refuse(d, in)
+			}
 			pos += m.size
 			continue
-		case m.kind != plain:
-			return o.refuse(d, in)
-		case request(m.op) != (in.Dir == observe.ToServer):
+		}
+		op := &ops[m.op]
+		want := min(m.size, int(op.wanted))
+		if len(b) < want {
+			return pos, nil
+		}
+		if op.request != (in.Dir == observe.ToServer) {
 			if o.seen {
 				return o.refuse(d, in)
 			}
 			return pos, observe.ErrReversed
 		}
+		// No more than what is waited for: else it would depend on the cuts.
+		m.body = m.body[:min(len(m.body), want-m.at)]
 		o.seen = true
 		pos += m.size
-		if o.operation(m, r) {
+		if o.operation(&m, r) {
 			r.Next = "tls"
 			return min(pos, len(in.Data)), observe.ErrUpgrade
 		}
@@ -345,7 +370,10 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 // lose gives up a direction until messages can be found again in it.
 func (o *observer) lose(d *direction) {
 	d.lost, d.turned = true, false
-	o.who, o.bind = somebody, bind{} // what was lost may have been a bind
+	o.who = somebody // what was lost may have been a bind
+	if o.bind.open {
+		o.bind = bind{}
+	}
 }
 
 // refuse gives up a direction that is not LDAP, and the flow if nothing of it
@@ -359,7 +387,7 @@ func (o *observer) refuse(d *direction, in *observe.Input) (int, error) {
 }
 
 // buffer reads a SASL buffer, and says whether it is one.
-func (o *observer) buffer(d *direction, m message, dir observe.Direction, r *observe.Report) bool {
+func (o *observer) buffer(d *direction, m *message, dir observe.Direction, r *observe.Report) bool {
 	p := protection(m.body, m.size-4, o.digest)
 	if p == "" {
 		return false
@@ -375,28 +403,16 @@ func (o *observer) buffer(d *direction, m message, dir observe.Direction, r *obs
 		}
 	}
 	if p == signed && dir == observe.ToServer {
-		if inner := look(unwrap(m.body), false); inner.kind == plain && inner.op == opSearch {
+		var inner message
+		if inner.look(unwrap(m.body), false); inner.kind == plain && inner.op == opSearch {
 			o.search(inner.body, r)
 		}
 	}
 	return true
 }
 
-// wanted is how many bytes of a message are read.
-func (o *observer) wanted(m message, dir observe.Direction) int {
-	switch m.op {
-	case opBind, opBindResponse:
-		return maxToken
-	case opSearch:
-		return maxRequest
-	case opExtended:
-		return maxExtended
-	case opExtendedReply:
-		return maxRequest // all of it: TLS can begin behind it
-	}
-	if m.kind != wrapped {
-		return minOp
-	}
+// wanted is how many bytes of a SASL buffer are read.
+func (o *observer) wanted(m *message, dir observe.Direction) int {
 	// What clients search can be read where it is only signed.
 	if dir == observe.ToServer && protection(m.body, m.size-4, o.digest) == signed {
 		return maxRequest
@@ -405,7 +421,7 @@ func (o *observer) wanted(m message, dir observe.Direction) int {
 }
 
 // operation reads one operation; it returns true when TLS begins behind it.
-func (o *observer) operation(m message, r *observe.Report) bool {
+func (o *observer) operation(m *message, r *observe.Report) bool {
 	switch m.op {
 	case opBind:
 		o.bindRequest(m, r)
@@ -413,17 +429,21 @@ func (o *observer) operation(m message, r *observe.Report) bool {
 		o.bindResponse(m, r)
 	case opSearch:
 		if data := o.search(m.body, r); data {
-			r.Add(observe.Encryption, "none")
+			o.inClear(r)
 		}
 	case opEntry:
+		if o.clear && (o.anonymous || o.who != nobody) {
+			break // what it would say is said
+		}
 		if name, _, ok := der.Next(m.body); ok && name.Len > 0 {
-			r.Add(observe.Encryption, "none")
+			o.inClear(r)
 			if o.who == nobody {
+				o.anonymous = true
 				r.Add(observe.Auth, "anonymous")
 			}
 		}
 	case opModify, opAdd, opDelete, opModifyDN, opCompare:
-		r.Add(observe.Encryption, "none")
+		o.inClear(r)
 	case opExtended:
 		if name, _, ok := der.Open(m.body, 0x80); ok && string(name) == oidStartTLS {
 			o.askedTLS, o.tlsID = true, m.id
@@ -442,8 +462,16 @@ func (o *observer) operation(m message, r *observe.Report) bool {
 	return false
 }
 
+// inClear reports once that data are not encrypted.
+func (o *observer) inClear(r *observe.Report) {
+	if !o.clear {
+		o.clear = true
+		r.Add(observe.Encryption, "none")
+	}
+}
+
 // bindRequest reads a BindRequest (RFC 4511 section 4.2).
-func (o *observer) bindRequest(m message, r *observe.Report) {
+func (o *observer) bindRequest(m *message, r *observe.Report) {
 	last := o.bind
 	o.bind = bind{id: m.id, open: true}
 	_, b, ok := der.Int(m.body) // version
@@ -532,7 +560,7 @@ const (
 )
 
 // bindResponse reads a BindResponse (RFC 4511 section 4.2.2).
-func (o *observer) bindResponse(m message, r *observe.Report) {
+func (o *observer) bindResponse(m *message, r *observe.Report) {
 	if !o.bind.open || o.bind.id != m.id {
 		o.who = somebody // whose request was not seen
 		return
@@ -622,10 +650,7 @@ func (o *observer) search(b []byte, r *observe.Report) (data bool) {
 	if base.Len > maxBase || !base.Whole() {
 		return true
 	}
-	h := uint64(14695981039346656037) // FNV-1a
-	for _, c := range base.Body {
-		h = (h ^ uint64(c)) * 1099511628211
-	}
+	h := hash(base.Body)
 	for _, known := range o.bases[:o.nBases] {
 		if known == h {
 			return true
@@ -643,9 +668,23 @@ func (o *observer) search(b []byte, r *observe.Report) (data bool) {
 	return true
 }
 
+// hash tells the bases of one flow apart.
+func hash(b []byte) uint64 {
+	h := uint64(len(b))
+	for ; len(b) >= 8; b = b[8:] {
+		h = (h ^ binary.LittleEndian.Uint64(b)) * 0x9e3779b97f4a7c15
+		h ^= h >> 32
+	}
+	for _, c := range b {
+		h = (h ^ uint64(c)) * 0x9e3779b97f4a7c15
+	}
+	return h
+}
+
 // datagram reads a CLDAP message.
 func (o *observer) datagram(in *observe.Input, r *observe.Report) error {
-	m := look(in.Data, false)
+	var m message
+	m.look(in.Data, false)
 	switch {
 	case m.kind != plain || m.size != len(in.Data) && !in.Cut:
 		if o.seen || in.Cut {

@@ -54,7 +54,8 @@ const kerberosOID = "\x2a\x86\x48\x86\xf7\x12\x01\x02\x02" // 1.2.840.113554.1.2
 // content says whether b begins the LDAP messages of a buffer of size bytes,
 // which is then only signed. Sealed bytes look like a message once in millions.
 func content(b []byte, size int) string {
-	if m := look(b, false); m.kind == plain && m.size <= size {
+	var m message
+	if m.look(b, false); m.kind == plain && m.size <= size {
 		return signed
 	}
 	return sealed

@@ -222,6 +222,7 @@ type observer struct {
 	junk, unproven int32
 	codecs         [2]uint64 // payload types reported, a bit each
 	streams        []*stream
+	few            [2]*stream // what streams is made of as long as it is short
 	reports        []report
 	client, server netip.AddrPort
 }
@@ -239,6 +240,9 @@ type report struct {
 
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	b := in.Data
+	if s := o.last[in.Dir&1]; s != nil && s.usual != 0 && len(b) >= 12 && in.Announced == o.service && s.usually(in.Time, b) {
+		return len(b), nil
+	}
 	if !o.begun {
 		o.begun = true
 		o.client, o.server = in.Ends() // the ends stay: nothing turns a flow that this package reads
@@ -249,6 +253,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		if media {
 			o.media, o.secure = true, secure
 		}
+		o.unsettle()
 	}
 	k, n := classify(b)
 	switch {
@@ -279,7 +284,10 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		}
 		o.proven = o.proven || o.media
 	case k == kindSTUN || k == kindDTLS:
-		o.dtls = o.dtls || k == kindDTLS
+		if k == kindDTLS && !o.dtls {
+			o.dtls = true
+			o.unsettle()
+		}
 		o.proven = o.proven || o.media
 	default:
 		o.junk++
@@ -290,12 +298,23 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	}
 	if o.proven {
 		o.tell(r, k, b)
+		if s := o.last[in.Dir]; k == kindRTP && s != nil && o.service != "t38" {
+			s.settle(b)
+		}
 	} else if k != kindSTUN {
 		if o.unproven++; o.unproven > maxUnproven {
 			return 0, observe.ErrViolation
 		}
 	}
 	return len(b), nil
+}
+
+// unsettle has the next packets looked at in full: they may tell something
+// else than the last ones.
+func (o *observer) unsettle() {
+	for _, s := range o.streams {
+		s.usual = 0
+	}
 }
 
 // prove looks for what makes a flow without announcement RTP.
@@ -366,6 +385,9 @@ func (o *observer) stream(dir observe.Direction, ssrc uint32) *stream {
 	}
 	if len(o.streams) >= maxStreams {
 		return nil
+	}
+	if o.streams == nil {
+		o.streams = o.few[:0]
 	}
 	s := &stream{ssrc: ssrc, dir: dir}
 	o.streams = append(o.streams, s)

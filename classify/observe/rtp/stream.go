@@ -3,6 +3,7 @@ package rtp
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"time"
 
 	"github.com/exspan/exspan/classify/observe"
@@ -25,22 +26,28 @@ var rates = [...]int{8000, 12000, 16000, 24000, 32000, 44100, 48000, 90000}
 // stream measures the packets of one SSRC in one direction. What every packet
 // needs comes first.
 type stream struct {
-	ssrc     uint32
-	dir      observe.Direction
-	begun    bool
-	voiced   bool // the last packet was voice
-	lastSeq  uint16
-	lastTS   uint32
-	badSeq   uint32 // where a jump would go on; 1<<16 for none
-	steady   int    // packets in a row with a sequence number above the last one's, up to proof
-	last     int64
-	packets  uint64
-	size     uint64
-	gap      int64
-	talk     int64
-	payloads []payloadState
-	run      run
-	breaks   int // times that row broke
+	ssrc uint32
+	// usual is how the packets begin that usually takes: version, flags and
+	// payload type, without the marker; 0 for none.
+	usual   uint16
+	dir     observe.Direction
+	begun   bool
+	voiced  bool // the last packet was voice
+	lastSeq uint16
+	lastTS  uint32
+	last    int64
+	packets uint64
+	size    uint64
+	gap     int64
+	talk    int64
+	run     run
+	at      *payloadState // of the last packet
+	own     payloadState  // the first of payloads
+	badSeq  uint32        // where a jump would go on; 1<<16 for none
+	steady  int           // packets in a row with a sequence number above the last one's, up to proof
+	breaks  int           // times that row broke
+
+	payloads []*payloadState
 	first    int64
 	restarts uint64
 	done     run // sums of the runs before the last restart
@@ -51,9 +58,9 @@ type stream struct {
 type run struct {
 	base, max  int64 // extended sequence numbers
 	window     uint64
-	inBurst    bool
 	lost       uint64
 	bursts     uint64
+	inBurst    bool
 	duplicates uint64
 	reordered  uint64
 	expected   uint64 // of completed runs, in the sums
@@ -61,14 +68,14 @@ type run struct {
 
 // payloadState measures one payload type of a stream.
 type payloadState struct {
-	pt       uint8
 	packets  uint64
 	measured uint64
-	begun    bool
 	arrival  int64
 	ts       uint32
-	n        int // rates in use
-	jitter   [len(rates)]jitter
+	pt       uint8
+	begun    bool
+	jitter   jitter
+	others   []jitter // at the other rates that a dynamic type may have
 }
 
 type jitter struct {
@@ -76,8 +83,42 @@ type jitter struct {
 	last, sum, max float64 // ns
 }
 
+// usually takes what nearly every packet is: one of voice like the last, a
+// little further on in sequence. It says whether it was one; add takes all
+// others. What it leaves alone is as add would leave it.
+func (s *stream) usually(now int64, b []byte) bool {
+	if binary.BigEndian.Uint16(b)&^0x80 != s.usual || binary.BigEndian.Uint32(b[8:]) != s.ssrc || len(b) == 12+4 {
+		return false
+	}
+	delta := binary.BigEndian.Uint16(b[2:]) - uint16(s.run.max)
+	if delta-1 >= 63 {
+		return false // none, an earlier one, or many are missing
+	}
+	s.packets++
+	s.size += uint64(len(b) - 12)
+	if step := now - s.last; step > 0 {
+		s.gap = max(s.gap, step)
+		if step <= pause {
+			s.talk += step
+		}
+		s.last = now
+	}
+	s.run.advance(uint(delta))
+	s.at.add(now, binary.BigEndian.Uint32(b[4:]))
+	return true
+}
+
+// settle lets usually take packets like the one with b at its begin.
+func (s *stream) settle(b []byte) {
+	if pt := b[1] & 0x7f; b[0] == 0x80 && s.voiced && s.steady >= proof && s.badSeq == 1<<16 && s.at != nil && s.at.pt == pt && s.at.begun &&
+		(pt < 64 || pt >= 96) { // those between are RTCP where they have the marker
+		s.usual = 0x8000 | uint16(pt)
+	}
+}
+
 // add takes a packet with n bytes of payload.
 func (s *stream) add(now int64, b []byte, n int) {
+	s.usual, s.at = 0, nil
 	pt := b[1] & 0x7f
 	seq, ts := binary.BigEndian.Uint16(b[2:]), binary.BigEndian.Uint32(b[4:])
 	s.packets++
@@ -117,8 +158,8 @@ func (s *stream) add(now int64, b []byte, n int) {
 		}
 	}
 	s.lastSeq, s.lastTS, s.voiced = seq, ts, voice
-	if p := s.payload(pt); p != nil {
-		p.add(now, ts)
+	if s.at = s.payload(pt); s.at != nil {
+		s.at.add(now, ts)
 	}
 }
 
@@ -146,7 +187,7 @@ func (s *stream) sequence(seq uint16) order {
 		r.duplicates++
 		return again
 	case delta < maxDropout:
-		r.advance(int64(delta))
+		r.advance(uint(delta))
 		s.badSeq = 1 << 16
 		return next
 	case -delta <= maxMisorder:
@@ -168,8 +209,8 @@ func (s *stream) sequence(seq uint16) order {
 		s.restarts++
 		s.restart(int64(seq) - 1)
 		s.run.advance(1)
-		for i := range s.payloads {
-			s.payloads[i].begun = false
+		for _, p := range s.payloads {
+			p.begun = false
 		}
 		return next
 	}
@@ -179,41 +220,42 @@ func (s *stream) sequence(seq uint16) order {
 
 // advance moves the window to a packet delta further on and counts what leaves
 // it.
-func (r *run) advance(delta int64) {
-	old := r.max
-	r.max += delta
-	for i := int64(0); i < delta; i++ {
-		// The number that leaves with this step; numbers beyond the old maximum
-		// leave a wide step without having come.
-		leaving := old - 63 + i
-		if i >= 64 {
-			// Nothing but missing numbers is left to leave.
-			r.lost += uint64(delta - i)
-			r.miss()
-			break
-		}
-		if leaving < r.base {
-			continue
-		}
-		if r.window>>(63-i)&1 != 0 {
-			r.inBurst = false
-		} else {
-			r.lost++
-			r.miss()
-		}
-	}
+func (r *run) advance(delta uint) {
 	if delta >= 64 {
+		r.leave(64)
 		r.window = 1
+		if delta > 64 {
+			// Beyond the window nothing but missing numbers is left to leave.
+			r.lost += uint64(delta - 64)
+			if !r.inBurst {
+				r.inBurst = true
+				r.bursts++
+			}
+		}
 	} else {
-		r.window = r.window<<delta | 1
+		if r.inBurst || r.window>>((64-delta)&63) != 1<<(delta&63)-1 {
+			r.leave(delta)
+		}
+		r.window = r.window<<(delta&63) | 1
 	}
+	r.max += int64(delta)
 }
 
-func (r *run) miss() {
-	if !r.inBurst {
-		r.inBurst = true
-		r.bursts++
+// leave counts what is missing of the n numbers that leave the window, 1 to 64.
+func (r *run) leave(n uint) {
+	// A bit for each number that is missing, the last one's lowest. Those before
+	// the run's begin are none of it.
+	missing := ^r.window >> ((64 - n) & 63)
+	if before := r.base - (r.max - 63); before > 0 {
+		missing &= 1<<(n-min(uint(before), n)) - 1
 	}
+	before := missing >> 1
+	if r.inBurst {
+		before |= 1 << ((n - 1) & 63)
+	}
+	r.lost += uint64(bits.OnesCount64(missing))
+	r.bursts += uint64(bits.OnesCount64(missing &^ before))
+	r.inBurst = missing&1 != 0
 }
 
 // add closes c and adds what it counted.
@@ -229,25 +271,28 @@ func (r *run) add(c *run) {
 
 // payload returns the state of a payload type, nil beyond the limit.
 func (s *stream) payload(pt uint8) *payloadState {
-	for i := range s.payloads {
-		if s.payloads[i].pt == pt {
-			return &s.payloads[i]
+	for _, p := range s.payloads {
+		if p.pt == pt {
+			return p
 		}
 	}
 	if len(s.payloads) >= maxPayloads {
 		return nil
 	}
-	p := payloadState{pt: pt}
-	if _, rate := sdp.StaticPayload(pt); rate > 0 {
-		p.n, p.jitter[0].rate = 1, rate
-	} else {
-		p.n = len(rates)
-		for i, rate := range rates {
-			p.jitter[i].rate = rate
+	p := &s.own
+	if len(s.payloads) > 0 {
+		p = new(payloadState)
+	}
+	p.pt = pt
+	if _, p.jitter.rate = sdp.StaticPayload(pt); p.jitter.rate == 0 {
+		p.jitter.rate = rates[0]
+		p.others = make([]jitter, len(rates)-1)
+		for i, rate := range rates[1:] {
+			p.others[i].rate = rate
 		}
 	}
 	s.payloads = append(s.payloads, p)
-	return &s.payloads[len(s.payloads)-1]
+	return p
 }
 
 // add takes a packet's arrival into the jitter (RFC 3550 appendix A.8).
@@ -256,15 +301,24 @@ func (p *payloadState) add(now int64, ts uint32) {
 	if p.begun {
 		p.measured++
 		arrival, media := float64(now-p.arrival), float64(int32(ts-p.ts))*1e9
-		for i := range p.jitter[:p.n] {
-			j := &p.jitter[i]
-			d := math.Abs(arrival - media/float64(j.rate))
-			j.last += (d - j.last) / 16
-			j.sum += j.last
-			j.max = max(j.max, j.last)
+		p.jitter.add(arrival, media)
+		for i := range p.others {
+			p.others[i].add(arrival, media)
 		}
 	}
 	p.begun, p.arrival, p.ts = true, now, ts
+}
+
+// add takes the time between two arrivals, and between their media times at a
+// rate of 1 Hz.
+func (j *jitter) add(arrival, media float64) {
+	d := math.Abs(arrival - media/float64(j.rate))
+	last := j.last + (d-j.last)/16
+	j.last = last
+	j.sum += last
+	if last > j.max {
+		j.max = last
+	}
 }
 
 // result gives what was measured so far.
@@ -277,11 +331,15 @@ func (s *stream) result() observe.Stream {
 		Duplicates: total.duplicates, Reordered: total.reordered, Restarts: s.restarts,
 		LargestGap: time.Duration(s.gap), Talk: time.Duration(s.talk),
 	}
-	for i := range s.payloads {
-		p := &s.payloads[i]
+	for _, p := range s.payloads {
 		name, _ := sdp.StaticPayload(p.pt)
 		q := observe.Payload{Type: p.pt, Name: name, Packets: p.packets}
-		for _, j := range p.jitter[:p.n] {
+		q.Jitter = make([]observe.Jitter, 0, 1+len(p.others))
+		for i := -1; i < len(p.others); i++ {
+			j := &p.jitter
+			if i >= 0 {
+				j = &p.others[i]
+			}
 			mean := 0.0
 			if p.measured > 0 {
 				mean = j.sum / float64(p.measured)

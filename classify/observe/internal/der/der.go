@@ -4,7 +4,10 @@
 // few KiB of a message only, and it copies nothing.
 package der
 
-import "errors"
+import (
+	"encoding/binary"
+	"errors"
+)
 
 // Universal tags that the protocols use.
 const (
@@ -39,16 +42,13 @@ const MaxHeader = 6
 // Header reads an identifier octet and a length. It returns the number of
 // octets of the header and of the content that should follow.
 func Header(b []byte) (tag byte, head, length int, err error) {
-	if len(b) == 0 {
-		return 0, 0, 0, ErrShort
-	}
-	tag = b[0]
-	if tag&0x1f == 0x1f {
+	if len(b) > 0 && b[0]&0x1f == 0x1f {
 		return 0, 0, 0, ErrForm
 	}
 	if len(b) < 2 {
 		return 0, 0, 0, ErrShort
 	}
+	tag = b[0]
 	l := b[1]
 	if l < 0x80 {
 		return tag, 2, int(l), nil
@@ -63,8 +63,15 @@ func Header(b []byte) (tag byte, head, length int, err error) {
 		return 0, 0, 0, ErrShort
 	}
 	var v uint32
-	for _, c := range b[2 : 2+n] {
-		v = v<<8 | uint32(c)
+	switch b = b[2 : 2+n]; len(b) {
+	case 1:
+		v = uint32(b[0])
+	case 2:
+		v = uint32(binary.BigEndian.Uint16(b))
+	case 3:
+		v = uint32(b[0])<<16 | uint32(binary.BigEndian.Uint16(b[1:]))
+	case 4:
+		v = binary.BigEndian.Uint32(b)
 	}
 	if v > 0x7fffffff {
 		return 0, 0, 0, ErrForm
