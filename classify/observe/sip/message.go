@@ -75,25 +75,52 @@ func isScheme(b []byte) bool {
 	return false
 }
 
-// headers reads the header lines of b, which ends with the empty line. Folded
-// lines are kept as they are: line ends count as blanks in values.
-func (m *message) headers(b []byte) {
+// headers reads the header lines that b begins with, and returns where they
+// end. Whole says that the empty line behind them was there; without it only
+// lines with an end count. Folded lines are kept as they are: line ends count
+// as blanks in values.
+func (m *message) headers(b []byte) (end int, whole bool) {
 	m.length = -1
 	contacts := 0
-	for len(b) > 0 {
-		end := lineEnd(b)
-		for end < len(b) && (b[end] == ' ' || b[end] == '\t') {
-			end += lineEnd(b[end:])
+	for {
+		i := bytes.IndexByte(b[end:], '\n')
+		if i < 0 {
+			return end, false
 		}
-		line := b[:end]
-		b = b[end:]
-		name, value, ok := bytes.Cut(line, []byte(":"))
-		if !ok {
+		line := b[end:]
+		if end += i + 1; i == 0 || i == 1 && line[0] == '\r' {
+			return end, true
+		}
+		for end < len(b) && (b[end] == ' ' || b[end] == '\t') {
+			j := bytes.IndexByte(b[end:], '\n')
+			if j < 0 {
+				break
+			}
+			i += j + 1
+			end += j + 1
+		}
+		line = line[:i+1]
+		colon := bytes.IndexByte(line, ':')
+		if colon < 0 {
 			continue
 		}
-		name = bytes.TrimRight(name, " \t")
-		value = bytes.TrimSpace(value)
-		switch header(name) {
+		// The name in lower case.
+		var low [24]byte
+		n := colon
+		for n > 0 && (line[n-1] == ' ' || line[n-1] == '\t') {
+			n--
+		}
+		if n > len(low) {
+			continue
+		}
+		for i, c := range line[:n] {
+			if c-'A' < 26 {
+				c |= 0x20
+			}
+			low[i] = c
+		}
+		value := line[colon+1:]
+		switch string(low[:n]) {
 		case "call-id", "i":
 			set(&m.callID, value)
 		case "cseq":
@@ -113,7 +140,7 @@ func (m *message) headers(b []byte) {
 			set(&m.to, value)
 		case "contact", "m":
 			if contacts < len(m.contacts) {
-				m.contacts[contacts] = value
+				m.contacts[contacts] = trim(value)
 				contacts++
 			}
 		case "content-type", "c":
@@ -121,7 +148,7 @@ func (m *message) headers(b []byte) {
 		case "content-encoding", "e":
 			set(&m.contentEncoding, value)
 		case "content-length", "l":
-			if n, ok := number(value, maxBody); ok && m.length < 0 {
+			if n, ok := number(trim(value), maxBody); ok && m.length < 0 {
 				m.length = n
 			} else if !ok || n != m.length {
 				m.badLength = true
@@ -130,7 +157,7 @@ func (m *message) headers(b []byte) {
 			set(&m.product, value)
 		case "server":
 			if m.product == nil {
-				m.product, m.server = value, true
+				m.product, m.server = trim(value), true
 			}
 		case "authorization", "proxy-authorization":
 			set(&m.authorization, value)
@@ -142,38 +169,37 @@ func (m *message) headers(b []byte) {
 	}
 }
 
+// read reads start line and headers.
+func (m *message) read(b []byte) {
+	begin := lineEnd(b)
+	m.startLine(bytes.TrimRight(b[:begin], "\r\n"))
+	m.headers(b[begin:])
+}
+
 // maxBody is the largest Content-Length that is believed.
 const maxBody = 16 << 20
 
 func set(field *[]byte, value []byte) {
 	if *field == nil {
-		*field = value
+		*field = trim(value)
 	}
 }
 
-// header returns a header's name in lower case if it is one that is read.
-func header(name []byte) string {
-	var low [24]byte
-	if len(name) == 0 || len(name) > len(low) {
-		return ""
+// trim is bytes.TrimSpace; it looks at blanks of ASCII itself.
+func trim(b []byte) []byte {
+	for len(b) > 0 && blank(b[0]) {
+		b = b[1:]
 	}
-	for i, c := range name {
-		if 'A' <= c && c <= 'Z' {
-			c |= 0x20
-		}
-		low[i] = c
+	for len(b) > 0 && blank(b[len(b)-1]) {
+		b = b[:len(b)-1]
 	}
-	for _, n := range headerNames {
-		if n == string(low[:len(name)]) {
-			return n
-		}
+	if len(b) > 0 && (b[0] >= 0x80 || b[len(b)-1] >= 0x80) {
+		return bytes.TrimSpace(b)
 	}
-	return ""
+	return b
 }
 
-var headerNames = [...]string{"call-id", "i", "cseq", "from", "f", "to", "t", "contact", "m", "content-type", "c", "content-encoding", "e",
-	"content-length", "l", "user-agent", "server", "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate",
-	"ms-diagnostics", "ms-diagnostics-public"}
+func blank(c byte) bool { return c == ' ' || c-'\t' < 5 }
 
 // lineEnd returns the index behind the first line feed.
 func lineEnd(b []byte) int {
@@ -216,9 +242,10 @@ func (u *uri) addr() netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// nameAddr takes the next address of a From, To or Contact header: its URI and
-// the header parameters behind it. What follows the next comma is returned too.
-func nameAddr(b []byte) (u uri, params, rest []byte) {
+// nameAddr takes the next address of a From, To or Contact header: its URI (see
+// parseURI) and the header parameters behind it. What follows the next comma is
+// returned too.
+func nameAddr(b []byte) (text, params, rest []byte) {
 	b = bytes.TrimLeft(b, " \t\r\n,")
 	// A display name in quotes may hold anything.
 	at := 0
@@ -236,10 +263,10 @@ func nameAddr(b []byte) (u uri, params, rest []byte) {
 		b = b[at+open+1:]
 		text, tail, ok := bytes.Cut(b, []byte(">"))
 		if !ok {
-			return uri{}, nil, nil
+			return nil, nil, nil
 		}
 		params, rest, _ = bytes.Cut(tail, []byte(","))
-		return parseURI(text), params, rest
+		return text, params, rest
 	}
 	// Without brackets the parameters are the header's (RFC 3261 section 20.10).
 	b = b[at:]
@@ -247,7 +274,13 @@ func nameAddr(b []byte) (u uri, params, rest []byte) {
 		b, rest = b[:end], b[end+1:]
 	}
 	b, params, _ = bytes.Cut(b, []byte(";"))
-	return parseURI(b), params, rest
+	return b, params, rest
+}
+
+// address returns the URI of a From or To header.
+func address(b []byte) uri {
+	text, _, _ := nameAddr(b)
+	return parseURI(text)
 }
 
 func parseURI(b []byte) (u uri) {
@@ -327,12 +360,18 @@ func cutLast(b []byte, sep byte) (before, after []byte, found bool) {
 
 // word splits off what is before the next blank.
 func word(b []byte) (w, rest []byte) {
-	b = bytes.TrimLeft(b, " \t\r\n")
-	if i := bytes.IndexAny(b, " \t\r\n"); i >= 0 {
-		return b[:i], b[i+1:]
+	for len(b) > 0 && between(b[0]) {
+		b = b[1:]
+	}
+	for i, c := range b {
+		if between(c) {
+			return b[:i], b[i+1:]
+		}
 	}
 	return b, nil
 }
+
+func between(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 // number reads an unsigned decimal up to limit.
 func number(b []byte, limit int) (int, bool) {
@@ -381,11 +420,11 @@ func walk(contentType, body []byte, cut bool, depth int, parts *int, f func([]by
 		var inner []byte
 		end := 0
 		if len(part) > 0 && part[0] != '\n' && part[0] != '\r' {
-			if end = headersEnd(part, 0); end < 0 {
+			var m message
+			var whole bool
+			if end, whole = m.headers(part); !whole {
 				continue
 			}
-			var m message
-			m.headers(part[:end])
 			inner = m.contentType
 		}
 		text := part[end:]

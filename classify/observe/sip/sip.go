@@ -135,7 +135,10 @@ func keepAlive(b []byte) bool {
 type observer struct {
 	begun    bool // the first call was made
 	started  bool // a message was read
-	searched int  // bytes given up before the first message
+	clear    bool // encryption "none" was reported
+	methods  uint32
+	codes    [11]uint64 // statuses reported, a bit each
+	searched int        // bytes given up before the first message
 	dirs     [2]side
 	dialogs  map[string]*dialog
 	order    []*dialog
@@ -205,6 +208,8 @@ func (o *observer) next(in *observe.Input, r *observe.Report, d *side, b []byte)
 			return skip, true, nil
 		}
 	}
+	var m message
+	read := false
 	if d.window == 0 {
 		w := b[:min(len(b), maxHeader)]
 		if !d.lineOK {
@@ -213,7 +218,6 @@ func (o *observer) next(in *observe.Input, r *observe.Report, d *side, b []byte)
 				d.scanned = len(w)
 				return 0, false, nil
 			}
-			var m message
 			i += min(d.scanned, maxLine)
 			if i < d.scanned || !m.startLine(bytes.TrimRight(w[:i], "\r")) {
 				return o.bad(r, d, b, "framing")
@@ -228,8 +232,8 @@ func (o *observer) next(in *observe.Input, r *observe.Report, d *side, b []byte)
 			}
 			return o.bad(r, d, b, "header-size")
 		}
-		var m message
-		m.headers(w[lineEnd(w):d.end])
+		m.read(w[:d.end])
+		read = true
 		d.total = d.end + max(m.length, 0)
 		d.window = d.end
 		if describes(m.contentType) {
@@ -239,9 +243,9 @@ func (o *observer) next(in *observe.Input, r *observe.Report, d *side, b []byte)
 	if len(b) < d.window {
 		return 0, false, nil
 	}
-	var m message
-	m.startLine(bytes.TrimRight(b[:lineEnd(b)], "\r\n"))
-	m.headers(b[lineEnd(b):d.end])
+	if !read {
+		m.read(b[:d.end])
+	}
 	body, total, cut := b[d.end:d.window], d.total, d.window < d.total
 	*d = side{}
 	if err := o.message(in, r, &m, body, cut); err != nil {
@@ -299,26 +303,23 @@ func (o *observer) datagram(in *observe.Input, r *observe.Report) error {
 	}
 	b = bytes.TrimLeft(b, "\r\n")
 	var m message
-	if i := lineEnd(b); i > maxLine || !m.startLine(bytes.TrimRight(b[:i], "\r\n")) {
+	begin := lineEnd(b)
+	if begin > maxLine || !m.startLine(bytes.TrimRight(b[:begin], "\r\n")) {
 		if !o.started {
 			return observe.ErrViolation
 		}
 		r.Add(Violation, "framing")
 		return nil
 	}
-	end := headersEnd(b[:min(len(b), maxHeader)], 0)
-	switch {
-	case end >= 0:
-	case len(b) > maxHeader:
+	// Where the empty line is missing, cut by the snap length or saved, whole lines
+	// count.
+	end, whole := m.headers(b[begin:min(len(b), maxHeader)])
+	if !whole && len(b) > maxHeader {
 		o.started = true
 		r.Add(Violation, "header-size")
 		return nil
-	default:
-		// Cut by the snap length, or the empty line was saved: whole lines count.
-		end = max(bytes.LastIndexByte(b, '\n')+1, lineEnd(b))
 	}
-	m.headers(b[lineEnd(b):end])
-	body, cut := b[end:], in.Cut
+	body, cut := b[begin+end:], in.Cut
 	switch {
 	case m.length >= 0 && m.length <= len(body):
 		body, cut = body[:m.length], false
@@ -337,15 +338,24 @@ func isSTUN(b []byte) bool {
 
 // message takes what a whole message says.
 func (o *observer) message(in *observe.Input, r *observe.Report, m *message, body []byte, cut bool) error {
-	client, server := in.Ends()
-	if !o.started && in.Datagram && m.request == (in.Dir == observe.ToClient) && (!isPort(server.Port()) || isPort(client.Port())) {
-		return observe.ErrReversed
+	if !o.started && in.Datagram && m.request == (in.Dir == observe.ToClient) {
+		if client, server := in.Ends(); !isPort(server.Port()) || isPort(client.Port()) {
+			return observe.ErrReversed
+		}
 	}
 	o.started = true
-	r.Add(observe.Encryption, "none")
+	if !o.clear {
+		o.clear = true
+		r.Add(observe.Encryption, "none")
+	}
+	method, bit := methodName(m.method)
 	if m.request {
-		r.Add(Method, methodName(m.method))
-	} else {
+		if o.methods&bit == 0 {
+			o.methods |= bit
+			r.Add(Method, method)
+		}
+	} else if known := &o.codes[m.code>>6]; *known>>(m.code&63)&1 == 0 {
+		*known |= 1 << (m.code & 63)
 		code := [3]byte{byte('0' + m.code/100), byte('0' + m.code/10%10), byte('0' + m.code%10)}
 		addUpTo(r, Status, code[:], maxValues)
 	}
@@ -362,19 +372,22 @@ func (o *observer) message(in *observe.Input, r *observe.Report, m *message, bod
 	}
 	addUpTo(r, product, m.product[:min(len(m.product), 80)], maxProducts)
 	o.auth(r, m)
+	if len(body) == 0 && (method != "INVITE" || m.code == 100) && method != "BYE" && method != "CANCEL" && method != "REFER" {
+		return nil // nothing that says where a call is or how it goes on
+	}
 
+	client, server := in.Ends()
 	ev := observe.CallEvent{
 		Time: in.Time, Number: in.Number,
 		CallID: string(m.callID[:min(len(m.callID), maxID)]), FromTag: clipTag(tag(m.from)), ToTag: clipTag(tag(m.to)),
 		Src: client, Dst: server, TCP: !in.Datagram,
-		Method: methodName(m.method), CSeq: m.cseq, Code: m.code,
+		Method: method, CSeq: m.cseq, Code: m.code,
 	}
 	if in.Dir == observe.ToClient {
 		ev.Src, ev.Dst = server, client
 	}
 	if r.Identities {
-		from, _, _ := nameAddr(m.from)
-		to, _, _ := nameAddr(m.to)
+		from, to := address(m.from), address(m.to)
 		ev.Caller, ev.Callee = printable(from.user[:min(len(from.user), maxID)]), printable(to.user[:min(len(to.user), maxID)])
 	}
 	if code, _ := word(m.diagnostics); len(code) > 0 {
@@ -507,8 +520,9 @@ func (o *observer) redirect(r *observe.Report, m *message, ev *observe.CallEvent
 	}
 	for _, list := range m.contacts {
 		for tries := 0; len(list) > 0 && tries < 2*maxTargets && len(ev.Targets) < maxTargets; tries++ {
-			var u uri
-			u, _, list = nameAddr(list)
+			var text []byte
+			text, _, list = nameAddr(list)
+			u := parseURI(text)
 			if u.scheme == "" || len(u.host) == 0 || len(u.host) > 253 {
 				continue
 			}
@@ -622,16 +636,19 @@ func isPort(p uint16) bool { return p >= 5060 && p <= 5068 }
 func clipTag(b []byte) string { return string(b[:min(len(b), maxTag)]) }
 
 // methodName returns b if it is a known method (IANA "SIP Parameters" and
-// [MS-SIPRE]'s SERVICE, BENOTIFY and NEGOTIATE), else "other".
-func methodName(b []byte) string {
-	for _, m := range [...]string{"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE", "REFER", "INFO", "MESSAGE",
-		"SUBSCRIBE", "NOTIFY", "PUBLISH", "SERVICE", "BENOTIFY", "NEGOTIATE"} {
+// [MS-SIPRE]'s SERVICE, BENOTIFY and NEGOTIATE), else "other", with a bit that
+// stands for it.
+func methodName(b []byte) (name string, bit uint32) {
+	for i, m := range &methods {
 		if m == string(b) {
-			return m
+			return m, 1 << i
 		}
 	}
-	return "other"
+	return "other", 1 << len(methods)
 }
+
+var methods = [...]string{"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE", "REFER", "INFO", "MESSAGE",
+	"SUBSCRIBE", "NOTIFY", "PUBLISH", "SERVICE", "BENOTIFY", "NEGOTIATE"}
 
 // addUpTo adds a fact unless there are limit values of it. A value that is
 // there already costs no memory.
