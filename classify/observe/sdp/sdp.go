@@ -34,7 +34,8 @@ type reader struct {
 	addr        netip.Addr
 	direction   string
 	fingerprint bool
-	media       *media
+	open        bool  // there is a media line
+	media       media // the last one
 }
 
 // media is a media line while its attributes are read.
@@ -73,7 +74,7 @@ func Parse(b []byte, cut bool) (Session, bool) {
 			r.begin(value)
 		case 'c':
 			if a, ok := connection(value); ok {
-				if r.media != nil {
+				if r.open {
 					r.media.Addr = netip.AddrPortFrom(a, r.media.Addr.Port())
 				} else {
 					r.addr = a
@@ -101,7 +102,8 @@ func (r *reader) begin(v []byte) {
 		r.s.Dropped++
 		return
 	}
-	m := &media{Media: observe.Media{Kind: clip(kind), Proto: clip(proto), Ports: 1, Direction: r.direction}}
+	m := &r.media
+	*m = media{Media: observe.Media{Kind: clip(kind), Proto: clip(proto), Ports: 1, Direction: r.direction}}
 	m.Addr = netip.AddrPortFrom(r.addr, uint16(p))
 	if n, ok := number(pairs, 65535); ok && n > 1 {
 		m.Ports = min(n, MaxPorts)
@@ -110,6 +112,7 @@ func (r *reader) begin(v []byte) {
 		}
 	}
 	if isRTP(m.Proto) {
+		m.Codecs = make([]observe.Codec, 0, min(1+bytes.Count(v, []byte(" ")), MaxCodecs))
 		for len(v) > 0 {
 			var f []byte
 			f, v = word(v)
@@ -125,16 +128,16 @@ func (r *reader) begin(v []byte) {
 			m.Codecs = append(m.Codecs, observe.Codec{Type: uint8(pt), Name: name, Rate: rate})
 		}
 	}
-	r.media = m
+	r.open = true
 }
 
 // end completes the media line that was read last.
 func (r *reader) end() {
-	m := r.media
-	if m == nil {
+	if !r.open {
 		return
 	}
-	r.media = nil
+	m := &r.media
+	r.open = false
 	if isRTP(m.Proto) {
 		keyed := m.crypto || r.fingerprint
 		switch secure := strings.Contains(m.Proto, "SAVP"); {
@@ -165,22 +168,22 @@ func (r *reader) end() {
 
 func (r *reader) attribute(v []byte) {
 	name, value, _ := bytes.Cut(v, []byte(":"))
-	m := r.media
+	m := &r.media
 	switch string(name) {
 	case "sendrecv", "sendonly", "recvonly", "inactive":
-		if m != nil {
+		if r.open {
 			m.Direction = string(name)
 		} else {
 			r.direction = string(name)
 		}
 	case "fingerprint":
-		if m != nil {
+		if r.open {
 			m.crypto = true
 		} else {
 			r.fingerprint = true
 		}
 	}
-	if m == nil {
+	if !r.open {
 		return
 	}
 	switch string(name) {
@@ -205,8 +208,10 @@ func (r *reader) attribute(v []byte) {
 		rate, _, _ := bytes.Cut(rest, []byte("/"))
 		hz, _ := number(bytes.TrimSpace(rate), 1<<24)
 		for i := range m.Codecs {
-			if m.Codecs[i].Type == uint8(n) {
-				m.Codecs[i].Name, m.Codecs[i].Rate = clip(enc), hz
+			if c := &m.Codecs[i]; c.Type == uint8(n) {
+				if c.Rate = hz; c.Name != string(enc) {
+					c.Name = clip(enc)
+				}
 			}
 		}
 	case "candidate":
@@ -236,7 +241,7 @@ func (r *reader) candidate(v []byte) {
 		return
 	}
 	ap := netip.AddrPortFrom(a, uint16(p))
-	m := r.media
+	m := &r.media
 	for _, c := range m.Candidates {
 		if c == ap {
 			return
@@ -271,15 +276,44 @@ func address(b []byte) (netip.Addr, bool) {
 	if len(b) > 45 {
 		return netip.Addr{}, false
 	}
+	if a, ok := address4(b); ok {
+		return a, true
+	}
 	a, err := netip.ParseAddr(string(b))
 	return a.Unmap().WithZone(""), err == nil
 }
 
+// address4 reads four decimal numbers; what else netip reads it may refuse.
+func address4(b []byte) (netip.Addr, bool) {
+	var a [4]byte
+	part := 0
+	for i, digits := 0, 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case c >= '0' && c <= '9' && digits < 3 && (digits == 0 || a[part] > 0):
+			n := 10*int(a[part]) + int(c-'0')
+			if n > 255 {
+				return netip.Addr{}, false
+			}
+			a[part] = byte(n)
+			digits++
+		case c == '.' && digits > 0 && part < 3 && i+1 < len(b) && b[i+1] != '.':
+			part, digits = part+1, 0
+		default:
+			return netip.Addr{}, false
+		}
+	}
+	return netip.AddrFrom4(a), part == 3
+}
+
 // word splits off what is before the next blank.
 func word(b []byte) (w, rest []byte) {
-	b = bytes.TrimLeft(b, " \t")
-	if i := bytes.IndexAny(b, " \t"); i >= 0 {
-		return b[:i], b[i+1:]
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	for i, c := range b {
+		if c == ' ' || c == '\t' {
+			return b[:i], b[i+1:]
+		}
 	}
 	return b, nil
 }
@@ -301,6 +335,14 @@ func number(b []byte, limit int) (int, bool) {
 
 // clip keeps a name: its first bytes, printable ASCII alone.
 func clip(b []byte) string {
+	switch string(b) {
+	case "audio":
+		return "audio"
+	case "RTP/AVP":
+		return "RTP/AVP"
+	case "RTP/SAVP":
+		return "RTP/SAVP"
+	}
 	c := make([]byte, min(len(b), maxField))
 	for i := range c {
 		if c[i] = b[i]; c[i] < 0x21 || c[i] > 0x7e {

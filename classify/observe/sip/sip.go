@@ -457,7 +457,11 @@ func (o *observer) describe(r *observe.Report, m *message, ev *observe.CallEvent
 		if s.Dropped > 0 {
 			r.Add(Violation, "sdp-limit")
 		}
-		ev.Media = append(ev.Media, s.Media...)
+		if ev.Media == nil {
+			ev.Media = s.Media
+		} else {
+			ev.Media = append(ev.Media, s.Media...)
+		}
 	})
 	for i := range ev.Media {
 		md := &ev.Media[i]
