@@ -73,9 +73,9 @@ type observer struct {
 	push     *push
 	dirs     [2]direction
 
-	client   netip.AddrPort
-	server   netip.AddrPort
-	pipe     string
+	client netip.AddrPort
+	server netip.AddrPort
+	pipe   string
 
 	guessed  []Interface    // reported by Finish without an answer
 	fromBind []observe.Fact // reported for binds only
@@ -89,6 +89,10 @@ type observer struct {
 
 // direction is the state of one direction of a stream.
 type direction struct {
+	// quiet says that the next calls say nothing new: requests without a token on
+	// the context quietOn, or any responses.
+	quiet   bool
+	quietOn uint16
 	seen    bool // any bytes
 	started bool // a PDU has been read, or nothing but a PDU can come
 	lost    bool // bytes were lost
@@ -123,10 +127,17 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		if in.Dir == observe.ToClient {
 			o.stubOn = false
 		}
+		o.listen()
 		return 0, nil
 	}
 	n := 0
 	for n < len(in.Data) {
+		if d.quiet {
+			if skip := d.skip(in.Dir, in.Data[n:]); skip > 0 {
+				n += skip
+				continue
+			}
+		}
 		used, err := o.step(d, in, in.Data[n:], r)
 		if err != nil {
 			return 0, err

@@ -89,6 +89,7 @@ func (o *observer) readStub(h *header, c *context, in *observe.Input, p []byte, 
 	switch {
 	case h.ptype == request:
 		o.push = readPush(h, stub)
+		o.listen() // the answer is wanted
 		return
 	case o.push != nil && o.push.call == h.call:
 		o.answerPush(h, stub, r)

@@ -2,6 +2,7 @@ package dcerpc
 
 import (
 	"bytes"
+	"encoding/binary"
 
 	"github.com/exspan/exspan/classify/observe"
 )
@@ -16,6 +17,47 @@ type tail struct {
 	rest    uint16 // bytes from here to the PDU's end
 	back    uint16 // bytes of them before the sec_trailer
 	context uint16 // p_cont_id
+}
+
+// listen ends the quiet: what comes may say something new.
+func (o *observer) listen() { o.dirs[0].quiet, o.dirs[1].quiet = false, false }
+
+// quiet takes note of whether calls like the one that was read last can say
+// something new, as long as nothing else is read.
+func (o *observer) quiet(d *direction, h *header, c *context, ctx uint16) {
+	d.quiet = !d.tail.on && !o.maps && o.push == nil && len(o.pending) == 0
+	if h.ptype == response {
+		d.quiet = d.quiet && o.asked
+		return
+	}
+	d.quiet = d.quiet && h.auth == 0 && len(o.secured) == 0 && (c != nil && !c.push || c == nil && o.trailers >= maxTrailers)
+	d.quietOn = ctx
+}
+
+// skip returns the length of the PDU that b begins with if it is a call of which
+// quiet has said that it says nothing new; else 0. Integers are little-endian,
+// as nearly always.
+func (d *direction) skip(dir observe.Direction, b []byte) int {
+	if len(b) < 24 {
+		return 0
+	}
+	want := uint64(request)
+	if dir == observe.ToClient {
+		want = response
+	}
+	first, second := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
+	frag, auth := int(uint16(second)), int(uint16(second>>16))
+	if first&0xfffffcfe_00fffeff != 0x10<<32|want<<16|5 || frag < 24 {
+		return 0
+	}
+	if dir == observe.ToServer {
+		if auth != 0 || binary.LittleEndian.Uint16(b[20:]) != d.quietOn {
+			return 0
+		}
+	} else if auth != 0 && auth+8 > frag-24 {
+		return 0
+	}
+	return frag
 }
 
 // step reads what b begins with: the end of a PDU whose stub was skipped, or a
@@ -70,6 +112,7 @@ func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Re
 		n = o.call(d, &h, in, b, r)
 	} else {
 		n = o.pdu(&h, in, b, r)
+		o.listen()
 	}
 	if n > 0 {
 		d.started = true
@@ -167,6 +210,7 @@ func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r 
 			o.stubOn = false
 		}
 		if o.asked {
+			o.quiet(d, h, c, ctx)
 			return h.frag // the rest says no more than the request did
 		}
 	} else if o.maps && h.flags&firstFrag != 0 {
@@ -187,6 +231,7 @@ func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r 
 		need += 8 + min(h.auth, signerLength)
 	}
 	if need == 0 {
+		o.quiet(d, h, c, ctx)
 		return h.frag
 	}
 	t := tail{on: true, h: *h, need: uint16(need), rest: uint16(h.frag - (end - back)), back: uint16(back), context: ctx}
@@ -221,6 +266,7 @@ func (o *observer) readTail(t *tail, in *observe.Input, b []byte, r *observe.Rep
 		}
 		if i, syn, ok := verificationTrailer(stub); ok && !private && o.known(t.context) == nil {
 			o.accept(t.context, i, syn == ndr64, true, r)
+			o.listen()
 		}
 	}
 }

@@ -93,16 +93,15 @@ func lower(b uint64) uint64 {
 // text returns a name in lower case, its labels joined by dots and without a
 // dot at the end.
 func text(labels []byte) string {
-	var buf [maxName]byte
+	var buf [(maxName + 7) &^ 7]byte
 	b := buf[:copy(buf[:], labels)]
+	for i := 0; i < len(b); i += 8 {
+		binary.LittleEndian.PutUint64(buf[i:], lower(binary.LittleEndian.Uint64(buf[i:])))
+	}
 	for i := 0; i < len(b); {
 		l := int(b[i])
 		b[i] = '.'
-		for i++; l > 0; i, l = i+1, l-1 {
-			if c := b[i]; c >= 'A' && c <= 'Z' {
-				b[i] = c + 'a' - 'A'
-			}
-		}
+		i += 1 + l
 	}
 	return string(b[min(1, len(b)):])
 }

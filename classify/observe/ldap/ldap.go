@@ -435,7 +435,7 @@ func (o *observer) operation(m *message, r *observe.Report) bool {
 		if o.clear && (o.anonymous || o.who != nobody) {
 			break // what it would say is said
 		}
-		if name, _, ok := der.Next(m.body); ok && name.Len > 0 {
+		if _, _, n, err := der.Header(m.body); err == nil && n > 0 {
 			o.inClear(r)
 			if o.who == nobody {
 				o.anonymous = true
@@ -639,18 +639,23 @@ func result(code int64) string {
 // says whether it asks for data: the root DSE is none, it tells what the
 // server can do.
 func (o *observer) search(b []byte, r *observe.Report) (data bool) {
-	base, b, ok := der.Next(b)
-	if !ok || base.Tag != der.OctetString {
+	tag, head, length, err := der.Header(b)
+	if err != nil || tag != der.OctetString {
 		return false
 	}
-	if base.Len == 0 {
+	b = b[head:]
+	if length == 0 {
+		if o.clear {
+			return true // it makes no difference
+		}
 		scope, _, ok := der.Int(b)
 		return ok && scope != 0
 	}
-	if base.Len > maxBase || !base.Whole() {
+	if length > maxBase || length > len(b) {
 		return true
 	}
-	h := hash(base.Body)
+	base := b[:length]
+	h := hash(base)
 	for _, known := range o.bases[:o.nBases] {
 		if known == h {
 			return true
@@ -660,9 +665,9 @@ func (o *observer) search(b []byte, r *observe.Report) (data bool) {
 		o.bases[o.nBases] = h
 		o.nBases++
 		if r.Identities {
-			r.Add(Base, string(base.Body))
+			r.Add(Base, string(base))
 		} else {
-			r.Add(Base, namingContext(string(base.Body)))
+			r.Add(Base, namingContext(string(base)))
 		}
 	}
 	return true

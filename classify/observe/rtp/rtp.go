@@ -239,10 +239,15 @@ type report struct {
 }
 
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
-	b := in.Data
-	if s := o.last[in.Dir&1]; s != nil && s.usual != 0 && len(b) >= 12 && in.Announced == o.service && s.usually(in.Time, b) {
-		return len(b), nil
+	if s := o.last[in.Dir&1]; s != nil && s.usual != 0 && len(in.Data) >= 12 && in.Announced == o.service && s.usually(in.Time, in.Data) {
+		return len(in.Data), nil
 	}
+	return o.read(in, r)
+}
+
+// read takes any packet.
+func (o *observer) read(in *observe.Input, r *observe.Report) (int, error) {
+	b := in.Data
 	if !o.begun {
 		o.begun = true
 		o.client, o.server = in.Ends() // the ends stay: nothing turns a flow that this package reads

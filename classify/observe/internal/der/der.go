@@ -42,6 +42,19 @@ const MaxHeader = 6
 // Header reads an identifier octet and a length. It returns the number of
 // octets of the header and of the content that should follow.
 func Header(b []byte) (tag byte, head, length int, err error) {
+	if len(b) >= 6 && b[0]&0x1f != 0x1f {
+		switch l := b[1]; {
+		case l < 0x80:
+			return b[0], 2, int(l), nil
+		case l == 0x84 && b[2] < 0x80: // as Windows writes every length of an LDAP message
+			return b[0], 6, int(binary.BigEndian.Uint32(b[2:])), nil
+		}
+	}
+	return header(b)
+}
+
+// header is Header for all lengths.
+func header(b []byte) (tag byte, head, length int, err error) {
 	if len(b) > 0 && b[0]&0x1f == 0x1f {
 		return 0, 0, 0, ErrForm
 	}
@@ -53,8 +66,7 @@ func Header(b []byte) (tag byte, head, length int, err error) {
 	if l < 0x80 {
 		return tag, 2, int(l), nil
 	}
-	// Windows writes every length of an LDAP message as 84 and four octets, so
-	// the shortest form that DER asks for cannot be asked for here.
+	// The shortest form that DER asks for cannot be asked for here.
 	n := int(l & 0x7f)
 	if n == 0 || n > 4 {
 		return 0, 0, 0, ErrForm

@@ -3,6 +3,7 @@ package der
 import (
 	"bytes"
 	"encoding/asn1"
+	"math/rand"
 	"testing"
 )
 
@@ -79,4 +80,22 @@ func FuzzNext(f *testing.F) {
 			rest = r
 		}
 	})
+}
+
+// TestHeaderShort holds the short way of Header against the long one.
+func TestHeaderShort(t *testing.T) {
+	rnd := rand.New(rand.NewSource(1))
+	for range 100000 {
+		b := make([]byte, rnd.Intn(8))
+		for i := range b {
+			b[i] = byte(rnd.Intn(256))
+		}
+		if len(b) > 1 && rnd.Intn(2) == 0 {
+			b[1] = byte(0x80 + rnd.Intn(6))
+		}
+		tag, head, length, err := Header(b)
+		if tag2, head2, length2, err2 := header(b); tag != tag2 || head != head2 || length != length2 || err != err2 {
+			t.Fatalf("% x: %x, %d, %d, %v, the long way %x, %d, %d, %v", b, tag, head, length, err, tag2, head2, length2, err2)
+		}
+	}
 }
