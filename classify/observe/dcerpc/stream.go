@@ -219,8 +219,8 @@ func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r 
 	end := h.frag
 	if h.auth > 0 {
 		end -= h.auth + 8
-	} else {
-		o.protection(h, in, nil, r)
+	} else if d.whole != o.last.certain || o.last.trailer || !o.called || !o.asked || len(o.secured) > 0 {
+		o.protection(h, in, nil, r) // else it would find what it found last
 	}
 	back := 0
 	if h.ptype == request && c == nil && h.flags&lastFrag != 0 && o.trailers < maxTrailers {
@@ -234,38 +234,38 @@ func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r 
 		o.quiet(d, h, c, ctx)
 		return h.frag
 	}
-	t := tail{on: true, h: *h, need: uint16(need), rest: uint16(h.frag - (end - back)), back: uint16(back), context: ctx}
-	if len(b) < end-back+need {
-		d.tail = t
+	if b = b[min(end-back, len(b)):]; len(b) < need {
+		d.tail = tail{on: true, h: *h, need: uint16(need), rest: uint16(h.frag - (end - back)), back: uint16(back), context: ctx}
 		return end - back
 	}
-	o.readTail(&t, in, b[end-back:], r)
+	o.readTail(h, back, ctx, in, b[:need], r)
 	return h.frag
 }
 
 // tail reads the end of a PDU whose stub was skipped.
 func (o *observer) tail(d *direction, in *observe.Input, b []byte, r *observe.Report) int {
-	if len(b) < int(d.tail.need) {
+	t := &d.tail
+	if len(b) < int(t.need) {
 		return 0
 	}
-	d.tail.on = false
-	o.readTail(&d.tail, in, b, r)
-	return int(d.tail.rest)
+	t.on = false
+	o.readTail(&t.h, int(t.back), t.context, in, b[:t.need], r)
+	return int(t.rest)
 }
 
-// readTail reads the end of a PDU, of which b holds what is needed.
-func (o *observer) readTail(t *tail, in *observe.Input, b []byte, r *observe.Report) {
-	if t.h.auth > 0 {
-		o.protection(&t.h, in, b[t.back:t.need], r)
+// readTail reads the end of a PDU: back bytes of the stub, and the sec_trailer.
+func (o *observer) readTail(h *header, back int, ctx uint16, in *observe.Input, b []byte, r *observe.Report) {
+	if h.auth > 0 {
+		o.protection(h, in, b[back:], r)
 	}
-	if t.back > 0 {
+	if back > 0 {
 		o.trailers++
-		stub, private := b[:t.back], false
-		if t.h.auth > 0 {
-			stub, private = stub[:max(0, len(stub)-int(b[t.back+2]))], b[t.back+1] == levelPrivacy
+		stub, private := b[:back], false
+		if h.auth > 0 {
+			stub, private = stub[:max(0, len(stub)-int(b[back+2]))], b[back+1] == levelPrivacy
 		}
-		if i, syn, ok := verificationTrailer(stub); ok && !private && o.known(t.context) == nil {
-			o.accept(t.context, i, syn == ndr64, true, r)
+		if i, syn, ok := verificationTrailer(stub); ok && !private && o.known(ctx) == nil {
+			o.accept(ctx, i, syn == ndr64, true, r)
 			o.listen()
 		}
 	}

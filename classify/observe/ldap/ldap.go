@@ -98,6 +98,13 @@ type message struct {
 // look says what b begins with. SASL buffers are looked for if sasl is set. Of
 // what is neither an LDAPMessage nor a buffer, kind alone is set.
 func (m *message) look(b []byte, sasl bool) {
+	if !m.windows(b) {
+		m.lookAny(b, sasl)
+	}
+}
+
+// lookAny is look for messages with lengths of any form.
+func (m *message) lookAny(b []byte, sasl bool) {
 	m.kind = tooShort
 	if len(b) == 0 {
 		return
@@ -175,6 +182,28 @@ func (m *message) look(b []byte, sasl bool) {
 		}
 	}
 	m.kind, m.op, m.size, m.at, m.id, m.body = plain, op, size, at, id, body
+}
+
+// windows is look for what nearly all messages are: those of Windows, which
+// writes lengths in four octets. It says whether b begins with one.
+func (m *message) windows(b []byte) bool {
+	if len(b) < 2*der.MaxHeader+2+4+1 || binary.BigEndian.Uint16(b) != der.Sequence<<8|0x84 || b[6] != der.Integer || b[7]-1 >= 4 || b[8] >= 0x80 {
+		return false
+	}
+	id := binary.BigEndian.Uint32(b[8:]) >> (32 - 8*b[7])
+	at := 8 + int(b[7])
+	op := b[at]
+	size, n := 6+int(binary.BigEndian.Uint32(b[2:])), int(binary.BigEndian.Uint32(b[at+2:]))
+	if b[at+1] != 0x84 || size > maxMessage {
+		return false
+	}
+	at += 6
+	is := &ops[op]
+	if is.wanted == 0 || n == 0 || n > size-at || is.first != 0 && b[at] != is.first {
+		return false
+	}
+	m.kind, m.op, m.size, m.at, m.id, m.body = plain, op, size, at, int64(id), b[at:min(len(b), at+n)]
+	return true
 }
 
 // operation says what is to be known of an operation.

@@ -1,7 +1,9 @@
 package ldap
 
 import (
+	"bytes"
 	"encoding/binary"
+	"math/rand"
 	"slices"
 	"strconv"
 	"strings"
@@ -451,4 +453,35 @@ func FuzzNamingContext(f *testing.F) {
 	f.Add(config)
 	f.Add("<WKGUID=A9,CN=x\\,,DC=y>")
 	f.Fuzz(func(t *testing.T, dn string) { namingContext(dn) })
+}
+
+// TestWindows holds the short way for messages of Windows against the long one,
+// which reads any lengths.
+func TestWindows(t *testing.T) {
+	rnd := rand.New(rand.NewSource(1))
+	took := 0
+	for range 300000 {
+		b := []byte("\x30\x84\x00\x00\x00\x20\x02\x01\x05\x64\x84\x00\x00\x00\x17\x04\x01a0123456789012345678901234567890")
+		if n := 1 + rnd.Intn(4); rnd.Intn(2) == 0 {
+			b = append(append(append(b[:7:7], byte(n)), make([]byte, n)...), b[9:]...)
+			rnd.Read(b[8 : 8+n])
+		}
+		b[9+rnd.Intn(4)] = byte(rnd.Intn(256))
+		for range rnd.Intn(3) {
+			b[rnd.Intn(20)] = byte(rnd.Intn(256))
+		}
+		b = b[:len(b)-rnd.Intn(40)]
+		var short, long message
+		if !short.windows(b) {
+			continue
+		}
+		took++
+		if long.lookAny(b, true); short.kind != long.kind || short.op != long.op || short.size != long.size || short.at != long.at ||
+			short.id != long.id || !bytes.Equal(short.body, long.body) {
+			t.Fatalf("% x: %+v, the long way %+v", b, short, long)
+		}
+	}
+	if took < 1000 {
+		t.Errorf("the short way took %d messages", took)
+	}
 }

@@ -457,6 +457,9 @@ func (o *observer) Finish(r *observe.Report) {
 	if !o.proven {
 		return
 	}
+	if r.Streams == nil {
+		r.Streams = make([]observe.Stream, 0, len(o.streams))
+	}
 	ends := func(d observe.Direction) (src, dst netip.AddrPort) {
 		if d == observe.ToServer {
 			return o.client, o.server

@@ -331,6 +331,7 @@ func (s *stream) result() observe.Stream {
 		Duplicates: total.duplicates, Reordered: total.reordered, Restarts: s.restarts,
 		LargestGap: time.Duration(s.gap), Talk: time.Duration(s.talk),
 	}
+	out.Payloads = make([]observe.Payload, 0, len(s.payloads))
 	for _, p := range s.payloads {
 		name, _ := sdp.StaticPayload(p.pt)
 		q := observe.Payload{Type: p.pt, Name: name, Packets: p.packets}
