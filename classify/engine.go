@@ -632,7 +632,6 @@ func (e *Engine) subjectOf(s *slot) *subject {
 	case s.Owner.info != 0:
 		sub.facts = &e.infos[s.Owner.info-1].facts
 	}
-	e.lists.Share(sub.facts)
 	sub.protocol = ""
 	if sub.reader != 0 {
 		sub.protocol = e.protocols[sub.reader-1].Name

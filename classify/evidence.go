@@ -15,19 +15,23 @@ type evidenceRule struct {
 	*rules.RoleEvidence
 	port  rules.Port
 	tests []factTest
-	names uint64 // the names that tests ask for, as a set of evidence.names
 }
 
 // evidence is what proves roles, by the protocol it needs.
 type evidence struct {
 	rules map[string][]evidenceRule
-	// names holds the facts that some rule asks for, at most 63 by themselves:
-	// others change nothing.
-	names   []string
-	lengths uint64 // of names, as a set: most others have another
+	names []string // the facts that some rule asks for: others change nothing
 	// byReader holds the rules for each of Engine.protocols: its own, then those
 	// for any.
 	byReader [][]evidenceRule
+}
+
+// weighing is what facts prove.
+type weighing struct {
+	by     *evidence
+	reader uint8           // the protocol they were read by
+	last   int             // how many facts there are up to the last that some rule asks for
+	rules  []*evidenceRule // those that the facts fit
 }
 
 func compileEvidence(packs *rules.Packs, protocols []observe.Protocol) *evidence {
@@ -41,9 +45,7 @@ func compileEvidence(packs *rules.Packs, protocols []observe.Protocol) *evidence
 				for _, t := range r.tests {
 					if !slices.Contains(e.names, t.name) {
 						e.names = append(e.names, t.name)
-						e.lengths |= 1 << (len(t.name) % 64)
 					}
-					r.names |= e.set(t.name)
 				}
 				e.rules[m.Protocol] = append(e.rules[m.Protocol], r)
 			}
@@ -55,38 +57,38 @@ func compileEvidence(packs *rules.Packs, protocols []observe.Protocol) *evidence
 	return e
 }
 
-// set returns the set of one name of a fact, empty where no rule asks for it.
-func (e *evidence) set(name string) uint64 {
-	if e.lengths>>(len(name)%64)&1 == 0 {
-		return 0
+// weigh returns what a flow's facts prove; reader is its protocol.
+func (e *evidence) weigh(reader uint8, facts *observe.Facts) *weighing {
+	w := &noteOf(facts).weighing
+	if w.by == e && w.reader == reader {
+		return w
 	}
-	for i := range e.names {
-		if e.names[i] == name {
-			return 1 << min(i, 63)
+	*w = weighing{by: e, reader: reader}
+	for i, f := range facts.All() {
+		if slices.Contains(e.names, f.Name) {
+			w.last = i + 1
 		}
 	}
-	return 0
+	for i := range e.byReader[reader-1] {
+		if r := &e.byReader[reader-1][i]; matchFacts(r.tests, facts).complete {
+			w.rules = append(w.rules, r)
+		}
+	}
+	return w
 }
 
 // weigh holds a flow's facts against what proves roles. reader is its protocol,
 // seen is how many of the facts were held against it before.
 func (e *Engine) weigh(s *slot, reader uint8, facts *observe.Facts, seen int) {
-	var names uint64
-	all := facts.All()
-	seen = min(seen, len(all))
-	for i := range all[seen:] {
-		names |= e.evidence.set(all[seen+i].Name)
-	}
-	if names == 0 {
+	if facts.Len() == 0 {
 		return
 	}
-	for i := range all[:seen] {
-		names |= e.evidence.set(all[i].Name)
+	w := e.evidence.weigh(reader, facts)
+	if w.last <= seen {
+		return
 	}
-	list := e.evidence.byReader[reader-1]
-	for i := range list {
-		r := &list[i]
-		if r.names&^names != 0 || !portFits(r.port, s.Server().Port, s.Proto) || !matchFacts(r.tests, facts).complete {
+	for _, r := range w.rules {
+		if !portFits(r.port, s.Server().Port, s.Proto) {
 			continue
 		}
 		server := s.Server()
@@ -186,7 +188,6 @@ func (e *Engine) absorb(s *slot, c *conn, p *capture.Packet) {
 	}
 	if e.traffic != nil {
 		e.newFacts(s)
-		r.Facts = c.facts // the list may be shared now
 	}
 }
 

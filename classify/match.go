@@ -157,7 +157,13 @@ func (rs *ruleset) hits(s *subject, buf []hit) []hit {
 			buf = append(buf, h)
 		}
 	}
-	if s.protocol != "" {
+	if s.protocol != "" && len(s.entries) == 0 {
+		for _, m := range rs.proven(s) {
+			if h, ok := s.fitProven(m); ok {
+				buf = append(buf, h)
+			}
+		}
+	} else if s.protocol != "" {
 		for _, ref := range rs.dynamic[s.protocol] {
 			if h, ok := s.fitDynamic(ref); ok {
 				buf = append(buf, h)
@@ -228,6 +234,69 @@ func (s *subject) fitStatic(ref *legRef) (hit, bool) {
 	return h, true
 }
 
+// note is what follows from a list of facts, whoever they are of.
+type note struct {
+	weighing weighing
+	matching matching
+}
+
+// noteOf returns the note of facts that are not empty.
+func noteOf(facts *observe.Facts) *note {
+	list := facts.List()
+	n, ok := list.Note.(*note)
+	if !ok {
+		n = &note{}
+		list.Note = n
+	}
+	return n
+}
+
+// matching is which legs with announced ports facts speak for by themselves.
+type matching struct {
+	by       *ruleset
+	protocol string
+	legs     []legMatch
+}
+
+// legMatch is a leg of which every attribute fits, some of them by name.
+type legMatch struct {
+	*legRef
+	specific int
+}
+
+// proven returns the legs with announced ports that a subject's protocol and
+// facts speak for by themselves.
+func (rs *ruleset) proven(s *subject) []legMatch {
+	m := &matching{}
+	if s.facts.Len() > 0 {
+		if m = &noteOf(s.facts).matching; m.by == rs && m.protocol == s.protocol {
+			return m.legs
+		}
+	}
+	*m = matching{by: rs, protocol: s.protocol}
+	for _, ref := range rs.dynamic[s.protocol] {
+		if own := matchFacts(ref.tests, s.facts); own.complete {
+			m.legs = append(m.legs, legMatch{ref, own.specific})
+		}
+	}
+	return m.legs
+}
+
+// fitProven holds a subject that has no learned endpoint against a leg that
+// its facts speak for.
+func (s *subject) fitProven(m legMatch) (hit, bool) {
+	l := m.leg
+	return hit{
+		legRef: m.legRef, specific: m.specific, confidence: min(Observed, capOf(l)), undocumented: s.outside(l),
+	}, transport(l.Port, s.proto)
+}
+
+// outside says whether the port is outside the range that is documented for a
+// leg whose port is announced.
+func (s *subject) outside(l *rules.Leg) bool {
+	return l.Port.From != 0 && (s.port < l.Port.From || s.port > l.Port.To)
+}
+
 // fitDynamic holds a subject against a leg whose port is announced: the
 // content or the announcement must speak for it, the number never does.
 func (s *subject) fitDynamic(ref *legRef) (hit, bool) {
@@ -237,7 +306,7 @@ func (s *subject) fitDynamic(ref *legRef) (hit, bool) {
 		return h, false
 	}
 	own := matchFacts(ref.tests, s.facts)
-	if own.contradicted || !own.complete && len(s.entries) == 0 {
+	if own.contradicted {
 		return h, false
 	}
 	h.entry = s.entryFor(ref)
@@ -252,7 +321,7 @@ func (s *subject) fitDynamic(ref *legRef) (hit, bool) {
 	if !h.entry.liftsCap() {
 		h.confidence = min(h.confidence, capOf(l))
 	}
-	h.undocumented = l.Port.From != 0 && (s.port < l.Port.From || s.port > l.Port.To)
+	h.undocumented = s.outside(l)
 	return h, true
 }
 

@@ -106,7 +106,8 @@ func (e *Engine) connOf(s *slot, ev *flow.Event) *conn {
 		c.facts = e.infos[s.Owner.info-1].facts
 		e.facts -= c.facts.Len()
 		e.infos[s.Owner.info-1].facts = observe.Facts{}
-	} else {
+	}
+	if c.facts.Len() == 0 {
 		c.facts = e.lists.Empty()
 	}
 	c.begun = ev.What&flow.Begun != 0
@@ -157,7 +158,6 @@ func (e *Engine) release(s *slot, c *conn) {
 			s.Owner.said |= late
 		}
 	}
-	e.lists.Share(&c.facts)
 	if n := c.facts.Len(); e.facts+n > e.cfg.Limits.MaxFacts {
 		e.counts.facts += uint64(n)
 	} else if n > 0 {

@@ -6,11 +6,11 @@ import "github.com/exspan/exspan/classify/observe"
 const maxRecalled = 4096
 
 // likeness is all of a flow that its verdict depends on. What it points to does
-// not change: role sets and shared lists of facts never do, and when an entry
-// does, everything remembered is forgotten.
+// not change: role sets and lists of facts never do, and when an entry does,
+// everything remembered is forgotten.
 type likeness struct {
 	client, server *roleSet
-	facts          *observe.Fact // the first of a shared list; nil for no facts
+	facts          *observe.List // nil for no facts
 	entry          *entry        // the only one, or nil
 	port           uint16
 	proto          uint8
@@ -29,10 +29,10 @@ type recall struct {
 func newRecall() *recall { return &recall{verdicts: map[likeness]*Verdict{}} }
 
 // likenessOf returns a subject's, and whether it has one: a flow with several
-// learned endpoints, or with facts that are its own, has none.
+// learned endpoints has none.
 func likenessOf(s *subject, outcome Outcome) (likeness, bool) {
 	l := likeness{client: s.client, server: s.server, facts: s.facts.List(), port: s.port, proto: s.proto, reader: s.reader}
-	if l.facts == nil && s.facts.Len() > 0 || len(s.entries) > 1 {
+	if len(s.entries) > 1 {
 		return l, false
 	}
 	if len(s.entries) == 1 {

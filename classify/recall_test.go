@@ -16,7 +16,7 @@ func TestRecall(t *testing.T) {
 	e := newEngine(t, Config{})
 	server, client := capture.AddrFrom(netip.MustParseAddr("10.0.0.3")), capture.AddrFrom(netip.MustParseAddr("10.0.0.9"))
 	e.hosts.prove(server, []rules.Role{rules.Mailbox, rules.CAS}, false, "", "test")
-	var facts observe.Facts
+	facts := e.lists.Empty()
 	s := &subject{proto: capture.TCP, port: 49152, protocol: "dcerpc", facts: &facts, payload: true, begun: true}
 	for i := range e.protocols {
 		if e.protocols[i].Name == s.protocol {
@@ -27,7 +27,6 @@ func TestRecall(t *testing.T) {
 	check := func(what string, outcome Outcome) {
 		t.Helper()
 		s.client, s.server = e.hosts.of(client), e.hosts.of(server)
-		e.lists.Share(s.facts)
 		want := e.judge(s, outcome)
 		for range 2 {
 			if v := e.verdictOf(s, outcome); !reflect.DeepEqual(*v, want) {

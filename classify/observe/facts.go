@@ -21,21 +21,30 @@ type Fact struct {
 }
 
 // Facts is a small set of values per attribute, in the order they were added.
-// The zero value is empty.
+// The zero value is empty. A copy is a set of its own.
 type Facts struct {
-	list []Fact
+	list *List // nil for none
 	// Dropped counts the values refused by a limit.
-	Dropped int
+	Dropped uint32
 	// Changed is set by every Add of something new, and cleared by the owner.
 	Changed bool
-	// shared says that other flows have the same list; see FactLists.
-	shared bool
 }
 
 // Add puts value into the set of name, once. Values are cut to MaxFactLength
 // bytes, control characters in them become spaces, and empty values are
 // ignored.
 func (f *Facts) Add(name, value string) {
+	if f.list != nil {
+		// Most flows say what the one before them said.
+		if next := f.list.next; next != nil && next.last.Name == name && next.last.Value == value {
+			f.list, f.Changed = next, true
+			return
+		}
+	}
+	f.add(name, value)
+}
+
+func (f *Facts) add(name, value string) {
 	if value == "" || f.Has(name, value) {
 		return
 	}
@@ -44,22 +53,18 @@ func (f *Facts) Add(name, value string) {
 			return
 		}
 	}
-	if len(f.list) >= MaxFactValues {
+	if f.Len() >= MaxFactValues {
 		f.Dropped++
 		return
 	}
-	f.own()
-	if f.list == nil {
-		f.list = make([]Fact, 0, 8) // more than most flows have
-	}
-	f.list = append(f.list, Fact{name, value})
-	f.Changed = true
+	f.list, f.Changed = f.list.with(Fact{name, value}), true
 }
 
 // Has says whether value is in the set of name.
 func (f *Facts) Has(name, value string) bool {
-	for i := range f.list {
-		if f.list[i].Name == name && f.list[i].Value == value {
+	all := f.All()
+	for i := range all {
+		if all[i].Name == name && all[i].Value == value {
 			return true
 		}
 	}
@@ -68,8 +73,9 @@ func (f *Facts) Has(name, value string) bool {
 
 // Any says whether there is any value of name.
 func (f *Facts) Any(name string) bool {
-	for i := range f.list {
-		if f.list[i].Name == name {
+	all := f.All()
+	for i := range all {
+		if all[i].Name == name {
 			return true
 		}
 	}
@@ -79,9 +85,9 @@ func (f *Facts) Any(name string) bool {
 // Values returns the values of name in the order they were added.
 func (f *Facts) Values(name string) []string {
 	var v []string
-	for i := range f.list {
-		if f.list[i].Name == name {
-			v = append(v, f.list[i].Value)
+	for _, x := range f.All() {
+		if x.Name == name {
+			v = append(v, x.Value)
 		}
 	}
 	return v
@@ -90,28 +96,30 @@ func (f *Facts) Values(name string) []string {
 // Remove takes value out of the set of name: for an observer that finds out
 // better (auth "negotiate" that turns out to be "kerberos").
 func (f *Facts) Remove(name, value string) {
-	for i := range f.list {
-		if f.list[i].Name == name && f.list[i].Value == value {
-			f.own()
-			f.list = append(f.list[:i], f.list[i+1:]...)
-			f.Changed = true
-			return
-		}
-	}
-}
-
-// own makes f's list its own, before a change.
-func (f *Facts) own() {
-	if f.shared {
-		f.list, f.shared = append(make([]Fact, 0, len(f.list)+4), f.list...), false
+	if f.Has(name, value) {
+		f.list, f.Changed = f.list.without(Fact{name, value}), true
 	}
 }
 
 // All returns every fact in the order added. The slice is not to be changed.
-func (f *Facts) All() []Fact { return f.list }
+func (f *Facts) All() []Fact {
+	if f.list == nil {
+		return nil
+	}
+	return f.list.facts
+}
 
 // Len returns the number of values.
-func (f *Facts) Len() int { return len(f.list) }
+func (f *Facts) Len() int { return len(f.All()) }
+
+// List returns the list of all facts, nil where there are none. Where it is the
+// same, so are the facts; where they are, it is mostly the same.
+func (f *Facts) List() *List {
+	if f.Len() == 0 {
+		return nil
+	}
+	return f.list
+}
 
 // isClean says that clean would change nothing: what nearly all values are.
 func isClean(s string) bool {

@@ -5,72 +5,90 @@ import (
 	"slices"
 )
 
-// maxSpare bounds the lists that are kept to be used again: flows begin about
-// as often as they end.
-const maxSpare = 256
+// List is a list of facts that does not change, so that flows can share it. It
+// grows out of another by one fact.
+type List struct {
+	last  Fact // of facts
+	facts []Fact
+	next  *List // the one that grew out of it last, or nil
+	// id names the list among those of lists, and from is the one that it grew out of.
+	id, from uint64
+	lists    *FactLists // where it began; nil for a list that is nobody else's
+	grown    bool       // another has the room behind facts
+	// Note is for the use of who shares the lists: what follows from these facts.
+	Note any
+}
 
 // FactLists lets flows whose facts are equal share one list of them: most flows
-// of a kind say the same. It is used by one goroutine.
+// of a kind say the same, in the same order. It is used by one goroutine.
 type FactLists struct {
 	seed maphash.Seed
-	// recent holds lists by their hash; a list takes the place of another.
-	recent [1 << 10][]Fact
-	spare  [][]Fact // empty lists, at most maxSpare
+	root *List
+	last uint64 // id
+	// recent holds lists by what they grew out of and by what, the latest used
+	// first; a list takes the place of another.
+	recent [1 << 10][4]*List
 }
 
 // NewFactLists returns an empty FactLists.
-func NewFactLists() *FactLists { return &FactLists{seed: maphash.MakeSeed()} }
-
-// Empty returns facts without values, with room for some where there is any to
-// spare.
-func (l *FactLists) Empty() Facts {
-	n := len(l.spare)
-	if n == 0 {
-		return Facts{}
-	}
-	f := Facts{list: l.spare[n-1]}
-	l.spare = l.spare[:n-1]
-	return f
+func NewFactLists() *FactLists {
+	l := &FactLists{seed: maphash.MakeSeed()}
+	l.root = &List{lists: l}
+	return l
 }
 
-// Share makes f share the list of equal facts, which is no longer than they
-// need. Its own list must be in no other use: it is given out again by Empty.
-// Facts whose list is shared take a copy of it when they change.
-func (l *FactLists) Share(f *Facts) {
-	if f.shared {
-		return
+// Empty returns facts without values, whose lists are shared as they grow.
+func (l *FactLists) Empty() Facts { return Facts{list: l.root} }
+
+// with returns the list with one more fact, which is not in it.
+func (l *List) with(f Fact) *List {
+	if l == nil {
+		l = &List{}
 	}
-	own := f.list
-	if len(own) == 0 {
-		f.list = nil
-		l.keep(own)
-		return
+	s := l.lists
+	if s == nil {
+		l.next = l.and(f)
+		return l.next
 	}
-	hash := uint64(0)
-	for i := range f.list {
-		hash = hash*0x9e3779b97f4a7c15 + maphash.String(l.seed, f.list[i].Value)
+	hash := maphash.String(s.seed, f.Value) + l.id*0x9e3779b97f4a7c15
+	known := &s.recent[hash>>32%uint64(len(s.recent))]
+	i := slices.IndexFunc(known[:], func(n *List) bool { return n != nil && n.from == l.id && n.last == f })
+	if i >= 0 {
+		l.next = known[i]
+	} else {
+		i, l.next = len(known)-1, l.and(f)
 	}
-	known := &l.recent[(hash>>32^hash)%uint64(len(l.recent))]
-	if !slices.Equal(*known, own) {
-		*known = append(make([]Fact, 0, len(own)), own...)
-	}
-	f.list, f.shared = *known, true
-	clear(own)
-	l.keep(own[:0])
+	copy(known[1:], known[:i])
+	known[0] = l.next
+	return l.next
 }
 
-// keep keeps a list for later, unless there are many.
-func (l *FactLists) keep(list []Fact) {
-	if cap(list) > 0 && len(l.spare) < maxSpare {
-		l.spare = append(l.spare, list)
+// and makes a list of one fact more.
+func (l *List) and(f Fact) *List {
+	n := &List{last: f, facts: l.facts, from: l.id, lists: l.lists}
+	if l.grown || len(l.facts) == cap(l.facts) {
+		n.facts = append(make([]Fact, 0, len(l.facts)+4), l.facts...)
+	} else {
+		l.grown = true
 	}
+	n.facts = append(n.facts, f)
+	if s := l.lists; s != nil {
+		s.last++
+		n.id = s.last
+	}
+	return n
 }
 
-// List names the list of facts: where it is the same, so are the facts. It is
-// nil where there are none, and where the list is not shared.
-func (f *Facts) List() *Fact {
-	if !f.shared {
-		return nil
+// without returns the list without a fact that is in it.
+func (l *List) without(f Fact) *List {
+	var r *List
+	if l.lists != nil {
+		r = l.lists.root
 	}
-	return &f.list[0]
+	for _, x := range l.facts {
+		if x != f {
+			r = r.with(x)
+		}
+	}
+	return r
 }

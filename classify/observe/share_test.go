@@ -1,31 +1,32 @@
 package observe
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 )
 
 func TestFactLists(t *testing.T) {
 	lists := NewFactLists()
-	var a, b, none Facts
+	a, b, none := lists.Empty(), lists.Empty(), lists.Empty()
 	for _, f := range []*Facts{&a, &b} {
 		f.Add(Auth, "negotiate")
 		f.Add(Encryption, "tls")
-		if f.List() != nil {
-			t.Error("a list has a name before it is shared")
-		}
-		lists.Share(f)
-		lists.Share(f)
 	}
-	lists.Share(&none)
 	if a.List() == nil || a.List() != b.List() || none.List() != nil {
 		t.Fatal("equal facts share no list")
 	}
 	was := slices.Clone(b.All())
 	a.Remove(Auth, "negotiate")
 	a.Add(Auth, "ntlm")
-	if !slices.Equal(b.All(), was) || a.List() != nil {
+	if !slices.Equal(b.All(), was) || a.List() == b.List() {
 		t.Errorf("a change of one changed the other: %v", b.All())
+	}
+	other := lists.Empty()
+	other.Add(Encryption, "tls")
+	other.Add(Auth, "ntlm")
+	if a.List() != other.List() {
+		t.Errorf("what is left is no list of others: %v", a.All())
 	}
 	c := b
 	c.Add("tls.version", "1.2")
@@ -33,14 +34,74 @@ func TestFactLists(t *testing.T) {
 	if !b.Has("tls.version", "1.3") || !c.Has("tls.version", "1.2") || b.Len() != 3 || c.Len() != 3 {
 		t.Errorf("%v, %v", b.All(), c.All())
 	}
-	// Lists whose hashes fall together take turns, and stay right.
+	a.Remove(Auth, "ntlm")
+	a.Remove(Encryption, "tls")
+	a.Remove(Encryption, "tls")
+	if a.Len() != 0 || a.List() != nil {
+		t.Errorf("%v is left of nothing", a.All())
+	}
+}
+
+// TestFactListsTakeTurns: lists take the place of others and stay right, while
+// those that are used all the time stay.
+func TestFactListsTakeTurns(t *testing.T) {
+	lists := NewFactLists()
+	usual := func() *List {
+		f := lists.Empty()
+		f.Add(Auth, "ntlm")
+		f.Add(Encryption, "none")
+		return f.List()
+	}
+	first := usual()
+	var made []Facts
 	for i := range 1 << 14 {
-		var f Facts
-		f.Add(Auth, string(rune('a'+i%26))+string(rune('a'+i/26%26))+string(rune('a'+i/676)))
-		was := f.All()[0]
-		lists.Share(&f)
-		if f.Len() != 1 || f.All()[0] != was {
-			t.Fatalf("%v became %v", was, f.All())
+		f := lists.Empty()
+		for j := range i % 12 {
+			f.Add(fmt.Sprint(j), fmt.Sprint(i))
+		}
+		made = append(made, f)
+		if usual() != first {
+			t.Fatalf("the usual list is gone after %d others", i)
+		}
+	}
+	for i, f := range made {
+		for j, x := range f.All() {
+			if want := (Fact{fmt.Sprint(j), fmt.Sprint(i)}); x != want || f.Len() != i%12 {
+				t.Fatalf("%v became %v", want, f.All())
+			}
+		}
+	}
+}
+
+// TestFactsOfTheirOwn holds facts that share lists, and that do not, against a
+// plain list.
+func TestFactsOfTheirOwn(t *testing.T) {
+	lists := NewFactLists()
+	for seed := range 200 {
+		shared, own := lists.Empty(), Facts{}
+		var want []Fact
+		for step := range 40 {
+			x := Fact{fmt.Sprint((seed*7 + step*step) % 5), fmt.Sprint(step * seed % 3)}
+			remove := step%4 == 3
+			for _, f := range []*Facts{&shared, &own} {
+				f.Changed = false
+				if remove {
+					f.Remove(x.Name, x.Value)
+				} else {
+					f.Add(x.Name, x.Value)
+				}
+				if f.Changed != (slices.Contains(want, x) == remove) {
+					t.Fatalf("%v: changed is %t, remove %t, before %v", x, f.Changed, remove, want)
+				}
+			}
+			if i := slices.Index(want, x); i >= 0 && remove {
+				want = slices.Delete(want, i, i+1)
+			} else if i < 0 && !remove {
+				want = append(want, x)
+			}
+			if !slices.Equal(shared.All(), want) || !slices.Equal(own.All(), want) {
+				t.Fatalf("%v and %v, want %v", shared.All(), own.All(), want)
+			}
 		}
 	}
 }
