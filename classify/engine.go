@@ -359,9 +359,12 @@ func (e *Engine) Batch(b *capture.Batch) error {
 		ids, sum := e.table.Warm(packets[:n])
 		e.tracked.warmth += sum
 		e.warm(ids)
-		for i := range n {
-			// One at a time: what is counted live is what was tracked until now.
-			e.events = e.table.Follow(&packets[i], i, e.events[:0])
+		step := n
+		if e.traffic != nil {
+			step = 1 // what is counted live is what was tracked until now
+		}
+		for i := 0; i < n; i += step {
+			e.events = e.table.Follow(packets[:i+step], i, e.events[:0])
 			e.view = e.table.View
 			e.take(packets, e.events)
 		}
@@ -417,7 +420,7 @@ func (e *Engine) warm(ids []flow.ID) {
 // at returns a flow that has ended, or with which no other goroutine deals.
 func (e *Engine) at(id flow.ID) slot {
 	f := e.view.At(id)
-	return slot{f, e.stateOf(id), id, f.Proto, &f.A, &f.B}
+	return slot{f, e.stateOf(id), id, f.Proto, &f.Sides[0], &f.Sides[1]}
 }
 
 // of returns the flow of a packet.
@@ -573,7 +576,7 @@ func (e *Engine) breathe() {
 // pass counts what a flow that ended says of the sensor and of its endpoint.
 func (e *Engine) pass(s *slot) {
 	if !s.BothWays() {
-		e.pairs.saw(s.A.Addr, s.B.Addr, false)
+		e.pairs.saw(s.Sides[0].Addr, s.Sides[1].Addr, false)
 	}
 	if s.Proto == capture.TCP {
 		for _, d := range []observe.Direction{observe.ToServer, observe.ToClient} {
@@ -799,7 +802,7 @@ func (e *Engine) Close(errs []error) error {
 		}
 		for _, id := range ids {
 			if f := e.view.At(id); !f.BothWays() {
-				e.warmth += e.pairs.warm(&f.A.Addr, &f.B.Addr)
+				e.warmth += e.pairs.warm(&f.Sides[0].Addr, &f.Sides[1].Addr)
 			}
 		}
 		for _, id := range ids {

@@ -128,9 +128,8 @@ func (e *Engine) track(src capture.Source, steps chan<- *step, back <-chan *step
 			n := min(len(b.Packets), i+flow.WarmSize)
 			_, warmth := e.table.Warm(b.Packets[i:n])
 			sums.warmth += warmth
-			for ; i < n; i++ {
-				st.events = e.table.Follow(&b.Packets[i], i, st.events)
-			}
+			st.events = e.table.Follow(b.Packets[:n], i, st.events)
+			i = n
 		}
 		sums.note(e.table, b)
 		st.view, st.tracked = e.table.View, sums

@@ -137,7 +137,7 @@ func (e *Engine) answered(s *slot, p *capture.Packet) {
 // left notes the pair of a flow that gives its place up.
 func (e *Engine) left(s *slot) {
 	if s.Owner.said&answered != 0 && !e.asked {
-		e.pairs.saw(s.A.Addr, s.B.Addr, true)
+		e.pairs.saw(s.Sides[0].Addr, s.Sides[1].Addr, true)
 	}
 	s.Owner.said &^= answered
 }
@@ -149,7 +149,7 @@ func (e *Engine) noteAnswered() {
 		for j := range states {
 			if states[j].said&answered != 0 {
 				f := e.view.At(flow.ID(i<<stateBits | j))
-				e.pairs.saw(f.A.Addr, f.B.Addr, true)
+				e.pairs.saw(f.Sides[0].Addr, f.Sides[1].Addr, true)
 			}
 		}
 	}
@@ -161,7 +161,7 @@ func (e *Engine) oneWay(f *flow.Flow) bool {
 	if !e.asked {
 		e.noteAnswered()
 	}
-	return e.pairs.oneWay(f.A.Addr, f.B.Addr)
+	return e.pairs.oneWay(f.Sides[0].Addr, f.Sides[1].Addr)
 }
 
 // allEnded is called when all flows have ended: no pair will be asked for but

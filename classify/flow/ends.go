@@ -65,15 +65,15 @@ func (e Ends) Side(d observe.Direction) int {
 // Client returns the client's end of a flow.
 func (e Ends) Client(f *Flow) capture.Endpoint {
 	if e.serverIsA {
-		return f.B
+		return f.Sides[1]
 	}
-	return f.A
+	return f.Sides[0]
 }
 
 // Server returns the server's end of a flow.
 func (e Ends) Server(f *Flow) capture.Endpoint {
 	if e.serverIsA {
-		return f.A
+		return f.Sides[0]
 	}
-	return f.B
+	return f.Sides[1]
 }

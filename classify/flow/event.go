@@ -12,12 +12,12 @@ const (
 	Reset                  // an RST
 	Refused                // the flow was refused, by an RST or by ICMP port unreachable
 	Prohibited             // an ICMP error says that the flow is administratively prohibited
-	Closed                 // both ends have sent a FIN now
+	KnownA     = SeenNextA // Next[0] is valid
+	KnownB     = SeenNextB // Next[1] is valid
+	Begun      = SeenBegun // the begin of the streams was seen
+	Closed     = 1 << iota // both ends have sent a FIN now
 	Ended                  // the flow is over; there is no packet
 	Second                 // another second began; there is no flow
-	Begun                  // the begin of the streams was seen
-	KnownA                 // Next[0] is valid
-	KnownB                 // Next[1] is valid
 	Quote                  // an ICMP error that quotes a packet of the flow
 	fromB                  // B sent the packet
 )
@@ -38,26 +38,91 @@ type Event struct {
 // sent what it quotes.
 func (e *Event) Sender() int { return int(e.What / fromB) }
 
-// Follow tracks a packet and appends what has to be known: the flows that it
-// ended, then the packet itself if it says anything new about its flow, carries
-// payload that is wanted, or if Every is set. index is the packet's place in its
-// batch, less than 65,536. What Warm found helps where batches are warmed from
-// their begin, WarmSize packets at a time, each run before it is followed.
-func (t *Table) Follow(p *capture.Packet, index int, events []Event) []Event {
-	tick := t.tick
-	t.Packets++
+// Follow tracks the packets of a batch, of less than 65,536, from the one with the
+// index first on. It appends what has to be known of each: the flows that it ended,
+// then the packet itself if it says anything new about its flow, carries payload
+// that is wanted, or if Every is set. What Warm found helps where batches are
+// warmed from their begin, WarmSize packets at a time, each run before it is
+// followed.
+//
+// Nearly all packets are of a live flow, and what was to come next there. Those are
+// dealt with here, in few steps, all others by other, which could do it for any.
+func (t *Table) Follow(batch []capture.Packet, first int, events []Event) []Event {
+	t.events = events
+	t.Packets += uint64(len(batch) - first)
+	id, f := ID(0), t.At(0) // what Warm found for the packet before: 0 fits no packet
+	for i := max(first, 0); i < len(batch); i++ {
+		p := &batch[i]
+		if hint := t.hints[uint(i)%WarmSize]; hint != id {
+			id, f = hint, t.At(hint)
+		}
+		// Packets go there and back in no order that a processor could guess: no branch
+		// depends on it.
+		sender := 0
+		if lower(&p.Src.Addr) != lower(&f.Sides[0].Addr) {
+			sender = 1
+		}
+		src, dst := &f.Sides[sender], &f.Sides[sender^1]
+		known := ID(0)
+		if p.Src.Port == src.Port && p.Dst.Port == dst.Port && p.Src.Addr == src.Addr && p.Dst.Addr == dst.Addr && p.Proto == f.Proto && p.VLANs == f.VLANs {
+			known = id
+			now, n, bit := p.Time, p.PayloadLength, uint16(1+sender)
+			if now >= t.clock && now < t.until && t.tick-f.seen < soon && f.packets[sender] > 0 &&
+				p.Flags&(capture.SYN|capture.FIN|capture.RST) == 0 && f.class != classHalfOpen &&
+				(n == 0 && !t.Every || n > 0 && (p.Proto == capture.UDP || p.Seq == f.next[sender] && f.Seen&(bit*SeenNextA) != 0)) {
+				length := uint64(p.Length)
+				t.IPBytes += length
+				f.bytes[sender] += length
+				f.packets[sender]++
+				t.clock, f.Last, f.seen = now, now, t.tick
+				if n > 0 {
+					seen := f.Seen
+					f.Seen = seen | bit*SeenPayloadA
+					if seen&quiet == 0 || t.Every {
+						// Field by field: a literal would be made aside and copied.
+						ev := t.event()
+						ev.ID, ev.Packet, ev.What = id, uint16(i), seen&(KnownA|KnownB|Begun)|uint16(sender)*fromB
+						ev.Next, ev.Clock = f.next, now
+					}
+					f.next[sender] += n // says nothing where it is not valid
+				}
+				continue
+			}
+		}
+		t.other(p, known, sender, i)
+		id, f = 0, t.At(0) // the flow may have ended
+	}
+	events, t.events = t.events, nil
+	return events
+}
+
+// event returns a place for the next event, with all fields to be set.
+func (t *Table) event() *Event {
+	k := len(t.events)
+	if k < cap(t.events) {
+		t.events = t.events[:k+1]
+	} else {
+		t.events = append(t.events, Event{})
+	}
+	return &t.events[k]
+}
+
+// other follows any packet: one of the live flow id, sent by sender, or if id is 0,
+// of one that has to be found.
+func (t *Table) other(p *capture.Packet, id ID, sender, index int) {
 	t.IPBytes += uint64(p.Length)
+	tick := t.tick
 	if p.Proto == capture.ICMP || p.Proto == capture.ICMPv6 {
 		id, sender, what := t.Quoted(p)
-		events = t.passed(tick, events)
+		t.passed(tick)
 		if what != 0 || t.Every {
-			events = append(events, Event{ID: id, What: what | Quote | uint16(sender)*fromB, Packet: uint16(index), Clock: t.clock})
+			t.events = append(t.events, Event{ID: id, What: what | Quote | uint16(sender)*fromB, Packet: uint16(index), Clock: t.clock})
 		}
-		return events
+		return
 	}
-	id, f, sender, isNew := t.track(p, t.hints[uint(index)%WarmSize])
+	id, f, sender, isNew := t.track(p, id, sender)
 	if t.tick != tick || len(t.ended) > 0 {
-		events = t.passed(tick, events)
+		t.passed(tick)
 	}
 	what := uint16(0)
 	if isNew {
@@ -88,37 +153,36 @@ func (t *Table) Follow(p *capture.Packet, index int, events []Event) []Event {
 		}
 	}
 	if what == 0 && !t.Every && (p.PayloadLength == 0 || f.Seen&quiet != 0) {
-		return events
+		return
 	}
-	if f.Seen&(SeenSYN|SeenSYNACK) != 0 {
-		what |= Begun
-	}
-	what |= (t.before.seen&(SeenNextA|SeenNextB))/SeenNextA*KnownA | uint16(sender)*fromB
-	return append(events, Event{ID: id, What: what, Packet: uint16(index), Next: t.before.next, Clock: t.clock})
+	what |= f.Seen&Begun | t.before.seen&(KnownA|KnownB) | uint16(sender)*fromB
+	t.events = append(t.events, Event{ID: id, What: what, Packet: uint16(index), Next: t.before.next, Clock: t.clock})
 }
 
 // Idle moves the clock where nothing arrives; now is the time in nanoseconds
 // since the Unix epoch.
 func (t *Table) Idle(now int64, events []Event) []Event {
 	tick := t.tick
+	t.events = events
 	t.Advance(now)
-	return t.passed(tick, events)
+	t.passed(tick)
+	events, t.events = t.events, nil
+	return events
 }
 
-// passed appends what the passing of time brought, in order of the flows'
-// first packets.
-func (t *Table) passed(tick uint32, events []Event) []Event {
+// passed tells what the passing of time brought, in order of the flows' first
+// packets.
+func (t *Table) passed(tick uint32) {
 	if len(t.ended) > 1 {
 		t.sort(t.ended)
 	}
 	for _, id := range t.ended {
-		events = append(events, Event{ID: id, What: Ended, Clock: t.clock})
+		t.events = append(t.events, Event{ID: id, What: Ended, Clock: t.clock})
 	}
 	t.ended = t.ended[:0]
 	if t.tick != tick {
-		events = append(events, Event{What: Second, Clock: t.clock})
+		t.events = append(t.events, Event{What: Second, Clock: t.clock})
 	}
-	return events
 }
 
 // Quoted finds the live flow that an ICMP error quotes, and the sender of the

@@ -24,6 +24,8 @@ const (
 	renewAfter = int64(2 * time.Second)
 	// AnswerTimeout is how long a SYN may wait before it counts as unanswered.
 	AnswerTimeout = int64(3 * time.Second)
+	// soon is the number of seconds in which no flow times out, half-open or not.
+	soon = uint32(ClosedTimeout / time.Second)
 )
 
 // The bits of Flow.Seen.
@@ -38,6 +40,7 @@ const (
 	SeenPayloadB             // payload from B
 	SeenNextA                // next[0] is valid
 	SeenNextB                // next[1] is valid
+	SeenBegun                // the begin of the streams: a SYN, with ACK or without
 	SeenSYNAgain             // a second SYN without ACK
 	seenSYNByB               // the SYN came from B
 	quiet                    // nobody wants the payload
@@ -49,8 +52,8 @@ const (
 // of the processor's cache long and lies on them: what says whose a packet is and
 // what is known of the flow, then what is counted.
 type Flow struct {
-	// A sent the flow's first packet, B is the other end.
-	A, B  capture.Endpoint
+	// Sides are the flow's ends: A, who sent the first packet, then B.
+	Sides [2]capture.Endpoint
 	Proto uint8 // capture.TCP or capture.UDP
 	class class
 	// Seen is a set of Seen bits.
@@ -119,14 +122,13 @@ func (f *Flow) BothWays() bool { return f.packets[0] > 0 && f.packets[1] > 0 }
 
 // Begun says whether the begin of the streams was seen: payload that was read
 // starts at their first byte.
-func (f *Flow) Begun() bool { return f.Seen&(SeenSYN|SeenSYNACK) != 0 }
+func (f *Flow) Begun() bool { return f.Seen&SeenBegun != 0 }
 
 // sender says who sent a packet, 0 for A and 1 for B, and whether it is one of the
-// flow's. Packets go there and back in no order that a processor could guess:
-// there is no branch but for the answer.
+// flow's.
 func (f *Flow) sender(p *capture.Packet, proto uint8) (sender int, ok bool) {
-	there := differ(&f.A, &p.Src) | differ(&f.B, &p.Dst)
-	back := differ(&f.A, &p.Dst) | differ(&f.B, &p.Src)
+	there := differ(&f.Sides[0], &p.Src) | differ(&f.Sides[1], &p.Dst)
+	back := differ(&f.Sides[0], &p.Dst) | differ(&f.Sides[1], &p.Src)
 	if there != 0 {
 		sender, there = 1, back
 	}
@@ -136,10 +138,12 @@ func (f *Flow) sender(p *capture.Packet, proto uint8) (sender int, ok bool) {
 // differ compares two ends in three loads, where == calls a function. It returns
 // 0 for the same end.
 func differ(a, b *capture.Endpoint) uint64 {
-	return uint64(a.Port^b.Port) |
-		binary.NativeEndian.Uint64(a.Addr[8:]) ^ binary.NativeEndian.Uint64(b.Addr[8:]) |
-		binary.NativeEndian.Uint64(a.Addr[:8]) ^ binary.NativeEndian.Uint64(b.Addr[:8])
+	return uint64(a.Port^b.Port) | lower(&a.Addr) ^ lower(&b.Addr) | upper(&a.Addr) ^ upper(&b.Addr)
 }
+
+// upper and lower are the halves of an address, as numbers.
+func upper(a *capture.Addr) uint64 { return binary.NativeEndian.Uint64(a[:8]) }
+func lower(a *capture.Addr) uint64 { return binary.NativeEndian.Uint64(a[8:]) }
 
 // sequence follows the sequence numbers of a TCP segment and counts what is
 // missing. A hole is counted when it opens and taken back as far as later

@@ -49,13 +49,14 @@ type Table struct {
 	// their index; 0 is none.
 	hints [WarmSize]ID
 
-	base  int64 // time of second 0 of the clock; set by the first packet
-	clock int64 // highest packet time seen
-	tick  uint32
-	until int64 // when the next tick begins
-	wheel [wheelSize]uint32
-	ended []ID
-	keys  []uint64 // used again by sort
+	base   int64 // time of second 0 of the clock; set by the first packet
+	clock  int64 // highest packet time seen
+	tick   uint32
+	until  int64 // when the next tick begins
+	wheel  [wheelSize]uint32
+	ended  []ID
+	events []Event
+	keys   []uint64 // used again by sort
 
 	// What the packet tracked last found and did: the sequence numbers that would
 	// have continued both streams, and the Seen bits then; whether it ended the
@@ -69,7 +70,7 @@ type Table struct {
 
 // NewTable returns an empty table for at most maxFlows live flows.
 func NewTable(maxFlows int) *Table {
-	return &Table{MaxFlows: maxFlows, fresh: 1, until: math.MinInt64, index: make([]uint64, 1<<10)}
+	return &Table{MaxFlows: maxFlows, fresh: 1, until: math.MinInt64, index: make([]uint64, 1<<10), View: View{[]*chunk{new(chunk)}}}
 }
 
 // Live returns the number of flows that have not ended.
@@ -96,25 +97,25 @@ const WarmSize = 64
 // need of them, so that their cache misses overlap. It returns those flows, 0
 // for none, until the next call.
 func (t *Table) Warm(packets []capture.Packet) (ids []ID, sum uint64) {
-	mask := uint32(len(t.index) - 1)
+	index, mask := t.index, uint32(len(t.index)-1)
 	packets = packets[:min(len(packets), WarmSize)]
+	var id ID
+	hash := uint64(0)
 	for i := range packets {
-		sum += t.index[uint32(packets[i].Hash)&mask]
-	}
-	for i := range packets {
-		tag := uint32(packets[i].Hash)
-		pos := tag & mask
-		e := t.index[pos]
-		for e != 0 && uint32(e>>32) != tag {
-			pos = (pos + 1) & mask
-			e = t.index[pos]
-		}
-		id := ID(uint32(e))
-		t.hints[i] = id
-		if id != 0 {
+		if h := packets[i].Hash; h != hash || i == 0 {
+			hash = h
+			tag := uint32(h)
+			pos := tag & mask
+			e := index[pos]
+			for e != 0 && uint32(e>>32) != tag {
+				pos = (pos + 1) & mask
+				e = index[pos]
+			}
+			id = ID(uint32(e))
 			f := t.At(id)
 			sum += uint64(f.seen) + f.bytes[1]
 		}
+		t.hints[i] = id
 	}
 	return t.hints[:len(packets)], sum
 }
@@ -223,26 +224,21 @@ func (t *Table) unschedule(id ID) {
 	}
 }
 
-// track finds or makes the flow of a TCP or UDP packet, which is likely hint if
-// that is not 0, and counts the packet. It returns the flow, the packet's sender
-// (0 for A, 1 for B) and whether the flow is new.
-func (t *Table) track(p *capture.Packet, hint ID) (id ID, f *Flow, sender int, isNew bool) {
-	if p.Time >= t.until {
+// track counts a packet: one of the live flow id, sent by sender, or if id is 0, of
+// one that has to be found or made. It returns the flow, the packet's sender (0
+// for A, 1 for B) and whether the flow is new.
+func (t *Table) track(p *capture.Packet, known ID, from int) (id ID, f *Flow, sender int, isNew bool) {
+	if id, sender = known, from; p.Time >= t.until {
 		t.advance(p.Time)
-		hint = 0 // may have ended
+		id = 0 // may have ended
 	} else if p.Time > t.clock {
 		t.clock = p.Time
 	}
-	if hint != 0 {
-		f = t.At(hint)
-		if s, ok := f.sender(p, p.Proto); ok && (!t.KeyVLAN || f.VLANs == p.VLANs) {
-			id, sender = hint, s
-		}
-	}
 	if id == 0 {
-		if id, sender = t.find(p, p.Proto); id != 0 {
-			f = t.At(id)
-		}
+		id, sender = t.find(p, p.Proto)
+	}
+	if id != 0 {
+		f = t.At(id)
 	}
 	if id != 0 && (t.tick > f.seen+timeouts[f.class] || p.Flags&capture.SYN != 0 && t.renews(id, f, p)) {
 		t.finish(id)
@@ -307,7 +303,7 @@ func (t *Table) transition(id ID, f *Flow, sender int, p *capture.Packet) {
 			if sender == 1 {
 				f.Seen |= seenSYNByB
 			}
-			f.Seen |= SeenSYN
+			f.Seen |= SeenSYN | SeenBegun
 		} else {
 			f.Seen |= SeenSYNAgain
 		}
@@ -315,7 +311,7 @@ func (t *Table) transition(id ID, f *Flow, sender int, p *capture.Packet) {
 		if f.Seen&(SeenSYN|SeenSYNACK) == SeenSYN {
 			f.setup = uint32(min(max((p.Time-f.First)/int64(time.Microsecond), 1), 1<<32-1))
 		}
-		f.Seen |= SeenSYNACK
+		f.Seen |= SeenSYNACK | SeenBegun
 		f.class = classEstablished
 	default:
 		// Something other than a SYN on a half-open flow: the sensor missed the
@@ -355,7 +351,7 @@ func (t *Table) add(p *capture.Packet) ID {
 	}
 	f := t.At(ID(id))
 	*f = Flow{}
-	f.A, f.B, f.Proto, f.VLANs = p.Src, p.Dst, p.Proto, p.VLANs
+	f.Sides[0], f.Sides[1], f.Proto, f.VLANs = p.Src, p.Dst, p.Proto, p.VLANs
 	f.First, f.Last, f.Number, f.seen = p.Time, p.Time, p.Number, t.tick
 	switch {
 	case p.Proto == capture.UDP:
@@ -403,7 +399,7 @@ func (t *Table) grow() {
 func (t *Table) remove(id ID) {
 	f := t.At(id)
 	mask := uint32(len(t.index) - 1)
-	pos := uint32(capture.Hash(f.A, f.B, f.Proto)) & mask
+	pos := uint32(capture.Hash(f.Sides[0], f.Sides[1], f.Proto)) & mask
 	for uint32(t.index[pos]) != uint32(id) {
 		pos = (pos + 1) & mask
 	}

@@ -47,7 +47,7 @@ func (t *tester) send(src, dst capture.Endpoint, flags uint8, seq, n uint32) ID 
 // play follows a packet and returns its flow.
 func (t *tester) play(p *capture.Packet) ID {
 	var id ID
-	for _, ev := range t.Follow(p, 0, nil) {
+	for _, ev := range t.Follow([]capture.Packet{*p}, 0, nil) {
 		if ev.What&Ended != 0 {
 			t.ended = append(t.ended, ev.ID)
 			continue
@@ -224,8 +224,8 @@ func TestRefused(t *testing.T) {
 
 func TestProhibited(t *testing.T) {
 	quote := func(tt *tester, typ, code uint8, src, dst capture.Endpoint) Event {
-		for _, ev := range tt.Follow(&capture.Packet{Time: tt.now, Proto: capture.ICMP, ICMPType: typ, ICMPCode: code, Quoted: capture.TCP,
-			Src: src, Dst: dst, Hash: capture.Hash(src, dst, capture.TCP)}, 0, nil) {
+		for _, ev := range tt.Follow([]capture.Packet{{Time: tt.now, Proto: capture.ICMP, ICMPType: typ, ICMPCode: code, Quoted: capture.TCP,
+			Src: src, Dst: dst, Hash: capture.Hash(src, dst, capture.TCP)}}, 0, nil) {
 			if ev.What&Quote != 0 {
 				return ev
 			}
@@ -287,7 +287,7 @@ func TestAgainstMap(t *testing.T) {
 			a, b = b, a
 		}
 		now += int64(r.IntN(2)) * 1000
-		table.track(&capture.Packet{Number: uint64(i + 1), Time: now, Frames: 1, Length: 100, Proto: capture.UDP, Src: a, Dst: b, Hash: capture.Hash(a, b, capture.UDP)}, 0)
+		table.track(&capture.Packet{Number: uint64(i + 1), Time: now, Frames: 1, Length: 100, Proto: capture.UDP, Src: a, Dst: b, Hash: capture.Hash(a, b, capture.UDP)}, 0, 0)
 		want[k]++
 	}
 	if table.Live() != len(want) {
@@ -298,8 +298,8 @@ func TestAgainstMap(t *testing.T) {
 		table.All(func(_ ID, s *Flow) bool {
 			n++
 			total := s.packets[0] + s.packets[1]
-			if total != want[key{s.A, s.B}]+want[key{s.B, s.A}] {
-				t.Fatalf("flow %v %v has %d packets", s.A, s.B, total)
+			if total != want[key{s.Sides[0], s.Sides[1]}]+want[key{s.Sides[1], s.Sides[0]}] {
+				t.Fatalf("flow %v %v has %d packets", s.Sides[0], s.Sides[1], total)
 			}
 			return true
 		})
@@ -318,8 +318,8 @@ func TestAgainstMap(t *testing.T) {
 	})
 	for _, id := range gone {
 		s := table.At(id)
-		delete(want, key{s.A, s.B})
-		delete(want, key{s.B, s.A})
+		delete(want, key{s.Sides[0], s.Sides[1]})
+		delete(want, key{s.Sides[1], s.Sides[0]})
 		table.finish(id)
 	}
 	for _, id := range table.ended {
@@ -328,12 +328,118 @@ func TestAgainstMap(t *testing.T) {
 	check()
 }
 
+// TestShortWay plays random packets into a table that was warmed and into one that
+// was not, where every packet goes the long way.
+func TestShortWay(t *testing.T) {
+	for seed := range uint64(8) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		one := func(n int) bool { return r.IntN(n) == 0 }
+		most := []int{40, 400}[seed>>2]
+		short, long := NewTable(most), NewTable(most)
+		for _, table := range []*Table{short, long} {
+			table.Every, table.KeyVLAN = seed&1 != 0, seed&2 != 0
+		}
+		end := func(n int) capture.Endpoint {
+			return capture.Endpoint{Addr: capture.Addr{0: byte(n & 1), 15: byte(n >> 1 & 3)}, Port: uint16(n >> 3)}
+		}
+		type stream struct {
+			src, dst capture.Endpoint
+			proto    uint8
+			next     [2]uint32
+		}
+		streams := make([]stream, 60)
+		now, number, told := int64(1e15), uint64(0), 0
+		for range 400 {
+			batch := make([]capture.Packet, 1+r.IntN(150))
+			s := &streams[0]
+			for i := range batch {
+				if one(3) {
+					s = &streams[r.IntN(len(streams))]
+				}
+				if s.proto == 0 || one(300) {
+					*s = stream{end(r.IntN(32)), end(r.IntN(32)), []uint8{capture.TCP, capture.TCP, capture.UDP}[r.IntN(3)], [2]uint32{}}
+				}
+				if one(20) {
+					now += int64(r.IntN(3)) * second / 2
+				}
+				number++
+				side := r.IntN(2)
+				p := &batch[i]
+				*p = capture.Packet{Number: number, Time: now + int64(r.IntN(1000)), Length: 50, Proto: s.proto, Src: s.src, Dst: s.dst, Hash: capture.Hash(s.src, s.dst, s.proto)}
+				if side == 1 {
+					p.Src, p.Dst = p.Dst, p.Src
+				}
+				if one(2) {
+					p.PayloadLength = uint32(r.IntN(20))
+				}
+				if s.proto == capture.TCP {
+					p.Flags, p.Seq = capture.ACK, s.next[side]
+					if one(15) {
+						p.Flags = uint8(r.IntN(32))
+					}
+					if one(15) {
+						p.Seq += uint32(r.IntN(40)) - 20
+					}
+					s.next[side] = p.Seq + p.PayloadLength
+				}
+				if one(30) {
+					p.VLANs = p.VLANs.Push(7)
+				}
+				if one(50) {
+					p.Proto, p.Quoted, p.ICMPType, p.ICMPCode = capture.ICMP, s.proto, 3, uint8(r.IntN(14))
+				}
+			}
+			var got, want []Event
+			for i := 0; i < len(batch); i += WarmSize {
+				n := min(len(batch), i+WarmSize)
+				short.Warm(batch[i:n])
+				got = short.Follow(batch[:n], i, got)
+			}
+			want = long.Follow(batch, 0, nil)
+			if len(got) != len(want) {
+				t.Fatalf("%d events, want %d", len(got), len(want))
+			}
+			told += len(got)
+			for i := range got {
+				for side, known := range []uint16{KnownA, KnownB} {
+					if got[i].What&known == 0 {
+						got[i].Next[side] = want[i].Next[side]
+					}
+				}
+				if got[i] != want[i] {
+					t.Fatalf("event %+v, want %+v", got[i], want[i])
+				}
+				if id := got[i].ID; got[i].What&Ended != 0 {
+					f, g := *short.At(id), *long.At(id)
+					if f.Proto == capture.UDP {
+						f.next = g.next // says nothing
+					}
+					if f != g {
+						t.Fatalf("flow %+v, want %+v", f, g)
+					}
+					short.Free(id)
+					long.Free(id)
+				}
+			}
+			if id := ID(1 + r.IntN(40)); one(3) && short.At(id).Proto != 0 {
+				short.Quiet(id)
+				long.Quiet(id)
+			}
+			if short.Clock() != long.Clock() || short.Packets != long.Packets || short.IPBytes != long.IPBytes || short.Live() != long.Live() {
+				t.Fatalf("clock %d, want %d; packets %d, want %d; bytes %d, want %d; live %d, want %d",
+					short.Clock(), long.Clock(), short.Packets, long.Packets, short.IPBytes, long.IPBytes, short.Live(), long.Live())
+			}
+		}
+		t.Logf("%d packets, %d events, %d evicted", number, told, short.Evicted)
+	}
+}
+
 func TestEvict(t *testing.T) {
 	table := NewTable(10)
 	for i := range 25 {
 		src := capture.Endpoint{Addr: capture.Addr{15: byte(i)}, Port: 1}
 		p := capture.Packet{Number: uint64(i + 1), Time: 1e15 + int64(i)*second, Frames: 1, Proto: capture.UDP, Src: src, Dst: server, Hash: capture.Hash(src, server, capture.UDP)}
-		for _, ev := range table.Follow(&p, 0, nil) {
+		for _, ev := range table.Follow([]capture.Packet{p}, 0, nil) {
 			if ev.What&Ended == 0 {
 				continue
 			}
@@ -353,7 +459,7 @@ func TestKeyVLAN(t *testing.T) {
 		table := NewTable(10)
 		table.KeyVLAN = keyed
 		for _, v := range []capture.VLANs{0, capture.VLANs(0).Push(42)} {
-			table.track(&capture.Packet{Number: 1, Time: 1e15, Frames: 1, Proto: capture.UDP, Src: client, Dst: server, VLANs: v, Hash: capture.Hash(client, server, capture.UDP)}, 0)
+			table.track(&capture.Packet{Number: 1, Time: 1e15, Frames: 1, Proto: capture.UDP, Src: client, Dst: server, VLANs: v, Hash: capture.Hash(client, server, capture.UDP)}, 0, 0)
 		}
 		if want := map[bool]int{false: 1, true: 2}[keyed]; table.Live() != want {
 			t.Errorf("KeyVLAN %v: %d flows, want %d", keyed, table.Live(), want)
@@ -365,7 +471,7 @@ func TestHeld(t *testing.T) {
 	table := NewTable(10)
 	track := func(n uint64) ID {
 		src := capture.Endpoint{Addr: capture.Addr{15: byte(n)}, Port: 1}
-		id, _, _, _ := table.track(&capture.Packet{Number: n, Time: 1e15, Frames: 1, Proto: capture.UDP, Src: src, Dst: server, Hash: capture.Hash(src, server, capture.UDP)}, 0)
+		id, _, _, _ := table.track(&capture.Packet{Number: n, Time: 1e15, Frames: 1, Proto: capture.UDP, Src: src, Dst: server, Hash: capture.Hash(src, server, capture.UDP)}, 0, 0)
 		return id
 	}
 	a, b := track(1), track(2)
@@ -403,7 +509,7 @@ func TestSize(t *testing.T) {
 	table := NewTable(1 << 20)
 	for i := range 700_000 {
 		src := capture.Endpoint{Addr: capture.Addr{12: byte(i >> 16), 13: byte(i >> 8), 15: byte(i)}, Port: 1}
-		table.track(&capture.Packet{Number: uint64(i + 1), Time: 1e15, Frames: 1, Proto: capture.UDP, Src: src, Dst: server, Hash: capture.Hash(src, server, capture.UDP)}, 0)
+		table.track(&capture.Packet{Number: uint64(i + 1), Time: 1e15, Frames: 1, Proto: capture.UDP, Src: src, Dst: server, Hash: capture.Hash(src, server, capture.UDP)}, 0, 0)
 	}
 	per := table.Bytes() / table.Live()
 	t.Logf("%d bytes a flow", per)
@@ -415,14 +521,14 @@ func TestSize(t *testing.T) {
 func TestAllocs(t *testing.T) {
 	table := NewTable(1000)
 	p := capture.Packet{Number: 1, Time: 1e15, Frames: 1, Length: 60, Proto: capture.TCP, Src: client, Dst: server, Seq: 1, PayloadLength: 20, Hash: capture.Hash(client, server, capture.TCP)}
-	table.track(&p, 0)
+	table.track(&p, 0, 0)
 	batch := []capture.Packet{p}
 	events := make([]Event, 0, 4)
 	if n := testing.AllocsPerRun(1000, func() {
 		batch[0].Time += second / 10
 		batch[0].Seq += 20
 		table.Warm(batch)
-		events = table.Follow(&batch[0], 0, events[:0])
+		events = table.Follow(batch, 0, events[:0])
 	}); n != 0 {
 		t.Errorf("%v allocations a packet of a known flow", n)
 	}
@@ -444,9 +550,7 @@ func BenchmarkTrack(b *testing.B) {
 			batch := packets[lo : lo+64]
 			table.Warm(batch)
 			events = events[:0]
-			for j := range batch {
-				events = table.Follow(&batch[j], j, events)
-			}
+			events = table.Follow(batch, 0, events)
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/64, "ns/packet")
 	}
@@ -495,7 +599,7 @@ func TestFollow(t *testing.T) {
 		tt.number++
 		p := capture.Packet{Number: tt.number, Time: tt.now, Length: 40 + n, Frames: 1, Proto: capture.TCP, Flags: flags, VLANs: v,
 			Src: src, Dst: dst, Seq: seq, PayloadLength: n, Hash: capture.Hash(src, dst, capture.TCP)}
-		for _, ev := range tt.Follow(&p, 3, nil) {
+		for _, ev := range tt.Follow([]capture.Packet{3: p}, 3, nil) {
 			what |= ev.What
 			if ev.What&KnownA != 0 && ev.What&(Closed|Reset) == 0 && (ev.Next[0] != 101 && ev.Next[0] != 111 || ev.Packet != 3) {
 				t.Errorf("event %+v", ev)
