@@ -179,14 +179,15 @@ type Engine struct {
 	doubted  uint64
 	unproven []flow.ID // who may be given up after the packet at hand
 
-	// The flow whose content is being read, the packet and its event, and what is
-	// offered and reported.
-	reading *conn
-	slot    slot
+	// What is being read: the packet, what is offered and what is reported of its
+	// flow; and slot, that flow, unless nothing is asked of it.
 	packet  *capture.Packet
-	lastly  capture.Packet // stands in for one at the end of a flow
+	sent    observe.Direction // of packet
 	in      observe.Input
 	report  observe.Report
+	slot    slot
+	reading *conn                              // what deliver delivers to
+	lastly  capture.Packet                     // stands in for one at the end of a flow
 	deliver [2]func(data []byte, gap int) bool // by sender
 	known   func(e capture.Endpoint, proto uint8) bool
 
@@ -272,7 +273,7 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 		func(data []byte, gap int) bool { return e.offer(e.reading, 1, data, gap) },
 	}
 	e.report.Identities = cfg.Identities
-	e.in.Flow = func() (client, server netip.AddrPort) { return e.slot.Client().AddrPort(), e.slot.Server().AddrPort() }
+	e.in.Flow = e.ends
 	if len(e.protocols) > 63 {
 		return nil, errors.New("more than 63 protocols")
 	}
@@ -356,19 +357,22 @@ func (e *Engine) Batch(b *capture.Batch) error {
 	packets := b.Packets
 	for len(packets) > 0 {
 		n := min(len(packets), flow.WarmSize)
-		ids, sum := e.table.Warm(packets[:n])
+		_, sum := e.table.Warm(packets[:n])
 		e.tracked.warmth += sum
-		e.warm(ids)
-		step := n
-		if e.traffic != nil {
-			step = 1 // what is counted live is what was tracked until now
+		events := e.events[:0]
+		if e.traffic == nil {
+			events = e.table.Follow(packets[:n], 0, events)
+		} else {
+			for i := range n { // what is counted live is what was tracked until now
+				events = e.table.Follow(packets[:i+1], i, events[:0])
+				e.view = e.table.View
+				e.take(packets, events)
+			}
+			events = events[:0]
 		}
-		for i := 0; i < n; i += step {
-			e.events = e.table.Follow(packets[:i+step], i, e.events[:0])
-			e.view = e.table.View
-			e.take(packets, e.events)
-		}
-		packets = packets[n:]
+		e.view = e.table.View
+		e.takeAll(packets, events)
+		e.events, packets = events, packets[n:]
 	}
 	if cap(e.events) > maxEvents {
 		e.events = nil
@@ -398,23 +402,30 @@ func (t *tracked) note(table *flow.Table, b *capture.Batch) {
 	t.clock, t.live, t.memory, t.evicted = table.Clock(), table.Live(), table.Bytes(), table.Evicted
 }
 
-// warm starts the memory reads that at most WarmSize flows will need, before the
-// first of them waits for one.
-func (e *Engine) warm(ids []flow.ID) {
+// warm starts the memory reads that at most WarmSize events will need, before the
+// first of them waits for one: of what is kept of the flows, and of the payloads,
+// which another processor may have.
+func (e *Engine) warm(packets []capture.Packet, events []flow.Event) {
 	var conns [flow.WarmSize]uint32
-	for i, id := range ids {
-		if int(id>>stateBits) < len(e.states) { // else it has not begun yet
-			conns[i] = e.stateOf(id).conn
+	sum := uint64(0)
+	for i := range events {
+		ev := &events[i]
+		if chunk := int(ev.ID >> stateBits); chunk < len(e.states) { // else it has not begun yet
+			conns[i%flow.WarmSize] = e.states[chunk][ev.ID%stateChunk].conn
+		}
+		if int(ev.Packet) < len(packets) {
+			if data := packets[ev.Packet].Payload; len(data) > 0 {
+				sum += uint64(data[0]) + uint64(data[min(len(data), 100)-1])
+			}
 		}
 	}
-	sum := e.warmth
-	for _, i := range conns[:len(ids)] {
+	for _, i := range conns[:len(events)] {
 		if i != 0 {
 			c := e.conns[i-1]
 			sum += uint64(c.streams[0].next) + uint64(c.streams[1].skip) + uint64(c.reader) + c.number
 		}
 	}
-	e.warmth = sum
+	e.warmth += sum
 }
 
 // at returns a flow that has ended, or with which no other goroutine deals.
@@ -423,14 +434,14 @@ func (e *Engine) at(id flow.ID) slot {
 	return slot{f, e.stateOf(id), id, f.Proto, &f.Sides[0], &f.Sides[1]}
 }
 
-// of returns the flow of a packet.
-func (e *Engine) of(p *capture.Packet, ev *flow.Event) slot {
-	a, b := &p.Src, &p.Dst
+// of makes the flow of a packet the one at hand.
+func (e *Engine) of(p *capture.Packet, ev *flow.Event) *slot {
+	s := &e.slot
+	s.Owner, s.id, s.Proto, s.a, s.b = e.stateOf(ev.ID), ev.ID, p.Proto, &p.Src, &p.Dst
 	if ev.Sender() == 1 {
-		a, b = b, a
+		s.a, s.b = s.b, s.a
 	}
-	s := slot{Owner: e.stateOf(ev.ID), id: ev.ID, Proto: p.Proto, a: a, b: b}
-	if !e.ahead {
+	if s.Flow = nil; e.traffic != nil { // then the table is never ahead
 		s.Flow = e.view.At(ev.ID)
 	}
 	return s
@@ -450,12 +461,27 @@ func (e *Engine) quiet(s *slot) {
 	}
 }
 
+// takeAll takes in what happened to flows, some of it at a time.
+func (e *Engine) takeAll(packets []capture.Packet, events []flow.Event) {
+	for len(events) > 0 {
+		n := min(len(events), flow.WarmSize)
+		e.warm(packets, events[:n])
+		e.take(packets, events[:n])
+		events = events[n:]
+	}
+}
+
+// notable are the bits of flow.Event.What that ask for more than to read on.
+const notable = flow.New | flow.SYN | flow.SYNACK | flow.Answer | flow.OtherVLAN | flow.Reset | flow.Closed | flow.Ended | flow.Second | flow.Quote
+
 // take takes in what happened to flows.
 func (e *Engine) take(packets []capture.Packet, events []flow.Event) {
 	for i := range events {
 		ev := &events[i]
 		e.clock = ev.Clock
 		switch {
+		case ev.What&notable == 0 && e.traffic == nil:
+			e.readNext(&packets[ev.Packet], ev)
 		case ev.What&flow.Ended != 0:
 			s := e.at(ev.ID)
 			e.settle(&s)
@@ -497,7 +523,7 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 	s := e.of(p, ev)
 	sender := ev.Sender()
 	if e.traffic != nil {
-		e.traffic.packet(&s, sender, ev.What&flow.New != 0, p)
+		e.traffic.packet(s, sender, ev.What&flow.New != 0, p)
 		e.passTime()
 	}
 	if ev.What&(flow.SYN|flow.SYNACK|flow.Answer|flow.OtherVLAN|flow.Reset) != 0 {
@@ -505,10 +531,10 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 			s.Owner.ends.Handshake(sender, ev.What&flow.SYNACK != 0)
 		}
 		if ev.What&flow.Answer != 0 {
-			e.answered(&s, p)
+			e.answered(s, p)
 		}
 		if ev.What&flow.OtherVLAN != 0 {
-			e.addVLANs(&s, p.VLANs)
+			e.addVLANs(s, p.VLANs)
 		}
 		if ev.What&flow.Reset != 0 && (ev.What&flow.Refused != 0 || s.Owner.said&refused != 0) {
 			e.endpoints.close(endpointKey{s.Server(), capture.TCP}, p.Time)
@@ -516,10 +542,10 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 	}
 	if p.PayloadLength > 0 && !s.Owner.done {
 		s.Owner.said |= saidA << sender
-		e.read(&s, p, ev)
+		e.read(s, p, ev)
 	}
 	if ev.What&flow.Closed != 0 && s.Owner.conn != 0 {
-		e.closed(&s, p, ev)
+		e.closed(s, p, ev)
 	}
 }
 

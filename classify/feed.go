@@ -153,35 +153,13 @@ func (e *Engine) takeStep(st *step) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.view, e.tracked, e.stats = st.view, st.tracked, st.batch.Stats
-	packets, events := st.batch.Packets, st.events
-	for len(events) > 0 {
-		n := min(len(events), flow.WarmSize)
-		e.warmEvents(packets, events[:n])
-		e.take(packets, events[:n])
-		events = events[n:]
-	}
+	e.takeAll(st.batch.Packets, st.events)
 	if cap(st.events) > maxEvents {
 		st.events = nil // many flows ended at once: that is not kept for the next time
 	}
 	st.quieted, e.quieted = e.quieted, st.quieted
 	st.freed, e.freed = e.freed, st.freed
 	return e.sinkErr
-}
-
-// warmEvents warms what events will need: what is kept of the flows, and the payloads,
-// which the other processor has.
-func (e *Engine) warmEvents(packets []capture.Packet, events []flow.Event) {
-	var ids [flow.WarmSize]flow.ID
-	for i := range events {
-		ev := &events[i]
-		ids[i] = ev.ID
-		if int(ev.Packet) < len(packets) {
-			if data := packets[ev.Packet].Payload; len(data) > 0 {
-				e.warmth += uint64(data[0]) + uint64(data[min(len(data), 100)-1])
-			}
-		}
-	}
-	e.warm(ids[:len(events)])
 }
 
 // free gives the place of a flow back to the table.

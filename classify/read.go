@@ -3,12 +3,87 @@ package classify
 import (
 	"errors"
 	"math/bits"
+	"net/netip"
 	"slices"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/observe"
 )
+
+// readNext takes in a packet that brings payload and nothing else. Nearly every
+// one brings the next bytes, or another datagram, of a flow whose observer waits
+// for just that and has nothing to report: then this is what is left of all that
+// takePacket does with any packet. An engine that counts traffic takes each by
+// takePacket; tests hold one against the other.
+func (e *Engine) readNext(p *capture.Packet, ev *flow.Event) {
+	st := e.stateOf(ev.ID)
+	if st.conn == 0 {
+		if !st.done {
+			e.takePacket(p, ev)
+		}
+		return
+	}
+	c, sender := e.conns[st.conn-1], ev.Sender()&1
+	if p.Proto == capture.UDP {
+		e.nextDatagram(c, st, p, ev)
+		return
+	}
+	s, other := &c.streams[sender], &c.streams[sender^1]
+	if p.Seq != s.next || !s.begun || s.hole != nil || c.obs == nil || len(s.rest)|s.skip != 0 || int(p.PayloadLength) != len(p.Payload) {
+		if s.passOver(p) {
+			st.said |= saidA << sender
+			c.number = p.Number
+		} else {
+			e.takePacket(p, ev)
+		}
+		return
+	}
+	s.next += p.PayloadLength
+	st.said |= saidA << sender
+	in := &e.in
+	in.Datagram, in.Cut = false, false
+	in.Continues = p.Ack == other.next && other.begun && p.Flags&capture.ACK != 0
+	e.open(c, p, st.ends.Direction(sender))
+	n, err := c.obs.Observe(in, &e.report)
+	if err != nil || n < len(p.Payload) || !e.report.Empty() {
+		e.followUp(c, ev, n, err)
+		return
+	}
+	s.skip = n - len(p.Payload)
+	c.facts.Dropped = e.report.Dropped
+}
+
+// nextDatagram takes in another datagram.
+func (e *Engine) nextDatagram(c *conn, st *state, p *capture.Packet, ev *flow.Event) {
+	if c.obs == nil || len(p.Payload) == 0 || c.announced == "" && c.media != e.endpoints.media {
+		e.takePacket(p, ev)
+		return
+	}
+	sender := ev.Sender()
+	st.said |= saidA << sender
+	in := &e.in
+	in.Datagram, in.Cut, in.Continues = true, int(p.PayloadLength) > len(p.Payload), false
+	e.open(c, p, st.ends.Direction(sender))
+	n, err := c.obs.Observe(in, &e.report)
+	if err != nil || !e.report.Empty() {
+		e.followUp(c, ev, n, err)
+		return
+	}
+	c.facts.Dropped = e.report.Dropped
+}
+
+// followUp deals with what the observer said of the packet at hand, where it is
+// more than to go on.
+func (e *Engine) followUp(c *conn, ev *flow.Event, n int, err error) {
+	s := e.of(e.packet, ev)
+	if s.Proto == capture.UDP {
+		e.datagramResult(c, err)
+	} else {
+		e.feedOn(c, ev.Sender(), e.packet.Payload, n, err)
+	}
+	e.afterwards(s, c, e.packet)
+}
 
 // read hands a packet's payload to the flow's observer, or looks for one.
 func (e *Engine) read(s *slot, p *capture.Packet, ev *flow.Event) {
@@ -20,7 +95,7 @@ func (e *Engine) read(s *slot, p *capture.Packet, ev *flow.Event) {
 		return
 	}
 	sender := ev.Sender()
-	e.open(c, s, p)
+	e.open(c, p, s.Owner.ends.Direction(sender))
 	if s.Proto == capture.UDP {
 		if c.announced == "" && c.media != e.endpoints.media {
 			c.media = e.endpoints.media
@@ -28,17 +103,15 @@ func (e *Engine) read(s *slot, p *capture.Packet, ev *flow.Event) {
 			e.in.Announced = c.announced
 		}
 		e.datagram(c, sender, p)
-	} else if st := &c.streams[sender]; c.obs != nil && p.Seq == st.next && st.begun && st.hole == nil && int(p.PayloadLength) == len(p.Payload) {
-		// What nearly every segment is: the next one, whole.
-		st.next += p.PayloadLength
-		if st.skip >= len(p.Payload) {
-			st.skip -= len(p.Payload)
-			return
-		}
-		e.offer(c, sender, p.Payload, 0)
 	} else {
-		st.push(p, e.deliver[sender])
+		e.reading, e.in.Datagram, e.in.Cut = c, false, false
+		c.streams[sender].push(p, e.deliver[sender])
 	}
+	e.afterwards(s, c, p)
+}
+
+// afterwards takes in what came of a packet that was read.
+func (e *Engine) afterwards(s *slot, c *conn, p *capture.Packet) {
 	if s.Owner.conn != 0 { // else it was given back already
 		e.absorb(s, c, p)
 		e.account(c)
@@ -52,14 +125,34 @@ func (e *Engine) read(s *slot, p *capture.Packet, ev *flow.Event) {
 	e.unproven = e.unproven[:0]
 }
 
-// open makes a flow the one that is being read.
-func (e *Engine) open(c *conn, s *slot, p *capture.Packet) {
+// open makes a flow the one that is being read, of which a packet came in a
+// direction.
+func (e *Engine) open(c *conn, p *capture.Packet, dir observe.Direction) {
 	in := &e.in
-	e.reading, e.slot, e.packet = c, *s, p
-	e.report.Facts = c.facts
+	in.Dir, e.sent = dir, dir
 	c.number = p.Number
-	in.Time, in.Number, in.Datagram = p.Time, p.Number, s.Proto == capture.UDP
-	in.Handshake, in.Announced, in.Gap = c.begun, c.announced, 0
+	in.Time, in.Number, in.Handshake = p.Time, p.Number, c.begun
+	in.Data, in.Announced, e.packet = p.Payload, c.announced, p
+	e.report.Facts = c.facts
+}
+
+// ends returns the ends of the flow that is being read.
+func (e *Engine) ends() (client, server netip.AddrPort) {
+	p := e.packet
+	if e.sent == observe.ToServer {
+		return p.Src.AddrPort(), p.Dst.AddrPort()
+	}
+	return p.Dst.AddrPort(), p.Src.AddrPort()
+}
+
+// turn swaps client and server of the flow that is being read, unless they are
+// proven, and says whether it did.
+func (e *Engine) turn() bool {
+	if !e.slot.Owner.ends.Turn() {
+		return false
+	}
+	e.sent = e.sent.Reverse()
+	return true
 }
 
 // closed takes in that both ends of a connection have sent their FIN: when
@@ -74,7 +167,7 @@ func (e *Engine) closed(s *slot, p *capture.Packet, ev *flow.Event) {
 		}
 	}
 	c.done = true
-	e.open(c, s, p)
+	e.open(c, p, s.Owner.ends.Direction(ev.Sender()))
 	e.release(s, c)
 }
 
@@ -182,8 +275,10 @@ func (e *Engine) finishReading(s *slot) {
 	}
 	c := e.conns[s.Owner.conn-1]
 	p := &e.lastly
-	p.Time, p.Number = s.Last, c.number
-	e.open(c, s, p)
+	p.Time, p.Number, p.Src, p.Dst = s.Last, c.number, *s.a, *s.b
+	e.slot = *s
+	e.open(c, p, s.Owner.ends.Direction(0))
+	e.reading, e.in.Datagram, e.in.Cut = c, s.Proto == capture.UDP, false
 	for side := range c.streams {
 		if !c.done {
 			c.streams[side].flush(e.deliver[side])
@@ -196,9 +291,8 @@ func (e *Engine) finishReading(s *slot) {
 // datagram offers one datagram.
 func (e *Engine) datagram(c *conn, sender int, p *capture.Packet) {
 	dir := e.slot.Owner.ends.Direction(sender)
-	e.in.Dir, e.in.Data, e.in.Gap = dir, p.Payload, 0
-	e.in.Cut = int(p.PayloadLength) > len(p.Payload)
-	e.in.Continues = false
+	e.in.Dir, e.in.Data = dir, p.Payload
+	e.in.Datagram, e.in.Cut, e.in.Continues = true, int(p.PayloadLength) > len(p.Payload), false
 	if len(p.Payload) == 0 {
 		return
 	}
@@ -233,7 +327,7 @@ func (e *Engine) datagramResult(c *conn, err error) bool {
 	case errors.Is(err, observe.ErrDone):
 		e.confirm(c)
 		c.done = true
-	case errors.Is(err, observe.ErrReversed) && e.slot.Owner.ends.Turn():
+	case errors.Is(err, observe.ErrReversed) && e.turn():
 		e.in.Dir = e.in.Dir.Reverse()
 		c.obs = nil
 		return false
@@ -589,38 +683,45 @@ func (e *Engine) replay(c *conn, sender int, data []byte) {
 // feed offers bytes to the observer until it uses no more of them, and keeps
 // the rest for the next offer. data may be the stream's rest itself.
 func (e *Engine) feed(c *conn, sender int, data []byte) {
+	n, err := e.show(c, sender, data)
+	e.feedOn(c, sender, data, n, err)
+}
+
+// show offers bytes to the observer.
+func (e *Engine) show(c *conn, sender int, data []byte) (int, error) {
+	e.in.Dir, e.in.Data = e.slot.Owner.ends.Direction(sender), data
+	e.in.Continues = e.continues(c, sender)
+	return c.obs.Observe(&e.in, &e.report)
+}
+
+// feedOn goes on with what the observer said of data.
+func (e *Engine) feedOn(c *conn, sender int, data []byte, n int, err error) {
 	s := &c.streams[sender]
-	for len(data) > 0 {
-		e.in.Dir, e.in.Data = e.slot.Owner.ends.Direction(sender), data
-		e.in.Continues = e.continues(c, sender)
-		n, err := c.obs.Observe(&e.in, &e.report)
+	for {
 		if err != nil {
 			if data = e.exception(c, sender, data, n, err); data == nil {
 				s.rest = s.rest[:0]
 				return
 			}
-			continue
+		} else {
+			if !c.named {
+				e.confirm(c)
+			}
+			if n <= 0 {
+				break
+			}
+			if n >= len(data) {
+				s.skip = n - len(data)
+				s.rest = s.rest[:0]
+				return
+			}
+			data = data[n:]
 		}
-		if !c.named {
-			e.confirm(c)
-		}
-		if n <= 0 {
-			break
-		}
-		if n >= len(data) {
-			s.skip = n - len(data)
-			data = nil
-			break
-		}
-		data = data[n:]
+		n, err = e.show(c, sender, data)
 	}
 	if len(data) > maxHeldBytes {
 		e.counts.streamHeld++
 		c.done = true
-		return
-	}
-	if len(data) == 0 {
-		s.rest = s.rest[:0]
 		return
 	}
 	if cap(s.rest) == 0 {
@@ -669,7 +770,7 @@ func (e *Engine) exception(c *conn, sender int, data []byte, n int, err error) [
 		}
 		c.done = true
 		return nil
-	case errors.Is(err, observe.ErrReversed) && e.slot.Owner.ends.Turn():
+	case errors.Is(err, observe.ErrReversed) && e.turn():
 		c.obs = e.protocols[c.reader-1].New()
 		return data
 	default:

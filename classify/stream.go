@@ -109,6 +109,17 @@ func (s *stream) accept(seq, length uint32, data []byte, deliver func([]byte, in
 	return missing <= 0 || deliver(nil, missing)
 }
 
+// passOver takes the next segment if nothing of it is needed, and says whether
+// it did.
+func (s *stream) passOver(p *capture.Packet) bool {
+	if p.Seq != s.next || !s.begun || s.hole != nil || s.skip < int(p.PayloadLength) {
+		return false
+	}
+	s.next += p.PayloadLength
+	s.skip -= int(p.PayloadLength)
+	return true
+}
+
 // keep stores a copy of a segment that came early.
 func (s *stream) keep(p *capture.Packet) {
 	if s.hole == nil {

@@ -48,10 +48,11 @@ func (e *Ends) Turn() bool {
 
 // Direction returns the direction of what sender, 0 for A and 1 for B, sends.
 func (e Ends) Direction(sender int) observe.Direction {
+	turned := observe.Direction(0)
 	if e.serverIsA {
-		return observe.Direction(sender) ^ 1
+		turned = 1
 	}
-	return observe.Direction(sender)
+	return observe.Direction(sender) ^ turned
 }
 
 // Side returns the sender of a direction: 0 for A, 1 for B.

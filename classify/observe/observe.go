@@ -186,6 +186,12 @@ type Report struct {
 	Identities bool
 }
 
+// Empty says that a call brought nothing that is to be taken in: no new fact, and
+// nothing of what the caller takes away.
+func (r *Report) Empty() bool {
+	return !r.Changed && len(r.Endpoints)|len(r.Rejected)|len(r.Calls)|len(r.Names) == 0
+}
+
 // HostName says that a name was given for a host's address.
 type HostName struct {
 	Addr netip.Addr
