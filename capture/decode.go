@@ -160,8 +160,12 @@ func (d *Decoder) ipv4(b []byte, wire int, p *Packet, depth int) Skip {
 // width to drain.
 func setMapped(a *Addr, b []byte) {
 	binary.LittleEndian.PutUint64(a[:8], 0)
-	binary.LittleEndian.PutUint64(a[8:], 0xffff<<16|uint64(binary.LittleEndian.Uint32(b))<<32)
+	binary.LittleEndian.PutUint64(a[8:], mapped(binary.LittleEndian.Uint32(b)))
 }
+
+// mapped returns the second half of an IPv4-mapped address. All of it is in
+// little-endian order.
+func mapped(v4 uint32) uint64 { return 0xffff<<16 | uint64(v4)<<32 }
 
 // ipv6 reads an IPv6 header (RFC 8200 section 3).
 func (d *Decoder) ipv6(b []byte, wire int, p *Packet, depth int) Skip {

@@ -341,6 +341,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, link uint16, frame []byte) {
 		var d Decoder
 		var p Packet
+		agree(t, frame)
 		s := d.Decode(link, frame, uint32(len(frame)), &p)
 		if s == SkipNone {
 			if int(p.PayloadLength) < len(p.Payload) || p.Length == 0 || p.Frames != 1 {
@@ -417,7 +418,7 @@ func oracle(link uint16, frame []byte) (p Packet, ok bool) {
 			p.Payload, p.PayloadLength = l.Payload, uint32(len(l.Payload))
 			return p, true
 		case *layers.UDP:
-			if packet.Metadata().Truncated || total == 0 || l.Length == 0 {
+			if packet.Metadata().Truncated || total == 0 || l.Length < 8 {
 				return p, false
 			}
 			switch l.DstPort {

@@ -228,7 +228,7 @@ func TestFormats(t *testing.T) {
 				if got := at(ps[0].Time, ps[1].Time); got != c.times {
 					t.Errorf("%s, %s: times %s, want %s", c.name, form, got, c.times)
 				}
-				if string(ps[0].Payload) != "one" || string(ps[1].Payload) != "two" || ps[1].Number != 2 || st.Frames != 2 || st.Packets != 2 || st.IPBytes != 62 {
+				if string(ps[0].Payload) != "one" || string(ps[1].Payload) != "two" || ps[1].Number != 2 || st.Frames != 2 || st.Packets != 2 || ps[0].Length+ps[1].Length != 62 {
 					t.Errorf("%s, %s: %s %+v", c.name, form, lines(ps), st)
 				}
 			}
@@ -511,7 +511,7 @@ func digest(ps []Packet) string {
 			h = (h ^ uint64(c)) * 1099511628211
 		}
 		h += uint64(len(p.Payload))
-		p.Payload, p.Frame = nil, nil
+		p.Payload, p.Frame, p.LinkType, p.WireLength = nil, nil, 0, 0 // valid with frames only
 		fmt.Fprintf(&b, "%v %x\n", p, h)
 	}
 	return b.String()

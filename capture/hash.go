@@ -18,21 +18,28 @@ func Hash(src, dst Endpoint, proto uint8) uint64 {
 }
 
 func hash(src, dst *Endpoint, proto uint8) uint64 {
-	// The sum makes it symmetric; each term is keyed, so that no choice of
-	// addresses makes two sums equal but by chance.
-	return fold(hashEnd(src, proto)+hashEnd(dst, proto), hashKeys[3])
-}
-
-func hashEnd(e *Endpoint, proto uint8) uint64 {
-	hi, lo := binary.LittleEndian.Uint64(e.Addr[:8]), binary.LittleEndian.Uint64(e.Addr[8:])
-	return fold(fold(hi^hashKeys[0], lo^hashKeys[1])^hashKeys[2], uint64(e.Port)<<8^uint64(proto)^hashKeys[1])
+	return hashWords(addrWord(&src.Addr)^uint64(src.Port), addrWord(&dst.Addr)^uint64(dst.Port), proto)
 }
 
 // HashPair hashes two addresses, in either order to the same.
-func HashPair(a, b *Addr) uint64 { return fold(hashAddr(a)+hashAddr(b), hashKeys[3]) }
+func HashPair(a, b *Addr) uint64 { return hashWords(addrWord(a), addrWord(b), 0) }
 
-func hashAddr(a *Addr) uint64 {
-	return fold(binary.LittleEndian.Uint64(a[:8])^hashKeys[0], binary.LittleEndian.Uint64(a[8:])^hashKeys[1])
+// addrWord makes an address a word that a port fits into: of IPv4 the address
+// itself, above 16 zero bits; of IPv6 a keyed hash.
+func addrWord(a *Addr) uint64 {
+	hi, lo := binary.LittleEndian.Uint64(a[:8]), binary.LittleEndian.Uint64(a[8:])
+	if hi == 0 && uint32(lo) == 0xffff<<16 {
+		return lo
+	}
+	return fold(hi^hashKeys[0], lo^hashKeys[1])
+}
+
+// hashWords hashes two words, in either order to the same, and a protocol. It
+// is what wyhash does with 16 bytes, but for the one key for both: that makes it
+// symmetric.
+func hashWords(a, b uint64, proto uint8) uint64 {
+	hi, lo := bits.Mul64(a^hashKeys[1], b^hashKeys[1])
+	return fold(hi^hashKeys[2], lo^hashKeys[3]^uint64(proto))
 }
 
 // fold multiplies to 128 bits and folds the halves, the mixing step of wyhash.

@@ -188,7 +188,6 @@ type Stats struct {
 	Frames    uint64           // frames read, delivered or not
 	Bytes     uint64           // their captured bytes
 	Packets   uint64           // packets delivered
-	IPBytes   uint64           // sum of the Length of delivered packets
 	Truncated uint64           // delivered packets whose payload was cut by the snap length
 	Skipped   [NumSkips]uint64 // frames not delivered, by reason
 	Fragments FragmentStats    // datagrams that came in fragments

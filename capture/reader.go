@@ -36,6 +36,7 @@ type iface struct {
 	scale  timeScale
 	offset int64 // seconds
 	filter *filter
+	plain  bool // its frames are Ethernet's, and neither filtered nor kept: common may read them
 }
 
 // timeScale turns time stamps of a file into nanoseconds.
@@ -292,6 +293,7 @@ func (r *reader) describe(f iface) {
 	if r.merge {
 		f.index = r.file
 	}
+	f.plain = f.link == LinkEthernet && f.filter == nil && !r.sink.keep
 	r.ifaces = append(r.ifaces, f)
 }
 
@@ -316,24 +318,29 @@ func (k *sink) frame(bt *fileBatch, f *iface, data []byte, wire uint32, t int64)
 	k.stats.Frames++
 	k.stats.Bytes += uint64(len(data))
 	p.Number, p.Time, p.Interface = k.stats.Frames, t, f.index
-	p.LinkType, p.WireLength = f.link, wire
-	if k.keep {
-		p.Frame, p.Earlier = data, nil
-	}
-	s := SkipFiltered
-	if f.filter == nil || f.filter.match(data, wire) {
-		s = k.dec.Decode(f.link, data, wire, p)
-	}
-	if s != SkipNone {
-		k.stats.Skipped[s]++
-		return false
-	}
-	k.stats.IPBytes += uint64(p.Length)
-	if int(p.PayloadLength) > len(p.Payload) {
-		k.stats.Truncated++
+	if !f.plain || !common(data, p) {
+		if s := k.decode(f, data, wire, p); s != SkipNone {
+			k.stats.Skipped[s]++
+			return false
+		}
 	}
 	bt.n++
 	return bt.n == batchSize
+}
+
+// decode decodes a frame of any kind.
+func (k *sink) decode(f *iface, data []byte, wire uint32, p *Packet) Skip {
+	if k.keep {
+		p.LinkType, p.WireLength, p.Frame, p.Earlier = f.link, wire, data, nil
+	}
+	if f.filter != nil && !f.filter.match(data, wire) {
+		return SkipFiltered
+	}
+	s := k.dec.Decode(f.link, data, wire, p)
+	if s == SkipNone && int(p.PayloadLength) > len(p.Payload) {
+		k.stats.Truncated++
+	}
+	return s
 }
 
 // finish completes a batch.
@@ -416,7 +423,12 @@ func frameLimit(snap uint32) uint32 {
 func (r *reader) scanPcap(bt *fileBatch) (need int, err error) {
 	f := &r.ifaces[0]
 	buf := r.blk.buf[:r.end]
+	plain := bt != nil && f.plain && !r.swap && r.swapLn == 0 && r.header == pcapFrameHeader
 	for !r.full {
+		if plain && r.scanPlain(bt) {
+			r.full = true
+			break
+		}
 		b := buf[r.off:]
 		if len(b) < r.header || len(b) < pcapFrameHeader {
 			return r.header, nil
@@ -437,6 +449,42 @@ func (r *reader) scanPcap(bt *fileBatch) (need int, err error) {
 		r.full = r.sink.frame(bt, f, b[r.header:n:n], wire, t)
 	}
 	return 0, nil
+}
+
+// scanPlain reads records as nearly all are, up to the first that is not, and
+// says whether bt is full then. It is a loop of its own because what nearly all
+// packets go through has to be short.
+func (r *reader) scanPlain(bt *fileBatch) bool {
+	k, scale := r.sink, r.ifaces[0].scale.mul
+	packets := bt.array[:]
+	buf := r.blk.buf[:r.end:r.end]
+	for uint(bt.n) < uint(len(packets)) {
+		b := buf[r.off:]
+		if len(b) < pcapFrameHeader {
+			break
+		}
+		captured := int(binary.LittleEndian.Uint32(b[8:]))
+		n := pcapFrameHeader + captured
+		if captured < leastCommon || captured > int(r.limit) || n > len(b) {
+			break
+		}
+		p := &packets[bt.n]
+		k.stats.Frames++
+		k.stats.Bytes += uint64(captured)
+		p.Number = k.stats.Frames
+		p.Time = int64(binary.LittleEndian.Uint32(b))*1e9 + int64(uint64(binary.LittleEndian.Uint32(b[4:]))*scale)
+		p.Interface = 0 // a pcap file has but one
+		bt.n++
+		r.off += n
+		if !common(b[pcapFrameHeader:n:n], p) {
+			k.stats.Frames--
+			k.stats.Bytes -= uint64(captured)
+			bt.n--
+			r.off -= n
+			break
+		}
+	}
+	return bt.n == batchSize
 }
 
 // Block types of pcapng (draft-ietf-opsawg-pcapng section 4).

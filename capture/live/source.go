@@ -486,7 +486,6 @@ func sum(a, b capture.Stats) capture.Stats {
 	a.Frames += b.Frames
 	a.Bytes += b.Bytes
 	a.Packets += b.Packets
-	a.IPBytes += b.IPBytes
 	a.Truncated += b.Truncated
 	for i := range a.Skipped {
 		a.Skipped[i] += b.Skipped[i]
