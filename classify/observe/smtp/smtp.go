@@ -153,27 +153,28 @@ func (k kind) waits() bool {
 }
 
 type observer struct {
+	// What the bytes of a message need stands first, in one line of the cache.
 	split   [2]line.Splitter
-	pending line.Queue
+	blind   bool // the client's bytes cannot be read
+	lossy   bool // behind a gap
 	waiting kind // the last command, where it waits for its answer; else other
-	blob    int  // bytes of the XEXCH50 blob that follows
 	text    bool // the client is sending a message
 	eod     line.Text
-	sasl    sasl.Exchange
 
 	client   bool // a command was seen
-	blind    bool // the client's bytes cannot be read
 	begin    bool // the greeting was read as the flow's first bytes
 	greeted  bool
-	lossy    bool // behind a gap
 	inReply  bool // behind the first line of an answer
-	keywords int
-	known    uint32 // the keywords of that list that were reported
-	verbs    int
-	tlsWord  string
 	offers   bool // the answer to EHLO being read offers TLS
 	listed   bool // an answer to an unseen EHLO was read
 	authOK   bool
+	keywords uint8  // reported
+	verbs    uint8  // reported
+	known    uint32 // of keywords, those that were reported
+	blob     int    // bytes of the XEXCH50 blob that follows
+	pending  line.Queue
+	sasl     sasl.Exchange
+	tlsWord  string
 }
 
 // Observe implements observe.Observer.
@@ -537,7 +538,7 @@ func (o *observer) keyword(b []byte, r *observe.Report) {
 		}
 		n := r.Len()
 		r.Add(Keywords, w)
-		o.keywords += r.Len() - n
+		o.keywords += uint8(r.Len() - n)
 		if known >= 0 {
 			o.known |= 1 << known
 		}
@@ -561,6 +562,11 @@ func (o *observer) keyword(b []byte, r *observe.Report) {
 func keyword(b []byte) (string, int) {
 	if len(b) == 0 || len(b) > maxWord {
 		return "", -1
+	}
+	for i, w := range keywords[:] {
+		if string(b) == w {
+			return w, i
+		}
 	}
 	for i, c := range b {
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && (i == 0 || c != '-' && c != '=') {

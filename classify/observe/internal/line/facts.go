@@ -14,7 +14,9 @@ func AddBanner(r *observe.Report, name string, greeting []byte) {
 // Replace makes value the only value of a fact; have is the one it has.
 func Replace(r *observe.Report, name string, have *string, value string) {
 	if value != *have {
-		r.Remove(name, *have)
+		if *have != "" {
+			r.Remove(name, *have)
+		}
 		r.Add(name, value)
 		*have = value
 	}

@@ -52,7 +52,7 @@ const end = "\r\n.\r\n"
 
 // Text skips a text that ends with a line of one dot.
 type Text struct {
-	k int // how much of end was just seen
+	k uint8 // how much of end was just seen
 }
 
 // Start begins a text behind the end of a line, so that the first line can be
@@ -75,7 +75,7 @@ func (t *Text) Skip(b []byte) (n int, done bool) {
 			t.k++
 		}
 		n++
-		if t.k == len(end) {
+		if int(t.k) == len(end) {
 			t.k = 0
 			return n, true
 		}
@@ -97,7 +97,7 @@ func (t *Text) Skip(b []byte) (n int, done bool) {
 	case '\r', '\n', '.':
 		for k := min(len(end)-1, len(b)-n); k > 0; k-- {
 			if string(b[len(b)-k:]) == end[:k] {
-				t.k = k
+				t.k = uint8(k)
 				break
 			}
 		}
@@ -115,7 +115,7 @@ func Words(l []byte) Fields { return Fields{l} }
 func (f *Fields) Next() []byte {
 	b := f.Rest()
 	for i, c := range b {
-		if c == ' ' || c == '\t' {
+		if c <= ' ' && (c == ' ' || c == '\t') {
 			f.b = b[i:]
 			return b[:i]
 		}
@@ -153,11 +153,6 @@ func Is(w []byte, upper string) bool {
 // where it is one of them, so that it costs no memory, and which of them it is,
 // or -1.
 func Upper(b []byte, expected []string) (string, int) {
-	for i, w := range expected {
-		if string(b) == w {
-			return w, i
-		}
-	}
 	for i, w := range expected {
 		if Is(b, w) {
 			return w, i

@@ -4,22 +4,20 @@ package line
 // the answers of a protocol that gives one to each command, in their order. The
 // zero value is empty.
 type Queue struct {
-	runs [8]struct {
-		kind  uint8
-		count int
-	}
-	n int
+	kinds  [8]uint8
+	n      uint8     // kinds in use
+	counts [8]uint32 // how many of each there are in a row
 }
 
 // Push adds a command. Commands of one kind in a row need one place; where the
 // places are used up, a command takes the kind of the one before it.
 func (q *Queue) Push(kind uint8) {
-	if q.n == 0 || q.runs[q.n-1].kind != kind && q.n < len(q.runs) {
-		q.runs[q.n].kind, q.runs[q.n].count = kind, 1
+	if q.n == 0 || q.kinds[q.n-1] != kind && int(q.n) < len(q.kinds) {
+		q.kinds[q.n], q.counts[q.n] = kind, 1
 		q.n++
 		return
 	}
-	q.runs[q.n-1].count++
+	q.counts[q.n-1]++
 }
 
 // Empty says whether every command was answered.
@@ -30,7 +28,7 @@ func (q *Queue) Peek() uint8 {
 	if q.n == 0 {
 		return 0
 	}
-	return q.runs[0].kind
+	return q.kinds[0]
 }
 
 // Pop removes the oldest command, if there is one.
@@ -38,8 +36,9 @@ func (q *Queue) Pop() {
 	if q.n == 0 {
 		return
 	}
-	if q.runs[0].count--; q.runs[0].count == 0 {
-		copy(q.runs[:], q.runs[1:q.n])
+	if q.counts[0]--; q.counts[0] == 0 {
+		copy(q.kinds[:], q.kinds[1:q.n])
+		copy(q.counts[:], q.counts[1:q.n])
 		q.n--
 	}
 }
