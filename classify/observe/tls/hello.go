@@ -56,14 +56,11 @@ func grease(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
 // bytes it was read from.
 type clientHello struct {
 	version    uint16 // the highest offered
-	ciphers    []byte // the list of suites
-	extensions []byte // those in order, each well formed
 	hasName    bool
 	early      bool
-	serverName string
-	alpn       [maxALPN][]byte // different printable ones
-	numALPN    int
-	firstALPN  []byte // of any bytes
+	serverName []byte
+	ciphers    []byte // the list of suites
+	extensions []byte // those in order, each well formed
 }
 
 // vector8 and vector16 cut a vector off b whose length stands before it in one
@@ -123,19 +120,8 @@ func parseClientHello(b []byte) (h clientHello, ok bool) {
 			for list, _, _ := vector16(e); len(list) > 0; {
 				kind := list[0]
 				var name []byte
-				if name, list, ok = vector16(list[1:]); ok && kind == 0 && h.serverName == "" && printable(name) {
-					h.serverName = string(name)
-				}
-			}
-		case extALPN:
-			list, _, _ := vector16(e)
-			h.firstALPN, _, _ = vector8(list)
-			for len(list) > 0 {
-				var p []byte
-				p, list, _ = vector8(list)
-				if h.numALPN < maxALPN && printable(p) && !h.offers(p) {
-					h.alpn[h.numALPN] = p
-					h.numALPN++
+				if name, list, ok = vector16(list[1:]); ok && kind == 0 && h.serverName == nil && printable(name) {
+					h.serverName = name
 				}
 			}
 		case extEarlyData:
@@ -155,9 +141,26 @@ func parseClientHello(b []byte) (h clientHello, ok bool) {
 	return h, true
 }
 
-// offers says whether an application protocol is in the list already.
-func (h *clientHello) offers(p []byte) bool {
-	return slices.ContainsFunc(h.alpn[:h.numALPN], func(q []byte) bool { return bytes.Equal(p, q) })
+// offered returns the application protocols of an offer, each once, and the
+// first of any bytes.
+func (h *clientHello) offered() (names []string, first []byte) {
+	for exts := h.extensions; len(exts) > 0; {
+		typ := number16(exts)
+		e, rest, _ := vector16(exts[2:])
+		if exts = rest; typ != extALPN {
+			continue
+		}
+		list, _, _ := vector16(e)
+		first, _, _ = vector8(list)
+		for len(list) > 0 {
+			var p []byte
+			p, list, _ = vector8(list)
+			if len(names) < maxALPN && printable(p) && !slices.Contains(names, string(p)) {
+				names = append(names, string(p))
+			}
+		}
+	}
+	return names, first
 }
 
 // printable says whether b is a word of printable ASCII.
@@ -256,7 +259,7 @@ func versionName(v uint16) string {
 	return ""
 }
 
-// madeOf appends what ja4 depends on. Values of RFC 8701 are left out where
+// madeOf appends what ja4 and offered depend on. Values of RFC 8701 are left out where
 // clients put them: before the suites, and as extensions.
 func (h *clientHello) madeOf(b []byte) []byte {
 	b = append(b, byte(h.version>>8), byte(h.version), 'i')
@@ -267,13 +270,13 @@ func (h *clientHello) madeOf(b []byte) []byte {
 	for len(suites) > 1 && grease(number16(suites)) {
 		suites = suites[2:]
 	}
-	b = append16(append16(b, h.firstALPN), suites)
+	b = append16(b, suites)
 	for exts := h.extensions; len(exts) > 0; {
 		typ := number16(exts)
 		e, rest, _ := vector16(exts[2:])
 		if !grease(typ) {
 			b = append(b, byte(typ>>8), byte(typ))
-			if typ == extSignatureAlgorithms {
+			if typ == extSignatureAlgorithms || typ == extALPN {
 				b = append16(b, e)
 			}
 		}
@@ -344,7 +347,8 @@ func (h *clientHello) ja4() string {
 			extensions = appendHex(append(extensions, '_'), list)
 		}
 	}
-	out = append(out, ja4ALPN(string(h.firstALPN))...)
+	_, alpn := h.offered()
+	out = append(out, ja4ALPN(string(alpn))...)
 	out = append(out, '_')
 	out = append(out, ciphers...)
 	out = append(out, '_')

@@ -11,12 +11,20 @@ import (
 // bytes, and a server has one certificate. It is used by one goroutine.
 type memory struct {
 	seed         maphash.Seed
-	hellos       [64]struct{ made, ja4 string }
+	hellos       [64]fingerprint
 	certificates [16]struct {
 		der        string
 		identities bool
 		facts      []observe.Fact
 	}
+}
+
+// fingerprint is what was made of a hello.
+type fingerprint struct {
+	made    string // what it was made of
+	ja4     string
+	offered []string // application protocols
+	name    string   // the one that was asked for last
 }
 
 // Longer ones are not remembered.
@@ -27,19 +35,22 @@ const (
 
 func newMemory() *memory { return &memory{seed: maphash.MakeSeed()} }
 
-// fingerprint returns the JA4 of h.
-func (m *memory) fingerprint(h *clientHello) string {
+// hello returns what is made of h.
+func (m *memory) hello(h *clientHello) *fingerprint {
 	var room [maxMade]byte
 	made := h.madeOf(room[:0])
-	e := &m.hellos[maphash.Bytes(m.seed, made)%uint64(len(m.hellos))]
-	if e.made == string(made) {
-		return e.ja4
+	f := &m.hellos[maphash.Bytes(m.seed, made)%uint64(len(m.hellos))]
+	if f.made != string(made) {
+		f.ja4 = h.ja4()
+		f.offered, _ = h.offered()
+		if f.made = ""; len(made) <= maxMade {
+			f.made = string(made)
+		}
 	}
-	ja4 := h.ja4()
-	if len(made) <= maxMade {
-		e.made, e.ja4 = string(made), ja4
+	if name := h.serverName[:min(len(h.serverName), observe.MaxFactLength)]; f.name != string(name) {
+		f.name = string(name)
 	}
-	return ja4
+	return f
 }
 
 // certificate reports the names in a server certificate.

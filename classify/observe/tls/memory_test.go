@@ -26,8 +26,9 @@ func TestMemory(t *testing.T) {
 					continue
 				}
 				n++
-				if got, want := m.fingerprint(&h), h.ja4(); got != want {
-					t.Fatalf("byte %d changed from %#x to %#x: %s, want %s", i, was, hello[i], got, want)
+				offered, _ := h.offered()
+				if f := m.hello(&h); f.ja4 != h.ja4() || f.name != string(h.serverName) || !slices.Equal(f.offered, offered) {
+					t.Fatalf("byte %d changed from %#x to %#x: %v of %v", i, was, hello[i], f, h)
 				}
 			}
 			hello[i] = was

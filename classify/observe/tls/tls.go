@@ -567,14 +567,10 @@ func (o *observer) clientHello(b []byte, r *observe.Report) {
 		return
 	}
 	o.early = h.early
-	r.Add(ServerName, h.serverName)
-	r.Add(JA4, o.seen.fingerprint(&h))
-	if h.numALPN > 0 {
-		o.offered = make([]string, h.numALPN)
-		for i := range o.offered {
-			o.offered[i] = string(h.alpn[i])
-		}
-	}
+	f := o.seen.hello(&h)
+	r.Add(ServerName, f.name)
+	r.Add(JA4, f.ja4)
+	o.offered = f.offered
 	for _, p := range o.offered {
 		if o.selection() == "" || p == o.selected {
 			r.Add(ALPN, p)

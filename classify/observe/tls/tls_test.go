@@ -439,7 +439,7 @@ func TestJA4(t *testing.T) {
 		"":   "t13d1516h2_8daaf6152771_6d807ffa2a79",
 	} {
 		h, ok := parseClientHello([]byte(build(sigs)[4:]))
-		if !ok || h.ja4() != want || h.serverName != "mail.example.com" {
+		if !ok || h.ja4() != want || string(h.serverName) != "mail.example.com" {
 			t.Errorf("ja4 is %q (ok %v, name %q), want %q", h.ja4(), ok, h.serverName, want)
 		}
 	}
