@@ -156,7 +156,8 @@ type Protocol struct {
 	// Tentative protocols name the flow only when their observer reports its
 	// first fact, because a first packet proves too little (RTP).
 	Tentative bool
-	// New returns an observer for one flow.
+	// New returns an observer for one flow. The observers of one Protocol can
+	// share what they remember, and are used by one goroutine.
 	New func() Observer
 }
 

@@ -83,7 +83,11 @@ func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 }
 
 func hasPrefix(b []byte, s string) bool { return len(b) >= len(s) && equalFold(b[:len(s)], s) }
-func hasSuffix(b []byte, s string) bool { return len(b) >= len(s) && equalFold(b[len(b)-len(s):], s) }
+
+func hasSuffix(b []byte, s string) bool {
+	n := len(b) - len(s)
+	return n >= 0 && lower(b[n]) == s[0] && equalFold(b[n:], s)
+}
 
 // named says whether a header field has a name, whose first letter was compared.
 func named(line []byte, name string) bool {
@@ -204,7 +208,10 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 }
 
 func (o *observer) authorization(value []byte, r *observe.Report) {
-	scheme, rest, _ := bytes.Cut(value, []byte{' '})
+	scheme, rest := value, value[len(value):]
+	if i := bytes.IndexByte(value, ' '); i >= 0 {
+		scheme, rest = value[:i], value[i+1:]
+	}
 	switch o.req.with = otherCredentials; {
 	case equalFold(scheme, "basic"):
 		o.req.with = basic
@@ -254,6 +261,13 @@ func (o *observer) challenges(value []byte, r *observe.Report) {
 
 // cutList cuts a list at its first comma outside quotes.
 func cutList(b []byte) (first, rest []byte) {
+	comma := bytes.IndexByte(b, ',')
+	if comma < 0 {
+		return b, nil
+	}
+	if bytes.IndexByte(b[:comma], '"') < 0 {
+		return b[:comma], b[comma+1:]
+	}
 	quoted := false
 	for i, c := range b {
 		switch {

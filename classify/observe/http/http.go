@@ -445,9 +445,9 @@ func (o *observer) step(s *side, in *observe.Input, b []byte, r *observe.Report)
 func (o *observer) fields(s *side, in *observe.Input, b []byte, r *observe.Report) (int, error) {
 	used := 0
 	for !s.cutOff {
+		var line []byte
 		rest := b[used:]
 		n := bytes.IndexByte(rest, '\n') + 1
-		var line []byte
 		switch {
 		case n == 0 || n > maxLine:
 			if line, n = s.line(rest); n == 0 {
@@ -459,25 +459,29 @@ func (o *observer) fields(s *side, in *observe.Input, b []byte, r *observe.Repor
 			line = rest[:n-1]
 		}
 		used += n
-		if len(line) > 0 {
-			if s.lines++; s.lines > maxHeaders {
-				return o.refuse(s, in)
-			}
-			o.header(s, in.Dir, line, r)
-			continue
+		if len(line) == 0 {
+			return used, o.headed(s, in, r)
 		}
-		s.stage, s.lines = start, 0
-		if in.Dir == observe.ToServer {
-			o.requested(s)
-		} else if err := o.answered(s, r); err != nil {
-			return used, err
+		if s.lines++; s.lines > maxHeaders {
+			return o.refuse(s, in)
 		}
-		if s.badBody {
-			o.lose(s)
-		}
-		break
+		o.header(s, in.Dir, line, r)
 	}
 	return used, nil
+}
+
+// headed is called at the end of a message's header fields.
+func (o *observer) headed(s *side, in *observe.Input, r *observe.Report) error {
+	s.stage, s.lines = start, 0
+	if in.Dir == observe.ToServer {
+		o.requested(s)
+	} else if err := o.answered(s, r); err != nil {
+		return err
+	}
+	if s.badBody {
+		o.lose(s)
+	}
+	return nil
 }
 
 // first says whether b can be the first message of its direction. An answer

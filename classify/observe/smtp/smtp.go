@@ -55,6 +55,7 @@ const (
 
 // Protocol describes SMTP.
 func Protocol() observe.Protocol {
+	banners := new(line.Banners)
 	return observe.Protocol{
 		Name: Name,
 		// Mail transfer, submission, and the connectors of Exchange 2013 and later:
@@ -62,7 +63,7 @@ func Protocol() observe.Protocol {
 		TCP:    []uint16{25, 587, 465, 717, 2525, 475},
 		Stream: true, Text: true,
 		Detect: Detect,
-		New:    func() observe.Observer { return new(observer) },
+		New:    func() observe.Observer { return &observer{banners: banners} },
 	}
 }
 
@@ -175,6 +176,7 @@ type observer struct {
 	pending  line.Queue
 	sasl     sasl.Exchange
 	tlsWord  string
+	banners  *line.Banners // of all observers
 }
 
 // Observe implements observe.Observer.
@@ -522,7 +524,7 @@ func (o *observer) banner(b []byte, r *observe.Report) {
 	}
 	words := line.Words(b)
 	words.Next()
-	r.Add(Banner, line.Banner(words.Rest()))
+	r.Add(Banner, o.banners.Banner(words.Rest()))
 }
 
 // keyword reads a line of the answer to EHLO (RFC 5321 section 4.1.1.1).

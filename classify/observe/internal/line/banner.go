@@ -16,9 +16,42 @@ import (
 // version is. The text ends before "ready at" or "at", the name of a day, or a
 // semicolon, whatever of them comes first, and is at most 120 bytes long.
 func Banner(b []byte) string {
+	s, _ := banner(b)
+	return s
+}
+
+// Banners has the last greetings: those of a server differ in the date alone.
+// It is used by one goroutine. The zero value is empty.
+type Banners struct {
+	recent [8]struct{ read, banner string }
+	next   int
+}
+
+// Banner is like the function Banner.
+func (m *Banners) Banner(b []byte) string {
+	for i := range m.recent {
+		// Behind what was read of that greeting, a word ended.
+		e := &m.recent[i]
+		if n := len(e.read); n > 0 && len(b) > n && string(b[:n]) == e.read && classes[b[n]] == 0 {
+			return e.banner
+		}
+	}
+	s, n := banner(b)
+	if n > 0 {
+		m.recent[m.next].read, m.recent[m.next].banner = string(b[:n]), s
+		m.next = (m.next + 1) % len(m.recent)
+	}
+	return s
+}
+
+// banner also returns how much of b decided it, up to the end of a word; 0 for
+// all of it.
+func banner(b []byte) (s string, read int) {
 	b = b[:min(len(b), 512)]
+	all := len(b)
 	if !ascii(b) {
 		b = plainSpaces(b)
+		all = 0
 	}
 	var words [16][]byte // more than most have
 	out := words[:0]
@@ -46,6 +79,7 @@ func Banner(b []byte) string {
 			_, has = word(plain)
 		}
 		if day(plain, has) {
+			read = max(all-len(b), 0)
 			break
 		}
 		if w[0] == '(' && version {
@@ -74,17 +108,17 @@ func Banner(b []byte) string {
 		}
 	}
 	var room [128]byte
-	s := room[:0]
+	text := room[:0]
 	for i, w := range out {
 		if i > 0 {
-			s = append(s, ' ')
+			text = append(text, ' ')
 		}
-		s = append(s, w...)
+		text = append(text, w...)
 	}
-	if len(s) > 120 {
-		s = bytes.ToValidUTF8(s[:120], nil)
+	if len(text) > 120 {
+		text = bytes.ToValidUTF8(text[:120], nil)
 	}
-	return string(bytes.TrimRight(s, " ,-"))
+	return string(bytes.TrimRight(text, " ,-")), read
 }
 
 // ascii says whether all of b is, eight bytes at a time.

@@ -115,3 +115,24 @@ func TestAllocs(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestBanners holds what is remembered to what is worked out.
+func TestBanners(t *testing.T) {
+	var m Banners
+	heads := []string{"", "Microsoft ESMTP MAIL Service ready at ", "Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830 ready at  ",
+		"ESMTP Exchange (EX1) <x@y> ", "ESMTP \u00a0 "}
+	days := []string{"Mon", "Monday", "Mon,", "Mond", "Mon\t", "Mon\u00a0x", "Mon\xff", "2026-11-21", "at", "Tue;", ""}
+	tails := []string{"", " ", " 2 Jan 2023", ", 3 Jan", "x ready", " at"}
+	for range 2 {
+		for _, head := range heads {
+			for _, day := range days {
+				for _, tail := range tails {
+					s := head + day + tail
+					if got, want := m.Banner([]byte(s)), Banner([]byte(s)); got != want {
+						t.Errorf("%q: %q, want %q", s, got, want)
+					}
+				}
+			}
+		}
+	}
+}
