@@ -120,7 +120,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	if in.Datagram {
 		return o.datagram(in, r)
 	}
-	d := &o.dirs[in.Dir]
+	d := &o.dirs[in.Dir&1]
 	d.seen = true
 	if in.Gap > 0 {
 		d.lost, d.whole, d.resync, d.tail = true, false, true, tail{}

@@ -319,7 +319,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 			o.who = nobody
 		}
 	}
-	d, other := &o.dirs[in.Dir], &o.dirs[in.Dir.Reverse()]
+	d, other := &o.dirs[in.Dir&1], &o.dirs[in.Dir&1^1]
 	if in.Gap > 0 {
 		o.lose(d)
 		d.turned = true

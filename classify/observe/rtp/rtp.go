@@ -44,20 +44,37 @@ func Protocol() observe.Protocol {
 	}
 }
 
-// announced says whether a learned endpoint promised media, and whether they
-// are encrypted.
-func announced(service string) (media, secure bool) {
-	switch service {
-	case "rtp", "rtcp", "t38":
-		return true, false
+// service is what a learned endpoint promised.
+type service uint8
+
+const (
+	unannounced service = iota
+	plainMedia
+	secureMedia
+	faxMedia // T.38
+	foreign  // something else
+)
+
+func serviceOf(announced string) service {
+	switch announced {
+	case "":
+		return unannounced
+	case "rtp", "rtcp":
+		return plainMedia
 	case "srtp", "srtcp":
-		return true, true
+		return secureMedia
+	case "t38":
+		return faxMedia
 	}
-	return false, false
+	return foreign
 }
 
+// media says whether media were promised.
+func (s service) media() bool { return s == plainMedia || s == secureMedia || s == faxMedia }
+
 func detect(f *observe.First) observe.Match {
-	media, _ := announced(f.Announced)
+	promised := serviceOf(f.Announced)
+	media := promised.media()
 	// Media ports are never assigned ones (RFC 3551 section 8).
 	if !media && (f.ClientPort < 1024 || f.ServerPort < 1024) {
 		return observe.No
@@ -70,7 +87,7 @@ func detect(f *observe.First) observe.Match {
 		switch kind, _ := classify(b); {
 		case kind == kindRTP && (media || assigned(b[1]&0x7f)), kind == kindRTCP, kind == kindSTUN:
 			return observe.Yes
-		case media && (kind == kindDTLS || isUDPTL(b, f.Announced == "t38")):
+		case media && (kind == kindDTLS || isUDPTL(b, promised == faxMedia)):
 			return observe.Yes
 		case !media:
 			got = observe.No
@@ -209,7 +226,7 @@ func octets(b []byte) (rest []byte, ok bool) {
 // observer reads one flow. What every packet needs comes first.
 type observer struct {
 	last           [2]*stream // the stream of the last packet, by direction
-	service        string     // the last announcement seen
+	service        service    // the last announcement seen
 	begun          bool       // the first datagram was read
 	media          bool       // an announcement promised media
 	secure         bool       // it promised encrypted ones
@@ -239,7 +256,7 @@ type report struct {
 }
 
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
-	if s := o.last[in.Dir&1]; s != nil && s.usual != 0 && len(in.Data) >= 12 && in.Announced == o.service && s.usually(in.Time, in.Data) {
+	if s := o.last[in.Dir&1]; s != nil && s.usual != 0 && serviceOf(in.Announced) == o.service && s.usually(in.Time, in.Data) {
 		return len(in.Data), nil
 	}
 	return o.read(in, r)
@@ -252,17 +269,16 @@ func (o *observer) read(in *observe.Input, r *observe.Report) (int, error) {
 		o.begun = true
 		o.client, o.server = in.Ends() // the ends stay: nothing turns a flow that this package reads
 	}
-	if in.Announced != o.service {
-		o.service = in.Announced
-		media, secure := announced(o.service)
-		if media {
-			o.media, o.secure = true, secure
+	if now := serviceOf(in.Announced); now != o.service {
+		o.service = now
+		if now.media() {
+			o.media, o.secure = true, now == secureMedia
 		}
 		o.unsettle()
 	}
 	k, n := classify(b)
 	switch {
-	case o.media && (k == kindNone || o.service == "t38") && isUDPTL(b, o.service == "t38" && k == kindNone):
+	case o.media && (k == kindNone || o.service == faxMedia) && isUDPTL(b, o.service == faxMedia && k == kindNone):
 		o.proven = true
 		if !o.t38 {
 			o.t38 = true
@@ -303,7 +319,7 @@ func (o *observer) read(in *observe.Input, r *observe.Report) (int, error) {
 	}
 	if o.proven {
 		o.tell(r, k, b)
-		if s := o.last[in.Dir]; k == kindRTP && s != nil && o.service != "t38" {
+		if s := o.last[in.Dir]; k == kindRTP && s != nil && o.service != faxMedia {
 			s.settle(b)
 		}
 	} else if k != kindSTUN {
@@ -349,7 +365,7 @@ func (o *observer) tell(r *observe.Report, k kind, b []byte) {
 			o.covered = true
 			r.Add(observe.Encryption, "srtp")
 		}
-	case o.media && o.service != "" && !o.clear:
+	case o.media && o.service != unannounced && !o.clear:
 		o.clear = true
 		r.Add(observe.Encryption, "none")
 	}

@@ -87,13 +87,14 @@ type jitter struct {
 // little further on in sequence. It says whether it was one; add takes all
 // others. What it leaves alone is as add would leave it.
 func (s *stream) usually(now int64, b []byte) bool {
-	if binary.BigEndian.Uint16(b)&^0x80 != s.usual || binary.BigEndian.Uint32(b[8:]) != s.ssrc || len(b) == 12+4 {
+	if len(b) < 12 || binary.BigEndian.Uint16(b)&^0x80 != s.usual || binary.BigEndian.Uint32(b[8:]) != s.ssrc || len(b) == 12+4 {
 		return false
 	}
 	delta := binary.BigEndian.Uint16(b[2:]) - uint16(s.run.max)
 	if delta-1 >= 63 {
 		return false // none, an earlier one, or many are missing
 	}
+	ts := binary.BigEndian.Uint32(b[4:])
 	s.packets++
 	s.size += uint64(len(b) - 12)
 	if step := now - s.last; step > 0 {
@@ -103,8 +104,13 @@ func (s *stream) usually(now int64, b []byte) bool {
 		}
 		s.last = now
 	}
-	s.run.advance(uint(delta))
-	s.at.add(now, binary.BigEndian.Uint32(b[4:]))
+	if r := &s.run; delta == 1 && r.window>>63 != 0 && !r.inBurst {
+		r.max++
+		r.window = r.window<<1 | 1
+	} else {
+		r.advance(uint(delta))
+	}
+	s.at.add(now, ts)
 	return true
 }
 
