@@ -89,10 +89,12 @@ type observer struct {
 
 // direction is the state of one direction of a stream.
 type direction struct {
-	// quiet says that the next calls say nothing new: requests without a token on
-	// the context quietOn, or any responses.
+	// quiet says that the next calls say nothing new: any responses, or requests
+	// on the context quietOn that are protected like the last, by the sec_trailer
+	// trailer or, where that is zero, without one.
 	quiet   bool
 	quietOn uint16
+	trailer uint64
 	seen    bool // any bytes
 	started bool // a PDU has been read, or nothing but a PDU can come
 	lost    bool // bytes were lost

@@ -30,8 +30,15 @@ func (o *observer) quiet(d *direction, h *header, c *context, ctx uint16) {
 		d.quiet = d.quiet && o.asked
 		return
 	}
-	d.quiet = d.quiet && h.auth == 0 && len(o.secured) == 0 && (c != nil && !c.push || c == nil && o.trailers >= maxTrailers)
-	d.quietOn = ctx
+	d.quiet = d.quiet && (c != nil && !c.push || c == nil && o.trailers >= maxTrailers)
+	d.quietOn, d.trailer = ctx, 0
+	if h.auth == 0 {
+		d.quiet = d.quiet && len(o.secured) == 0
+	} else if k := &o.last; o.called && k.trailer {
+		d.trailer = uint64(k.typ) | uint64(k.level)<<8 | uint64(k.id)<<32
+	} else {
+		d.quiet = false
+	}
 }
 
 // skip returns the length of the PDU that b begins with if it is a call of which
@@ -51,7 +58,10 @@ func (d *direction) skip(dir observe.Direction, b []byte) int {
 		return 0
 	}
 	if dir == observe.ToServer {
-		if auth != 0 || binary.LittleEndian.Uint16(b[20:]) != d.quietOn {
+		if binary.LittleEndian.Uint16(b[20:]) != d.quietOn || (auth != 0) != (d.trailer != 0) {
+			return 0
+		}
+		if at := frag - auth - 8; auth != 0 && (at < 24 || len(b) < at+8 || binary.LittleEndian.Uint64(b[at:])&^padding != d.trailer) {
 			return 0
 		}
 	} else if auth != 0 && auth+8 > frag-24 {
@@ -59,6 +69,10 @@ func (d *direction) skip(dir observe.Direction, b []byte) int {
 	}
 	return frag
 }
+
+// padding is the part of a sec_trailer that says nothing of the protection:
+// auth_pad_length, and a reserved byte.
+const padding = 0xffff << 16
 
 // step reads what b begins with: the end of a PDU whose stub was skipped, or a
 // PDU. It returns how many bytes were used, 0 if more are needed.
@@ -187,6 +201,7 @@ func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r 
 	if len(b) < 24 {
 		return 0
 	}
+	d.quiet = false // until it is known
 	ctx := h.u16(b[20:])
 	c := o.known(ctx)
 	if c == nil && len(o.pending) > 0 && o.confirms(ctx) {
@@ -239,6 +254,9 @@ func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r 
 		return end - back
 	}
 	o.readTail(h, back, ctx, in, b[:need], r)
+	if back == 0 {
+		o.quiet(d, h, c, ctx)
+	}
 	return h.frag
 }
 
