@@ -56,6 +56,9 @@ func (o *observer) bind(h *header, p []byte) {
 			c.wide = c.wide || s == ndr64 && n == 1
 		}
 		b = b[n*syntaxLength:]
+		if o.pending == nil {
+			o.pending = o.few[:0]
+		}
 		if len(o.pending) == maxContexts {
 			o.pending = slices.Delete(o.pending, 0, 1)
 		}

@@ -69,6 +69,7 @@ type observer struct {
 	last     callKey
 	contexts []context
 	pending  []pending
+	few      [1]pending // what pending is made of as long as it is short
 	secured  []security
 	push     *push
 	dirs     [2]direction

@@ -114,7 +114,7 @@ func odd(labels []byte) (odd, service bool) {
 		l := int(labels[0])
 		for i, c := range labels[1 : 1+l] {
 			switch {
-			case c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9', c == '-':
+			case c|0x20-'a' < 26, c-'0' < 10, c == '-':
 			case c == '_':
 				service = service || i == 0
 			default:
