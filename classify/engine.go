@@ -157,6 +157,7 @@ type Engine struct {
 	// can begin so, and met; 0 for bytes that no stream began with so far.
 	begins [2][256]uint64
 	first  observe.First // of the flow at hand
+	sought sought        // what promising found
 
 	table     *flow.Table
 	view      flow.View // what the table's flows are found by
@@ -261,7 +262,7 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 		pairs:     newPairs(),
 		endpoints: newEndpoints(),
 		hosts:     newHosts(cfg.Site),
-		recall:    newRecall(),
+		recall:    &recall{},
 		lists:     observe.NewFactLists(),
 		vlanTexts: map[capture.VLANs]string{},
 	}

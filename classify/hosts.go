@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -39,6 +40,14 @@ type host struct {
 // hosts knows who is who.
 type hosts struct {
 	byAddr map[capture.Addr]*host
+	// some has a bit for each address in byAddr, which others may share: of most
+	// addresses nothing is known, and that takes no look-up.
+	some [1 << 10]uint64
+	// recent holds what byAddr has of addresses that were asked for.
+	recent [1 << 8]struct {
+		addr capture.Addr
+		host *host
+	}
 	// networks go from the longest prefix to the shortest, their roles beside.
 	networks     []rules.Network
 	networkRoles []roleSet
@@ -66,7 +75,7 @@ func newHosts(site *rules.Site) *hosts {
 			if v == "" && slices.ContainsFunc(s.Roles, rules.Role.Exchange) {
 				v = site.Version
 			}
-			h.byAddr[capture.AddrFrom(a)] = &host{addr: a, name: s.Name, named: true, site: s, version: v}
+			h.put(capture.AddrFrom(a), &host{addr: a, name: s.Name, named: true, site: s, version: v})
 			h.known = len(h.byAddr)
 		}
 	}
@@ -80,10 +89,36 @@ func newHosts(site *rules.Site) *hosts {
 	return h
 }
 
+// at returns the host of an address, or nil.
+func (h *hosts) at(a *capture.Addr) *host {
+	hash := hashOf(a)
+	if h.some[hash/64%uint64(len(h.some))]&(1<<(hash%64)) == 0 {
+		return nil
+	}
+	r := &h.recent[hash%uint64(len(h.recent))]
+	if r.addr != *a {
+		r.addr, r.host = *a, h.byAddr[*a]
+	}
+	return r.host
+}
+
+func (h *hosts) put(a capture.Addr, x *host) {
+	h.byAddr[a] = x
+	hash := hashOf(&a)
+	h.some[hash/64%uint64(len(h.some))] |= 1 << (hash % 64)
+	r := &h.recent[hash%uint64(len(h.recent))]
+	r.addr, r.host = a, x
+}
+
+// hashOf returns a number whose low bits differ between most addresses.
+func hashOf(a *capture.Addr) uint64 {
+	return (binary.BigEndian.Uint64(a[:8]) ^ binary.BigEndian.Uint64(a[8:])) * 0x9e3779b97f4a7c15 >> 32
+}
+
 // add returns the host of an address, made if there is room for one more; nil
 // where a limit forbids. have is the number of its kind that is there.
 func (h *hosts) add(a capture.Addr, have int) *host {
-	if x := h.byAddr[a]; x != nil {
+	if x := h.at(&a); x != nil {
 		return x
 	}
 	if have >= maxHosts {
@@ -91,7 +126,7 @@ func (h *hosts) add(a capture.Addr, have int) *host {
 		return nil
 	}
 	x := &host{addr: a.Netip()}
-	h.byAddr[a] = x
+	h.put(a, x)
 	return x
 }
 
@@ -110,7 +145,7 @@ func (h *hosts) nameOf(a capture.Addr) string {
 
 // proven says whether prove would change nothing.
 func (h *hosts) proven(a capture.Addr, roles []rules.Role, version string) bool {
-	x := h.byAddr[a]
+	x := h.at(&a)
 	if x == nil {
 		return false
 	}
@@ -152,9 +187,11 @@ type roleSet struct {
 	// the element holds the alternatives.
 	sets     [][]rules.Role
 	names    []string // as output shows them: "mailbox|cas" for alternatives
+	text     string   // of names, for people
 	exchange bool     // the host is an Exchange server, or the load balancer before one
 	unknown  bool     // no network and no Exchange role is known: it may be a client
 	version  string
+	id       uint64 // differs between most role sets
 }
 
 func newRoleSet(sets [][]rules.Role) roleSet {
@@ -169,13 +206,16 @@ func newRoleSet(sets [][]rules.Role) roleSet {
 		}
 		r.exchange = r.exchange || all
 	}
+	r.text = cmp.Or(strings.Join(r.names, ", "), withoutRole)
 	return r
 }
+
+const withoutRole = "a host without a role"
 
 // Hosts of which nothing else is known.
 var (
 	fromInternet = newRoleSet([][]rules.Role{{rules.Internet}})
-	fromAnywhere = roleSet{unknown: true}
+	fromAnywhere = roleSet{text: withoutRole, unknown: true, id: 1}
 )
 
 // of returns the roles of an address.
@@ -186,7 +226,7 @@ func (h *hosts) of(a capture.Addr) *roleSet {
 
 // find returns the roles of an address, and its name or "".
 func (h *hosts) find(a *capture.Addr) (*roleSet, string) {
-	x := h.byAddr[*a]
+	x := h.at(a)
 	switch {
 	case x == nil:
 		return h.elsewhere(a), ""
@@ -235,6 +275,7 @@ func (h *hosts) share(r roleSet) *roleSet {
 	if len(h.sets) >= maxSets {
 		clear(h.sets) // hosts keep those that they have
 	}
+	r.id = uint64(len(h.sets) + 2)
 	h.sets[key] = &r
 	return &r
 }

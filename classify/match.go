@@ -98,11 +98,15 @@ func spans(legs []*legRef, site *rules.Site, proto uint8) []span {
 
 // spanOf returns the index of the span that a port is in.
 func spanOf(list []span, port uint16) int {
-	i, found := slices.BinarySearchFunc(list, port, func(s span, port uint16) int { return int(s.first) - int(port) })
-	if !found {
-		i--
+	i, end := 0, len(list)
+	for i < end {
+		if middle := (i + end) / 2; list[middle].first <= port {
+			i = middle + 1
+		} else {
+			end = middle
+		}
 	}
-	return i
+	return i - 1
 }
 
 // subject is a flow as rules see it.
@@ -520,10 +524,11 @@ func (h *hit) why(s *subject) string {
 }
 
 func portName(s *subject) string {
+	transport := "/tcp"
 	if s.proto == capture.UDP {
-		return strconv.Itoa(int(s.port)) + "/udp"
+		transport = "/udp"
 	}
-	return strconv.Itoa(int(s.port)) + "/tcp"
+	return string(append(strconv.AppendUint(make([]byte, 0, 9), uint64(s.port), 10), transport...))
 }
 
 // why words where an endpoint was learned.

@@ -157,7 +157,7 @@ func (e *Engine) Reload(packs *rules.Packs, site *rules.Site) error {
 	}
 	e.cfg, e.site = cfg, site
 	e.rulesets, e.evidence, e.hosts = fresh.rulesets, fresh.evidence, fresh.hosts
-	e.recall = newRecall()
+	e.recall = &recall{}
 	e.learnSite()
 	if e.traffic != nil {
 		e.traffic.relabel(fresh.traffic)

@@ -414,6 +414,7 @@ func (e *Engine) promising(s *slot, p *capture.Packet, ev *flow.Event) bool {
 		return true // not the first bytes: they have to be put in order
 	}
 	i, more := e.seek(s, 0, s.Owner.ends.Direction(sender), p.Payload, nil)
+	e.sought = sought{p.Number, i, more}
 	if i >= 0 || more && handshake {
 		return true
 	}
@@ -437,9 +438,20 @@ func (e *Engine) announced(s *slot) string {
 	return a
 }
 
+// sought is what was found in the payload of the packet with a number.
+type sought struct {
+	number uint64
+	found  int
+	more   bool
+}
+
 // find looks for the protocol of bytes that one side of a flow sent, among
 // those that have not said no.
 func (e *Engine) find(c *conn, sender int, data, other []byte) (int, bool) {
+	if e.sought.number == e.packet.Number && c.tried == 0 && len(other) == 0 && len(data) == len(e.packet.Payload) {
+		e.sought.number = 0
+		return e.sought.found, e.sought.more
+	}
 	return e.seek(&e.slot, c.tried, e.slot.Owner.ends.Direction(sender), data, other)
 }
 

@@ -2,54 +2,57 @@ package classify
 
 import "github.com/exspan/exspan/classify/observe"
 
-// maxRecalled bounds the verdicts that are remembered.
-const maxRecalled = 4096
-
 // likeness is all of a flow that its verdict depends on. What it points to does
-// not change: role sets and lists of facts never do, and when an entry does,
-// everything remembered is forgotten.
+// not change, but for the entry.
 type likeness struct {
 	client, server *roleSet
 	facts          *observe.List // nil for no facts
 	entry          *entry        // the only one, or nil
-	port           uint16
-	proto          uint8
-	reader         uint8
-	outcome        uint8
-	flags          uint8
+	revised        uint64        // endpoints.revised, where there is an entry
+	rest           uint64        // port, protocols, outcome, and what was seen
 }
 
 // recall remembers verdicts: most flows are like one judged before.
 type recall struct {
-	verdicts map[likeness]*Verdict
-	revised  uint64 // endpoints.revised when they were made
-	fresh    Verdict
+	// recent holds verdicts by likeness, the one used last first; one takes the
+	// place of another.
+	recent [1 << recallBits][2]recalled
+	fresh  Verdict
 }
 
-func newRecall() *recall { return &recall{verdicts: map[likeness]*Verdict{}} }
+const recallBits = 11
+
+type recalled struct {
+	likeness
+	verdict *Verdict
+}
 
 // likenessOf returns a subject's, and whether it has one: a flow with several
 // learned endpoints has none.
-func likenessOf(s *subject, outcome Outcome) (likeness, bool) {
-	l := likeness{client: s.client, server: s.server, facts: s.facts.List(), port: s.port, proto: s.proto, reader: s.reader}
+func (e *Engine) likenessOf(s *subject, outcome Outcome) (likeness, bool) {
+	l := likeness{client: s.client, server: s.server, facts: s.facts.List(), rest: uint64(s.port) | uint64(s.proto)<<16 | uint64(s.reader)<<24}
 	if len(s.entries) > 1 {
 		return l, false
 	}
 	if len(s.entries) == 1 {
-		l.entry = s.entries[0]
+		l.entry, l.revised = s.entries[0], e.endpoints.revised
 	}
 	switch outcome { // no other matters to a verdict
 	case Prohibited:
-		l.outcome = 1
+		l.rest |= 1 << 32
 	case Refused:
-		l.outcome = 2
+		l.rest |= 2 << 32
 	case Unanswered:
-		l.outcome = 3
+		l.rest |= 3 << 32
 	}
-	for i, set := range [...]bool{s.payload, s.begun, s.late} {
-		if set {
-			l.flags |= 1 << i
-		}
+	if s.payload {
+		l.rest |= 1 << 34
+	}
+	if s.begun {
+		l.rest |= 1 << 35
+	}
+	if s.late {
+		l.rest |= 1 << 36
 	}
 	return l, true
 }
@@ -63,20 +66,19 @@ func (e *Engine) verdictOf(s *subject, outcome Outcome) *Verdict {
 		return &unrelated
 	}
 	r := e.recall
-	like, ok := likenessOf(s, outcome)
+	like, ok := e.likenessOf(s, outcome)
 	if !ok {
 		r.fresh = e.judge(s, outcome)
 		return &r.fresh
 	}
-	if r.revised != e.endpoints.revised || len(r.verdicts) >= maxRecalled {
-		clear(r.verdicts)
-		r.revised = e.endpoints.revised
+	hash := (like.rest + like.facts.ID()<<36 + like.client.id<<48 + like.server.id<<56) * 0x9e3779b97f4a7c15
+	known := &r.recent[hash>>(64-recallBits)]
+	if known[0].likeness != like {
+		known[0], known[1] = known[1], known[0]
+		if known[0].likeness != like {
+			v := e.judge(s, outcome)
+			known[0] = recalled{like, &v}
+		}
 	}
-	v := r.verdicts[like]
-	if v == nil {
-		judged := e.judge(s, outcome)
-		v = &judged
-		r.verdicts[like] = v
-	}
-	return v
+	return known[0].verdict
 }

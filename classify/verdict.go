@@ -119,7 +119,7 @@ func (e *Engine) unexplained(s *subject, hits []hit) Verdict {
 		if h := &hits[i]; !h.mismatch {
 			v.Reason = WrongRole
 			v.Why = portName(s) + " is documented from " + joinRoles(h.path.From) + " to " + joinRoles(h.path.To) +
-				", not from " + describe(s.client) + " to " + describe(s.server)
+				", not from " + s.client.text + " to " + s.server.text
 			return v
 		}
 	}
@@ -156,15 +156,8 @@ func (e *Engine) unexplained(s *subject, hits []hit) Verdict {
 	if what == "" {
 		what = "content that no observer knows"
 	}
-	v.Why = what + " on " + portName(s) + " from " + describe(s.client) + " to " + describe(s.server)
+	v.Why = what + " on " + portName(s) + " from " + s.client.text + " to " + s.server.text
 	return v
-}
-
-func describe(r *roleSet) string {
-	if n := r.names; len(n) > 0 {
-		return strings.Join(n, ", ")
-	}
-	return "a host without a role"
 }
 
 // allowed says whether the site file declares the flow as wanted.

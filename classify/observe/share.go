@@ -19,6 +19,15 @@ type List struct {
 	Note any
 }
 
+// ID returns a number that no other list of the same FactLists has, 0 where there is
+// no list.
+func (l *List) ID() uint64 {
+	if l == nil {
+		return 0
+	}
+	return l.id
+}
+
 // FactLists lets flows whose facts are equal share one list of them: most flows
 // of a kind say the same, in the same order. It is used by one goroutine.
 type FactLists struct {
