@@ -136,13 +136,9 @@ func portFits(p rules.Port, port uint16, proto uint8) bool {
 	return transport(p, proto) && p.Contains(port)
 }
 
-// absorb takes in what an observer reported about a flow.
-func (e *Engine) absorb(s *slot, c *conn, p *capture.Packet) {
-	r := &e.report
-	c.facts = r.Facts
-	if !r.Changed && len(r.Endpoints)+len(r.Rejected)+len(r.Names)+len(r.Calls) == 0 {
-		return
-	}
+// absorb takes in what an observer has just told of the flow that is being read.
+func (e *Engine) absorb(c *conn) {
+	r, s, p := &e.report, &e.slot, e.packet
 	datagram := s.Proto == capture.UDP
 	for i := range r.Endpoints {
 		ep := &r.Endpoints[i]

@@ -46,7 +46,7 @@ func (e *Engine) readNext(p *capture.Packet, ev *flow.Event) {
 	in.Continues = p.Ack == other.next && other.begun && p.Flags&capture.ACK != 0
 	e.open(c, p, st.ends.Direction(sender))
 	n, err := c.obs.Observe(in, &e.report)
-	if err != nil || n < len(p.Payload) || !e.report.Empty() {
+	if err != nil || n < len(p.Payload) || e.report.News() {
 		e.followUp(c, ev, n, err)
 		return
 	}
@@ -66,7 +66,7 @@ func (e *Engine) nextDatagram(c *conn, st *state, p *capture.Packet, ev *flow.Ev
 	in.Datagram, in.Cut, in.Continues = true, int(p.PayloadLength) > len(p.Payload), false
 	e.open(c, p, st.ends.Direction(sender))
 	n, err := c.obs.Observe(in, &e.report)
-	if err != nil || !e.report.Empty() {
+	if err != nil || e.report.News() {
 		e.followUp(c, ev, n, err)
 		return
 	}
@@ -113,7 +113,9 @@ func (e *Engine) read(s *slot, p *capture.Packet, ev *flow.Event) {
 // afterwards takes in what came of a packet that was read.
 func (e *Engine) afterwards(s *slot, c *conn, p *capture.Packet) {
 	if s.Owner.conn != 0 { // else it was given back already
-		e.absorb(s, c, p)
+		if e.report.News() {
+			e.absorb(c)
+		}
 		e.account(c)
 		if c.done {
 			e.release(s, c)
@@ -236,7 +238,9 @@ func (e *Engine) release(s *slot, c *conn) {
 	}
 	if f, ok := c.obs.(observe.Finisher); ok {
 		f.Finish(&e.report)
-		e.absorb(s, c, e.packet)
+		if e.report.News() {
+			e.absorb(c)
+		}
 	}
 	if len(e.report.Streams) > 0 {
 		e.infoOf(s).streams = e.report.Streams
@@ -284,7 +288,9 @@ func (e *Engine) finishReading(s *slot) {
 			c.streams[side].flush(e.deliver[side])
 		}
 	}
-	e.absorb(s, c, p)
+	if e.report.News() {
+		e.absorb(c)
+	}
 	e.release(s, c)
 }
 

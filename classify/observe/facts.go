@@ -26,7 +26,8 @@ type Facts struct {
 	list *List // nil for none
 	// Dropped counts the values refused by a limit.
 	Dropped uint32
-	// Changed is set by every Add of something new, and cleared by the owner.
+	// Changed is set by every Add of something new, and cleared by the owner. Who
+	// owns a copy needs a new one only then.
 	Changed bool
 }
 
@@ -54,7 +55,7 @@ func (f *Facts) add(name, value string) {
 		}
 	}
 	if f.Len() >= MaxFactValues {
-		f.Dropped++
+		f.Dropped, f.Changed = f.Dropped+1, true
 		return
 	}
 	f.list, f.Changed = f.list.with(Fact{name, value}), true

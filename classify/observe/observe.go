@@ -187,10 +187,9 @@ type Report struct {
 	Identities bool
 }
 
-// Empty says that a call brought nothing that is to be taken in: no new fact, and
-// nothing of what the caller takes away.
-func (r *Report) Empty() bool {
-	return !r.Changed && len(r.Endpoints)|len(r.Rejected)|len(r.Calls)|len(r.Names) == 0
+// News says whether there is anything to be taken away.
+func (r *Report) News() bool {
+	return r.Changed || len(r.Endpoints)+len(r.Rejected)+len(r.Names)+len(r.Calls) > 0
 }
 
 // HostName says that a name was given for a host's address.
