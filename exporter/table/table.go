@@ -464,31 +464,41 @@ func (s *Sink) writeUnexpected(p *printer) {
 	}
 	p.heading("Unexpected: " + count(s.flows.of(classify.Unexpected), "flow"))
 	type row struct {
-		*offPathKey
+		offPathKey
 		*offPath
 	}
-	byReason := map[classify.Reason][]row{}
-	for k, u := range s.offPath.m {
-		byReason[k.reason] = append(byReason[k.reason], row{&k, u})
+	type rows struct {
+		shown []row // sorted; there may be thousands of others
+		count int
+		flows uint64
 	}
-	for _, reason := range sortedKeys(byReason) {
-		rows := byReason[reason]
-		slices.SortFunc(rows, func(a, b row) int {
+	byReason := map[classify.Reason]*rows{}
+	for k, u := range s.offPath.m {
+		r := byReason[k.reason]
+		if r == nil {
+			r = &rows{}
+			byReason[k.reason] = r
+		}
+		r.count++
+		r.flows += u.flows
+		if n := len(r.shown); n == maxShown && r.shown[n-1].flows > u.flows {
+			continue
+		}
+		x := row{k, u}
+		i, _ := slices.BinarySearchFunc(r.shown, &x, func(a row, b *row) int {
 			if c := cmp.Compare(b.flows, a.flows); c != 0 {
 				return c
 			}
 			return cmp.Or(a.server.Compare(b.server), cmp.Compare(a.proto, b.proto), cmp.Compare(a.protocol, b.protocol))
 		})
-		var flows uint64
-		for _, u := range rows {
-			flows += u.flows
+		if i < maxShown {
+			r.shown = slices.Insert(r.shown[:min(len(r.shown), maxShown-1)], i, x)
 		}
-		p.styled(red, "  "+printable(string(reason))+"  "+count(flows, "flow"))
-		for i, u := range rows {
-			if i == maxShown {
-				p.rest(len(rows)-i, "server port")
-				break
-			}
+	}
+	for _, reason := range sortedKeys(byReason) {
+		r := byReason[reason]
+		p.styled(red, "  "+printable(string(reason))+"  "+count(r.flows, "flow"))
+		for _, u := range r.shown {
 			text := u.server.String() + "/" + transport(u.proto) + " " + name(u.protocol) + ": " + count(u.flows, "flow") + ", " +
 				size(u.bytes) + ", first from " + u.client.String()
 			if u.outcome != "" && u.outcome != classify.Answered {
@@ -498,6 +508,9 @@ func (s *Sink) writeUnexpected(p *printer) {
 				text += ": " + u.why
 			}
 			p.wrap(6, 8, text)
+		}
+		if n := r.count - len(r.shown); n > 0 {
+			p.rest(n, "server port")
 		}
 	}
 	p.more(s.offPath.more)
