@@ -4,23 +4,26 @@ import "github.com/exspan/exspan/capture"
 
 // The bits of Event.What.
 const (
-	New        = 1 << iota // the packet is the first of its flow
-	SYN                    // a SYN without ACK
-	SYNACK                 // a SYN with ACK
-	Answer                 // the first packet of B
-	OtherVLAN              // the packet's tag stack is not the first packet's
-	Reset                  // an RST
-	Refused                // the flow was refused, by an RST or by ICMP port unreachable
-	Prohibited             // an ICMP error says that the flow is administratively prohibited
-	KnownA     = SeenNextA // Next[0] is valid
-	KnownB     = SeenNextB // Next[1] is valid
-	Begun      = SeenBegun // the begin of the streams was seen
-	Closed     = 1 << iota // both ends have sent a FIN now
-	Ended                  // the flow is over; there is no packet
-	Second                 // another second began; there is no flow
-	Quote                  // an ICMP error that quotes a packet of the flow
-	fromB                  // B sent the packet
+	New        = 1 << iota      // the packet is the first of its flow
+	SYN                         // a SYN without ACK
+	SYNACK                      // a SYN with ACK
+	Answer                      // the first packet of B
+	OtherVLAN                   // the packet's tag stack is not the first packet's
+	Reset                       // an RST
+	Refused                     // the flow was refused, by an RST or by ICMP port unreachable
+	Prohibited                  // an ICMP error says that the flow is administratively prohibited
+	KnownA     = SeenNextA      // Next[0] is valid
+	KnownB     = SeenNextB      // Next[1] is valid
+	Begun      = SeenBegun      // the begin of the streams was seen
+	Closed     = 1 << iota      // both ends have sent a FIN now
+	Ended                       // the flow is over; there is no packet
+	Second                      // another second began; there is no flow
+	Quote                       // an ICMP error that quotes a packet of the flow
+	fromB      = 1 << senderBit // B sent the packet
 )
+
+// senderBit is the place of who sent the packet in Event.What: it is shifted there.
+const senderBit = 15
 
 // Event is what somebody who reads flows has to know of a packet.
 type Event struct {
@@ -66,22 +69,21 @@ func (t *Table) Follow(batch []capture.Packet, first int, events []Event) []Even
 		known := ID(0)
 		if p.Src.Port == src.Port && p.Dst.Port == dst.Port && p.Src.Addr == src.Addr && p.Dst.Addr == dst.Addr && p.Proto == f.Proto && p.VLANs == f.VLANs {
 			known = id
-			now, n, bit := p.Time, p.PayloadLength, uint16(1+sender)
+			now, n, seen, bit := p.Time, p.PayloadLength, f.Seen, uint16(1+sender)
 			if now >= t.clock && now < t.until && t.tick-f.seen < soon && f.packets[sender] > 0 &&
 				p.Flags&(capture.SYN|capture.FIN|capture.RST) == 0 && f.class != classHalfOpen &&
-				(n == 0 && !t.Every || n > 0 && (p.Proto == capture.UDP || p.Seq == f.next[sender] && f.Seen&(bit*SeenNextA) != 0)) {
+				(n == 0 && !t.Every || n > 0 && (p.Proto == capture.UDP || p.Seq == f.next[sender] && seen&(bit*SeenNextA) != 0)) {
 				length := uint64(p.Length)
 				t.IPBytes += length
 				f.bytes[sender] += length
 				f.packets[sender]++
 				t.clock, f.Last, f.seen = now, now, t.tick
 				if n > 0 {
-					seen := f.Seen
 					f.Seen = seen | bit*SeenPayloadA
 					if seen&quiet == 0 || t.Every {
 						// Field by field: a literal would be made aside and copied.
 						ev := t.event()
-						ev.ID, ev.Packet, ev.What = id, uint16(i), seen&(KnownA|KnownB|Begun)|uint16(sender)*fromB
+						ev.ID, ev.Packet, ev.What = id, uint16(i), seen&(KnownA|KnownB|Begun)|uint16(sender<<senderBit)
 						ev.Next, ev.Clock = f.next, now
 					}
 					f.next[sender] += n // says nothing where it is not valid
@@ -116,7 +118,7 @@ func (t *Table) other(p *capture.Packet, id ID, sender, index int) {
 		id, sender, what := t.Quoted(p)
 		t.passed(tick)
 		if what != 0 || t.Every {
-			t.events = append(t.events, Event{ID: id, What: what | Quote | uint16(sender)*fromB, Packet: uint16(index), Clock: t.clock})
+			t.events = append(t.events, Event{ID: id, What: what | Quote | uint16(sender<<senderBit), Packet: uint16(index), Clock: t.clock})
 		}
 		return
 	}
@@ -155,8 +157,9 @@ func (t *Table) other(p *capture.Packet, id ID, sender, index int) {
 	if what == 0 && !t.Every && (p.PayloadLength == 0 || f.Seen&quiet != 0) {
 		return
 	}
-	what |= f.Seen&Begun | t.before.seen&(KnownA|KnownB) | uint16(sender)*fromB
-	t.events = append(t.events, Event{ID: id, What: what, Packet: uint16(index), Next: t.before.next, Clock: t.clock})
+	ev := t.event()
+	ev.ID, ev.Packet, ev.What = id, uint16(index), what|f.Seen&Begun|t.before.seen&(KnownA|KnownB)|uint16(sender<<senderBit)
+	ev.Next, ev.Clock = t.before.next, t.clock
 }
 
 // Idle moves the clock where nothing arrives; now is the time in nanoseconds

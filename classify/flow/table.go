@@ -252,8 +252,11 @@ func (t *Table) track(p *capture.Packet, known ID, from int) (id ID, f *Flow, se
 	t.before.next, t.before.seen, t.closed = f.next, f.Seen, false
 	f.packets[sender]++
 	f.bytes[sender] += uint64(p.Length)
-	f.Last = max(f.Last, p.Time)
-	f.First = min(f.First, p.Time)
+	if p.Time > f.Last {
+		f.Last = p.Time
+	} else if p.Time < f.First {
+		f.First = p.Time
+	}
 	f.seen = t.tick
 	if p.PayloadLength > 0 {
 		f.Seen |= SeenPayloadA << sender
