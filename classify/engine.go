@@ -403,27 +403,23 @@ func (t *tracked) note(table *flow.Table, b *capture.Batch) {
 	t.clock, t.live, t.memory, t.evicted = table.Clock(), table.Live(), table.Bytes(), table.Evicted
 }
 
-// warm starts the memory reads that at most WarmSize events will need, before the
-// first of them waits for one: of what is kept of the flows, and of the payloads,
-// which another processor may have.
+// warm starts the memory reads that the next events will need, before the first of
+// them waits for one: of what is kept of the flows, and of the payloads, which
+// another processor may have. The turns of the loop do not depend on each other.
 func (e *Engine) warm(packets []capture.Packet, events []flow.Event) {
-	var conns [flow.WarmSize]uint32
 	sum := uint64(0)
 	for i := range events {
 		ev := &events[i]
-		if chunk := int(ev.ID >> stateBits); chunk < len(e.states) { // else it has not begun yet
-			conns[i%flow.WarmSize] = e.states[chunk][ev.ID%stateChunk].conn
-		}
 		if int(ev.Packet) < len(packets) {
 			if data := packets[ev.Packet].Payload; len(data) > 0 {
 				sum += uint64(data[0]) + uint64(data[min(len(data), 100)-1])
 			}
 		}
-	}
-	for _, i := range conns[:len(events)] {
-		if i != 0 {
-			c := e.conns[i-1]
-			sum += uint64(c.streams[0].next) + uint64(c.streams[1].skip) + uint64(c.reader) + c.number
+		if chunk := int(ev.ID >> stateBits); chunk < len(e.states) { // else it has not begun yet
+			if n := e.states[chunk][ev.ID%stateChunk].conn; n != 0 {
+				c := e.conns[n-1]
+				sum += uint64(c.streams[0].next) + c.number + c.media
+			}
 		}
 	}
 	e.warmth += sum

@@ -30,7 +30,7 @@ func (e *Engine) readNext(p *capture.Packet, ev *flow.Event) {
 		return
 	}
 	s, other := &c.streams[sender], &c.streams[sender^1]
-	if p.Seq != s.next || !s.begun || s.hole != nil || c.obs == nil || len(s.rest)|s.skip != 0 || int(p.PayloadLength) != len(p.Payload) {
+	if p.Seq != s.next || !s.ready || s.skip != 0 || int(p.PayloadLength) != len(p.Payload) {
 		if s.passOver(p) {
 			st.said |= saidA << sender
 			c.number = p.Number
@@ -220,9 +220,12 @@ func (e *Engine) connOf(s *slot, ev *flow.Event) *conn {
 }
 
 // account keeps the sum of what streams hold, and gives the flow at hand up
-// where it is too much.
+// where it is too much. It says which streams are ready for readNext.
 func (e *Engine) account(c *conn) {
-	n := c.streams[0].held() + c.streams[1].held()
+	a, b := &c.streams[0], &c.streams[1]
+	a.ready = c.obs != nil && a.begun && a.hole == nil && len(a.rest) == 0
+	b.ready = c.obs != nil && b.begun && b.hole == nil && len(b.rest) == 0
+	n := a.held() + b.held()
 	e.buffered += n - int(c.counted)
 	c.counted = int32(n)
 	if n > 0 && e.buffered > e.cfg.Limits.MaxBuffered {

@@ -30,6 +30,9 @@ type segment struct {
 type stream struct {
 	next  uint32
 	begun bool
+	// ready says that an observer waits for the next byte: there is one, and nothing
+	// is kept here. See account.
+	ready bool
 	// skip is the number of bytes to come that the observer does not need.
 	skip int
 	// rest holds the bytes in order that nobody has used yet: those in which a
@@ -183,27 +186,27 @@ func (s *stream) flush(deliver func([]byte, int) bool) {
 }
 
 // conn is what a flow needs while its content is read. It is given back when
-// nothing more can be learned. There are many, and each packet needs another:
-// it is kept small.
+// nothing more can be learned. There are many, and each packet needs another: it is
+// kept small, and what every packet needs is in front.
 type conn struct {
 	streams [2]stream // by sender: A, then B
 	obs     observe.Observer
-	facts   observe.Facts
-	reader  uint8 // the protocol of obs: its index in Engine.protocols, plus one
-	proto   uint8 // the one that names the flow, or may: that of the first observer
+	number  uint64 // of the last packet
+	reader  uint8  // the protocol of obs: its index in Engine.protocols, plus one
+	proto   uint8  // the one that names the flow, or may: that of the first observer
 	offers  uint8
 	named   bool // the protocol names the flow
 	late    bool // it was not found by the flow's first bytes
 	begun   bool // the next bytes of both streams are their first
 	second  bool // B spoke first
 	done    bool
-	counted int32  // bytes in Engine.buffered
-	weighed int32  // facts that were held against the evidence for roles
-	tried   uint64 // the set of protocols that said no
-	number  uint64 // of the last packet
-	doubted uint64 // the count of doubtful flows when this was one, or 0
+	facts   observe.Facts
 	// announced is the service that a learned endpoint promised when media was
 	// endpoints.media.
 	announced string
 	media     uint64
+	tried     uint64 // the set of protocols that said no
+	doubted   uint64 // the count of doubtful flows when this was one, or 0
+	counted   int32  // bytes in Engine.buffered
+	weighed   int32  // facts that were held against the evidence for roles
 }
