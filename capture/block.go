@@ -31,6 +31,7 @@ type fileBatch struct {
 	array [batchSize]Packet // first, to begin where a cache line does
 	n     int               // how many of array are in use
 	Batch
+	frames []Frame // of array, where frames are kept
 	blocks []*block
 	pool   *pool
 }

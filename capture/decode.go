@@ -64,10 +64,9 @@ type Decoder struct {
 
 // Decode reads one captured frame of the given link type into p. The wire
 // length is the frame's length before the snap length cut it. p.Number and
-// p.Time are the caller's (fragments age by p.Time), so are Interface, Frame,
-// Earlier, WireLength and LinkType; where Frame is set, frames of fragments are
-// kept, and added to Earlier when their datagram is complete. All other fields
-// are set when SkipNone is returned, and have no meaning when the frame is
+// p.Time are the caller's (fragments age by p.Time), so are Interface and Frame;
+// where Frame is set, frames of fragments are kept, and added to Frame.Earlier
+// when their datagram is complete. All other fields are set when SkipNone is returned, and have no meaning when the frame is
 // skipped. Payload points into frame, unless p.Frames is more than 1.
 //
 // Nothing is allocated, fragments excepted.

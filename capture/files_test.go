@@ -511,7 +511,7 @@ func digest(ps []Packet) string {
 			h = (h ^ uint64(c)) * 1099511628211
 		}
 		h += uint64(len(p.Payload))
-		p.Payload, p.Frame, p.LinkType, p.WireLength = nil, nil, 0, 0 // valid with frames only
+		p.Payload, p.Frame = nil, nil // valid with frames only
 		fmt.Fprintf(&b, "%v %x\n", p, h)
 	}
 	return b.String()
@@ -678,14 +678,15 @@ func TestKeepFrames(t *testing.T) {
 	ps, _, _ := readAll(t, []string{name}, Options{KeepFrames: true})
 	for _, p := range ps {
 		var d Decoder
-		q := Packet{Number: p.Number, Time: p.Time, Frame: p.Frame, WireLength: p.WireLength, LinkType: p.LinkType}
-		s := d.Decode(p.LinkType, p.Frame, p.WireLength, &q)
+		f := *p.Frame
+		q := Packet{Number: p.Number, Time: p.Time, Frame: &f}
+		s := d.Decode(f.LinkType, f.Data, f.WireLength, &q)
 		q.Payload = append([]byte(nil), q.Payload...)
 		if p.Frames == 1 && (s != SkipNone || !reflect.DeepEqual(p, q)) {
 			t.Errorf("%v\n got %+v\nwant %+v", s, q, p)
 		}
-		if p.Frames == 3+1 && len(p.Earlier) != 3 {
-			t.Errorf("%d frames before", len(p.Earlier))
+		if p.Frames == 3+1 && len(f.Earlier) != 3 {
+			t.Errorf("%d frames before", len(f.Earlier))
 		}
 	}
 }
@@ -792,7 +793,7 @@ func TestPrefetch(t *testing.T) {
 				break
 			}
 			for i := range bt.Packets {
-				h.Write(bt.Packets[i].Frame)
+				h.Write(bt.Packets[i].Frame.Data)
 				n++
 			}
 			bt.Release()

@@ -165,15 +165,15 @@ func (d *Decoder) fragment(key fragmentKey, f fragment, more bool, next uint8, p
 		p.Length = g.length
 		p.Frames += uint16(len(g.parts) - 1)
 		if p.Frame != nil {
-			p.Earlier = append(g.earlier, p.Earlier...)
+			p.Frame.Earlier = append(g.earlier, p.Frame.Earlier...)
 		}
 		return g, SkipNone
 	}
-	if p.Frame != nil {
-		g.earlier = append(g.earlier, p.Earlier...)
-		g.earlier = append(g.earlier, EarlierFrame{p.Time, p.WireLength, append([]byte(nil), p.Frame...)})
-		g.bytes += len(p.Frame)
-		t.bytes += len(p.Frame)
+	if f := p.Frame; f != nil {
+		g.earlier = append(g.earlier, f.Earlier...)
+		g.earlier = append(g.earlier, EarlierFrame{p.Time, f.WireLength, append([]byte(nil), f.Data...)})
+		g.bytes += len(f.Data)
+		t.bytes += len(f.Data)
 	}
 	for len(t.table) > limits.Datagrams || t.bytes > limits.Bytes {
 		t.stats.Evicted++

@@ -73,7 +73,7 @@ func TestLive(t *testing.T) {
 		st = bt.Stats
 		bt.Release()
 	}
-	if len(got) != 1200 || got[1199].Number != 1200 || got[7].Time != 8*second || st.Skipped[SkipNotIP] != 1 || string(got[5].Frame[:6]) != "\x02\x00\x0a\x00\x00\x02" {
+	if len(got) != 1200 || got[1199].Number != 1200 || got[7].Time != 8*second || st.Skipped[SkipNotIP] != 1 || string(got[5].Frame.Data[:6]) != "\x02\x00\x0a\x00\x00\x02" {
 		t.Errorf("%d packets, %+v", len(got), st)
 	}
 	if d := time.Since(begin); d > 3*time.Second {

@@ -93,19 +93,25 @@ func (v VLANs) String() string {
 // caller and overwritten by each read. Addresses and ports are those of the
 // innermost IP packet.
 //
-// It fills three cache lines, and the last is touched only where frames are
-// kept: packets go from one processor's cache to another's.
+// It fills two cache lines: packets go from one processor's cache to another's.
+// The first has all that is asked of a packet of a flow that is known, the second
+// what says which flow that is.
 type Packet struct {
+	// Payload is the captured part of the TCP or UDP payload. It points into
+	// the reader's buffer and is valid until the packet's batch is released.
+	Payload []byte
 	// Number counts frames in the order they were read, from 1. A datagram
 	// reassembled from fragments has the number of the frame that completed it.
 	Number uint64
 	// Time is when the frame was captured, in nanoseconds since the Unix epoch.
 	Time int64
-	// Hash is Key hashed; see Hash.
-	Hash uint64
-	// Src and Dst are the packet's ends. For an ICMP error they are the ends of
-	// the quoted packet, in the quoted packet's direction.
-	Src, Dst Endpoint
+	// PayloadLength is the length in bytes of the TCP or UDP payload on the
+	// wire. It is more than len(Payload) where the frame was cut by the snap
+	// length.
+	PayloadLength uint32
+	// Seq and Ack are the TCP sequence and acknowledgement numbers; valid iff
+	// Proto is TCP (Ack iff the ACK flag is set).
+	Seq, Ack uint32
 	// Proto is TCP, UDP, ICMP or ICMPv6; other protocols are not delivered.
 	Proto uint8
 	// Flags holds the TCP flags; valid iff Proto is TCP.
@@ -113,22 +119,6 @@ type Packet struct {
 	// Frames is the number of frames the packet was made of: 1, or more for a
 	// reassembled datagram.
 	Frames uint16
-	// VLANs holds the tags of the frame, outermost first.
-	VLANs VLANs
-	// Length is the IP packet's length in bytes as its header says: IPv4 total
-	// length, IPv6 40 plus payload length. For a reassembled datagram it is
-	// the sum over its fragments.
-	Length uint32
-	// Seq and Ack are the TCP sequence and acknowledgement numbers; valid iff
-	// Proto is TCP (Ack iff the ACK flag is set).
-	Seq, Ack uint32
-	// PayloadLength is the length in bytes of the TCP or UDP payload on the
-	// wire. It is more than len(Payload) where the frame was cut by the snap
-	// length.
-	PayloadLength uint32
-	// Payload is the captured part of the TCP or UDP payload. It points into
-	// the reader's buffer and is valid until the packet's batch is released.
-	Payload []byte
 	// Interface is the index of the interface the frame was read from, in the
 	// order of the source's description; 0 where there is only one.
 	Interface uint16
@@ -139,18 +129,30 @@ type Packet struct {
 	// ICMPType and ICMPCode are valid iff Proto is ICMP or ICMPv6.
 	ICMPType, ICMPCode uint8
 
-	// LinkType is the frame's link type (LINKTYPE_ value); valid iff Frame is.
-	LinkType uint16
-	// WireLength is the frame's length on the wire; valid iff Frame is.
-	WireLength uint32
-	// Frame is the whole captured frame, and is valid as long as Payload; nil
-	// unless the reader was asked to keep frames (for writing them again).
-	Frame []byte
-	// Earlier holds the frames that came before Frame and that a reassembled
-	// datagram was made of; nil if there are none, or if Frame is nil.
-	Earlier []EarlierFrame
+	// Hash is that of the ends and the protocol; see the function Hash.
+	Hash uint64
+	// VLANs holds the tags of the frame, outermost first.
+	VLANs VLANs
+	// Src and Dst are the packet's ends. For an ICMP error they are the ends of
+	// the quoted packet, in the quoted packet's direction.
+	Src, Dst Endpoint
+	// Length is the IP packet's length in bytes as its header says: IPv4 total
+	// length, IPv6 40 plus payload length. For a reassembled datagram it is
+	// the sum over its fragments.
+	Length uint32
+	// Frame is the frame itself, and is valid as long as Payload; nil unless the
+	// reader was asked to keep frames (for writing them again).
+	Frame *Frame
+}
 
-	_ [16]byte // to the end of the third cache line
+// Frame is a whole captured frame, with those that belong before it.
+type Frame struct {
+	LinkType   uint16 // LINKTYPE_ value
+	WireLength uint32 // its length on the wire
+	Data       []byte
+	// Earlier holds the frames that came before this one and that a reassembled
+	// datagram was made of; nil if there are none.
+	Earlier []EarlierFrame
 }
 
 // EarlierFrame is a frame with a part of a datagram that a later frame

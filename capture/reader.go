@@ -319,7 +319,7 @@ func (k *sink) frame(bt *fileBatch, f *iface, data []byte, wire uint32, t int64)
 	k.stats.Bytes += uint64(len(data))
 	p.Number, p.Time, p.Interface = k.stats.Frames, t, f.index
 	if !f.plain || !common(data, p) {
-		if s := k.decode(f, data, wire, p); s != SkipNone {
+		if s := k.decode(bt, f, data, wire); s != SkipNone {
 			k.stats.Skipped[s]++
 			return false
 		}
@@ -328,10 +328,15 @@ func (k *sink) frame(bt *fileBatch, f *iface, data []byte, wire uint32, t int64)
 	return bt.n == batchSize
 }
 
-// decode decodes a frame of any kind.
-func (k *sink) decode(f *iface, data []byte, wire uint32, p *Packet) Skip {
+// decode decodes a frame of any kind into bt's next packet.
+func (k *sink) decode(bt *fileBatch, f *iface, data []byte, wire uint32) Skip {
+	p := &bt.array[bt.n]
 	if k.keep {
-		p.LinkType, p.WireLength, p.Frame, p.Earlier = f.link, wire, data, nil
+		if bt.frames == nil {
+			bt.frames = make([]Frame, batchSize)
+		}
+		p.Frame = &bt.frames[bt.n]
+		*p.Frame = Frame{LinkType: f.link, WireLength: wire, Data: data}
 	}
 	if f.filter != nil && !f.filter.match(data, wire) {
 		return SkipFiltered

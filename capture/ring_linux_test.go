@@ -31,7 +31,7 @@ func TestRingTag(t *testing.T) {
 		t.Fatalf("%+v %v", bt, err)
 	}
 	a, b := bt.Packets[0], bt.Packets[1]
-	if a.VLANs.String() != "7" || b.VLANs.String() != "7.20" || a.WireLength != 86 || len(a.Frame) != 86 || b.WireLength != 90 || a.Length != 68 {
+	if a.VLANs.String() != "7" || b.VLANs.String() != "7.20" || a.Frame.WireLength != 86 || len(a.Frame.Data) != 86 || b.Frame.WireLength != 90 || a.Length != 68 {
 		t.Errorf("%+v\n%+v", a, b)
 	}
 }

@@ -37,16 +37,17 @@ var errNoFrame = errors.New("capture: the packet has no frame; frames are kept w
 // reassembled from, each with the comment. A comment is cut at 65,535 bytes,
 // what a pcapng option holds.
 func (w *Writer) Write(p *Packet, comment string) error {
-	for i := range p.Earlier {
-		f := &p.Earlier[i]
-		if err := w.frame(p.LinkType, f.Time, f.WireLength, f.Data, comment); err != nil {
+	f := p.Frame
+	if f == nil {
+		return errNoFrame
+	}
+	for i := range f.Earlier {
+		e := &f.Earlier[i]
+		if err := w.frame(f.LinkType, e.Time, e.WireLength, e.Data, comment); err != nil {
 			return err
 		}
 	}
-	if p.Frame == nil {
-		return errNoFrame
-	}
-	return w.frame(p.LinkType, p.Time, p.WireLength, p.Frame, comment)
+	return w.frame(f.LinkType, p.Time, f.WireLength, f.Data, comment)
 }
 
 func (w *Writer) frame(link uint16, t int64, wire uint32, data []byte, comment string) error {

@@ -52,7 +52,9 @@ func packets(t testing.TB, s Source) (all []Packet, st Stats) {
 		for _, p := range bt.Packets {
 			p.Payload = append([]byte(nil), p.Payload...)
 			if p.Frame != nil {
-				p.Frame = append([]byte(nil), p.Frame...)
+				f := *p.Frame
+				f.Data = append([]byte(nil), f.Data...)
+				p.Frame = &f
 			}
 			all = append(all, p)
 		}
@@ -106,7 +108,7 @@ func TestWriter(t *testing.T) {
 	}
 	for i := range before {
 		b, a := before[i], after[i]
-		if a.Time != b.Time || a.Hash != b.Hash || string(a.Frame) != string(b.Frame) || a.WireLength != b.WireLength || a.Number != b.Number {
+		if a.Time != b.Time || a.Hash != b.Hash || string(a.Frame.Data) != string(b.Frame.Data) || a.Frame.WireLength != b.Frame.WireLength || a.Number != b.Number {
 			t.Errorf("packet %d:\n before %+v\n after %+v", i, b, a)
 		}
 	}

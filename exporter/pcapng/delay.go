@@ -127,12 +127,12 @@ func (d *Delay) Packets(packets []capture.Packet) {
 			d.flows[k] = j
 		}
 		j.waiting++
-		c := *p
-		c.Payload, c.Frame = nil, slices.Clone(p.Frame)
-		c.Earlier = slices.Clone(p.Earlier)
-		for i := range c.Earlier {
-			c.Earlier[i].Data = slices.Clone(c.Earlier[i].Data)
+		c, f := *p, *p.Frame
+		f.Data, f.Earlier = slices.Clone(f.Data), slices.Clone(f.Earlier)
+		for i := range f.Earlier {
+			f.Earlier[i].Data = slices.Clone(f.Earlier[i].Data)
 		}
+		c.Payload, c.Frame = nil, &f
 		d.held = append(d.held, waiting{c, j, k})
 		d.bytes += size(&c)
 	}
@@ -143,9 +143,9 @@ func (d *Delay) Packets(packets []capture.Packet) {
 
 // size is what a held packet costs.
 func size(p *capture.Packet) int {
-	n := 256 + len(p.Frame)
-	for i := range p.Earlier {
-		n += 64 + len(p.Earlier[i].Data)
+	n := 256 + len(p.Frame.Data)
+	for i := range p.Frame.Earlier {
+		n += 64 + len(p.Frame.Earlier[i].Data)
 	}
 	return n
 }

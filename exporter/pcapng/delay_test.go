@@ -96,7 +96,7 @@ func TestDelay(t *testing.T) {
 		t.Fatalf("%d packets are written, want %d", len(got), len(want))
 	}
 	for i, w := range want {
-		if !bytes.Equal(got[i].Frame, in[w].Frame) || got[i].Time != in[w].Time {
+		if !bytes.Equal(got[i].Frame.Data, in[w].Frame.Data) || got[i].Time != in[w].Time {
 			t.Errorf("packet %d is not packet %d of the input", i, w)
 		}
 	}
@@ -152,7 +152,7 @@ func TestDelayRotates(t *testing.T) {
 	}
 	in := read(t, "in.pcap", data)
 	other := in[1] // on a link of another type
-	other.LinkType, other.Frame = capture.LinkRaw, other.Frame[14:]
+	other.Frame = &capture.Frame{LinkType: capture.LinkRaw, WireLength: other.Frame.WireLength, Data: other.Frame.Data[14:]}
 	packets := []capture.Packet{in[0], other, in[0], other}
 	var files [][]byte
 	d, err := NewDelay(writer(func(p []byte) (int, error) {
@@ -171,7 +171,7 @@ func TestDelayRotates(t *testing.T) {
 	}
 	for i, f := range files {
 		got := read(t, "out.pcapng", append(d.Head(), f...))
-		if len(got) != 1 || got[0].LinkType != packets[i].LinkType || !bytes.Equal(got[0].Frame, packets[i].Frame) {
+		if len(got) != 1 || got[0].Frame.LinkType != packets[i].Frame.LinkType || !bytes.Equal(got[0].Frame.Data, packets[i].Frame.Data) {
 			t.Errorf("file %d does not hold packet %d", i, i)
 		}
 	}
