@@ -410,10 +410,14 @@ func (e *Engine) warm(packets []capture.Packet, events []flow.Event) {
 	sum := uint64(0)
 	for i := range events {
 		ev := &events[i]
-		if int(ev.Packet) < len(packets) {
-			if data := packets[ev.Packet].Payload; len(data) > 0 {
-				sum += uint64(data[0]) + uint64(data[min(len(data), 100)-1])
-			}
+		if int(ev.Packet) >= len(packets) {
+			continue
+		}
+		if data := packets[ev.Packet].Payload; len(data) > 0 {
+			sum += uint64(data[0]) + uint64(data[min(len(data), 100)-1])
+		}
+		if i > 0 && ev.ID == events[i-1].ID {
+			continue
 		}
 		if chunk := int(ev.ID >> stateBits); chunk < len(e.states) { // else it has not begun yet
 			if n := e.states[chunk][ev.ID%stateChunk].conn; n != 0 {

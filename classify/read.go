@@ -30,27 +30,32 @@ func (e *Engine) readNext(p *capture.Packet, ev *flow.Event) {
 		return
 	}
 	s, other := &c.streams[sender], &c.streams[sender^1]
-	if p.Seq != s.next || !s.ready || s.skip != 0 || int(p.PayloadLength) != len(p.Payload) {
+	data := p.Payload
+	if p.Seq != s.next || !s.ready || s.skip != 0 || int(p.PayloadLength) != len(data) {
 		if s.passOver(p) {
 			st.said |= saidA << sender
 			c.number = p.Number
-		} else {
-			e.takePacket(p, ev)
+			return
 		}
-		return
+		if p.Seq != s.next || !s.ready || s.skip > len(data) || int(p.PayloadLength) != len(data) {
+			e.takePacket(p, ev)
+			return
+		}
+		data = data[s.skip:]
+		s.skip = 0
 	}
 	s.next += p.PayloadLength
 	st.said |= saidA << sender
 	in := &e.in
 	in.Datagram, in.Cut = false, false
 	in.Continues = p.Ack == other.next && other.begun && p.Flags&capture.ACK != 0
-	e.open(c, p, st.ends.Direction(sender))
+	e.open(c, p, data, st.ends.Direction(sender))
 	n, err := c.obs.Observe(in, &e.report)
-	if err != nil || n < len(p.Payload) || e.report.News() {
-		e.followUp(c, ev, n, err)
+	if err != nil || n < len(data) || e.report.News() {
+		e.followUp(c, ev, data, n, err)
 		return
 	}
-	s.skip = n - len(p.Payload)
+	s.skip = n - len(data)
 	c.facts.Dropped = e.report.Dropped
 }
 
@@ -64,23 +69,23 @@ func (e *Engine) nextDatagram(c *conn, st *state, p *capture.Packet, ev *flow.Ev
 	st.said |= saidA << sender
 	in := &e.in
 	in.Datagram, in.Cut, in.Continues = true, int(p.PayloadLength) > len(p.Payload), false
-	e.open(c, p, st.ends.Direction(sender))
+	e.open(c, p, p.Payload, st.ends.Direction(sender))
 	n, err := c.obs.Observe(in, &e.report)
 	if err != nil || e.report.News() {
-		e.followUp(c, ev, n, err)
+		e.followUp(c, ev, p.Payload, n, err)
 		return
 	}
 	c.facts.Dropped = e.report.Dropped
 }
 
 // followUp deals with what the observer said of the packet at hand, where it is
-// more than to go on.
-func (e *Engine) followUp(c *conn, ev *flow.Event, n int, err error) {
+// more than to go on. data is what it was shown of the packet.
+func (e *Engine) followUp(c *conn, ev *flow.Event, data []byte, n int, err error) {
 	s := e.of(e.packet, ev)
 	if s.Proto == capture.UDP {
 		e.datagramResult(c, err)
 	} else {
-		e.feedOn(c, ev.Sender(), e.packet.Payload, n, err)
+		e.feedOn(c, ev.Sender(), data, n, err)
 	}
 	e.afterwards(s, c, e.packet)
 }
@@ -95,7 +100,7 @@ func (e *Engine) read(s *slot, p *capture.Packet, ev *flow.Event) {
 		return
 	}
 	sender := ev.Sender()
-	e.open(c, p, s.Owner.ends.Direction(sender))
+	e.open(c, p, p.Payload, s.Owner.ends.Direction(sender))
 	if s.Proto == capture.UDP {
 		if c.announced == "" && c.media != e.endpoints.media {
 			c.media = e.endpoints.media
@@ -128,13 +133,13 @@ func (e *Engine) afterwards(s *slot, c *conn, p *capture.Packet) {
 }
 
 // open makes a flow the one that is being read, of which a packet came in a
-// direction.
-func (e *Engine) open(c *conn, p *capture.Packet, dir observe.Direction) {
+// direction. data is what is to be shown of it.
+func (e *Engine) open(c *conn, p *capture.Packet, data []byte, dir observe.Direction) {
 	in := &e.in
 	in.Dir, e.sent = dir, dir
 	c.number = p.Number
 	in.Time, in.Number, in.Handshake = p.Time, p.Number, c.begun
-	in.Data, in.Announced, e.packet = p.Payload, c.announced, p
+	in.Data, in.Announced, e.packet = data, c.announced, p
 	e.report.Facts = c.facts
 }
 
@@ -169,7 +174,7 @@ func (e *Engine) closed(s *slot, p *capture.Packet, ev *flow.Event) {
 		}
 	}
 	c.done = true
-	e.open(c, p, s.Owner.ends.Direction(ev.Sender()))
+	e.open(c, p, p.Payload, s.Owner.ends.Direction(ev.Sender()))
 	e.release(s, c)
 }
 
@@ -284,7 +289,7 @@ func (e *Engine) finishReading(s *slot) {
 	p := &e.lastly
 	p.Time, p.Number, p.Src, p.Dst = s.Last, c.number, *s.a, *s.b
 	e.slot = *s
-	e.open(c, p, s.Owner.ends.Direction(0))
+	e.open(c, p, p.Payload, s.Owner.ends.Direction(0))
 	e.reading, e.in.Datagram, e.in.Cut = c, s.Proto == capture.UDP, false
 	for side := range c.streams {
 		if !c.done {
