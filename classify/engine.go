@@ -407,22 +407,22 @@ func (t *tracked) note(table *flow.Table, b *capture.Batch) {
 // them waits for one: of what is kept of the flows, and of the payloads, which
 // another processor may have. The turns of the loop do not depend on each other.
 func (e *Engine) warm(packets []capture.Packet, events []flow.Event) {
-	sum := uint64(0)
+	sum, last := uint64(0), flow.ID(0)
 	for i := range events {
 		ev := &events[i]
-		if int(ev.Packet) >= len(packets) {
+		if int(ev.Packet) < len(packets) {
+			if data := packets[ev.Packet].Payload; len(data) > 0 {
+				sum += uint64(data[0]) + uint64(data[min(len(data), 100)-1])
+			}
+		}
+		if ev.ID == last {
 			continue
 		}
-		if data := packets[ev.Packet].Payload; len(data) > 0 {
-			sum += uint64(data[0]) + uint64(data[min(len(data), 100)-1])
-		}
-		if i > 0 && ev.ID == events[i-1].ID {
-			continue
-		}
-		if chunk := int(ev.ID >> stateBits); chunk < len(e.states) { // else it has not begun yet
-			if n := e.states[chunk][ev.ID%stateChunk].conn; n != 0 {
+		last = ev.ID
+		if chunk := int(last >> stateBits); chunk < len(e.states) { // else it has not begun yet
+			if n := e.states[chunk][last%stateChunk].conn; n != 0 {
 				c := e.conns[n-1]
-				sum += uint64(c.streams[0].next) + c.number + c.media
+				sum += uint64(c.streams[0].next) + uint64(c.facts.Dropped) + c.number
 			}
 		}
 	}
@@ -521,31 +521,33 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 	if ev.What&flow.New != 0 {
 		e.begin(p, ev.ID)
 	}
-	s := e.of(p, ev)
-	sender := ev.Sender()
+	st, sender := e.stateOf(ev.ID), ev.Sender()
 	if e.traffic != nil {
-		e.traffic.packet(s, sender, ev.What&flow.New != 0, p)
+		e.traffic.packet(e.of(p, ev), sender, ev.What&flow.New != 0, p)
 		e.passTime()
 	}
-	if ev.What&(flow.SYN|flow.SYNACK|flow.Answer|flow.OtherVLAN|flow.Reset) != 0 {
-		if ev.What&(flow.SYN|flow.SYNACK) != 0 {
-			s.Owner.ends.Handshake(sender, ev.What&flow.SYNACK != 0)
-		}
-		if ev.What&flow.Answer != 0 {
-			e.answered(s, p)
-		}
-		if ev.What&flow.OtherVLAN != 0 {
-			e.addVLANs(s, p.VLANs)
-		}
-		if ev.What&flow.Reset != 0 && (ev.What&flow.Refused != 0 || s.Owner.said&refused != 0) {
-			e.endpoints.close(endpointKey{s.Server(), capture.TCP}, p.Time)
-		}
+	if ev.What&(flow.SYN|flow.SYNACK) != 0 {
+		st.ends.Handshake(sender, ev.What&flow.SYNACK != 0)
 	}
-	if p.PayloadLength > 0 && !s.Owner.done {
-		s.Owner.said |= saidA << sender
+	if ev.What&flow.Answer != 0 {
+		e.answered(st, p)
+	}
+	payload := p.PayloadLength > 0 && !st.done
+	if !payload && ev.What&(flow.OtherVLAN|flow.Reset|flow.Closed) == 0 {
+		return // as SYNs do
+	}
+	s := e.of(p, ev)
+	if ev.What&flow.OtherVLAN != 0 {
+		e.addVLANs(s, p.VLANs)
+	}
+	if ev.What&flow.Reset != 0 && (ev.What&flow.Refused != 0 || st.said&refused != 0) {
+		e.endpoints.close(endpointKey{s.Server(), capture.TCP}, p.Time)
+	}
+	if payload {
+		st.said |= saidA << sender
 		e.read(s, p, ev)
 	}
-	if ev.What&flow.Closed != 0 && s.Owner.conn != 0 {
+	if ev.What&flow.Closed != 0 && st.conn != 0 {
 		e.closed(s, p, ev)
 	}
 }

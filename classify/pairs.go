@@ -127,8 +127,8 @@ func (t *pairs) oneWay(a, b capture.Addr) bool {
 // that kind, and whether a pair was seen in both directions is asked of the
 // others alone, mostly at the end of the input. Until somebody asks, the flow's
 // own mark will do, as long as the flow has a place in the table.
-func (e *Engine) answered(s *slot, p *capture.Packet) {
-	s.Owner.said |= answered
+func (e *Engine) answered(st *state, p *capture.Packet) {
+	st.said |= answered
 	if e.asked {
 		e.pairs.saw(p.Src.Addr, p.Dst.Addr, true)
 	}

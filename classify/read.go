@@ -189,8 +189,9 @@ func (e *Engine) connOf(s *slot, ev *flow.Event) *conn {
 			e.quiet(s)
 			return nil
 		}
-		// Some at a time: fewer to allocate, and side by side.
-		block := make([]conn, min(16, e.cfg.Limits.MaxConns-len(e.conns)))
+		// Some at a time: fewer to allocate, and so many that they lie on pages of their
+		// own, and each begins with a line of the cache.
+		block := make([]conn, min(connBlock, e.cfg.Limits.MaxConns-len(e.conns)))
 		for i := range block {
 			e.conns = append(e.conns, &block[i])
 		}

@@ -187,20 +187,21 @@ func (s *stream) flush(deliver func([]byte, int) bool) {
 
 // conn is what a flow needs while its content is read. It is given back when
 // nothing more can be learned. There are many, and each packet needs another: it is
-// kept small, and what every packet needs is in front.
+// kept small, three lines of the processor's cache.
 type conn struct {
 	streams [2]stream // by sender: A, then B
 	obs     observe.Observer
-	number  uint64 // of the last packet
-	reader  uint8  // the protocol of obs: its index in Engine.protocols, plus one
-	proto   uint8  // the one that names the flow, or may: that of the first observer
-	offers  uint8
-	named   bool // the protocol names the flow
-	late    bool // it was not found by the flow's first bytes
-	begun   bool // the next bytes of both streams are their first
-	second  bool // B spoke first
-	done    bool
 	facts   observe.Facts
+
+	number uint64 // of the last packet
+	reader uint8  // the protocol of obs: its index in Engine.protocols, plus one
+	proto  uint8  // the one that names the flow, or may: that of the first observer
+	offers uint8
+	named  bool // the protocol names the flow
+	late   bool // it was not found by the flow's first bytes
+	begun  bool // the next bytes of both streams are their first
+	second bool // B spoke first
+	done   bool
 	// announced is the service that a learned endpoint promised when media was
 	// endpoints.media.
 	announced string
@@ -210,3 +211,6 @@ type conn struct {
 	counted   int32  // bytes in Engine.buffered
 	weighed   int32  // facts that were held against the evidence for roles
 }
+
+// connBlock is how many conns are made at a time.
+const connBlock = 256
