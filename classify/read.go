@@ -61,9 +61,12 @@ func (e *Engine) readNext(p *capture.Packet, ev *flow.Event) {
 
 // nextDatagram takes in another datagram.
 func (e *Engine) nextDatagram(c *conn, st *state, p *capture.Packet, ev *flow.Event) {
-	if c.obs == nil || len(p.Payload) == 0 || c.announced == "" && c.media != e.endpoints.media {
+	if c.obs == nil || len(p.Payload) == 0 {
 		e.takePacket(p, ev)
 		return
+	}
+	if c.announced == "" && c.media != e.endpoints.media {
+		e.promise(c, e.of(p, ev))
 	}
 	sender := ev.Sender()
 	st.said |= saidA << sender
@@ -99,14 +102,12 @@ func (e *Engine) read(s *slot, p *capture.Packet, ev *flow.Event) {
 	if c == nil {
 		return
 	}
+	if s.Proto == capture.UDP && c.announced == "" && c.media != e.endpoints.media {
+		e.promise(c, s)
+	}
 	sender := ev.Sender()
 	e.open(c, p, p.Payload, s.Owner.ends.Direction(sender))
 	if s.Proto == capture.UDP {
-		if c.announced == "" && c.media != e.endpoints.media {
-			c.media = e.endpoints.media
-			c.announced = e.announced(s)
-			e.in.Announced = c.announced
-		}
 		e.datagram(c, sender, p)
 	} else {
 		e.reading, e.in.Datagram, e.in.Cut = c, false, false
@@ -220,8 +221,7 @@ func (e *Engine) connOf(s *slot, ev *flow.Event) *conn {
 			}
 		}
 	}
-	c.media = e.endpoints.media
-	c.announced = e.announced(s)
+	e.promise(c, s)
 	return c
 }
 
@@ -440,6 +440,12 @@ func (e *Engine) promising(s *slot, p *capture.Packet, ev *flow.Event) bool {
 		e.quiet(s)
 	}
 	return false
+}
+
+// promise takes note of what a learned endpoint promises for a flow now.
+func (e *Engine) promise(c *conn, s *slot) {
+	c.media = e.endpoints.media
+	c.announced = e.announced(s)
 }
 
 // announced returns what a learned endpoint promises for a flow. Media come
