@@ -32,18 +32,12 @@ type pairs struct {
 
 func newPairs() *pairs { return &pairs{table: make([]uint64, 1<<10)} }
 
-// key returns the pair's hash without its lowest bits, and the direction bit
-// of a packet from a to b.
-func (t *pairs) key(a, b *capture.Addr) (uint64, uint64) {
-	bit := uint64(1)
-	if bytes.Compare(a[:], b[:]) > 0 {
-		bit = 2
+// pairKey returns the pair's hash without its lowest bits.
+func pairKey(a, b *capture.Addr) uint64 {
+	if h := capture.HashPair(a, b) &^ bothWays; h != 0 {
+		return h
 	}
-	h := capture.HashPair(a, b) &^ bothWays
-	if h == 0 {
-		h = 4
-	}
-	return h, bit
+	return bothWays + 1
 }
 
 func (t *pairs) slot(key uint64) *uint64 {
@@ -57,11 +51,14 @@ func (t *pairs) slot(key uint64) *uint64 {
 
 // saw notes packets from a to b, or in both directions.
 func (t *pairs) saw(a, b capture.Addr, both bool) {
-	key, bit := t.key(&a, &b)
-	if both {
-		bit = bothWays
+	ways := uint64(bothWays)
+	if !both {
+		ways = 1
+		if bytes.Compare(a[:], b[:]) > 0 {
+			ways = 2
+		}
 	}
-	t.waiting[t.n] = key | bit
+	t.waiting[t.n] = pairKey(&a, &b) | ways
 	if t.n++; t.n == len(t.waiting) {
 		t.flush()
 	}
@@ -71,7 +68,7 @@ func (t *pairs) flush() {
 	var sum uint64
 	mask := uint64(len(t.table) - 1)
 	for _, w := range t.waiting[:t.n] {
-		sum += t.table[(w>>2)&mask]
+		sum += t.table[w>>2&mask]
 	}
 	for i, w := range t.waiting[:t.n] {
 		t.waiting[i] = sum // keeps the reads above
@@ -109,8 +106,7 @@ func (t *pairs) put(key, bits uint64) {
 // warm starts the memory read that oneWay will need. What it returns keeps the
 // compiler from leaving it out.
 func (t *pairs) warm(a, b *capture.Addr) uint64 {
-	key, _ := t.key(a, b)
-	return t.table[(key>>2)&uint64(len(t.table)-1)]
+	return t.table[pairKey(a, b)>>2&uint64(len(t.table)-1)]
 }
 
 // oneWay says whether packets of the pair were only ever seen in one
@@ -119,8 +115,7 @@ func (t *pairs) oneWay(a, b capture.Addr) bool {
 	if t.n > 0 {
 		t.flush()
 	}
-	key, _ := t.key(&a, &b)
-	return *t.slot(key)&bothWays != bothWays
+	return *t.slot(pairKey(&a, &b))&bothWays != bothWays
 }
 
 // answered notes that both ends of a flow have sent. Nearly every flow is of

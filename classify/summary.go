@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -37,13 +38,7 @@ func (e *Engine) summary(errs []error) *Summary {
 		}
 	}
 	slices.SortFunc(s.Hosts, func(a, b HostSummary) int { return a.Addr.Compare(b.Addr) })
-	for _, en := range e.endpoints.all {
-		s.Endpoints = append(s.Endpoints, EndpointSummary{
-			Server: en.key.server.AddrPort(), UDP: en.key.proto == capture.UDP, LearnedEndpoint: en.public(),
-			Ended: en.ended != 0, Flows: en.flows,
-		})
-	}
-	slices.SortStableFunc(s.Endpoints, func(a, b EndpointSummary) int { return a.Server.Compare(b.Server) })
+	s.Endpoints = e.endpoints.summary()
 	s.Limits = e.limits()
 	if e.calls != nil {
 		s.Calls, s.Streams = e.calls.Calls()
@@ -85,4 +80,31 @@ func skips(stats *capture.Stats) []NamedCount {
 		}
 	}
 	return out
+}
+
+// summary lists all entries by server, those of one in order of learning.
+func (t *endpoints) summary() []EndpointSummary {
+	// There can be many: only what is compared is moved about.
+	type place struct {
+		server netip.AddrPort
+		i      int
+	}
+	order := make([]place, len(t.all))
+	for i, en := range t.all {
+		order[i] = place{en.key.server.AddrPort(), i}
+	}
+	slices.SortFunc(order, func(a, b place) int {
+		if c := a.server.Compare(b.server); c != 0 {
+			return c
+		}
+		return a.i - b.i
+	})
+	list := make([]EndpointSummary, len(order))
+	for i := range order {
+		en := t.all[order[i].i]
+		list[i] = EndpointSummary{
+			Server: order[i].server, UDP: en.key.proto == capture.UDP, LearnedEndpoint: en.public(), Ended: en.ended != 0, Flows: en.flows,
+		}
+	}
+	return list
 }

@@ -513,10 +513,38 @@ func (t *Table) sort(ids []ID) {
 		}
 		t.keys = append(t.keys, n<<place|uint64(id))
 	}
-	slices.Sort(t.keys)
+	t.keys = sortFrom(t.keys, place)
 	for i, k := range t.keys {
 		ids[i] = ID(k & (1<<place - 1))
 	}
+}
+
+// sortFrom sorts numbers by what is above their lowest bits, and returns them:
+// many by one digit after the other, in a fraction of the time that comparing them
+// takes.
+func sortFrom(keys []uint64, bit int) []uint64 {
+	const digit = 11
+	if len(keys) < 1<<digit {
+		slices.Sort(keys)
+		return keys
+	}
+	sorted, most := make([]uint64, len(keys)), bits.Len64(slices.Max(keys))
+	for ; bit < most; bit += digit {
+		var ends [1<<digit + 1]int // where each digit's numbers begin, then where the next one goes
+		for _, k := range keys {
+			ends[k>>bit%(1<<digit)+1]++
+		}
+		for i := range 1 << digit {
+			ends[i+1] += ends[i]
+		}
+		for _, k := range keys {
+			place := &ends[k>>bit%(1<<digit)]
+			sorted[*place] = k
+			*place++
+		}
+		keys, sorted = sorted, keys
+	}
+	return keys
 }
 
 // Free gives the slot of an ended flow back.
