@@ -90,23 +90,24 @@ func (l statuses) of(status classify.Status) uint64 {
 type tally[K comparable, V any] struct {
 	m    map[K]*V
 	more uint64 // flows of refused keys
-	// last and lastKey are what was asked for last: many flows are like the one
-	// before.
-	last    *V
-	lastKey K
+	// recent holds what was asked for lately: most flows are like one before.
+	recent [1 << 9]struct {
+		k K
+		v *V
+	}
 }
 
-// at returns the counters of k, or nil when the tally is full.
-func (t *tally[K, V]) at(k K) *V {
-	if t.last != nil && t.lastKey == k {
-		return t.last
+// at returns the counters of k, or nil when the tally is full. hint is a number
+// that is the same for the same key, and best not for others.
+func (t *tally[K, V]) at(k K, hint int) *V {
+	r := &t.recent[uint(hint)%uint(len(t.recent))]
+	if r.v == nil || r.k != k {
+		r.k, r.v = k, t.m[k]
+		if r.v == nil {
+			r.v = t.add(k)
+		}
 	}
-	v := t.m[k]
-	if v == nil {
-		v = t.add(k)
-	}
-	t.last, t.lastKey = v, k
-	return v
+	return r.v
 }
 
 func (t *tally[K, V]) add(k K) *V {
@@ -120,6 +121,12 @@ func (t *tally[K, V]) add(k K) *V {
 	v := new(V)
 	t.m[k] = v
 	return v
+}
+
+// hint returns a number that differs between most servers.
+func hint(server netip.AddrPort) int {
+	addr := server.Addr().As16()
+	return int(server.Port())*31 + int(addr[15])
 }
 
 // traffic is an amount of it.
@@ -220,16 +227,16 @@ func (s *Sink) Write(r *classify.Record) error {
 	s.bytes += r.Bytes[0] + r.Bytes[1]
 	switch v.Status {
 	case classify.Unrelated:
-		if t := s.unrelated.at(r.Protocol); t != nil {
+		if t := s.unrelated.at(r.Protocol, len(r.Protocol)); t != nil {
 			t.count(r)
 		}
 	case classify.Undetermined:
-		if t := s.unclear.at(v.Reason); t != nil {
+		if t := s.unclear.at(v.Reason, len(v.Reason)); t != nil {
 			t.count(r)
 		}
 	case classify.Unexpected:
 		server := netip.AddrPortFrom(r.Server.Addr, r.Server.Port)
-		if u := s.offPath.at(offPathKey{v.Reason, server, r.Proto, r.Protocol}); u != nil {
+		if u := s.offPath.at(offPathKey{v.Reason, server, r.Proto, r.Protocol}, hint(server)); u != nil {
 			if u.flows == 0 {
 				u.client, u.outcome, u.why = netip.AddrPortFrom(r.Client.Addr, r.Client.Port), r.Outcome, strings.Clone(v.Why)
 			}
@@ -245,7 +252,7 @@ func (s *Sink) Write(r *classify.Record) error {
 func (s *Sink) onPath(r *classify.Record) {
 	v := &r.Verdict
 	label := cmp.Or(v.Group, v.Path.ID)
-	p := s.paths.at(label)
+	p := s.paths.at(label, len(label))
 	if p == nil {
 		return
 	}
@@ -286,7 +293,7 @@ func (s *Sink) onPath(r *classify.Record) {
 	switch r.Outcome {
 	case classify.Refused, classify.Unanswered, classify.Prohibited:
 		server := netip.AddrPortFrom(r.Server.Addr, r.Server.Port)
-		if b := s.blocked.at(blockedKey{r.Outcome, label, server, r.Proto}); b != nil {
+		if b := s.blocked.at(blockedKey{r.Outcome, label, server, r.Proto}, hint(server)); b != nil {
 			if b.flows == 0 {
 				b.client = r.Client.Addr
 			}
@@ -300,7 +307,7 @@ func (s *Sink) finding(r *classify.Record, f *classify.Finding, label string) {
 	case classify.Refused, classify.Unanswered:
 		return // told under Blocked
 	}
-	x := s.findings.at(findingKey{f.Level, f.ID, label})
+	x := s.findings.at(findingKey{f.Level, f.ID, label}, len(f.ID)<<6+len(label))
 	if x == nil {
 		return
 	}
