@@ -62,7 +62,7 @@ func (e *Engine) Feed(src capture.Source, ahead bool, each func(*capture.Batch) 
 		defer close(steps)
 		failed <- e.track(src, steps, back, stop)
 	}()
-	e.ahead = true
+	e.ahead, e.beside = true, true
 	var err error
 	var taken []*step
 	for st := range steps {
