@@ -107,11 +107,14 @@ func newEndpoints() *endpoints {
 // at returns the entries of an endpoint. Most flows are to ports that no entry
 // ever had: that takes no look-up.
 func (t *endpoints) at(e *capture.Endpoint, proto uint8) []*entry {
-	if t.ports[e.Port/64]&(1<<(e.Port%64)) == 0 {
+	if !t.ever(e.Port) {
 		return nil
 	}
 	return t.byKey[endpointKey{*e, proto}]
 }
+
+// ever says whether an entry ever had a port.
+func (t *endpoints) ever(port uint16) bool { return t.ports[port/64]&(1<<(port%64)) != 0 }
 
 // learn adds what a flow announced. It returns the entry and whether it is
 // new, nil where a limit refused it.
@@ -279,10 +282,7 @@ func (t *endpoints) announced(e capture.Endpoint, proto uint8, now int64) string
 // call.
 func (t *endpoints) lookup(key endpointKey, first, last int64, buf []*entry) []*entry {
 	buf = buf[:0]
-	list := t.at(&key.server, key.proto)
-	if len(list) == 0 {
-		return buf
-	}
+	list := t.byKey[key]
 	for _, en := range list {
 		if en.learned <= last && !en.overAt(first) {
 			buf = append(buf, en)

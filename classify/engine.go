@@ -653,8 +653,11 @@ func (e *Engine) describe(sub *subject, s *slot) {
 	sub.payload, sub.begun = s.Seen&flow.SeenPayload != 0, s.Proto == capture.UDP || s.Begun()
 	sub.client, sub.clientName = e.hosts.find(&client.Addr)
 	sub.server, sub.serverName = e.hosts.find(&server.Addr)
-	sub.entries = e.endpoints.lookup(endpointKey{*server, s.Proto}, s.First, s.Last, sub.entries)
-	if len(sub.entries) == 0 && s.Proto == capture.UDP {
+	sub.entries = sub.entries[:0]
+	if e.endpoints.ever(server.Port) {
+		sub.entries = e.endpoints.lookup(endpointKey{*server, s.Proto}, s.First, s.Last, sub.entries)
+	}
+	if len(sub.entries) == 0 && s.Proto == capture.UDP && e.endpoints.ever(client.Port) {
 		// Media come from where they are wanted, or through NAT: the end that was
 		// announced may be the one that sent first.
 		sub.entries = e.endpoints.lookup(endpointKey{*client, s.Proto}, s.First, s.Last, sub.entries)
