@@ -45,6 +45,17 @@ func (f *Facts) Add(name, value string) {
 	f.add(name, value)
 }
 
+// AddBytes is like Add. What the flow before said it adds without making a string.
+func (f *Facts) AddBytes(name string, value []byte) {
+	if f.list != nil {
+		if next := f.list.next; next != nil && string(value) == next.last.Value && next.last.Name == name {
+			f.list, f.Changed = next, true
+			return
+		}
+	}
+	f.add(name, string(value))
+}
+
 func (f *Facts) add(name, value string) {
 	if value == "" || f.Has(name, value) {
 		return

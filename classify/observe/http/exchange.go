@@ -43,15 +43,17 @@ func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 		o.add(r, slotHost, hostName(target), "")
 		return true
 	}
-	if i := bytes.Index(target[:min(len(target), 8)], []byte("://")); i > 0 {
+	if target[0] != '/' {
 		// The absolute form (RFC 9112 section 3.2.2).
-		target = target[i+3:]
-		end := bytes.IndexAny(target, "/?")
-		if end < 0 {
-			end = len(target)
+		if i := bytes.Index(target[:min(len(target), 8)], []byte("://")); i > 0 {
+			target = target[i+3:]
+			end := bytes.IndexAny(target, "/?")
+			if end < 0 {
+				end = len(target)
+			}
+			o.add(r, slotHost, hostName(target[:end]), "")
+			target = target[end:]
 		}
-		o.add(r, slotHost, hostName(target[:end]), "")
-		target = target[end:]
 	}
 	path, query, _ := bytes.Cut(target, []byte{'?'})
 	switch o.req.method {
@@ -384,12 +386,17 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 		o.pending = o.pending[:copy(o.pending, o.pending[1:])]
 		o.done = q.number
 	}
-	o.say(r, slotStatus, statusName(a.code))
-	switch {
-	case a.frontEnd:
-		o.say(r, slotRole, "frontend")
-	case a.backEnd:
-		o.say(r, slotRole, "backend")
+	if a != o.said {
+		o.say(r, slotStatus, statusName(a.code))
+		switch {
+		case a.frontEnd:
+			o.say(r, slotRole, "frontend")
+		case a.backEnd:
+			o.say(r, slotRole, "backend")
+		}
+		if r.Len() < observe.MaxFactValues { // else each time counts as dropped
+			o.said = a
+		}
 	}
 	ok := a.code/100 == 2
 	if a.code == 101 || q.method == "CONNECT" && ok {

@@ -6,7 +6,6 @@ package http
 
 import (
 	"bytes"
-	"strings"
 
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/observe/dcerpc"
@@ -91,11 +90,12 @@ const (
 	toClose              // a body that only the connection's end ends
 )
 
-// side is how far one direction is read.
+// side is how far one direction is read. Two of them fill a line of the cache.
 type side struct {
-	stage  stage
 	left   int64
-	lines  int  // of header fields in this message
+	length int64  // Content-Length, -1 for none
+	lines  uint16 // of header fields in this message
+	stage  stage
 	cutOff bool // the rest of a line that is too long is passed over
 	began  bool // a message was read
 
@@ -105,14 +105,13 @@ type side struct {
 	turned, gapped bool
 
 	// Of the message's header fields.
-	length  int64 // Content-Length, -1 for none
-	coded   bool  // Transfer-Encoding: chunked
-	badBody bool  // fields that contradict each other
-	expect  bool  // Expect: 100-continue
-	sealed  bool  // a Content-Type of encrypted messages
-	rpcType bool  // a Content-Type of RPC over HTTP
-	isRPC   bool  // the body is read by package dcerpc
-	clear   bool  // a body that follows is content in clear
+	coded   bool // Transfer-Encoding: chunked
+	badBody bool // fields that contradict each other
+	expect  bool // Expect: 100-continue
+	sealed  bool // a Content-Type of encrypted messages
+	rpcType bool // a Content-Type of RPC over HTTP
+	isRPC   bool // the body is read by package dcerpc
+	clear   bool // a body that follows is content in clear
 }
 
 // credentials are what a request was sent with.
@@ -169,8 +168,8 @@ type observer struct {
 	// forToken is room for a token, of all observers.
 	forToken *[maxToken]byte
 
-	res answer
-	rpc *dcerpc.Pipe
+	res, said answer // said is the last answer that was reported
+	rpc       *dcerpc.Pipe
 	// at is the place among the facts of the last value of some, where a repeat
 	// is found without a search; howMany counts the values added of each, so that
 	// none takes the room of all.
@@ -240,28 +239,36 @@ func (o *observer) add(r *observe.Report, which slot, value []byte, tail string)
 			return
 		}
 	}
-	s := string(value)
-	if tail != "" {
-		s += tail
-	}
+	var room [64]byte
 	if which == slotHost {
-		s = strings.ToLower(s)
+		value = appendLower(room[:0], value)
+	} else if tail != "" {
+		value = append(append(room[:0], value...), tail...)
 	}
 	n := r.Len()
-	if o.say(r, which, s); r.Len() > n {
+	if r.AddBytes(names[which], value); r.Len() > n {
+		o.at[which] = uint8(n)
 		o.howMany[which]++
 	}
 }
 
+// appendLower appends b to a with its ASCII letters in lower case.
+func appendLower(a, b []byte) []byte {
+	for _, c := range b {
+		a = append(a, lower(c))
+	}
+	return a
+}
+
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
-	s, other := &o.sides[in.Dir], &o.sides[in.Dir.Reverse()]
+	s := &o.sides[in.Dir&1]
 	if !in.Handshake {
 		o.gaps = true
 	}
 	if in.Gap > 0 {
 		return 0, o.gap(s, in, r)
 	}
-	other.turned = true
+	o.sides[in.Dir&1^1].turned = true
 	if s.lost {
 		if !s.turned && !s.gapped {
 			return len(in.Data), nil
@@ -443,31 +450,30 @@ func (o *observer) step(s *side, in *observe.Input, b []byte, r *observe.Report)
 
 // fields reads header fields up to the empty line behind them.
 func (o *observer) fields(s *side, in *observe.Input, b []byte, r *observe.Report) (int, error) {
-	used := 0
+	rest, dir := b, in.Dir
 	for !s.cutOff {
 		var line []byte
-		rest := b[used:]
-		n := bytes.IndexByte(rest, '\n') + 1
-		switch {
-		case n == 0 || n > maxLine:
-			if line, n = s.line(rest); n == 0 {
-				return used, nil
+		if i := bytes.IndexByte(rest, '\n'); uint(i) < maxLine {
+			line, rest = rest[:i], rest[i+1:]
+			if i > 0 && line[i-1] == '\r' {
+				line = line[:i-1]
 			}
-		case n > 1 && rest[n-2] == '\r':
-			line = rest[:n-2]
-		default:
-			line = rest[:n-1]
+		} else {
+			var n int
+			if line, n = s.line(rest); n == 0 {
+				break
+			}
+			rest = rest[n:]
 		}
-		used += n
 		if len(line) == 0 {
-			return used, o.headed(s, in, r)
+			return len(b) - len(rest), o.headed(s, in, r)
 		}
 		if s.lines++; s.lines > maxHeaders {
 			return o.refuse(s, in)
 		}
-		o.header(s, in.Dir, line, r)
+		o.header(s, dir, line, r)
 	}
-	return used, nil
+	return len(b) - len(rest), nil
 }
 
 // headed is called at the end of a message's header fields.
