@@ -47,13 +47,23 @@ func (f *Facts) Add(name, value string) {
 
 // AddBytes is like Add. What the flow before said it adds without making a string.
 func (f *Facts) AddBytes(name string, value []byte) {
-	if f.list != nil {
-		if next := f.list.next; next != nil && string(value) == next.last.Value && next.last.Name == name {
-			f.list, f.Changed = next, true
-			return
-		}
+	if !f.AddAgain(name, value) {
+		f.add(name, string(value))
 	}
-	f.add(name, string(value))
+}
+
+// AddAgain adds value if a flow with the same facts so far said the same next, and
+// says whether it did. So an observer knows that the value needs no look at it.
+func (f *Facts) AddAgain(name string, value []byte) bool {
+	if f.list == nil {
+		return false
+	}
+	next := f.list.next
+	if next == nil || string(value) != next.last.Value || next.last.Name != name {
+		return false
+	}
+	f.list, f.Changed = next, true
+	return true
 }
 
 func (f *Facts) add(name, value string) {

@@ -140,11 +140,11 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 		}
 	case 'c':
 		switch {
-		case named(line, "Content-Length"):
+		case len(line) > 14 && string(line[:15]) == "Content-Length:" || named(line, "Content-Length"):
 			n, ok := decimal(valueOf(line, len("Content-Length")))
 			s.badBody = s.badBody || !ok || s.length >= 0 && s.length != n
 			s.length = n
-		case named(line, "Content-Type"):
+		case len(line) > 12 && string(line[:13]) == "Content-Type:" || named(line, "Content-Type"):
 			value := valueOf(line, len("Content-Type"))
 			s.sealed = hasPrefix(value, "multipart/") && bytes.Contains(bytes.ToLower(value), []byte("session-encrypted"))
 			s.rpcType = equalFold(value, "application/rpc")
@@ -182,12 +182,17 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 		if named(line, "Transfer-Encoding") {
 			// Other codings stand before chunked, which is the last (RFC 9112 section 6.1).
 			value := valueOf(line, len("Transfer-Encoding"))
-			s.coded = hasSuffix(value, "chunked")
+			s.coded = string(value) == "chunked" || hasSuffix(value, "chunked")
 			s.badBody = s.badBody || !s.coded && !equalFold(value, "identity")
 		}
 	case 'u':
 		if asks && named(line, "User-Agent") {
-			o.add(r, slotAgent, product(valueOf(line, len("User-Agent"))), "")
+			value := valueOf(line, len("User-Agent"))
+			if !o.agentKept || !isProduct(value, o.last(r, slotAgent)) {
+				value = product(value)
+				o.add(r, slotAgent, value, "")
+				o.agentKept = string(value) == o.last(r, slotAgent)
+			}
 		}
 	case 'w':
 		if !asks && named(line, "WWW-Authenticate") {

@@ -174,6 +174,7 @@ type observer struct {
 	// is found without a search; howMany counts the values added of each, so that
 	// none takes the room of all.
 	at, howMany [numSlots]uint8
+	agentKept   bool // the last user agent is kept as it was written
 }
 
 // slot is a fact that most messages repeat.
@@ -225,18 +226,18 @@ func (o *observer) add(r *observe.Report, which slot, value []byte, tail string)
 	if len(value) == 0 || o.howMany[which] == maxValues {
 		return
 	}
-	if v := o.last(r, which); tail == "" && string(value) == v {
-		return
-	}
-	all := r.All()
-	for i := range all {
-		f := &all[i]
-		if f.Name != names[which] || len(f.Value) != len(value)+len(tail) || f.Value[len(value):] != tail {
-			continue
-		}
-		if v := f.Value[:len(value)]; string(value) == v || which == slotHost && equalFold(value, v) {
-			o.at[which] = uint8(i)
+	if o.howMany[which] > 0 {
+		if tail == "" && string(value) == o.last(r, which) {
 			return
+		}
+		for i, f := range r.All() {
+			if f.Name != names[which] || len(f.Value) != len(value)+len(tail) || f.Value[len(value):] != tail {
+				continue
+			}
+			if v := f.Value[:len(value)]; string(value) == v || which == slotHost && equalFold(value, v) {
+				o.at[which] = uint8(i)
+				return
+			}
 		}
 	}
 	var room [64]byte

@@ -2,6 +2,7 @@ package http
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/exspan/exspan/classify/observe"
 )
@@ -187,6 +188,25 @@ func statusName(code int) string {
 	return ""
 }
 
+// isProduct says whether b begins with what product returned of another value,
+// and ends or goes on so that it would return the same of b.
+func isProduct(b []byte, known string) bool {
+	n := len(known)
+	if n == 0 || n >= maxProduct || len(b) <= n || string(b[:n]) != known {
+		return false
+	}
+	switch b[n] {
+	case '(', ';', ',':
+		return true
+	case ' ':
+		return strings.IndexByte(known, '/') >= 0
+	}
+	return false
+}
+
+// maxProduct is the number of bytes kept of a product.
+const maxProduct = 64
+
 // product returns the product of a User-Agent (RFC 9110 section 10.1.5): the
 // name and version it begins with, without comments and further products.
 // Names of several words are known ("Microsoft WinRM Client").
@@ -213,8 +233,8 @@ loop:
 		break loop
 	}
 	b = trim(b)
-	if len(b) > 64 {
-		b = b[:64]
+	if len(b) > maxProduct {
+		b = b[:maxProduct]
 	}
 	if bytes.IndexByte(b, '@') >= 0 {
 		return nil

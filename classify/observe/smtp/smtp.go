@@ -530,19 +530,26 @@ func (o *observer) banner(b []byte, r *observe.Report) {
 // keyword reads a line of the answer to EHLO (RFC 5321 section 4.1.1.1).
 func (o *observer) keyword(b []byte, r *observe.Report) {
 	words := line.Words(b)
-	w, known := keyword(words.Next())
-	if w == "" || w == "OK" {
-		return
-	}
-	if known < 0 || o.known&(1<<known) == 0 {
-		if o.keywords == maxKeywords && !r.Has(Keywords, w) {
+	word := words.Next()
+	var w string
+	if o.keywords < maxKeywords && r.AddAgain(Keywords, word) {
+		w = r.All()[r.Len()-1].Value
+		o.keywords++
+	} else {
+		var known int
+		if w, known = keyword(word); w == "" || w == "OK" {
 			return
 		}
-		n := r.Len()
-		r.Add(Keywords, w)
-		o.keywords += uint8(r.Len() - n)
-		if known >= 0 {
-			o.known |= 1 << known
+		if known < 0 || o.known&(1<<known) == 0 {
+			if o.keywords == maxKeywords && !r.Has(Keywords, w) {
+				return
+			}
+			n := r.Len()
+			r.Add(Keywords, w)
+			o.keywords += uint8(r.Len() - n)
+			if known >= 0 {
+				o.known |= 1 << known
+			}
 		}
 	}
 	switch w {
@@ -550,11 +557,15 @@ func (o *observer) keyword(b []byte, r *observe.Report) {
 		o.offers = true
 	case "AUTH", "X-EXPS":
 		for range 8 {
-			m := sasl.Mechanism(words.Next())
-			if m == "" {
+			m := words.Next()
+			if r.AddAgain(Mechanisms, m) {
+				continue
+			}
+			name := sasl.Mechanism(m)
+			if name == "" {
 				break
 			}
-			r.Add(Mechanisms, m)
+			r.Add(Mechanisms, name)
 		}
 	}
 }

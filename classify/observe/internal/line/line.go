@@ -89,7 +89,7 @@ func (t *Text) Skip(b []byte) (n int, done bool) {
 		if i < 0 {
 			break
 		}
-		if at += i; b[at-1] == '\n' && b[at-2] == '\r' && at+2 < len(b) && b[at+1] == '\r' && b[at+2] == '\n' {
+		if at += i; b[at-1] == '\n' && at+2 < len(b) && string(b[at-2:at+3]) == end {
 			return at + 3, true
 		}
 	}
