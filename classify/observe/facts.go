@@ -70,6 +70,12 @@ func (f *Facts) add(name, value string) {
 	if value == "" || f.Has(name, value) {
 		return
 	}
+	if f.list != nil {
+		if l := f.list.known(Fact{name, value}); l != nil {
+			f.list, f.Changed = l, true
+			return
+		}
+	}
 	if !isClean(value) {
 		if value = clean(value); f.Has(name, value) {
 			return

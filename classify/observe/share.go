@@ -1,9 +1,6 @@
 package observe
 
-import (
-	"hash/maphash"
-	"slices"
-)
+import "hash/maphash"
 
 // List is a list of facts that does not change, so that flows can share it. It
 // grows out of another by one fact.
@@ -54,22 +51,41 @@ func (l *List) with(f Fact) *List {
 	if l == nil {
 		l = &List{}
 	}
-	s := l.lists
-	if s == nil {
-		l.next = l.and(f)
-		return l.next
+	if n := l.known(f); n != nil {
+		return n
 	}
-	hash := maphash.String(s.seed, f.Value) + l.id*0x9e3779b97f4a7c15
-	known := &s.recent[hash>>32%uint64(len(s.recent))]
-	i := slices.IndexFunc(known[:], func(n *List) bool { return n != nil && n.from == l.id && n.last == f })
-	if i >= 0 {
-		l.next = known[i]
-	} else {
-		i, l.next = len(known)-1, l.and(f)
+	l.next = l.and(f)
+	if l.lists != nil {
+		place := l.place(f)
+		copy(place[1:], place[:])
+		place[0] = l.next
 	}
-	copy(known[1:], known[:i])
-	known[0] = l.next
 	return l.next
+}
+
+// known returns the list with one more fact if it is remembered, else nil.
+func (l *List) known(f Fact) *List {
+	if l.lists == nil {
+		return nil
+	}
+	place := l.place(f)
+	for i, n := range place {
+		if n != nil && n.from == l.id && n.last == f {
+			if i > 0 {
+				copy(place[1:], place[:i])
+				place[0] = n
+			}
+			l.next = n
+			return n
+		}
+	}
+	return nil
+}
+
+// place returns where the list with one more fact is remembered.
+func (l *List) place(f Fact) *[4]*List {
+	hash := maphash.String(l.lists.seed, f.Value) + l.id*0x9e3779b97f4a7c15
+	return &l.lists.recent[hash>>32%uint64(len(l.lists.recent))]
 }
 
 // and makes a list of one fact more.

@@ -188,7 +188,16 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		if o.lossy {
 			return o.searchTLS(in)
 		}
-		return o.fromClient(in, r)
+		if o.text && !o.split[observe.ToServer].Skipping() {
+			// Most bytes of most sessions are a message's.
+			n, done := o.eod.Skip(in.Data)
+			if !done {
+				return n, nil
+			}
+			o.textEnded()
+			return o.fromClient(in, n, r)
+		}
+		return o.fromClient(in, 0, r)
 	}
 	used := 0
 	for {
@@ -246,8 +255,8 @@ func (o *observer) searchTLS(in *observe.Input) (int, error) {
 	return used, nil
 }
 
-func (o *observer) fromClient(in *observe.Input, r *observe.Report) (int, error) {
-	used := 0
+// fromClient reads what the client sent, but for the bytes that were used already.
+func (o *observer) fromClient(in *observe.Input, used int, r *observe.Report) (int, error) {
 	for used < len(in.Data) {
 		b := in.Data[used:]
 		switch {
@@ -269,8 +278,7 @@ func (o *observer) fromClient(in *observe.Input, r *observe.Report) (int, error)
 			n, done := o.eod.Skip(b)
 			used += n
 			if done {
-				o.text = false
-				o.push(other)
+				o.textEnded()
 			}
 			continue
 		case o.blob > 0:
@@ -512,6 +520,12 @@ func (o *observer) startText(r *observe.Report) {
 	o.text = true
 	o.eod.Start()
 	r.Add(observe.Encryption, "none")
+}
+
+// textEnded is called at the end of a message, which will be answered.
+func (o *observer) textEnded() {
+	o.text = false
+	o.push(other)
 }
 
 func (o *observer) setTLS(w string, r *observe.Report) { line.Replace(r, TLS, &o.tlsWord, w) }
