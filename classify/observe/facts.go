@@ -35,6 +35,12 @@ type Facts struct {
 // bytes, control characters in them become spaces, and empty values are
 // ignored.
 func (f *Facts) Add(name, value string) {
+	if value != "" {
+		f.addNext(name, value)
+	}
+}
+
+func (f *Facts) addNext(name, value string) {
 	if f.list != nil {
 		// Most flows say what the one before them said.
 		if next := f.list.next; next != nil && next.last.Name == name && next.last.Value == value {

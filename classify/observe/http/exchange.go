@@ -29,17 +29,17 @@ func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 	if i <= 0 || i == len(line)-1 {
 		return false
 	}
-	if o.req.method, _ = method(line[:i+1]); o.req.method == "" {
+	if o.req.method, _ = method(line[:i+1]); o.req.method == noMethod {
 		for _, c := range line[:i] {
 			if !(c >= 'A' && c <= 'Z' || c == '-' || c == '_') {
 				return false
 			}
 		}
-		o.req.method = "other"
+		o.req.method = otherMethod
 	}
-	o.say(r, slotMethod, o.req.method)
+	o.say(r, slotMethod, methods[o.req.method])
 	target := line[i+1:]
-	if o.req.method == "CONNECT" {
+	if o.req.method == connect {
 		o.add(r, slotHost, hostName(target), "")
 		return true
 	}
@@ -55,15 +55,18 @@ func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 			target = target[end:]
 		}
 	}
-	path, query, _ := bytes.Cut(target, []byte{'?'})
+	path, query := target, target[len(target):]
+	if i := bytes.IndexByte(target, '?'); i >= 0 {
+		path, query = target[:i], target[i+1:]
+	}
 	switch o.req.method {
-	case "RPC_IN_DATA", "RPC_OUT_DATA":
+	case rpcIn, rpcOut:
 		o.req.rpc = true
 		o.add(r, slotPort, rpcPort(query), "")
 	}
 	// Log-on pages, and what load balancers ask for, are there for everybody.
 	o.req.open = hasPrefix(path, "/owa/auth/") || hasSuffix(path, "/healthcheck.htm")
-	if o.req.method == "POST" && (hasSuffix(path, "/auth.owa") || hasSuffix(path, "/owaauth.dll")) {
+	if o.req.method == post && (hasSuffix(path, "/auth.owa") || hasSuffix(path, "/owaauth.dll")) {
 		o.req.with = form
 	}
 	switch {
@@ -392,7 +395,7 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 		o.done = q.number
 	}
 	if a != o.said {
-		o.say(r, slotStatus, statusName(a.code))
+		o.say(r, slotStatus, statusName(int(a.code)))
 		switch {
 		case a.frontEnd:
 			o.say(r, slotRole, "frontend")
@@ -404,7 +407,7 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 		}
 	}
 	ok := a.code/100 == 2
-	if a.code == 101 || q.method == "CONNECT" && ok {
+	if a.code == 101 || q.method == connect && ok {
 		return observe.ErrDone // another protocol, or a tunnel
 	}
 	if a.code/100 == 3 && a.https {
@@ -421,14 +424,14 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 	}
 	// What else there is depends on the request, which may not be known.
 	switch {
-	case q.method == "HEAD", a.code == 204, a.code == 304:
+	case q.method == head, a.code == 204, a.code == 304:
 		return nil
 	case !known && o.sides[observe.ToServer].began:
 		o.lose(s)
 		return nil
 	}
 	s.clear = ok && !s.sealed && !s.rpcType
-	s.isRPC = ok && q.method == "RPC_OUT_DATA"
+	s.isRPC = ok && q.method == rpcOut
 	switch {
 	case s.coded:
 		s.stage = size
@@ -442,7 +445,7 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 }
 
 // authenticated reports what a request was accepted with.
-func (o *observer) authenticated(q request, code int, r *observe.Report) {
+func (o *observer) authenticated(q request, code int16, r *observe.Report) {
 	switch code {
 	case 400, 401, 403, 407, 408, 411, 413, 414, 417, 421, 426, 429, 431, 502, 503, 504:
 		return // not accepted, or turned away before anybody looked
@@ -474,7 +477,7 @@ func (o *observer) authenticated(q request, code int, r *observe.Report) {
 		o.authed = true
 	case noCredentials:
 		// Only what was seen from its begin is known to be without credentials.
-		if code/100 == 2 && !o.gaps && !o.authed && !q.open && q.method != "OPTIONS" {
+		if code/100 == 2 && !o.gaps && !o.authed && !q.open && q.method != options {
 			o.say(r, slotAuth, "anonymous")
 		}
 	}
@@ -517,7 +520,7 @@ func (o *observer) channelOpen(s *side, r *observe.Report) {
 	if n == 0 || s.length-s.left <= connB1 {
 		return
 	}
-	if q := &o.pending[n-1]; q.method == "RPC_IN_DATA" && q.number == o.asked {
+	if q := &o.pending[n-1]; q.method == rpcIn && q.number == o.asked {
 		o.authenticated(*q, 200, r)
 		if q.with.readable() {
 			o.say(r, slotEncryption, "none")

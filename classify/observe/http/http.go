@@ -135,7 +135,7 @@ func (c credentials) readable() bool { return c == basic || c == bearer || c == 
 
 // request is one that waits for its answer.
 type request struct {
-	method string
+	method verb
 	with   credentials
 	open   bool // what it asks for is meant for everybody
 	body   bool // it has a body
@@ -146,7 +146,7 @@ type request struct {
 
 // answer is what is known of the answer that is read.
 type answer struct {
-	code              int
+	code              int16
 	https             bool // its Location is there
 	frontEnd, backEnd bool
 }

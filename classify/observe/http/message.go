@@ -10,32 +10,49 @@ import (
 // methods are those of HTTP and WebDAV (RFC 9110, RFC 4918, RFC 5323), of
 // Exchange's own WebDAV ([MS-WDVME], [MS-XWDSEARCH]), of RVP and of RPC over
 // HTTP ([MS-RPCH] section 2.1.2).
-var methods = [...]string{
-	"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE",
+var methods = [...]string{get: "GET", post: "POST", head: "HEAD", options: "OPTIONS", connect: "CONNECT", rpcIn: "RPC_IN_DATA",
+	rpcOut: "RPC_OUT_DATA", otherMethod: "other",
+	"PUT", "DELETE", "TRACE", "PATCH", "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE",
 	"LOCK", "UNLOCK", "SEARCH", "REPORT", "ACL", "MERGE", "BCOPY", "BMOVE", "BDELETE", "BPROPFIND", "BPROPPATCH", "SUBSCRIBE",
-	"UNSUBSCRIBE", "NOTIFY", "POLL", "X-MS-ENUMATTS", "RPC_IN_DATA", "RPC_OUT_DATA", "RPC_CONNECT", "RPC_ECHO_DATA",
+	"UNSUBSCRIBE", "NOTIFY", "POLL", "X-MS-ENUMATTS", "RPC_CONNECT", "RPC_ECHO_DATA",
 }
+
+// verb is the place of a method among methods.
+type verb uint8
+
+// The methods that matter.
+const (
+	noMethod verb = iota
+	get
+	post
+	head
+	options
+	connect
+	rpcIn
+	rpcOut
+	otherMethod // one that is not known
+)
 
 const longestMethod = 13
 
 // method returns the known method that b begins with, and a space behind it.
-// It returns "" and true if more bytes could make one.
-func method(b []byte) (name string, short bool) {
+// It returns noMethod and true if more bytes could make one.
+func method(b []byte) (known verb, short bool) {
 	if len(b) > 0 && (b[0] < 'A' || b[0] > 'X') {
-		return "", false
+		return noMethod, false
 	}
 	n := bytes.IndexByte(b[:min(len(b), longestMethod+1)], ' ')
-	for _, m := range methods[:] {
+	for i, m := range methods[:] {
 		switch {
 		case n >= 0:
 			if string(b[:n]) == m {
-				return m, false
+				return verb(i), false
 			}
 		case len(b) <= len(m) && string(b) == m[:len(b)]:
 			short = true
 		}
 	}
-	return "", short
+	return noMethod, short
 }
 
 const (
@@ -53,19 +70,19 @@ func beginsRequest(b []byte, old bool) observe.Match {
 		}
 		return observe.More
 	}
-	name, short := method(b)
-	if name == "" {
+	m, short := method(b)
+	if m == noMethod {
 		if short {
 			return observe.More
 		}
 		return observe.No
 	}
 	b = b[:min(len(b), firstCut)]
-	target := b[len(name)+1:]
+	target := b[len(methods[m])+1:]
 	if len(target) == 0 {
 		return observe.More
 	}
-	if c := target[0]; c != '/' && c != '*' && c != 'h' && c != 'H' && name != "CONNECT" {
+	if c := target[0]; c != '/' && c != '*' && c != 'h' && c != 'H' && m != connect {
 		return observe.No
 	}
 	for i, c := range target {
@@ -73,7 +90,7 @@ func beginsRequest(b []byte, old bool) observe.Match {
 			continue
 		}
 		if c == '\n' {
-			if _, ok := version(target[:i]); ok || old && name == "GET" && oldTarget(target[:i]) {
+			if _, ok := version(target[:i]); ok || old && m == get && oldTarget(target[:i]) {
 				return observe.Yes
 			}
 		}
@@ -127,8 +144,8 @@ func beginsAnswer(b []byte) observe.Match {
 func digit(c byte) bool { return c >= '0' && c <= '9' }
 
 // status reads the code of a status line.
-func status(line []byte) int {
-	return int(line[9]-'0')*100 + int(line[10]-'0')*10 + int(line[11]-'0')
+func status(line []byte) int16 {
+	return int16(line[9]-'0')*100 + int16(line[10]-'0')*10 + int16(line[11]-'0')
 }
 
 // statuses are the codes worth a value of their own; others give their class.
