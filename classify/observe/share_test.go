@@ -87,6 +87,8 @@ func TestFactsOfTheirOwn(t *testing.T) {
 				f.Changed = false
 				if remove {
 					f.Remove(x.Name, x.Value)
+				} else if seed%2 == 1 {
+					f.AddBytes(x.Name, []byte(x.Value))
 				} else {
 					f.Add(x.Name, x.Value)
 				}
@@ -103,5 +105,28 @@ func TestFactsOfTheirOwn(t *testing.T) {
 				t.Fatalf("%v and %v, want %v", shared.All(), own.All(), want)
 			}
 		}
+	}
+}
+
+func TestAddAgain(t *testing.T) {
+	lists := NewFactLists()
+	a, b, c := lists.Empty(), lists.Empty(), lists.Empty()
+	if a.AddAgain(Auth, []byte("ntlm")) {
+		t.Error("what nobody said was said before")
+	}
+	a.Add(Auth, "ntlm")
+	a.AddBytes(Encryption, []byte("n\x01ne"))
+	if b.AddAgain(Auth, []byte("basic")) || b.AddAgain(Encryption, []byte("ntlm")) || !b.AddAgain(Auth, []byte("ntlm")) || !b.Changed {
+		t.Errorf("%v", b.All())
+	}
+	if b.AddAgain(Auth, []byte("ntlm")) || b.AddAgain(Encryption, []byte("n\x01ne")) || !b.AddAgain(Encryption, []byte("n ne")) {
+		t.Errorf("%v", b.All())
+	}
+	if a.List() != b.List() || a.Len() != 2 {
+		t.Errorf("%v, %v", a.All(), b.All())
+	}
+	b.AddBytes(Auth, nil)
+	if allocated := testing.AllocsPerRun(10, func() { c = lists.Empty(); c.AddBytes(Auth, []byte("ntlm")) }); allocated > 0 || b.Len() != 2 {
+		t.Errorf("%v allocations for what was said before, %v", allocated, b.All())
 	}
 }

@@ -414,6 +414,37 @@ func TestProduct(t *testing.T) {
 	}
 }
 
+// TestIsProduct: where a value is said to give a known product, it does.
+func TestIsProduct(t *testing.T) {
+	words := []string{"", "A", "B b", "Office/16.0", "/", " ", "(x)", ";", ",", "C c c c", "/1 d", strings.Repeat("e", 63), "@"}
+	said := 0
+	var all []string
+	for _, a := range words {
+		for _, b := range words {
+			for _, c := range words {
+				if s := string(trim([]byte(a + b + c))); s != "" {
+					all = append(all, s)
+				}
+			}
+		}
+	}
+	for i, s := range all {
+		known := string(product([]byte(s)))
+		for _, value := range append([]string{known + " z", known + "(z", known + ";", known + ",z", known + "z", known},
+			all[i], all[(i*7+3)%len(all)]) {
+			if isProduct([]byte(value), known) {
+				said++
+				if got := string(product([]byte(value))); got != known {
+					t.Errorf("product(%q) = %q, isProduct says %q", value, got, known)
+				}
+			}
+		}
+	}
+	if said < len(all) || !isProduct([]byte("Office/16.0 (x)"), "Office/16.0") {
+		t.Errorf("only %d of %d", said, len(all))
+	}
+}
+
 func TestDetect(t *testing.T) {
 	long := "GET /" + strings.Repeat("a", 3000)
 	for _, c := range []struct {
