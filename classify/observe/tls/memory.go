@@ -24,7 +24,6 @@ type fingerprint struct {
 	made    string // what it was made of
 	ja4     string
 	offered []string // application protocols
-	name    string   // the one that was asked for last
 }
 
 // Longer ones are not remembered.
@@ -46,9 +45,6 @@ func (m *memory) hello(h *clientHello) *fingerprint {
 		if f.made = ""; len(made) <= maxMade {
 			f.made = string(made)
 		}
-	}
-	if name := h.serverName[:min(len(h.serverName), observe.MaxFactLength)]; f.name != string(name) {
-		f.name = string(name)
 	}
 	return f
 }

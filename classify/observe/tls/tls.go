@@ -568,7 +568,7 @@ func (o *observer) clientHello(b []byte, r *observe.Report) {
 	}
 	o.early = h.early
 	f := o.seen.hello(&h)
-	r.Add(ServerName, f.name)
+	r.AddBytes(ServerName, h.serverName[:min(len(h.serverName), observe.MaxFactLength)])
 	r.Add(JA4, f.ja4)
 	o.offered = f.offered
 	for _, p := range o.offered {
