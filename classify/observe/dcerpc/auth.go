@@ -40,9 +40,9 @@ type security struct {
 
 // callKey is what a call's sec_trailer says; the zero value is none.
 type callKey struct {
-	trailer    bool
-	typ, level byte
 	id         uint32
+	typ, level byte
+	trailer    bool
 	certain    bool // without a sec_trailer: there is no security context
 }
 

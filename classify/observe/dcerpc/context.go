@@ -19,7 +19,7 @@ type context struct {
 // pending is a context that was proposed and not answered.
 type pending struct {
 	call    uint32
-	index   int // in the PDU: results have no other name
+	index   uint8 // in the PDU: results have no other name
 	id      uint16
 	iface   Interface
 	wide    bool
@@ -45,7 +45,7 @@ func (o *observer) bind(h *header, p []byte) {
 		if len(b) < 4+syntaxLength {
 			return
 		}
-		c := pending{call: h.call, index: i, id: h.u16(b), iface: syntax(b[4:], h.big)}
+		c := pending{call: h.call, index: uint8(i), id: h.u16(b), iface: syntax(b[4:], h.big)}
 		n := int(b[2])
 		if b = b[4+syntaxLength:]; len(b) < n*syntaxLength {
 			return
@@ -107,7 +107,7 @@ func (o *observer) ack(h *header, p []byte, r *observe.Report) {
 		}
 		result, reason, syn := h.u16(results), h.u16(results[2:]), syntax(results[4:], h.big)
 		results = results[resultLength:]
-		k := slices.IndexFunc(o.pending, func(p pending) bool { return p.call == h.call && p.index == i })
+		k := slices.IndexFunc(o.pending, func(p pending) bool { return p.call == h.call && int(p.index) == i })
 		if k < 0 || o.pending[k].feature {
 			continue
 		}

@@ -81,7 +81,7 @@ func (o *observer) datagram(in *observe.Input, r *observe.Report) (int, error) {
 		ok = rest >= 0 && (p.proto != authNone || rest < 16)
 	}
 	if !ok {
-		if o.pdus > 0 {
+		if o.valid {
 			return 0, observe.ErrDone
 		}
 		return 0, observe.ErrViolation
@@ -99,7 +99,7 @@ func (o *observer) datagram(in *observe.Input, r *observe.Report) (int, error) {
 		}
 		return len(b), nil // a callback of the server
 	}
-	o.pdus++
+	o.valid = true
 	o.roles = o.roles || p.ptype != dgFack
 	o.dirs[in.Dir].seen = true
 	if fromClient {

@@ -51,39 +51,37 @@ func Protocol() observe.Protocol {
 // New returns an observer of a TCP or UDP flow.
 func New() observe.Observer { return new(observer) }
 
-// observer reads one flow, or one pipe.
+// observer reads one flow, or one pipe. What calls need that say nothing new
+// comes first, in one cache line, then what all others need.
 type observer struct {
-	begun  bool // client, server and maps are known
-	maps   bool // the flow's server is an endpoint mapper, whose answers may teach
-	roles  bool // a PDU has proved who is the client
-	called bool // a call has been seen
-	asked  bool // a request has been seen
-	stubOn bool
-	// nested says that the flow's server port is not the RPC endpoint, so that
-	// binds teach no endpoint; pipe is then the pipe's name in lower case, if any.
-	nested bool
-	// trailers counts the requests that were searched for a verification trailer.
-	trailers uint8
-	pdus     int32 // valid PDUs seen
-
+	dirs     [2]direction
+	begun    bool // client, server and maps are known
+	maps     bool // the flow's server is an endpoint mapper, whose answers may teach
+	roles    bool // a PDU has proved who is the client
+	valid    bool // a PDU was read
+	called   bool // a call has been seen
+	asked    bool // a request has been seen
+	stubOn   bool
+	trailers uint8 // requests that were searched for a verification trailer
 	last     callKey
 	contexts []context
 	pending  []pending
-	few      [1]pending // what pending is made of as long as it is short
 	secured  []security
 	push     *push
-	dirs     [2]direction
 
-	client netip.AddrPort
-	server netip.AddrPort
-	pipe   string
-
+	few      [1]pending // what pending is made of as long as it is short
+	tails    [2]tail
+	client   netip.AddrPort
+	server   netip.AddrPort
 	guessed  []Interface    // reported by Finish without an answer
 	fromBind []observe.Fact // reported for binds only
-
 	mapCalls []mapCall
 	stub     []byte // of an answer by the mapper, so far
 	stubCall uint32
+	// nested says that the flow's server port is not the RPC endpoint, so that
+	// binds teach no endpoint; pipe is then the pipe's name in lower case, if any.
+	nested bool
+	pipe   string
 
 	dg *datagrams // nil on streams
 }
@@ -91,9 +89,10 @@ type observer struct {
 // direction is the state of one direction of a stream.
 type direction struct {
 	// quiet says that the next calls say nothing new: any responses, or requests
-	// on the context quietOn that are protected like the last, by the sec_trailer
-	// trailer or, where that is zero, without one.
+	// on the context quietOn, or on any, that are protected like the last, by the
+	// sec_trailer trailer or, where that is zero, without one.
 	quiet   bool
+	onAny   bool
 	quietOn uint16
 	trailer uint64
 	seen    bool // any bytes
@@ -101,7 +100,7 @@ type direction struct {
 	lost    bool // bytes were lost
 	whole   bool // all since the connection's begin was read
 	resync  bool // look for the next PDU
-	tail    tail
+	waits   bool // for the end of a call, in tails
 }
 
 // begin takes note of the flow's ends, which stay.
@@ -126,7 +125,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	d := &o.dirs[in.Dir&1]
 	d.seen = true
 	if in.Gap > 0 {
-		d.lost, d.whole, d.resync, d.tail = true, false, true, tail{}
+		d.lost, d.whole, d.resync, d.waits = true, false, true, false
 		if in.Dir == observe.ToClient {
 			o.stubOn = false
 		}

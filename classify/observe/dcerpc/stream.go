@@ -11,7 +11,6 @@ import (
 // is skipped: the sec_trailer, and what may hold a verification trailer
 // before it.
 type tail struct {
-	on      bool
 	h       header
 	need    uint16 // bytes to wait for
 	rest    uint16 // bytes from here to the PDU's end
@@ -25,13 +24,14 @@ func (o *observer) listen() { o.dirs[0].quiet, o.dirs[1].quiet = false, false }
 // quiet takes note of whether calls like the one that was read last can say
 // something new, as long as nothing else is read.
 func (o *observer) quiet(d *direction, h *header, c *context, ctx uint16) {
-	d.quiet = !d.tail.on && !o.maps && o.push == nil && len(o.pending) == 0
+	d.quiet = !d.waits && !o.maps && o.push == nil && len(o.pending) == 0
 	if h.ptype == response {
 		d.quiet = d.quiet && o.asked
 		return
 	}
 	d.quiet = d.quiet && (c != nil && !c.push || c == nil && o.trailers >= maxTrailers)
-	d.quietOn, d.trailer = ctx, 0
+	// As long as no context is known, one is like another.
+	d.onAny, d.quietOn, d.trailer = len(o.contexts) == 0, ctx, 0
 	if h.auth == 0 {
 		d.quiet = d.quiet && len(o.secured) == 0
 	} else if k := &o.last; o.called && k.trailer {
@@ -58,7 +58,7 @@ func (d *direction) skip(dir observe.Direction, b []byte) int {
 		return 0
 	}
 	if dir == observe.ToServer {
-		if binary.LittleEndian.Uint16(b[20:]) != d.quietOn || (auth != 0) != (d.trailer != 0) {
+		if binary.LittleEndian.Uint16(b[20:]) != d.quietOn && !d.onAny || (auth != 0) != (d.trailer != 0) {
 			return 0
 		}
 		if at := frag - auth - 8; auth != 0 && (at < 24 || len(b) < at+8 || binary.LittleEndian.Uint64(b[at:])&^padding != d.trailer) {
@@ -77,7 +77,7 @@ const padding = 0xffff << 16
 // step reads what b begins with: the end of a PDU whose stub was skipped, or a
 // PDU. It returns how many bytes were used, 0 if more are needed.
 func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Report) (int, error) {
-	if d.tail.on {
+	if d.waits {
 		return o.tail(d, in, b, r), nil
 	}
 	if d.resync {
@@ -93,7 +93,7 @@ func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Re
 			return 0, nil
 		case observe.Yes:
 			d.started = true
-			o.pdus++
+			o.valid = true
 			r.Add(Banner, banner)
 			return len(banner), nil
 		}
@@ -108,7 +108,7 @@ func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Re
 			d.lost, d.resync = true, true
 			return o.step(d, in, b, r)
 		}
-		if o.pdus > 0 {
+		if o.valid {
 			return 0, observe.ErrDone
 		}
 		return 0, observe.ErrViolation
@@ -130,7 +130,7 @@ func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Re
 	}
 	if n > 0 {
 		d.started = true
-		o.pdus++
+		o.valid = true
 		o.roles = o.roles || h.ptype != rts
 	}
 	return n, nil
@@ -250,7 +250,7 @@ func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r 
 		return h.frag
 	}
 	if b = b[min(end-back, len(b)):]; len(b) < need {
-		d.tail = tail{on: true, h: *h, need: uint16(need), rest: uint16(h.frag - (end - back)), back: uint16(back), context: ctx}
+		d.waits, o.tails[in.Dir&1] = true, tail{h: *h, need: uint16(need), rest: uint16(h.frag - (end - back)), back: uint16(back), context: ctx}
 		return end - back
 	}
 	o.readTail(h, back, ctx, in, b[:need], r)
@@ -262,11 +262,11 @@ func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r 
 
 // tail reads the end of a PDU whose stub was skipped.
 func (o *observer) tail(d *direction, in *observe.Input, b []byte, r *observe.Report) int {
-	t := &d.tail
+	t := &o.tails[in.Dir&1]
 	if len(b) < int(t.need) {
 		return 0
 	}
-	t.on = false
+	d.waits = false
 	o.readTail(&t.h, int(t.back), t.context, in, b[:t.need], r)
 	return int(t.rest)
 }
