@@ -21,46 +21,50 @@ const (
 const pause = int64(200e6)
 
 // rates are the clock rates in Hz of the dynamic payload types in use.
-var rates = [...]int{8000, 12000, 16000, 24000, 32000, 44100, 48000, 90000}
+var rates = [...]int32{8000, 12000, 16000, 24000, 32000, 44100, 48000, 90000}
 
-// stream measures the packets of one SSRC in one direction. What every packet
-// needs comes first.
+// stream measures the packets of one SSRC in one direction. What usually needs
+// comes first, in two cache lines.
 type stream struct {
+	own  payloadState // the first of payloads
 	ssrc uint32
 	// usual is how the packets begin that usually takes: version, flags and
 	// payload type, without the marker; 0 for none.
 	usual   uint16
-	dir     observe.Direction
-	begun   bool
-	voiced  bool // the last packet was voice
-	lastSeq uint16
-	lastTS  uint32
+	service service // under which they are usual
+	aside   bool    // their state is at, not own
 	last    int64
-	packets uint64
-	size    uint64
 	gap     int64
 	talk    int64
+	size    uint64
 	run     run
-	at      *payloadState // of the last packet
-	own     payloadState  // the first of payloads
-	badSeq  uint32        // where a jump would go on; 1<<16 for none
-	steady  int           // packets in a row with a sequence number above the last one's, up to proof
-	breaks  int           // times that row broke
+
+	at      *payloadState // of the last packet; nil for none
+	strays  uint64        // packets that no payload type counts
+	dir     observe.Direction
+	begun   bool
+	voiced  bool  // the last packet was voice
+	steady  uint8 // packets in a row with a sequence number above the last one's, up to proof
+	breaks  uint8 // times that row broke, up to one beyond the limit
+	lastSeq uint16
+	lastTS  uint32
+	badSeq  uint32 // where a jump would go on; 1<<16 for none
 
 	payloads []*payloadState
 	first    int64
 	restarts uint64
-	done     run // sums of the runs before the last restart
+	done     *run // sums of the runs before the last restart; nil for none
 }
 
 // run is a stretch of growing sequence numbers. Packets count as lost when
 // they leave the window without having come.
 type run struct {
-	base, max  int64 // extended sequence numbers
+	max        int64 // extended sequence number
 	window     uint64
+	inBurst    bool
+	base       int64 // likewise
 	lost       uint64
 	bursts     uint64
-	inBurst    bool
 	duplicates uint64
 	reordered  uint64
 	expected   uint64 // of completed runs, in the sums
@@ -68,26 +72,25 @@ type run struct {
 
 // payloadState measures one payload type of a stream.
 type payloadState struct {
-	packets  uint64
-	measured uint64
-	arrival  int64
-	ts       uint32
-	pt       uint8
-	begun    bool
-	jitter   jitter
-	others   []jitter // at the other rates that a dynamic type may have
+	packets uint64
+	arrival int64
+	ts      uint32
+	pt      uint8
+	begun   bool
+	rate    int32  // in Hz
+	starts  uint32 // packets of them that none came before, which measure nothing
+	jitter  jitter
+	others  *[len(rates) - 1]jitter // at the other rates that a dynamic type may have
 }
 
-type jitter struct {
-	rate           int
-	last, sum, max float64 // ns
-}
+// jitter is in nanoseconds.
+type jitter struct{ last, sum, max float64 }
 
 // usually takes what nearly every packet is: one of voice like the last, a
 // little further on in sequence. It says whether it was one; add takes all
 // others. What it leaves alone is as add would leave it.
-func (s *stream) usually(now int64, b []byte) bool {
-	if len(b) < 12 || binary.BigEndian.Uint16(b)&^0x80 != s.usual || binary.BigEndian.Uint32(b[8:]) != s.ssrc || len(b) == 12+4 {
+func (s *stream) usually(announced service, now int64, b []byte) bool {
+	if s.usual == 0 || announced != s.service || len(b) < 12 || binary.BigEndian.Uint16(b)&^0x80 != s.usual || binary.BigEndian.Uint32(b[8:]) != s.ssrc || len(b) == 12+4 {
 		return false
 	}
 	delta := binary.BigEndian.Uint16(b[2:]) - uint16(s.run.max)
@@ -95,7 +98,6 @@ func (s *stream) usually(now int64, b []byte) bool {
 		return false // none, an earlier one, or many are missing
 	}
 	ts := binary.BigEndian.Uint32(b[4:])
-	s.packets++
 	s.size += uint64(len(b) - 12)
 	if step := now - s.last; step > 0 {
 		s.gap = max(s.gap, step)
@@ -110,15 +112,20 @@ func (s *stream) usually(now int64, b []byte) bool {
 	} else {
 		r.advance(uint(delta))
 	}
-	s.at.add(now, ts)
+	p := &s.own
+	if s.aside {
+		p = s.at
+	}
+	p.add(now, ts)
 	return true
 }
 
-// settle lets usually take packets like the one with b at its begin.
-func (s *stream) settle(b []byte) {
+// settle lets usually take packets like the one with b at its begin, under the
+// same announcement.
+func (s *stream) settle(b []byte, announced service) {
 	if pt := b[1] & 0x7f; b[0] == 0x80 && s.voiced && s.steady >= proof && s.badSeq == 1<<16 && s.at != nil && s.at.pt == pt && s.at.begun &&
 		(pt < 64 || pt >= 96) { // those between are RTCP where they have the marker
-		s.usual = 0x8000 | uint16(pt)
+		s.usual, s.service, s.aside = 0x8000|uint16(pt), announced, s.at != &s.own
 	}
 }
 
@@ -127,7 +134,6 @@ func (s *stream) add(now int64, b []byte, n int) {
 	s.usual, s.at = 0, nil
 	pt := b[1] & 0x7f
 	seq, ts := binary.BigEndian.Uint16(b[2:]), binary.BigEndian.Uint32(b[4:])
-	s.packets++
 	s.size += uint64(n)
 	// Four bytes under a dynamic type are a telephone event (RFC 4733).
 	voice := pt != 13 && pt != 19 && (pt < 96 || n != 4)
@@ -146,7 +152,7 @@ func (s *stream) add(now int64, b []byte, n int) {
 			s.steady++
 		default:
 			s.steady = 1
-			s.breaks++
+			s.breaks = min(s.breaks+1, maxBreaks+1)
 		}
 		if step := now - s.last; step > 0 {
 			s.gap = max(s.gap, step)
@@ -157,8 +163,10 @@ func (s *stream) add(now int64, b []byte, n int) {
 		}
 		switch s.sequence(seq) {
 		case again:
+			s.strays++
 			return
 		case jump:
+			s.strays++
 			s.lastSeq, s.lastTS = seq, ts
 			return
 		}
@@ -166,6 +174,8 @@ func (s *stream) add(now int64, b []byte, n int) {
 	s.lastSeq, s.lastTS, s.voiced = seq, ts, voice
 	if s.at = s.payload(pt); s.at != nil {
 		s.at.add(now, ts)
+	} else {
+		s.strays++
 	}
 }
 
@@ -211,6 +221,9 @@ func (s *stream) sequence(seq uint16) order {
 		return late
 	case uint32(seq) == s.badSeq:
 		// Two in a row: the other side started anew.
+		if s.done == nil {
+			s.done = new(run)
+		}
 		s.done.add(r)
 		s.restarts++
 		s.restart(int64(seq) - 1)
@@ -290,12 +303,10 @@ func (s *stream) payload(pt uint8) *payloadState {
 		p = new(payloadState)
 	}
 	p.pt = pt
-	if _, p.jitter.rate = sdp.StaticPayload(pt); p.jitter.rate == 0 {
-		p.jitter.rate = rates[0]
-		p.others = make([]jitter, len(rates)-1)
-		for i, rate := range rates[1:] {
-			p.others[i].rate = rate
-		}
+	if _, rate := sdp.StaticPayload(pt); rate != 0 {
+		p.rate = int32(rate)
+	} else {
+		p.rate, p.others = rates[0], new([len(rates) - 1]jitter)
 	}
 	s.payloads = append(s.payloads, p)
 	return p
@@ -304,12 +315,15 @@ func (s *stream) payload(pt uint8) *payloadState {
 // add takes a packet's arrival into the jitter (RFC 3550 appendix A.8).
 func (p *payloadState) add(now int64, ts uint32) {
 	p.packets++
-	if p.begun {
-		p.measured++
+	if !p.begun {
+		p.starts++
+	} else {
 		arrival, media := float64(now-p.arrival), float64(int32(ts-p.ts))*1e9
-		p.jitter.add(arrival, media)
-		for i := range p.others {
-			p.others[i].add(arrival, media)
+		p.jitter.add(arrival, media, p.rate)
+		if p.others != nil {
+			for i := range p.others {
+				p.others[i].add(arrival, media, rates[1+i])
+			}
 		}
 	}
 	p.begun, p.arrival, p.ts = true, now, ts
@@ -317,8 +331,8 @@ func (p *payloadState) add(now int64, ts uint32) {
 
 // add takes the time between two arrivals, and between their media times at a
 // rate of 1 Hz.
-func (j *jitter) add(arrival, media float64) {
-	d := math.Abs(arrival - media/float64(j.rate))
+func (j *jitter) add(arrival, media float64, rate int32) {
+	d := math.Abs(arrival - media/float64(rate))
 	last := j.last + (d-j.last)/16
 	j.last = last
 	j.sum += last
@@ -329,10 +343,13 @@ func (j *jitter) add(arrival, media float64) {
 
 // result gives what was measured so far.
 func (s *stream) result() observe.Stream {
-	total := s.done
+	var total run
+	if s.done != nil {
+		total = *s.done
+	}
 	total.add(&s.run)
 	out := observe.Stream{
-		SSRC: s.ssrc, First: s.first, Last: s.last, Packets: s.packets, Bytes: s.size,
+		SSRC: s.ssrc, First: s.first, Last: s.last, Packets: s.strays, Bytes: s.size,
 		Expected: total.expected, Lost: total.lost, Bursts: total.bursts,
 		Duplicates: total.duplicates, Reordered: total.reordered, Restarts: s.restarts,
 		LargestGap: time.Duration(s.gap), Talk: time.Duration(s.talk),
@@ -340,20 +357,26 @@ func (s *stream) result() observe.Stream {
 	out.Payloads = make([]observe.Payload, 0, len(s.payloads))
 	for _, p := range s.payloads {
 		name, _ := sdp.StaticPayload(p.pt)
+		out.Packets += p.packets
 		q := observe.Payload{Type: p.pt, Name: name, Packets: p.packets}
-		q.Jitter = make([]observe.Jitter, 0, 1+len(p.others))
-		for i := -1; i < len(p.others); i++ {
-			j := &p.jitter
-			if i >= 0 {
-				j = &p.others[i]
+		if p.others == nil {
+			q.Jitter = []observe.Jitter{p.result(&p.jitter, p.rate)}
+		} else {
+			q.Jitter = make([]observe.Jitter, 0, len(rates))
+			q.Jitter = append(q.Jitter, p.result(&p.jitter, p.rate))
+			for i := range p.others {
+				q.Jitter = append(q.Jitter, p.result(&p.others[i], rates[1+i]))
 			}
-			mean := 0.0
-			if p.measured > 0 {
-				mean = j.sum / float64(p.measured)
-			}
-			q.Jitter = append(q.Jitter, observe.Jitter{Rate: j.rate, Last: duration(j.last), Mean: duration(mean), Max: duration(j.max)})
 		}
 		out.Payloads = append(out.Payloads, q)
 	}
 	return out
+}
+
+func (p *payloadState) result(j *jitter, rate int32) observe.Jitter {
+	mean := 0.0
+	if measured := p.packets - uint64(p.starts); measured > 0 {
+		mean = j.sum / float64(measured)
+	}
+	return observe.Jitter{Rate: int(rate), Last: duration(j.last), Mean: duration(mean), Max: duration(j.max)}
 }
