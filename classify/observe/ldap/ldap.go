@@ -125,8 +125,12 @@ func (m *message) lookAny(b []byte, sasl bool) {
 		*m = message{kind: wrapped, size: 4 + size, at: 4, body: b[4 : 4+head]}
 		return
 	}
+	if b[0] != der.Sequence {
+		m.kind = neither
+		return
+	}
 	_, at, length, err := der.Header(b)
-	if b[0] != der.Sequence || err == der.ErrForm || length > maxMessage {
+	if err == der.ErrForm || length > maxMessage {
 		m.kind = neither
 		return
 	}
@@ -262,6 +266,7 @@ func detect(f *observe.First) observe.Match {
 	return observe.No
 }
 
+// observer reads one flow. What most messages need comes first.
 type observer struct {
 	dirs [2]direction
 	seen bool // a message was read
@@ -269,16 +274,13 @@ type observer struct {
 	// clear says that encryption "none" was reported, anonymous that auth
 	// "anonymous" was.
 	clear, anonymous bool
+	askedTLS         bool             // the answer to StartTLS request tlsID is awaited
+	digest           bool             // DIGEST-MD5 was bound with, whose buffers have no header
+	nBases           uint8            // of bases
+	bases            [maxBases]uint64 // hashes of the bases read
 
-	bind bind
-
-	// askedTLS says that the answer to StartTLS request tlsID is awaited.
-	askedTLS bool
-	tlsID    int64
-
-	digest bool             // DIGEST-MD5 was bound with, whose buffers have no header
-	bases  [maxBases]uint64 // hashes of the bases read
-	nBases int
+	tlsID int64
+	bind  bind
 }
 
 // direction is how far one direction is read.
