@@ -413,7 +413,7 @@ func (e *Engine) warm(packets []capture.Packet, events []flow.Event) {
 		ev := &events[i]
 		if int(ev.Packet) < len(packets) {
 			if data := packets[ev.Packet].Payload; len(data) > 0 {
-				sum += uint64(data[0]) + uint64(data[min(len(data), 100)-1])
+				sum += uint64(data[0])
 			}
 		}
 		if ev.ID == last {
