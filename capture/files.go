@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -16,8 +17,10 @@ type Options struct {
 	Filter string
 	// KeepFrames sets Packet.Frame, for writing the frames again.
 	KeepFrames bool
-	// Parallel reads and decodes in a goroutine of its own that is a few
-	// batches ahead of Read. What is delivered is the same.
+	// Parallel reads in goroutines of its own that are a few batches ahead of
+	// Read: one copies the file into memory, and with more than two processors, or
+	// where the input may be slow, another one decodes. What is delivered is the
+	// same.
 	Parallel bool
 	// Progress is told how many bytes of the files were read, and how many
 	// there are in all as far as that is known: standard input counts as 0. It
@@ -103,8 +106,12 @@ func OpenFiles(names []string, o Options) (*Files, error) {
 		if f.prefetch = !f.merge && f.group > 1; f.prefetch {
 			f.sink.pool.size += headroom
 		}
-		f.ahead = make(chan []*fileBatch)
-		go f.run()
+		// With two processors the second one is busy with what is read: who reads
+		// decodes, and has at hand what was decoded.
+		if !f.prefetch || runtime.GOMAXPROCS(0) > 2 {
+			f.ahead = make(chan []*fileBatch)
+			go f.run()
+		}
 	}
 	return f, nil
 }
@@ -358,8 +365,9 @@ func (i *input) before(o *input) bool {
 	return i.time < o.time || i.time == o.time && i.index < o.index
 }
 
-// Close closes the files. With Options.Parallel a Read under way returns at
-// once; otherwise it returns when the operating system returns from reading.
+// Close closes the files. With Options.Parallel a Read under way of what may have
+// to be waited for returns at once; otherwise it returns when the operating
+// system returns from reading.
 func (f *Files) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -444,7 +444,9 @@ func TestParallelSame(t *testing.T) {
 		t.Fatal(len(whole))
 	}
 	want := digest(whole)
-	for _, o := range []Options{{Parallel: true}, {Parallel: true, KeepFrames: true}, {Stdin: iotestReader{bytes.NewReader(data)}}} {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for i, o := range []Options{{Parallel: true}, {Parallel: true}, {Parallel: true, KeepFrames: true}, {Stdin: iotestReader{bytes.NewReader(data)}}} {
+		runtime.GOMAXPROCS(2 + i%2)
 		names := []string{name}
 		if o.Stdin != nil {
 			names[0] = "-"

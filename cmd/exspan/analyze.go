@@ -205,8 +205,8 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	if !a.quiet && !(a.format != "table" && a.output == "" && isTerminal(stdout)) {
 		show = newProgress(stderr)
 	}
-	// Files are read, decoded, tracked and read for what they mean by a goroutine
-	// each: also on two processors, which take turns.
+	// Files are read, tracked and read for what they mean by a goroutine each: also
+	// on two processors, which take turns.
 	workers := runtime.GOMAXPROCS(0)
 	opt := capture.Options{Filter: a.filter, Parallel: workers > 1, Stdin: stdin}
 	var again *os.File // what was read from standard input, to be read again

@@ -195,9 +195,9 @@ func has(values []string, want string) bool {
 		want == "anonymous" && len(values) == 0
 }
 
-// TestCorpus runs every capture of the corpus twice, with one and with two
-// workers: the same bytes come out, and what cannot be read ends in an error
-// that names the file.
+// TestCorpus runs every capture of the corpus with one, two and three workers,
+// which are one, three and four goroutines: the same bytes come out, and what
+// cannot be read ends in an error that names the file.
 func TestCorpus(t *testing.T) {
 	corpus := os.Getenv("EXSPAN_CORPUS")
 	if corpus == "" {
@@ -210,7 +210,7 @@ func TestCorpus(t *testing.T) {
 	damaged := 0
 	for _, file := range files {
 		for _, format := range []string{"ndjson", "table"} {
-			var out [2]bytes.Buffer
+			var out [3]bytes.Buffer
 			for i := range out {
 				var stderr bytes.Buffer
 				code := run([]string{"analyze", "--quiet", "--format", format, "--workers", fmt.Sprint(i + 1), file}, &out[i], &stderr)
@@ -222,10 +222,12 @@ func TestCorpus(t *testing.T) {
 					t.Errorf("%s: exit code %d: %s", file, code, &stderr)
 				}
 			}
-			if !bytes.Equal(out[0].Bytes(), out[1].Bytes()) {
-				t.Errorf("%s: %s differs between one and two workers", file, format)
+			for i := range out[1:] {
+				if !bytes.Equal(out[0].Bytes(), out[i+1].Bytes()) {
+					t.Errorf("%s: %s differs between one and %d workers", file, format, i+2)
+				}
 			}
 		}
 	}
-	t.Logf("%d files, %d damaged", len(files), damaged/4)
+	t.Logf("%d files, %d damaged", len(files), damaged/6)
 }
