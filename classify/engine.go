@@ -202,7 +202,6 @@ type Engine struct {
 	interimLeft []birth // flows whose interim records are still to be written
 	events      []flow.Event
 	ahead       bool      // the table is used by another goroutine: see Feed
-	beside      bool      // it was: another processor is free when the input has ended
 	quieted     []flow.ID // flows whose payload is not wanted any more, to be told to it
 	freed       []flow.ID // places to be given back to it
 
@@ -359,8 +358,7 @@ func (e *Engine) Batch(b *capture.Batch) error {
 	packets := b.Packets
 	for len(packets) > 0 {
 		n := min(len(packets), flow.WarmSize)
-		_, sum := e.table.Warm(packets[:n])
-		e.tracked.warmth += sum
+		e.tracked.warmth += e.table.Warm(packets[:n])
 		events := e.events[:0]
 		if e.traffic == nil {
 			events = e.table.Follow(packets[:n], 0, events)
@@ -642,13 +640,8 @@ func (e *Engine) asks(s *slot) bool {
 
 // subjectOf returns a flow as rules see it, valid until the next call.
 func (e *Engine) subjectOf(s *slot) *subject {
-	e.describe(&e.subject, s)
-	return &e.subject
-}
-
-// describe makes sub what rules see of a flow.
-func (e *Engine) describe(sub *subject, s *slot) {
 	client, server := s.ends()
+	sub := &e.subject
 	sub.proto, sub.port = s.Proto, server.Port
 	sub.payload, sub.begun = s.Seen&flow.SeenPayload != 0, s.Proto == capture.UDP || s.Begun()
 	sub.client, sub.clientName = e.hosts.find(&client.Addr)
@@ -677,6 +670,7 @@ func (e *Engine) describe(sub *subject, s *slot) {
 	if sub.reader != 0 {
 		sub.protocol = e.protocols[sub.reader-1].Name
 	}
+	return sub
 }
 
 // mayBeFinal says whether a verdict of the subject can be final before all is
@@ -705,12 +699,6 @@ func (e *Engine) emit(s *slot, must bool) bool {
 	if e.traffic != nil {
 		e.traffic.final(s, v)
 	}
-	e.last(s, sub, outcome, v)
-	return true
-}
-
-// last writes the last record of a flow, and gives back what was kept of it.
-func (e *Engine) last(s *slot, sub *subject, outcome Outcome, v *Verdict) {
 	e.write(s, sub, outcome, v, "ended")
 	if s.Owner.info != 0 {
 		e.counts.facts += uint64(sub.facts.Dropped)
@@ -722,6 +710,7 @@ func (e *Engine) last(s *slot, sub *subject, outcome Outcome, v *Verdict) {
 		e.left(s)
 	}
 	e.free(s.id)
+	return true
 }
 
 // write gives the sink a record of a flow.
@@ -821,4 +810,41 @@ func (e *Engine) infoOf(s *slot) *info {
 // hold. Facts, endpoints and what observers hold are not in it.
 func (e *Engine) Memory() int {
 	return e.tracked.memory + len(e.states)*int(unsafe.Sizeof(*e.states[0])) + 8*len(e.pairs.table)
+}
+
+// Close ends all flows, writes what is open and closes the sink. errs is what
+// damaged the input.
+func (e *Engine) Close(errs []error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.clock = e.table.Clock()
+	e.view = e.table.View
+	e.table.EndAll(func(ids []flow.ID) {
+		for _, id := range ids {
+			s := e.at(id)
+			e.finishReading(&s)
+			e.pass(&s)
+		}
+	}, func(ids []flow.ID) {
+		// What waited is final now, at once.
+		if !e.closing {
+			e.closing = true
+			e.allEnded()
+		}
+		for _, id := range ids {
+			if f := e.view.At(id); !f.BothWays() {
+				e.warmth += e.pairs.warm(&f.Sides[0].Addr, &f.Sides[1].Addr)
+			}
+		}
+		for _, id := range ids {
+			s := e.at(id)
+			e.emit(&s, true)
+		}
+	})
+	e.held = flow.Held{}
+	sum := e.summary(errs)
+	if err := e.sink.Close(sum); err != nil && e.sinkErr == nil {
+		e.sinkErr = err
+	}
+	return e.sinkErr
 }

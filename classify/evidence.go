@@ -139,6 +139,9 @@ func portFits(p rules.Port, port uint16, proto uint8) bool {
 // absorb takes in what an observer has just told of the flow that is being read.
 func (e *Engine) absorb(c *conn) {
 	r, s, p := &e.report, &e.slot, e.packet
+	if !r.News() {
+		return
+	}
 	datagram := s.Proto == capture.UDP
 	for i := range r.Endpoints {
 		ep := &r.Endpoints[i]

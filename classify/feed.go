@@ -62,7 +62,7 @@ func (e *Engine) Feed(src capture.Source, ahead bool, each func(*capture.Batch) 
 		defer close(steps)
 		failed <- e.track(src, steps, back, stop)
 	}()
-	e.ahead, e.beside = true, true
+	e.ahead = true
 	var err error
 	var taken []*step
 	for st := range steps {
@@ -126,8 +126,7 @@ func (e *Engine) track(src capture.Source, steps chan<- *step, back <-chan *step
 		}
 		for i := 0; i < len(b.Packets); {
 			n := min(len(b.Packets), i+flow.WarmSize)
-			_, warmth := e.table.Warm(b.Packets[i:n])
-			sums.warmth += warmth
+			sums.warmth += e.table.Warm(b.Packets[i:n])
 			st.events = e.table.Follow(b.Packets[:n], i, st.events)
 			i = n
 		}

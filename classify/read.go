@@ -119,9 +119,7 @@ func (e *Engine) read(s *slot, p *capture.Packet, ev *flow.Event) {
 // afterwards takes in what came of a packet that was read.
 func (e *Engine) afterwards(s *slot, c *conn, p *capture.Packet) {
 	if s.Owner.conn != 0 { // else it was given back already
-		if e.report.News() {
-			e.absorb(c)
-		}
+		e.absorb(c)
 		e.account(c)
 		if c.done {
 			e.release(s, c)
@@ -247,9 +245,7 @@ func (e *Engine) release(s *slot, c *conn) {
 	}
 	if f, ok := c.obs.(observe.Finisher); ok {
 		f.Finish(&e.report)
-		if e.report.News() {
-			e.absorb(c)
-		}
+		e.absorb(c)
 	}
 	if len(e.report.Streams) > 0 {
 		e.infoOf(s).streams = e.report.Streams
@@ -297,9 +293,7 @@ func (e *Engine) finishReading(s *slot) {
 			c.streams[side].flush(e.deliver[side])
 		}
 	}
-	if e.report.News() {
-		e.absorb(c)
-	}
+	e.absorb(c)
 	e.release(s, c)
 }
 

@@ -17,6 +17,7 @@ type recall struct {
 	// recent holds verdicts by likeness, the one used last first; one takes the
 	// place of another.
 	recent [1 << recallBits][2]recalled
+	fresh  Verdict
 }
 
 const recallBits = 11
@@ -59,7 +60,7 @@ func (e *Engine) likenessOf(s *subject, outcome Outcome) (likeness, bool) {
 var unrelated = Verdict{Status: Unrelated}
 
 // verdictOf returns what judge says of a flow, from memory where it can. The
-// verdict is not to be changed.
+// verdict is valid until the next call, and is not to be changed.
 func (e *Engine) verdictOf(s *subject, outcome Outcome) *Verdict {
 	if !s.client.exchange && !s.server.exchange {
 		return &unrelated
@@ -67,8 +68,8 @@ func (e *Engine) verdictOf(s *subject, outcome Outcome) *Verdict {
 	r := e.recall
 	like, ok := e.likenessOf(s, outcome)
 	if !ok {
-		v := e.judge(s, outcome)
-		return &v
+		r.fresh = e.judge(s, outcome)
+		return &r.fresh
 	}
 	hash := (like.rest + like.facts.ID()<<36 + like.client.id<<48 + like.server.id<<56) * 0x9e3779b97f4a7c15
 	known := &r.recent[hash>>(64-recallBits)]

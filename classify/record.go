@@ -157,7 +157,7 @@ func (r *Record) CommunityID() string {
 
 // Sink receives records in order of finalisation.
 type Sink interface {
-	// Write is called by one goroutine at a time. It must not keep r.
+	// Write is called from one goroutine. It must not keep r.
 	Write(r *Record) error
 	// Close is called once after the last record, with the run's summary.
 	Close(s *Summary) error

@@ -94,9 +94,9 @@ func (t *Table) Bytes() int {
 const WarmSize = 64
 
 // Warm finds the flows that packets are likely of and touches what Follow will
-// need of them, so that their cache misses overlap. It returns those flows, 0
-// for none, until the next call.
-func (t *Table) Warm(packets []capture.Packet) (ids []ID, sum uint64) {
+// need of them, so that their cache misses overlap. What it returns keeps the
+// compiler from leaving that out.
+func (t *Table) Warm(packets []capture.Packet) (sum uint64) {
 	index, mask := t.index, uint32(len(t.index)-1)
 	packets = packets[:min(len(packets), WarmSize)]
 	var id ID
@@ -117,7 +117,7 @@ func (t *Table) Warm(packets []capture.Packet) (ids []ID, sum uint64) {
 		}
 		t.hints[i] = id
 	}
-	return t.hints[:len(packets)], sum
+	return sum
 }
 
 // find returns the live flow of a packet and its sender: 0 for A, 1 for B.
@@ -513,38 +513,10 @@ func (t *Table) sort(ids []ID) {
 		}
 		t.keys = append(t.keys, n<<place|uint64(id))
 	}
-	t.keys = sortFrom(t.keys, place)
+	slices.Sort(t.keys)
 	for i, k := range t.keys {
 		ids[i] = ID(k & (1<<place - 1))
 	}
-}
-
-// sortFrom sorts numbers by what is above their lowest bits, and returns them:
-// many by one digit after the other, in a fraction of the time that comparing them
-// takes.
-func sortFrom(keys []uint64, bit int) []uint64 {
-	const digit = 11
-	if len(keys) < 1<<digit {
-		slices.Sort(keys)
-		return keys
-	}
-	sorted, most := make([]uint64, len(keys)), bits.Len64(slices.Max(keys))
-	for ; bit < most; bit += digit {
-		var ends [1<<digit + 1]int // where each digit's numbers begin, then where the next one goes
-		for _, k := range keys {
-			ends[k>>bit%(1<<digit)+1]++
-		}
-		for i := range 1 << digit {
-			ends[i+1] += ends[i]
-		}
-		for _, k := range keys {
-			place := &ends[k>>bit%(1<<digit)]
-			sorted[*place] = k
-			*place++
-		}
-		keys, sorted = sorted, keys
-	}
-	return keys
 }
 
 // Free gives the slot of an ended flow back.

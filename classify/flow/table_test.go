@@ -639,3 +639,15 @@ func TestFollow(t *testing.T) {
 		t.Errorf("an RST on a quiet flow: %#x", what)
 	}
 }
+
+// TestBits: some bits of Event.What are those of Flow.Seen, and stand where none of
+// its own do.
+func TestBits(t *testing.T) {
+	all := uint16(0)
+	for _, b := range []uint16{New, SYN, SYNACK, Answer, OtherVLAN, Reset, Refused, Prohibited, KnownA, KnownB, Begun, Closed, Ended, Second, Quote, fromB} {
+		if b == 0 || b&(b-1) != 0 || all&b != 0 {
+			t.Errorf("%#x is not a bit of its own", b)
+		}
+		all |= b
+	}
+}

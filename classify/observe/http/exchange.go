@@ -143,11 +143,11 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 		}
 	case 'c':
 		switch {
-		case len(line) > 14 && string(line[:15]) == "Content-Length:" || named(line, "Content-Length"):
+		case named(line, "Content-Length"):
 			n, ok := decimal(valueOf(line, len("Content-Length")))
 			s.badBody = s.badBody || !ok || s.length >= 0 && s.length != n
 			s.length = n
-		case len(line) > 12 && string(line[:13]) == "Content-Type:" || named(line, "Content-Type"):
+		case named(line, "Content-Type"):
 			value := valueOf(line, len("Content-Type"))
 			s.sealed = hasPrefix(value, "multipart/") && bytes.Contains(bytes.ToLower(value), []byte("session-encrypted"))
 			s.rpcType = equalFold(value, "application/rpc")

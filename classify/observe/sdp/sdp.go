@@ -276,33 +276,8 @@ func address(b []byte) (netip.Addr, bool) {
 	if len(b) > 45 {
 		return netip.Addr{}, false
 	}
-	if a, ok := address4(b); ok {
-		return a, true
-	}
 	a, err := netip.ParseAddr(string(b))
 	return a.Unmap().WithZone(""), err == nil
-}
-
-// address4 reads four decimal numbers; what else netip reads it may refuse.
-func address4(b []byte) (netip.Addr, bool) {
-	var a [4]byte
-	part := 0
-	for i, digits := 0, 0; i < len(b); i++ {
-		switch c := b[i]; {
-		case c >= '0' && c <= '9' && digits < 3 && (digits == 0 || a[part] > 0):
-			n := 10*int(a[part]) + int(c-'0')
-			if n > 255 {
-				return netip.Addr{}, false
-			}
-			a[part] = byte(n)
-			digits++
-		case c == '.' && digits > 0 && part < 3 && i+1 < len(b) && b[i+1] != '.':
-			part, digits = part+1, 0
-		default:
-			return netip.Addr{}, false
-		}
-	}
-	return netip.AddrFrom4(a), part == 3
 }
 
 // word splits off what is before the next blank.

@@ -140,7 +140,7 @@ func (m *message) headers(b []byte) (end int, whole bool) {
 			set(&m.to, value)
 		case "contact", "m":
 			if contacts < len(m.contacts) {
-				m.contacts[contacts] = trim(value)
+				m.contacts[contacts] = bytes.TrimSpace(value)
 				contacts++
 			}
 		case "content-type", "c":
@@ -148,7 +148,7 @@ func (m *message) headers(b []byte) (end int, whole bool) {
 		case "content-encoding", "e":
 			set(&m.contentEncoding, value)
 		case "content-length", "l":
-			if n, ok := number(trim(value), maxBody); ok && m.length < 0 {
+			if n, ok := number(bytes.TrimSpace(value), maxBody); ok && m.length < 0 {
 				m.length = n
 			} else if !ok || n != m.length {
 				m.badLength = true
@@ -157,7 +157,7 @@ func (m *message) headers(b []byte) (end int, whole bool) {
 			set(&m.product, value)
 		case "server":
 			if m.product == nil {
-				m.product, m.server = trim(value), true
+				m.product, m.server = bytes.TrimSpace(value), true
 			}
 		case "authorization", "proxy-authorization":
 			set(&m.authorization, value)
@@ -181,25 +181,9 @@ const maxBody = 16 << 20
 
 func set(field *[]byte, value []byte) {
 	if *field == nil {
-		*field = trim(value)
+		*field = bytes.TrimSpace(value)
 	}
 }
-
-// trim is bytes.TrimSpace; it looks at blanks of ASCII itself.
-func trim(b []byte) []byte {
-	for len(b) > 0 && blank(b[0]) {
-		b = b[1:]
-	}
-	for len(b) > 0 && blank(b[len(b)-1]) {
-		b = b[:len(b)-1]
-	}
-	if len(b) > 0 && (b[0] >= 0x80 || b[len(b)-1] >= 0x80) {
-		return bytes.TrimSpace(b)
-	}
-	return b
-}
-
-func blank(c byte) bool { return c == ' ' || c-'\t' < 5 }
 
 // lineEnd returns the index behind the first line feed.
 func lineEnd(b []byte) int {

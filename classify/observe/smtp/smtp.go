@@ -379,24 +379,15 @@ func number(b []byte) int {
 	return n
 }
 
-// replyCode reads the code that a line of an answer begins with.
-func replyCode(l []byte) (code int, ok bool) {
-	if len(l) < 3 || l[0] < '2' || l[0] > '5' || l[1] < '0' || l[1] > '9' || l[2] < '0' || l[2] > '9' ||
-		len(l) > 3 && l[3] != ' ' && l[3] != '-' {
-		return 0, false
-	}
-	return int(l[0]-'0')*100 + int(l[1]-'0')*10 + int(l[2]-'0'), true
-}
-
 // reply reads a line of the server's.
 func (o *observer) reply(l []byte, in *observe.Input, r *observe.Report) error {
-	code, ok := replyCode(l)
-	if !ok {
+	if detectReply(l, true) == observe.No || len(l) < 3 {
 		if !o.greeted && in.Handshake {
 			return observe.ErrViolation
 		}
 		return nil
 	}
+	code := int(l[0]-'0')*100 + int(l[1]-'0')*10 + int(l[2]-'0')
 	last := len(l) == 3 || l[3] == ' '
 	body := l[min(len(l), 4):]
 	first := !o.inReply
