@@ -376,11 +376,12 @@ func (t *Table) insert(tag, id uint32) {
 		t.grow()
 	}
 	mask := uint32(len(t.index) - 1)
-	pos := tag & mask
-	for t.index[pos] != 0 {
-		pos = (pos + 1) & mask
+	// The newest flow comes first, those it meets go one place further: packets are
+	// mostly of the newest flows.
+	e := uint64(tag)<<32 | uint64(id)
+	for pos := tag & mask; e != 0; pos = (pos + 1) & mask {
+		t.index[pos], e = e, t.index[pos]
 	}
-	t.index[pos] = uint64(tag)<<32 | uint64(id)
 }
 
 func (t *Table) grow() {
