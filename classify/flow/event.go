@@ -51,51 +51,64 @@ func (e *Event) Sender() int { return int(e.What / fromB) }
 // Nearly all packets are of a live flow, and what was to come next there. Those are
 // dealt with here, in few steps, all others by other, which could do it for any.
 func (t *Table) Follow(batch []capture.Packet, first int, events []Event) []Event {
-	t.events = events
 	t.Packets += uint64(len(batch) - first)
-	id, f := ID(0), t.At(0) // what Warm found for the packet before: 0 fits no packet
+	// Beyond the events there are, the next one is put where there is room, and counts
+	// if it is wanted.
+	n, room := len(events), events[:cap(events)]
+	none := t.At(0) // fits no packet
 	for i := max(first, 0); i < len(batch); i++ {
+		if n == len(room) {
+			room = append(room, Event{})
+			room = room[:cap(room)]
+		}
 		p := &batch[i]
-		if hint := t.hints[uint(i)%WarmSize]; hint != id {
-			id, f = hint, t.At(hint)
+		id, f := t.hints[uint(i)%WarmSize], none
+		if id != 0 {
+			f = t.At(id)
 		}
-		// Packets go there and back in no order that a processor could guess: no branch
-		// depends on it.
-		sender := 0
+		// Packets go there and back, and with payload and without, in no order that a
+		// processor could guess: no branch depends on it.
+		sender, other := 0, 1
 		if lower(&p.Src.Addr) != lower(&f.Sides[0].Addr) {
-			sender = 1
+			sender, other = 1, 0
 		}
-		src, dst := &f.Sides[sender], &f.Sides[sender^1]
+		src, dst := &f.Sides[sender], &f.Sides[other]
 		known := ID(0)
 		if p.Src.Port == src.Port && p.Dst.Port == dst.Port && p.Src.Addr == src.Addr && p.Dst.Addr == dst.Addr && p.Proto == f.Proto && p.VLANs == f.VLANs {
 			known = id
-			now, n, seen, bit := p.Time, p.PayloadLength, f.Seen, uint16(1+sender)
-			if now >= t.clock && now < t.until && t.tick-f.seen < soon && f.packets[sender] > 0 &&
-				p.Flags&(capture.SYN|capture.FIN|capture.RST) == 0 && f.class != classHalfOpen &&
-				(n == 0 && !t.Every || n > 0 && (p.Proto == capture.UDP || p.Seq == f.next[sender] && seen&(bit*SeenNextA) != 0)) {
-				length := uint64(p.Length)
-				t.IPBytes += length
-				f.bytes[sender] += length
+			now, length, seen := p.Time, p.PayloadLength, f.Seen
+			if now >= t.clock && now < t.until && t.tick-f.seen < soon && seen&(usualA<<sender) != 0 &&
+				p.Flags&(capture.SYN|capture.FIN|capture.RST) == 0 && (p.Seq == f.next[sender] || length == 0) {
+				t.IPBytes += uint64(p.Length)
+				f.bytes[sender] += uint64(p.Length)
 				f.packets[sender]++
 				t.clock, f.Last, f.seen = now, now, t.tick
-				if n > 0 {
-					f.Seen = seen | bit*SeenPayloadA
-					if seen&quiet == 0 || t.Every {
-						// Field by field: a literal would be made aside and copied.
-						ev := t.event()
-						ev.ID, ev.Packet, ev.What = id, uint16(i), seen&(KnownA|KnownB|Begun)|uint16(sender<<senderBit)
-						ev.Next, ev.Clock = f.next, now
-					}
-					f.next[sender] += n // says nothing where it is not valid
+				payload := uint16(0)
+				if length > 0 {
+					payload = 1
 				}
+				f.Seen = seen | payload*SeenPayloadA<<sender
+				ev := &room[n]
+				ev.ID, ev.Packet, ev.What = id, uint16(i), seen&(KnownA|KnownB|Begun)|uint16(sender<<senderBit)
+				ev.Next, ev.Clock = f.next, now
+				wanted := payload &^ (seen / quiet)
+				if t.Every {
+					wanted = 1
+				}
+				n += int(wanted)
+				if p.Proto == capture.UDP { // whose Seq and next stay 0
+					length = 0
+				}
+				f.next[sender] += length
 				continue
 			}
 		}
+		t.events = room[:n]
 		t.other(p, known, sender, i)
-		id, f = 0, t.At(0) // the flow may have ended
+		n, room = len(t.events), t.events[:cap(t.events)]
 	}
-	events, t.events = t.events, nil
-	return events
+	t.events = nil
+	return room[:n]
 }
 
 // event returns a place for the next event, with all fields to be set.
@@ -126,6 +139,7 @@ func (t *Table) other(p *capture.Packet, id ID, sender, index int) {
 	if t.tick != tick || len(t.ended) > 0 {
 		t.passed(tick)
 	}
+	f.usual()
 	what := uint16(0)
 	if isNew {
 		what = New

@@ -44,6 +44,8 @@ const (
 	SeenSYNAgain             // a second SYN without ACK
 	seenSYNByB               // the SYN came from B
 	quiet                    // nobody wants the payload
+	usualA                   // a packet of A may be a usual one; see usual
+	usualB                   // a packet of B
 
 	SeenPayload = SeenPayloadA | SeenPayloadB // any payload
 )
@@ -123,6 +125,23 @@ func (f *Flow) BothWays() bool { return f.packets[0] > 0 && f.packets[1] > 0 }
 // Begun says whether the begin of the streams was seen: payload that was read
 // starts at their first byte.
 func (f *Flow) Begun() bool { return f.Seen&SeenBegun != 0 }
+
+// usual says whose packets Follow may deal with in few steps from now on: not the
+// first of either end, and of TCP, what follows on bytes that were seen on a
+// connection that is set up.
+func (f *Flow) usual() {
+	if f.class == classHalfOpen {
+		return
+	}
+	usual := uint16(usualA)
+	if f.packets[1] > 0 {
+		usual |= usualB
+	}
+	if f.Proto == capture.TCP {
+		usual &= f.Seen & (SeenNextA | SeenNextB) * (usualA / SeenNextA)
+	}
+	f.Seen |= usual
+}
 
 // sender says who sent a packet, 0 for A and 1 for B, and whether it is one of the
 // flow's.
