@@ -91,7 +91,7 @@ type endpoints struct {
 	scopes  map[string][]*entry
 	all     []*entry // in order of learning
 	refused uint64   // by a cap
-	media   uint64   // how often a UDP endpoint was learned
+	media   uint32   // how often a UDP endpoint was learned
 	pruned  int64    // packet time of the last prune
 	revised uint64   // how often an entry came to say something else
 }

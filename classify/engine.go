@@ -421,7 +421,7 @@ func (e *Engine) warm(packets []capture.Packet, events []flow.Event) {
 		if chunk := int(last >> stateBits); chunk < len(e.states) { // else it has not begun yet
 			if n := e.states[chunk][last%stateChunk].conn; n != 0 {
 				c := e.conns[n-1]
-				sum += uint64(c.streams[0].next) + uint64(c.facts.Dropped) + c.number
+				sum += c.number + uint64(c.streams[0].next) // of both lines that the usual packet needs
 			}
 		}
 	}

@@ -115,7 +115,7 @@ func (s *stream) accept(seq, length uint32, data []byte, deliver func([]byte, in
 // passOver takes the next segment if nothing of it is needed, and says whether
 // it did.
 func (s *stream) passOver(p *capture.Packet) bool {
-	if p.Seq != s.next || !s.begun || s.hole != nil || s.skip < int(p.PayloadLength) {
+	if p.Seq != s.next || !s.ready || s.skip < int(p.PayloadLength) {
 		return false
 	}
 	s.next += p.PayloadLength
@@ -187,29 +187,31 @@ func (s *stream) flush(deliver func([]byte, int) bool) {
 
 // conn is what a flow needs while its content is read. It is given back when
 // nothing more can be learned. There are many, and each packet needs another: it is
-// kept small, three lines of the processor's cache.
+// three lines of the processor's cache, and what the usual packet needs is in the
+// first two.
 type conn struct {
-	streams [2]stream // by sender: A, then B
-	obs     observe.Observer
-	facts   observe.Facts
-
+	obs    observe.Observer
+	facts  observe.Facts
 	number uint64 // of the last packet
-	reader uint8  // the protocol of obs: its index in Engine.protocols, plus one
-	proto  uint8  // the one that names the flow, or may: that of the first observer
-	offers uint8
-	named  bool // the protocol names the flow
-	late   bool // it was not found by the flow's first bytes
-	begun  bool // the next bytes of both streams are their first
-	second bool // B spoke first
-	done   bool
 	// announced is the service that a learned endpoint promised when media was
 	// endpoints.media.
 	announced string
-	media     uint64
-	tried     uint64 // the set of protocols that said no
-	doubted   uint64 // the count of doubtful flows when this was one, or 0
-	counted   int32  // bytes in Engine.buffered
-	weighed   int32  // facts that were held against the evidence for roles
+	media     uint32
+	reader    uint8 // the protocol of obs: its index in Engine.protocols, plus one
+	named     bool  // the protocol names the flow
+	begun     bool  // the next bytes of both streams are their first
+	done      bool
+
+	streams [2]stream // by sender: A, then B
+
+	tried   uint64 // the set of protocols that said no
+	doubted uint64 // the count of doubtful flows when this was one, or 0
+	counted int32  // bytes in Engine.buffered
+	weighed int32  // facts that were held against the evidence for roles
+	proto   uint8  // the one that names the flow, or may: that of the first observer
+	offers  uint8
+	late    bool // it was not found by the flow's first bytes
+	second  bool // B spoke first
 }
 
 // connBlock is how many conns are made at a time.
