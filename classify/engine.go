@@ -60,7 +60,7 @@ type Config struct {
 // only, so that nothing in it points anywhere. Four are in a cache line.
 type state struct {
 	conn  uint32    // into Engine.conns, plus one
-	info  uint32    // into Engine.infos, plus one
+	info  uint32    // see Engine.info; 0 for none
 	ends  flow.Ends // who is the server
 	proto uint8     // into Engine.protocols, plus one: what names the flow
 	tries uint8     // offers without a protocol so far
@@ -130,13 +130,21 @@ func (s *slot) Spoke(d observe.Direction) bool {
 	return s.Owner.said&(saidA<<s.Owner.ends.Side(d)) != 0
 }
 
-// info is what few flows need and many flows share nothing of.
+// info is what is kept of a flow that was read, or that few flows need.
 type info struct {
 	facts observe.Facts
+	more  *more // nil for most
+}
+
+// more is what few flows need and many flows share nothing of.
+type more struct {
 	vlans []capture.VLANs // tag stacks besides the first
 	// streams is the quality of the flow's media.
 	streams []observe.Stream
 }
+
+// infoBits says how many infos are made at a time.
+const infoBits = 10
 
 // Engine turns batches of packets into records. Batches come from one
 // goroutine; Snapshot may be called from any.
@@ -166,16 +174,19 @@ type Engine struct {
 	clock     int64     // the highest packet time until the event at hand
 	pairs     *pairs
 	asked     bool // somebody has asked for a pair
+	ending    bool // nothing begins any more
 	closing   bool // all flows have ended
 	endpoints *endpoints
 	hosts     *hosts
 	recall    *recall
 	lists     *observe.FactLists
 
+	spare    [][]observe.Observer // those given back, as new, by protocol
 	conns    []*conn
 	connFree []uint32
-	infos    []info
+	infos    []*[1 << infoBits]info
 	infoFree []uint32
+	infoLast uint32 // the last one given out
 	doubts   [maxDoubtful]flow.ID
 	doubted  uint64
 	unproven []flow.ID // who may be given up after the packet at hand
@@ -266,6 +277,7 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 		lists:     observe.NewFactLists(),
 		vlanTexts: map[capture.VLANs]string{},
 	}
+	e.spare = make([][]observe.Observer, len(e.protocols))
 	e.evidence = compileEvidence(cfg.Packs, e.protocols)
 	e.table.KeyVLAN = cfg.KeyVLAN
 	e.known = func(ep capture.Endpoint, proto uint8) bool { return e.endpoints.known(ep, proto, e.clock) }
@@ -664,7 +676,7 @@ func (e *Engine) subjectOf(s *slot) *subject {
 			sub.reader, sub.late = c.proto, c.late
 		}
 	case s.Owner.info != 0:
-		sub.facts = &e.infos[s.Owner.info-1].facts
+		sub.facts = &e.info(s.Owner.info).facts
 	}
 	sub.protocol = ""
 	if sub.reader != 0 {
@@ -703,7 +715,7 @@ func (e *Engine) emit(s *slot, must bool) bool {
 	if s.Owner.info != 0 {
 		e.counts.facts += uint64(sub.facts.Dropped)
 		e.facts -= sub.facts.Len()
-		e.infos[s.Owner.info-1] = info{}
+		*e.info(s.Owner.info) = info{}
 		e.infoFree = append(e.infoFree, s.Owner.info)
 	}
 	if !e.closing {
@@ -734,11 +746,12 @@ func (e *Engine) write(s *slot, sub *subject, outcome Outcome, v *Verdict, state
 		r.VLANs = append(r.VLANs, e.vlanText(s.VLANs))
 	}
 	if s.Owner.info != 0 {
-		in := &e.infos[s.Owner.info-1]
-		for _, v := range in.vlans {
-			r.VLANs = append(r.VLANs, e.vlanText(v))
+		if m := e.info(s.Owner.info).more; m != nil {
+			for _, v := range m.vlans {
+				r.VLANs = append(r.VLANs, e.vlanText(v))
+			}
+			r.Streams = m.streams
 		}
-		r.Streams = in.streams
 	}
 	if en := used(sub); en != nil {
 		if state == "ended" {
@@ -787,23 +800,39 @@ func used(s *subject) *entry {
 // addVLANs notes a tag stack other than that of the flow's first packet.
 func (e *Engine) addVLANs(s *slot, v capture.VLANs) {
 	const most = 8
-	in := e.infoOf(s)
-	if len(in.vlans) < most && !slices.Contains(in.vlans, v) {
-		in.vlans = append(in.vlans, v)
+	m := e.moreOf(s)
+	if len(m.vlans) < most && !slices.Contains(m.vlans, v) {
+		m.vlans = append(m.vlans, v)
 	}
 }
 
+// info returns one by its number, which is never 0.
+func (e *Engine) info(n uint32) *info { return &e.infos[n>>infoBits][n%(1<<infoBits)] }
+
+// moreOf returns the more of a flow, made if need be.
+func (e *Engine) moreOf(s *slot) *more {
+	in := e.infoOf(s)
+	if in.more == nil {
+		in.more = &more{}
+	}
+	return in.more
+}
+
+// infoOf returns the info of a flow, made if need be.
 func (e *Engine) infoOf(s *slot) *info {
 	if s.Owner.info == 0 {
 		if n := len(e.infoFree); n > 0 {
 			s.Owner.info = e.infoFree[n-1]
 			e.infoFree = e.infoFree[:n-1]
 		} else {
-			e.infos = append(e.infos, info{})
-			s.Owner.info = uint32(len(e.infos))
+			e.infoLast++
+			if int(e.infoLast>>infoBits) >= len(e.infos) {
+				e.infos = append(e.infos, new([1 << infoBits]info))
+			}
+			s.Owner.info = e.infoLast
 		}
 	}
-	return &e.infos[s.Owner.info-1]
+	return e.info(s.Owner.info)
 }
 
 // Memory returns the bytes that the engine's tables of flows and host pairs
@@ -819,6 +848,7 @@ func (e *Engine) Close(errs []error) error {
 	defer e.mu.Unlock()
 	e.clock = e.table.Clock()
 	e.view = e.table.View
+	e.ending = true
 	e.table.EndAll(func(ids []flow.ID) {
 		for _, id := range ids {
 			s := e.at(id)

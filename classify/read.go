@@ -202,15 +202,18 @@ func (e *Engine) connOf(s *slot, ev *flow.Event) *conn {
 	s.Owner.conn = e.connFree[last]
 	e.connFree = e.connFree[:last]
 	c := e.conns[s.Owner.conn-1]
+	// The first touch of new memory is best a write: after a read it costs another
+	// page fault.
+	c.begun = ev.What&flow.Begun != 0
 	if s.Owner.info != 0 {
-		c.facts = e.infos[s.Owner.info-1].facts
+		in := e.info(s.Owner.info)
+		c.facts = in.facts
 		e.facts -= c.facts.Len()
-		e.infos[s.Owner.info-1].facts = observe.Facts{}
+		in.facts = observe.Facts{}
 	}
 	if c.facts.Len() == 0 {
 		c.facts = e.lists.Empty()
 	}
-	c.begun = ev.What&flow.Begun != 0
 	if s.Proto == capture.TCP && c.begun {
 		// The handshake says where both streams begin.
 		for i := range c.streams {
@@ -248,7 +251,7 @@ func (e *Engine) release(s *slot, c *conn) {
 		e.absorb(c)
 	}
 	if len(e.report.Streams) > 0 {
-		e.infoOf(s).streams = e.report.Streams
+		e.moreOf(s).streams = e.report.Streams
 		if e.calls != nil {
 			e.calls.AddStreams(e.report.Streams)
 		}
@@ -267,6 +270,9 @@ func (e *Engine) release(s *slot, c *conn) {
 		e.facts += n
 	}
 	e.buffered -= int(c.counted)
+	if c.obs != nil && !e.ending {
+		e.spareObserver(c)
+	}
 	streams := c.streams
 	for i := range streams {
 		streams[i].reset()
@@ -274,6 +280,31 @@ func (e *Engine) release(s *slot, c *conn) {
 	*c = conn{streams: streams}
 	e.connFree = append(e.connFree, s.Owner.conn)
 	s.Owner.conn = 0
+}
+
+// maxSpare is how many observers of a protocol are kept for flows to come.
+const maxSpare = 1024
+
+// spareObserver keeps a conn's observer for another flow. Most flows get one that
+// another flow had: memory that was used a moment ago is nearer than new memory.
+func (e *Engine) spareObserver(c *conn) {
+	i := c.reader - 1
+	if renew := e.protocols[i].Renew; renew != nil && len(e.spare[i]) < maxSpare {
+		renew(c.obs)
+		e.spare[i] = append(e.spare[i], c.obs)
+	}
+}
+
+// observer returns a new observer of a protocol.
+func (e *Engine) observer(i int) observe.Observer {
+	spare := e.spare[i]
+	if len(spare) == 0 {
+		return e.protocols[i].New()
+	}
+	last := len(spare) - 1
+	o := spare[last]
+	e.spare[i] = spare[:last]
+	return o
 }
 
 // finishReading delivers what waited for a hole to be filled, and releases the
@@ -350,7 +381,7 @@ func (e *Engine) datagramResult(c *conn, err error) bool {
 // start puts the observer of a protocol on a flow.
 func (e *Engine) start(c *conn, i int) {
 	p := &e.protocols[i]
-	c.obs, c.reader = p.New(), uint8(i+1)
+	c.obs, c.reader = e.observer(i), uint8(i+1)
 	if !c.named {
 		c.proto = uint8(i + 1)
 		c.named = !p.Tentative
@@ -782,7 +813,7 @@ func (e *Engine) exception(c *conn, sender int, data []byte, n int, err error) [
 			if f, ok := c.obs.(observe.Finisher); ok {
 				f.Finish(&e.report)
 			}
-			c.obs, c.reader = e.protocols[i].New(), uint8(i+1)
+			c.obs, c.reader = e.observer(i), uint8(i+1)
 			c.begun, e.in.Handshake = true, true // the new protocol starts here
 			other := &c.streams[1-sender]
 			if len(other.rest) > 0 {
@@ -798,7 +829,7 @@ func (e *Engine) exception(c *conn, sender int, data []byte, n int, err error) [
 		c.done = true
 		return nil
 	case errors.Is(err, observe.ErrReversed) && e.turn():
-		c.obs = e.protocols[c.reader-1].New()
+		c.obs = e.observer(int(c.reader - 1))
 		return data
 	default:
 		e.violated(c)

@@ -159,6 +159,9 @@ type Protocol struct {
 	// New returns an observer for one flow. The observers of one Protocol can
 	// share what they remember, and are used by one goroutine.
 	New func() Observer
+	// Renew makes an observer, which is not used any more, what New returns, so that
+	// another flow can have it. It is nil where that would gain nothing.
+	Renew func(Observer)
 }
 
 // Report is where an observer puts what it learned. It belongs to one flow and

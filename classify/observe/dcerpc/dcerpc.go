@@ -44,12 +44,14 @@ const (
 func Protocol() observe.Protocol {
 	return observe.Protocol{
 		Name: "dcerpc", TCP: []uint16{135, 593, 6001, 6002, 6004}, UDP: []uint16{135},
-		Stream: true, Datagram: true, Begins: "\x04", Detect: detect, New: New,
+		Stream: true, Datagram: true, Begins: "\x04", Detect: detect, New: New, Renew: renew,
 	}
 }
 
 // New returns an observer of a TCP or UDP flow.
 func New() observe.Observer { return new(observer) }
+
+func renew(o observe.Observer) { *o.(*observer) = observer{} }
 
 // observer reads one flow, or one pipe. What calls need that say nothing new
 // comes first, in one cache line, then what all others need.

@@ -380,7 +380,7 @@ func TestPipe(t *testing.T) {
 		// Through an observer that leaves holding bytes to the pipe, so that
 		// the property covers the pipe's own buffers.
 		p := Protocol()
-		p.New = func() observe.Observer { return pipeObserver{NewPipe(c.pipe)} }
+		p.New, p.Renew = func() observe.Observer { return pipeObserver{NewPipe(c.pipe)} }, nil
 		r := Check(t, p, conv, Options{Server: netip.MustParseAddrPort("192.0.2.1:445")})
 		Expect(t, r, c.want...)
 	}

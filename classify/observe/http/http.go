@@ -49,7 +49,8 @@ func Protocol() observe.Protocol {
 	forToken := new([maxToken]byte)
 	return observe.Protocol{
 		Name: "http", TCP: []uint16{80, 81, 8080, 5985}, Stream: true, Text: true, Detect: detect,
-		New: func() observe.Observer { return &observer{forToken: forToken} },
+		New:   func() observe.Observer { return &observer{forToken: forToken} },
+		Renew: func(o observe.Observer) { *o.(*observer) = observer{forToken: forToken} },
 	}
 }
 

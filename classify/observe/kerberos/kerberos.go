@@ -37,6 +37,7 @@ func Protocol() observe.Protocol {
 		Name: "kerberos", TCP: []uint16{88}, UDP: []uint16{88}, Stream: true, Datagram: true,
 		Begins: string([]byte{tagASReq, tagASRep, tagTGSReq, tagTGSRep, tagAPReq, tagError}),
 		Detect: detect, New: func() observe.Observer { return new(observer) },
+		Renew: func(o observe.Observer) { *o.(*observer) = observer{} },
 	}
 }
 

@@ -72,6 +72,7 @@ func Protocol() observe.Protocol {
 	return observe.Protocol{
 		Name: "ldap", TCP: []uint16{389, 3268, 390, 379, 50389}, UDP: []uint16{389}, Stream: true, Datagram: true,
 		Begins: string([]byte{der.Sequence}), Detect: detect, New: func() observe.Observer { return new(observer) },
+		Renew: func(o observe.Observer) { *o.(*observer) = observer{} },
 	}
 }
 

@@ -332,11 +332,12 @@ func (d *driver) gap(dir observe.Direction, n int) {
 }
 
 // Check runs conv whole, byte by byte (long ones in small cuts), coalesced and
-// in random cuts, fails t
-// where the observer breaks its contract or what it reports depends on the
-// cuts, and returns the result of the whole run.
+// in random cuts, after the first run by an observer that was renewed if the
+// protocol does that. It fails t where the observer breaks its contract or what it
+// reports depends on the cuts, and returns the result of the whole run.
 func Check(t testing.TB, p observe.Protocol, conv []Segment, o Options) Result {
 	t.Helper()
+	p = renewing(p)
 	whole := Run(p, conv, o)
 	if whole.Held > MaxHeld {
 		t.Errorf("observer left %d bytes unused, more than %d", whole.Held, MaxHeld)
@@ -373,6 +374,25 @@ func Check(t testing.TB, p observe.Protocol, conv []Segment, o Options) Result {
 		}))
 	}
 	return whole
+}
+
+// renewing returns p with a New that gives the observer it gave before, if the
+// protocol renews them.
+func renewing(p observe.Protocol) observe.Protocol {
+	if p.Renew == nil {
+		return p
+	}
+	var given observe.Observer
+	fresh := p.New
+	p.New = func() observe.Observer {
+		if given == nil {
+			given = fresh()
+		} else {
+			p.Renew(given)
+		}
+		return given
+	}
+	return p
 }
 
 // checkDetect holds Detect to one answer: what it says of a prefix, unless

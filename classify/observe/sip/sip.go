@@ -55,7 +55,8 @@ func Protocol() observe.Protocol {
 		UDP:    []uint16{5060},
 		Detect: detect,
 		Stream: true, Datagram: true, Text: true, Begins: "ABCDEFGHIJKLMNOPQRSTUVWXYZ\r\n",
-		New: func() observe.Observer { return &observer{} },
+		New:   func() observe.Observer { return &observer{} },
+		Renew: func(o observe.Observer) { *o.(*observer) = observer{} },
 	}
 }
 

@@ -64,6 +64,7 @@ func Protocol() observe.Protocol {
 		Stream: true, Text: true,
 		Detect: Detect,
 		New:    func() observe.Observer { return &observer{banners: banners} },
+		Renew:  func(o observe.Observer) { *o.(*observer) = observer{banners: banners} },
 	}
 }
 

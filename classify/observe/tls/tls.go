@@ -105,6 +105,7 @@ func Protocol() observe.Protocol {
 		Stream: true,
 		Detect: Detect,
 		New:    func() observe.Observer { return &observer{seen: seen} },
+		Renew:  func(o observe.Observer) { *o.(*observer) = observer{seen: seen} },
 	}
 }
 
