@@ -431,13 +431,37 @@ func (e *Engine) warm(packets []capture.Packet, events []flow.Event) {
 		}
 		last = ev.ID
 		if chunk := int(last >> stateBits); chunk < len(e.states) { // else it has not begun yet
-			if n := e.states[chunk][last%stateChunk].conn; n != 0 {
-				c := e.conns[n-1]
-				sum += c.number + uint64(c.streams[0].next) // of both lines that the usual packet needs
+			if ev.What&flow.Ended != 0 {
+				sum += e.warmEnd(last)
+			} else if n := e.states[chunk][last%stateChunk].conn; n != 0 {
+				sum += e.conns[n-1].warm()
 			}
 		}
 	}
 	e.warmth += sum
+}
+
+// warmEnded starts the memory reads that the ends of flows will need.
+func (e *Engine) warmEnded(ids []flow.ID) {
+	for _, id := range ids {
+		e.warmth += e.warmEnd(id)
+	}
+}
+
+// warmEnd starts the memory reads that the end of a flow will need. What it returns
+// keeps the compiler from leaving it out.
+func (e *Engine) warmEnd(id flow.ID) uint64 {
+	f, st := e.view.At(id), e.stateOf(id)
+	sum := f.Number + uint64(f.Proto)
+	if !f.BothWays() {
+		sum += e.pairs.warm(&f.Sides[0].Addr, &f.Sides[1].Addr)
+	}
+	if st.conn != 0 {
+		sum += e.conns[st.conn-1].warm()
+	} else if st.info != 0 {
+		sum += uint64(e.info(st.info).facts.Dropped)
+	}
+	return sum
 }
 
 // at returns a flow that has ended, or with which no other goroutine deals.
@@ -850,6 +874,7 @@ func (e *Engine) Close(errs []error) error {
 	e.view = e.table.View
 	e.ending = true
 	e.table.EndAll(func(ids []flow.ID) {
+		e.warmEnded(ids)
 		for _, id := range ids {
 			s := e.at(id)
 			e.finishReading(&s)
@@ -861,11 +886,7 @@ func (e *Engine) Close(errs []error) error {
 			e.closing = true
 			e.allEnded()
 		}
-		for _, id := range ids {
-			if f := e.view.At(id); !f.BothWays() {
-				e.warmth += e.pairs.warm(&f.Sides[0].Addr, &f.Sides[1].Addr)
-			}
-		}
+		e.warmEnded(ids)
 		for _, id := range ids {
 			s := e.at(id)
 			e.emit(&s, true)

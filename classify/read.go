@@ -477,8 +477,11 @@ func (e *Engine) promise(c *conn, s *slot) {
 // from either end.
 func (e *Engine) announced(s *slot) string {
 	client, server := s.ends()
-	a := e.endpoints.announced(*server, s.Proto, e.clock)
-	if a == "" && s.Proto == capture.UDP {
+	a := ""
+	if e.endpoints.ever(server.Port) {
+		a = e.endpoints.announced(*server, s.Proto, e.clock)
+	}
+	if a == "" && s.Proto == capture.UDP && e.endpoints.ever(client.Port) {
 		a = e.endpoints.announced(*client, s.Proto, e.clock)
 	}
 	return a
