@@ -270,9 +270,7 @@ func (e *Engine) release(s *slot, c *conn) {
 		e.facts += n
 	}
 	e.buffered -= int(c.counted)
-	if c.obs != nil && !e.ending {
-		e.spareObserver(c)
-	}
+	e.takeOff(c)
 	streams := c.streams
 	for i := range streams {
 		streams[i].reset()
@@ -285,14 +283,19 @@ func (e *Engine) release(s *slot, c *conn) {
 // maxSpare is how many observers of a protocol are kept for flows to come.
 const maxSpare = 1024
 
-// spareObserver keeps a conn's observer for another flow. Most flows get one that
-// another flow had: memory that was used a moment ago is nearer than new memory.
-func (e *Engine) spareObserver(c *conn) {
+// takeOff takes the observer off a flow, if there is one, and keeps it for another.
+// Most flows get one that another had: memory that was used a moment ago is nearer
+// than new memory.
+func (e *Engine) takeOff(c *conn) {
+	if c.obs == nil {
+		return
+	}
 	i := c.reader - 1
-	if renew := e.protocols[i].Renew; renew != nil && len(e.spare[i]) < maxSpare {
+	if renew := e.protocols[i].Renew; renew != nil && !e.ending && len(e.spare[i]) < maxSpare {
 		renew(c.obs)
 		e.spare[i] = append(e.spare[i], c.obs)
 	}
+	c.obs = nil
 }
 
 // observer returns a new observer of a protocol.
@@ -435,7 +438,7 @@ func (e *Engine) violated(c *conn) {
 	if c.reader != 0 {
 		c.tried |= 1 << (c.reader - 1)
 	}
-	c.obs = nil
+	e.takeOff(c)
 	if e.report.Len() == 0 {
 		c.named = false
 	}
