@@ -238,7 +238,7 @@ func (s *Sink) Write(r *classify.Record) error {
 		server := netip.AddrPortFrom(r.Server.Addr, r.Server.Port)
 		if u := s.offPath.at(offPathKey{v.Reason, server, r.Proto, r.Protocol}, hint(server)); u != nil {
 			if u.flows == 0 {
-				u.client, u.outcome, u.why = netip.AddrPortFrom(r.Client.Addr, r.Client.Port), r.Outcome, strings.Clone(v.Why)
+				u.client, u.outcome, u.why = netip.AddrPortFrom(r.Client.Addr, r.Client.Port), r.Outcome, v.Why
 			}
 			u.count(r)
 		}
