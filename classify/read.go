@@ -271,11 +271,9 @@ func (e *Engine) release(s *slot, c *conn) {
 	}
 	e.buffered -= int(c.counted)
 	e.takeOff(c)
-	streams := c.streams
-	for i := range streams {
-		streams[i].reset()
-	}
-	*c = conn{streams: streams}
+	a, b := c.streams[0].room(), c.streams[1].room()
+	*c = conn{}
+	c.streams[0].rest, c.streams[1].rest = a, b
 	e.connFree = append(e.connFree, s.Owner.conn)
 	s.Owner.conn = 0
 }

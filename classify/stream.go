@@ -48,11 +48,12 @@ type hole struct {
 	since int64     // when it opened
 }
 
-func (s *stream) reset() {
-	*s = stream{rest: s.rest[:0]}
+// room returns the room of rest, for another flow: none if it is large.
+func (s *stream) room() []byte {
 	if cap(s.rest) > 4<<10 {
-		s.rest = nil
+		return nil
 	}
+	return s.rest[:0]
 }
 
 // held returns the number of bytes that the stream keeps.
