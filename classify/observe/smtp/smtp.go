@@ -380,9 +380,11 @@ func number(b []byte) int {
 	return n
 }
 
+func digit(c byte) bool { return c-'0' <= 9 }
+
 // reply reads a line of the server's.
 func (o *observer) reply(l []byte, in *observe.Input, r *observe.Report) error {
-	if detectReply(l, true) == observe.No || len(l) < 3 {
+	if len(l) < 3 || l[0]-'2' > '5'-'2' || !digit(l[1]) || !digit(l[2]) || len(l) > 3 && l[3] != ' ' && l[3] != '-' {
 		if !o.greeted && in.Handshake {
 			return observe.ErrViolation
 		}
