@@ -51,11 +51,19 @@ func (f *Facts) addNext(name, value string) {
 	f.add(name, value)
 }
 
-// AddBytes is like Add. What the flow before said it adds without making a string.
+// AddBytes is like Add. What a flow like this one said it adds without making a
+// string.
 func (f *Facts) AddBytes(name string, value []byte) {
-	if !f.AddAgain(name, value) {
-		f.add(name, string(value))
+	if f.AddAgain(name, value) {
+		return
 	}
+	if f.list != nil && len(value) > 0 {
+		if l := f.list.knownBytes(name, value); l != nil {
+			f.list, f.Changed = l, true
+			return
+		}
+	}
+	f.add(name, string(value))
 }
 
 // AddAgain adds value if a flow with the same facts so far said the same next, and

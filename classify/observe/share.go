@@ -56,7 +56,7 @@ func (l *List) with(f Fact) *List {
 	}
 	l.next = l.and(f)
 	if l.lists != nil {
-		place := l.place(f)
+		place := l.place(maphash.String(l.lists.seed, f.Value))
 		copy(place[1:], place[:])
 		place[0] = l.next
 	}
@@ -68,23 +68,45 @@ func (l *List) known(f Fact) *List {
 	if l.lists == nil {
 		return nil
 	}
-	place := l.place(f)
+	place := l.place(maphash.String(l.lists.seed, f.Value))
 	for i, n := range place {
 		if n != nil && n.from == l.id && n.last == f {
-			if i > 0 {
-				copy(place[1:], place[:i])
-				place[0] = n
-			}
-			l.next = n
-			return n
+			return l.again(place, i)
 		}
 	}
 	return nil
 }
 
-// place returns where the list with one more fact is remembered.
-func (l *List) place(f Fact) *[4]*List {
-	hash := maphash.String(l.lists.seed, f.Value) + l.id*0x9e3779b97f4a7c15
+// knownBytes is known for a value that is no string yet. A list never has a fact
+// twice, so that none is found for one that is in l.
+func (l *List) knownBytes(name string, value []byte) *List {
+	if l.lists == nil {
+		return nil
+	}
+	place := l.place(maphash.Bytes(l.lists.seed, value))
+	for i, n := range place {
+		if n != nil && n.from == l.id && n.last.Value == string(value) && n.last.Name == name {
+			return l.again(place, i)
+		}
+	}
+	return nil
+}
+
+// again returns the list at a place, which comes next and is now the latest used.
+func (l *List) again(place *[4]*List, i int) *List {
+	n := place[i]
+	if i > 0 {
+		copy(place[1:], place[:i])
+		place[0] = n
+	}
+	l.next = n
+	return n
+}
+
+// place returns where the list with one more fact is remembered, by the hash of
+// its value.
+func (l *List) place(hash uint64) *[4]*List {
+	hash += l.id * 0x9e3779b97f4a7c15
 	return &l.lists.recent[hash>>32%uint64(len(l.lists.recent))]
 }
 

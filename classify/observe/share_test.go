@@ -130,3 +130,30 @@ func TestAddAgain(t *testing.T) {
 		t.Errorf("%v allocations for what was said before, %v", allocated, b.All())
 	}
 }
+
+func TestAddBytesFindsWhatAddMade(t *testing.T) {
+	lists := NewFactLists()
+	for range 3 {
+		for _, value := range []string{"a", "b", "c", "a", "\x01", ""} {
+			add, bytes := lists.Empty(), lists.Empty()
+			add.Add("name", "first")
+			bytes.AddBytes("name", []byte("first"))
+			add.Add("name", value)
+			bytes.AddBytes("name", []byte(value))
+			if add.List() != bytes.List() || add.Changed != bytes.Changed {
+				t.Errorf("%q: %v and %v", value, add.All(), bytes.All())
+			}
+		}
+	}
+	f := lists.Empty()
+	f.Add("name", "a")
+	lists.root.next = nil
+	value := []byte("a")
+	if n := testing.AllocsPerRun(10, func() {
+		g := lists.Empty()
+		g.AddBytes("name", value)
+		lists.root.next = nil
+	}); n != 0 {
+		t.Errorf("%v allocations for a value that is known", n)
+	}
+}

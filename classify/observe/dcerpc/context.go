@@ -97,7 +97,7 @@ func (o *observer) ack(h *header, p []byte, r *observe.Report) {
 		return
 	}
 	if addr := bytes.TrimRight(p[afterSecondaryAddress:afterSecondaryAddress+n], "\x00"); h.ptype == bindAck && len(addr) <= maxSecondaryAddr {
-		r.Add(SecAddr, string(addr))
+		r.AddBytes(SecAddr, addr)
 	}
 	results := p[at+4:]
 	var refused []Interface

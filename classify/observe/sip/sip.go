@@ -466,7 +466,7 @@ func (o *observer) describe(r *observe.Report, m *message, ev *observe.CallEvent
 	})
 	for i := range ev.Media {
 		md := &ev.Media[i]
-		addUpTo(r, SDPMedia, md.Kind, maxValues)
+		addUpTo(r, SDPMedia, []byte(md.Kind), maxValues)
 		for _, c := range md.Codecs {
 			if c.Name != "" && c.Rate > 0 {
 				var buf [64]byte
@@ -657,7 +657,7 @@ var methods = [...]string{"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER
 
 // addUpTo adds a fact unless there are limit values of it. A value that is
 // there already costs no memory.
-func addUpTo[T string | []byte](r *observe.Report, name string, value T, limit int) {
+func addUpTo(r *observe.Report, name string, value []byte, limit int) {
 	n := 0
 	for _, f := range r.All() {
 		if f.Name == name {
@@ -668,7 +668,7 @@ func addUpTo[T string | []byte](r *observe.Report, name string, value T, limit i
 		}
 	}
 	if n < limit {
-		r.Add(name, string(value))
+		r.AddBytes(name, value)
 	}
 }
 
