@@ -60,10 +60,9 @@ type pool struct {
 	batches []*fileBatch
 }
 
-// poolSize is how many blocks, and batches, a pool keeps: those being read, a
-// group being made, one being taken, and what a reader that is some batches
-// behind holds. What finds no room is garbage, which a short run never collects.
-const poolSize = 2*prefetchGroup + 2*groupSize + 12
+// poolSize is how many blocks, and batches, a pool keeps: more than are in use at a
+// time. What finds no room is garbage, which a short run never collects.
+const poolSize = 64
 
 func newPool(size int) *pool {
 	return &pool{size: size, blocks: make([]*block, 0, poolSize), batches: make([]*fileBatch, 0, poolSize)}

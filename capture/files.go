@@ -5,7 +5,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -17,11 +16,12 @@ type Options struct {
 	Filter string
 	// KeepFrames sets Packet.Frame, for writing the frames again.
 	KeepFrames bool
-	// Parallel reads in goroutines of its own that are a few batches ahead of
-	// Read: one copies the file into memory, and with more than two processors, or
-	// where the input may be slow, another one decodes. What is delivered is the
-	// same.
+	// Parallel reads in a goroutine of its own that is a few batches ahead of
+	// Read. What is delivered is the same.
 	Parallel bool
+	// Pieces is for who calls Fetch and Decode in goroutines of its own. What may
+	// be slow is read as with Parallel.
+	Pieces bool
 	// Progress is told how many bytes of the files were read, and how many
 	// there are in all as far as that is known: standard input counts as 0. It
 	// is called by Read.
@@ -34,19 +34,19 @@ type Options struct {
 
 // Files is a Source that reads capture files as one, in time order.
 type Files struct {
-	opt      Options
-	sink     sink
-	in       []*input // a heap, the input with the earliest frame first
-	merge    bool
-	batch    uint64 // number of the batch being merged
-	total    int64  // bytes of all files
-	read     atomic.Int64
-	shown    int64 // what Progress was told
-	ahead    chan []*fileBatch
-	group    int          // batches sent at a time
-	prefetch bool         // blocks are read by a goroutine of their own
-	ready    []*fileBatch // what Read has received and not returned
-	stop     chan struct{}
+	opt    Options
+	sink   sink
+	in     []*input // a heap, the input with the earliest frame first
+	merge  bool
+	batch  uint64 // number of the batch being merged
+	total  int64  // bytes of all files
+	read   atomic.Int64
+	shown  int64 // what Progress was told
+	ahead  chan []*fileBatch
+	group  int          // batches sent at a time
+	pieces *pieces      // what the file is read by, with Options.Pieces
+	ready  []*fileBatch // what Read has received and not returned
+	stop   chan struct{}
 
 	mu     sync.Mutex
 	errs   []error
@@ -101,17 +101,16 @@ func OpenFiles(names []string, o Options) (*Files, error) {
 		f.in = append(f.in, in)
 	}
 	f.heapify()
-	if o.Parallel {
-		// Where the input may be slow, nothing waits for more of it.
-		if f.prefetch = !f.merge && f.group > 1; f.prefetch {
-			f.sink.pool.size += headroom
+	slow := f.group == 1 // nothing waits for more of it then
+	switch {
+	case o.Pieces && !slow && len(f.in) > 0 && !f.merge:
+		f.sink.pool.size = headroom + pieceSize
+		if err := f.openInput(f.in[0], &f.read); err != nil {
+			f.end(err)
 		}
-		// With two processors the second one is busy with what is read: who reads
-		// decodes, and has at hand what was decoded.
-		if !f.prefetch || runtime.GOMAXPROCS(0) > 2 {
-			f.ahead = make(chan []*fileBatch)
-			go f.run()
-		}
+	case o.Parallel || o.Pieces && slow:
+		f.ahead = make(chan []*fileBatch)
+		go f.run()
 	}
 	return f, nil
 }
@@ -163,8 +162,10 @@ func (f *Files) openInput(i *input, read *atomic.Int64) error {
 	f.open[plain] = struct{}{}
 	i.r = newReader(i.name, plain, &f.sink)
 	i.r.merge, i.r.file = f.merge, uint16(i.index)
-	if f.prefetch && plain.stop == nil { // else another goroutine is at work already
-		i.r.prefetch = newPrefetch(plain, f.sink.pool, f.stop)
+	if at, ok := file.(io.ReaderAt); ok && f.opt.Pieces && !f.merge && f.group > 1 && plain.stop == nil {
+		read.Store(0) // the first bytes are read again
+		f.pieces = &pieces{in: at, pool: f.sink.pool, read: read}
+		i.r.pieces = f.pieces
 	}
 	return nil
 }
@@ -175,9 +176,6 @@ func (f *Files) closeInput(i *input) {
 	c := i.r.in.(io.Closer)
 	delete(f.open, c)
 	_ = c.Close() // of a file that was only read
-	if i.r.prefetch != nil {
-		i.r.prefetch.close()
-	}
 	i.r.blk.release()
 	i.r = nil
 }
@@ -236,14 +234,53 @@ func (f *Files) Read() (*Batch, error) {
 	} else {
 		bt = f.next()
 	}
-	if n := f.read.Load(); f.opt.Progress != nil && n != f.shown {
-		f.shown = n
-		f.opt.Progress(n, f.total)
-	}
+	f.tell()
 	if bt == nil {
 		return nil, io.EOF
 	}
 	return &bt.Batch, nil
+}
+
+// tell tells how much was read.
+func (f *Files) tell() {
+	if n := f.read.Load(); f.opt.Progress != nil && n != f.shown {
+		f.shown = n
+		f.opt.Progress(n, f.total)
+	}
+}
+
+// Fetch reads piece n of the input, counted from 0, into memory, as far as the
+// input can be had so: that is a plain file, and needs Options.Pieces. Several
+// goroutines may each fetch another piece, up to eight ahead of Decode.
+func (f *Files) Fetch(n int) {
+	if f.pieces != nil {
+		f.pieces.fetch(n)
+	}
+}
+
+// Decode appends the next batches to list: those of the next piece, or some. At the
+// end of the input it returns io.EOF, with what came last. It is an alternative to
+// Read, and used by one goroutine at a time.
+func (f *Files) Decode(list []*Batch) (_ []*Batch, err error) {
+	if f.pieces != nil {
+		if len(f.in) == 0 {
+			return list, io.EOF
+		}
+		if list, err = f.in[0].r.decode(list); err != nil {
+			f.end(err)
+			err = io.EOF
+		}
+		f.tell()
+		return list, err
+	}
+	for range f.group {
+		b, err := f.Read()
+		if err != nil {
+			return list, err
+		}
+		list = append(list, b)
+	}
+	return list, nil
 }
 
 // run reads ahead. Waking the other goroutine costs more than decoding a

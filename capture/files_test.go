@@ -15,6 +15,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -760,19 +761,19 @@ func FuzzPcapng(f *testing.F) {
 	fuzzFile(f, l.b, b.b, append(l.b, b.b...))
 }
 
-// TestPrefetch reads frames of all sizes ahead and not, whole files and such as
+// TestPieces reads frames of all sizes in pieces and not, whole files and such as
 // end anywhere: frames and errors are the same.
-func TestPrefetch(t *testing.T) {
+func TestPieces(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	base := frames(t, "udp 10.0.0.1:1 > 10.0.0.2:53 zero(60)")[0]
 	f := little().head(magicPcapNano, 1)
-	for i := range 60 {
+	for i := range 120 {
 		size := len(base) + rng.IntN(1400)
 		switch rng.IntN(10) {
 		case 0:
 			size = headroom - 50 + rng.IntN(100)
 		case 1:
-			size = blockSize - 50 + rng.IntN(100)
+			size = pieceSize/4 - 50 + rng.IntN(100)
 		case 2:
 			size = maxFrame - rng.IntN(1000)
 		}
@@ -782,23 +783,48 @@ func TestPrefetch(t *testing.T) {
 		}
 		f.record(uint32(i), 0, b)
 	}
-	read := func(name string, parallel bool) (sum string) {
-		s, err := OpenFiles([]string{name}, Options{Parallel: parallel, KeepFrames: true})
+	if len(f.b) < 4*pieceSize {
+		t.Fatal("only", len(f.b), "bytes")
+	}
+	// read reads a file, fetching so many pieces ahead, or none at all; or by Read.
+	read := func(name string, ahead int) (sum string) {
+		s, err := OpenFiles([]string{name}, Options{Pieces: ahead >= 0, KeepFrames: true})
 		if err != nil {
 			t.Fatal(err)
 		}
 		h := sha256.New()
 		n := 0
-		for {
-			bt, err := s.Read()
-			if err != nil {
-				break
+		var list []*Batch
+		for piece := 0; err == nil; piece++ {
+			if ahead < 0 {
+				var bt *Batch
+				if bt, err = s.Read(); err != nil {
+					break
+				}
+				list = append(list[:0], bt)
+			} else {
+				if ahead > 0 && piece%ahead == 0 {
+					var wg sync.WaitGroup
+					for i := range ahead {
+						wg.Go(func() { s.Fetch(piece + i) })
+					}
+					wg.Wait()
+				}
+				list, err = s.Decode(list[:0])
 			}
-			for i := range bt.Packets {
-				h.Write(bt.Packets[i].Frame.Data)
-				n++
+			for _, bt := range list {
+				for i := range bt.Packets {
+					h.Write(bt.Packets[i].Frame.Data)
+					n++
+				}
+				bt.Release()
 			}
-			bt.Release()
+		}
+		if err != io.EOF {
+			t.Error(err)
+		}
+		if list, err = s.Decode(nil); len(list) > 0 || err != io.EOF {
+			t.Errorf("after the end: %d batches, %v", len(list), err)
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -819,8 +845,11 @@ func TestPrefetch(t *testing.T) {
 			data = data[:rng.IntN(len(data))]
 		}
 		name := written(t, "some.pcap", data)
-		if a, b := read(name, false), read(name, true); a != b {
-			t.Errorf("%d bytes:\n%s\n%s", len(data), a, b)
+		want := read(name, -1)
+		for _, ahead := range []int{0, 1, 2, maxFetched} {
+			if got := read(name, ahead); got != want {
+				t.Errorf("%d bytes, %d pieces ahead:\n%s\n%s", len(data), ahead, got, want)
+			}
 		}
 	}
 }

@@ -120,7 +120,8 @@ type reader struct {
 	base     int64 // offset of blk.buf[0] in the stream
 	inErr    error // what ended in: io.EOF or worse
 	inEnded  bool
-	prefetch *prefetch // what reads in, unless nil
+	pieces   *pieces // what in is read by, unless nil
+	need     int     // bytes from off on that decode lacked
 
 	format format
 	swap   bool // the file is big-endian
@@ -218,8 +219,13 @@ func (r *reader) fill(need int) error {
 	if r.inEnded {
 		return r.ended(need)
 	}
-	if r.prefetch != nil {
-		return r.fetch(need)
+	if r.pieces != nil {
+		p := r.pieces.take()
+		r.put(p, need)
+		if p.n == 0 {
+			return r.ended(need)
+		}
+		return nil
 	}
 	rest := r.blk.buf[r.off:r.end]
 	if r.blk.refs.Load() == 1 && len(r.blk.buf) >= need {

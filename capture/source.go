@@ -32,3 +32,15 @@ type Source interface {
 	// Close frees what the source holds; a Read under way returns soon.
 	Close() error
 }
+
+// Pieces is a Source that several goroutines can read, each a piece of it.
+type Pieces interface {
+	Source
+	// Fetch reads piece n, counted from 0, into memory, as far as that can be done
+	// apart from decoding it. Several goroutines may each fetch another piece.
+	Fetch(n int)
+	// Decode appends the batches of the next piece to list. At the end it returns
+	// io.EOF, or another error, with the last ones. It is used by one goroutine at a
+	// time.
+	Decode(list []*Batch) ([]*Batch, error)
+}

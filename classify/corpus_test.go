@@ -93,7 +93,7 @@ func analyseWith(t *testing.T, cfg classify.Config, sink classify.Sink, ahead bo
 	if err != nil {
 		t.Fatal(err)
 	}
-	src, err := capture.OpenFiles(files, capture.Options{Parallel: ahead && runtime.GOMAXPROCS(0) > 2})
+	src, err := capture.OpenFiles(files, capture.Options{Pieces: ahead})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,7 +353,7 @@ func TestFeedStops(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			src, err := capture.OpenFiles([]string{"../testdata/mail.pcapng"}, capture.Options{})
+			src, err := capture.OpenFiles([]string{"../testdata/mail.pcapng"}, capture.Options{Pieces: ahead})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -3,98 +3,42 @@ package classify
 import (
 	"errors"
 	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/flow"
 )
 
-// step is a batch whose packets the table has tracked, on its way from the
-// goroutine that does so to the one that reads flows.
-type step struct {
-	batch   *capture.Batch
-	events  []flow.Event
-	view    flow.View
-	tracked tracked
-	// On the way back: flows whose payload is not wanted any more, and then flows
-	// whose places are free.
-	quieted, freed []flow.ID
-}
-
-// stepsAhead is how many batches the table is ahead at most: few, so that what it
-// has read is still in the processor's cache, and enough for the two goroutines
-// to seldom wait for each other.
-const stepsAhead = 8
-
 // maxEvents is how many events there is room for from one batch to the next.
 const maxEvents = 1 << 14
 
-// Feed takes in all that a source delivers. With ahead it reads the source and
-// tracks flows in a goroutine of its own, a few batches ahead of the rest of the
-// work; what comes out is the same. each is called with every batch before its
-// content is read; an error of it ends the feeding, as does one of the source
-// other than io.EOF, or of the sink. Batches have less than 65,536 packets.
+// Feed takes in all that a source delivers, with some goroutines at once if it
+// comes in pieces and parallel is set; what comes out is the same. each is called
+// with every batch before its content is read; an error of it ends the feeding, as
+// does one of the source other than io.EOF, or of the sink. Batches have less than
+// 65,536 packets.
 //
 // Snapshot then tells of what was tracked and read. An engine that counts
-// traffic as it passes, or writes interim records, is never ahead.
-func (e *Engine) Feed(src capture.Source, ahead bool, each func(*capture.Batch) error) error {
-	if !ahead || e.traffic != nil || e.cfg.Interim != 0 {
-		for {
-			b, err := src.Read()
-			if err != nil {
-				return notEOF(err)
-			}
-			if err = each(b); err == nil {
-				err = e.Batch(b)
-			}
-			b.Release()
-			if err != nil {
-				return err
-			}
+// traffic as it passes, or writes interim records, does all in one goroutine.
+func (e *Engine) Feed(src capture.Source, parallel bool, each func(*capture.Batch) error) error {
+	if src, ok := src.(capture.Pieces); ok && parallel && e.traffic == nil && e.cfg.Interim == 0 {
+		return e.relay(src, each)
+	}
+	for {
+		b, err := src.Read()
+		if err != nil {
+			return notEOF(err)
+		}
+		if err = each(b); err == nil {
+			err = e.Batch(b)
+		}
+		b.Release()
+		if err != nil {
+			return err
 		}
 	}
-	steps, back := make(chan *step, stepsAhead), make(chan *step, stepsAhead)
-	for range stepsAhead {
-		back <- &step{}
-	}
-	stop := make(chan struct{})
-	failed := make(chan error, 1)
-	go func() {
-		defer close(steps)
-		failed <- e.track(src, steps, back, stop)
-	}()
-	e.ahead = true
-	var err error
-	var taken []*step
-	for st := range steps {
-		if err == nil {
-			if err = each(st.batch); err == nil {
-				err = e.takeStep(st)
-			}
-			if err != nil {
-				close(stop)
-			}
-		}
-		st.batch.Release()
-		// Waking the other goroutine costs more than tracking a hundred packets: it is
-		// done for some batches at once, unless it is waited for.
-		if taken = append(taken, st); len(taken) >= stepsAhead/2 || len(steps) == 0 {
-			for _, st := range taken {
-				back <- st
-			}
-			taken = taken[:0]
-		}
-	}
-	for _, st := range taken {
-		back <- st
-	}
-	// The table is the engine's alone again.
-	e.ahead = false
-	for range stepsAhead {
-		e.tell(<-back)
-	}
-	e.tell(&step{quieted: e.quieted, freed: e.freed})
-	e.quieted, e.freed = nil, nil
-	return errors.Join(err, <-failed)
 }
 
 func notEOF(err error) error {
@@ -104,36 +48,143 @@ func notEOF(err error) error {
 	return err
 }
 
-// track tracks the flows of all that a source delivers.
-func (e *Engine) track(src capture.Source, steps chan<- *step, back <-chan *step, stop <-chan struct{}) error {
-	sums := e.tracked
-	for {
-		b, err := src.Read()
-		if err != nil {
-			return notEOF(err)
-		}
-		var st *step
-		select {
-		case st = <-back:
-		case <-stop:
-			b.Release()
-			return nil
-		}
-		e.tell(st)
-		st.batch, st.events = b, st.events[:0]
-		if b.Tick != 0 {
-			st.events = e.table.Idle(b.Tick, st.events)
-		}
-		for i := 0; i < len(b.Packets); {
-			n := min(len(b.Packets), i+flow.WarmSize)
-			sums.warmth += e.table.Warm(b.Packets[i:n])
-			st.events = e.table.Follow(b.Packets[:n], i, st.events)
-			i = n
-		}
-		sums.note(e.table, b)
-		st.view, st.tracked = e.table.View, sums
-		steps <- st // has room for every step there is
+// maxRunners is how many goroutines relay a source: more would wait for each other.
+const maxRunners = 3
+
+// relay is how goroutines, the runners, share a source. Each takes every so manieth
+// piece through all that is to be done, so that what it has read stays in the cache
+// of its processor. Each stage is done for one piece after the other.
+type relay struct {
+	engine *Engine
+	src    capture.Pieces
+	each   func(*capture.Batch) error
+
+	// The stages, and what belongs to whose turn it is there.
+	decode turns
+	ended  bool
+	srcErr error
+
+	track turns
+	sums  tracked
+
+	take    turns
+	takeErr error
+	failed  atomic.Bool
+}
+
+// perTurn is how many pieces a runner takes at a time: enough to make passing on the
+// turn cheap, and not more than a processor's own cache keeps until they are read.
+const perTurn = 4
+
+// step is a batch on its way through the stages.
+type step struct {
+	batch   *capture.Batch
+	events  []flow.Event
+	view    flow.View
+	tracked tracked
+	// For the table: flows whose payload is not wanted any more, and then flows whose
+	// places are free.
+	quieted, freed []flow.ID
+}
+
+// relay feeds the engine with several goroutines.
+func (e *Engine) relay(src capture.Pieces, each func(*capture.Batch) error) error {
+	n := min(max(runtime.GOMAXPROCS(0), 2), maxRunners)
+	r := &relay{engine: e, src: src, each: each, sums: e.tracked, decode: newTurns(n), track: newTurns(n), take: newTurns(n)}
+	steps := make([][]step, n)
+	e.ahead = true
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { steps[i] = r.run(i, n) })
 	}
+	all.Wait()
+	// The table is the engine's alone again.
+	e.ahead = false
+	for i := range steps {
+		for k := range steps[i] {
+			e.tell(&steps[i][k])
+		}
+	}
+	e.tell(&step{quieted: e.quieted, freed: e.freed})
+	e.quieted, e.freed = nil, nil
+	return errors.Join(r.takeErr, r.srcErr)
+}
+
+// run takes pieces through the stages: those of runner i of n. It returns what the
+// table is still to be told.
+func (r *relay) run(i, n int) []step {
+	var batches []*capture.Batch
+	var steps []step
+	fetched := i * perTurn
+	for number := i; ; number += n {
+		for ; fetched < (number+1)*perTurn; fetched++ {
+			r.src.Fetch(fetched)
+		}
+
+		r.decode.wait(i)
+		batches = batches[:0]
+		r.ended = r.ended || r.failed.Load()
+		for k := 0; k < perTurn && !r.ended; k++ {
+			var err error
+			if batches, err = r.src.Decode(batches); err != nil {
+				r.ended, r.srcErr = true, notEOF(err)
+			}
+		}
+		ended := r.ended
+		r.decode.pass(i)
+		if ended && len(batches) == 0 {
+			return steps
+		}
+
+		r.track.wait(i)
+		for len(steps) < len(batches) {
+			steps = append(steps, step{})
+		}
+		for k := range steps {
+			r.engine.tell(&steps[k])
+		}
+		for k, b := range batches {
+			steps[k].batch = b
+			r.engine.track(&steps[k], &r.sums)
+		}
+		r.track.pass(i)
+
+		// The longest stage. Whose turn has not come fetches meanwhile.
+		fetched = (number + n) * perTurn
+		for ; fetched < (number+n+1)*perTurn && !r.take.come(i); fetched++ {
+			r.src.Fetch(fetched)
+		}
+		r.take.wait(i)
+		for k := range batches {
+			if r.takeErr == nil {
+				if r.takeErr = r.each(batches[k]); r.takeErr == nil {
+					r.takeErr = r.engine.takeStep(&steps[k])
+				}
+				r.failed.Store(r.takeErr != nil)
+			}
+		}
+		r.take.pass(i)
+		for _, b := range batches {
+			b.Release()
+		}
+	}
+}
+
+// track tracks the flows of a batch.
+func (e *Engine) track(st *step, sums *tracked) {
+	b, t := st.batch, e.table
+	st.events = st.events[:0]
+	if b.Tick != 0 {
+		st.events = t.Idle(b.Tick, st.events)
+	}
+	for i := 0; i < len(b.Packets); {
+		n := min(len(b.Packets), i+flow.WarmSize)
+		sums.warmth += t.Warm(b.Packets[i:n])
+		st.events = t.Follow(b.Packets[:n], i, st.events)
+		i = n
+	}
+	sums.note(t, b)
+	st.view, st.tracked = t.View, *sums
 }
 
 // tell tells the table what a step brought back.
@@ -169,3 +220,35 @@ func (e *Engine) free(id flow.ID) {
 		e.table.Free(id)
 	}
 }
+
+// turns lets runners through one after the other, again and again: whose turn has
+// come finds something in the channel of its number.
+type turns []chan struct{}
+
+// spins is how often a runner looks whether its turn has come before it falls
+// asleep, for about a tenth of a millisecond: to be woken takes longer than most
+// waits.
+const spins = 400
+
+func newTurns(n int) turns {
+	t := make(turns, n)
+	for i := range t {
+		t[i] = make(chan struct{}, 1)
+	}
+	t[0] <- struct{}{}
+	return t
+}
+
+// come says whether the turn of runner i has come.
+func (t turns) come(i int) bool { return len(t[i]) > 0 }
+
+// wait waits for the turn of runner i.
+func (t turns) wait(i int) {
+	for n := 0; n < spins && !t.come(i); n++ {
+		runtime.Gosched()
+	}
+	<-t[i]
+}
+
+// pass ends the turn of runner i.
+func (t turns) pass(i int) { t[(i+1)%len(t)] <- struct{}{} }

@@ -208,7 +208,7 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	// Files are read, tracked and read for what they mean by a goroutine each: also
 	// on two processors, which take turns.
 	workers := runtime.GOMAXPROCS(0)
-	opt := capture.Options{Filter: a.filter, Parallel: workers > 1, Stdin: stdin}
+	opt := capture.Options{Filter: a.filter, Pieces: workers > 1, Stdin: stdin}
 	var again *os.File // what was read from standard input, to be read again
 	if selection != nil && slices.Contains(a.files, "-") {
 		if again, err = os.CreateTemp("", "exspan-*"); err != nil {

@@ -1,0 +1,109 @@
+package capture
+
+import (
+	"io"
+	"sync/atomic"
+)
+
+const (
+	// pieceSize is how much of a file one Fetch reads.
+	pieceSize = 128 << 10
+	// headroom is the room before a piece in its block, for the begin of a frame that
+	// ends in the piece: one of 64 KiB with its headers. A begin that is longer is
+	// copied once more.
+	headroom = 68 << 10
+	// maxFetched is how many pieces may be fetched and not decoded.
+	maxFetched = 32
+)
+
+// pieces is a file that is read a piece at a time, by several goroutines: to copy
+// what is read takes the system as long as it takes to decode it.
+type pieces struct {
+	in   io.ReaderAt
+	pool *pool
+	read *atomic.Int64 // counts the bytes read
+	next int           // the piece that take returns next
+	ring [maxFetched]piece
+}
+
+// piece is what was read of a file: n bytes behind the headroom, and the error that
+// ended it.
+type piece struct {
+	number int
+	blk    *block // nil for a place without a piece
+	n      int
+	err    error
+}
+
+// fetch reads a piece into its place. Other pieces may be fetched and taken
+// meanwhile.
+func (p *pieces) fetch(number int) {
+	b := p.pool.block(0)
+	n, err := p.in.ReadAt(b.buf[headroom:headroom+pieceSize], int64(number)*pieceSize)
+	p.read.Add(int64(n))
+	p.ring[number%maxFetched] = piece{number, b, n, err}
+}
+
+// take returns the next piece, which it reads if it was not fetched. After one with
+// an error there is none.
+func (p *pieces) take() piece {
+	at := &p.ring[p.next%maxFetched]
+	if at.blk == nil || at.number != p.next {
+		p.fetch(p.next)
+	}
+	next := *at
+	at.blk = nil
+	p.next++
+	return next
+}
+
+// decode takes the next piece, and appends to list what it and the rest of the one
+// before hold, in batches.
+func (r *reader) decode(list []*Batch) ([]*Batch, error) {
+	if err := r.fill(max(r.need, 1)); err != nil {
+		return list, err
+	}
+	for {
+		n := r.sink.stats.Frames
+		bt := r.sink.pool.batch()
+		bt.refer(r.blk)
+		need, err := r.scan(bt)
+		if r.sink.stats.Frames != n {
+			r.sink.finish(bt)
+			list = append(list, &bt.Batch)
+		} else {
+			bt.done()
+		}
+		if err != nil || need > 0 {
+			r.need = need
+			return list, err
+		}
+	}
+}
+
+// put puts a piece behind the rest of the block at hand, which needs need bytes
+// from r.off on.
+func (r *reader) put(p piece, need int) {
+	if p.err != nil {
+		r.inErr, r.inEnded = p.err, true
+	}
+	rest := r.blk.buf[r.off:r.end]
+	if len(rest) <= headroom {
+		off := headroom - len(rest)
+		copy(p.blk.buf[off:], rest)
+		r.blk.release()
+		r.base += int64(r.off - off)
+		r.blk, r.off, r.end = p.blk, off, headroom+p.n
+		return
+	}
+	// A frame that is larger than the headroom goes on in a block for all of it.
+	if r.end+p.n > len(r.blk.buf) || need > len(r.blk.buf)-r.off {
+		b := r.sink.pool.block(max(need, len(rest)) + len(p.blk.buf))
+		copy(b.buf, rest)
+		r.blk.release()
+		r.base += int64(r.off)
+		r.blk, r.off, r.end = b, 0, len(rest)
+	}
+	r.end += copy(r.blk.buf[r.end:], p.blk.buf[headroom:headroom+p.n])
+	p.blk.release()
+}
