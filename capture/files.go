@@ -251,7 +251,7 @@ func (f *Files) tell() {
 
 // Fetch reads piece n of the input, counted from 0, into memory, as far as the
 // input can be had so: that is a plain file, and needs Options.Pieces. Several
-// goroutines may each fetch another piece, up to eight ahead of Decode.
+// goroutines may each fetch another piece, up to 32 ahead of Decode.
 func (f *Files) Fetch(n int) {
 	if f.pieces != nil {
 		f.pieces.fetch(n)

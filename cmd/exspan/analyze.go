@@ -205,10 +205,8 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	if !a.quiet && !(a.format != "table" && a.output == "" && isTerminal(stdout)) {
 		show = newProgress(stderr)
 	}
-	// Files are read, tracked and read for what they mean by a goroutine each: also
-	// on two processors, which take turns.
-	workers := runtime.GOMAXPROCS(0)
-	opt := capture.Options{Filter: a.filter, Pieces: workers > 1, Stdin: stdin}
+	parallel := runtime.GOMAXPROCS(0) > 1
+	opt := capture.Options{Filter: a.filter, Pieces: parallel, Stdin: stdin}
 	var again *os.File // what was read from standard input, to be read again
 	if selection != nil && slices.Contains(a.files, "-") {
 		if again, err = os.CreateTemp("", "exspan-*"); err != nil {
@@ -224,7 +222,7 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	if err != nil {
 		return err
 	}
-	last, err := feed(ctx, eng, src, workers > 1)
+	last, err := feed(ctx, eng, src, parallel)
 	show.clear()
 	damage := src.Errors()
 	if ctx.Err() != nil {
@@ -249,8 +247,8 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 }
 
 // feed gives all packets to the engine, until the end of the input or of ctx.
-// It returns the number of the last packet given.
-func feed(ctx context.Context, eng *classify.Engine, src capture.Source, ahead bool) (last uint64, err error) {
+// It returns the number of the last frame given.
+func feed(ctx context.Context, eng *classify.Engine, src capture.Source, parallel bool) (last uint64, err error) {
 	// Close lets a Read that waits for a pipe return.
 	stop := context.AfterFunc(ctx, func() { _ = src.Close() })
 	defer func() {
@@ -260,14 +258,12 @@ func feed(ctx context.Context, eng *classify.Engine, src capture.Source, ahead b
 	}()
 	n := 0
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	err = eng.Feed(src, ahead, func(b *capture.Batch) error {
-		if n%16 == 0 {
+	err = eng.Feed(src, parallel, func(b *capture.Batch) error {
+		if n%64 == 0 {
 			limitMemory(eng, live)
 		}
 		n++
-		if n := len(b.Packets); n > 0 {
-			last = b.Packets[n-1].Number
-		}
+		last = b.Stats.Frames
 		return nil
 	})
 	if ctx.Err() != nil {
