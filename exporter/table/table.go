@@ -51,6 +51,7 @@ type Sink struct {
 	blocked   tally[blockedKey, blocked]
 	unclear   tally[classify.Reason, traffic]
 	unrelated tally[string, traffic]
+	words     []string // names of protocols and reasons: there are few
 }
 
 // New returns a sink that writes to w when it is closed.
@@ -129,6 +130,16 @@ func hint(server netip.AddrPort) int {
 	return int(server.Port())*31 + int(addr[15])
 }
 
+// number returns the number of a word.
+func (s *Sink) number(word string) uint16 {
+	i := slices.Index(s.words, word)
+	if i < 0 {
+		i = len(s.words)
+		s.words = append(s.words, word)
+	}
+	return uint16(i)
+}
+
 // traffic is an amount of it.
 type traffic struct {
 	flows, packets, bytes uint64
@@ -191,15 +202,19 @@ type example struct {
 	text           string
 }
 
+// offPathKey is made of numbers side by side: most flows off path differ in it,
+// and a map hashes them at once.
 type offPathKey struct {
-	reason   classify.Reason
-	server   netip.AddrPort
-	proto    uint8
-	protocol string
+	server                        [16]byte
+	port, proto, reason, protocol uint16 // the last two as numbers of words
 }
 
 type offPath struct {
 	traffic
+	reason   classify.Reason
+	server   netip.AddrPort
+	proto    uint8
+	protocol string
 	client  netip.AddrPort
 	outcome classify.Outcome
 	why     string
@@ -236,8 +251,10 @@ func (s *Sink) Write(r *classify.Record) error {
 		}
 	case classify.Unexpected:
 		server := netip.AddrPortFrom(r.Server.Addr, r.Server.Port)
-		if u := s.offPath.at(offPathKey{v.Reason, server, r.Proto, r.Protocol}, hint(server)); u != nil {
+		k := offPathKey{r.Server.Addr.As16(), r.Server.Port, uint16(r.Proto), s.number(string(v.Reason)), s.number(r.Protocol)}
+		if u := s.offPath.at(k, hint(server)); u != nil {
 			if u.flows == 0 {
+				u.reason, u.server, u.proto, u.protocol = v.Reason, server, r.Proto, r.Protocol
 				u.client, u.outcome, u.why = netip.AddrPortFrom(r.Client.Addr, r.Client.Port), r.Outcome, v.Why
 			}
 			u.count(r)
@@ -470,36 +487,31 @@ func (s *Sink) writeUnexpected(p *printer) {
 		return
 	}
 	p.heading("Unexpected: " + count(s.flows.of(classify.Unexpected), "flow"))
-	type row struct {
-		offPathKey
-		*offPath
-	}
 	type rows struct {
-		shown []row // sorted; there may be thousands of others
+		shown []*offPath // sorted; there may be thousands of others
 		count int
 		flows uint64
 	}
 	byReason := map[classify.Reason]*rows{}
-	for k, u := range s.offPath.m {
-		r := byReason[k.reason]
+	for _, u := range s.offPath.m {
+		r := byReason[u.reason]
 		if r == nil {
 			r = &rows{}
-			byReason[k.reason] = r
+			byReason[u.reason] = r
 		}
 		r.count++
 		r.flows += u.flows
 		if n := len(r.shown); n == maxShown && r.shown[n-1].flows > u.flows {
 			continue
 		}
-		x := row{k, u}
-		i, _ := slices.BinarySearchFunc(r.shown, &x, func(a row, b *row) int {
+		i, _ := slices.BinarySearchFunc(r.shown, u, func(a, b *offPath) int {
 			if c := cmp.Compare(b.flows, a.flows); c != 0 {
 				return c
 			}
 			return cmp.Or(a.server.Compare(b.server), cmp.Compare(a.proto, b.proto), cmp.Compare(a.protocol, b.protocol))
 		})
 		if i < maxShown {
-			r.shown = slices.Insert(r.shown[:min(len(r.shown), maxShown-1)], i, x)
+			r.shown = slices.Insert(r.shown[:min(len(r.shown), maxShown-1)], i, u)
 		}
 	}
 	for _, reason := range sortedKeys(byReason) {
