@@ -215,9 +215,9 @@ type offPath struct {
 	server   netip.AddrPort
 	proto    uint8
 	protocol string
-	client  netip.AddrPort
-	outcome classify.Outcome
-	why     string
+	client   netip.AddrPort
+	outcome  classify.Outcome
+	why      string
 }
 
 type blockedKey struct {
