@@ -221,7 +221,8 @@ func BenchmarkDetect(b *testing.B) {
 			i := 0
 			for b.Loop() {
 				e.first = observe.First{Datagram: datagram, ClientPort: 40000, ServerPort: ports[i%len(ports)]}
-				e.detect(0, observe.Direction(i&1), payloads[i%len(payloads)], nil)
+				data, dir := payloads[i%len(payloads)], observe.Direction(i&1)
+				e.detect(e.beginning(datagram, dir, data), dir, data, nil)
 				i++
 			}
 		})

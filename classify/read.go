@@ -95,17 +95,24 @@ func (e *Engine) followUp(c *conn, ev *flow.Event, data []byte, n int, err error
 
 // read hands a packet's payload to the flow's observer, or looks for one.
 func (e *Engine) read(s *slot, p *capture.Packet, ev *flow.Event) {
-	if s.Owner.conn == 0 && !e.promising(s, p, ev) {
-		return
-	}
-	c := e.connOf(s, ev)
-	if c == nil {
-		return
-	}
-	if s.Proto == capture.UDP && c.announced == "" && c.media != e.endpoints.media {
-		e.promise(c, s)
-	}
 	sender := ev.Sender()
+	var c *conn
+	if s.Owner.conn != 0 {
+		c = e.conns[s.Owner.conn-1]
+		if s.Proto == capture.UDP && c.announced == "" && c.media != e.endpoints.media {
+			e.promise(c, s)
+		}
+	} else {
+		if !e.promising(s, p, ev) {
+			return
+		}
+		if c = e.newConn(s, p, ev); c == nil {
+			return
+		}
+		if e.startsWith(c, s, sender, p) {
+			return
+		}
+	}
 	e.open(c, p, p.Payload, s.Owner.ends.Direction(sender))
 	if s.Proto == capture.UDP {
 		e.datagram(c, sender, p)
@@ -114,6 +121,25 @@ func (e *Engine) read(s *slot, p *capture.Packet, ev *flow.Event) {
 		c.streams[sender].push(p, e.deliver[sender])
 	}
 	e.afterwards(s, c, p)
+}
+
+// startsWith reads the packet with which the reading of a stream begins, where it is
+// whole, the next of its stream, and shows by itself what it is of: as nearly all do.
+// Then nothing of what push, look and replay are for is left to do.
+func (e *Engine) startsWith(c *conn, s *slot, sender int, p *capture.Packet) bool {
+	st := &c.streams[sender]
+	if e.sought.number != p.Number || e.sought.found < 0 || s.Proto != capture.TCP ||
+		st.begun && st.next != p.Seq || int(p.PayloadLength) != len(p.Payload) {
+		return false
+	}
+	e.sought.number = 0
+	st.begun, st.next = true, p.Seq+p.PayloadLength
+	e.in.Datagram, e.in.Cut = false, false
+	e.open(c, p, p.Payload, s.Owner.ends.Direction(sender))
+	e.start(c, e.sought.found)
+	e.feed(c, sender, p.Payload)
+	e.afterwards(s, c, p)
+	return true
 }
 
 // afterwards takes in what came of a packet that was read.
@@ -177,11 +203,9 @@ func (e *Engine) closed(s *slot, p *capture.Packet, ev *flow.Event) {
 	e.release(s, c)
 }
 
-// connOf returns the flow's conn, made if need be; nil where a limit forbids.
-func (e *Engine) connOf(s *slot, ev *flow.Event) *conn {
-	if s.Owner.conn != 0 {
-		return e.conns[s.Owner.conn-1]
-	}
+// newConn gives a flow a conn, for a packet that is promising; nil where a limit
+// forbids.
+func (e *Engine) newConn(s *slot, p *capture.Packet, ev *flow.Event) *conn {
 	if len(e.connFree) == 0 {
 		if len(e.conns) >= e.cfg.Limits.MaxConns {
 			e.counts.conns++
@@ -222,7 +246,11 @@ func (e *Engine) connOf(s *slot, ev *flow.Event) *conn {
 			}
 		}
 	}
-	e.promise(c, s)
+	if e.sought.number == p.Number {
+		c.media, c.announced = e.endpoints.media, e.first.Announced // as seek found it
+	} else {
+		e.promise(c, s)
+	}
 	return c
 }
 
@@ -507,14 +535,18 @@ func (e *Engine) find(c *conn, sender int, data, other []byte) (int, bool) {
 
 // seek looks for the protocol of a flow's first bytes; see detect.
 func (e *Engine) seek(s *slot, tried uint64, dir observe.Direction, data, other []byte) (int, bool) {
-	if len(other) == 0 && e.beginning(s.Proto == capture.UDP, dir, data)&^tried == 0 {
+	set, datagram := e.streams, s.Proto == capture.UDP
+	if len(other) == 0 {
+		set = e.beginning(datagram, dir, data)
+	}
+	if set &^= tried; set == 0 {
 		return -1, false
 	}
 	f := &e.first
 	client, server := s.ends()
-	f.Datagram, f.Announced = s.Proto == capture.UDP, e.announced(s)
+	f.Datagram, f.Announced = datagram, e.announced(s)
 	f.ClientPort, f.ServerPort = client.Port, server.Port
-	return e.detect(tried, dir, data, other)
+	return e.detect(set, dir, data, other)
 }
 
 // beginning returns the protocols that can begin with the first bytes of data.
@@ -536,24 +568,19 @@ func (e *Engine) beginning(datagram bool, dir observe.Direction, data []byte) ui
 func isText(b byte) bool { return b >= ' ' && b <= '~' || b == '\t' || b == '\r' || b == '\n' }
 
 // detect looks for the protocol of first bytes, of the flow that first tells of:
-// those expected on the server's port first, then all others in order. tried is
-// the set of protocols that are out. It returns the protocol's index, or -1 and
-// whether more bytes may tell.
-func (e *Engine) detect(tried uint64, dir observe.Direction, data, other []byte) (int, bool) {
+// those of a set expected on the server's port first, then its others in order. It
+// returns the protocol's index, or -1 and whether more bytes may tell.
+func (e *Engine) detect(set uint64, dir observe.Direction, data, other []byte) (int, bool) {
 	f := &e.first
 	if dir == observe.ToServer {
 		f.ToServer, f.ToClient = data, other
 	} else {
 		f.ToServer, f.ToClient = other, data
 	}
-	set, on := e.streams, &e.onTCP
+	on := &e.onTCP
 	if f.Datagram {
 		on = &e.onUDP
 	}
-	if f.Datagram || len(other) == 0 {
-		set = e.beginning(f.Datagram, dir, data)
-	}
-	set &^= tried
 	expected := on.at(f.ServerPort) & set
 	i, more := e.ask(expected, true)
 	if i < 0 && !more {
