@@ -181,7 +181,7 @@ type Engine struct {
 	recall    *recall
 	lists     *observe.FactLists
 
-	spare    [][]observe.Observer // those given back, as new, by protocol
+	kinds    []kind // of protocols
 	conns    []*conn
 	connFree []uint32
 	infos    []*[1 << infoBits]info
@@ -277,7 +277,7 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 		lists:     observe.NewFactLists(),
 		vlanTexts: map[capture.VLANs]string{},
 	}
-	e.spare = make([][]observe.Observer, len(e.protocols))
+	e.kinds = make([]kind, len(e.protocols))
 	e.evidence = compileEvidence(cfg.Packs, e.protocols)
 	e.table.KeyVLAN = cfg.KeyVLAN
 	e.known = func(ep capture.Endpoint, proto uint8) bool { return e.endpoints.known(ep, proto, e.clock) }
@@ -292,6 +292,7 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 	}
 	for i, p := range e.protocols {
 		bit := uint64(1) << i
+		e.kinds[i] = kind{detect: p.Detect, renew: p.Renew, tentative: p.Tentative}
 		if p.Stream {
 			e.streams |= bit
 		}
@@ -643,12 +644,10 @@ func (e *Engine) pass(s *slot) {
 		e.pairs.saw(s.Sides[0].Addr, s.Sides[1].Addr, false)
 	}
 	if s.Proto == capture.TCP {
-		for _, d := range []observe.Direction{observe.ToServer, observe.ToClient} {
-			e.gapBytes += s.GapBytes(d)
-			if b, overhead := s.Bytes(d), s.Packets(d)*40; b > overhead {
-				e.payload += b - overhead
-			}
-		}
+		f := s.Flow
+		e.gapBytes += f.GapBytes(0) + f.GapBytes(1)
+		a, b := f.Packets(0)*40, f.Packets(1)*40 // what headers take
+		e.payload += max(f.Bytes(0), a) - a + max(f.Bytes(1), b) - b
 	}
 	_, server := s.ends()
 	for _, en := range e.endpoints.at(server, s.Proto) {

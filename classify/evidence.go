@@ -28,8 +28,7 @@ type evidence struct {
 
 // weighing is what facts prove.
 type weighing struct {
-	by     *evidence
-	reader uint8           // the protocol they were read by
+	reader uint8           // the protocol they were read by, as in state.proto; 0 before
 	last   int             // how many facts there are up to the last that some rule asks for
 	rules  []*evidenceRule // those that the facts fit
 }
@@ -57,13 +56,9 @@ func compileEvidence(packs *rules.Packs, protocols []observe.Protocol) *evidence
 	return e
 }
 
-// weigh returns what a flow's facts prove; reader is its protocol.
-func (e *evidence) weigh(reader uint8, facts *observe.Facts) *weighing {
-	w := &noteOf(facts).weighing
-	if w.by == e && w.reader == reader {
-		return w
-	}
-	*w = weighing{by: e, reader: reader}
+// weigh finds out what a flow's facts prove; reader is its protocol.
+func (e *evidence) weigh(w *weighing, reader uint8, facts *observe.Facts) {
+	*w = weighing{reader: reader}
 	for i, f := range facts.All() {
 		if slices.Contains(e.names, f.Name) {
 			w.last = i + 1
@@ -74,7 +69,6 @@ func (e *evidence) weigh(reader uint8, facts *observe.Facts) *weighing {
 			w.rules = append(w.rules, r)
 		}
 	}
-	return w
 }
 
 // weigh holds a flow's facts against what proves roles. reader is its protocol,
@@ -83,7 +77,10 @@ func (e *Engine) weigh(s *slot, reader uint8, facts *observe.Facts, seen int) {
 	if facts.Len() == 0 {
 		return
 	}
-	w := e.evidence.weigh(reader, facts)
+	w := &noteOf(facts).weighing
+	if w.reader != reader {
+		e.evidence.weigh(w, reader, facts)
+	}
 	if w.last <= seen {
 		return
 	}
@@ -138,10 +135,41 @@ func portFits(p rules.Port, port uint16, proto uint8) bool {
 
 // absorb takes in what an observer has just told of the flow that is being read.
 func (e *Engine) absorb(c *conn) {
-	r, s, p := &e.report, &e.slot, e.packet
-	if !r.News() {
+	r, s := &e.report, &e.slot
+	if r.Learned() {
+		e.learn(r, s, e.packet)
+	}
+	if !r.Changed {
 		return
 	}
+	if r.Len() > 0 && !noteOf(&r.Facts).named {
+		e.nameServices(&r.Facts)
+	}
+	r.Changed = false
+	c.facts = r.Facts
+	if c.named {
+		e.weigh(s, c.proto, &c.facts, int(c.weighed))
+		c.weighed = int32(c.facts.Len())
+	}
+	if e.traffic != nil {
+		e.newFacts(s)
+	}
+}
+
+// nameServices adds the short names of the RPC services among facts.
+func (e *Engine) nameServices(facts *observe.Facts) {
+	some := false
+	for _, f := range facts.All() {
+		if f.Name == "rpc.uuid" {
+			some = true
+			facts.Add("rpc.interface", e.serviceName(f.Value))
+		}
+	}
+	noteOf(facts).named = !some
+}
+
+// learn takes what a flow told of others.
+func (e *Engine) learn(r *observe.Report, s *slot, p *capture.Packet) {
 	datagram := s.Proto == capture.UDP
 	for i := range r.Endpoints {
 		ep := &r.Endpoints[i]
@@ -170,24 +198,6 @@ func (e *Engine) absorb(c *conn) {
 	}
 	clear(r.Calls)
 	r.Calls = r.Calls[:0]
-	if !r.Changed {
-		return
-	}
-	r.Changed = false
-	for _, f := range r.All() {
-		if f.Name == "rpc.uuid" {
-			r.Add("rpc.interface", e.serviceName(f.Value))
-		}
-	}
-	r.Changed = false
-	c.facts = r.Facts
-	if c.named {
-		e.weigh(s, c.proto, &c.facts, int(c.weighed))
-		c.weighed = int32(c.facts.Len())
-	}
-	if e.traffic != nil {
-		e.newFacts(s)
-	}
 }
 
 // serviceName returns the short name of an RPC service written "UUID vX.Y",

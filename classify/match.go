@@ -241,6 +241,7 @@ func (s *subject) fitStatic(ref *legRef) (hit, bool) {
 // note is what follows from a list of facts, whoever they are of.
 type note struct {
 	weighing weighing
+	named    bool // no fact is an RPC service that wants a name; see nameServices
 	matching matching
 }
 

@@ -1,7 +1,6 @@
 package classify
 
 import (
-	"errors"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -151,10 +150,12 @@ func (e *Engine) afterwards(s *slot, c *conn, p *capture.Packet) {
 			e.release(s, c)
 		}
 	}
-	for _, id := range e.unproven {
-		e.giveUp(id)
+	if len(e.unproven) > 0 {
+		for _, id := range e.unproven {
+			e.giveUp(id)
+		}
+		e.unproven = e.unproven[:0]
 	}
-	e.unproven = e.unproven[:0]
 }
 
 // open makes a flow the one that is being read, of which a packet came in a
@@ -257,10 +258,17 @@ func (e *Engine) newConn(s *slot, p *capture.Packet, ev *flow.Event) *conn {
 // account keeps the sum of what streams hold, and gives the flow at hand up
 // where it is too much. It says which streams are ready for readNext.
 func (e *Engine) account(c *conn) {
-	a, b := &c.streams[0], &c.streams[1]
-	a.ready = c.obs != nil && a.begun && a.hole == nil && len(a.rest) == 0
-	b.ready = c.obs != nil && b.begun && b.hole == nil && len(b.rest) == 0
-	n := a.held() + b.held()
+	a, b, n := &c.streams[0], &c.streams[1], 0
+	if a.hole == nil && b.hole == nil && len(a.rest)+len(b.rest) == 0 { // as nearly always
+		a.ready, b.ready = a.begun, b.begun
+	} else {
+		a.ready = a.begun && a.hole == nil && len(a.rest) == 0
+		b.ready = b.begun && b.hole == nil && len(b.rest) == 0
+		n = a.held() + b.held()
+	}
+	if c.obs == nil {
+		a.ready, b.ready = false, false
+	}
 	e.buffered += n - int(c.counted)
 	c.counted = int32(n)
 	if n > 0 && e.buffered > e.cfg.Limits.MaxBuffered {
@@ -274,8 +282,8 @@ func (e *Engine) release(s *slot, c *conn) {
 	if c.obs != nil || c.done {
 		e.quiet(s)
 	}
-	if f, ok := c.obs.(observe.Finisher); ok {
-		f.Finish(&e.report)
+	if c.obs != nil && e.kinds[c.reader-1].finishes {
+		c.obs.(observe.Finisher).Finish(&e.report)
 		e.absorb(c)
 	}
 	if len(e.report.Streams) > 0 {
@@ -306,6 +314,15 @@ func (e *Engine) release(s *slot, c *conn) {
 	s.Owner.conn = 0
 }
 
+// kind is what the engine needs of a protocol for every flow, near to each other.
+type kind struct {
+	detect    func(*observe.First) observe.Match
+	renew     func(observe.Observer)
+	spare     []observe.Observer // those given back, as new
+	tentative bool
+	finishes  bool // its observers are Finishers
+}
+
 // maxSpare is how many observers of a protocol are kept for flows to come.
 const maxSpare = 1024
 
@@ -316,23 +333,24 @@ func (e *Engine) takeOff(c *conn) {
 	if c.obs == nil {
 		return
 	}
-	i := c.reader - 1
-	if renew := e.protocols[i].Renew; renew != nil && !e.ending && len(e.spare[i]) < maxSpare {
-		renew(c.obs)
-		e.spare[i] = append(e.spare[i], c.obs)
+	if k := &e.kinds[c.reader-1]; k.renew != nil && !e.ending && len(k.spare) < maxSpare {
+		k.renew(c.obs)
+		k.spare = append(k.spare, c.obs)
 	}
 	c.obs = nil
 }
 
 // observer returns a new observer of a protocol.
 func (e *Engine) observer(i int) observe.Observer {
-	spare := e.spare[i]
-	if len(spare) == 0 {
-		return e.protocols[i].New()
+	k := &e.kinds[i]
+	last := len(k.spare) - 1
+	if last < 0 {
+		o := e.protocols[i].New()
+		_, k.finishes = o.(observe.Finisher)
+		return o
 	}
-	last := len(spare) - 1
-	o := spare[last]
-	e.spare[i] = spare[:last]
+	o := k.spare[last]
+	k.spare = k.spare[:last]
 	return o
 }
 
@@ -393,10 +411,10 @@ func (e *Engine) datagramResult(c *conn, err error) bool {
 	switch {
 	case err == nil:
 		e.confirm(c)
-	case errors.Is(err, observe.ErrDone):
+	case err == observe.ErrDone:
 		e.confirm(c)
 		c.done = true
-	case errors.Is(err, observe.ErrReversed) && e.turn():
+	case err == observe.ErrReversed && e.turn():
 		e.in.Dir = e.in.Dir.Reverse()
 		c.obs = nil
 		return false
@@ -409,14 +427,14 @@ func (e *Engine) datagramResult(c *conn, err error) bool {
 
 // start puts the observer of a protocol on a flow.
 func (e *Engine) start(c *conn, i int) {
-	p := &e.protocols[i]
 	c.obs, c.reader = e.observer(i), uint8(i+1)
+	tentative := e.kinds[i].tentative
 	if !c.named {
 		c.proto = uint8(i + 1)
-		c.named = !p.Tentative
+		c.named = !tentative
 		c.late = !c.begun && !e.in.Datagram
 	}
-	if p.Tentative && e.in.Announced == "" {
+	if tentative && e.in.Announced == "" {
 		e.doubt(c)
 	}
 }
@@ -499,19 +517,19 @@ func (e *Engine) promising(s *slot, p *capture.Packet, ev *flow.Event) bool {
 // promise takes note of what a learned endpoint promises for a flow now.
 func (e *Engine) promise(c *conn, s *slot) {
 	c.media = e.endpoints.media
-	c.announced = e.announced(s)
+	client, server := s.ends()
+	c.announced = e.announced(client, server, s.Proto)
 }
 
 // announced returns what a learned endpoint promises for a flow. Media come
 // from either end.
-func (e *Engine) announced(s *slot) string {
-	client, server := s.ends()
+func (e *Engine) announced(client, server *capture.Endpoint, proto uint8) string {
 	a := ""
 	if e.endpoints.ever(server.Port) {
-		a = e.endpoints.announced(*server, s.Proto, e.clock)
+		a = e.endpoints.announced(*server, proto, e.clock)
 	}
-	if a == "" && s.Proto == capture.UDP && e.endpoints.ever(client.Port) {
-		a = e.endpoints.announced(*client, s.Proto, e.clock)
+	if a == "" && proto == capture.UDP && e.endpoints.ever(client.Port) {
+		a = e.endpoints.announced(*client, proto, e.clock)
 	}
 	return a
 }
@@ -544,7 +562,7 @@ func (e *Engine) seek(s *slot, tried uint64, dir observe.Direction, data, other 
 	}
 	f := &e.first
 	client, server := s.ends()
-	f.Datagram, f.Announced = datagram, e.announced(s)
+	f.Datagram, f.Announced = datagram, e.announced(client, server, s.Proto)
 	f.ClientPort, f.ServerPort = client.Port, server.Port
 	return e.detect(set, dir, data, other)
 }
@@ -595,7 +613,7 @@ func (e *Engine) ask(set uint64, onPort bool) (_ int, more bool) {
 	e.first.OnPort = onPort
 	for ; set != 0; set &= set - 1 {
 		i := bits.TrailingZeros64(set)
-		switch e.protocols[i].Detect(&e.first) {
+		switch e.kinds[i].detect(&e.first) {
 		case observe.Yes:
 			return i, false
 		case observe.More:
@@ -702,7 +720,7 @@ func (e *Engine) lost(c *conn, sender, gap int) {
 	e.in.Gap = 0
 	switch {
 	case err == nil:
-	case errors.Is(err, observe.ErrDone):
+	case err == observe.ErrDone:
 		c.done = true
 	default:
 		e.violated(c)
@@ -830,11 +848,11 @@ func (e *Engine) continues(c *conn, sender int) bool {
 // returns the bytes to offer next, nil for none.
 func (e *Engine) exception(c *conn, sender int, data []byte, n int, err error) []byte {
 	switch {
-	case errors.Is(err, observe.ErrDone):
+	case err == observe.ErrDone:
 		e.confirm(c)
 		c.done = true
 		return nil
-	case errors.Is(err, observe.ErrUpgrade):
+	case err == observe.ErrUpgrade:
 		next := e.report.Next
 		e.report.Next = ""
 		for i := range e.protocols {
@@ -859,7 +877,7 @@ func (e *Engine) exception(c *conn, sender int, data []byte, n int, err error) [
 		}
 		c.done = true
 		return nil
-	case errors.Is(err, observe.ErrReversed) && e.turn():
+	case err == observe.ErrReversed && e.turn():
 		c.obs = e.observer(int(c.reader - 1))
 		return data
 	default:

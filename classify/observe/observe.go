@@ -191,8 +191,11 @@ type Report struct {
 }
 
 // News says whether there is anything to be taken away.
-func (r *Report) News() bool {
-	return r.Changed || len(r.Endpoints)+len(r.Rejected)+len(r.Names)+len(r.Calls) > 0
+func (r *Report) News() bool { return r.Changed || r.Learned() }
+
+// Learned says whether there is anything to be taken away besides facts.
+func (r *Report) Learned() bool {
+	return len(r.Endpoints)+len(r.Rejected)+len(r.Names)+len(r.Calls) > 0
 }
 
 // HostName says that a name was given for a host's address.
