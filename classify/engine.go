@@ -419,7 +419,7 @@ func (t *tracked) note(table *flow.Table, b *capture.Batch) {
 // them waits for one: of what is kept of the flows, and of the payloads, which
 // another processor may have. The turns of the loop do not depend on each other.
 func (e *Engine) warm(packets []capture.Packet, events []flow.Event) {
-	sum, last := uint64(0), flow.ID(0)
+	sum := uint64(0)
 	for i := range events {
 		ev := &events[i]
 		if int(ev.Packet) < len(packets) {
@@ -427,14 +427,12 @@ func (e *Engine) warm(packets []capture.Packet, events []flow.Event) {
 				sum += uint64(data[0])
 			}
 		}
-		if ev.ID == last {
-			continue
-		}
-		last = ev.ID
-		if chunk := int(last >> stateBits); chunk < len(e.states) { // else it has not begun yet
+		// Whether it is the flow of the event before could not be guessed, and costs more
+		// than to do it again.
+		if chunk := int(ev.ID >> stateBits); chunk < len(e.states) { // else it has not begun yet
 			if ev.What&flow.Ended != 0 {
-				sum += e.warmEnd(last)
-			} else if n := e.states[chunk][last%stateChunk].conn; n != 0 {
+				sum += e.warmEnd(ev.ID)
+			} else if n := e.states[chunk][ev.ID%stateChunk].conn; n != 0 {
 				sum += e.conns[n-1].warm()
 			}
 		}
@@ -757,9 +755,10 @@ func (e *Engine) write(s *slot, sub *subject, outcome Outcome, v *Verdict, state
 	// One field at a time: a literal would be made aside and copied.
 	r.Client.Addr, r.Client.Port, r.Client.Name, r.Client.Roles = client.Addr.Netip(), client.Port, sub.clientName, sub.client.names
 	r.Server.Addr, r.Server.Port, r.Server.Name, r.Server.Roles = server.Addr.Netip(), server.Port, sub.serverName, sub.server.names
-	r.Packets = Count{s.Packets(observe.ToServer), s.Packets(observe.ToClient)}
-	r.Bytes = Count{s.Bytes(observe.ToServer), s.Bytes(observe.ToClient)}
-	r.GapBytes = Count{s.GapBytes(observe.ToServer), s.GapBytes(observe.ToClient)}
+	f, side := s.Flow, s.Owner.ends.Side(observe.ToServer)
+	r.Packets = Count{f.Packets(side), f.Packets(1 - side)}
+	r.Bytes = Count{f.Bytes(side), f.Bytes(1 - side)}
+	r.GapBytes = Count{f.GapBytes(side), f.GapBytes(1 - side)}
 	r.State, r.Outcome, r.Protocol, r.Facts, r.SetupTime = state, outcome, sub.protocol, sub.facts, s.SetupTime()
 	if v != &unrelated || r.Verdict.Status != Unrelated {
 		r.Verdict = *v // else it is there, from a flow before

@@ -24,22 +24,21 @@ func (e *Engine) readNext(p *capture.Packet, ev *flow.Event) {
 		return
 	}
 	c, sender := e.conns[st.conn-1], ev.Sender()&1
-	if p.Proto == capture.UDP {
-		e.nextDatagram(c, st, p, ev)
-		return
-	}
 	s, other := &c.streams[sender], &c.streams[sender^1]
 	data := p.Payload
-	if p.Seq != s.next || !s.ready || s.skip != 0 || int(p.PayloadLength) != len(data) {
-		if s.passOver(p) {
+	if !s.ready || p.Seq != s.next || s.skip >= len(data) || int(p.PayloadLength) != len(data) {
+		switch {
+		case p.Proto == capture.UDP: // of which no stream is ready
+			e.nextDatagram(c, st, p, ev)
+		case s.passOver(p):
 			st.said |= saidA << sender
 			c.number = p.Number
-			return
-		}
-		if p.Seq != s.next || !s.ready || s.skip > len(data) || int(p.PayloadLength) != len(data) {
+		default:
 			e.takePacket(p, ev)
-			return
 		}
+		return
+	}
+	if s.skip != 0 {
 		data = data[s.skip:]
 		s.skip = 0
 	}
@@ -241,11 +240,9 @@ func (e *Engine) newConn(s *slot, p *capture.Packet, ev *flow.Event) *conn {
 	}
 	if s.Proto == capture.TCP && c.begun {
 		// The handshake says where both streams begin.
-		for i := range c.streams {
-			if ev.What&(flow.KnownA<<i) != 0 {
-				c.streams[i].begun, c.streams[i].next = true, ev.Next[i]
-			}
-		}
+		a, b := &c.streams[0], &c.streams[1]
+		a.begun, a.next = ev.What&flow.KnownA != 0, ev.Next[0]
+		b.begun, b.next = ev.What&flow.KnownB != 0, ev.Next[1]
 	}
 	if e.sought.number == p.Number {
 		c.media, c.announced = e.endpoints.media, e.first.Announced // as seek found it
