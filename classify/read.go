@@ -63,7 +63,7 @@ func (e *Engine) nextDatagram(c *conn, st *state, p *capture.Packet, ev *flow.Ev
 		e.takePacket(p, ev)
 		return
 	}
-	if c.announced == "" && c.media != e.endpoints.media {
+	if c.media != e.endpoints.media && c.announced == "" {
 		e.promise(c, e.of(p, ev))
 	}
 	sender := ev.Sender()
@@ -566,8 +566,10 @@ func (e *Engine) seek(s *slot, tried uint64, dir observe.Direction, data, other 
 
 // beginning returns the protocols that can begin with the first bytes of data.
 func (e *Engine) beginning(datagram bool, dir observe.Direction, data []byte) uint64 {
-	can := e.beginsUDP[data[0]]
-	if !datagram {
+	var can uint64
+	if datagram {
+		can = e.beginsUDP[data[0]]
+	} else {
 		if can = e.begins[dir][data[0]]; can == 0 {
 			can = e.firstByte(dir, data[:1])
 		}
