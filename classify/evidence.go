@@ -71,13 +71,9 @@ func (e *evidence) weigh(w *weighing, reader uint8, facts *observe.Facts) {
 	}
 }
 
-// weigh holds a flow's facts against what proves roles. reader is its protocol,
-// seen is how many of the facts were held against it before.
-func (e *Engine) weigh(s *slot, reader uint8, facts *observe.Facts, seen int) {
-	if facts.Len() == 0 {
-		return
-	}
-	w := &noteOf(facts).weighing
+// weigh holds a flow's facts, and what is noted of them, against what proves roles.
+// reader is its protocol, seen is how many of the facts were held against it before.
+func (e *Engine) weigh(s *slot, reader uint8, facts *observe.Facts, w *weighing, seen int) {
 	if w.reader != reader {
 		e.evidence.weigh(w, reader, facts)
 	}
@@ -142,13 +138,19 @@ func (e *Engine) absorb(c *conn) {
 	if !r.Changed {
 		return
 	}
-	if r.Len() > 0 && !noteOf(&r.Facts).named {
-		e.nameServices(&r.Facts)
+	var n *note // nil for no facts
+	if r.Len() > 0 {
+		if n = noteOf(&r.Facts); !n.named {
+			e.nameServices(&r.Facts)
+			n = noteOf(&r.Facts)
+		}
 	}
 	r.Changed = false
 	c.facts = r.Facts
 	if c.named {
-		e.weigh(s, c.proto, &c.facts, int(c.weighed))
+		if n != nil {
+			e.weigh(s, c.proto, &c.facts, &n.weighing, int(c.weighed))
+		}
 		c.weighed = int32(c.facts.Len())
 	}
 	if e.traffic != nil {

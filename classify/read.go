@@ -317,7 +317,8 @@ type kind struct {
 	renew     func(observe.Observer)
 	spare     []observe.Observer // those given back, as new
 	tentative bool
-	finishes  bool // its observers are Finishers
+	finishes  bool // its observers are Finishers; known once one was met
+	met       bool
 }
 
 // maxSpare is how many observers of a protocol are kept for flows to come.
@@ -343,7 +344,10 @@ func (e *Engine) observer(i int) observe.Observer {
 	last := len(k.spare) - 1
 	if last < 0 {
 		o := e.protocols[i].New()
-		_, k.finishes = o.(observe.Finisher)
+		if !k.met {
+			k.met = true
+			_, k.finishes = o.(observe.Finisher)
+		}
 		return o
 	}
 	o := k.spare[last]
