@@ -14,8 +14,8 @@ import (
 // maxEvents is how many events there is room for from one batch to the next.
 const maxEvents = 1 << 14
 
-// Feed takes in all that a source delivers, with some goroutines at once if it
-// comes in pieces and parallel is set; what comes out is the same. each is called
+// Feed takes in all that a source delivers, with parallel by some goroutines at
+// once if it comes in pieces; what comes out is the same. each is called
 // with every batch before its content is read; an error of it ends the feeding, as
 // does one of the source other than io.EOF, or of the sink. Batches have less than
 // 65,536 packets.
@@ -51,9 +51,9 @@ func notEOF(err error) error {
 // maxRunners is how many goroutines relay a source: more would wait for each other.
 const maxRunners = 3
 
-// relay is how goroutines, the runners, share a source. Each takes every so manieth
-// piece through all that is to be done, so that what it has read stays in the cache
-// of its processor. Each stage is done for one piece after the other.
+// relay is how goroutines, the runners, share a source. In turn they take some
+// pieces of it, each through all that is to be done, so that what a runner has read
+// stays in the cache of its processor. A stage is done for one piece after the other.
 type relay struct {
 	engine *Engine
 	src    capture.Pieces
