@@ -66,8 +66,9 @@ type Decoder struct {
 // length is the frame's length before the snap length cut it. p.Number and
 // p.Time are the caller's (fragments age by p.Time), so are Interface and Frame;
 // where Frame is set, frames of fragments are kept, and added to Frame.Earlier
-// when their datagram is complete. All other fields are set when SkipNone is returned, and have no meaning when the frame is
-// skipped. Payload points into frame, unless p.Frames is more than 1.
+// when their datagram is complete. All other fields are set when SkipNone is
+// returned, and have no meaning when the frame is skipped. Payload points into
+// frame, unless p.Frames is more than 1.
 //
 // Nothing is allocated, fragments excepted.
 func (d *Decoder) Decode(linkType uint16, frame []byte, wireLength uint32, p *Packet) Skip {

@@ -104,10 +104,7 @@ func OpenFiles(names []string, o Options) (*Files, error) {
 	slow := f.group == 1 // nothing waits for more of it then
 	switch {
 	case o.Pieces && !slow && len(f.in) > 0 && !f.merge:
-		f.sink.pool.size = headroom + pieceSize
-		if err := f.openInput(f.in[0], &f.read); err != nil {
-			f.end(err)
-		}
+		f.openPieces()
 	case o.Parallel || o.Pieces && slow:
 		f.ahead = make(chan []*fileBatch)
 		go f.run()
@@ -162,11 +159,6 @@ func (f *Files) openInput(i *input, read *atomic.Int64) error {
 	f.open[plain] = struct{}{}
 	i.r = newReader(i.name, plain, &f.sink)
 	i.r.merge, i.r.file = f.merge, uint16(i.index)
-	if at, ok := file.(io.ReaderAt); ok && f.opt.Pieces && !f.merge && f.group > 1 && plain.stop == nil {
-		read.Store(0) // the first bytes are read again
-		f.pieces = &pieces{in: at, pool: f.sink.pool, read: read}
-		i.r.pieces = f.pieces
-	}
 	return nil
 }
 
@@ -402,9 +394,9 @@ func (i *input) before(o *input) bool {
 	return i.time < o.time || i.time == o.time && i.index < o.index
 }
 
-// Close closes the files. With Options.Parallel a Read under way of what may have
-// to be waited for returns at once; otherwise it returns when the operating
-// system returns from reading.
+// Close closes the files. With Options.Parallel, and of what may be slow with
+// Options.Pieces, a Read under way returns at once; otherwise it returns when the
+// operating system returns from reading.
 func (f *Files) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

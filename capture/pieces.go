@@ -35,6 +35,22 @@ type piece struct {
 	err    error
 }
 
+// openPieces opens the only input, to be read in pieces unless it is compressed.
+func (f *Files) openPieces() {
+	f.sink.pool.size = headroom + pieceSize
+	if err := f.openInput(f.in[0], &f.read); err != nil {
+		f.end(err)
+		return
+	}
+	r := f.in[0].r
+	s := r.in.(*stream)
+	if at, ok := s.file.(io.ReaderAt); ok && s.stop == nil {
+		f.read.Store(0) // the first bytes are read again
+		f.pieces = &pieces{in: at, pool: f.sink.pool, read: &f.read}
+		r.pieces = f.pieces
+	}
+}
+
 // fetch reads a piece into its place. Other pieces may be fetched and taken
 // meanwhile.
 func (p *pieces) fetch(number int) {
@@ -64,15 +80,9 @@ func (r *reader) decode(list []*Batch) ([]*Batch, error) {
 		return list, err
 	}
 	for {
-		n := r.sink.stats.Frames
-		bt := r.sink.pool.batch()
-		bt.refer(r.blk)
-		need, err := r.scan(bt)
-		if r.sink.stats.Frames != n {
-			r.sink.finish(bt)
+		bt, need, err := r.batch()
+		if bt != nil {
 			list = append(list, &bt.Batch)
-		} else {
-			bt.done()
 		}
 		if err != nil || need > 0 {
 			r.need = need

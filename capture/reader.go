@@ -176,16 +176,10 @@ func (r *reader) u64(b []byte) uint64 {
 // skipped only. At the end of the file it is nil and io.EOF, or a *FileError.
 func (r *reader) read() (*fileBatch, error) {
 	for {
-		n := r.sink.stats.Frames
-		bt := r.sink.pool.batch()
-		bt.refer(r.blk)
-		need, err := r.scan(bt)
-		if r.sink.stats.Frames != n {
-			// An error repeats itself at the next call: nothing was consumed.
-			r.sink.finish(bt)
-			return bt, nil
+		bt, need, err := r.batch()
+		if bt != nil {
+			return bt, nil // an error repeats itself at the next call: nothing was consumed
 		}
-		bt.done()
 		if err == nil && need > 0 {
 			err = r.fill(need)
 		}
@@ -193,6 +187,20 @@ func (r *reader) read() (*fileBatch, error) {
 			return nil, err
 		}
 	}
+}
+
+// batch scans the block at hand into a batch, which is nil where there was no frame.
+func (r *reader) batch() (bt *fileBatch, need int, err error) {
+	n := r.sink.stats.Frames
+	bt = r.sink.pool.batch()
+	bt.refer(r.blk)
+	need, err = r.scan(bt)
+	if r.sink.stats.Frames == n {
+		bt.done()
+		return nil, need, err
+	}
+	r.sink.finish(bt)
+	return bt, need, err
 }
 
 // next puts the next frame into head, in merge mode.

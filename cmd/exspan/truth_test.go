@@ -195,9 +195,8 @@ func has(values []string, want string) bool {
 		want == "anonymous" && len(values) == 0
 }
 
-// TestCorpus runs every capture of the corpus with one, two and three workers,
-// which are one, three and four goroutines: the same bytes come out, and what
-// cannot be read ends in an error that names the file.
+// TestCorpus runs every capture of the corpus with one, two and three workers: the
+// same bytes come out, and what cannot be read ends in an error that names the file.
 func TestCorpus(t *testing.T) {
 	corpus := os.Getenv("EXSPAN_CORPUS")
 	if corpus == "" {
