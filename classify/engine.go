@@ -292,7 +292,8 @@ func New(cfg Config, sink Sink) (*Engine, error) {
 	}
 	for i, p := range e.protocols {
 		bit := uint64(1) << i
-		e.kinds[i] = kind{detect: p.Detect, renew: p.Renew, tentative: p.Tentative}
+		_, finishes := p.New().(observe.Finisher)
+		e.kinds[i] = kind{detect: p.Detect, renew: p.Renew, tentative: p.Tentative, finishes: finishes}
 		if p.Stream {
 			e.streams |= bit
 		}

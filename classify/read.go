@@ -24,7 +24,7 @@ func (e *Engine) readNext(p *capture.Packet, ev *flow.Event) {
 		return
 	}
 	c, sender := e.conns[st.conn-1], ev.Sender()&1
-	s, other := &c.streams[sender], &c.streams[sender^1]
+	s := &c.streams[sender]
 	data := p.Payload
 	if !s.ready || p.Seq != s.next || s.skip >= len(data) || int(p.PayloadLength) != len(data) {
 		switch {
@@ -46,8 +46,8 @@ func (e *Engine) readNext(p *capture.Packet, ev *flow.Event) {
 	st.said |= saidA << sender
 	in := &e.in
 	in.Datagram, in.Cut = false, false
-	in.Continues = p.Ack == other.next && other.begun && p.Flags&capture.ACK != 0
 	e.open(c, p, data, st.ends.Direction(sender))
+	in.Continues = e.continues(c, sender)
 	n, err := c.obs.Observe(in, &e.report)
 	if err != nil || n < len(data) || e.report.News() {
 		e.followUp(c, ev, data, n, err)
@@ -279,8 +279,7 @@ func (e *Engine) release(s *slot, c *conn) {
 	if c.obs != nil || c.done {
 		e.quiet(s)
 	}
-	if c.obs != nil && e.kinds[c.reader-1].finishes {
-		c.obs.(observe.Finisher).Finish(&e.report)
+	if e.finish(c) {
 		e.absorb(c)
 	}
 	if len(e.report.Streams) > 0 {
@@ -317,12 +316,21 @@ type kind struct {
 	renew     func(observe.Observer)
 	spare     []observe.Observer // those given back, as new
 	tentative bool
-	finishes  bool // its observers are Finishers; known once one was met
-	met       bool
+	finishes  bool // its observers are Finishers
 }
 
 // maxSpare is how many observers of a protocol are kept for flows to come.
 const maxSpare = 1024
+
+// finish lets the observer of a flow say what is known only at the end, and says
+// whether there is one that does.
+func (e *Engine) finish(c *conn) bool {
+	if c.obs == nil || !e.kinds[c.reader-1].finishes {
+		return false
+	}
+	c.obs.(observe.Finisher).Finish(&e.report)
+	return true
+}
 
 // takeOff takes the observer off a flow, if there is one, and keeps it for another.
 // Most flows get one that another had: memory that was used a moment ago is nearer
@@ -343,12 +351,7 @@ func (e *Engine) observer(i int) observe.Observer {
 	k := &e.kinds[i]
 	last := len(k.spare) - 1
 	if last < 0 {
-		o := e.protocols[i].New()
-		if !k.met {
-			k.met = true
-			_, k.finishes = o.(observe.Finisher)
-		}
-		return o
+		return e.protocols[i].New()
 	}
 	o := k.spare[last]
 	k.spare = k.spare[:last]
@@ -843,8 +846,8 @@ func (e *Engine) feedOn(c *conn, sender int, data []byte, n int, err error) {
 // continues says whether the segment at hand acknowledges everything that was
 // offered from the other side.
 func (e *Engine) continues(c *conn, sender int) bool {
-	p, other := e.packet, &c.streams[1-sender]
-	return p.Flags&capture.ACK != 0 && other.begun && p.Ack == other.next
+	p, other := e.packet, &c.streams[sender^1]
+	return p.Ack == other.next && other.begun && p.Flags&capture.ACK != 0
 }
 
 // exception deals with what an observer said besides a number of bytes. It
@@ -862,9 +865,7 @@ func (e *Engine) exception(c *conn, sender int, data []byte, n int, err error) [
 			if e.protocols[i].Name != next {
 				continue
 			}
-			if f, ok := c.obs.(observe.Finisher); ok {
-				f.Finish(&e.report)
-			}
+			e.finish(c)
 			c.obs, c.reader = e.observer(i), uint8(i+1)
 			c.begun, e.in.Handshake = true, true // the new protocol starts here
 			other := &c.streams[1-sender]
