@@ -505,48 +505,19 @@ func (t *Table) sort(ids []ID) {
 	// Numbers are sorted faster than what has to be looked up: a packet's number
 	// and the flow's place fit into one, or nearly always do.
 	place := bits.Len32(t.fresh)
-	t.keys = slices.Grow(t.keys[:0], 2*len(ids)) // with room beside for radixSort
-	all := uint64(0)
+	t.keys = t.keys[:0]
 	for _, id := range ids {
 		n := t.At(id).Number
+		if n>>(64-place) != 0 {
+			slices.SortFunc(ids, func(a, b ID) int { return cmp.Compare(t.At(a).Number, t.At(b).Number) })
+			return
+		}
 		t.keys = append(t.keys, n<<place|uint64(id))
-		all |= n
 	}
-	if all>>(64-place) != 0 {
-		slices.SortFunc(ids, func(a, b ID) int { return cmp.Compare(t.At(a).Number, t.At(b).Number) })
-		return
-	}
-	keys := t.keys
-	if len(ids) < 1000 {
-		slices.Sort(keys)
-	} else {
-		keys = radixSort(keys, keys[len(ids):2*len(ids)], place, place+bits.Len64(all))
-	}
-	for i, k := range keys {
+	slices.Sort(t.keys)
+	for i, k := range t.keys {
 		ids[i] = ID(k & (1<<place - 1))
 	}
-}
-
-// radixSort sorts numbers by the bits from first to end, those with the same in the
-// order they have, and returns them: in keys or in spare, which is as long.
-func radixSort(keys, spare []uint64, first, end int) []uint64 {
-	const digit = 11
-	for shift := first; shift < end; shift += digit {
-		var next [1<<digit + 1]uint32 // where the next number with a digit goes
-		for _, k := range keys {
-			next[k>>shift%(1<<digit)+1]++
-		}
-		for i := range next[1:] {
-			next[i+1] += next[i]
-		}
-		for _, k := range keys {
-			at := &next[k>>shift%(1<<digit)]
-			spare[*at] = k
-			*at++
-		}
-		keys, spare = spare, keys
-	}
-	return keys
 }
 
 // Free gives the slot of an ended flow back.

@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"cmp"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -650,20 +649,5 @@ func TestBits(t *testing.T) {
 			t.Errorf("%#x is not a bit of its own", b)
 		}
 		all |= b
-	}
-}
-
-func TestRadixSort(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	for _, end := range []int{20, 26, 40, 64} {
-		keys := make([]uint64, 3000)
-		for i := range keys {
-			keys[i] = rng.Uint64() >> (64 - end)
-		}
-		want := slices.Clone(keys)
-		slices.SortStableFunc(want, func(a, b uint64) int { return cmp.Compare(a>>15, b>>15) })
-		if got := radixSort(keys, make([]uint64, len(keys)), 15, end); !slices.Equal(got, want) {
-			t.Errorf("%d bits: not in order", end)
-		}
 	}
 }
