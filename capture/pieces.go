@@ -1,8 +1,9 @@
 package capture
 
 import (
-	"io"
+	"os"
 	"sync/atomic"
+	"syscall"
 )
 
 const (
@@ -19,7 +20,8 @@ const (
 // pieces is a file that is read a piece at a time, by several goroutines: to copy
 // what is read takes the system as long as it takes to decode it.
 type pieces struct {
-	in   io.ReaderAt
+	in   *os.File
+	conn syscall.RawConn // of in
 	pool *pool
 	read *atomic.Int64 // counts the bytes read
 	next int           // the piece that take returns next
@@ -44,9 +46,13 @@ func (f *Files) openPieces() {
 	}
 	r := f.in[0].r
 	s := r.in.(*stream)
-	if at, ok := s.file.(io.ReaderAt); ok && s.stop == nil {
+	file, ok := s.file.(*os.File)
+	if !ok || s.stop != nil {
+		return
+	}
+	if conn, err := file.SyscallConn(); err == nil {
 		f.read.Store(0) // the first bytes are read again
-		f.pieces = &pieces{in: at, pool: f.sink.pool, read: &f.read}
+		f.pieces = &pieces{in: file, conn: conn, pool: f.sink.pool, read: &f.read}
 		r.pieces = f.pieces
 	}
 }
@@ -55,7 +61,13 @@ func (f *Files) openPieces() {
 // meanwhile.
 func (p *pieces) fetch(number int) {
 	b := p.pool.block(0)
-	n, err := p.in.ReadAt(b.buf[headroom:headroom+pieceSize], int64(number)*pieceSize)
+	buf, off := b.buf[headroom:headroom+pieceSize], int64(number)*pieceSize
+	n, err := readCached(p.conn, buf, off), error(nil)
+	if n < len(buf) {
+		var more int
+		more, err = p.in.ReadAt(buf[n:], off+int64(n))
+		n += more
+	}
 	p.read.Add(int64(n))
 	p.ring[number%maxFetched] = piece{number, b, n, err}
 }
