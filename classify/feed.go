@@ -24,7 +24,7 @@ const maxEvents = 1 << 14
 // traffic as it passes, or writes interim records, does all in one goroutine.
 func (e *Engine) Feed(src capture.Source, parallel bool, each func(*capture.Batch) error) error {
 	if src, ok := src.(capture.Pieces); ok && parallel && e.traffic == nil && e.cfg.Interim == 0 {
-		return e.relay(src, each)
+		return e.share(src, each)
 	}
 	for {
 		b, err := src.Read()
@@ -48,37 +48,50 @@ func notEOF(err error) error {
 	return err
 }
 
-// maxRunners is how many goroutines relay a source: more would wait for each other.
-const maxRunners = 3
+// maxCrew is how many goroutines share a source: more would wait for each other.
+const maxCrew = 3
 
-// relay is how goroutines, the runners, share a source. In turn they take some
-// pieces of it, each through all that is to be done, so that what a runner has read
-// stays in the cache of its processor. A stage is done for one piece after the other.
-type relay struct {
+const (
+	// fetchAhead is how many pieces are fetched before they are decoded, at most.
+	fetchAhead = 4
+	// trackAhead is how many pieces are tracked before the engine takes them in, at
+	// most. More of them would not stay in the processors' caches meanwhile.
+	trackAhead = 4
+)
+
+// crew is how goroutines share a source that comes in pieces. The first one is in the
+// engine, and the second one decodes and tracks, so that what either keeps of flows
+// stays in the cache of one processor; both do piece after piece. Whoever cannot go
+// on fetches a piece that is wanted soon.
+type crew struct {
 	engine *Engine
 	src    capture.Pieces
 	each   func(*capture.Batch) error
 
-	// The stages, and what belongs to whose turn it is there.
-	decode turns
-	ended  bool
-	srcErr error
+	mu       sync.Mutex // of all below but portions and sums
+	changed  sync.Cond
+	changes  atomic.Uint32 // how often mu was left with something new
+	asleep   int
+	fetching int              // the piece to be fetched next
+	fetched  [fetchAhead]bool // the pieces that were
+	tracked  int              // the piece to be decoded and tracked next
+	taken    int              // the piece that the engine takes in next
+	ended    bool             // no piece is tracked any more
+	srcErr   error
+	takeErr  error
 
-	track turns
-	sums  tracked
-
-	take    turns
-	takeErr error
-	failed  atomic.Bool
+	portions [trackAhead]portion
+	sums     tracked
 }
 
-// perTurn is how many pieces a runner takes at a time: enough to make passing on the
-// turn cheap, and not more than a processor's own cache keeps until they are read.
-const perTurn = 4
+// portion is what the engine is given of a piece.
+type portion struct {
+	batches []*capture.Batch
+	steps   []step // of each batch, and maybe older ones
+}
 
-// step is a batch on its way through the stages.
+// step is what goes with a batch from the table to the engine and back.
 type step struct {
-	batch   *capture.Batch
 	events  []flow.Event
 	view    flow.View
 	tracked tracked
@@ -87,92 +100,118 @@ type step struct {
 	quieted, freed []flow.ID
 }
 
-// relay feeds the engine with several goroutines.
-func (e *Engine) relay(src capture.Pieces, each func(*capture.Batch) error) error {
-	n := min(max(runtime.GOMAXPROCS(0), 2), maxRunners)
-	r := &relay{engine: e, src: src, each: each, sums: e.tracked, decode: newTurns(n), track: newTurns(n), take: newTurns(n)}
-	steps := make([][]step, n)
+// share feeds the engine with several goroutines.
+func (e *Engine) share(src capture.Pieces, each func(*capture.Batch) error) error {
+	c := &crew{engine: e, src: src, each: each, sums: e.tracked}
+	c.changed.L = &c.mu
 	e.ahead = true
 	var all sync.WaitGroup
-	for i := range n {
-		all.Go(func() { steps[i] = r.run(i, n) })
+	for i := range min(max(runtime.GOMAXPROCS(0), 2), maxCrew) {
+		all.Go(func() { c.work(i) })
 	}
 	all.Wait()
 	// The table is the engine's alone again.
 	e.ahead = false
-	for i := range steps {
-		for k := range steps[i] {
-			e.tell(&steps[i][k])
-		}
+	for i := range c.portions {
+		e.tell(c.portions[i].steps)
 	}
-	e.tell(&step{quieted: e.quieted, freed: e.freed})
+	e.tell([]step{{quieted: e.quieted, freed: e.freed}})
 	e.quieted, e.freed = nil, nil
-	return errors.Join(r.takeErr, r.srcErr)
+	return errors.Join(c.takeErr, c.srcErr)
 }
 
-// run takes pieces through the stages: those of runner i of n. It returns what the
-// table is still to be told.
-func (r *relay) run(i, n int) []step {
-	var batches []*capture.Batch
-	var steps []step
-	fetched := i * perTurn
-	for number := i; ; number += n {
-		for ; fetched < (number+1)*perTurn; fetched++ {
-			r.src.Fetch(fetched)
+// work is what goroutine i does.
+func (c *crew) work(i int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		switch {
+		case i == 0 && c.taken < c.tracked:
+			p, err := &c.portions[c.taken%trackAhead], c.takeErr
+			c.unlocked(func() { err = c.take(p, err) })
+			c.takeErr = err
+			c.taken++
+		case i == 1 && !c.ended && c.takeErr != nil:
+			c.ended = true
+		case i == 1 && !c.ended && c.fetched[c.tracked%fetchAhead] && c.tracked < c.taken+trackAhead:
+			p, err := &c.portions[c.tracked%trackAhead], error(nil)
+			c.unlocked(func() { err = c.track(p) })
+			c.ended, c.srcErr = err != nil, notEOF(err)
+			c.fetched[c.tracked%fetchAhead] = false
+			c.tracked++
+		case !c.ended && c.fetching < c.tracked+fetchAhead:
+			n := c.fetching
+			c.fetching++
+			c.unlocked(func() { c.src.Fetch(n) })
+			c.fetched[n%fetchAhead] = true
+		case c.ended && (i != 0 || c.taken == c.tracked):
+			return
+		default:
+			c.wait()
+			continue
 		}
-
-		r.decode.wait(i)
-		batches = batches[:0]
-		r.ended = r.ended || r.failed.Load()
-		for k := 0; k < perTurn && !r.ended; k++ {
-			var err error
-			if batches, err = r.src.Decode(batches); err != nil {
-				r.ended, r.srcErr = true, notEOF(err)
-			}
-		}
-		ended := r.ended
-		r.decode.pass(i)
-		if ended && len(batches) == 0 {
-			return steps
-		}
-
-		r.track.wait(i)
-		for len(steps) < len(batches) {
-			steps = append(steps, step{})
-		}
-		for k := range steps {
-			r.engine.tell(&steps[k])
-		}
-		for k, b := range batches {
-			steps[k].batch = b
-			r.engine.track(&steps[k], &r.sums)
-		}
-		r.track.pass(i)
-
-		// The longest stage. Whose turn has not come fetches meanwhile.
-		fetched = (number + n) * perTurn
-		for ; fetched < (number+n+1)*perTurn && !r.take.come(i); fetched++ {
-			r.src.Fetch(fetched)
-		}
-		r.take.wait(i)
-		for k := range batches {
-			if r.takeErr == nil {
-				if r.takeErr = r.each(batches[k]); r.takeErr == nil {
-					r.takeErr = r.engine.takeStep(&steps[k])
-				}
-				r.failed.Store(r.takeErr != nil)
-			}
-		}
-		r.take.pass(i)
-		for _, b := range batches {
-			b.Release()
+		c.changes.Add(1)
+		if c.asleep > 0 {
+			c.changed.Broadcast()
 		}
 	}
+}
+
+// unlocked does what takes its time.
+func (c *crew) unlocked(f func()) {
+	c.mu.Unlock()
+	f()
+	c.mu.Lock()
+}
+
+// spins is how often a goroutine looks for a change before it sleeps, for some tenths
+// of a millisecond: to be woken takes longer than most waits.
+const spins = 300_000
+
+// wait waits until another goroutine has changed something.
+func (c *crew) wait() {
+	seen := c.changes.Load()
+	c.mu.Unlock()
+	for n := 0; n < spins && c.changes.Load() == seen; n++ {
+	}
+	c.mu.Lock()
+	for c.changes.Load() == seen {
+		c.asleep++
+		c.changed.Wait()
+		c.asleep--
+	}
+}
+
+// track decodes the next piece and tracks its flows.
+func (c *crew) track(p *portion) (err error) {
+	c.engine.tell(p.steps)
+	p.batches, err = c.src.Decode(p.batches[:0])
+	for len(p.steps) < len(p.batches) {
+		p.steps = append(p.steps, step{})
+	}
+	for i, b := range p.batches {
+		c.engine.track(b, &p.steps[i], &c.sums)
+	}
+	return err
+}
+
+// take lets the engine take in a piece, unless there was an error.
+func (c *crew) take(p *portion, err error) error {
+	for i, b := range p.batches {
+		if err == nil {
+			err = c.each(b)
+		}
+		if err == nil {
+			err = c.engine.takeStep(b, &p.steps[i])
+		}
+		b.Release()
+	}
+	return err
 }
 
 // track tracks the flows of a batch.
-func (e *Engine) track(st *step, sums *tracked) {
-	b, t := st.batch, e.table
+func (e *Engine) track(b *capture.Batch, st *step, sums *tracked) {
+	t := e.table
 	st.events = st.events[:0]
 	if b.Tick != 0 {
 		st.events = t.Idle(b.Tick, st.events)
@@ -187,23 +226,26 @@ func (e *Engine) track(st *step, sums *tracked) {
 	st.view, st.tracked = t.View, *sums
 }
 
-// tell tells the table what a step brought back.
-func (e *Engine) tell(st *step) {
-	for _, id := range st.quieted {
-		e.table.Quiet(id)
+// tell tells the table what steps brought back.
+func (e *Engine) tell(steps []step) {
+	for i := range steps {
+		st := &steps[i]
+		for _, id := range st.quieted {
+			e.table.Quiet(id)
+		}
+		for _, id := range st.freed {
+			e.table.Free(id)
+		}
+		st.quieted, st.freed = st.quieted[:0], st.freed[:0]
 	}
-	for _, id := range st.freed {
-		e.table.Free(id)
-	}
-	st.quieted, st.freed = st.quieted[:0], st.freed[:0]
 }
 
 // takeStep takes in a batch that was tracked.
-func (e *Engine) takeStep(st *step) error {
+func (e *Engine) takeStep(b *capture.Batch, st *step) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.view, e.tracked, e.stats = st.view, st.tracked, st.batch.Stats
-	e.takeAll(st.batch.Packets, st.events)
+	e.view, e.tracked, e.stats = st.view, st.tracked, b.Stats
+	e.takeAll(b.Packets, st.events)
 	if cap(st.events) > maxEvents {
 		st.events = nil // many flows ended at once: that is not kept for the next time
 	}
@@ -220,35 +262,3 @@ func (e *Engine) free(id flow.ID) {
 		e.table.Free(id)
 	}
 }
-
-// turns lets runners through one after the other, again and again: whose turn has
-// come finds something in the channel of its number.
-type turns []chan struct{}
-
-// spins is how often a runner looks whether its turn has come before it falls
-// asleep, for about a tenth of a millisecond: to be woken takes longer than most
-// waits.
-const spins = 400
-
-func newTurns(n int) turns {
-	t := make(turns, n)
-	for i := range t {
-		t[i] = make(chan struct{}, 1)
-	}
-	t[0] <- struct{}{}
-	return t
-}
-
-// come says whether the turn of runner i has come.
-func (t turns) come(i int) bool { return len(t[i]) > 0 }
-
-// wait waits for the turn of runner i.
-func (t turns) wait(i int) {
-	for n := 0; n < spins && !t.come(i); n++ {
-		runtime.Gosched()
-	}
-	<-t[i]
-}
-
-// pass ends the turn of runner i.
-func (t turns) pass(i int) { t[(i+1)%len(t)] <- struct{}{} }
