@@ -590,7 +590,9 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 // begin makes the state of a new flow.
 func (e *Engine) begin(p *capture.Packet, id flow.ID) {
 	for int(id>>stateBits) >= len(e.states) {
-		e.states = append(e.states, new([stateChunk]state))
+		states := new([stateChunk]state)
+		clear(states[:]) // as new memory is best written first
+		e.states = append(e.states, states)
 	}
 	e.states[id>>stateBits][id%stateChunk] = state{ends: flow.Guess(p, e.known)}
 }

@@ -95,6 +95,7 @@ func (t *pairs) put(key, bits uint64) {
 	if t.count*4 > len(t.table)*3 {
 		old := t.table
 		t.table = make([]uint64, 2*len(old))
+		clear(t.table) // as new memory is best written first
 		for _, e := range old {
 			if e != 0 {
 				*t.slot(e &^ bothWays) = e

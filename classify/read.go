@@ -215,6 +215,7 @@ func (e *Engine) newConn(s *slot, p *capture.Packet, ev *flow.Event) *conn {
 		// Some at a time: fewer to allocate, and so many that they lie on pages of their
 		// own, and each begins with a line of the cache.
 		block := make([]conn, min(connBlock, e.cfg.Limits.MaxConns-len(e.conns)))
+		clear(block) // the first touch of new memory is best a write: after a read it costs another page fault
 		for i := range block {
 			e.conns = append(e.conns, &block[i])
 		}
@@ -226,8 +227,6 @@ func (e *Engine) newConn(s *slot, p *capture.Packet, ev *flow.Event) *conn {
 	s.Owner.conn = e.connFree[last]
 	e.connFree = e.connFree[:last]
 	c := e.conns[s.Owner.conn-1]
-	// The first touch of new memory is best a write: after a read it costs another
-	// page fault.
 	c.begun = ev.What&flow.Begun != 0
 	if s.Owner.info != 0 {
 		in := e.info(s.Owner.info)

@@ -387,6 +387,7 @@ func (t *Table) insert(tag, id uint32) {
 func (t *Table) grow() {
 	old := t.index
 	t.index = make([]uint64, 2*len(old))
+	clear(t.index) // to write new memory first and then read it costs half of the page faults
 	mask := uint32(len(t.index) - 1)
 	for _, e := range old {
 		if e != 0 {
