@@ -9,8 +9,8 @@ import (
 
 // readCached reads what the system has in memory of a file from off on, and says
 // nothing of the rest: preadv2(2) with RWF_NOWAIT. As that cannot wait, Go need not be
-// told of it: it would take the processor away from a goroutine that is 20 µs in the
-// system, which copying a piece takes, and bring another thread to life for it.
+// told of it: it takes the processor away from a goroutine that is in the system for
+// longer than 20 µs, as copying a piece takes, and wakes another thread for that.
 func readCached(file syscall.RawConn, b []byte, off int64) int {
 	iov := unix.Iovec{Base: unsafe.SliceData(b)}
 	iov.SetLen(len(b))

@@ -8,7 +8,7 @@ import (
 
 const (
 	// pieceSize is how much of a file one Fetch reads.
-	pieceSize = 128 << 10
+	pieceSize = 256 << 10
 	// headroom is the room before a piece in its block, for the begin of a frame that
 	// ends in the piece: one of 64 KiB with its headers. A begin that is longer is
 	// copied once more.

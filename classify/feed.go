@@ -53,10 +53,10 @@ const maxCrew = 3
 
 const (
 	// fetchAhead is how many pieces are fetched before they are decoded, at most.
-	fetchAhead = 4
+	fetchAhead = 3
 	// trackAhead is how many pieces are tracked before the engine takes them in, at
 	// most. More of them would not stay in the processors' caches meanwhile.
-	trackAhead = 4
+	trackAhead = 3
 )
 
 // crew is how goroutines share a source that comes in pieces. The first one is in the
@@ -106,9 +106,10 @@ func (e *Engine) share(src capture.Pieces, each func(*capture.Batch) error) erro
 	c.changed.L = &c.mu
 	e.ahead = true
 	var all sync.WaitGroup
-	for i := range min(max(runtime.GOMAXPROCS(0), 2), maxCrew) {
-		all.Go(func() { c.work(i) })
+	for i := range min(max(runtime.GOMAXPROCS(0), 2), maxCrew) - 1 {
+		all.Go(func() { c.work(i + 1) })
 	}
+	c.work(0) // here, as what follows uses the engine too
 	all.Wait()
 	// The table is the engine's alone again.
 	e.ahead = false
@@ -164,9 +165,9 @@ func (c *crew) unlocked(f func()) {
 	c.mu.Lock()
 }
 
-// spins is how often a goroutine looks for a change before it sleeps, for some tenths
+// spins is how often a goroutine looks for a change before it sleeps, for about a tenth
 // of a millisecond: to be woken takes longer than most waits.
-const spins = 300_000
+const spins = 100_000
 
 // wait waits until another goroutine has changed something.
 func (c *crew) wait() {
