@@ -259,7 +259,7 @@ func feed(ctx context.Context, eng *classify.Engine, src capture.Source, paralle
 	n := 0
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	err = eng.Feed(src, parallel, func(b *capture.Batch) error {
-		if n%16 == 0 {
+		if n%8 == 0 {
 			limitMemory(eng, live)
 		}
 		n++
