@@ -123,8 +123,7 @@ func (e *Engine) share(src capture.Pieces, each func(*capture.Batch) error) erro
 
 // work is what goroutine i does.
 func (c *crew) work(i int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.mu.Lock() // not to be unlocked by defer, as it is not locked where something panics
 	for {
 		switch {
 		case i == 0 && c.taken < c.tracked:
@@ -146,6 +145,7 @@ func (c *crew) work(i int) {
 			c.unlocked(func() { c.src.Fetch(n) })
 			c.fetched[n%fetchAhead] = true
 		case c.ended && (i != 0 || c.taken == c.tracked):
+			c.mu.Unlock()
 			return
 		default:
 			c.wait()
