@@ -506,7 +506,7 @@ func (t *Table) sort(ids []ID) {
 	// Numbers are sorted faster than what has to be looked up: a packet's number
 	// and the flow's place fit into one, or nearly always do.
 	place := bits.Len32(t.fresh)
-	t.keys = t.keys[:0]
+	t.keys = slices.Grow(t.keys[:0], len(ids))
 	for _, id := range ids {
 		n := t.At(id).Number
 		if n>>(64-place) != 0 {
