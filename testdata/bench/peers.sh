@@ -29,46 +29,55 @@ generate small small 2000000 200000
 generate big big 500000 50
 generate flows small 3000000 1000000
 
-# measure COMMAND...: "MEDIAN-SECONDS PEAK-MIB", or "- -" for a tool that is
-# not there, fails or is too slow.
-measure() {
-	if ! command -v "$1" >/dev/null; then
+# run TOOL COMMAND...: adds the seconds and MiB of one run to what is known of a
+# tool, or "-" where it is not there, fails or is too slow; then it has no more.
+run() {
+	local tool=$1 start
+	shift
+	if grep -qs -- - "$folder/$tool.runs"; then
+		return
+	fi
+	start=${EPOCHREALTIME/./}
+	if command -v "$1" >/dev/null && /usr/bin/time -o "$folder/time" -f %M timeout "$limit" "$@" >/dev/null 2>&1; then
+		echo $((${EPOCHREALTIME/./} - start)) "$(tail -n 1 "$folder/time")" >>"$folder/$tool.runs"
+	else
+		echo - >>"$folder/$tool.runs"
+	fi
+}
+
+# of TOOL: its median of seconds and its peak of MiB.
+of() {
+	if grep -q -- - "$folder/$1.runs"; then
 		echo "- -"
 		return
 	fi
-	local start times=() peak=0 kib
-	for _ in $(seq "$runs"); do
-		start=${EPOCHREALTIME/./}
-		if ! /usr/bin/time -o "$folder/time" -f %M timeout "$limit" "$@" >/dev/null 2>&1; then
-			echo "- -"
-			return
-		fi
-		times+=($((${EPOCHREALTIME/./} - start)))
-		kib=$(tail -n 1 "$folder/time")
-		if ((kib > peak)); then peak=$kib; fi
-	done
-	printf '%s\n' "${times[@]}" | sort -n | sed -n "$(((runs + 1) / 2))p" |
-		awk -v peak=$((peak / 1024)) '{ printf "%.3f %d\n", $1 / 1e6, peak }'
+	sort -n "$folder/$1.runs" | awk '
+		{ us[NR] = $1; if ($2 > peak) peak = $2 }
+		END { printf "%.3f %d\n", us[int((NR + 1) / 2)] / 1e6, peak / 1024 }'
 }
 
 command -v /usr/bin/time >/dev/null || { echo "this needs /usr/bin/time (Debian package time)" >&2; exit 1; }
 echo "$(nproc) processors, $(uname -m), median of $runs runs: seconds (peak MiB), and how many times as long as exspan"
+tools=(tcpdump softflowd ndpiReader tshark)
 printf '%-7s %-28s' capture exspan
-printf ' %-28s' tcpdump softflowd ndpiReader tshark
+printf ' %-28s' "${tools[@]}"
 echo
 for name in mix small big flows; do
 	file=$folder/$name.pcap
 	cat "$file" >/dev/null # into the page cache
-	read -r own own_peak < <(measure "$exspan" analyze --quiet "$file")
-	printf '%-7s %-28s' "$name" "$own ($own_peak)"
-	for tool in tcpdump softflowd ndpiReader tshark; do
-		case $tool in
-		tcpdump) command=(tcpdump -r "$file" -w /dev/null) ;;
-		softflowd) command=(softflowd -r "$file" -6 -T vlan -m 4000000 -d -c none) ;;
-		ndpiReader) command=(ndpiReader -i "$file" -q) ;;
-		tshark) command=(tshark -r "$file" -q -z conv,tcp) ;;
-		esac
-		read -r seconds peak < <(measure "${command[@]}")
+	rm -f "$folder"/*.runs
+	# In turn, as a machine can be faster in one minute than in the next.
+	for _ in $(seq "$runs"); do
+		run exspan "$exspan" analyze --quiet "$file"
+		run tcpdump tcpdump -r "$file" -w /dev/null
+		run softflowd softflowd -r "$file" -6 -T vlan -m 4000000 -d -c none
+		run ndpiReader ndpiReader -i "$file" -q
+		run tshark tshark -r "$file" -q -z conv,tcp
+	done
+	read -r own peak < <(of exspan)
+	printf '%-7s %-28s' "$name" "$own ($peak)"
+	for tool in "${tools[@]}"; do
+		read -r seconds peak < <(of "$tool")
 		if [ "$seconds" = - ] || [ "$own" = - ]; then
 			printf ' %-28s' -
 		else
