@@ -80,7 +80,7 @@ type Observer interface {
 	// report the same facts however the stream is cut into offers.
 	//
 	// The error is nil to go on, or ErrDone, ErrViolation, ErrReversed or
-	// ErrUpgrade; n is then ignored, except with ErrUpgrade.
+	// ErrUpgrade itself, never wrapped; n is then ignored, except with ErrUpgrade.
 	Observe(in *Input, r *Report) (n int, err error)
 }
 

@@ -9,7 +9,6 @@ package observetest
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math/rand"
 	"net/netip"
@@ -258,9 +257,9 @@ func (d *driver) offer(in *observe.Input, data []byte) int {
 		panic(fmt.Sprintf("observer used %d bytes", n))
 	}
 	d.take()
-	switch {
-	case err == nil, errors.Is(err, observe.ErrDone), errors.Is(err, observe.ErrViolation), errors.Is(err, observe.ErrReversed):
-	case errors.Is(err, observe.ErrUpgrade):
+	switch err {
+	case nil, observe.ErrDone, observe.ErrViolation, observe.ErrReversed:
+	case observe.ErrUpgrade:
 		if n > len(data) {
 			panic("upgrade beyond the bytes offered")
 		}
@@ -291,7 +290,7 @@ func (d *driver) bytes(dir observe.Direction, data []byte) {
 	s.held = append(s.held, data[k:]...)
 	for len(s.held) > 0 {
 		n := d.offer(d.input(dir), s.held)
-		if errors.Is(d.res.Err, observe.ErrUpgrade) {
+		if d.res.Err == observe.ErrUpgrade {
 			d.res.NextAt = s.off + n
 		}
 		if d.res.Err != nil {
@@ -348,7 +347,7 @@ func Check(t testing.TB, p observe.Protocol, conv []Segment, o Options) Result {
 		if a, b := whole.Lines(), r.Lines(); !slices.Equal(a, b) {
 			t.Errorf("%s reports\n\t%s\nwhole segments report\n\t%s", name, strings.Join(b, "\n\t"), strings.Join(a, "\n\t"))
 		}
-		if !errors.Is(r.Err, whole.Err) || r.Next != whole.Next || r.NextAt != whole.NextAt {
+		if r.Err != whole.Err || r.Next != whole.Next || r.NextAt != whole.NextAt {
 			t.Errorf("%s ends with %v (next %q at %d), whole segments with %v (next %q at %d)",
 				name, r.Err, r.Next, r.NextAt, whole.Err, whole.Next, whole.NextAt)
 		}
