@@ -18,7 +18,7 @@ const (
 )
 
 // pieces is a file that is read a piece at a time, by several goroutines: to copy
-// what is read takes the system as long as it takes to decode it.
+// what is read takes the system longer than it takes to decode it.
 type pieces struct {
 	in   *os.File
 	conn syscall.RawConn // of in

@@ -57,7 +57,7 @@ func load(t *testing.T, name string) *recording {
 	}
 	src, err := capture.OpenFiles([]string{file + ".pcapng"}, capture.Options{})
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	defer src.Close()
 	for {

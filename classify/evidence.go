@@ -141,8 +141,7 @@ func (e *Engine) absorb(c *conn) {
 	var n *note // nil for no facts
 	if r.Len() > 0 {
 		if n = noteOf(&r.Facts); !n.named {
-			e.nameServices(&r.Facts)
-			n = noteOf(&r.Facts)
+			n = e.nameServices(&r.Facts)
 		}
 	}
 	r.Changed = false
@@ -158,8 +157,9 @@ func (e *Engine) absorb(c *conn) {
 	}
 }
 
-// nameServices adds the short names of the RPC services among facts.
-func (e *Engine) nameServices(facts *observe.Facts) {
+// nameServices adds the short names of the RPC services among facts, and returns the
+// note of what they are then.
+func (e *Engine) nameServices(facts *observe.Facts) *note {
 	some := false
 	for _, f := range facts.All() {
 		if f.Name == "rpc.uuid" {
@@ -167,7 +167,9 @@ func (e *Engine) nameServices(facts *observe.Facts) {
 			facts.Add("rpc.interface", e.serviceName(f.Value))
 		}
 	}
-	noteOf(facts).named = !some
+	n := noteOf(facts)
+	n.named = !some
+	return n
 }
 
 // learn takes what a flow told of others.
