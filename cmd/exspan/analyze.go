@@ -7,17 +7,15 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"runtime/debug"
-	"runtime/metrics"
 	"runtime/pprof"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/exspan/exspan/exporter"
 	"github.com/exspan/exspan/exporter/calls"
 	"github.com/exspan/exspan/exporter/csv"
@@ -26,31 +24,17 @@ import (
 	"github.com/exspan/exspan/exporter/table"
 )
 
-// analysis holds what the flags of analyze say.
+// analysis holds the flags of analyze.
 type analysis struct {
+	pipeline.Options
 	format, output string
-	site, exchange string
-	rules          []string
 	failOn         []string
-	workers        int
-	hold           time.Duration
-	maxHeld        int
-	keyVLAN        bool
-	identities     bool
 	calls          bool
 	write          string
 	writeStatus    []string
-	quiet          bool
 	cpuProfile     string
 	memProfile     string
-
-	files  []string
-	filter string
 }
-
-// pipeHold is how long ended flows wait where the end of the input may never
-// come.
-const pipeHold = 5 * time.Minute
 
 var formats = []string{"table", "ndjson", "csv"}
 
@@ -71,35 +55,22 @@ before the damage is reported), 2 a mistake in flags, site file or rules,
   exspan analyze --site site.yaml --fail-on unexpected,cleartext trace.pcap`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a.files = args
-			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
-				a.files, a.filter = args[:dash], strings.Join(args[dash:], " ")
-			}
+			a.Args(cmd, args)
 			if err := a.check(); err != nil {
 				return err
-			}
-			if slices.Contains(a.files, "-") && !cmd.Flags().Changed("hold") {
-				a.hold = pipeHold
 			}
 			return a.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
+	a.InputFlags(f)
+	a.EngineFlags(f, "how long, in packet time, an ended flow waits for what may still explain it; 0 means to the end, the default but for standard input (5m)")
 	f.StringVar(&a.format, "format", "table", "what to write: "+strings.Join(formats, ", "))
 	f.StringVarP(&a.output, "output", "o", "", "write to `FILE`, which appears when it is complete (default standard output)")
-	f.StringVar(&a.site, "site", "", "`FILE` that says what is known of the network")
-	f.StringArrayVar(&a.rules, "rules", nil, "`FILE` of rules besides the built-in ones; a data path of the same id replaces it (repeatable)")
-	f.StringVar(&a.exchange, "exchange", "2010", "`VERSION` of Exchange where neither the site file nor traffic tells")
 	f.StringSliceVar(&a.failOn, "fail-on", nil, "exit with 3 if a flow has one of these statuses, findings or reasons (`LIST`, comma-separated)")
-	f.IntVar(&a.workers, "workers", 0, "how many processors to use; 0 means all")
-	f.DurationVar(&a.hold, "hold", 0, "how long, in packet time, an ended flow waits for what may still explain it; 0 means to the end, the default but for standard input (5m)")
-	f.IntVar(&a.maxHeld, "max-held", 1_000_000, "how many ended flows wait at most")
-	f.BoolVar(&a.keyVLAN, "key-vlan", false, "the same addresses and ports in other VLANs are other flows")
-	f.BoolVar(&a.identities, "include-identities", false, "show user and host principals, paths and names in full")
 	f.BoolVar(&a.calls, "calls", false, "write telephone calls with their legs, media and quality instead of flows")
 	f.StringVarP(&a.write, "write", "w", "", "write the packets of flows to the pcapng `FILE`, the verdict as packet comment")
 	f.StringSliceVar(&a.writeStatus, "write-status", []string{"deviating", "unexpected"}, "of flows with these statuses (`LIST`, with --write)")
-	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress on standard error")
 	f.StringVar(&a.cpuProfile, "cpuprofile", "", "write a CPU profile to `FILE`")
 	f.StringVar(&a.memProfile, "memprofile", "", "write a heap profile to `FILE`")
 	_ = f.MarkHidden("cpuprofile")
@@ -115,21 +86,9 @@ var statuses = []string{
 	string(classify.Undetermined),
 }
 
-// check finds mistakes in the flags, all of them.
+// check returns all mistakes in the flags.
 func (a *analysis) check() error {
-	var errs []error
-	if len(a.files) == 0 {
-		errs = append(errs, errors.New("no capture file given; \"-\" reads standard input"))
-	}
-	stdin := 0
-	for _, name := range a.files {
-		if name == "-" {
-			stdin++
-		}
-	}
-	if stdin > 1 {
-		errs = append(errs, errors.New("standard input can be read only once"))
-	}
+	errs := a.CheckInputs()
 	if a.calls && a.format == "csv" {
 		errs = append(errs, errors.New("--calls: calls are written as table or ndjson, not as csv"))
 	}
@@ -137,45 +96,32 @@ func (a *analysis) check() error {
 		errs = append(errs, fmt.Errorf("--format: unknown %q; known are %s", a.format, strings.Join(formats, ", ")))
 	}
 	errs = append(errs, checkWords("fail-on", a.failOn, failWords), checkWords("write-status", a.writeStatus, statuses))
-	if a.workers < 0 {
-		errs = append(errs, fmt.Errorf("--workers: %d is less than 0", a.workers))
-	}
-	if a.hold < 0 {
-		errs = append(errs, fmt.Errorf("--hold: %s is less than 0", a.hold))
-	}
+	errs = append(errs, a.CheckEngine()...)
 	if a.write == "-" {
 		errs = append(errs, errors.New("--write: needs the name of a file"))
 	}
 	if a.write != "" {
-		for _, name := range a.files {
+		for _, name := range a.Files {
 			if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
 				errs = append(errs, fmt.Errorf("--write: %s is no regular file, and it has to be read twice; standard input can be", name))
 			}
 		}
 	}
-	if a.maxHeld < 1 {
-		errs = append(errs, fmt.Errorf("--max-held: %d is less than 1", a.maxHeld))
-	}
 	return errors.Join(errs...)
 }
 
 func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) (err error) {
-	if a.workers > 0 {
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(a.workers))
-	}
-	// The garbage of most runs is not worth collecting: nothing starts that but
-	// the limit that limitMemory sets.
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	stopProfile, err := a.profile()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stopProfile()) }()
 
-	cfg, err := a.config()
+	cfg, err := a.Config()
 	if err != nil {
 		return err
 	}
+	cfg.Calls = a.calls
 	out, err := openOutput(a.output, stdout)
 	if err != nil {
 		return fmt.Errorf("--output: %w", err)
@@ -186,127 +132,91 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	if len(a.failOn) > 0 {
 		sinks = append(sinks, fail)
 	}
-	var selection *pcapng.Selection
-	var packets *output
+	streams := pipeline.Streams{Stdin: stdin}
+	if !a.Quiet && !(a.format != "table" && a.output == "" && pipeline.IsTerminal(stdout)) {
+		streams.Progress = stderr
+	}
+	var packets *packetCopy
 	if a.write != "" {
-		if packets, err = openOutput(a.write, nil); err != nil {
-			return fmt.Errorf("--write: %w", err)
+		if packets, err = a.openWrite(&streams); err != nil {
+			return err
 		}
-		defer packets.abandon()
-		selection = pcapng.NewSelection(toStatuses(a.writeStatus), a.keyVLAN)
-		sinks = append(sinks, selection)
+		defer packets.close()
+		sinks = append(sinks, packets.selection)
 	}
-	eng, err := classify.New(cfg, exporter.Multi(sinks...))
+	result, err := a.Run(ctx, cfg, streams, exporter.Multi(sinks...))
 	if err != nil {
 		return err
 	}
-
-	var show *progress
-	if !a.quiet && !(a.format != "table" && a.output == "" && isTerminal(stdout)) {
-		show = newProgress(stderr)
+	if err := out.commit(); err != nil {
+		return pipeline.Error{Err: err}
 	}
-	parallel := runtime.GOMAXPROCS(0) > 1
-	opt := capture.Options{Filter: a.filter, Pieces: parallel, Stdin: stdin}
-	var again *os.File // what was read from standard input, to be read again
-	if selection != nil && slices.Contains(a.files, "-") {
-		if again, err = os.CreateTemp("", "exspan-*"); err != nil {
-			return runError{err}
+	if packets != nil {
+		if err := a.copyPackets(packets, result.Last, stderr); err != nil {
+			return pipeline.Error{Err: err}
 		}
-		defer func() { _ = again.Close(); _ = os.Remove(again.Name()) }()
-		opt.Stdin = io.TeeReader(stdin, again)
 	}
-	if show != nil {
-		opt.Progress = show.update
-	}
-	src, err := capture.OpenFiles(a.files, opt)
-	if err != nil {
+	if err := result.Err(); err != nil {
 		return err
-	}
-	last, err := feed(ctx, eng, src, parallel)
-	show.clear()
-	damage := src.Errors()
-	if ctx.Err() != nil {
-		damage = append(damage, errors.New("interrupted; what was read until then is reported"))
-	}
-	if err == nil {
-		err = eng.Close(damage)
-	}
-	if err == nil {
-		err = out.commit()
-	}
-	if err == nil && selection != nil {
-		err = a.copyPackets(packets, selection, again, last, stderr)
-	}
-	if err != nil {
-		return runError{err}
-	}
-	if len(damage) > 0 {
-		return runError{errors.Join(damage...)}
 	}
 	return fail.report(stderr)
 }
 
-// feed gives all packets to the engine, until the end of the input or of ctx.
-// It returns the number of the last frame given.
-func feed(ctx context.Context, eng *classify.Engine, src capture.Source, parallel bool) (last uint64, err error) {
-	// Close lets a Read that waits for a pipe return.
-	stop := context.AfterFunc(ctx, func() { _ = src.Close() })
-	defer func() {
-		if stop() {
-			_ = src.Close()
-		}
-	}()
-	n := 0
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	err = eng.Feed(src, parallel, func(b *capture.Batch) error {
-		if n%8 == 0 {
-			limitMemory(eng, live)
-		}
-		n++
-		last = b.Stats.Frames
-		return nil
-	})
-	if ctx.Err() != nil {
-		err = nil
-	}
-	return last, err
+// packetCopy is the file of --write, what goes into it, and what was read from
+// standard input, to be read again.
+type packetCopy struct {
+	selection *pcapng.Selection
+	out       *output
+	stdin     *os.File
 }
 
-// limitMemory sets how much memory may be in use before garbage is collected:
-// as much as the engine's tables, which hold no pointers and are never garbage,
-// and beside them what a small run may leave uncollected, or twice of what else
-// was alive at the last collection. So collecting stays rare beside allocating,
-// however much a capture makes the engine hold.
-func limitMemory(eng *classify.Engine, live []metrics.Sample) {
-	const small = 36 << 20
-	metrics.Read(live)
-	tables := eng.Memory()
-	rest := int(live[0].Value.Uint64()) - tables
-	debug.SetMemoryLimit(int64(tables*17/16 + max(small, 2*rest)))
+func (p *packetCopy) close() {
+	p.out.abandon()
+	if p.stdin != nil {
+		_ = p.stdin.Close()
+		_ = os.Remove(p.stdin.Name())
+	}
+}
+
+// openWrite prepares --write. It lets streams keep a copy of standard input.
+func (a *analysis) openWrite(streams *pipeline.Streams) (*packetCopy, error) {
+	out, err := openOutput(a.write, nil)
+	if err != nil {
+		return nil, fmt.Errorf("--write: %w", err)
+	}
+	p := &packetCopy{selection: pcapng.NewSelection(toStatuses(a.writeStatus), a.KeyVLAN), out: out}
+	if slices.Contains(a.Files, "-") {
+		if p.stdin, err = os.CreateTemp("", "exspan-*"); err != nil {
+			p.close()
+			return nil, pipeline.Error{Err: err}
+		}
+		streams.Stdin = io.TeeReader(streams.Stdin, p.stdin)
+	}
+	return p, nil
 }
 
 // copyPackets reads the input again, up to the packet numbered last, and writes
-// those of the selected flows to out.
-func (a *analysis) copyPackets(out *output, s *pcapng.Selection, stdin *os.File, last uint64, stderr io.Writer) error {
-	opt := capture.Options{Filter: a.filter, Parallel: a.workers != 1, KeepFrames: true}
-	if stdin != nil {
-		if _, err := stdin.Seek(0, io.SeekStart); err != nil {
+// those of the selected flows.
+func (a *analysis) copyPackets(p *packetCopy, last uint64, stderr io.Writer) error {
+	opt := capture.Options{Filter: a.Filter, Parallel: a.Workers != 1, KeepFrames: true}
+	if p.stdin != nil {
+		if _, err := p.stdin.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		opt.Stdin = stdin
+		opt.Stdin = p.stdin
 	}
-	src, err := capture.OpenFiles(a.files, opt)
+	src, err := capture.OpenFiles(a.Files, opt)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = src.Close() }()
-	if _, err := s.Copy(out, src, last); err != nil {
+	if _, err := p.selection.Copy(p.out, src, last); err != nil {
 		return fmt.Errorf("--write: %w", err)
 	}
-	if s.Refused > 0 {
-		fmt.Fprintf(stderr, "exspan: --write: packets of %d flows only, %d more were left out\n", pcapng.MaxFlows, s.Refused)
+	if n := p.selection.Refused; n > 0 {
+		fmt.Fprintf(stderr, "exspan: --write: packets of %d flows only, %d more were left out\n", pcapng.MaxFlows, n)
 	}
-	return out.commit()
+	return p.out.commit()
 }
 
 func toStatuses(words []string) []classify.Status {
@@ -315,23 +225,6 @@ func toStatuses(words []string) []classify.Status {
 		list[i] = classify.Status(w)
 	}
 	return list
-}
-
-// config loads rules and site file.
-func (a *analysis) config() (classify.Config, error) {
-	cfg := classify.Config{
-		Exchange: a.exchange, Hold: a.hold, KeyVLAN: a.keyVLAN, Identities: a.identities, Calls: a.calls,
-		Limits: classify.Limits{MaxHeld: a.maxHeld},
-	}
-	packs, err := loadPacks(a.rules)
-	if err != nil {
-		return cfg, err
-	}
-	cfg.Packs = packs
-	if a.site != "" {
-		cfg.Site, err = loadSite(a.site)
-	}
-	return cfg, err
 }
 
 func (a *analysis) sink(w io.Writer, stdout io.Writer) classify.Sink {
@@ -345,14 +238,16 @@ func (a *analysis) sink(w io.Writer, stdout io.Writer) classify.Sink {
 		return csv.New(w)
 	}
 	o := table.Options{}
-	if a.output == "" && isTerminal(stdout) {
-		o.Width = max(terminalWidth(stdout), 80)
+	if a.output == "" && pipeline.IsTerminal(stdout) {
+		columns, _ := pipeline.TerminalSize(stdout)
+		o.Width = max(columns, 80)
 		o.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	}
 	return table.New(w, o)
 }
 
-// profile starts the profiles asked for and returns what ends them.
+// profile starts the profiles asked for and returns the function that ends
+// them.
 func (a *analysis) profile() (func() error, error) {
 	var cpu *os.File
 	if a.cpuProfile != "" {
@@ -373,7 +268,7 @@ func (a *analysis) profile() (func() error, error) {
 		if a.memProfile == "" {
 			return err
 		}
-		runtime.GC() // a profile is of the time of the last collection
+		runtime.GC() // a heap profile shows the time of the last collection
 		f, ferr := os.Create(a.memProfile)
 		if ferr != nil {
 			return errors.Join(err, ferr)

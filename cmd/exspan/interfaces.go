@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/exspan/exspan/capture/live"
+	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 )
 
 func newInterfacesCmd() *cobra.Command {
@@ -18,7 +19,7 @@ func newInterfacesCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			devices, err := live.List()
 			if err != nil {
-				return runError{err}
+				return pipeline.Error{Err: err}
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			for _, d := range devices {

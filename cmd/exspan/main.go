@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 )
 
 // The exit codes; the first that applies is given.
@@ -23,13 +25,6 @@ const (
 	exitUsage = 2 // the operator's mistake: a flag, a site file, rules
 	exitFound = 3 // --fail-on found what it names
 )
-
-// runError marks an error as a run-time error. Every other error that a
-// command returns is the operator's mistake.
-type runError struct{ err error }
-
-func (e runError) Error() string { return e.err.Error() }
-func (e runError) Unwrap() error { return e.err }
 
 // errFound is returned when --fail-on found what it names; what it found was
 // printed already.
@@ -54,7 +49,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 }
 
 func exitCode(err error, stderr io.Writer) int {
-	var re runError
+	var re pipeline.Error
 	switch {
 	case err == nil || errors.Is(err, syscall.EPIPE):
 		return exitDone

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/spf13/pflag"
 )
 
@@ -26,7 +28,7 @@ func newManCmd() *cobra.Command {
 				date = time.Unix(epoch, 0)
 			}
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
-				return runError{err}
+				return pipeline.Error{Err: err}
 			}
 			return writePages(cmd.Root(), args[0], date.UTC().Format(time.DateOnly))
 		},
@@ -37,7 +39,7 @@ func newManCmd() *cobra.Command {
 func writePages(cmd *cobra.Command, dir, date string) error {
 	name := strings.ReplaceAll(cmd.CommandPath(), " ", "-")
 	if err := os.WriteFile(filepath.Join(dir, name+".1"), []byte(manPage(cmd, date)), 0o644); err != nil {
-		return runError{err}
+		return pipeline.Error{Err: err}
 	}
 	for _, c := range subcommands(cmd) {
 		if err := writePages(c, dir, date); err != nil {

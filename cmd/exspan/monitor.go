@@ -15,6 +15,7 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/capture/live"
 	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 )
 
 // listenAddress is where metrics are served. The list of default ports that the
@@ -25,24 +26,17 @@ const listenAddress = ":10135"
 
 // monitor holds what the flags of monitor say.
 type monitor struct {
+	pipeline.Options
 	interfaces  []string
 	read        string
 	method      string
-	workers     int
+	rings       int
 	snapLen     int
 	buffer      size
 	promiscuous bool
 	timestamps  string
-	filter      string
 	dumpFilter  bool
-
-	site, exchange string
-	rules          []string
-	hold           time.Duration
-	maxHeld        int
-	interim        time.Duration
-	keyVLAN        bool
-	identities     bool
+	interim     time.Duration
 
 	ndjson         string
 	write          string
@@ -92,7 +86,7 @@ flags, configuration, site file or rules.`,
 		},
 	}
 	m.captureFlags(cmd)
-	m.engineFlags(cmd)
+	m.judgeFlags(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&m.read, "read", "r", "", "read a capture `FILE` instead of interfaces; \"-\" is standard input")
 	f.BoolVarP(&m.dumpFilter, "dump-filter", "d", false, "print the expression that is applied, and end")
@@ -128,7 +122,7 @@ func (m *monitor) captureFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVarP(&m.interfaces, "interface", "i", nil, "`INTERFACE` to capture from (repeatable); \"exspan interfaces\" lists them")
 	f.StringVar(&m.method, "capture", live.Auto, "how: "+strings.Join(live.Methods(), ", "))
-	f.IntVar(&m.workers, "workers", 1, "how many AF_PACKET rings share the frames of an interface")
+	f.IntVar(&m.rings, "workers", 1, "how many AF_PACKET rings share the frames of an interface")
 	f.IntVar(&m.snapLen, "snaplen", live.MaxSnapLen, "how many `BYTES` of a frame to capture")
 	m.buffer = 64 << 20
 	f.Var(&m.buffer, "buffer-size", "the kernel's buffer for an interface")
@@ -145,17 +139,12 @@ func (m *monitor) captureFlags(cmd *cobra.Command) {
 	})
 }
 
-// engineFlags are the flags that say how flows are judged.
-func (m *monitor) engineFlags(cmd *cobra.Command) {
+// judgeFlags are the flags that say how flows are judged.
+func (m *monitor) judgeFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&m.site, "site", "", "`FILE` that says what is known of the network")
-	f.StringArrayVar(&m.rules, "rules", nil, "`FILE` of rules besides the built-in ones; a data path of the same id replaces it (repeatable)")
-	f.StringVar(&m.exchange, "exchange", "2010", "`VERSION` of Exchange where neither the site file nor traffic tells")
-	f.DurationVar(&m.hold, "hold", 5*time.Minute, "how long, in packet time, an ended flow waits for what may still explain it")
-	f.IntVar(&m.maxHeld, "max-held", 1_000_000, "how many ended flows wait at most")
+	m.Hold = 5 * time.Minute
+	m.EngineFlags(f, "how long, in packet time, an ended flow waits for what may still explain it")
 	f.DurationVar(&m.interim, "interim", time.Minute, "how often, in packet time, a record of each live flow is written; 0 means never")
-	f.BoolVar(&m.keyVLAN, "key-vlan", false, "the same addresses and ports in other VLANs are other flows")
-	f.BoolVar(&m.identities, "include-identities", false, "show user and host principals, paths and names in full")
 }
 
 // complete takes in arguments and configuration file, and finds mistakes.
@@ -163,13 +152,13 @@ func (m *monitor) complete(cmd *cobra.Command, args []string) error {
 	if dash := cmd.ArgsLenAtDash(); dash > 0 || dash < 0 && len(args) > 0 && len(m.interfaces) == 0 && m.read == "" && m.config == "" && !m.dumpFilter {
 		return fmt.Errorf("unexpected argument %q; interfaces are given with -i, files with -r", args[0])
 	}
-	m.filter = strings.Join(args, " ")
+	m.Filter = strings.Join(args, " ")
 	if m.config != "" {
 		data, err := os.ReadFile(m.config)
 		if err != nil {
 			return err
 		}
-		if err := applyConfig(cmd.Flags(), &m.filter, m.config, data); err != nil {
+		if err := applyConfig(cmd.Flags(), &m.Filter, m.config, data); err != nil {
 			return err
 		}
 	}
@@ -195,8 +184,8 @@ func (m *monitor) check() error {
 	if !slices.Contains(live.Methods(), m.method) {
 		wrong("--capture: unknown %q; known are %s", m.method, strings.Join(live.Methods(), ", "))
 	}
-	if m.workers < 1 || m.workers > live.MaxWorkers {
-		wrong("--workers: %d is not between 1 and %d", m.workers, live.MaxWorkers)
+	if m.rings < 1 || m.rings > live.MaxWorkers {
+		wrong("--workers: %d is not between 1 and %d", m.rings, live.MaxWorkers)
 	}
 	if m.snapLen < 64 || m.snapLen > live.MaxSnapLen {
 		wrong("--snaplen: %d is not between 64 and %d", m.snapLen, live.MaxSnapLen)
@@ -204,15 +193,13 @@ func (m *monitor) check() error {
 	if m.buffer < 1<<20 || m.buffer > 1<<31-1 {
 		wrong("--buffer-size: %s is not between 1MiB and 2GiB", m.buffer.String())
 	}
-	if err := capture.CheckFilter(m.filter); err != nil {
+	if err := capture.CheckFilter(m.Filter); err != nil {
 		errs = append(errs, err)
 	}
-	if m.hold <= 0 {
-		wrong("--hold: %s is not more than 0", m.hold)
+	if m.Hold == 0 {
+		wrong("--hold: 0s is not more than 0")
 	}
-	if m.maxHeld < 1 {
-		wrong("--max-held: %d is less than 1", m.maxHeld)
-	}
+	errs = append(errs, m.CheckEngine()...)
 	if m.interim < 0 {
 		wrong("--interim: %s is less than 0", m.interim)
 	}
@@ -255,18 +242,8 @@ func (m *monitor) check() error {
 
 // engineConfig loads rules and site file.
 func (m *monitor) engineConfig() (classify.Config, error) {
-	cfg := classify.Config{
-		Exchange: m.exchange, Hold: m.hold, KeyVLAN: m.keyVLAN, Identities: m.identities, Traffic: true, Interim: m.interim,
-		Limits: classify.Limits{MaxHeld: m.maxHeld},
-	}
-	packs, err := loadPacks(m.rules)
-	if err != nil {
-		return cfg, err
-	}
-	cfg.Packs = packs
-	if m.site != "" {
-		cfg.Site, err = loadSite(m.site)
-	}
+	cfg, err := m.Config()
+	cfg.Traffic, cfg.Interim = true, m.interim
 	return cfg, err
 }
 
@@ -275,8 +252,8 @@ func (m *monitor) captureOptions() []live.Options {
 	var list []live.Options
 	for _, name := range m.interfaces {
 		list = append(list, live.Options{
-			Interface: name, Method: m.method, Workers: m.workers, SnapLen: m.snapLen, BufferSize: int(m.buffer),
-			Promiscuous: m.promiscuous, TimestampType: m.timestamps, Filter: m.filter, KeepFrames: m.write != "",
+			Interface: name, Method: m.method, Workers: m.rings, SnapLen: m.snapLen, BufferSize: int(m.buffer),
+			Promiscuous: m.promiscuous, TimestampType: m.timestamps, Filter: m.Filter, KeepFrames: m.write != "",
 		})
 	}
 	return list

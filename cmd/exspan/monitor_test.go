@@ -93,11 +93,11 @@ func TestConfigFile(t *testing.T) {
 		err := applyConfig(cmd.Flags(), &filter, "c.yaml", []byte(text))
 		m := &monitor{}
 		m.interfaces, _ = cmd.Flags().GetStringArray("interface")
-		m.hold, _ = cmd.Flags().GetDuration("hold")
-		m.workers, _ = cmd.Flags().GetInt("workers")
+		m.Hold, _ = cmd.Flags().GetDuration("hold")
+		m.rings, _ = cmd.Flags().GetInt("workers")
 		m.promiscuous, _ = cmd.Flags().GetBool("promiscuous")
 		m.writeStatus, _ = cmd.Flags().GetStringSlice("write-status")
-		m.exchange, _ = cmd.Flags().GetString("exchange")
+		m.Exchange, _ = cmd.Flags().GetString("exchange")
 		m.logLevel, _ = cmd.Flags().GetString("log.level")
 		m.listen, _ = cmd.Flags().GetStringArray("web.listen-address")
 		return m, filter + "|" + cmd.Flags().Lookup("rotate-size").Value.String(), err
@@ -117,12 +117,12 @@ filter: "host 10.0.0.5"
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(m.interfaces, []string{"eth1", "eth2"}) || m.hold != 90*time.Second || m.promiscuous || m.exchange != "2010" ||
+	if !slices.Equal(m.interfaces, []string{"eth1", "eth2"}) || m.Hold != 90*time.Second || m.promiscuous || m.Exchange != "2010" ||
 		!slices.Equal(m.writeStatus, []string{"unexpected"}) || !slices.Equal(m.listen, []string{"127.0.0.1:1", "[::1]:1"}) ||
 		more != "host 10.0.0.5|100MiB" {
 		t.Errorf("flags are %+v, %s", m, more)
 	}
-	if m.workers != 3 || m.logLevel != "error" {
+	if m.rings != 3 || m.logLevel != "error" {
 		t.Error("the command line does not come first")
 	}
 	if _, _, err := apply(""); err != nil {

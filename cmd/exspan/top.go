@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +17,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
+
+	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 )
 
 // top holds what the flags of top say.
@@ -69,7 +69,7 @@ for the purpose. Ctrl-C ends it.`,
 		},
 	}
 	t.captureFlags(cmd)
-	t.engineFlags(cmd)
+	t.judgeFlags(cmd)
 	f := cmd.Flags()
 	f.DurationVar(&t.interval, "interval", 2*time.Second, "time between two pictures")
 	f.BoolVar(&t.once, "once", false, "show one picture, with rates over one interval, and end")
@@ -127,14 +127,10 @@ func (t *top) capture(ctx context.Context, stdout io.Writer) error {
 	}, last.get)
 	cancel()
 	_ = w.src.Close()
-	return errors.Join(err, asRunError(<-fed))
-}
-
-func asRunError(err error) error {
-	if err == nil {
-		return nil
+	if ferr := <-fed; ferr != nil {
+		err = errors.Join(err, pipeline.Error{Err: ferr})
 	}
-	return runError{err}
+	return err
 }
 
 // lastLine keeps the last line written to it, for the bottom of the screen.
@@ -161,10 +157,10 @@ func (l *lastLine) get() string {
 func (t *top) show(ctx context.Context, stdout io.Writer, take func(context.Context) (sample, error), message func() string) error {
 	before, err := take(ctx)
 	if err != nil {
-		return runError{err}
+		return pipeline.Error{Err: err}
 	}
 	out := bufio.NewWriter(stdout)
-	screen := isTerminal(stdout) && !t.once
+	screen := pipeline.IsTerminal(stdout) && !t.once
 	if screen {
 		fmt.Fprint(out, "\x1b[?1049h\x1b[?25l") // the other screen, no cursor
 		defer func() {
@@ -182,17 +178,15 @@ func (t *top) show(ctx context.Context, stdout io.Writer, take func(context.Cont
 		}
 		now, err := take(ctx)
 		width, height := 100, 0
-		if f, ok := stdout.(*os.File); ok && screen {
-			if w, h, err := term.GetSize(int(f.Fd())); err == nil {
-				width, height = w, h
-			}
+		if w, h := pipeline.TerminalSize(stdout); screen && w > 0 {
+			width, height = w, h
 		}
 		var lines []string
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil && !screen:
-			return runError{err}
+			return pipeline.Error{Err: err}
 		case err != nil:
 			lines = []string{"exspan top: " + err.Error()} // it may come back
 		default:
@@ -222,7 +216,7 @@ func (t *top) show(ctx context.Context, stdout io.Writer, take func(context.Cont
 			fmt.Fprint(out, "\x1b[J")
 		}
 		if err := out.Flush(); err != nil {
-			return runError{err}
+			return pipeline.Error{Err: err}
 		}
 		if t.once {
 			return nil

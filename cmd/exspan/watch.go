@@ -19,6 +19,7 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/capture/live"
 	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/exspan/exspan/exporter"
 	"github.com/exspan/exspan/exporter/ndjson"
 	"github.com/exspan/exspan/exporter/pcapng"
@@ -74,7 +75,7 @@ func (m *monitor) logger(stderr io.Writer) *slog.Logger {
 
 func (m *monitor) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 	if m.dumpFilter {
-		_, err := fmt.Fprintln(stdout, capture.FilterExpression(m.filter, capture.LinkEthernet))
+		_, err := fmt.Fprintln(stdout, capture.FilterExpression(m.Filter, capture.LinkEthernet))
 		return err
 	}
 	log := m.logger(stderr)
@@ -117,7 +118,7 @@ func (m *monitor) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Wr
 	err = errors.Join(err, w.end(err))
 	stopServing()
 	if err != nil {
-		return runError{err}
+		return pipeline.Error{Err: err}
 	}
 	return nil
 }
@@ -163,7 +164,7 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 		}
 	}
 	if m.read != "" {
-		w.src, err = capture.OpenFiles([]string{m.read}, capture.Options{Filter: m.filter, Parallel: true, KeepFrames: m.write != "", Stdin: stdin})
+		w.src, err = capture.OpenFiles([]string{m.read}, capture.Options{Filter: m.Filter, Parallel: true, KeepFrames: m.write != "", Stdin: stdin})
 		if err == nil {
 			// A file and a pipe can wait for a slow disk, an interface cannot.
 			for _, o := range w.outputs {
@@ -193,7 +194,7 @@ func (w *watch) tellInterfaces() {
 				"turn it off with ethtool -K", "interface", i.Name, "offload", o)
 		}
 	}
-	if f := capture.FilterExpression(w.m.filter, capture.LinkEthernet); f != w.m.filter {
+	if f := capture.FilterExpression(w.m.Filter, capture.LinkEthernet); f != w.m.Filter {
 		w.log.Info("The filter is applied to frames with VLAN tags too", "filter", f)
 	}
 }
@@ -226,7 +227,7 @@ func (w *watch) openOutput(name string, stdout io.Writer, head func() []byte) (*
 func (w *watch) openWrite() error {
 	var err error
 	var lazy io.Writer = writerFunc(func(p []byte) (int, error) { return w.packets.Write(p) })
-	w.delay, err = pcapng.NewDelay(lazy, toStatuses(w.m.writeStatus), w.m.keyVLAN, writeDelay, int(w.m.writeBuffer))
+	w.delay, err = pcapng.NewDelay(lazy, toStatuses(w.m.writeStatus), w.m.KeyVLAN, writeDelay, int(w.m.writeBuffer))
 	if err != nil {
 		return err
 	}

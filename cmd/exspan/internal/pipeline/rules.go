@@ -1,4 +1,4 @@
-package main
+package pipeline
 
 import (
 	"io/fs"
@@ -20,8 +20,8 @@ func loadPacks(files []string) (*rules.Packs, error) {
 	return rules.EmbeddedWith(anyFile{}, files...)
 }
 
-// anyFile opens files by the names that the operator gave, so that mistakes
-// are told with them.
+// anyFile opens files by the names that the operator gave, so that errors show
+// those names.
 type anyFile struct{}
 
 func (anyFile) Open(name string) (fs.File, error) { return os.Open(name) }

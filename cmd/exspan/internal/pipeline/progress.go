@@ -1,4 +1,4 @@
-package main
+package pipeline
 
 import (
 	"fmt"
@@ -9,7 +9,8 @@ import (
 	"golang.org/x/term"
 )
 
-// progress tells on a terminal how far the reading of a long input is.
+// progress shows on a terminal how much of a long input has been read. Its
+// methods do nothing on a nil receiver.
 type progress struct {
 	w     io.Writer
 	start time.Time
@@ -17,16 +18,16 @@ type progress struct {
 	shown bool
 }
 
-// newProgress returns nil, which is silent, unless w is a terminal.
+// newProgress returns nil unless w is a terminal.
 func newProgress(w io.Writer) *progress {
-	if !isTerminal(w) {
+	if w == nil || !IsTerminal(w) {
 		return nil
 	}
 	now := time.Now()
 	return &progress{w: w, start: now, next: now.Add(time.Second)}
 }
 
-// update is told the bytes read, and those there are in all or 0.
+// update shows the bytes read so far and their total, 0 if it is not known.
 func (p *progress) update(read, total int64) {
 	now := time.Now()
 	if now.Before(p.next) {
@@ -42,7 +43,7 @@ func (p *progress) update(read, total int64) {
 	}
 }
 
-// clear takes the line away.
+// clear removes the line.
 func (p *progress) clear() {
 	if p != nil && p.shown {
 		fmt.Fprint(p.w, "\r\x1b[K")
@@ -50,20 +51,22 @@ func (p *progress) clear() {
 	}
 }
 
-func isTerminal(w io.Writer) bool {
+// IsTerminal reports whether w is a terminal.
+func IsTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// terminalWidth returns the columns of a terminal, or 0.
-func terminalWidth(w io.Writer) int {
+// TerminalSize returns the columns and lines of a terminal, or 0 and 0 if w is
+// none.
+func TerminalSize(w io.Writer) (columns, lines int) {
 	f, ok := w.(*os.File)
 	if !ok {
-		return 0
+		return 0, 0
 	}
-	width, _, err := term.GetSize(int(f.Fd()))
+	columns, lines, err := term.GetSize(int(f.Fd()))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	return width
+	return columns, lines
 }

@@ -1,0 +1,113 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/exspan/exspan/classify"
+)
+
+// pipeHold is how long an ended flow waits where the end of the input may never
+// come.
+const pipeHold = 5 * time.Minute
+
+// Options are the flags that commands share.
+type Options struct {
+	Files   []string
+	Filter  string // a BPF expression
+	Workers int
+	Quiet   bool
+
+	Site       string
+	Rules      []string
+	Exchange   string
+	Hold       time.Duration
+	MaxHeld    int
+	KeyVLAN    bool
+	Identities bool
+}
+
+// InputFlags adds the flags that say how capture files are read.
+func (o *Options) InputFlags(f *pflag.FlagSet) {
+	f.IntVar(&o.Workers, "workers", 0, "how many processors to use; 0 means all")
+	f.BoolVarP(&o.Quiet, "quiet", "q", false, "no progress on standard error")
+}
+
+// EngineFlags adds the flags that say how flows are judged. hold is the usage
+// text of --hold, whose default is o.Hold.
+func (o *Options) EngineFlags(f *pflag.FlagSet, hold string) {
+	f.StringVar(&o.Site, "site", "", "`FILE` that says what is known of the network")
+	f.StringArrayVar(&o.Rules, "rules", nil, "`FILE` of rules besides the built-in ones; a data path of the same id replaces it (repeatable)")
+	f.StringVar(&o.Exchange, "exchange", "2010", "`VERSION` of Exchange where neither the site file nor traffic tells")
+	f.DurationVar(&o.Hold, "hold", o.Hold, hold)
+	f.IntVar(&o.MaxHeld, "max-held", 1_000_000, "how many ended flows wait at most")
+	f.BoolVar(&o.KeyVLAN, "key-vlan", false, "the same addresses and ports in other VLANs are other flows")
+	f.BoolVar(&o.Identities, "include-identities", false, "show user and host principals, paths and names in full")
+}
+
+// Args takes files and filter from the arguments of cmd.
+func (o *Options) Args(cmd *cobra.Command, args []string) {
+	o.Files = args
+	if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+		o.Files, o.Filter = args[:dash], strings.Join(args[dash:], " ")
+	}
+	if slices.Contains(o.Files, "-") && !cmd.Flags().Changed("hold") {
+		o.Hold = pipeHold
+	}
+}
+
+// CheckInputs returns the mistakes in what Args and InputFlags took.
+func (o *Options) CheckInputs() []error {
+	var errs []error
+	if len(o.Files) == 0 {
+		errs = append(errs, errors.New("no capture file given; \"-\" reads standard input"))
+	}
+	stdin := 0
+	for _, name := range o.Files {
+		if name == "-" {
+			stdin++
+		}
+	}
+	if stdin > 1 {
+		errs = append(errs, errors.New("standard input can be read only once"))
+	}
+	if o.Workers < 0 {
+		errs = append(errs, fmt.Errorf("--workers: %d is less than 0", o.Workers))
+	}
+	return errs
+}
+
+// CheckEngine returns the mistakes in what EngineFlags took.
+func (o *Options) CheckEngine() []error {
+	var errs []error
+	if o.Hold < 0 {
+		errs = append(errs, fmt.Errorf("--hold: %s is less than 0", o.Hold))
+	}
+	if o.MaxHeld < 1 {
+		errs = append(errs, fmt.Errorf("--max-held: %d is less than 1", o.MaxHeld))
+	}
+	return errs
+}
+
+// Config loads rules and site file, and returns the engine's configuration.
+func (o *Options) Config() (classify.Config, error) {
+	cfg := classify.Config{
+		Exchange: o.Exchange, Hold: o.Hold, KeyVLAN: o.KeyVLAN, Identities: o.Identities,
+		Limits: classify.Limits{MaxHeld: o.MaxHeld},
+	}
+	packs, err := loadPacks(o.Rules)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Packs = packs
+	if o.Site != "" {
+		cfg.Site, err = loadSite(o.Site)
+	}
+	return cfg, err
+}

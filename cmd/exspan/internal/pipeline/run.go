@@ -1,0 +1,128 @@
+// Package pipeline is the run that the commands share: it holds the flags that say
+// what is read and how it is judged, opens the input, feeds the engine, and
+// hands records and the summary to a view, which is a classify.Sink.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify"
+)
+
+// An Error is a run-time error: a damaged file or a full disk. Commands treat
+// every other error as the operator's mistake.
+type Error struct{ Err error }
+
+func (e Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error inside.
+func (e Error) Unwrap() error { return e.Err }
+
+// Streams are the streams that a run reads from and reports to.
+type Streams struct {
+	// Stdin is read for the name "-".
+	Stdin io.Reader
+	// Progress is a terminal that shows how much has been read. It may be nil;
+	// a writer that is no terminal is left alone.
+	Progress io.Writer
+}
+
+// Result is what a run leaves besides records and summary.
+type Result struct {
+	// Last is the number of the last frame that the engine got.
+	Last uint64
+	// Damage holds what kept input from being read in full. The summary lists
+	// it too.
+	Damage []error
+}
+
+// Err returns the damage as one Error, or nil.
+func (r *Result) Err() error {
+	if len(r.Damage) == 0 {
+		return nil
+	}
+	return Error{errors.Join(r.Damage...)}
+}
+
+// Run reads the files named in o and classifies their flows. It closes view
+// unless reading or writing failed, which it returns as an Error. When ctx
+// ends, Run reports what was read until then.
+func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view classify.Sink) (*Result, error) {
+	if o.Workers > 0 {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(o.Workers))
+	}
+	// Most runs end before their garbage is worth collecting: only the limit
+	// that limitMemory sets starts a collection.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	eng, err := classify.New(cfg, view)
+	if err != nil {
+		return nil, err
+	}
+	parallel := runtime.GOMAXPROCS(0) > 1
+	opt := capture.Options{Filter: o.Filter, Pieces: parallel, Stdin: s.Stdin}
+	show := newProgress(s.Progress)
+	if show != nil {
+		opt.Progress = show.update
+	}
+	src, err := capture.OpenFiles(o.Files, opt)
+	if err != nil {
+		return nil, err
+	}
+	last, err := feed(ctx, eng, src, parallel)
+	show.clear()
+	r := &Result{Last: last, Damage: src.Errors()}
+	if ctx.Err() != nil {
+		r.Damage = append(r.Damage, errors.New("interrupted; what was read until then is reported"))
+	}
+	if err == nil {
+		err = eng.Close(r.Damage)
+	}
+	if err != nil {
+		return r, Error{err}
+	}
+	return r, nil
+}
+
+// feed gives all packets to the engine, until the end of the input or of ctx.
+// It returns the number of the last frame given.
+func feed(ctx context.Context, eng *classify.Engine, src capture.Source, parallel bool) (last uint64, err error) {
+	// Close makes a Read that waits for a pipe return.
+	stop := context.AfterFunc(ctx, func() { _ = src.Close() })
+	defer func() {
+		if stop() {
+			_ = src.Close()
+		}
+	}()
+	n := 0
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	err = eng.Feed(src, parallel, func(b *capture.Batch) error {
+		if n%8 == 0 {
+			limitMemory(eng, live)
+		}
+		n++
+		last = b.Stats.Frames
+		return nil
+	})
+	if ctx.Err() != nil {
+		err = nil
+	}
+	return last, err
+}
+
+// limitMemory sets how much memory may be in use before garbage is collected:
+// the engine's tables, which hold no pointers and are never garbage, and on top
+// of them 36 MiB, or twice what else was alive at the last collection if that
+// is more. Collections so stay rare however large the tables grow.
+func limitMemory(eng *classify.Engine, live []metrics.Sample) {
+	const small = 36 << 20
+	metrics.Read(live)
+	tables := eng.Memory()
+	rest := int(live[0].Value.Uint64()) - tables
+	debug.SetMemoryLimit(int64(tables*17/16 + max(small, 2*rest)))
+}
