@@ -62,7 +62,7 @@ func (o *Options) Args(cmd *cobra.Command, args []string) {
 	}
 }
 
-// CheckInputs returns the mistakes in what Args and InputFlags took.
+// CheckInputs returns the mistakes in what Args took.
 func (o *Options) CheckInputs() []error {
 	var errs []error
 	if len(o.Files) == 0 {
@@ -77,15 +77,15 @@ func (o *Options) CheckInputs() []error {
 	if stdin > 1 {
 		errs = append(errs, errors.New("standard input can be read only once"))
 	}
-	if o.Workers < 0 {
-		errs = append(errs, fmt.Errorf("--workers: %d is less than 0", o.Workers))
-	}
 	return errs
 }
 
-// CheckEngine returns the mistakes in what EngineFlags took.
+// CheckEngine returns the mistakes in what InputFlags and EngineFlags took.
 func (o *Options) CheckEngine() []error {
 	var errs []error
+	if o.Workers < 0 {
+		errs = append(errs, fmt.Errorf("--workers: %d is less than 0", o.Workers))
+	}
 	if o.Hold < 0 {
 		errs = append(errs, fmt.Errorf("--hold: %s is less than 0", o.Hold))
 	}
