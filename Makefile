@@ -34,7 +34,8 @@ demo: build ## analyse a recorded capture of real servers
 
 .PHONY: test
 test: deps ## run all tests; EXSPAN_CORPUS names a folder of further captures
-	go test ./...
+	EXSPAN_AGREEMENT=$(CURDIR)/bin/agreement go test -timeout 30m ./...
+	@cat bin/agreement/*.txt
 
 .PHONY: soak
 soak: deps ## replay every capture live, and find the rate without loss; as root, takes minutes

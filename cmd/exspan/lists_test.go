@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// lists tells tests what to do with their committed lists of what does not
+// agree yet.
+var lists = flag.String("lists", "", `"shrink" takes off the lists what agrees now, "rewrite" writes them anew`)
+
+// testdataDir is the folder of recorded captures and their truth.
+const testdataDir = "../../testdata"
+
+// checkList holds what does not agree against the committed list of it. Keys
+// of disagree name what was compared, values say how it differs; known holds
+// every key that was compared. A key that disagrees and is not listed is an
+// error, and so is one that is listed and agrees, or was not compared at all:
+// the list can only shrink.
+//
+// A line of the list is a key, a tab and the difference when it was written,
+// which is for readers alone.
+func checkList(t *testing.T, name string, known map[string]bool, disagree map[string]string) {
+	t.Helper()
+	listed := readList(t, name)
+	switch *lists {
+	case "":
+	case "shrink":
+		for key := range listed {
+			if _, ok := disagree[key]; !ok {
+				delete(listed, key)
+			} else {
+				listed[key] = disagree[key]
+			}
+		}
+		writeList(t, name, listed)
+	case "rewrite":
+		listed = disagree
+		writeList(t, name, listed)
+	default:
+		t.Fatalf("-lists is %q; shrink and rewrite are known", *lists)
+	}
+	for _, key := range slices.Sorted(maps.Keys(disagree)) {
+		if _, ok := listed[key]; !ok {
+			t.Errorf("%s: %s", key, disagree[key])
+		}
+	}
+	better := 0
+	for _, key := range slices.Sorted(maps.Keys(listed)) {
+		switch _, differs := disagree[key]; {
+		case !known[key]:
+			t.Errorf("%s lists %q, which nothing compares", name, key)
+		case !differs:
+			better++
+			if better <= 10 {
+				t.Errorf("%s agrees now", key)
+			}
+		}
+	}
+	if better > 0 {
+		t.Errorf("%d lines of %s agree now: take them off with go test ./cmd/exspan -run '^%s$' -lists shrink", better, name, t.Name())
+	}
+}
+
+func readList(t *testing.T, name string) map[string]string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil && (!os.IsNotExist(err) || *lists == "") {
+		t.Fatal(err)
+	}
+	list := map[string]string{}
+	for line := range strings.Lines(string(data)) {
+		if line = strings.TrimSuffix(line, "\n"); line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		key, reason, _ := strings.Cut(line, "\t")
+		if _, twice := list[key]; twice {
+			t.Fatalf("%s lists %q twice", name, key)
+		}
+		list[key] = reason
+	}
+	return list
+}
+
+func writeList(t *testing.T, name string, list map[string]string) {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("# What does not agree yet, and how it differs. Tests let this list shrink, never grow.\n")
+	for _, key := range slices.Sorted(maps.Keys(list)) {
+		fmt.Fprintf(&b, "%s\t%s\n", key, strings.Join(strings.Fields(list[key]), " "))
+	}
+	if err := os.WriteFile(name, []byte(b.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tally counts what agrees, by group.
+type tally struct {
+	agree, total map[string]int
+}
+
+func newTally() *tally { return &tally{map[string]int{}, map[string]int{}} }
+
+func (c *tally) count(group string, agrees bool) {
+	c.total[group]++
+	if agrees {
+		c.agree[group]++
+	}
+}
+
+// report logs the counts, and writes them to NAME.txt in the folder that
+// EXSPAN_AGREEMENT names, from which make test prints them: go test keeps quiet
+// about tests that pass.
+func (c *tally) report(t *testing.T, name string) {
+	t.Helper()
+	var b strings.Builder
+	agree, total := 0, 0
+	for _, group := range slices.Sorted(maps.Keys(c.total)) {
+		agree, total = agree+c.agree[group], total+c.total[group]
+		fmt.Fprintf(&b, "%-16s %-40s %5d of %5d agree\n", name, group, c.agree[group], c.total[group])
+	}
+	fmt.Fprintf(&b, "%-16s %-40s %5d of %5d agree\n", name, "all", agree, total)
+	t.Log("\n" + b.String())
+	dir := os.Getenv("EXSPAN_AGREEMENT")
+	if dir == "" {
+		return
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".txt"), []byte(b.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// readTable reads a table of tab-separated values whose first line names the
+// columns.
+func readTable(t *testing.T, name string) []map[string]string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []map[string]string
+	var columns []string
+	for line := range strings.Lines(string(data)) {
+		cells := strings.Split(strings.TrimRight(line, "\r\n"), "\t")
+		if columns == nil {
+			columns = cells
+			continue
+		}
+		if len(cells) != len(columns) {
+			t.Fatalf("%s: %d columns where %d are wanted: %s", name, len(cells), len(columns), line)
+		}
+		row := map[string]string{}
+		for i, c := range columns {
+			row[c] = cells[i]
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// record is one line of NDJSON, as a consumer without our types reads it.
+type record map[string]any
+
+func (r record) object(name string) record {
+	m, _ := r[name].(map[string]any)
+	return m
+}
+
+func (r record) text(name string) string {
+	s, _ := r[name].(string)
+	return s
+}
+
+func (r record) list(name string) (all []string) {
+	values, _ := r[name].([]any)
+	for _, v := range values {
+		if s, ok := v.(string); ok {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+func (r record) number(name string) int {
+	n, _ := r[name].(float64)
+	return int(n)
+}
+
+// end is the address and port of one end, as "address port".
+func (r record) end(name string) string {
+	e := r.object(name)
+	return fmt.Sprint(e.text("ip"), " ", e.number("port"))
+}
+
+// paths returns verdict.path and verdict.also.
+func (r record) paths() []string {
+	v := r.object("verdict")
+	if p := v.text("path"); p != "" {
+		return append([]string{p}, v.list("also")...)
+	}
+	return v.list("also")
+}
+
+// finding is an entry of verdict.findings.
+type finding struct{ id, level string }
+
+func (r record) findings() (all []finding) {
+	values, _ := r.object("verdict")["findings"].([]any)
+	for _, v := range values {
+		switch v := v.(type) {
+		case string:
+			all = append(all, finding{v, ""})
+		case map[string]any:
+			all = append(all, finding{record(v).text("id"), record(v).text("level")})
+		}
+	}
+	return all
+}
+
+// analyzed runs exspan analyze on a capture and returns its records. Exit
+// codes other than 0 are errors.
+func analyzed(args ...string) ([]record, error) {
+	var stdout, stderr bytes.Buffer
+	if code := run(append([]string{"analyze", "-q", "--format", "ndjson"}, args...), &stdout, &stderr); code != exitDone {
+		return nil, fmt.Errorf("exit code %d: %s", code, strings.TrimSpace(stderr.String()))
+	}
+	var all []record
+	for line := range bytes.Lines(stdout.Bytes()) {
+		var r record
+		if err := json.Unmarshal(line, &r); err != nil {
+			return nil, fmt.Errorf("%w: %s", err, line)
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
