@@ -70,7 +70,7 @@ func Parse(name string, text []byte, files fs.FS) (*Capture, error) {
 	return &Capture{LinkType: p.link, Frames: p.frames}, nil
 }
 
-// continues says whether a line goes on with the statement before it.
+// continues reports whether a line goes on with the statement before it.
 func continues(line string) bool {
 	return line != "" && (line[0] == ' ' || line[0] == '\t') && strings.TrimSpace(line) != ""
 }
