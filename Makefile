@@ -73,6 +73,14 @@ bench: deps ## run the benchmarks, for benchstat
 bench-peers: build ## time exspan against tcpdump, softflowd, ndpiReader and tshark
 	testdata/bench/peers.sh bin/exspan
 
+.PHONY: same
+same: build ## compare the output with that of the commit BASE, on every recording and capture
+	@test -n "$(BASE)" || { echo "BASE names the commit to compare with: make same BASE=main~1" >&2; exit 2; }
+	rm -rf dist/base && git worktree prune && git worktree add --quiet --detach dist/base $(BASE)
+	cd dist/base && go build -trimpath -ldflags "-X main.version=$(VERSION)" -o ../exspan-base ./cmd/exspan
+	git worktree remove --force dist/base
+	testdata/bench/same.sh dist/exspan-base bin/exspan
+
 NFPM ?= go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
 # 1.2.3 of the tag v1.2.3, 1.2.3+4.gabcdef0 four commits later, 0.0.0+abcdef0 without a tag.
 PACKAGE_VERSION ?= $(shell echo '$(VERSION)' | sed -E 's/^v([0-9])/\1/; s/^([^.]*)$$/0.0.0+\1/; s/-([0-9]+)-g/+\1.g/; s/-dirty$$/.dirty/')
