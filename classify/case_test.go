@@ -15,6 +15,7 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -140,14 +141,14 @@ func both(a, b change) change {
 // saidOf is what was said of one flow.
 type saidOf struct {
 	client, server netip.AddrPort
-	status         classify.Status
-	findings       []classify.Finding
+	status         record.Status
+	findings       []record.Finding
 	facts          observe.Facts
 	why            string
 }
 
-func (s *saidOf) found(ids ...string) bool {
-	return slices.ContainsFunc(s.findings, func(f classify.Finding) bool { return slices.Contains(ids, f.ID) })
+func (s *saidOf) found(ids ...record.FindingID) bool {
+	return slices.ContainsFunc(s.findings, func(f record.Finding) bool { return slices.Contains(ids, f.ID) })
 }
 
 func (s *saidOf) String() string {
@@ -158,7 +159,7 @@ func (s *saidOf) String() string {
 // verdicts is a Sink that keeps what is said of each flow.
 type verdicts []saidOf
 
-func (v *verdicts) Write(r *classify.Record) error {
+func (v *verdicts) Write(r *record.Record) error {
 	s := saidOf{client: netip.AddrPortFrom(r.Client.Addr, r.Client.Port), server: netip.AddrPortFrom(r.Server.Addr, r.Server.Port),
 		status: r.Verdict.Status, findings: slices.Clone(r.Verdict.Findings), why: r.Verdict.Why}
 	for _, f := range r.Facts.All() {
@@ -168,7 +169,7 @@ func (v *verdicts) Write(r *classify.Record) error {
 	return nil
 }
 
-func (v *verdicts) Close(*classify.Summary) error { return nil }
+func (v *verdicts) Close(*record.Summary) error { return nil }
 
 // run puts the packets of a recording through an engine, with edit asked
 // about each of them.
@@ -398,7 +399,7 @@ func TestSeeingLess(t *testing.T) {
 						continue
 					}
 					for _, f := range s.findings {
-						if f.Level == classify.Violation && (truth[k] == nil || !truth[k].found(f.ID)) {
+						if f.Level == record.Violation && (truth[k] == nil || !truth[k].found(f.ID)) {
 							t.Errorf("%s: %s\n\twhole: %s", v.name, s, truth[k])
 						}
 					}
@@ -435,9 +436,9 @@ func TestHealthy(t *testing.T) {
 					exchange++
 				}
 				switch {
-				case s.status == classify.Deviating:
+				case s.status == record.Deviating:
 					t.Errorf("%s", s)
-				case s.status == classify.Unexpected && v.name == "whole":
+				case s.status == record.Unexpected && v.name == "whole":
 					t.Errorf("%s", s)
 				}
 			}

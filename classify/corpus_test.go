@@ -17,6 +17,7 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/exporter/ndjson"
 	"github.com/exspan/exspan/rules"
 )
@@ -35,7 +36,7 @@ func corpus(t *testing.T) string {
 type kept struct {
 	flows   []flowSaid
 	quotes  map[quote]uint64 // ICMP errors, by what they quote
-	summary *classify.Summary
+	summary *record.Summary
 }
 
 type quote struct {
@@ -50,12 +51,12 @@ type flowSaid struct {
 	protocol       string
 	interfaces     []string
 	service        string // of the learned endpoint
-	status         classify.Status
+	status         record.Status
 	path           string
-	confidence     classify.Confidence
+	confidence     record.Confidence
 }
 
-func (k *kept) Write(r *classify.Record) error {
+func (k *kept) Write(r *record.Record) error {
 	f := flowSaid{proto: r.Proto, client: netip.AddrPortFrom(r.Client.Addr, r.Client.Port), server: netip.AddrPortFrom(r.Server.Addr, r.Server.Port),
 		packets: r.Packets[0] + r.Packets[1], bytes: r.Bytes[0] + r.Bytes[1], protocol: r.Protocol, interfaces: r.Facts.Values("rpc.interface"),
 		status: r.Verdict.Status, confidence: r.Verdict.Confidence}
@@ -69,20 +70,20 @@ func (k *kept) Write(r *classify.Record) error {
 	return nil
 }
 
-func (k *kept) Close(s *classify.Summary) error {
+func (k *kept) Close(s *record.Summary) error {
 	k.summary = s
 	return nil
 }
 
 // analyse runs files through an engine that counts traffic as it passes.
-func analyse(t *testing.T, sink classify.Sink, files ...string) []error {
+func analyse(t *testing.T, sink record.Sink, files ...string) []error {
 	t.Helper()
 	return analyseWith(t, classify.Config{Traffic: true}, sink, false, files...)
 }
 
 // analyseWith runs files through an engine, reading and tracking ahead of it
 // or not.
-func analyseWith(t *testing.T, cfg classify.Config, sink classify.Sink, ahead bool, files ...string) []error {
+func analyseWith(t *testing.T, cfg classify.Config, sink record.Sink, ahead bool, files ...string) []error {
 	t.Helper()
 	packs, err := rules.Embedded("2010")
 	if err != nil {
@@ -184,7 +185,7 @@ func TestGroundTruth(t *testing.T) {
 				}
 			}
 			for _, f := range k.flows {
-				if f.protocol == "" && f.service == "" && f.confidence > classify.ByPort {
+				if f.protocol == "" && f.service == "" && f.confidence > record.ByPort {
 					t.Errorf("%v > %v: nothing but the port is known, and the confidence is %v", f.client, f.server, f.confidence)
 				}
 			}
@@ -198,7 +199,7 @@ func TestGroundTruth(t *testing.T) {
 func checkEndpoint(t *testing.T, k *kept, m []string) {
 	want := netip.MustParseAddrPort(m[3])
 	service := ourName(m[2])
-	i := slices.IndexFunc(k.summary.Endpoints, func(e classify.EndpointSummary) bool {
+	i := slices.IndexFunc(k.summary.Endpoints, func(e record.EndpointSummary) bool {
 		return e.Server == want && (e.Service == service || strings.HasPrefix(e.Service, service+" ") || unknownHere(service)) &&
 			(e.Source == observe.FromMap || e.Source == observe.FromLookup)
 	})
@@ -332,8 +333,8 @@ type stubborn struct{}
 
 var errStubborn = errors.New("no room")
 
-func (stubborn) Write(*classify.Record) error  { return errStubborn }
-func (stubborn) Close(*classify.Summary) error { return nil }
+func (stubborn) Write(*record.Record) error  { return errStubborn }
+func (stubborn) Close(*record.Summary) error { return nil }
 
 // TestFeedStops lets the sink, the caller and the source fail in the middle:
 // Feed returns why, and nothing is left behind.
@@ -345,7 +346,7 @@ func TestFeedStops(t *testing.T) {
 	errCaller := errors.New("enough")
 	for _, ahead := range []bool{false, true} {
 		for _, want := range []error{errStubborn, errCaller, nil} {
-			var sink classify.Sink = &kept{}
+			var sink record.Sink = &kept{}
 			if errors.Is(want, errStubborn) {
 				sink = stubborn{}
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 )
 
 // Limits of the learned endpoints.
@@ -305,8 +306,8 @@ func (t *endpoints) lookup(key endpointKey, first, last int64, buf []*entry) []*
 }
 
 // public returns the entry as sinks see it.
-func (en *entry) public() LearnedEndpoint {
-	p := LearnedEndpoint{Service: en.service, Annotation: en.annotation, Source: en.source, From: en.from, Announced: en.announced}
+func (en *entry) public() record.LearnedEndpoint {
+	p := record.LearnedEndpoint{Service: en.service, Annotation: en.annotation, Source: en.source, From: en.from, Announced: en.announced}
 	if en.source != observe.FromSite {
 		p.Learned = time.Unix(0, en.learned).UTC()
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/exspan/exspan/classify/calls"
 	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -151,7 +152,7 @@ const infoBits = 10
 type Engine struct {
 	mu        sync.Mutex // held for each batch and each snapshot
 	cfg       Config
-	sink      Sink
+	sink      record.Sink
 	site      *rules.Site
 	rulesets  []*ruleset // that of Config.Exchange first
 	evidence  *evidence
@@ -224,7 +225,7 @@ type Engine struct {
 
 	warmth  uint64 // keeps the compiler from leaving warm out
 	settled int    // flows that ended since others could have the lock
-	record  Record
+	record  record.Record
 	// vlanTexts holds tag stacks as records show them.
 	vlanTexts map[capture.VLANs]string
 	hitBuf    []hit
@@ -245,7 +246,7 @@ type counters struct {
 }
 
 // New returns an engine that writes to sink.
-func New(cfg Config, sink Sink) (*Engine, error) {
+func New(cfg Config, sink record.Sink) (*Engine, error) {
 	if cfg.Limits.MaxFlows == 0 {
 		cfg.Limits.MaxFlows = 2_000_000
 	}
@@ -729,7 +730,7 @@ func (e *Engine) emit(s *slot, must bool) bool {
 		e.traffic.ended(s, v)
 	}
 	s.Owner.said |= over
-	if !must && !(v.Confidence >= Learned && (v.Status == Expected || v.Status == Deviating)) {
+	if !must && !(v.Confidence >= record.Learned && (v.Status == record.Expected || v.Status == record.Deviating)) {
 		return false
 	}
 	if e.traffic != nil {
@@ -750,7 +751,7 @@ func (e *Engine) emit(s *slot, must bool) bool {
 }
 
 // write gives the sink a record of a flow.
-func (e *Engine) write(s *slot, sub *subject, outcome Outcome, v *Verdict, state string) {
+func (e *Engine) write(s *slot, sub *subject, outcome record.Outcome, v *record.Verdict, state string) {
 	client, server := s.ends()
 	r := &e.record
 	r.Number, r.Proto = s.Number, s.Proto
@@ -759,11 +760,11 @@ func (e *Engine) write(s *slot, sub *subject, outcome Outcome, v *Verdict, state
 	r.Client.Addr, r.Client.Port, r.Client.Name, r.Client.Roles = client.Addr.Netip(), client.Port, sub.clientName, sub.client.names
 	r.Server.Addr, r.Server.Port, r.Server.Name, r.Server.Roles = server.Addr.Netip(), server.Port, sub.serverName, sub.server.names
 	f, side := s.Flow, s.Owner.ends.Side(observe.ToServer)
-	r.Packets = Count{f.Packets(side), f.Packets(1 - side)}
-	r.Bytes = Count{f.Bytes(side), f.Bytes(1 - side)}
-	r.GapBytes = Count{f.GapBytes(side), f.GapBytes(1 - side)}
+	r.Packets = record.Count{f.Packets(side), f.Packets(1 - side)}
+	r.Bytes = record.Count{f.Bytes(side), f.Bytes(1 - side)}
+	r.GapBytes = record.Count{f.GapBytes(side), f.GapBytes(1 - side)}
 	r.State, r.Outcome, r.Protocol, r.Facts, r.SetupTime = state, outcome, sub.protocol, sub.facts, s.SetupTime()
-	if v != &unrelated || r.Verdict.Status != Unrelated {
+	if v != &unrelated || r.Verdict.Status != record.Unrelated {
 		r.Verdict = *v // else it is there, from a flow before
 	}
 	r.VLANs, r.Endpoint, r.Streams = r.VLANs[:0], nil, nil
@@ -812,11 +813,11 @@ func used(s *subject) *entry {
 		return nil
 	}
 	for _, en := range s.entries {
-		if s.facts.Has("rpc.interface", en.service) {
+		if s.facts.Has(observe.RPCInterface, en.service) {
 			return en
 		}
 	}
-	if !s.facts.Any("rpc.interface") {
+	if !s.facts.Any(observe.RPCInterface) {
 		return s.entries[0]
 	}
 	return nil

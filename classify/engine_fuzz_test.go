@@ -14,6 +14,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -170,7 +171,7 @@ type teller struct {
 	packets uint64
 }
 
-func (l *teller) Write(r *Record) error {
+func (l *teller) Write(r *record.Record) error {
 	if r.State == "ended" {
 		if l.numbers[r.Number] {
 			l.t.Errorf("flow %d is written twice", r.Number)
@@ -188,7 +189,7 @@ func (l *teller) Write(r *Record) error {
 		}
 	}
 	v := r.Verdict
-	if (v.Path != nil) != (v.Status == Expected || v.Status == Deviating) || v.Path == nil && len(v.Findings) > 0 && v.Status == Deviating {
+	if (v.Path != nil) != (v.Status == record.Expected || v.Status == record.Deviating) || v.Path == nil && len(v.Findings) > 0 && v.Status == record.Deviating {
 		l.t.Errorf("flow %d: %s with path %v", r.Number, v.Status, v.Path)
 	}
 	id := ""
@@ -200,7 +201,7 @@ func (l *teller) Write(r *Record) error {
 	return nil
 }
 
-func (l *teller) Close(s *Summary) error {
+func (l *teller) Close(s *record.Summary) error {
 	fmt.Fprintln(&l.out, s.Hosts, s.Endpoints, s.Calls, s.Streams, s.Limits, s.AckedUnseen)
 	return nil
 }

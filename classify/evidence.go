@@ -114,7 +114,7 @@ func (e *Engine) weighEndpoint(en *entry) {
 	}
 	for _, key := range [...]string{protocol, ""} {
 		for _, r := range e.evidence.rules[key] {
-			if r.End == "server" && len(r.tests) == 1 && r.tests[0].name == "rpc.interface" && r.tests[0].match(en.service) == byName {
+			if r.End == "server" && len(r.tests) == 1 && r.tests[0].name == observe.RPCInterface && r.tests[0].match(en.service) == byName {
 				e.hosts.prove(en.key.server.Addr, r.Roles, r.Weak, r.Version,
 					fmt.Sprintf("%s announced at port %d by %s", en.service, en.key.server.Port, en.from))
 			}
@@ -162,9 +162,9 @@ func (e *Engine) absorb(c *conn) {
 func (e *Engine) nameServices(facts *observe.Facts) *note {
 	some := false
 	for _, f := range facts.All() {
-		if f.Name == "rpc.uuid" {
+		if f.Name == observe.RPCUUID {
 			some = true
-			facts.Add("rpc.interface", e.serviceName(f.Value))
+			facts.Add(observe.RPCInterface, e.serviceName(f.Value))
 		}
 	}
 	n := noteOf(facts)

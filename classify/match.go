@@ -9,6 +9,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -131,7 +132,7 @@ type hit struct {
 	*legRef
 	entry        *entry
 	specific     int // facts that fit by name
-	confidence   Confidence
+	confidence   record.Confidence
 	mismatch     bool // the port fits, the protocol that was read does not
 	undocumented bool // a dynamic port outside the documented range
 }
@@ -140,7 +141,7 @@ type hit struct {
 // confidence.
 func (h *hit) rank() int {
 	r := int(h.confidence)
-	if h.confidence > ByPort {
+	if h.confidence > record.ByPort {
 		r += 10 * (h.specific + 1)
 	}
 	if h.mismatch {
@@ -214,7 +215,7 @@ func transport(p rules.Port, proto uint8) bool {
 
 // fitStatic holds a subject against a leg with a port number.
 func (s *subject) fitStatic(ref *legRef) (hit, bool) {
-	h := hit{legRef: ref, confidence: ByPort}
+	h := hit{legRef: ref, confidence: record.ByPort}
 	l := ref.leg
 	if s.protocol != "" && l.Protocol != "" && s.protocol != l.Protocol {
 		h.mismatch = !s.late || !carries(l.Protocol, s.protocol)
@@ -225,7 +226,7 @@ func (s *subject) fitStatic(ref *legRef) (hit, bool) {
 	case own.contradicted:
 		return hit{}, false
 	case s.protocol != "" && l.Protocol != "" && own.complete:
-		h.confidence, h.specific = Observed, own.specific
+		h.confidence, h.specific = record.Observed, own.specific
 		h.entry = s.entryFor(ref)
 	default:
 		if en := s.entryFor(ref); en != nil {
@@ -292,7 +293,7 @@ func (rs *ruleset) proven(s *subject) []legMatch {
 func (s *subject) fitProven(m legMatch) (hit, bool) {
 	l := m.leg
 	return hit{
-		legRef: m.legRef, specific: m.specific, confidence: min(Observed, capOf(l)), undocumented: s.outside(l),
+		legRef: m.legRef, specific: m.specific, confidence: min(record.Observed, capOf(l)), undocumented: s.outside(l),
 	}, transport(l.Port, s.proto)
 }
 
@@ -317,7 +318,7 @@ func (s *subject) fitDynamic(ref *legRef) (hit, bool) {
 	h.entry = s.entryFor(ref)
 	switch {
 	case s.protocol != "" && own.complete:
-		h.confidence, h.specific = Observed, own.specific
+		h.confidence, h.specific = record.Observed, own.specific
 	case h.entry != nil:
 		h.confidence, h.specific = h.entry.confidence(), len(ref.tests)
 	default:
@@ -346,11 +347,11 @@ func carries(outer, inner string) bool {
 	return false
 }
 
-func (en *entry) confidence() Confidence {
+func (en *entry) confidence() record.Confidence {
 	if en.weak {
-		return ByPattern
+		return record.ByPattern
 	}
-	return Learned
+	return record.Learned
 }
 
 // liftsCap says whether somebody announced the endpoint, so that the cap of a
@@ -359,14 +360,14 @@ func (en *entry) liftsCap() bool {
 	return en != nil && !en.weak && en.source != observe.FromBind
 }
 
-func capOf(l *rules.Leg) Confidence {
+func capOf(l *rules.Leg) record.Confidence {
 	switch l.MaxConfidence {
 	case "port":
-		return ByPort
+		return record.ByPort
 	case "pattern":
-		return ByPattern
+		return record.ByPattern
 	}
-	return Observed
+	return record.Observed
 }
 
 // entryFor returns the strongest learned endpoint whose service fits a leg, or nil.
@@ -378,9 +379,9 @@ func (s *subject) entryFor(ref *legRef) *entry {
 		fits := true
 		for _, test := range ref.tests {
 			switch test.name {
-			case "rpc.interface":
+			case observe.RPCInterface:
 				fits = fits && test.match(en.service) != noMatch
-			case "rpc.annotation":
+			case observe.RPCAnnotation:
 				fits = fits && en.annotation != "" && test.match(en.annotation) != noMatch
 			default:
 				fits = false
@@ -436,7 +437,7 @@ func (t *factTest) match(have string) int {
 	best := noMatch
 	for _, w := range t.values {
 		switch {
-		case t.name == "rpc.interface" && w == rules.Unnamed:
+		case t.name == observe.RPCInterface && w == rules.Unnamed:
 			if unnamed(have) {
 				best = bySet
 			}
@@ -506,7 +507,7 @@ func (h *hit) why(s *subject) string {
 	switch {
 	case h.mismatch:
 		return "port " + portName(s) + ", where " + s.protocol + " was read instead of " + h.leg.Protocol
-	case h.confidence == ByPort:
+	case h.confidence == record.ByPort:
 		return "port " + portName(s) + " and roles only"
 	}
 	why := ""

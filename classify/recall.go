@@ -1,6 +1,9 @@
 package classify
 
-import "github.com/exspan/exspan/classify/observe"
+import (
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
+)
 
 // likeness is all of a flow that its verdict depends on. What it points to does
 // not change, but for the entry.
@@ -17,19 +20,19 @@ type recall struct {
 	// recent holds verdicts by likeness, the one used last first; one takes the
 	// place of another.
 	recent [1 << recallBits][2]recalled
-	fresh  Verdict
+	fresh  record.Verdict
 }
 
 const recallBits = 11
 
 type recalled struct {
 	likeness
-	verdict *Verdict
+	verdict *record.Verdict
 }
 
 // likenessOf returns a subject's, and whether it has one: a flow with several
 // learned endpoints has none.
-func (e *Engine) likenessOf(s *subject, outcome Outcome) (likeness, bool) {
+func (e *Engine) likenessOf(s *subject, outcome record.Outcome) (likeness, bool) {
 	l := likeness{client: s.client, server: s.server, facts: s.facts.List(), rest: uint64(s.port) | uint64(s.proto)<<16 | uint64(s.reader)<<24}
 	if len(s.entries) > 1 {
 		return l, false
@@ -38,11 +41,11 @@ func (e *Engine) likenessOf(s *subject, outcome Outcome) (likeness, bool) {
 		l.entry, l.revised = s.entries[0], e.endpoints.revised
 	}
 	switch outcome { // no other matters to a verdict
-	case Prohibited:
+	case record.Prohibited:
 		l.rest |= 1 << 32
-	case Refused:
+	case record.Refused:
 		l.rest |= 2 << 32
-	case Unanswered:
+	case record.Unanswered:
 		l.rest |= 3 << 32
 	}
 	if s.payload {
@@ -57,11 +60,11 @@ func (e *Engine) likenessOf(s *subject, outcome Outcome) (likeness, bool) {
 	return l, true
 }
 
-var unrelated = Verdict{Status: Unrelated}
+var unrelated = record.Verdict{Status: record.Unrelated}
 
 // verdictOf returns what judge says of a flow, from memory where it can. The
 // verdict is valid until the next call, and is not to be changed.
-func (e *Engine) verdictOf(s *subject, outcome Outcome) *Verdict {
+func (e *Engine) verdictOf(s *subject, outcome record.Outcome) *record.Verdict {
 	if !s.client.exchange && !s.server.exchange {
 		return &unrelated
 	}

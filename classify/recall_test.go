@@ -7,6 +7,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -23,8 +24,8 @@ func TestRecall(t *testing.T) {
 			s.reader = uint8(i + 1)
 		}
 	}
-	last := (*Verdict)(nil)
-	check := func(what string, outcome Outcome) {
+	last := (*record.Verdict)(nil)
+	check := func(what string, outcome record.Outcome) {
 		t.Helper()
 		s.client, s.server = e.hosts.of(client), e.hosts.of(server)
 		want := e.judge(s, outcome)
@@ -40,15 +41,15 @@ func TestRecall(t *testing.T) {
 		}
 		last = e.verdictOf(s, outcome)
 	}
-	check("nothing known", Answered)
+	check("nothing known", record.Answered)
 	facts.Add("rpc.interface", "emsmdb")
-	check("a fact", Answered)
+	check("a fact", record.Answered)
 	facts.Add(observe.Auth, "ntlm")
 	facts.Add(observe.Encryption, "rpc-privacy")
-	check("more facts", Answered)
-	check("an outcome", Refused)
+	check("more facts", record.Answered)
+	check("an outcome", record.Refused)
 	facts.Remove(observe.Auth, "ntlm")
-	check("a fact less", Refused)
+	check("a fact less", record.Refused)
 	at := netip.AddrPortFrom(server.Netip(), s.port)
 	learn := func(source observe.Source, service string) {
 		from := netip.MustParseAddrPort("10.0.0.3:135")
@@ -56,22 +57,22 @@ func TestRecall(t *testing.T) {
 		s.entries = e.endpoints.lookup(endpointKey{capture.EndpointFrom(at), capture.TCP}, 1, 2, nil)
 	}
 	learn(observe.FromBind, "emsmdb")
-	check("an endpoint", Answered)
+	check("an endpoint", record.Answered)
 	learn(observe.FromMap, "emsmdb")
-	check("what proves more of it", Answered)
+	check("what proves more of it", record.Answered)
 	learn(observe.FromMap, "nspi")
 	last = nil
-	check("two endpoints", Answered)
+	check("two endpoints", record.Answered)
 	e.hosts.prove(server, []rules.Role{rules.Hub}, false, "2007", "test")
 	s.entries = nil
-	check("another role and version", Answered)
+	check("another role and version", record.Answered)
 	e.hosts.prove(client, []rules.Role{rules.Hub}, false, "", "test")
-	check("a role of the other end", Answered)
+	check("a role of the other end", record.Answered)
 	for port := range 8 * len(e.recall.recent) {
 		s.port = uint16(port)
-		if got, want := e.verdictOf(s, Answered), e.judge(s, Answered); !reflect.DeepEqual(*got, want) {
+		if got, want := e.verdictOf(s, record.Answered), e.judge(s, record.Answered); !reflect.DeepEqual(*got, want) {
 			t.Fatalf("port %d: remembered %+v, want %+v", port, *got, want)
 		}
 	}
-	check("after many", Answered)
+	check("after many", record.Answered)
 }

@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/record"
 )
 
 // summary says what the run learned besides its flows.
-func (e *Engine) summary(errs []error) *Summary {
-	s := &Summary{
+func (e *Engine) summary(errs []error) *record.Summary {
+	s := &record.Summary{
 		Frames: e.stats.Frames, Packets: e.tracked.packets, IPBytes: e.tracked.ipBytes, Errors: errs,
 	}
 	if e.tracked.began != 0 {
@@ -20,16 +21,16 @@ func (e *Engine) summary(errs []error) *Summary {
 		s.AckedUnseen = float64(e.gapBytes) / float64(total)
 	}
 	for a, h := range e.hosts.byAddr {
-		hs := HostSummary{Addr: h.addr, Name: h.name, Version: h.version}
+		hs := record.HostSummary{Addr: h.addr, Name: h.name, Version: h.version}
 		if h.site != nil {
 			for _, r := range h.site.Roles {
-				hs.Roles = append(hs.Roles, RoleProof{string(r), "site file"})
+				hs.Roles = append(hs.Roles, record.RoleProof{Role: string(r), Evidence: "site file"})
 			}
 		} else {
 			set := e.hosts.of(a)
 			for _, p := range h.proofs {
 				if name := joinRoles(p.roles); slices.Contains(set.names, name) {
-					hs.Roles = append(hs.Roles, RoleProof{name, p.evidence})
+					hs.Roles = append(hs.Roles, record.RoleProof{Role: name, Evidence: p.evidence})
 				}
 			}
 		}
@@ -37,7 +38,7 @@ func (e *Engine) summary(errs []error) *Summary {
 			s.Hosts = append(s.Hosts, hs)
 		}
 	}
-	slices.SortFunc(s.Hosts, func(a, b HostSummary) int { return a.Addr.Compare(b.Addr) })
+	slices.SortFunc(s.Hosts, func(a, b record.HostSummary) int { return a.Addr.Compare(b.Addr) })
 	s.Endpoints = e.endpoints.summary()
 	s.Limits = e.limits()
 	if e.calls != nil {
@@ -48,11 +49,11 @@ func (e *Engine) summary(errs []error) *Summary {
 }
 
 // limits lists, for every limit that was reached, how often it was.
-func (e *Engine) limits() []NamedCount {
-	var out []NamedCount
+func (e *Engine) limits() []record.NamedCount {
+	var out []record.NamedCount
 	limit := func(id, name string, n uint64) {
 		if n > 0 {
-			out = append(out, NamedCount{id, name, n})
+			out = append(out, record.NamedCount{ID: id, Name: name, Count: n})
 		}
 	}
 	limit("flows", "flows ended early because the flow table was full", e.tracked.evicted)
@@ -72,18 +73,18 @@ func (e *Engine) limits() []NamedCount {
 }
 
 // skips lists the frames that became no packet, by reason.
-func skips(stats *capture.Stats) []NamedCount {
-	var out []NamedCount
+func skips(stats *capture.Stats) []record.NamedCount {
+	var out []record.NamedCount
 	for reason := capture.Skip(1); reason < capture.NumSkips; reason++ {
 		if n := stats.Skipped[reason]; n > 0 {
-			out = append(out, NamedCount{reason.String(), reason.String(), n})
+			out = append(out, record.NamedCount{ID: reason.String(), Name: reason.String(), Count: n})
 		}
 	}
 	return out
 }
 
 // summary lists all entries by server, those of one in order of learning.
-func (t *endpoints) summary() []EndpointSummary {
+func (t *endpoints) summary() []record.EndpointSummary {
 	// There can be many: only what is compared is moved about.
 	type place struct {
 		server netip.AddrPort
@@ -99,10 +100,10 @@ func (t *endpoints) summary() []EndpointSummary {
 		}
 		return a.i - b.i
 	})
-	list := make([]EndpointSummary, len(order))
+	list := make([]record.EndpointSummary, len(order))
 	for i := range order {
 		en := t.all[order[i].i]
-		list[i] = EndpointSummary{
+		list[i] = record.EndpointSummary{
 			Server: order[i].server, UDP: en.key.proto == capture.UDP, LearnedEndpoint: en.public(), Ended: en.ended != 0, Flows: en.flows,
 		}
 	}

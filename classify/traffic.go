@@ -8,6 +8,7 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -15,30 +16,11 @@ import (
 // its label stands then.
 const settleTime = int64(10 * time.Second)
 
-// NoneLabel is the label of traffic without a data path.
-const NoneLabel = "none"
-
-// PathTraffic is the traffic of one label: a data path's id, the group's id
-// where rows are tied, or NoneLabel.
-type PathTraffic struct {
-	Label   string
-	Bytes   Count
-	Packets Count
-	// Active is the number of live flows counted here.
-	Active int64
-	// LastSeen is the time of the last packet in nanoseconds since the Unix
-	// epoch, 0 for never.
-	LastSeen int64
-	// Relabelled counts flows that ended here after their traffic was counted
-	// under another label.
-	Relabelled uint64
-}
-
 // traffic counts bytes and packets by label. A flow's are pending until it
 // settles: when its verdict rests on more than its port, after settleTime, or at
 // its end.
 type traffic struct {
-	paths          []PathTraffic // the first is NoneLabel
+	paths          []record.PathTraffic // the first is NoneLabel
 	index          map[string]uint16
 	pendingBytes   uint64
 	pendingPackets uint64
@@ -46,27 +28,18 @@ type traffic struct {
 	born []birth
 	head int
 	// judged is told the verdicts; nil for nobody.
-	judged func(Judged)
-}
-
-// Judged is what a live flow's verdict is now.
-type Judged struct {
-	Client, Server capture.Endpoint
-	Proto          uint8
-	VLANs          capture.VLANs // of the first packet
-	Verdict        *Verdict      // valid during the call
-	Ended          bool
+	judged func(record.Judged)
 }
 
 // OnJudged makes the engine tell f the verdict of every flow when it settles,
 // when facts change after that, and when the flow ends. It is to be called
 // before the first batch, on an engine with Config.Traffic; f is called by Batch
 // and Close, and must not call the engine.
-func (e *Engine) OnJudged(f func(Judged)) { e.traffic.judged = f }
+func (e *Engine) OnJudged(f func(record.Judged)) { e.traffic.judged = f }
 
-func (t *traffic) tell(s *slot, v *Verdict, ended bool) {
+func (t *traffic) tell(s *slot, v *record.Verdict, ended bool) {
 	if t.judged != nil {
-		t.judged(Judged{s.Client(), s.Server(), s.Proto, s.VLANs, v, ended})
+		t.judged(record.Judged{Client: s.Client().AddrPort(), Server: s.Server().AddrPort(), Proto: s.Proto, VLANs: s.VLANs.String(), Verdict: v, Ended: ended})
 	}
 }
 
@@ -76,33 +49,10 @@ type birth struct {
 	time   int64
 }
 
-// Labels returns every label that traffic can have with a set of packs:
-// NoneLabel, then the ids of paths and groups in pack order.
-func Labels(packs *rules.Packs) []string {
-	labels := []string{NoneLabel}
-	known := map[string]bool{NoneLabel: true}
-	add := func(id string) {
-		if !known[id] {
-			known[id] = true
-			labels = append(labels, id)
-		}
-	}
-	for _, pack := range packs.All() {
-		for i := range pack.Paths {
-			p := &pack.Paths[i]
-			add(p.ID)
-			for j := range p.Legs {
-				add(p.Legs[j].Group)
-			}
-		}
-	}
-	return labels
-}
-
 func newTraffic(packs *rules.Packs) *traffic {
 	t := &traffic{index: map[string]uint16{}}
-	for i, l := range Labels(packs) {
-		t.paths = append(t.paths, PathTraffic{Label: l})
+	for i, l := range record.Labels(packs) {
+		t.paths = append(t.paths, record.PathTraffic{Label: l})
 		t.index[l] = uint16(i + 1)
 	}
 	return t
@@ -132,7 +82,7 @@ func (t *traffic) unlabelled(p *capture.Packet) {
 }
 
 // settle counts a pending flow under the label of a verdict.
-func (t *traffic) settle(s *slot, v *Verdict) {
+func (t *traffic) settle(s *slot, v *record.Verdict) {
 	label := t.labelOf(v)
 	s.Owner.label = label
 	path := &t.paths[label-1]
@@ -147,17 +97,17 @@ func (t *traffic) settle(s *slot, v *Verdict) {
 	t.tell(s, v, false)
 }
 
-func (t *traffic) labelOf(v *Verdict) uint16 {
+func (t *traffic) labelOf(v *record.Verdict) uint16 {
 	if v.Group != "" {
 		if i := t.index[v.Group]; i != 0 {
 			return i
 		}
 	}
-	return t.index[NoneLabel]
+	return t.index[record.NoneLabel]
 }
 
 // ended settles a flow at its end, once.
-func (t *traffic) ended(s *slot, v *Verdict) {
+func (t *traffic) ended(s *slot, v *record.Verdict) {
 	if s.Owner.said&over != 0 {
 		return
 	}
@@ -170,16 +120,16 @@ func (t *traffic) ended(s *slot, v *Verdict) {
 }
 
 // final notes where a flow's record put it.
-func (t *traffic) final(s *slot, v *Verdict) {
+func (t *traffic) final(s *slot, v *record.Verdict) {
 	if label := t.labelOf(v); label != s.Owner.label {
 		t.paths[label-1].Relabelled++
 	}
 }
 
 // trySettle settles a pending flow if its verdict has the confidence wanted.
-func (e *Engine) trySettle(s *slot, want Confidence) {
+func (e *Engine) trySettle(s *slot, want record.Confidence) {
 	sub := e.subjectOf(s)
-	if v := e.verdictOf(sub, Answered); v.Confidence >= want {
+	if v := e.verdictOf(sub, record.Answered); v.Confidence >= want {
 		e.traffic.settle(s, v)
 	}
 }
@@ -189,10 +139,10 @@ func (e *Engine) newFacts(s *slot) {
 	switch {
 	case s.Owner.said&over != 0:
 	case s.Owner.label == 0:
-		e.trySettle(s, Learned)
+		e.trySettle(s, record.Learned)
 	case e.traffic.judged != nil:
 		sub := e.subjectOf(s)
-		e.traffic.tell(s, e.verdictOf(sub, Answered), false)
+		e.traffic.tell(s, e.verdictOf(sub, record.Answered), false)
 	}
 }
 
@@ -206,7 +156,7 @@ func (e *Engine) passTime() {
 		b := t.born[t.head]
 		t.head++
 		if s := e.at(b.id); s.Number == b.number && s.Owner.label == 0 && s.Owner.said&over == 0 {
-			e.trySettle(&s, NoConfidence)
+			e.trySettle(&s, record.NoConfidence)
 		}
 	}
 	if t.head > 4096 && t.head*2 > len(t.born) {
@@ -253,49 +203,15 @@ func (e *Engine) interim() {
 	}
 }
 
-// Snapshot is what an engine has counted so far.
-type Snapshot struct {
-	// Paths holds one entry a label, in the order of Labels.
-	Paths []PathTraffic
-	// PendingBytes and PendingPackets belong to live flows that are not yet
-	// counted under a label.
-	PendingBytes, PendingPackets uint64
-	// Packets and IPBytes are what was taken in.
-	Packets, IPBytes uint64
-	// LiveFlows and HeldFlows are flows in the table, Evicted those that ended
-	// early because it was full, Reading those whose content is being read.
-	LiveFlows, HeldFlows, Reading int
-	Evicted                       uint64
-	// Violations counts observers that found another protocol than expected.
-	Violations uint64
-	// Endpoints counts the learned endpoints that hold now.
-	Endpoints []EndpointCount
-	// Limits counts, per limit, what was refused or dropped because of it.
-	Limits []NamedCount
-	// Stats are the source's own counts.
-	Stats capture.Stats
-	// Clock is the highest packet time seen, in nanoseconds since the Unix epoch.
-	Clock int64
-}
-
-// Skipped lists the frames that became no packet, by reason.
-func (s *Snapshot) Skipped() []NamedCount { return skips(&s.Stats) }
-
-// EndpointCount is a number of learned endpoints.
-type EndpointCount struct {
-	Service string
-	Source  observe.Source
-	Count   int
-}
-
 // Snapshot returns the counts as they stand. It may be called while batches
 // are taken in, by any goroutine.
-func (e *Engine) Snapshot() *Snapshot {
+func (e *Engine) Snapshot() *record.Snapshot {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s := &Snapshot{
+	s := &record.Snapshot{
 		Packets: e.tracked.packets, IPBytes: e.tracked.ipBytes, LiveFlows: e.tracked.live, HeldFlows: e.held.Len(), Reading: len(e.conns) - len(e.connFree),
-		Evicted: e.tracked.evicted, Violations: e.counts.violations, Limits: e.limits(), Stats: e.stats, Clock: e.clock,
+		Evicted: e.tracked.evicted, Violations: e.counts.violations, Limits: e.limits(), Clock: e.clock,
+		Frames: e.stats.Frames, FrameBytes: e.stats.Bytes, Truncated: e.stats.Truncated, Skipped: skips(&e.stats),
 	}
 	if e.traffic != nil {
 		s.Paths = slices.Clone(e.traffic.paths)
@@ -312,9 +228,9 @@ func (e *Engine) Snapshot() *Snapshot {
 		}
 	}
 	for k, n := range counts {
-		s.Endpoints = append(s.Endpoints, EndpointCount{k.service, k.source, n})
+		s.Endpoints = append(s.Endpoints, record.EndpointCount{Service: k.service, Source: k.source, Count: n})
 	}
-	slices.SortFunc(s.Endpoints, func(a, b EndpointCount) int {
+	slices.SortFunc(s.Endpoints, func(a, b record.EndpointCount) int {
 		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Source, b.Source))
 	})
 	return s

@@ -8,13 +8,14 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
 // judge decides what a flow is. The result's slices are new.
-func (e *Engine) judge(s *subject, outcome Outcome) Verdict {
+func (e *Engine) judge(s *subject, outcome record.Outcome) record.Verdict {
 	if !s.client.exchange && !s.server.exchange {
-		return Verdict{Status: Unrelated}
+		return record.Verdict{Status: record.Unrelated}
 	}
 	rs := e.rulesFor(s)
 	e.hitBuf = rs.hits(s, e.hitBuf)
@@ -30,7 +31,7 @@ func (e *Engine) judge(s *subject, outcome Outcome) Verdict {
 		return v
 	}
 	if note, ok := e.allowed(s); ok {
-		return Verdict{Status: Expected, Confidence: ByPort, Why: "allowed by the site file: " + note}
+		return record.Verdict{Status: record.Expected, Confidence: record.ByPort, Why: "allowed by the site file: " + note}
 	}
 	if v, ok := e.misplaced(s, hits, outcome); ok {
 		return v
@@ -40,9 +41,9 @@ func (e *Engine) judge(s *subject, outcome Outcome) Verdict {
 
 // documented is the verdict of a flow that fits a data path with the right
 // roles at both ends.
-func (e *Engine) documented(s *subject, hits []hit, outcome Outcome) (Verdict, bool) {
+func (e *Engine) documented(s *subject, hits []hit, outcome record.Outcome) (record.Verdict, bool) {
 	first, best := -1, 0
-	var v Verdict
+	var v record.Verdict
 	var tied []*hit
 	for i := range hits {
 		h := &hits[i]
@@ -51,7 +52,7 @@ func (e *Engine) documented(s *subject, hits []hit, outcome Outcome) (Verdict, b
 		}
 		if first < 0 {
 			first, best = i, h.rank()
-			v = Verdict{Path: h.path, Confidence: h.confidence, Why: h.why(s)}
+			v = record.Verdict{Path: h.path, Confidence: h.confidence, Why: h.why(s)}
 		} else if h.rank() != best {
 			break
 		} else if h.path != v.Path && !slices.Contains(v.Also, h.path) {
@@ -71,23 +72,23 @@ func (e *Engine) documented(s *subject, hits []hit, outcome Outcome) (Verdict, b
 	return v, true
 }
 
-func statusOf(findings []Finding) Status {
+func statusOf(findings []record.Finding) record.Status {
 	for _, f := range findings {
-		if f.Level == Violation {
-			return Deviating
+		if f.Level == record.Violation {
+			return record.Deviating
 		}
 	}
-	return Expected
+	return record.Expected
 }
 
 // misplaced is the verdict of a flow that is a documented service used in the
 // wrong direction or from outside.
-func (e *Engine) misplaced(s *subject, hits []hit, outcome Outcome) (Verdict, bool) {
+func (e *Engine) misplaced(s *subject, hits []hit, outcome record.Outcome) (record.Verdict, bool) {
 	var best *hit
-	var finding Finding
+	var finding record.Finding
 	for i := range hits {
 		h := &hits[i]
-		if h.mismatch || h.confidence < ByPattern || h.leg.Auth == rules.NotApplicable {
+		if h.mismatch || h.confidence < record.ByPattern || h.leg.Auth == rules.NotApplicable {
 			continue
 		}
 		from, to := sides(h.path, h.leg)
@@ -96,28 +97,28 @@ func (e *Engine) misplaced(s *subject, hits []hit, outcome Outcome) (Verdict, bo
 			// Of the rows that the server takes part in, one for clients is nearest.
 			if best == nil || slices.Contains(from, rules.Client) && !slices.Contains(best.path.From, rules.Client) {
 				best = h
-				finding = Finding{"external-source", Violation, fmt.Sprintf("%s is documented from %s, not from the internet", h.path.ID, joinRoles(from))}
+				finding = record.Finding{ID: record.FindingExternalSource, Level: record.Violation, Detail: fmt.Sprintf("%s is documented from %s, not from the internet", h.path.ID, joinRoles(from))}
 			}
 		case best == nil && s.client.fits(to, true) && s.server.fits(from, true) && !slices.Contains(from, rules.Any) && !slices.Contains(to, rules.Any):
 			best = h
-			finding = Finding{"wrong-direction", Violation, fmt.Sprintf("%s is documented from %s to %s", h.path.ID, joinRoles(from), joinRoles(to))}
+			finding = record.Finding{ID: record.FindingWrongDirection, Level: record.Violation, Detail: fmt.Sprintf("%s is documented from %s to %s", h.path.ID, joinRoles(from), joinRoles(to))}
 		}
 	}
 	if best == nil {
-		return Verdict{}, false
+		return record.Verdict{}, false
 	}
-	v := Verdict{Status: Deviating, Path: best.path, Group: best.path.ID, Confidence: best.confidence, Why: best.why(s)}
+	v := record.Verdict{Status: record.Deviating, Path: best.path, Group: best.path.ID, Confidence: best.confidence, Why: best.why(s)}
 	v.Findings = append(findings(s, []*hit{best}, outcome), finding)
 	return v, true
 }
 
 // unexplained is the verdict of a flow of an Exchange server that no data path
 // explains.
-func (e *Engine) unexplained(s *subject, hits []hit) Verdict {
-	v := Verdict{Status: Unexpected, Reason: NoPath}
+func (e *Engine) unexplained(s *subject, hits []hit) record.Verdict {
+	v := record.Verdict{Status: record.Unexpected, Reason: record.NoPath}
 	for i := range hits {
 		if h := &hits[i]; !h.mismatch {
-			v.Reason = WrongRole
+			v.Reason = record.WrongRole
 			v.Why = portName(s) + " is documented from " + joinRoles(h.path.From) + " to " + joinRoles(h.path.To) +
 				", not from " + s.client.text + " to " + s.server.text
 			return v
@@ -126,7 +127,7 @@ func (e *Engine) unexplained(s *subject, hits []hit) Verdict {
 	if s.server.exchange {
 		for _, l := range e.rulesFor(s).local {
 			if transport(l.Port, s.proto) && l.Port.Contains(s.port) {
-				v.Reason = LocalOnly
+				v.Reason = record.LocalOnly
 				v.Why = fmt.Sprintf("%s is for the server itself alone: %s", portName(s), l.Note)
 				return v
 			}
@@ -139,7 +140,7 @@ func (e *Engine) unexplained(s *subject, hits []hit) Verdict {
 		e.otherBuf = other.hits(s, e.otherBuf)
 		for i := range e.otherBuf {
 			if h := &e.otherBuf[i]; !h.mismatch && h.fits(s.client, s.server, e.hosts.clients) {
-				v.Reason = WrongVersion
+				v.Reason = record.WrongVersion
 				v.Why = fmt.Sprintf("a data path of Exchange %s (%s), not of %s", other.version, h.path.ID, e.rulesFor(s).version)
 				return v
 			}
@@ -148,9 +149,9 @@ func (e *Engine) unexplained(s *subject, hits []hit) Verdict {
 	switch {
 	case s.protocol != "" || len(s.entries) > 0:
 	case !s.payload:
-		return Verdict{Status: Undetermined, Reason: NoPayload, Why: "no payload was seen, and " + portName(s) + " is no documented port"}
+		return record.Verdict{Status: record.Undetermined, Reason: record.NoPayload, Why: "no payload was seen, and " + portName(s) + " is no documented port"}
 	case !s.begun:
-		return Verdict{Status: Undetermined, Reason: NotBegun, Why: "the begin was not seen, and nothing announced " + portName(s)}
+		return record.Verdict{Status: record.Undetermined, Reason: record.NotBegun, Why: "the begin was not seen, and nothing announced " + portName(s)}
 	}
 	what := s.protocol
 	if what == "" {
@@ -197,35 +198,35 @@ func (e *Engine) rulesFor(s *subject) *ruleset {
 // findings holds a flow against the documentation of the legs it fits. Where
 // several rows fit, a finding stands only if every row that says anything
 // about it agrees, and one does.
-func findings(s *subject, tied []*hit, outcome Outcome) []Finding {
-	var out []Finding
-	add := func(id string, level Level, format string, args ...any) {
-		out = append(out, Finding{id, level, fmt.Sprintf(format, args...)})
+func findings(s *subject, tied []*hit, outcome record.Outcome) []record.Finding {
+	var out []record.Finding
+	add := func(id record.FindingID, level record.Level, format string, args ...any) {
+		out = append(out, record.Finding{ID: id, Level: level, Detail: fmt.Sprintf(format, args...)})
 	}
 	first := tied[0]
 	if first.mismatch {
-		add("protocol-mismatch", Violation, "%s carries %s, %s documents %s", portName(s), s.protocol, first.path.ID, first.leg.Protocol)
+		add(record.FindingProtocolMismatch, record.Violation, "%s carries %s, %s documents %s", portName(s), s.protocol, first.path.ID, first.leg.Protocol)
 	} else {
 		columns(s, tied, add)
 	}
-	if outcome == Prohibited {
-		add("prohibited", Violation, "a firewall answered that %s is administratively prohibited", portName(s))
+	if outcome == record.Prohibited {
+		add(record.FindingProhibited, record.Violation, "a firewall answered that %s is administratively prohibited", portName(s))
 	}
 	if first.undocumented {
 		p := first.leg.Port
-		add("port-undocumented", Remark, "port %d is outside the documented range %d-%d", s.port, p.From, p.To)
+		add(record.FindingPortUndocumented, record.Remark, "port %d is outside the documented range %d-%d", s.port, p.From, p.To)
 	}
-	if first.leg.Port.Dynamic && s.facts.Any("rpc.interface") && onlyBinds(s.entries) {
-		add("endpoint-unannounced", Remark, "no endpoint mapper was seen to announce port %d", s.port)
+	if first.leg.Port.Dynamic && s.facts.Any(observe.RPCInterface) && onlyBinds(s.entries) {
+		add(record.FindingEndpointUnannounced, record.Remark, "no endpoint mapper was seen to announce port %d", s.port)
 	}
 	if first.leg.Port.Dynamic && (s.client.has(rules.LB) || s.server.has(rules.LB)) && s.protocol == "dcerpc" {
-		add("static-port-recommended", Remark, "RPC through a load balancer wants a static port, %d is dynamic", s.port)
+		add(record.FindingStaticPortRecommended, record.Remark, "RPC through a load balancer wants a static port, %d is dynamic", s.port)
 	}
 	switch outcome {
-	case Refused:
-		add("refused", Remark, "the server refused the connection")
-	case Unanswered:
-		add("unanswered", Remark, "the client got no answer")
+	case record.Refused:
+		add(record.FindingRefused, record.Remark, "the server refused the connection")
+	case record.Unanswered:
+		add(record.FindingUnanswered, record.Remark, "the client got no answer")
 	}
 	return out
 }
@@ -241,7 +242,7 @@ func onlyBinds(entries []*entry) bool {
 
 // columns holds the observed authentication and encryption against the
 // columns of the tied rows.
-func columns(s *subject, tied []*hit, add func(id string, level Level, format string, args ...any)) {
+func columns(s *subject, tied []*hit, add func(id record.FindingID, level record.Level, format string, args ...any)) {
 	// agree says whether some row speaks of a matter, and every row that does
 	// is broken.
 	agree := func(broken func(p *rules.DataPath) (speaks, breaks bool)) *rules.DataPath {
@@ -279,7 +280,7 @@ func columns(s *subject, tied []*hit, add func(id string, level Level, format st
 			if clear != "none" {
 				what = clear + " signs and does not encrypt"
 			}
-			add("cleartext", Violation, "%s, %s documents %s by default", what, p.ID, strings.Join(p.Encryption, " or "))
+			add(record.FindingCleartext, record.Violation, "%s, %s documents %s by default", what, p.ID, strings.Join(p.Encryption, " or "))
 		}
 	}
 	for _, f := range s.facts.All() {
@@ -289,69 +290,69 @@ func columns(s *subject, tied []*hit, add func(id string, level Level, format st
 			if p := agree(func(p *rules.DataPath) (bool, bool) {
 				return len(p.SupportedAuth) > 0, !authCovered(p.SupportedAuth, value, s.facts)
 			}); p != nil {
-				add("auth-unsupported", Violation, "%s, %s documents %s", value, p.ID, strings.Join(p.SupportedAuth, " or "))
+				add(record.FindingAuthUnsupported, record.Violation, "%s, %s documents %s", value, p.ID, strings.Join(p.SupportedAuth, " or "))
 			} else if p := agree(func(p *rules.DataPath) (bool, bool) {
 				return len(p.DefaultAuth) > 0, !authCovered(p.DefaultAuth, value, s.facts)
 			}); p != nil {
-				add("auth-not-default", Remark, "%s, %s documents %s by default", value, p.ID, strings.Join(p.DefaultAuth, " or "))
+				add(record.FindingAuthNotDefault, record.Remark, "%s, %s documents %s by default", value, p.ID, strings.Join(p.DefaultAuth, " or "))
 			}
 			if clearPassword(value) && s.facts.Has(observe.Encryption, "none") {
-				add("weak-auth", Violation, "%s sends the password in clear", value)
+				add(record.FindingWeakAuth, record.Violation, "%s sends the password in clear", value)
 			}
-		case f.Name == "ntlm.version" && f.Value == "1":
-			add("weak-auth", Violation, "NTLM version 1")
-		case f.Name == "tls.version" && weakTLS(f.Value):
-			add("weak-encryption", Violation, "TLS version %s", f.Value)
-		case f.Name == "tls.cipher" && weakCipher(f.Value):
-			add("weak-encryption", Violation, "cipher %s", f.Value)
-		case f.Name == "rpc.auth_level" && encryption && weakRPC(f.Value):
+		case f.Name == observe.NTLMVersion && f.Value == "1":
+			add(record.FindingWeakAuth, record.Violation, "NTLM version 1")
+		case f.Name == observe.TLSVersion && weakTLS(f.Value):
+			add(record.FindingWeakEncryption, record.Violation, "TLS version %s", f.Value)
+		case f.Name == observe.TLSCipher && weakCipher(f.Value):
+			add(record.FindingWeakEncryption, record.Violation, "cipher %s", f.Value)
+		case f.Name == observe.RPCAuthLevel && encryption && weakRPC(f.Value):
 			if p := agree(func(p *rules.DataPath) (bool, bool) {
 				return len(p.Encryption) > 0, slices.Contains(p.Encryption, "rpc")
 			}); p != nil {
-				add("weak-encryption", Violation, "RPC authentication level %s is below integrity", f.Value)
+				add(record.FindingWeakEncryption, record.Violation, "RPC authentication level %s is below integrity", f.Value)
 			}
-		case f.Name == "smb.version" && strings.HasPrefix(f.Value, "1"):
-			add("retired-protocol", Violation, "SMB 1")
+		case f.Name == observe.SMBVersion && strings.HasPrefix(f.Value, "1"):
+			add(record.FindingRetiredProtocol, record.Violation, "SMB 1")
 		}
 	}
 }
 
 // outcomeOf says how a flow's set-up went, at the end of the flow or of the
 // input.
-func (e *Engine) outcomeOf(s *slot) Outcome {
+func (e *Engine) outcomeOf(s *slot) record.Outcome {
 	f := s.Flow
 	if f.Proto == capture.UDP {
 		switch {
 		case f.BothWays():
-			return Answered
+			return record.Answered
 		case s.Owner.said&prohibited != 0:
-			return Prohibited
+			return record.Prohibited
 		case f.Seen&flow.SeenRefused != 0 || s.Owner.said&refused != 0:
-			return Refused
+			return record.Refused
 		case e.oneWay(f):
-			return OneWay
+			return record.OneWay
 		case e.asks(s) && !e.lossy():
-			return Unanswered
+			return record.Unanswered
 		}
 		return ""
 	}
 	switch {
 	case s.Owner.said&prohibited != 0:
-		return Prohibited
+		return record.Prohibited
 	case f.Seen&flow.SeenRefused != 0 || s.Owner.said&refused != 0:
-		return Refused
+		return record.Refused
 	case f.Seen&flow.SeenSYNACK != 0:
-		return Answered
+		return record.Answered
 	case !f.BothWays() && e.oneWay(f):
-		return OneWay
+		return record.OneWay
 	case f.Seen&flow.SeenSYN == 0:
-		return Midstream
+		return record.Midstream
 	case f.BothWays():
-		return Answered // the SYN-ACK was missed, an answer was not
+		return record.Answered // the SYN-ACK was missed, an answer was not
 	case e.lossy():
-		return Incomplete
+		return record.Incomplete
 	case f.Seen&flow.SeenSYNAgain != 0 || e.clock-f.Last >= flow.AnswerTimeout:
-		return Unanswered
+		return record.Unanswered
 	}
-	return Incomplete
+	return record.Incomplete
 }

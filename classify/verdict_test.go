@@ -9,14 +9,15 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
 // discard is a Sink for engines whose records nobody wants.
 type discard struct{}
 
-func (discard) Write(*Record) error  { return nil }
-func (discard) Close(*Summary) error { return nil }
+func (discard) Write(*record.Record) error  { return nil }
+func (discard) Close(*record.Summary) error { return nil }
 
 func testPacks(t testing.TB) *rules.Packs {
 	t.Helper()
@@ -70,96 +71,96 @@ func TestJudge(t *testing.T) {
 		facts          string // "name=value name=value"
 		entries        []*entry
 		udp            bool
-		outcome        Outcome
+		outcome        record.Outcome
 		silent         bool // no payload
 		midstream      bool
 
-		status     Status
+		status     record.Status
 		path       string // the path itself, or one of those that tie where it begins with ~
-		confidence Confidence
+		confidence record.Confidence
 		findings   string // ids, sorted
-		reason     Reason
+		reason     record.Reason
 	}{
 		{name: "hub to hub over TLS, mechanism unseen", client: "10.0.0.1", server: "10.0.0.2:25", protocol: "smtp", facts: "encryption=tls",
-			status: Expected, path: "2010.transport.hub-hub", confidence: Observed},
+			status: record.Expected, path: "2010.transport.hub-hub", confidence: record.Observed},
 		{name: "hub to hub in clear", client: "10.0.0.1", server: "10.0.0.2:25", protocol: "smtp", facts: "encryption=none auth=kerberos",
-			status: Deviating, path: "2010.transport.hub-hub", confidence: Observed, findings: "cleartext"},
+			status: record.Deviating, path: "2010.transport.hub-hub", confidence: record.Observed, findings: "cleartext"},
 		{name: "hub to hub with NTLM", client: "10.0.0.1", server: "10.0.0.2:25", protocol: "smtp", facts: "encryption=tls auth=ntlm",
-			status: Deviating, path: "2010.transport.hub-hub", confidence: Observed, findings: "auth-unsupported"},
+			status: record.Deviating, path: "2010.transport.hub-hub", confidence: record.Observed, findings: "auth-unsupported"},
 		{name: "by port alone", client: "10.0.0.1", server: "10.0.0.2:25", silent: true,
-			status: Expected, path: "2010.transport.hub-hub", confidence: ByPort},
+			status: record.Expected, path: "2010.transport.hub-hub", confidence: record.ByPort},
 		{name: "TLS on 25 from the first byte", client: "10.0.0.1", server: "10.0.0.2:25", protocol: "tls", facts: "encryption=tls",
-			status: Deviating, path: "2010.transport.hub-hub", confidence: ByPort, findings: "protocol-mismatch"},
+			status: record.Deviating, path: "2010.transport.hub-hub", confidence: record.ByPort, findings: "protocol-mismatch"},
 		{name: "EdgeSync", client: "10.0.0.1", server: "10.0.1.1:50636", protocol: "tls", facts: "encryption=tls",
-			status: Expected, path: "2010.transport.edgesync", confidence: Observed},
+			status: record.Expected, path: "2010.transport.edgesync", confidence: record.Observed},
 		{name: "EdgeSync backwards", client: "10.0.1.1", server: "10.0.0.1:50636", protocol: "tls", facts: "encryption=tls",
-			status: Deviating, path: "2010.transport.edgesync", confidence: Observed, findings: "wrong-direction"},
+			status: record.Deviating, path: "2010.transport.edgesync", confidence: record.Observed, findings: "wrong-direction"},
 		{name: "hub to mailbox, announced, privacy", client: "10.0.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
 			facts:   "rpc.interface=emsmdb auth=ntlm encryption=rpc-privacy rpc.auth_level=privacy",
-			entries: mapped("emsmdb"), status: Expected, path: "2010.transport.hub-mailbox-mapi", confidence: Observed},
+			entries: mapped("emsmdb"), status: record.Expected, path: "2010.transport.hub-mailbox-mapi", confidence: record.Observed},
 		{name: "the same, bind unseen", client: "10.0.0.1", server: "10.0.0.3:6010", entries: mapped("emsmdb"), midstream: true,
-			status: Expected, path: "2010.transport.hub-mailbox-mapi", confidence: Learned},
+			status: record.Expected, path: "2010.transport.hub-mailbox-mapi", confidence: record.Learned},
 		{name: "client to CAS at level connect", client: "10.9.0.1", server: "10.0.0.4:6010", protocol: "dcerpc",
 			facts:   "rpc.interface=emsmdb auth=ntlm encryption=none rpc.auth_level=connect",
-			entries: mapped("emsmdb"), status: Deviating, path: "2010.static.rpc-client-access", confidence: Observed, findings: "weak-encryption"},
+			entries: mapped("emsmdb"), status: record.Deviating, path: "2010.static.rpc-client-access", confidence: record.Observed, findings: "weak-encryption"},
 		{name: "Outlook to mailbox in clear", client: "10.9.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
 			facts:   "rpc.interface=emsmdb auth=ntlm encryption=none rpc.auth_level=connect",
-			entries: mapped("emsmdb"), status: Deviating, path: "2010.mailbox.mapi", confidence: Observed, findings: "cleartext weak-encryption"},
+			entries: mapped("emsmdb"), status: record.Deviating, path: "2010.mailbox.mapi", confidence: record.Observed, findings: "cleartext weak-encryption"},
 		{name: "Outlook to mailbox, signed only", client: "10.9.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
 			facts:   "rpc.interface=emsmdb auth=kerberos encryption=rpc-integrity rpc.auth_level=integrity",
-			entries: mapped("emsmdb"), status: Deviating, path: "2010.mailbox.mapi", confidence: Observed, findings: "cleartext"},
+			entries: mapped("emsmdb"), status: record.Deviating, path: "2010.mailbox.mapi", confidence: record.Observed, findings: "cleartext"},
 		{name: "a port that nobody announced", client: "10.9.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
 			facts:  "rpc.interface=emsmdb auth=kerberos encryption=rpc-privacy rpc.auth_level=privacy",
-			status: Expected, path: "2010.mailbox.mapi", confidence: Observed, findings: "endpoint-unannounced"},
-		{name: "dynamic port, nothing known", client: "10.9.0.1", server: "10.0.0.3:6010", midstream: true, status: Undetermined, reason: NotBegun},
-		{name: "dynamic port, unknown content", client: "10.9.0.1", server: "10.0.0.3:6010", status: Unexpected, reason: NoPath},
-		{name: "dynamic port, no payload", client: "10.9.0.1", server: "10.0.0.3:6010", silent: true, status: Undetermined, reason: NoPayload},
+			status: record.Expected, path: "2010.mailbox.mapi", confidence: record.Observed, findings: "endpoint-unannounced"},
+		{name: "dynamic port, nothing known", client: "10.9.0.1", server: "10.0.0.3:6010", midstream: true, status: record.Undetermined, reason: record.NotBegun},
+		{name: "dynamic port, unknown content", client: "10.9.0.1", server: "10.0.0.3:6010", status: record.Unexpected, reason: record.NoPath},
+		{name: "dynamic port, no payload", client: "10.9.0.1", server: "10.0.0.3:6010", silent: true, status: record.Undetermined, reason: record.NoPayload},
 		{name: "static port of the site file", client: "10.9.0.1", server: "10.0.0.4:59532", midstream: true,
-			entries: []*entry{{service: "emsmdb", source: observe.FromSite}}, status: Expected, path: "2010.static.rpc-client-access", confidence: Learned},
+			entries: []*entry{{service: "emsmdb", source: observe.FromSite}}, status: record.Expected, path: "2010.static.rpc-client-access", confidence: record.Learned},
 		{name: "a service without a name, announced", client: "10.0.0.3", server: "10.0.0.1:6010", protocol: "dcerpc",
 			facts: "rpc.interface=" + strings.ReplaceAll(unnamed, " ", "_") + " auth=ntlm encryption=rpc-privacy", entries: mapped(unnamed),
-			status: Expected, path: "~2010.firewall.edgesync", confidence: Observed},
+			status: record.Expected, path: "~2010.firewall.edgesync", confidence: record.Observed},
 		{name: "a service without a name, bound and not announced", client: "10.0.0.3", server: "10.0.0.1:6010", protocol: "dcerpc",
 			facts: "rpc.interface=" + strings.ReplaceAll(unnamed, " ", "_") + " auth=ntlm encryption=rpc-privacy", entries: bound,
-			status: Expected, path: "2010.transport.mailbox-hub-submission", confidence: ByPattern, findings: "endpoint-unannounced"},
+			status: record.Expected, path: "2010.transport.mailbox-hub-submission", confidence: record.ByPattern, findings: "endpoint-unannounced"},
 		{name: "the same, and only a firewall rule admits it", client: "10.8.0.1", server: "10.0.0.1:6010", protocol: "dcerpc",
 			facts: "rpc.interface=" + strings.ReplaceAll(unnamed, " ", "_") + " auth=ntlm encryption=rpc-privacy", entries: bound,
-			status: Expected, path: "~2010.firewall.edgesync", confidence: ByPort, findings: "endpoint-unannounced"},
+			status: record.Expected, path: "~2010.firewall.edgesync", confidence: record.ByPort, findings: "endpoint-unannounced"},
 		{name: "log shipping in clear is as documented", client: "10.0.0.3", server: "10.0.0.3:64327", protocol: "nns", facts: "auth=kerberos encryption=none",
-			status: Expected, path: "2010.mailbox.log-shipping", confidence: Observed},
+			status: record.Expected, path: "2010.mailbox.log-shipping", confidence: record.Observed},
 		{name: "LDAP sealed", client: "10.0.0.1", server: "10.0.0.6:389", protocol: "ldap", facts: "auth=kerberos encryption=sasl-sealed",
-			status: Expected, path: "2010.transport.hub-ad", confidence: Observed},
+			status: record.Expected, path: "2010.transport.hub-ad", confidence: record.Observed},
 		{name: "LDAP signed", client: "10.0.0.1", server: "10.0.0.6:389", protocol: "ldap", facts: "auth=kerberos encryption=sasl-signed",
-			status: Deviating, path: "2010.transport.hub-ad", confidence: Observed, findings: "cleartext"},
+			status: record.Deviating, path: "2010.transport.hub-ad", confidence: record.Observed, findings: "cleartext"},
 		{name: "Kerberos has no columns", client: "10.0.0.1", server: "10.0.0.6:88", protocol: "kerberos", facts: "encryption=none", udp: true,
-			status: Expected, path: "2010.transport.hub-ad", confidence: Observed},
+			status: record.Expected, path: "2010.transport.hub-ad", confidence: record.Observed},
 		{name: "POP3 password in clear", client: "10.9.0.1", server: "10.0.0.4:110", protocol: "pop3", facts: "auth=user-pass encryption=none",
-			status: Deviating, path: "2010.cas.pop3", confidence: Observed, findings: "cleartext weak-auth"},
+			status: record.Deviating, path: "2010.cas.pop3", confidence: record.Observed, findings: "cleartext weak-auth"},
 		{name: "IMAP with NTLM inside TLS", client: "10.9.0.1", server: "10.0.0.4:143", protocol: "imap", facts: "auth=ntlm encryption=tls",
-			status: Deviating, path: "2010.cas.imap4", confidence: Observed, findings: "auth-unsupported"},
+			status: record.Deviating, path: "2010.cas.imap4", confidence: record.Observed, findings: "auth-unsupported"},
 		{name: "TLS 1.0", client: "10.9.0.1", server: "10.0.0.4:993", protocol: "tls", facts: "encryption=tls tls.version=1.0",
-			status: Deviating, path: "2010.cas.imap4", confidence: Observed, findings: "weak-encryption"},
+			status: record.Deviating, path: "2010.cas.imap4", confidence: record.Observed, findings: "weak-encryption"},
 		{name: "HTTPS ties", client: "10.9.0.1", server: "10.0.0.4:443", protocol: "tls", facts: "encryption=tls tls.version=1.2",
-			status: Expected, path: "~2010.cas.owa", confidence: Observed},
+			status: record.Expected, path: "~2010.cas.owa", confidence: record.Observed},
 		{name: "HTTPS from the internet", client: "8.8.8.8", server: "10.0.0.4:443", protocol: "tls", facts: "encryption=tls",
-			status: Expected, path: "~2010.cas.owa", confidence: Observed},
+			status: record.Expected, path: "~2010.cas.owa", confidence: record.Observed},
 		{name: "MAPI from the internet", client: "8.8.8.8", server: "10.0.0.3:6010", protocol: "dcerpc", facts: "rpc.interface=emsmdb encryption=rpc-privacy auth=ntlm",
-			entries: mapped("emsmdb"), status: Deviating, path: "2010.mailbox.mapi", confidence: Observed, findings: "external-source"},
-		{name: "remote desktop is allowed", client: "10.8.0.1", server: "10.0.0.3:3389", status: Expected, confidence: ByPort},
-		{name: "remote desktop by others", client: "10.9.0.1", server: "10.0.0.3:3389", status: Unexpected, reason: NoPath},
-		{name: "client to hub, LDAP port", client: "10.9.0.1", server: "10.0.0.6:389", protocol: "ldap", status: Unrelated},
-		{name: "blocked by a firewall", client: "10.0.0.1", server: "10.0.0.2:25", silent: true, outcome: Prohibited,
-			status: Deviating, path: "2010.transport.hub-hub", confidence: ByPort, findings: "prohibited"},
-		{name: "refused", client: "10.0.0.1", server: "10.0.0.2:25", silent: true, outcome: Refused,
-			status: Expected, path: "2010.transport.hub-hub", confidence: ByPort, findings: "refused"},
-		{name: "mail between mailbox servers", client: "10.0.0.3", server: "10.0.0.3:25", protocol: "smtp", status: Unexpected, reason: WrongRole},
+			entries: mapped("emsmdb"), status: record.Deviating, path: "2010.mailbox.mapi", confidence: record.Observed, findings: "external-source"},
+		{name: "remote desktop is allowed", client: "10.8.0.1", server: "10.0.0.3:3389", status: record.Expected, confidence: record.ByPort},
+		{name: "remote desktop by others", client: "10.9.0.1", server: "10.0.0.3:3389", status: record.Unexpected, reason: record.NoPath},
+		{name: "client to hub, LDAP port", client: "10.9.0.1", server: "10.0.0.6:389", protocol: "ldap", status: record.Unrelated},
+		{name: "blocked by a firewall", client: "10.0.0.1", server: "10.0.0.2:25", silent: true, outcome: record.Prohibited,
+			status: record.Deviating, path: "2010.transport.hub-hub", confidence: record.ByPort, findings: "prohibited"},
+		{name: "refused", client: "10.0.0.1", server: "10.0.0.2:25", silent: true, outcome: record.Refused,
+			status: record.Expected, path: "2010.transport.hub-hub", confidence: record.ByPort, findings: "refused"},
+		{name: "mail between mailbox servers", client: "10.0.0.3", server: "10.0.0.3:25", protocol: "smtp", status: record.Unexpected, reason: record.WrongRole},
 		{name: "AD LDS without TLS from afar", client: "10.0.0.1", server: "10.0.1.1:50389", protocol: "ldap", facts: "encryption=none",
-			status: Unexpected, reason: LocalOnly},
+			status: record.Unexpected, reason: record.LocalOnly},
 		{name: "phone call", client: "10.0.0.8", server: "10.0.0.5:5060", protocol: "sip", facts: "encryption=none auth=none",
-			status: Expected, path: "2010.um.phone", confidence: Observed},
+			status: record.Expected, path: "2010.um.phone", confidence: record.Observed},
 		{name: "NTLM version 1", client: "10.9.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
 			facts:   "rpc.interface=emsmdb auth=ntlm ntlm.version=1 encryption=rpc-privacy rpc.auth_level=privacy",
-			entries: mapped("emsmdb"), status: Deviating, path: "2010.mailbox.mapi", confidence: Observed, findings: "weak-auth"},
+			entries: mapped("emsmdb"), status: record.Deviating, path: "2010.mailbox.mapi", confidence: record.Observed, findings: "weak-auth"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var facts observe.Facts
@@ -177,7 +178,7 @@ func TestJudge(t *testing.T) {
 			v := e.judge(s, c.outcome)
 			var ids []string
 			for _, f := range v.Findings {
-				ids = append(ids, f.ID)
+				ids = append(ids, string(f.ID))
 				if f.Detail == "" || f.Level == "" {
 					t.Errorf("finding %s without detail or level", f.ID)
 				}
@@ -195,7 +196,7 @@ func TestJudge(t *testing.T) {
 			if got != want {
 				t.Errorf("got  %s\nwant %s\nwhy  %s\n%+v", got, want, v.Why, v.Findings)
 			}
-			if v.Status != Unrelated && v.Why == "" {
+			if v.Status != record.Unrelated && v.Why == "" {
 				t.Error("a verdict without a why")
 			}
 		})

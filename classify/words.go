@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -57,7 +58,7 @@ func authCovered(words []string, value string, facts *observe.Facts) bool {
 		return covers(authWords, words, "negotiate") || covers(authWords, words, "kerberos") || covers(authWords, words, "ntlm")
 	case "ntlm":
 		if len(words) == 1 && words[0] == "ntlmv2" {
-			return !facts.Has("ntlm.version", "1")
+			return !facts.Has(observe.NTLMVersion, "1")
 		}
 	}
 	return covers(authWords, words, value)
@@ -102,10 +103,10 @@ func weakRPC(level string) bool {
 	return false
 }
 
-// Documented says whether the rows that a verdict names support an observed
-// value of Auth or Encryption: "yes", "no", or "unsaid" where no row speaks of
-// it.
-func (v *Verdict) Documented(name, value string, facts *observe.Facts) string {
+// Documented reports whether the rows that a verdict names support an observed
+// value of observe.Auth or observe.Encryption: "yes", "no", or "unsaid" where no
+// row speaks of it.
+func Documented(v *record.Verdict, name, value string, facts *observe.Facts) string {
 	answer := "unsaid"
 	row := func(p *rules.DataPath) {
 		var spoken, covered bool

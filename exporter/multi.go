@@ -5,22 +5,22 @@ package exporter
 import (
 	"errors"
 
-	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/record"
 )
 
 // Multi returns a sink that hands every record and the summary to all sinks,
 // in the order given. A sink that fails does not keep the others from being
 // served; its errors are returned, joined.
-func Multi(sinks ...classify.Sink) classify.Sink {
+func Multi(sinks ...record.Sink) record.Sink {
 	if len(sinks) == 1 {
 		return sinks[0]
 	}
 	return multi(sinks)
 }
 
-type multi []classify.Sink
+type multi []record.Sink
 
-func (m multi) Write(r *classify.Record) error {
+func (m multi) Write(r *record.Record) error {
 	var errs []error
 	for _, s := range m {
 		if err := s.Write(r); err != nil {
@@ -30,7 +30,7 @@ func (m multi) Write(r *classify.Record) error {
 	return errors.Join(errs...)
 }
 
-func (m multi) Close(sum *classify.Summary) error {
+func (m multi) Close(sum *record.Summary) error {
 	var errs []error
 	for _, s := range m {
 		if err := s.Close(sum); err != nil {

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/record"
 )
 
 type counter struct {
@@ -12,25 +12,25 @@ type counter struct {
 	err             error
 }
 
-func (c *counter) Write(*classify.Record) error  { c.records++; return c.err }
-func (c *counter) Close(*classify.Summary) error { c.closed++; return c.err }
+func (c *counter) Write(*record.Record) error  { c.records++; return c.err }
+func (c *counter) Close(*record.Summary) error { c.closed++; return c.err }
 
 func TestMulti(t *testing.T) {
 	broken := &counter{err: errors.New("disk full")}
 	good := &counter{}
 	m := Multi(broken, good)
 	for range 3 {
-		if err := m.Write(&classify.Record{}); !errors.Is(err, broken.err) {
+		if err := m.Write(&record.Record{}); !errors.Is(err, broken.err) {
 			t.Errorf("Write: %v", err)
 		}
 	}
-	if err := m.Close(&classify.Summary{}); !errors.Is(err, broken.err) {
+	if err := m.Close(&record.Summary{}); !errors.Is(err, broken.err) {
 		t.Errorf("Close: %v", err)
 	}
 	if good.records != 3 || good.closed != 1 || broken.records != 3 || broken.closed != 1 {
 		t.Errorf("good %+v, broken %+v", good, broken)
 	}
-	if Multi(good) != classify.Sink(good) {
+	if Multi(good) != record.Sink(good) {
 		t.Error("a single sink is wrapped")
 	}
 }

@@ -2,11 +2,20 @@ package observe
 
 import "strings"
 
-// Names of facts that several protocols report. Facts of one protocol are
-// named in its package.
+// Names of facts that several protocols report, or that are judged. Other facts
+// of one protocol are named in its package.
 const (
 	Auth       = "auth"       // the mechanism: none, anonymous, basic, login, plain, digest, forms, ntlm, kerberos, negotiate, certificate ...
 	Encryption = "encryption" // what protects the payload: none, tls, rpc-privacy, rpc-integrity, sasl-sealed, sasl-signed, smb3, srtp, net.tcp, opaque ...
+
+	RPCUUID       = "rpc.uuid"       // interfaces that the server accepted: "a4f1db00-ca47-1067-b31f-00dd010662da v0.81"
+	RPCInterface  = "rpc.interface"  // the same by short name, given by the engine: "emsmdb"
+	RPCAnnotation = "rpc.annotation" // the endpoint mapper's text for a service, in rules only
+	RPCAuthLevel  = "rpc.auth_level" // of calls: none, connect, call, packet, integrity, privacy
+	NTLMVersion   = "ntlm.version"   // of the protocol: "1" (with or without session security), "2"
+	TLSVersion    = "tls.version"    // as negotiated: "1.2"
+	TLSCipher     = "tls.cipher"     // as negotiated, by its IANA name
+	SMBVersion    = "smb.version"    // dialect: "1", "2.0.2", "2.1", "3.0", "3.0.2", "3.1.1"
 )
 
 // Limits of what one flow's facts can hold.

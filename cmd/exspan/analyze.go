@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/exspan/exspan/capture"
-	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/exspan/exspan/exporter"
 	"github.com/exspan/exspan/exporter/calls"
@@ -76,14 +76,14 @@ before the damage is reported), 2 a mistake in flags, site file or rules,
 	_ = f.MarkHidden("cpuprofile")
 	_ = f.MarkHidden("memprofile")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("fail-on", cobra.FixedCompletions(failWords, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("fail-on", cobra.FixedCompletions(failWords(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("write-status", cobra.FixedCompletions(statuses, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
 var statuses = []string{
-	string(classify.Expected), string(classify.Deviating), string(classify.Unexpected), string(classify.Unrelated),
-	string(classify.Undetermined),
+	string(record.Expected), string(record.Deviating), string(record.Unexpected), string(record.Unrelated),
+	string(record.Undetermined),
 }
 
 // check returns all mistakes in the flags.
@@ -95,7 +95,7 @@ func (a *analysis) check() error {
 	if !slices.Contains(formats, a.format) {
 		errs = append(errs, fmt.Errorf("--format: unknown %q; known are %s", a.format, strings.Join(formats, ", ")))
 	}
-	errs = append(errs, checkWords("fail-on", a.failOn, failWords), checkWords("write-status", a.writeStatus, statuses))
+	errs = append(errs, checkWords("fail-on", a.failOn, failWords()), checkWords("write-status", a.writeStatus, statuses))
 	errs = append(errs, a.CheckEngine()...)
 	if a.write == "-" {
 		errs = append(errs, errors.New("--write: needs the name of a file"))
@@ -127,7 +127,7 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 		return fmt.Errorf("--output: %w", err)
 	}
 	defer out.abandon()
-	sinks := []classify.Sink{a.sink(out, stdout)}
+	sinks := []record.Sink{a.sink(out, stdout)}
 	fail := newFailOn(a.failOn)
 	if len(a.failOn) > 0 {
 		sinks = append(sinks, fail)
@@ -219,15 +219,15 @@ func (a *analysis) copyPackets(p *packetCopy, last uint64, stderr io.Writer) err
 	return p.out.commit()
 }
 
-func toStatuses(words []string) []classify.Status {
-	list := make([]classify.Status, len(words))
+func toStatuses(words []string) []record.Status {
+	list := make([]record.Status, len(words))
 	for i, w := range words {
-		list[i] = classify.Status(w)
+		list[i] = record.Status(w)
 	}
 	return list
 }
 
-func (a *analysis) sink(w io.Writer, stdout io.Writer) classify.Sink {
+func (a *analysis) sink(w io.Writer, stdout io.Writer) record.Sink {
 	if a.calls {
 		return calls.New(w, a.format == "ndjson")
 	}

@@ -6,18 +6,23 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/record"
 )
 
-// failWords are the words that --fail-on knows: statuses, then findings, then
-// reasons.
-var failWords = []string{
-	string(classify.Deviating), string(classify.Unexpected), string(classify.Undetermined), string(classify.Unrelated), string(classify.Expected),
-	"cleartext", "auth-unsupported", "weak-auth", "weak-encryption", "protocol-mismatch", "prohibited", "external-source",
-	"wrong-direction", "retired-protocol",
-	"auth-not-default", "port-undocumented", "endpoint-unannounced", "static-port-recommended", "refused", "unanswered",
-	string(classify.NoPath), string(classify.WrongRole), string(classify.WrongVersion), string(classify.LocalOnly),
-	string(classify.NoPayload), string(classify.NotBegun),
+// failWords returns the words that --fail-on knows: statuses, then findings,
+// then reasons.
+func failWords() []string {
+	var words []string
+	for _, s := range record.Statuses() {
+		words = append(words, string(s))
+	}
+	for _, f := range record.Findings() {
+		words = append(words, string(f))
+	}
+	for _, r := range record.Reasons() {
+		words = append(words, string(r))
+	}
+	return words
 }
 
 // checkWords returns an error that names every word of given that is not known.
@@ -42,7 +47,7 @@ type failOn struct {
 
 func newFailOn(words []string) *failOn { return &failOn{words, make([]uint64, len(words))} }
 
-func (f *failOn) Write(r *classify.Record) error {
+func (f *failOn) Write(r *record.Record) error {
 	if r.State == "active" {
 		return nil
 	}
@@ -50,7 +55,7 @@ func (f *failOn) Write(r *classify.Record) error {
 	for i, w := range f.words {
 		hit := string(v.Status) == w || string(v.Reason) == w
 		for j := range v.Findings {
-			hit = hit || v.Findings[j].ID == w
+			hit = hit || string(v.Findings[j].ID) == w
 		}
 		if hit {
 			f.flows[i]++
@@ -59,7 +64,7 @@ func (f *failOn) Write(r *classify.Record) error {
 	return nil
 }
 
-func (f *failOn) Close(*classify.Summary) error { return nil }
+func (f *failOn) Close(*record.Summary) error { return nil }
 
 // report tells what was found, and returns errFound if anything was.
 func (f *failOn) report(w io.Writer) error {

@@ -19,6 +19,7 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/capture/live"
 	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/exspan/exspan/exporter"
 	"github.com/exspan/exspan/exporter/ndjson"
@@ -143,7 +144,7 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 		return nil, err
 	}
 	w.exporter = prometheus.New(cfg.Packs)
-	sinks := []classify.Sink{w.exporter}
+	sinks := []record.Sink{w.exporter}
 	if m.ndjson != "" {
 		if w.records, err = w.openOutput(m.ndjson, stdout, nil); err != nil {
 			return w, fmt.Errorf("--ndjson: %w", err)

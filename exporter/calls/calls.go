@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/calls"
+	"github.com/exspan/exspan/classify/record"
 )
 
 // Sink writes the calls of a run when it ends.
@@ -26,10 +26,10 @@ type Sink struct {
 func New(w io.Writer, ndjson bool) *Sink { return &Sink{w, ndjson} }
 
 // Write does nothing: calls are known at the end.
-func (s *Sink) Write(*classify.Record) error { return nil }
+func (s *Sink) Write(*record.Record) error { return nil }
 
 // Close writes the calls.
-func (s *Sink) Close(sum *classify.Summary) error {
+func (s *Sink) Close(sum *record.Summary) error {
 	if s.json {
 		return s.ndjson(sum)
 	}
@@ -99,7 +99,7 @@ type (
 	}
 )
 
-func (s *Sink) ndjson(sum *classify.Summary) error {
+func (s *Sink) ndjson(sum *record.Summary) error {
 	enc := json.NewEncoder(s.w)
 	enc.SetEscapeHTML(false)
 	for i := range sum.Calls {
@@ -157,7 +157,7 @@ func shapeStream(s *calls.Stream) stream {
 }
 
 // table writes a paragraph a call.
-func (s *Sink) table(sum *classify.Summary) error {
+func (s *Sink) table(sum *record.Summary) error {
 	var b strings.Builder
 	line := func(indent int, format string, args ...any) {
 		b.WriteString(strings.Repeat(" ", indent))

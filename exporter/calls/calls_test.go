@@ -7,18 +7,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/calls"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 )
 
 var start = time.Date(2010, 3, 4, 5, 6, 7, 0, time.UTC)
 
-func summary() *classify.Summary {
+func summary() *record.Summary {
 	a := netip.MustParseAddrPort
 	stream := calls.Stream{Side: "caller", Codec: "PCMU", Rate: 8000, Loss: .01, R: 90, MOS: 4.3333, NAT: true,
 		Stream: observe.Stream{SSRC: 0x1234, Src: a("10.0.0.9:4000"), Dst: a("10.0.0.2:5000"), Packets: 99, Expected: 100, Lost: 1}}
-	return &classify.Summary{
+	return &record.Summary{
 		Calls: []calls.Call{{Number: 7, Start: start, Answer: start.Add(time.Second), End: start.Add(61 * time.Second), Outcome: calls.Answered, Code: 200,
 			HungUp: "callee", By: netip.MustParseAddr("10.0.0.2"),
 			Legs: []calls.Leg{

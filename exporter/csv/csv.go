@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/exspan/exspan/capture"
-	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 )
 
 // header names the columns; columns are added at the end only.
@@ -46,7 +46,7 @@ func New(w io.Writer) *Sink {
 }
 
 // Write writes r as one line.
-func (s *Sink) Write(r *classify.Record) error {
+func (s *Sink) Write(r *record.Record) error {
 	if err := s.start(); err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (s *Sink) Write(r *classify.Record) error {
 }
 
 // Close writes what is buffered, and the header if there was no flow.
-func (s *Sink) Close(*classify.Summary) error {
+func (s *Sink) Close(*record.Summary) error {
 	if err := s.start(); err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (s *Sink) start() error {
 	return s.w.Write(header)
 }
 
-func row(f []string, r *classify.Record) []string {
+func row(f []string, r *record.Record) []string {
 	f = append(f, stamp(r.First), stamp(r.Last), r.CommunityID(), proto(r.Proto))
 	f = host(f, &r.Client)
 	f = host(f, &r.Server)
@@ -110,10 +110,10 @@ func row(f []string, r *classify.Record) []string {
 		also = append(also, p.ID)
 	}
 	f = append(f, string(v.Status), text(path), list(also), text(group), v.Confidence.String(), text(grade), string(v.Reason), text(v.Why))
-	return append(f, findings(v.Findings, classify.Violation), findings(v.Findings, classify.Remark))
+	return append(f, findings(v.Findings, record.Violation), findings(v.Findings, record.Remark))
 }
 
-func host(f []string, h *classify.Host) []string {
+func host(f []string, h *record.Host) []string {
 	ip := ""
 	if h.Addr.IsValid() {
 		ip = h.Addr.String()
@@ -149,11 +149,11 @@ func facts(all []observe.Fact) string {
 	return list(items)
 }
 
-func findings(all []classify.Finding, level classify.Level) string {
+func findings(all []record.Finding, level record.Level) string {
 	var ids []string
 	for _, x := range all {
 		if x.Level == level {
-			ids = append(ids, x.ID)
+			ids = append(ids, string(x.ID))
 		}
 	}
 	return list(ids)

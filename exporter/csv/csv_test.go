@@ -9,12 +9,12 @@ import (
 	"time"
 
 	"github.com/exspan/exspan/capture"
-	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
-func write(t *testing.T, records ...*classify.Record) string {
+func write(t *testing.T, records ...*record.Record) string {
 	t.Helper()
 	var b bytes.Buffer
 	s := New(&b)
@@ -23,7 +23,7 @@ func write(t *testing.T, records ...*classify.Record) string {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Close(&classify.Summary{}); err != nil {
+	if err := s.Close(&record.Summary{}); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
@@ -34,24 +34,24 @@ func TestWrite(t *testing.T) {
 	facts.Add("rpc.interface", "emsmdb")
 	facts.Add("auth", "ntlm")
 	facts.Add("auth", "kerberos")
-	full := &classify.Record{
+	full := &record.Record{
 		First: time.Date(2010, 3, 4, 5, 6, 7, 8, time.UTC), Last: time.Date(2010, 3, 4, 6, 6, 7, 8, time.FixedZone("", 3600)),
 		Proto:   capture.TCP,
-		Client:  classify.Host{Addr: netip.MustParseAddr("2001:db8::1"), Port: 1073, Name: `=cmd|"x"`, Roles: []string{"client"}},
-		Server:  classify.Host{Addr: netip.MustParseAddr("192.168.0.2"), Port: 1032, Roles: []string{"mailbox|cas", "dc"}},
+		Client:  record.Host{Addr: netip.MustParseAddr("2001:db8::1"), Port: 1073, Name: `=cmd|"x"`, Roles: []string{"client"}},
+		Server:  record.Host{Addr: netip.MustParseAddr("192.168.0.2"), Port: 1032, Roles: []string{"mailbox|cas", "dc"}},
 		VLANs:   []string{"10.20", "10"},
-		Packets: classify.Count{11, 9}, Bytes: classify.Count{1887, 2848}, GapBytes: classify.Count{1, 2},
-		State: "ended", Outcome: classify.Answered, Protocol: "dcerpc", Facts: facts, SetupTime: 2 * time.Millisecond,
-		Endpoint: &classify.LearnedEndpoint{Service: "emsmdb", Annotation: "a,b", Source: observe.FromMap,
+		Packets: record.Count{11, 9}, Bytes: record.Count{1887, 2848}, GapBytes: record.Count{1, 2},
+		State: "ended", Outcome: record.Answered, Protocol: "dcerpc", Facts: facts, SetupTime: 2 * time.Millisecond,
+		Endpoint: &record.LearnedEndpoint{Service: "emsmdb", Annotation: "a,b", Source: observe.FromMap,
 			From: netip.MustParseAddrPort("192.168.0.2:135"), Announced: netip.MustParseAddr("10.0.0.1"), Learned: time.Unix(0, 1).UTC()},
-		Verdict: classify.Verdict{Status: classify.Deviating,
+		Verdict: record.Verdict{Status: record.Deviating,
 			Path: &rules.DataPath{ID: "2010.a", Confidence: "low"}, Group: "2010.g",
-			Also: []*rules.DataPath{{ID: "2010.b"}, {ID: "2010.c"}}, Confidence: classify.Learned, Why: "+why",
-			Findings: []classify.Finding{{ID: "refused", Level: classify.Remark}, {ID: "cleartext", Level: classify.Violation},
-				{ID: "weak-auth", Level: classify.Violation}}},
+			Also: []*rules.DataPath{{ID: "2010.b"}, {ID: "2010.c"}}, Confidence: record.Learned, Why: "+why",
+			Findings: []record.Finding{{ID: "refused", Level: record.Remark}, {ID: "cleartext", Level: record.Violation},
+				{ID: "weak-auth", Level: record.Violation}}},
 	}
-	bare := &classify.Record{Proto: capture.UDP, Client: classify.Host{Addr: netip.MustParseAddr("1.2.3.4"), Port: 1122},
-		Server: classify.Host{Addr: netip.MustParseAddr("5.6.7.8"), Port: 3344}, Verdict: classify.Verdict{Status: classify.Unrelated}}
+	bare := &record.Record{Proto: capture.UDP, Client: record.Host{Addr: netip.MustParseAddr("1.2.3.4"), Port: 1122},
+		Server: record.Host{Addr: netip.MustParseAddr("5.6.7.8"), Port: 3344}, Verdict: record.Verdict{Status: record.Unrelated}}
 	want := strings.Join(header, ",") + "\r\n" +
 		`2010-03-04T05:06:07.000000008Z,2010-03-04T05:06:07.000000008Z,1:0rTYRSt5Vr4T2Zz8cOjo8XSFBaM=,tcp,` +
 		`2001:db8::1,1073,"'=cmd|""x""",client,192.168.0.2,1032,,mailbox\|cas|dc,10.20|10,11,9,1887,2848,1,2,` +
@@ -92,10 +92,10 @@ func FuzzRow(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name, role, why, service string) {
 		facts := &observe.Facts{}
 		facts.Add(name, role)
-		got := write(t, &classify.Record{
-			Server: classify.Host{Name: name, Roles: []string{role, name}}, Facts: facts, Protocol: service,
-			Endpoint: &classify.LearnedEndpoint{Service: service},
-			Verdict:  classify.Verdict{Why: why, Path: &rules.DataPath{ID: service}},
+		got := write(t, &record.Record{
+			Server: record.Host{Name: name, Roles: []string{role, name}}, Facts: facts, Protocol: service,
+			Endpoint: &record.LearnedEndpoint{Service: service},
+			Verdict:  record.Verdict{Why: why, Path: &rules.DataPath{ID: service}},
 		})
 		rows, err := csv.NewReader(strings.NewReader(got)).ReadAll()
 		if err != nil {
@@ -114,8 +114,8 @@ func FuzzRow(f *testing.F) {
 
 func BenchmarkWrite(b *testing.B) {
 	s := New(&bytes.Buffer{})
-	r := &classify.Record{Proto: capture.UDP, Client: classify.Host{Addr: netip.MustParseAddr("1.2.3.4"), Port: 1122},
-		Server: classify.Host{Addr: netip.MustParseAddr("5.6.7.8"), Port: 3344}, Verdict: classify.Verdict{Status: classify.Unrelated}}
+	r := &record.Record{Proto: capture.UDP, Client: record.Host{Addr: netip.MustParseAddr("1.2.3.4"), Port: 1122},
+		Server: record.Host{Addr: netip.MustParseAddr("5.6.7.8"), Port: 3344}, Verdict: record.Verdict{Status: record.Unrelated}}
 	for b.Loop() {
 		_ = s.Write(r)
 	}

@@ -12,9 +12,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/exspan/exspan/capture"
-	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/communityid"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -30,17 +30,17 @@ type Sink struct {
 func New(w io.Writer) *Sink { return &Sink{w: w} }
 
 // Write writes r as one line.
-func (s *Sink) Write(r *classify.Record) error {
+func (s *Sink) Write(r *record.Record) error {
 	s.buf = append(s.enc.record(s.buf[:0], r), '\n')
 	_, err := s.w.Write(s.buf)
 	return err
 }
 
 // Close writes nothing: the summary is no flow.
-func (s *Sink) Close(*classify.Summary) error { return nil }
+func (s *Sink) Close(*record.Summary) error { return nil }
 
 // Append appends r as one JSON object, without a newline, to dst.
-func Append(dst []byte, r *classify.Record) []byte {
+func Append(dst []byte, r *record.Record) []byte {
 	var e encoder
 	return e.record(dst, r)
 }
@@ -52,7 +52,7 @@ type encoder struct {
 	text   []byte
 }
 
-func (e *encoder) record(b []byte, r *classify.Record) []byte {
+func (e *encoder) record(b []byte, r *record.Record) []byte {
 	b = append(b, '{')
 	if !r.First.IsZero() {
 		b = e.time(key(b, "first"), r.First)
@@ -75,7 +75,7 @@ func (e *encoder) record(b []byte, r *classify.Record) []byte {
 	b = stringList(b, "vlan", r.VLANs)
 	b = counts(key(b, "packets"), r.Packets)
 	b = counts(key(b, "bytes"), r.Bytes)
-	if r.GapBytes != (classify.Count{}) {
+	if r.GapBytes != (record.Count{}) {
 		b = counts(key(b, "gap_bytes"), r.GapBytes)
 	}
 	b = stringField(b, "state", r.State)
@@ -94,7 +94,7 @@ func (e *encoder) record(b []byte, r *classify.Record) []byte {
 	return append(b, '}')
 }
 
-func host(b []byte, h *classify.Host) []byte {
+func host(b []byte, h *record.Host) []byte {
 	b = append(b, '{')
 	if h.Addr.IsValid() {
 		b = append(key(b, "ip"), '"')
@@ -106,7 +106,7 @@ func host(b []byte, h *classify.Host) []byte {
 	return append(b, '}')
 }
 
-func counts(b []byte, c classify.Count) []byte {
+func counts(b []byte, c record.Count) []byte {
 	b = append(b, `{"to_server":`...)
 	b = strconv.AppendUint(b, c[observe.ToServer], 10)
 	b = append(b, `,"to_client":`...)
@@ -143,7 +143,7 @@ func seen(facts []observe.Fact, name string) bool {
 	return false
 }
 
-func (e *encoder) endpoint(b []byte, p *classify.LearnedEndpoint) []byte {
+func (e *encoder) endpoint(b []byte, p *record.LearnedEndpoint) []byte {
 	b = append(b, '{')
 	b = stringField(b, "service", p.Service)
 	b = stringField(b, "annotation", p.Annotation)
@@ -162,7 +162,7 @@ func (e *encoder) endpoint(b []byte, p *classify.LearnedEndpoint) []byte {
 	return append(b, '}')
 }
 
-func verdict(b []byte, v *classify.Verdict) []byte {
+func verdict(b []byte, v *record.Verdict) []byte {
 	b = append(b, '{')
 	b = stringField(b, "status", string(v.Status))
 	if p := v.Path; p != nil {
@@ -183,7 +183,7 @@ func verdict(b []byte, v *classify.Verdict) []byte {
 		for i := range v.Findings {
 			f := &v.Findings[i]
 			b = append(comma(b), '{')
-			b = stringField(b, "id", f.ID)
+			b = stringField(b, "id", string(f.ID))
 			b = stringField(b, "level", string(f.Level))
 			b = stringField(b, "detail", f.Detail)
 			b = append(b, '}')

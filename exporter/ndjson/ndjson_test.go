@@ -10,49 +10,49 @@ import (
 	"time"
 
 	"github.com/exspan/exspan/capture"
-	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
 // mapi is a record with everything set, named after the capture its values
 // are from.
-func mapi() *classify.Record {
+func mapi() *record.Record {
 	facts := &observe.Facts{}
 	facts.Add("rpc.interface", "emsmdb")
 	facts.Add("auth", "ntlm")
 	facts.Add("rpc.uuid", "a4f1db00-ca47-1067-b31f-00dd010662da v0.81")
 	facts.Add("rpc.interface", "nspi")
-	return &classify.Record{
+	return &record.Record{
 		Number:    7,
 		First:     time.Date(2010, 3, 4, 5, 6, 7, 8, time.UTC),
 		Last:      time.Date(2010, 3, 4, 7, 6, 7, 120_000_000, time.FixedZone("", 3600)),
 		Proto:     capture.TCP,
-		Client:    classify.Host{Addr: netip.MustParseAddr("192.168.0.173"), Port: 1073, Name: "pc1", Roles: []string{"client"}},
-		Server:    classify.Host{Addr: netip.MustParseAddr("192.168.0.2"), Port: 1032, Roles: []string{"mailbox|cas", "dc"}},
+		Client:    record.Host{Addr: netip.MustParseAddr("192.168.0.173"), Port: 1073, Name: "pc1", Roles: []string{"client"}},
+		Server:    record.Host{Addr: netip.MustParseAddr("192.168.0.2"), Port: 1032, Roles: []string{"mailbox|cas", "dc"}},
 		VLANs:     []string{"10.20", "10"},
-		Packets:   classify.Count{11, 9},
-		Bytes:     classify.Count{1887, 2848},
-		GapBytes:  classify.Count{0, 1460},
+		Packets:   record.Count{11, 9},
+		Bytes:     record.Count{1887, 2848},
+		GapBytes:  record.Count{0, 1460},
 		State:     "ended",
-		Outcome:   classify.Answered,
+		Outcome:   record.Answered,
 		Protocol:  "dcerpc",
 		Facts:     facts,
 		SetupTime: 1500 * time.Microsecond,
-		Endpoint: &classify.LearnedEndpoint{
+		Endpoint: &record.LearnedEndpoint{
 			Service: "emsmdb", Annotation: `the "store"`, Source: observe.FromMap,
 			From:      netip.MustParseAddrPort("192.168.0.2:135"),
 			Announced: netip.MustParseAddr("10.1.1.1"),
 			Learned:   time.Date(2010, 3, 4, 5, 6, 6, 999_999_999, time.UTC),
 		},
-		Verdict: classify.Verdict{
-			Status: classify.Deviating,
+		Verdict: record.Verdict{
+			Status: record.Deviating,
 			Path:   &rules.DataPath{ID: "2010.mailbox.mapi", Confidence: "high"}, Group: "2010.rpc",
 			Also:       []*rules.DataPath{{ID: "2010.static.rpc-client-access"}},
-			Confidence: classify.Observed,
-			Reason:     classify.NoPayload,
+			Confidence: record.Observed,
+			Reason:     record.NoPayload,
 			Why:        "rpc.interface=emsmdb",
-			Findings:   []classify.Finding{{ID: "cleartext", Level: classify.Violation, Detail: "no encryption"}, {ID: "refused", Level: classify.Remark}},
+			Findings:   []record.Finding{{ID: "cleartext", Level: record.Violation, Detail: "no encryption"}, {ID: "refused", Level: record.Remark}},
 		},
 	}
 }
@@ -61,7 +61,7 @@ func mapi() *classify.Record {
 func TestWrite(t *testing.T) {
 	tests := []struct {
 		name   string
-		record *classify.Record
+		record *record.Record
 		want   string
 	}{
 		{"full", mapi(), `{"first":"2010-03-04T05:06:07.000000008Z","last":"2010-03-04T06:06:07.120000000Z",` +
@@ -77,12 +77,12 @@ func TestWrite(t *testing.T) {
 			`"verdict":{"status":"deviating","path":"2010.mailbox.mapi","also":["2010.static.rpc-client-access"],"group":"2010.rpc",` +
 			`"confidence":"observed","source_confidence":"high","reason":"no-payload","why":"rpc.interface=emsmdb",` +
 			`"findings":[{"id":"cleartext","level":"violation","detail":"no encryption"},{"id":"refused","level":"remark"}]}}` + "\n"},
-		{"bare", &classify.Record{
+		{"bare", &record.Record{
 			Proto:   capture.UDP,
-			Client:  classify.Host{Addr: netip.MustParseAddr("1.2.3.4"), Port: 1122},
-			Server:  classify.Host{Addr: netip.MustParseAddr("5.6.7.8"), Port: 3344},
+			Client:  record.Host{Addr: netip.MustParseAddr("1.2.3.4"), Port: 1122},
+			Server:  record.Host{Addr: netip.MustParseAddr("5.6.7.8"), Port: 3344},
 			Facts:   &observe.Facts{},
-			Verdict: classify.Verdict{Status: classify.Unrelated},
+			Verdict: record.Verdict{Status: record.Unrelated},
 		}, `{"community_id":"1:0Mu9InQx6z4ZiCZM/7HXi2WMhOg=","proto":"udp","client":{"ip":"1.2.3.4","port":1122},` +
 			`"server":{"ip":"5.6.7.8","port":3344},"packets":{"to_server":0,"to_client":0},"bytes":{"to_server":0,"to_client":0},` +
 			`"verdict":{"status":"unrelated"}}` + "\n"},
@@ -94,7 +94,7 @@ func TestWrite(t *testing.T) {
 			if err := s.Write(tt.record); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.Close(&classify.Summary{}); err != nil {
+			if err := s.Close(&record.Summary{}); err != nil {
 				t.Fatal(err)
 			}
 			if b.String() != tt.want {

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/exspan/exspan/capture"
-	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/record"
 )
 
 // Delay writes the packets of flows chosen by their verdict while they are
@@ -17,7 +17,7 @@ import (
 // writes or drops it. Packets are written in the order they were given.
 type Delay struct {
 	w        io.Writer
-	statuses []classify.Status
+	statuses []record.Status
 	vlans    bool
 	delay    int64
 	limit    int
@@ -54,7 +54,7 @@ type waiting struct {
 // statuses to w, one call of its Write a packet. Packets wait for delay in
 // packet time, and hold at most limit bytes of frames. With vlans the VLAN tags
 // are part of a flow's key.
-func NewDelay(w io.Writer, statuses []classify.Status, vlans bool, delay time.Duration, limit int) (*Delay, error) {
+func NewDelay(w io.Writer, statuses []record.Status, vlans bool, delay time.Duration, limit int) (*Delay, error) {
 	d := &Delay{w: w, statuses: statuses, vlans: vlans, delay: int64(delay), limit: limit, flows: map[key]*judged{}}
 	var err error
 	if d.enc, err = capture.NewWriter(&d.buf, "exspan"); err == nil {
@@ -90,9 +90,13 @@ func (d *Delay) key(client, server capture.Endpoint, proto uint8, vlans capture.
 	return keyOf(client, server, proto, vlan)
 }
 
-// Judged takes in what a flow's verdict is now; see classify.Config.Judged.
-func (d *Delay) Judged(f classify.Judged) {
-	k := d.key(f.Client, f.Server, f.Proto, f.VLANs)
+// Judged takes in what a flow's verdict is now; see classify.Config.OnJudged.
+func (d *Delay) Judged(f record.Judged) {
+	vlans := ""
+	if d.vlans {
+		vlans = f.VLANs
+	}
+	k := keyOf(capture.EndpointFrom(f.Client), capture.EndpointFrom(f.Server), f.Proto, vlans)
 	j := d.flows[k]
 	want := slices.Contains(d.statuses, f.Verdict.Status)
 	if j == nil {
@@ -104,7 +108,7 @@ func (d *Delay) Judged(f classify.Judged) {
 	}
 	j.known, j.want, j.over = true, want, f.Ended
 	if j.comment = ""; want {
-		j.comment = comment(&classify.Record{Verdict: *f.Verdict})
+		j.comment = comment(&record.Record{Verdict: *f.Verdict})
 	}
 	if j.over && j.waiting == 0 {
 		delete(d.flows, k)

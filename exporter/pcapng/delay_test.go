@@ -11,7 +11,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/capture/capturetest"
-	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/record"
 )
 
 // read returns the packets of a capture given as text, with their frames.
@@ -44,8 +44,8 @@ func read(t *testing.T, name string, data []byte) []capture.Packet {
 }
 
 // judged is a verdict on the flow of p.
-func verdictOn(p *capture.Packet, status classify.Status, ended bool) classify.Judged {
-	return classify.Judged{Client: p.Src, Server: p.Dst, Proto: p.Proto, VLANs: p.VLANs, Verdict: &classify.Verdict{Status: status}, Ended: ended}
+func verdictOn(p *capture.Packet, status record.Status, ended bool) record.Judged {
+	return record.Judged{Client: p.Src.AddrPort(), Server: p.Dst.AddrPort(), Proto: p.Proto, VLANs: p.VLANs.String(), Verdict: &record.Verdict{Status: status}, Ended: ended}
 }
 
 const delayed = `start 2026-01-01T00:00:00Z
@@ -68,7 +68,7 @@ func TestDelay(t *testing.T) {
 		t.Fatalf("%d packets", len(in))
 	}
 	var out bytes.Buffer
-	d, err := NewDelay(&out, []classify.Status{classify.Unexpected}, false, 10*time.Second, 1<<20)
+	d, err := NewDelay(&out, []record.Status{record.Unexpected}, false, 10*time.Second, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,11 +79,11 @@ func TestDelay(t *testing.T) {
 	if d.Written() != 0 {
 		t.Fatal("a packet was written before its flow was judged")
 	}
-	d.Judged(verdictOn(&in[0], classify.Unexpected, false))
-	d.Judged(verdictOn(&in[1], classify.Expected, false))
+	d.Judged(verdictOn(&in[0], record.Unexpected, false))
+	d.Judged(verdictOn(&in[1], record.Expected, false))
 	d.Packets(in[3:6])
-	d.Judged(verdictOn(&in[3], classify.Unexpected, false))
-	d.Judged(verdictOn(&in[3], classify.Unexpected, true)) // it ends before its packet is written
+	d.Judged(verdictOn(&in[3], record.Unexpected, false))
+	d.Judged(verdictOn(&in[3], record.Unexpected, true)) // it ends before its packet is written
 	d.Advance(begin + int64(12*time.Second))
 	if d.Written() != 2 {
 		t.Errorf("%d packets are written after 12 s, want the two that are 10 s old", d.Written())
@@ -106,8 +106,8 @@ func TestDelay(t *testing.T) {
 	if !bytes.Contains(out.Bytes(), []byte("exspan: unexpected")) {
 		t.Error("the verdict is no comment")
 	}
-	d.Judged(verdictOn(&in[0], classify.Unexpected, true))
-	d.Judged(verdictOn(&in[1], classify.Expected, true))
+	d.Judged(verdictOn(&in[0], record.Unexpected, true))
+	d.Judged(verdictOn(&in[1], record.Expected, true))
 	if len(d.flows) != 0 || d.bytes != 0 {
 		t.Errorf("%d flows and %d bytes are held after the last flow has ended", len(d.flows), d.bytes)
 	}
@@ -119,11 +119,11 @@ func TestDelayLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := read(t, "in.pcap", data)
-	d, err := NewDelay(io.Discard, []classify.Status{classify.Unexpected}, false, time.Hour, 10*size(&in[0]))
+	d, err := NewDelay(io.Discard, []record.Status{record.Unexpected}, false, time.Hour, 10*size(&in[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.Judged(verdictOn(&in[1], classify.Expected, false))
+	d.Judged(verdictOn(&in[1], record.Expected, false))
 	for range 1000 {
 		d.Packets(in[:2])
 	}
@@ -134,7 +134,7 @@ func TestDelayLimit(t *testing.T) {
 	if n := d.Dropped(); n < 990 || n > 1000 {
 		t.Errorf("%d packets count as dropped, want about 995", n)
 	}
-	d.Judged(verdictOn(&in[0], classify.Unexpected, false))
+	d.Judged(verdictOn(&in[0], record.Unexpected, false))
 	before := d.Dropped()
 	for range 100 {
 		d.Packets(in[:2])
@@ -158,12 +158,12 @@ func TestDelayRotates(t *testing.T) {
 	d, err := NewDelay(writer(func(p []byte) (int, error) {
 		files = append(files, bytes.Clone(p))
 		return len(p), nil
-	}), []classify.Status{classify.Unexpected}, false, 0, 1<<20)
+	}), []record.Status{record.Unexpected}, false, 0, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.Judged(verdictOn(&in[0], classify.Unexpected, false))
-	d.Judged(verdictOn(&in[1], classify.Unexpected, false))
+	d.Judged(verdictOn(&in[0], record.Unexpected, false))
+	d.Judged(verdictOn(&in[1], record.Unexpected, false))
 	d.Packets(packets)
 	d.Finish()
 	if len(files) != 4 {

@@ -15,7 +15,7 @@ import (
 	"strings"
 
 	"github.com/exspan/exspan/capture"
-	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/record"
 )
 
 // MaxFlows is how many flows are remembered at most.
@@ -23,7 +23,7 @@ const MaxFlows = 250_000
 
 // Selection is a sink that remembers the flows with certain statuses.
 type Selection struct {
-	statuses []classify.Status
+	statuses []record.Status
 	vlans    bool
 	flows    map[key][]span
 	kept     int
@@ -55,12 +55,12 @@ type span struct {
 
 // NewSelection returns a selection of the flows with one of the statuses. With
 // vlans the VLAN tags are part of a flow's key, as classify.Config.KeyVLAN says.
-func NewSelection(statuses []classify.Status, vlans bool) *Selection {
+func NewSelection(statuses []record.Status, vlans bool) *Selection {
 	return &Selection{statuses: statuses, vlans: vlans, flows: map[key][]span{}}
 }
 
 // Write remembers r's flow if it is wanted.
-func (s *Selection) Write(r *classify.Record) error {
+func (s *Selection) Write(r *record.Record) error {
 	if r.State == "active" || !slices.Contains(s.statuses, r.Verdict.Status) {
 		return nil
 	}
@@ -80,10 +80,10 @@ func (s *Selection) Write(r *classify.Record) error {
 }
 
 // Close does nothing.
-func (s *Selection) Close(*classify.Summary) error { return nil }
+func (s *Selection) Close(*record.Summary) error { return nil }
 
 // comment is the verdict in one line.
-func comment(r *classify.Record) string {
+func comment(r *record.Record) string {
 	v := &r.Verdict
 	text := "exspan: " + string(v.Status)
 	if v.Path != nil {
@@ -97,7 +97,7 @@ func comment(r *classify.Record) string {
 		text += ", " + string(v.Reason)
 	}
 	for _, f := range v.Findings {
-		text += ", " + f.ID
+		text += ", " + string(f.ID)
 	}
 	if v.Why != "" {
 		text += ": " + strings.ToValidUTF8(v.Why, "?")

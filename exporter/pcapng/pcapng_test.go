@@ -11,7 +11,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/capture/capturetest"
-	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -41,39 +41,39 @@ func open(t *testing.T) *capture.Files {
 	return src
 }
 
-func record(number uint64, last int, status classify.Status, vlan string) *classify.Record {
-	return &classify.Record{
+func flowRecord(number uint64, last int, status record.Status, vlan string) *record.Record {
+	return &record.Record{
 		Number: number, Proto: capture.TCP, VLANs: []string{vlan},
 		Last:   time.Date(2026, 1, 1, 0, 0, 0, last*1e6, time.UTC),
-		Client: classify.Host{Addr: netip.MustParseAddr("10.0.0.1"), Port: 1050},
-		Server: classify.Host{Addr: netip.MustParseAddr("10.0.0.5"), Port: 80},
-		Verdict: classify.Verdict{Status: status, Reason: classify.NoPath, Why: "because \xff",
+		Client: record.Host{Addr: netip.MustParseAddr("10.0.0.1"), Port: 1050},
+		Server: record.Host{Addr: netip.MustParseAddr("10.0.0.5"), Port: 80},
+		Verdict: record.Verdict{Status: status, Reason: record.NoPath, Why: "because \xff",
 			Path: &rules.DataPath{ID: "2010.a"}, Also: []*rules.DataPath{{ID: "2010.b"}},
-			Confidence: classify.ByPort, Findings: []classify.Finding{{ID: "refused"}}},
+			Confidence: record.ByPort, Findings: []record.Finding{{ID: "refused"}}},
 	}
 }
 
 func TestCopy(t *testing.T) {
 	const comment = "exspan: unexpected 2010.a|2010.b, confidence port, no-path, refused: because ?"
-	first, second := record(1, 1, classify.Unexpected, "10"), record(3, 3, classify.Expected, "20")
+	first, second := flowRecord(1, 1, record.Unexpected, "10"), flowRecord(3, 3, record.Expected, "20")
 	tests := []struct {
 		name    string
-		records []*classify.Record
+		records []*record.Record
 		vlans   bool
 		limit   uint64
 		want    uint64
 	}{
-		{"the first of two flows with the same ends, and the ICMP error about it", []*classify.Record{first, second}, false, 99, 2},
-		{"the second", []*classify.Record{record(1, 1, classify.Expected, "10"), record(3, 3, classify.Unexpected, "20")}, false, 99, 2},
-		{"both", []*classify.Record{first, record(3, 3, classify.Unexpected, "20")}, false, 99, 4},
-		{"one flow over all VLANs", []*classify.Record{record(1, 9, classify.Unexpected, "10")}, false, 99, 4},
-		{"one VLAN", []*classify.Record{record(1, 9, classify.Unexpected, "20")}, true, 99, 2},
-		{"up to a limit", []*classify.Record{first}, false, 1, 1},
-		{"none", []*classify.Record{second}, false, 99, 0},
+		{"the first of two flows with the same ends, and the ICMP error about it", []*record.Record{first, second}, false, 99, 2},
+		{"the second", []*record.Record{flowRecord(1, 1, record.Expected, "10"), flowRecord(3, 3, record.Unexpected, "20")}, false, 99, 2},
+		{"both", []*record.Record{first, flowRecord(3, 3, record.Unexpected, "20")}, false, 99, 4},
+		{"one flow over all VLANs", []*record.Record{flowRecord(1, 9, record.Unexpected, "10")}, false, 99, 4},
+		{"one VLAN", []*record.Record{flowRecord(1, 9, record.Unexpected, "20")}, true, 99, 2},
+		{"up to a limit", []*record.Record{first}, false, 1, 1},
+		{"none", []*record.Record{second}, false, 99, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := NewSelection([]classify.Status{classify.Unexpected}, tt.vlans)
+			s := NewSelection([]record.Status{record.Unexpected}, tt.vlans)
 			for _, r := range tt.records {
 				if err := s.Write(r); err != nil {
 					t.Fatal(err)
@@ -115,8 +115,8 @@ func TestCopy(t *testing.T) {
 }
 
 func TestBounded(t *testing.T) {
-	s := NewSelection([]classify.Status{classify.Unexpected}, false)
-	r := record(1, 1, classify.Unexpected, "")
+	s := NewSelection([]record.Status{record.Unexpected}, false)
+	r := flowRecord(1, 1, record.Unexpected, "")
 	for i := range MaxFlows + 3 {
 		r.Number = uint64(i)
 		_ = s.Write(r)

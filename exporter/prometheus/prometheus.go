@@ -16,6 +16,7 @@ import (
 	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/calls"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -45,7 +46,7 @@ type Interface struct {
 type Exporter struct {
 	// Snapshot returns the engine's counts. It must be set before the first
 	// scrape, and may be called at any time then.
-	Snapshot func() *classify.Snapshot
+	Snapshot func() *record.Snapshot
 	// Interfaces returns the capture interfaces' counts; nil for none.
 	Interfaces func() []Interface
 
@@ -121,7 +122,7 @@ func New(packs *rules.Packs) *Exporter {
 		seen:     map[string]bool{},
 		blocked:  map[string]bool{},
 	}
-	for _, r := range []classify.Reason{classify.NoPath, classify.WrongRole, classify.WrongVersion, classify.LocalOnly} {
+	for _, r := range []record.Reason{record.NoPath, record.WrongRole, record.WrongVersion, record.LocalOnly} {
 		e.unexpected.WithLabelValues(string(r))
 	}
 	e.Reload(packs)
@@ -145,8 +146,8 @@ func (e *Exporter) Reload(packs *rules.Packs) {
 			e.paths = append(e.paths, pack.Paths[i].ID)
 		}
 	}
-	for _, l := range classify.Labels(packs) {
-		e.flows.WithLabelValues(l, string(classify.Expected))
+	for _, l := range record.Labels(packs) {
+		e.flows.WithLabelValues(l, string(record.Expected))
 	}
 }
 
@@ -159,23 +160,23 @@ func among(set []string, value string) string {
 }
 
 // Write counts a final record.
-func (e *Exporter) Write(r *classify.Record) error {
+func (e *Exporter) Write(r *record.Record) error {
 	if r.State != "ended" {
 		return nil
 	}
 	v := &r.Verdict
-	path := classify.NoneLabel
+	path := record.NoneLabel
 	if v.Group != "" {
 		path = v.Group
 	}
 	e.flows.WithLabelValues(path, string(v.Status)).Inc()
-	if v.Status == classify.Unexpected {
+	if v.Status == record.Unexpected {
 		e.unexpected.WithLabelValues(string(v.Reason)).Inc()
 	}
 	for i := range r.Streams {
 		e.media(&r.Streams[i])
 	}
-	if path == classify.NoneLabel {
+	if path == record.NoneLabel {
 		return nil
 	}
 	if r.Outcome != "" {
@@ -187,19 +188,19 @@ func (e *Exporter) Write(r *classify.Record) error {
 	for _, f := range r.Facts.All() {
 		switch f.Name {
 		case observe.Auth:
-			e.auth.WithLabelValues(path, among(authValues, f.Value), v.Documented(f.Name, f.Value, r.Facts)).Inc()
+			e.auth.WithLabelValues(path, among(authValues, f.Value), classify.Documented(v, f.Name, f.Value, r.Facts)).Inc()
 		case observe.Encryption:
-			e.encryption.WithLabelValues(path, among(encryptionValues, f.Value), v.Documented(f.Name, f.Value, r.Facts)).Inc()
+			e.encryption.WithLabelValues(path, among(encryptionValues, f.Value), classify.Documented(v, f.Name, f.Value, r.Facts)).Inc()
 		}
 	}
 	for _, f := range v.Findings {
-		e.findings.WithLabelValues(path, f.ID).Inc()
+		e.findings.WithLabelValues(path, string(f.ID)).Inc()
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	into := e.seen
 	switch r.Outcome {
-	case classify.Refused, classify.Unanswered, classify.Prohibited:
+	case record.Refused, record.Unanswered, record.Prohibited:
 		into = e.blocked
 	}
 	into[v.Path.ID] = true
@@ -227,7 +228,7 @@ func (e *Exporter) media(s *observe.Stream) {
 }
 
 // Close does nothing: what was counted stays for the last scrape.
-func (e *Exporter) Close(*classify.Summary) error { return nil }
+func (e *Exporter) Close(*record.Summary) error { return nil }
 
 // Describe implements prometheus.Collector.
 func (e *Exporter) Describe(ch chan<- *prometheus.Desc) {
@@ -308,17 +309,17 @@ func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	for _, l := range s.Limits {
 		counter(limits, l.Count, l.ID)
 	}
-	counter(frames, s.Stats.Frames)
-	counter(frameBytes, s.Stats.Bytes)
-	counter(truncated, s.Stats.Truncated)
-	for _, n := range s.Skipped() {
+	counter(frames, s.Frames)
+	counter(frameBytes, s.FrameBytes)
+	counter(truncated, s.Truncated)
+	for _, n := range s.Skipped {
 		counter(skipped, n.Count, n.ID)
 	}
 }
 
 // collectEndpoints sums learned endpoints by service, those without a name
 // together.
-func (e *Exporter) collectEndpoints(gauge func(*prometheus.Desc, float64, ...string), s *classify.Snapshot) {
+func (e *Exporter) collectEndpoints(gauge func(*prometheus.Desc, float64, ...string), s *record.Snapshot) {
 	type key struct{ service, source string }
 	sums := map[key]int{}
 	e.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -166,10 +167,10 @@ func TestSeries(t *testing.T) {
 	strange.Add(observe.Auth, "made-up")
 	strange.Add(observe.Encryption, "10.0.0.1")
 	for _, path := range packs.Paths("2010") {
-		for _, outcome := range []classify.Outcome{classify.Answered, classify.Refused, classify.Unanswered, classify.Midstream} {
-			for _, status := range []classify.Status{classify.Expected, classify.Deviating} {
-				r := classify.Record{State: "ended", Outcome: outcome, SetupTime: time.Second, Facts: &strange,
-					Verdict: classify.Verdict{Status: status, Path: path, Group: path.ID, Findings: []classify.Finding{{ID: "cleartext"}}}}
+		for _, outcome := range []record.Outcome{record.Answered, record.Refused, record.Unanswered, record.Midstream} {
+			for _, status := range []record.Status{record.Expected, record.Deviating} {
+				r := record.Record{State: "ended", Outcome: outcome, SetupTime: time.Second, Facts: &strange,
+					Verdict: record.Verdict{Status: status, Path: path, Group: path.ID, Findings: []record.Finding{{ID: "cleartext"}}}}
 				if err := x.Write(&r); err != nil {
 					t.Fatal(err)
 				}

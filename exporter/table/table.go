@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/exspan/exspan/capture"
-	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -49,7 +49,7 @@ type Sink struct {
 	findings  tally[findingKey, finding]
 	offPath   tally[offPathKey, offPath]
 	blocked   tally[blockedKey, blocked]
-	unclear   tally[classify.Reason, traffic]
+	unclear   tally[record.Reason, traffic]
 	unrelated tally[string, traffic]
 	words     []string // names of protocols and reasons: there are few
 }
@@ -64,11 +64,11 @@ func New(w io.Writer, o Options) *Sink {
 
 // statuses counts flows by status: there are five.
 type statuses []struct {
-	status classify.Status
+	status record.Status
 	flows  uint64
 }
 
-func (l *statuses) count(status classify.Status) {
+func (l *statuses) count(status record.Status) {
 	for i := range *l {
 		if (*l)[i].status == status {
 			(*l)[i].flows++
@@ -78,7 +78,7 @@ func (l *statuses) count(status classify.Status) {
 	*l = append(*l, statuses{{status, 1}}...)
 }
 
-func (l statuses) of(status classify.Status) uint64 {
+func (l statuses) of(status record.Status) uint64 {
 	for i := range l {
 		if l[i].status == status {
 			return l[i].flows
@@ -145,7 +145,7 @@ type traffic struct {
 	flows, packets, bytes uint64
 }
 
-func (t *traffic) count(r *classify.Record) {
+func (t *traffic) count(r *record.Record) {
 	t.flows++
 	t.packets += r.Packets[0] + r.Packets[1]
 	t.bytes += r.Bytes[0] + r.Bytes[1]
@@ -162,7 +162,7 @@ type path struct {
 	tied                uint64            // flows that may follow more than one
 	lowSource           bool
 	expected, deviating uint64
-	weakest, strongest  classify.Confidence
+	weakest, strongest  record.Confidence
 	auth, encryption    mechanisms
 }
 
@@ -187,8 +187,8 @@ func (m *mechanisms) count(name string) {
 }
 
 type findingKey struct {
-	level classify.Level
-	id    string
+	level record.Level
+	id    record.FindingID
 	path  string
 }
 
@@ -211,17 +211,17 @@ type offPathKey struct {
 
 type offPath struct {
 	traffic
-	reason   classify.Reason
+	reason   record.Reason
 	server   netip.AddrPort
 	proto    uint8
 	protocol string
 	client   netip.AddrPort
-	outcome  classify.Outcome
+	outcome  record.Outcome
 	why      string
 }
 
 type blockedKey struct {
-	outcome classify.Outcome
+	outcome record.Outcome
 	path    string
 	server  netip.AddrPort
 	proto   uint8
@@ -233,7 +233,7 @@ type blocked struct {
 }
 
 // Write adds r to the aggregates.
-func (s *Sink) Write(r *classify.Record) error {
+func (s *Sink) Write(r *record.Record) error {
 	if r.State == "active" {
 		return nil // an interim record; the last one counts
 	}
@@ -241,15 +241,15 @@ func (s *Sink) Write(r *classify.Record) error {
 	s.flows.count(v.Status)
 	s.bytes += r.Bytes[0] + r.Bytes[1]
 	switch v.Status {
-	case classify.Unrelated:
+	case record.Unrelated:
 		if t := s.unrelated.at(r.Protocol, len(r.Protocol)); t != nil {
 			t.count(r)
 		}
-	case classify.Undetermined:
+	case record.Undetermined:
 		if t := s.unclear.at(v.Reason, len(v.Reason)); t != nil {
 			t.count(r)
 		}
-	case classify.Unexpected:
+	case record.Unexpected:
 		server := netip.AddrPortFrom(r.Server.Addr, r.Server.Port)
 		k := offPathKey{r.Server.Addr.As16(), r.Server.Port, uint16(r.Proto), s.number(string(v.Reason)), s.number(r.Protocol)}
 		if u := s.offPath.at(k, hint(server)); u != nil {
@@ -266,7 +266,7 @@ func (s *Sink) Write(r *classify.Record) error {
 	return nil
 }
 
-func (s *Sink) onPath(r *classify.Record) {
+func (s *Sink) onPath(r *record.Record) {
 	v := &r.Verdict
 	label := cmp.Or(v.Group, v.Path.ID)
 	p := s.paths.at(label, len(label))
@@ -288,7 +288,7 @@ func (s *Sink) onPath(r *classify.Record) {
 		p.tied++
 	}
 	p.count(r)
-	if v.Status == classify.Deviating {
+	if v.Status == record.Deviating {
 		p.deviating++
 	} else {
 		p.expected++
@@ -308,7 +308,7 @@ func (s *Sink) onPath(r *classify.Record) {
 		s.finding(r, &v.Findings[i], label)
 	}
 	switch r.Outcome {
-	case classify.Refused, classify.Unanswered, classify.Prohibited:
+	case record.Refused, record.Unanswered, record.Prohibited:
 		server := netip.AddrPortFrom(r.Server.Addr, r.Server.Port)
 		if b := s.blocked.at(blockedKey{r.Outcome, label, server, r.Proto}, hint(server)); b != nil {
 			if b.flows == 0 {
@@ -319,9 +319,9 @@ func (s *Sink) onPath(r *classify.Record) {
 	}
 }
 
-func (s *Sink) finding(r *classify.Record, f *classify.Finding, label string) {
-	switch classify.Outcome(f.ID) {
-	case classify.Refused, classify.Unanswered:
+func (s *Sink) finding(r *record.Record, f *record.Finding, label string) {
+	switch f.ID {
+	case record.FindingRefused, record.FindingUnanswered:
 		return // told under Blocked
 	}
 	x := s.findings.at(findingKey{f.Level, f.ID, label}, len(f.ID)<<6+len(label))
@@ -329,7 +329,7 @@ func (s *Sink) finding(r *classify.Record, f *classify.Finding, label string) {
 		return
 	}
 	x.flows++
-	if f.Level == classify.Violation && len(x.examples) < maxExamples {
+	if f.Level == record.Violation && len(x.examples) < maxExamples {
 		text := f.Detail
 		if r.Verdict.Why != "" {
 			text = strings.TrimPrefix(text+"; "+r.Verdict.Why, "; ")
@@ -349,14 +349,14 @@ func (p *path) mayBe(id string) {
 }
 
 // Close writes the table.
-func (s *Sink) Close(sum *classify.Summary) error {
+func (s *Sink) Close(sum *record.Summary) error {
 	p := &printer{width: s.o.Width, color: s.o.Color}
 	s.head(p, sum)
 	s.writePaths(p)
 	s.writeDeviating(p)
 	s.writeUnexpected(p)
 	s.writeBlocked(p)
-	if n := s.flows.of(classify.Expected); n > 0 && n == s.related() && len(s.blocked.m) == 0 {
+	if n := s.flows.of(record.Expected); n > 0 && n == s.related() && len(s.blocked.m) == 0 {
 		p.heading("Nothing wrong: no deviating, unexpected or blocked flow")
 	}
 	s.writeRemarks(p)
@@ -371,14 +371,14 @@ func (s *Sink) Close(sum *classify.Summary) error {
 func (s *Sink) related() uint64 {
 	var n uint64
 	for _, x := range s.flows {
-		if x.status != classify.Unrelated {
+		if x.status != record.Unrelated {
 			n += x.flows
 		}
 	}
 	return n
 }
 
-func (s *Sink) head(p *printer, sum *classify.Summary) {
+func (s *Sink) head(p *printer, sum *record.Summary) {
 	var flows uint64
 	for _, x := range s.flows {
 		flows += x.flows
@@ -389,7 +389,7 @@ func (s *Sink) head(p *printer, sum *classify.Summary) {
 	}
 	p.wrap(0, 0, line)
 	var parts []string
-	for _, status := range []classify.Status{classify.Expected, classify.Deviating, classify.Unexpected, classify.Undetermined, classify.Unrelated} {
+	for _, status := range []record.Status{record.Expected, record.Deviating, record.Unexpected, record.Undetermined, record.Unrelated} {
 		if n := s.flows.of(status); n > 0 {
 			parts = append(parts, thousands(n)+" "+string(status))
 		}
@@ -450,18 +450,18 @@ func (s *Sink) writePaths(p *printer) {
 }
 
 func (s *Sink) writeDeviating(p *printer) {
-	rows := s.findingsOf(classify.Violation)
+	rows := s.findingsOf(record.Violation)
 	if len(rows) == 0 {
 		return
 	}
-	p.heading("Deviating: " + count(s.flows.of(classify.Deviating), "flow"))
+	p.heading("Deviating: " + count(s.flows.of(record.Deviating), "flow"))
 	for i, k := range rows {
 		if i == maxShown {
 			p.rest(len(rows)-i, "line")
 			break
 		}
 		f := s.findings.m[k]
-		p.styled(red, "  "+printable(k.id)+"  "+printable(k.path)+"  "+count(f.flows, "flow"))
+		p.styled(red, "  "+printable(string(k.id))+"  "+printable(k.path)+"  "+count(f.flows, "flow"))
 		for _, e := range f.examples {
 			p.wrap(6, 8, e.client.String()+" > "+e.server.String()+": "+e.text)
 		}
@@ -469,7 +469,7 @@ func (s *Sink) writeDeviating(p *printer) {
 	p.more(s.findings.more)
 }
 
-func (s *Sink) findingsOf(level classify.Level) []findingKey {
+func (s *Sink) findingsOf(level record.Level) []findingKey {
 	var rows []findingKey
 	for k := range s.findings.m {
 		if k.level == level {
@@ -483,16 +483,16 @@ func (s *Sink) findingsOf(level classify.Level) []findingKey {
 }
 
 func (s *Sink) writeUnexpected(p *printer) {
-	if s.flows.of(classify.Unexpected) == 0 {
+	if s.flows.of(record.Unexpected) == 0 {
 		return
 	}
-	p.heading("Unexpected: " + count(s.flows.of(classify.Unexpected), "flow"))
+	p.heading("Unexpected: " + count(s.flows.of(record.Unexpected), "flow"))
 	type rows struct {
 		shown []*offPath // sorted; there may be thousands of others
 		count int
 		flows uint64
 	}
-	byReason := map[classify.Reason]*rows{}
+	byReason := map[record.Reason]*rows{}
 	for _, u := range s.offPath.m {
 		r := byReason[u.reason]
 		if r == nil {
@@ -520,7 +520,7 @@ func (s *Sink) writeUnexpected(p *printer) {
 		for _, u := range r.shown {
 			text := u.server.String() + "/" + transport(u.proto) + " " + name(u.protocol) + ": " + count(u.flows, "flow") + ", " +
 				size(u.bytes) + ", first from " + u.client.String()
-			if u.outcome != "" && u.outcome != classify.Answered {
+			if u.outcome != "" && u.outcome != record.Answered {
 				text += " (" + string(u.outcome) + ")"
 			}
 			if u.why != "" {
@@ -560,7 +560,7 @@ func (s *Sink) writeBlocked(p *printer) {
 }
 
 func (s *Sink) writeRemarks(p *printer) {
-	rows := s.findingsOf(classify.Remark)
+	rows := s.findingsOf(record.Remark)
 	if len(rows) == 0 {
 		return
 	}
@@ -572,11 +572,11 @@ func (s *Sink) writeRemarks(p *printer) {
 			paths = append(paths, rows[0].path+" "+thousands(s.findings.m[rows[0]].flows))
 			rows = rows[1:]
 		}
-		p.wrap(2, 6, id+": "+strings.Join(paths, ", "))
+		p.wrap(2, 6, string(id)+": "+strings.Join(paths, ", "))
 	}
 }
 
-func writeHosts(p *printer, hosts []classify.HostSummary) {
+func writeHosts(p *printer, hosts []record.HostSummary) {
 	if len(hosts) == 0 {
 		return
 	}
@@ -606,10 +606,10 @@ func writeHosts(p *printer, hosts []classify.HostSummary) {
 }
 
 // byEvidence gives one text for each evidence, naming all roles that it proves.
-func byEvidence(roles []classify.RoleProof) []string {
+func byEvidence(roles []record.RoleProof) []string {
 	var list []string
 	for i, r := range roles {
-		if slices.ContainsFunc(roles[:i], func(x classify.RoleProof) bool { return x.Evidence == r.Evidence }) {
+		if slices.ContainsFunc(roles[:i], func(x record.RoleProof) bool { return x.Evidence == r.Evidence }) {
 			continue
 		}
 		text := r.Role
@@ -626,7 +626,7 @@ func byEvidence(roles []classify.RoleProof) []string {
 	return list
 }
 
-func writeEndpoints(p *printer, sum *classify.Summary) {
+func writeEndpoints(p *printer, sum *record.Summary) {
 	endpoints := sum.Endpoints
 	if len(endpoints) == 0 {
 		return
@@ -677,7 +677,7 @@ func (s *Sink) writeRest(p *printer) {
 		for _, reason := range sortedKeys(s.unclear.m) {
 			parts = append(parts, cmp.Or(string(reason), "no reason")+" "+thousands(s.unclear.m[reason].flows))
 		}
-		p.wrap(0, 4, "Undetermined: "+count(s.flows.of(classify.Undetermined), "flow")+": "+strings.Join(parts, ", "))
+		p.wrap(0, 4, "Undetermined: "+count(s.flows.of(record.Undetermined), "flow")+": "+strings.Join(parts, ", "))
 	}
 	if len(s.unrelated.m) == 0 {
 		return
@@ -695,11 +695,11 @@ func (s *Sink) writeRest(p *printer) {
 	if n := len(names) - maxShown; n > 0 {
 		parts = append(parts, "and "+count(uint64(n), "other protocol"))
 	}
-	p.wrap(0, 4, "Unrelated: "+count(s.flows.of(classify.Unrelated), "flow")+", "+size(bytes)+": "+strings.Join(parts, ", "))
+	p.wrap(0, 4, "Unrelated: "+count(s.flows.of(record.Unrelated), "flow")+", "+size(bytes)+": "+strings.Join(parts, ", "))
 }
 
 // writeTrouble writes what stands between the input and the truth.
-func writeTrouble(p *printer, sum *classify.Summary) {
+func writeTrouble(p *printer, sum *record.Summary) {
 	skipped, limits := named(sum.Skipped, "%[1]s %[2]s"), named(sum.Limits, "%[2]s %[1]s")
 	if skipped == "" && limits == "" && len(sum.Errors) == 0 && sum.AckedUnseen <= 0.01 {
 		return
@@ -720,7 +720,7 @@ func writeTrouble(p *printer, sum *classify.Summary) {
 }
 
 // named joins names and counts in the given form.
-func named(counts []classify.NamedCount, form string) string {
+func named(counts []record.NamedCount, form string) string {
 	var parts []string
 	for _, c := range counts {
 		if c.Count > 0 {
@@ -741,7 +741,7 @@ func (m mechanisms) String() string {
 	return strings.Join(parts, ", ")
 }
 
-func confidences(weakest, strongest classify.Confidence) string {
+func confidences(weakest, strongest record.Confidence) string {
 	if weakest == strongest {
 		return strongest.String()
 	}

@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/exspan/exspan/capture"
-	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -22,15 +22,15 @@ var (
 	ad   = &rules.DataPath{ID: "2010.hub.ad", Name: "Active Directory access", Group: "2010.hub.ad"}
 )
 
-func record(client, server string, v classify.Verdict) *classify.Record {
+func flowRecord(client, server string, v record.Verdict) *record.Record {
 	c, s := netip.MustParseAddrPort(client), netip.MustParseAddrPort(server)
-	return &classify.Record{Proto: capture.TCP, State: "ended", Outcome: classify.Answered, Protocol: "dcerpc",
-		Client:  classify.Host{Addr: c.Addr(), Port: c.Port()},
-		Server:  classify.Host{Addr: s.Addr(), Port: s.Port()},
-		Packets: classify.Count{6, 4}, Bytes: classify.Count{1000, 500}, Verdict: v}
+	return &record.Record{Proto: capture.TCP, State: "ended", Outcome: record.Answered, Protocol: "dcerpc",
+		Client:  record.Host{Addr: c.Addr(), Port: c.Port()},
+		Server:  record.Host{Addr: s.Addr(), Port: s.Port()},
+		Packets: record.Count{6, 4}, Bytes: record.Count{1000, 500}, Verdict: v}
 }
 
-func render(t *testing.T, o Options, sum *classify.Summary, records ...*classify.Record) string {
+func render(t *testing.T, o Options, sum *record.Summary, records ...*record.Record) string {
 	t.Helper()
 	var b bytes.Buffer
 	s := New(&b, o)
@@ -45,45 +45,45 @@ func render(t *testing.T, o Options, sum *classify.Summary, records ...*classify
 	return b.String()
 }
 
-func everything() (*classify.Summary, []*classify.Record) {
+func everything() (*record.Summary, []*record.Record) {
 	facts := &observe.Facts{}
 	facts.Add(observe.Auth, "ntlm")
 	facts.Add(observe.Encryption, "none")
-	good := record("10.0.0.9:1073", "10.0.0.5:1032", classify.Verdict{Status: classify.Expected, Path: mapi, Confidence: classify.Learned,
-		Findings: []classify.Finding{{ID: "auth-not-default", Level: classify.Remark}}})
-	bad := record("10.0.0.9:1074", "10.0.0.5:1032", classify.Verdict{Status: classify.Deviating, Path: mapi, Confidence: classify.Observed,
-		Why: "rpc.interface=emsmdb, endpoint learned from 10.0.0.5:135 at 09:14:03", Findings: []classify.Finding{
-			{ID: "cleartext", Level: classify.Violation, Detail: "encryption none, the reference says rpc by default"}}})
+	good := flowRecord("10.0.0.9:1073", "10.0.0.5:1032", record.Verdict{Status: record.Expected, Path: mapi, Confidence: record.Learned,
+		Findings: []record.Finding{{ID: "auth-not-default", Level: record.Remark}}})
+	bad := flowRecord("10.0.0.9:1074", "10.0.0.5:1032", record.Verdict{Status: record.Deviating, Path: mapi, Confidence: record.Observed,
+		Why: "rpc.interface=emsmdb, endpoint learned from 10.0.0.5:135 at 09:14:03", Findings: []record.Finding{
+			{ID: "cleartext", Level: record.Violation, Detail: "encryption none, the reference says rpc by default"}}})
 	bad.Facts = facts
-	tie := record("10.0.0.9:1075", "10.0.0.6:443", classify.Verdict{Status: classify.Expected, Path: owa, Also: []*rules.DataPath{ews}, Group: "2010.https",
-		Confidence: classify.ByPort})
-	refused := record("10.0.0.6:1076", "10.0.0.1:389", classify.Verdict{Status: classify.Expected, Path: ad, Confidence: classify.ByPort,
-		Findings: []classify.Finding{{ID: "refused", Level: classify.Remark}}})
-	refused.Outcome = classify.Refused
-	odd := record("10.0.0.77:5000", "10.0.0.5:3389", classify.Verdict{Status: classify.Unexpected, Reason: classify.NoPath, Why: "no rule\x1b[2J"})
-	odd.Protocol, odd.Outcome = "", classify.Midstream
-	dns := record("10.0.0.9:1077", "10.0.0.1:53", classify.Verdict{Status: classify.Unrelated})
+	tie := flowRecord("10.0.0.9:1075", "10.0.0.6:443", record.Verdict{Status: record.Expected, Path: owa, Also: []*rules.DataPath{ews}, Group: "2010.https",
+		Confidence: record.ByPort})
+	refused := flowRecord("10.0.0.6:1076", "10.0.0.1:389", record.Verdict{Status: record.Expected, Path: ad, Confidence: record.ByPort,
+		Findings: []record.Finding{{ID: "refused", Level: record.Remark}}})
+	refused.Outcome = record.Refused
+	odd := flowRecord("10.0.0.77:5000", "10.0.0.5:3389", record.Verdict{Status: record.Unexpected, Reason: record.NoPath, Why: "no rule\x1b[2J"})
+	odd.Protocol, odd.Outcome = "", record.Midstream
+	dns := flowRecord("10.0.0.9:1077", "10.0.0.1:53", record.Verdict{Status: record.Unrelated})
 	dns.Protocol = "dns"
-	unknown := record("10.0.0.9:1078", "10.0.0.8:9999", classify.Verdict{Status: classify.Unrelated})
+	unknown := flowRecord("10.0.0.9:1078", "10.0.0.8:9999", record.Verdict{Status: record.Unrelated})
 	unknown.Protocol = ""
-	empty := record("10.0.0.9:1079", "10.0.0.5:1033", classify.Verdict{Status: classify.Undetermined, Reason: classify.NoPayload})
-	interim := record("10.0.0.9:1073", "10.0.0.5:1032", classify.Verdict{Status: classify.Expected, Path: mapi, Confidence: classify.Learned})
+	empty := flowRecord("10.0.0.9:1079", "10.0.0.5:1033", record.Verdict{Status: record.Undetermined, Reason: record.NoPayload})
+	interim := flowRecord("10.0.0.9:1073", "10.0.0.5:1032", record.Verdict{Status: record.Expected, Path: mapi, Confidence: record.Learned})
 	interim.State = "active"
 	start := time.Date(2010, 3, 4, 9, 14, 3, 0, time.UTC)
-	return &classify.Summary{
+	return &record.Summary{
 		First: start, Last: start.Add(90 * time.Minute), Frames: 90, Packets: 80, IPBytes: 1_234_567,
-		Hosts: []classify.HostSummary{{Addr: netip.MustParseAddr("10.0.0.5"), Name: "mb1", Version: "2010", Roles: []classify.RoleProof{
+		Hosts: []record.HostSummary{{Addr: netip.MustParseAddr("10.0.0.5"), Name: "mb1", Version: "2010", Roles: []record.RoleProof{
 			{Role: "mailbox|cas", Evidence: "emsmdb answered on 10.0.0.5:1032"}}},
-			{Addr: netip.MustParseAddr("10.0.0.1"), Roles: []classify.RoleProof{{Role: "dc", Evidence: "site file"},
+			{Addr: netip.MustParseAddr("10.0.0.1"), Roles: []record.RoleProof{{Role: "dc", Evidence: "site file"},
 				{Role: "dns", Evidence: "dns on port 53"}, {Role: "gc", Evidence: "site file"}}}},
-		Endpoints: []classify.EndpointSummary{{Server: netip.MustParseAddrPort("10.0.0.5:1032"), Flows: 2, Ended: true,
-			LearnedEndpoint: classify.LearnedEndpoint{Service: "emsmdb", Source: observe.FromMap, Learned: start, Annotation: "Store",
+		Endpoints: []record.EndpointSummary{{Server: netip.MustParseAddrPort("10.0.0.5:1032"), Flows: 2, Ended: true,
+			LearnedEndpoint: record.LearnedEndpoint{Service: "emsmdb", Source: observe.FromMap, Learned: start, Annotation: "Store",
 				From: netip.MustParseAddrPort("10.0.0.5:135"), Announced: netip.MustParseAddr("192.168.1.1")}}},
-		Skipped:     []classify.NamedCount{{Name: "not_ip", Count: 9}, {Name: "panic"}},
-		Limits:      []classify.NamedCount{{Name: "flows judged early because too many were held", Count: 1234}},
+		Skipped:     []record.NamedCount{{Name: "not_ip", Count: 9}, {Name: "panic"}},
+		Limits:      []record.NamedCount{{Name: "flows judged early because too many were held", Count: 1234}},
 		AckedUnseen: 0.034,
 		Errors:      []error{errors.New("a.pcap: truncated at offset 4711")},
-	}, []*classify.Record{good, bad, bad, bad, tie, refused, odd, dns, unknown, empty, interim}
+	}, []*record.Record{good, bad, bad, bad, tie, refused, odd, dns, unknown, empty, interim}
 }
 
 const want = `80 packets, 1.2 MB in 10 flows, 2010-03-04 09:14:03 to 10:44:03 UTC (1 h 30 min)
@@ -153,11 +153,11 @@ func TestTable(t *testing.T) {
 }
 
 func TestEmptyAndClean(t *testing.T) {
-	if got, want := render(t, Options{}, &classify.Summary{}), "0 packets, 0 B in 0 flows\n\nNo flow follows a documented data path\n"; got != want {
+	if got, want := render(t, Options{}, &record.Summary{}), "0 packets, 0 B in 0 flows\n\nNo flow follows a documented data path\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	_, records := everything()
-	got := render(t, Options{}, &classify.Summary{}, records[0])
+	got := render(t, Options{}, &record.Summary{}, records[0])
 	if !strings.Contains(got, "\nNothing wrong: no deviating, unexpected or blocked flow\n") {
 		t.Error(got)
 	}
@@ -166,19 +166,19 @@ func TestEmptyAndClean(t *testing.T) {
 // TestBounded gives more different servers than are kept: nothing is lost
 // from the counts, and what is shown is the same each time.
 func TestBounded(t *testing.T) {
-	var all []*classify.Record
+	var all []*record.Record
 	for i := range maxKept + 500 {
 		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 99)
-		all = append(all, record("10.0.0.9:1", addr.String(), classify.Verdict{Status: classify.Unexpected, Reason: classify.NoPath}))
+		all = append(all, flowRecord("10.0.0.9:1", addr.String(), record.Verdict{Status: record.Unexpected, Reason: record.NoPath}))
 	}
-	first := render(t, Options{}, &classify.Summary{}, all...)
+	first := render(t, Options{}, &record.Summary{}, all...)
 	for _, want := range []string{"Unexpected: 4,596 flows", "and 4,086 more server ports", "and 500 more flows"} {
 		if !strings.Contains(first, want) {
 			t.Errorf("no %q in\n%s", want, first)
 		}
 	}
 	for range 5 {
-		if again := render(t, Options{}, &classify.Summary{}, all...); again != first {
+		if again := render(t, Options{}, &record.Summary{}, all...); again != first {
 			t.Fatal("not the same twice")
 		}
 	}
@@ -217,7 +217,7 @@ func TestAllocs(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() {
 		for _, r := range records {
-			if r.Verdict.Status == classify.Unrelated || r.Verdict.Status == classify.Expected {
+			if r.Verdict.Status == record.Unrelated || r.Verdict.Status == record.Expected {
 				_ = s.Write(r)
 			}
 		}
@@ -228,7 +228,7 @@ func TestAllocs(t *testing.T) {
 
 func BenchmarkUnrelated(b *testing.B) {
 	s := New(&bytes.Buffer{}, Options{})
-	r := record("10.0.0.9:1077", "10.0.0.1:53", classify.Verdict{Status: classify.Unrelated})
+	r := flowRecord("10.0.0.9:1077", "10.0.0.1:53", record.Verdict{Status: record.Unrelated})
 	for b.Loop() {
 		_ = s.Write(r)
 	}

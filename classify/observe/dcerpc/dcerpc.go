@@ -12,8 +12,8 @@ import (
 // Facts of this protocol. observe.Auth and observe.Encryption are reported for
 // the calls of a flow, or for its security contexts as long as no call is seen.
 const (
-	UUID      = "rpc.uuid"           // interfaces the server accepted: "a4f1db00-ca47-1067-b31f-00dd010662da v0.81"
-	AuthLevel = "rpc.auth_level"     // of calls: none, connect, call, packet, integrity, privacy
+	UUID      = observe.RPCUUID      // interfaces the server accepted: "a4f1db00-ca47-1067-b31f-00dd010662da v0.81"
+	AuthLevel = observe.RPCAuthLevel // of calls: none, connect, call, packet, integrity, privacy
 	SecAddr   = "rpc.sec_addr"       // what the server says its endpoint is: "4997", "\PIPE\lsass"
 	MapStatus = "epm.status"         // "not-registered": the mapper did not know the service it was asked for
 	Banner    = "rpc.banner"         // "ncacn_http/1.0"

@@ -16,12 +16,12 @@ import (
 
 // Facts of this package.
 const (
-	Server  = "ntlm.server"  // the server's name: DNS name, or NetBIOS name where it gave no other
-	Domain  = "ntlm.domain"  // the server's domain, likewise
-	Forest  = "ntlm.forest"  // DNS name of the server's forest
-	Windows = "ntlm.windows" // the server's Windows version: "10.0.17763"
-	Version = "ntlm.version" // of the protocol: "1" (with or without session security), "2"
-	Service = "ntlm.service" // service principal that the client meant: "exchangeMDB/mb1.example.com"
+	Server  = "ntlm.server"       // the server's name: DNS name, or NetBIOS name where it gave no other
+	Domain  = "ntlm.domain"       // the server's domain, likewise
+	Forest  = "ntlm.forest"       // DNS name of the server's forest
+	Windows = "ntlm.windows"      // the server's Windows version: "10.0.17763"
+	Version = observe.NTLMVersion // of the protocol: "1" (with or without session security), "2"
+	Service = "ntlm.service"      // service principal that the client meant: "exchangeMDB/mb1.example.com"
 )
 
 // Message types ([MS-NLMP] section 2.2.1).

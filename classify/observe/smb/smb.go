@@ -18,10 +18,10 @@ import (
 // what protects the RPC in them. Session set-up and tree connection alone say
 // nothing: what comes later can be encrypted.
 const (
-	Version = "smb.version" // "1", "2.0.2", "2.1", "3.0", "3.0.2", "3.1.1"
-	Share   = "smb.share"   // ADMIN$, IPC$, C$, SYSVOL, NETLOGON, and "disk" for any other
-	Pipe    = "smb.pipe"    // named pipes opened, in lower case: "winreg"
-	Signing = "smb.signing" // "yes" where messages after the session set-up are signed
+	Version = observe.SMBVersion // "1", "2.0.2", "2.1", "3.0", "3.0.2", "3.1.1"
+	Share   = "smb.share"        // ADMIN$, IPC$, C$, SYSVOL, NETLOGON, and "disk" for any other
+	Pipe    = "smb.pipe"         // named pipes opened, in lower case: "winreg"
+	Signing = "smb.signing"      // "yes" where messages after the session set-up are signed
 )
 
 // Limits of one flow.

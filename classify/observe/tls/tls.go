@@ -24,7 +24,7 @@ const Name = "tls"
 const (
 	// Version is the version that was negotiated: "1.0" to "1.3", "ssl3" or
 	// "ssl2".
-	Version = "tls.version"
+	Version = observe.TLSVersion
 	// ServerName is the host name the client asked for (RFC 6066 section 3).
 	ServerName = "tls.server_name"
 	// ALPN is the application protocol (RFC 7301): the one that the server
@@ -33,7 +33,7 @@ const (
 	// values are all that the client offered.
 	ALPN = "tls.alpn"
 	// Cipher is the selected suite; see CipherName.
-	Cipher = "tls.cipher"
+	Cipher = observe.TLSCipher
 	// ClientCertificate is "requested" where the server asked for a certificate
 	// and "given" where the client sent one, both up to TLS 1.2.
 	ClientCertificate = "tls.client_certificate"

@@ -1,6 +1,6 @@
 // Package pipeline is the run that the commands share: it holds the flags that say
 // what is read and how it is judged, opens the input, feeds the engine, and
-// hands records and the summary to a view, which is a classify.Sink.
+// hands records and the summary to a view, which is a record.Sink.
 package pipeline
 
 import (
@@ -13,6 +13,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/record"
 )
 
 // An Error is a run-time error: a damaged file or a full disk. Commands treat
@@ -53,7 +54,7 @@ func (r *Result) Err() error {
 // Run reads the files named in o and classifies their flows. It closes view
 // unless reading or writing failed, which it returns as an Error. When ctx
 // ends, Run reports what was read until then.
-func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view classify.Sink) (*Result, error) {
+func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view record.Sink) (*Result, error) {
 	if o.Workers > 0 {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(o.Workers))
 	}

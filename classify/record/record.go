@@ -1,6 +1,7 @@
-// Package classify joins flows, facts, learned endpoints and rules into
-// verdicts.
-package classify
+// Package record declares what exspan says of a flow: records, verdicts,
+// findings and the summary of a run. Exporters need this package and not the
+// engine that makes the records.
+package record
 
 import (
 	"net/netip"
@@ -66,7 +67,7 @@ const (
 // Finding is something about a flow with a data path that its documentation
 // does not promise.
 type Finding struct {
-	ID     string
+	ID     FindingID
 	Level  Level
 	Detail string
 }

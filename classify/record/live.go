@@ -1,0 +1,95 @@
+package record
+
+import (
+	"net/netip"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/rules"
+)
+
+// NoneLabel is the label of traffic without a data path.
+const NoneLabel = "none"
+
+// Labels returns every label that traffic can have with a set of packs:
+// NoneLabel, then the ids of paths and groups in pack order.
+func Labels(packs *rules.Packs) []string {
+	labels := []string{NoneLabel}
+	known := map[string]bool{NoneLabel: true}
+	add := func(id string) {
+		if !known[id] {
+			known[id] = true
+			labels = append(labels, id)
+		}
+	}
+	for _, pack := range packs.All() {
+		for i := range pack.Paths {
+			p := &pack.Paths[i]
+			add(p.ID)
+			for j := range p.Legs {
+				add(p.Legs[j].Group)
+			}
+		}
+	}
+	return labels
+}
+
+// PathTraffic is the traffic of one label: a data path's id, the group's id
+// where rows are tied, or NoneLabel.
+type PathTraffic struct {
+	Label   string
+	Bytes   Count
+	Packets Count
+	// Active is the number of live flows counted under the label.
+	Active int64
+	// LastSeen is the time of the last packet in nanoseconds since the Unix
+	// epoch, 0 for never.
+	LastSeen int64
+	// Relabelled counts the flows that ended under this label after their
+	// traffic was counted under another one.
+	Relabelled uint64
+}
+
+// Snapshot is what an engine has counted so far.
+type Snapshot struct {
+	// Paths holds one entry a label, in the order of Labels.
+	Paths []PathTraffic
+	// PendingBytes and PendingPackets belong to live flows that are not yet
+	// counted under a label.
+	PendingBytes, PendingPackets uint64
+	// Packets and IPBytes count what the engine has taken in.
+	Packets, IPBytes uint64
+	// LiveFlows and HeldFlows are flows in the table, Evicted those that ended
+	// early because it was full, Reading those whose content is being read.
+	LiveFlows, HeldFlows, Reading int
+	Evicted                       uint64
+	// Violations counts observers that found another protocol than expected.
+	Violations uint64
+	// Endpoints counts the learned endpoints that hold now.
+	Endpoints []EndpointCount
+	// Limits counts, per limit, what was refused or dropped because of it.
+	Limits []NamedCount
+	// Frames, FrameBytes and Truncated are the source's counts: frames, their
+	// bytes on the wire, and frames that the snap length cut.
+	Frames, FrameBytes, Truncated uint64
+	// Skipped counts frames that became no packet, by reason.
+	Skipped []NamedCount
+	// Clock is the highest packet time seen, in nanoseconds since the Unix epoch.
+	Clock int64
+}
+
+// EndpointCount is a number of learned endpoints.
+type EndpointCount struct {
+	Service string
+	Source  observe.Source
+	Count   int
+}
+
+// Judged is the current verdict of a live flow, or the last one of a flow that
+// ended.
+type Judged struct {
+	Client, Server netip.AddrPort
+	Proto          uint8  // capture.TCP or capture.UDP
+	VLANs          string // tag stack of the first packet, outermost first
+	Verdict        *Verdict
+	Ended          bool
+}
