@@ -169,20 +169,20 @@ func readTable(t *testing.T, name string) []map[string]string {
 	return rows
 }
 
-// record is one line of NDJSON, as a consumer without our types reads it.
-type record map[string]any
+// jsonRecord is one line of NDJSON, as a consumer without our types reads it.
+type jsonRecord map[string]any
 
-func (r record) object(name string) record {
+func (r jsonRecord) object(name string) jsonRecord {
 	m, _ := r[name].(map[string]any)
 	return m
 }
 
-func (r record) text(name string) string {
+func (r jsonRecord) text(name string) string {
 	s, _ := r[name].(string)
 	return s
 }
 
-func (r record) list(name string) (all []string) {
+func (r jsonRecord) list(name string) (all []string) {
 	values, _ := r[name].([]any)
 	for _, v := range values {
 		if s, ok := v.(string); ok {
@@ -192,19 +192,19 @@ func (r record) list(name string) (all []string) {
 	return all
 }
 
-func (r record) number(name string) int {
+func (r jsonRecord) number(name string) int {
 	n, _ := r[name].(float64)
 	return int(n)
 }
 
 // end is the address and port of one end, as "address port".
-func (r record) end(name string) string {
+func (r jsonRecord) end(name string) string {
 	e := r.object(name)
 	return fmt.Sprint(e.text("ip"), " ", e.number("port"))
 }
 
 // paths returns verdict.path and verdict.also.
-func (r record) paths() []string {
+func (r jsonRecord) paths() []string {
 	v := r.object("verdict")
 	if p := v.text("path"); p != "" {
 		return append([]string{p}, v.list("also")...)
@@ -215,14 +215,14 @@ func (r record) paths() []string {
 // finding is an entry of verdict.findings.
 type finding struct{ id, level string }
 
-func (r record) findings() (all []finding) {
+func (r jsonRecord) findings() (all []finding) {
 	values, _ := r.object("verdict")["findings"].([]any)
 	for _, v := range values {
 		switch v := v.(type) {
 		case string:
 			all = append(all, finding{v, ""})
 		case map[string]any:
-			all = append(all, finding{record(v).text("id"), record(v).text("level")})
+			all = append(all, finding{jsonRecord(v).text("id"), jsonRecord(v).text("level")})
 		}
 	}
 	return all
@@ -230,14 +230,14 @@ func (r record) findings() (all []finding) {
 
 // analyzed runs exspan analyze on a capture and returns its records. Exit
 // codes other than 0 are errors.
-func analyzed(args ...string) ([]record, error) {
+func analyzed(args ...string) ([]jsonRecord, error) {
 	var stdout, stderr bytes.Buffer
 	if code := run(append([]string{"analyze", "-q", "--format", "ndjson"}, args...), &stdout, &stderr); code != exitDone {
 		return nil, fmt.Errorf("exit code %d: %s", code, strings.TrimSpace(stderr.String()))
 	}
-	var all []record
+	var all []jsonRecord
 	for line := range bytes.Lines(stdout.Bytes()) {
-		var r record
+		var r jsonRecord
 		if err := json.Unmarshal(line, &r); err != nil {
 			return nil, fmt.Errorf("%w: %s", err, line)
 		}

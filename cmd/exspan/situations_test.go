@@ -47,8 +47,8 @@ type situations struct {
 
 // situation is what one run says.
 type situation struct {
-	hosts map[string]string // name to address
-	flows map[string]record // by proto, client and server; the first one of each
+	hosts map[string]string     // name to address
+	flows map[string]jsonRecord // by proto, client and server; the first one of each
 	err   error
 }
 
@@ -59,7 +59,7 @@ func (s *situations) run(t *testing.T, file, site string) *situation {
 	if done := s.runs[[2]string{file, site}]; done != nil {
 		return done
 	}
-	now := &situation{hosts: map[string]string{}, flows: map[string]record{}}
+	now := &situation{hosts: map[string]string{}, flows: map[string]jsonRecord{}}
 	s.runs[[2]string{file, site}] = now
 	text, err := os.ReadFile(filepath.Join(s.dir, file))
 	if err != nil {
@@ -100,7 +100,7 @@ func (s *situations) run(t *testing.T, file, site string) *situation {
 
 // find returns the record of a row's flow, and whether its ends are the other
 // way round than the row has them.
-func (s *situation) find(flow string) (r record, swapped bool, problem string) {
+func (s *situation) find(flow string) (r jsonRecord, swapped bool, problem string) {
 	ends, proto, ok := cutLast(flow, "/")
 	either := strings.Contains(ends, " <> ")
 	client, server, ok2 := strings.Cut(strings.Replace(ends, " <> ", " > ", 1), " > ")
@@ -155,7 +155,7 @@ func (s *situations) judge(t *testing.T, row map[string]string) []string {
 	if r == nil {
 		return []string{problem}
 	}
-	var other record
+	var other jsonRecord
 	if strings.Contains(row["status"], "=yes") {
 		if with := s.run(t, row["file"], "yes"); with.err == nil {
 			other, _, _ = with.find(row["flow"])
@@ -171,7 +171,7 @@ func (s *situations) judge(t *testing.T, row map[string]string) []string {
 // differs compares a record with a row, column by column. other is the record
 // of the same flow with the site file. Where a row lists several answers,
 // undetermined for want of rules is none of them.
-func differs(row map[string]string, r record, swapped bool, other record) []string {
+func differs(row map[string]string, r jsonRecord, swapped bool, other jsonRecord) []string {
 	var bad []string
 	problem := func(format string, args ...any) { bad = append(bad, fmt.Sprintf(format, args...)) }
 	v := r.object("verdict")
@@ -235,7 +235,7 @@ func differs(row map[string]string, r record, swapped bool, other record) []stri
 
 // statusIs reports whether a status is one of the alternatives of a row, and
 // whether it is so by an alternative that names the reason.
-func statusIs(want, status, reason string, other record) (ok, byReason bool) {
+func statusIs(want, status, reason string, other jsonRecord) (ok, byReason bool) {
 	alternatives := splitCell(want, "|")
 	for _, alternative := range alternatives {
 		s, r, _ := strings.Cut(alternative, "/")
@@ -331,7 +331,7 @@ func wordsOf(v any) (all []string) {
 
 // versionWords returns the texts of a record that can tell the version it was
 // judged by: neither times, addresses, names nor facts.
-func versionWords(r record) string {
+func versionWords(r jsonRecord) string {
 	var all []string
 	for name, x := range r {
 		switch name {
