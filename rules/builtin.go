@@ -97,6 +97,26 @@ var builtin = []*Pack{
 			{Protocol: "sip", Facts: map[string][]string{"sip.server": {"*UnifiedMessaging*"}}},
 		}, Weak: true, Note: "names Unified Messaging in its Server header (wording from one weak source)", Source: "RFC 3261, section 20.35"},
 	}},
+	{Name: "policy", Policy: &Policy{Weak: []Weakness{
+		{ID: "ntlm-1", Finding: "weak-auth", Fact: "ntlm.version", Values: []string{"1"}, Text: "NTLM version 1", Grades: []Grade{
+			{Level: "violation", Source: "[MS-NLMP] 5.1, security considerations for implementers"},
+		}},
+		{ID: "tls-old", Finding: "weak-encryption", Fact: "tls.version", Values: []string{"ssl2", "ssl3", "1.0", "1.1"}, Text: "TLS version {value}", Grades: []Grade{
+			{Level: "violation", Source: "RFC 6176 (SSL 2.0); RFC 7568 (SSL 3.0); RFC 8996 (TLS 1.0 and 1.1)"},
+		}},
+		{ID: "tls-cipher", Finding: "weak-encryption", Fact: "tls.cipher", Values: []string{"*_RC4_*", "*_NULL_*", "*_EXPORT_*", "*_DES_*"}, Text: "cipher {value}", Grades: []Grade{
+			{Level: "violation", Source: "RFC 7465 (RC4); RFC 5469 (DES); RFC 9325 section 4.1 (NULL and export suites)"},
+		}},
+		{ID: "rpc-level", Finding: "weak-encryption", Fact: "rpc.auth_level", Values: []string{"connect", "call", "packet"}, Text: "RPC authentication level {value} is below integrity", Encryption: "rpc", Grades: []Grade{
+			{Level: "violation", Source: "[MS-RPCE] 2.2.1.1.8"},
+		}},
+		{ID: "smb-1", Finding: "retired-protocol", Fact: "smb.version", Values: []string{"1*"}, Text: "SMB 1", Grades: []Grade{
+			{Level: "violation", Source: "[MS-SMB] 1.6, superseded by [MS-SMB2]"},
+		}},
+	}, ExchangeRoles: []Role{"hub", "edge", "mailbox", "mailbox-legacy", "cas", "um"}, Answering: []string{"dns", "kerberos", "sip", "dcerpc", "ldap"}, Announced: []Announced{
+		{By: []string{"ept_map", "ept_lookup", "bind", "site"}, Protocol: "dcerpc"},
+		{By: []string{"sdp"}, Protocol: "rtp"},
+	}}},
 	{Name: "windows", Interfaces: []Interface{
 		{UUID: "f5cc59b4-4264-101a-8c59-08002b2f8426", Version: "1.1", Name: "frsrpc", Title: "FrsRpc (file replication)", Service: "ntfrs.exe on DCs", Source: "zeek/zeek scripts/base/protocols/dce-rpc/consts.zeek; fortra/impacket impacket/dcerpc/v5/epm.py", Confidence: "high"},
 		{UUID: "82ad4280-036b-11cf-972c-00aa006887b0", Version: "2.0", Name: "inetinfo", Title: "IIS admin (inetinfo)", Service: "inetinfo.exe", Source: "Tenable DCE Services Enumeration list; zeek/zeek scripts/base/protocols/dce-rpc/consts.zeek", Confidence: "medium"},

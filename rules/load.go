@@ -324,7 +324,7 @@ func (r *packReader) readBody(body ast.Node) {
 	r.groupUse = map[string]int{}
 	r.legSets = map[string][]Leg{}
 	r.setUse = map[string]bool{}
-	var sets, paths, interfaces, evidence, local ast.Node
+	var sets, paths, interfaces, evidence, local, policy ast.Node
 	var pathsAt pos
 	r.each(body, "a pack", func(key string, at pos, v ast.Node) bool {
 		switch key {
@@ -344,6 +344,8 @@ func (r *packReader) readBody(body ast.Node) {
 			evidence = v
 		case "local_only":
 			local = v
+		case "policy":
+			policy = v
 		default:
 			return false
 		}
@@ -368,6 +370,9 @@ func (r *packReader) readBody(body ast.Node) {
 	r.items(interfaces, "interfaces", r.iface)
 	r.items(evidence, "evidence", r.evidence)
 	r.items(local, "local_only", r.local)
+	if policy != nil {
+		r.policy(policy)
+	}
 }
 
 // one returns the text of n if it is one of the words.

@@ -161,6 +161,20 @@ var badFiles = []struct {
 	{"pack/paths-no-list.yaml", []string{
 		`paths-no-list.yaml:2:8: paths must be a list, not a text`,
 	}},
+	{"pack/policy.yaml", []string{
+		`policy.yaml:2:23: no host has the role any; it is for the ends of paths and of allowed flows`,
+		`policy.yaml:2:27: unknown role "hubb"`,
+		`policy.yaml:3:14: answering is empty`,
+		`policy.yaml:5:7: an announcement has no "protocol"`,
+		`policy.yaml:7:7: a weakness has no "grades"`,
+		`policy.yaml:13:19: unknown encryption "rpcs" (one of https, ipsec, kerberos, ldaps, net.tcp, no, rpc, sip-tls, smb3, srtp, ssl, tls, yes)`,
+		`policy.yaml:15:19: unknown level "grave" (one of violation, remark)`,
+		`policy.yaml:16:38: unknown Exchange version "2011" (of 5.5, 2000, 2003, 2007, 2010, 2013, 2016, 2019, SE)`,
+		`policy.yaml:17:11: a grade has no "source"`,
+		`policy.yaml:18:38: unknown key "by" in a grade`,
+		`policy.yaml:19:7: a weakness must be a mapping, not a text`,
+		`policy.yaml:20:3: unknown key "weaker" in policy`,
+	}},
 	{"pack/port-backwards.yaml", []string{
 		`port-backwards.yaml:10:16: bad port "5077-5075/tcp": the range runs backwards`,
 	}},

@@ -201,6 +201,8 @@ type Pack struct {
 	Interfaces []Interface
 	Evidence   []RoleEvidence
 	LocalOnly  []LocalPort
+	// Policy is the policy that the pack holds, or nil.
+	Policy *Policy
 }
 
 // LocalPort is a port of an Exchange server that is documented for the host

@@ -24,7 +24,7 @@ talks to whom, on which ports, and with which authentication and encryption.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newRulesListCmd(), newRulesShowCmd(), newRulesCheckCmd())
+	cmd.AddCommand(newRulesListCmd(), newRulesShowCmd(), newRulesPolicyCmd(), newRulesCheckCmd())
 	return cmd
 }
 

@@ -1,0 +1,112 @@
+package rules
+
+import (
+	"slices"
+	"testing"
+)
+
+// TestPolicyWeaknesses holds observed values against the policy of every version.
+func TestPolicyWeaknesses(t *testing.T) {
+	policy := embeddedPacks(t).Policy()
+	for _, tt := range []struct {
+		fact, value   string
+		want, message string // want is the finding, or empty for none
+	}{
+		{"tls.version", "ssl2", "weak-encryption", "TLS version ssl2"},
+		{"tls.version", "1.0", "weak-encryption", "TLS version 1.0"},
+		{"tls.version", "1.1", "weak-encryption", "TLS version 1.1"},
+		{"tls.version", "1.2", "", ""},
+		{"tls.version", "1.3", "", ""},
+		{"tls.cipher", "TLS_RSA_WITH_RC4_128_SHA", "weak-encryption", "cipher TLS_RSA_WITH_RC4_128_SHA"},
+		{"tls.cipher", "TLS_RSA_WITH_NULL_SHA", "weak-encryption", "cipher TLS_RSA_WITH_NULL_SHA"},
+		{"tls.cipher", "TLS_RSA_EXPORT_WITH_DES40_CBC_SHA", "weak-encryption", "cipher TLS_RSA_EXPORT_WITH_DES40_CBC_SHA"},
+		{"tls.cipher", "TLS_RSA_WITH_DES_CBC_SHA", "weak-encryption", "cipher TLS_RSA_WITH_DES_CBC_SHA"},
+		{"tls.cipher", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "", ""},
+		{"ntlm.version", "1", "weak-auth", "NTLM version 1"},
+		{"ntlm.version", "2", "", ""},
+		{"rpc.auth_level", "connect", "weak-encryption", "RPC authentication level connect is below integrity"},
+		{"rpc.auth_level", "packet", "weak-encryption", "RPC authentication level packet is below integrity"},
+		{"rpc.auth_level", "integrity", "", ""},
+		{"rpc.auth_level", "privacy", "", ""},
+		{"rpc.auth_level", "none", "", ""},
+		{"smb.version", "1", "retired-protocol", "SMB 1"},
+		{"smb.version", "2.1", "", ""},
+		{"smb.version", "3.1.1", "", ""},
+		{"tls.alpn", "1.0", "", ""},
+	} {
+		finding, message := "", ""
+		for i := range policy.Weak {
+			w := &policy.Weak[i]
+			if !w.Fits(tt.fact, tt.value) {
+				continue
+			}
+			if finding != "" {
+				t.Errorf("%s=%s shows two weaknesses", tt.fact, tt.value)
+			}
+			finding, message = w.Finding, w.Message(tt.value)
+			for _, v := range Versions() {
+				if g := w.Grade(v); g == nil || g.Level != Violation || g.Source == "" {
+					t.Errorf("%s=%s in %s: %+v", tt.fact, tt.value, v, g)
+				}
+			}
+		}
+		if finding != tt.want || message != tt.message {
+			t.Errorf("%s=%s: %q %q, want %q %q", tt.fact, tt.value, finding, message, tt.want, tt.message)
+		}
+	}
+}
+
+func TestPolicyRoles(t *testing.T) {
+	policy := embeddedPacks(t).Policy()
+	for _, r := range Roles() {
+		want := slices.Contains([]Role{Hub, Edge, Mailbox, MailboxLegacy, CAS, UM}, r)
+		if policy.Exchange(r) != want || r.Exchange() != want {
+			t.Errorf("%s: policy %t, role %t", r, policy.Exchange(r), r.Exchange())
+		}
+	}
+}
+
+func TestPolicyProtocols(t *testing.T) {
+	policy := embeddedPacks(t).Policy()
+	for _, p := range []string{"dns", "kerberos", "sip", "dcerpc", "ldap"} {
+		if !policy.Answers(p) {
+			t.Errorf("%s does not answer", p)
+		}
+	}
+	for _, p := range []string{"", "rtp", "smtp", "tls"} {
+		if policy.Answers(p) {
+			t.Errorf("%q answers", p)
+		}
+	}
+	for by, want := range map[string]string{
+		"ept_map": "dcerpc", "ept_lookup": "dcerpc", "bind": "dcerpc", "site": "dcerpc", "sdp": "rtp", "sip_redirect": "", "push": "",
+	} {
+		if got := policy.ProtocolOf(by); got != want {
+			t.Errorf("%s: %q, want %q", by, got, want)
+		}
+	}
+	var none Packs
+	if p := none.Policy(); p == nil || p.Answers("dns") || p.Exchange(Hub) {
+		t.Errorf("packs without a policy: %+v", p)
+	}
+}
+
+// TestGrade covers a weakness that is graded by version.
+func TestGrade(t *testing.T) {
+	w := Weakness{Grades: []Grade{
+		{Level: Remark},
+		{Versions: []string{"2019", "SE"}, Level: Violation},
+	}}
+	for _, tt := range []struct {
+		version string
+		want    Level
+	}{{"2003", Remark}, {"2010", Remark}, {"2019", Violation}, {"SE", Violation}} {
+		if g := w.Grade(tt.version); g == nil || g.Level != tt.want {
+			t.Errorf("%s: %+v, want %s", tt.version, g, tt.want)
+		}
+	}
+	w.Grades = w.Grades[1:]
+	if g := w.Grade("2010"); g != nil {
+		t.Errorf("2010: %+v, want none", g)
+	}
+}
