@@ -21,10 +21,10 @@ var lists = flag.String("lists", "", `"shrink" takes off the lists what agrees n
 const testdataDir = "../../testdata"
 
 // checkList holds what does not agree against the committed list of it. Keys
-// of disagree name what was compared, values say how it differs; known holds
-// every key that was compared. A key that disagrees and is not listed is an
-// error, and so is one that is listed and agrees, or was not compared at all:
-// the list can only shrink.
+// of disagree name what was compared, values say how it differs. known holds
+// every key there is, and whether it was compared in this run. A key that
+// disagrees and is not listed is an error, and so is one that is listed and
+// agrees, or that does not exist: the list can only shrink.
 //
 // A line of the list is a key, a tab and the difference when it was written,
 // which is for readers alone.
@@ -35,15 +35,22 @@ func checkList(t *testing.T, name string, known map[string]bool, disagree map[st
 	case "":
 	case "shrink":
 		for key := range listed {
-			if _, ok := disagree[key]; !ok {
-				delete(listed, key)
-			} else {
+			compared, exists := known[key]
+			switch _, differs := disagree[key]; {
+			case differs:
 				listed[key] = disagree[key]
+			case compared || !exists:
+				delete(listed, key)
 			}
 		}
 		writeList(t, name, listed)
 	case "rewrite":
-		listed = disagree
+		for key := range listed {
+			if compared, exists := known[key]; compared || !exists {
+				delete(listed, key)
+			}
+		}
+		maps.Copy(listed, disagree)
 		writeList(t, name, listed)
 	default:
 		t.Fatalf("-lists is %q; shrink and rewrite are known", *lists)
@@ -55,10 +62,11 @@ func checkList(t *testing.T, name string, known map[string]bool, disagree map[st
 	}
 	better := 0
 	for _, key := range slices.Sorted(maps.Keys(listed)) {
+		compared, exists := known[key]
 		switch _, differs := disagree[key]; {
-		case !known[key]:
-			t.Errorf("%s lists %q, which nothing compares", name, key)
-		case !differs:
+		case !exists:
+			t.Errorf("%s lists %q, which does not exist", name, key)
+		case compared && !differs:
 			better++
 			if better <= 10 {
 				t.Errorf("%s agrees now", key)

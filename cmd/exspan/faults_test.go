@@ -1,0 +1,178 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/exspan/exspan/capture/capturetest"
+)
+
+// TestFaults holds captures that gave wrong answers, and others of their kind,
+// against what is right: testdata/faults/expected.tsv, see the README there.
+// Those that are not ours to give away are read from the folder that
+// EXSPAN_FAULTS names, else from the one beside EXSPAN_CORPUS, and skipped where
+// there is none. Rows that do not hold yet are listed in disagree.txt, which
+// can only shrink.
+func TestFaults(t *testing.T) {
+	dir := filepath.Join(testdataDir, "faults")
+	f := faults{dir: dir, others: os.Getenv("EXSPAN_FAULTS"), temp: t.TempDir(), runs: map[[2]string][]jsonRecord{}}
+	if f.others == "" && os.Getenv("EXSPAN_CORPUS") != "" {
+		f.others = filepath.Join(filepath.Dir(filepath.Clean(os.Getenv("EXSPAN_CORPUS"))), "faults")
+	}
+	groups := newTally()
+	compared, disagree := map[string]bool{}, map[string]string{}
+	skipped := 0
+	for _, row := range readTable(t, filepath.Join(dir, "expected.tsv")) {
+		key := fmt.Sprintf("%s %s %s %s", row["file"], row["server"], row["field"], row["want"])
+		if _, twice := compared[key]; twice {
+			t.Fatalf("two rows for %s", key)
+		}
+		file := f.find(row["file"])
+		if compared[key] = file != ""; file == "" {
+			skipped++
+			continue
+		}
+		got, ok := holds(f.run(t, file, row["site"]), row)
+		group, _, nested := strings.Cut(row["file"], "/")
+		if !nested {
+			group = "others"
+		}
+		groups.count(group, ok)
+		if !ok {
+			disagree[key] = fmt.Sprintf("got %s (%s)", got, row["why"])
+		}
+	}
+	groups.report(t, "faults")
+	if skipped > 0 {
+		t.Logf("%d rows skipped: EXSPAN_FAULTS names no folder with their captures", skipped)
+	}
+	checkList(t, filepath.Join(dir, "disagree.txt"), compared, disagree)
+}
+
+// faults reads each capture once with each site file.
+type faults struct {
+	dir, others, temp string
+	runs              map[[2]string][]jsonRecord
+}
+
+// find returns where a capture is, or "".
+func (f *faults) find(file string) string {
+	for _, dir := range []string{f.dir, f.others} {
+		name := filepath.Join(dir, file)
+		if _, err := os.Stat(name); err == nil && dir != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+func (f *faults) run(t *testing.T, file, site string) []jsonRecord {
+	t.Helper()
+	key := [2]string{file, site}
+	if records, done := f.runs[key]; done {
+		return records
+	}
+	args := []string{file}
+	if strings.HasSuffix(file, ".txt") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := capturetest.Compile(file, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		args[0] = filepath.Join(f.temp, strings.TrimSuffix(filepath.Base(file), ".txt")+".pcap")
+		if err := os.WriteFile(args[0], data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if site != "-" {
+		args = append(args, "--site", filepath.Join(f.dir, site))
+	}
+	records, err := analyzed(args...)
+	if err != nil {
+		t.Errorf("%s: %v", file, err)
+	}
+	f.runs[key] = records
+	return records
+}
+
+// holds returns what a row asks of records, and whether it is as wanted.
+func holds(records []jsonRecord, row map[string]string) (got string, ok bool) {
+	if row["server"] == "*" {
+		return fmt.Sprintf("%d flows", len(records)), len(records) > 0
+	}
+	end, proto, _ := cutLast(row["server"], "/")
+	ip, port, _ := cutLast(end, ":")
+	field, arg, _ := strings.Cut(row["field"], ":")
+	var flows []jsonRecord
+	for _, r := range records {
+		if r.text("proto") == proto && r.end("server") == ip+" "+port {
+			flows = append(flows, r)
+		}
+	}
+	want := strings.Split(row["want"], "|")
+	wanted := func(v string) bool { return slices.Contains(want, v) || want[0] == "*" }
+	var values []string
+	switch field {
+	case "finding":
+		for _, r := range flows {
+			for _, f := range r.findings() {
+				values = append(values, f.id)
+			}
+		}
+		ok = slices.ContainsFunc(values, wanted)
+	case "fact", "nofact":
+		for _, r := range flows {
+			values = append(values, r.object("facts").list(arg)...)
+		}
+		ok = len(flows) > 0 && slices.ContainsFunc(values, wanted) == (field == "fact")
+	case "not":
+		for _, r := range flows {
+			values = append(values, r.text("protocol"))
+		}
+		ok = len(flows) > 0 && !slices.ContainsFunc(values, wanted)
+	case "both":
+		for _, r := range flows {
+			p := r.object("packets")
+			values = append(values, fmt.Sprintf("%d/%d", p.number("to_server"), p.number("to_client")))
+			ok = ok || p.number("to_server") > 0 && p.number("to_client") > 0
+		}
+	default:
+		if arg != "" {
+			flows = slices.DeleteFunc(flows, func(r jsonRecord) bool { return r.object("client").text("ip") != arg })
+		}
+		for _, r := range flows {
+			values = append(values, fieldOf(r, field, len(flows)))
+		}
+		ok = len(values) > 0 && !slices.ContainsFunc(values, func(v string) bool { return !slices.Contains(want, v) })
+	}
+	slices.Sort(values)
+	return orNothing(strings.Join(slices.Compact(values), "|")), ok
+}
+
+// fieldOf returns a field of one of n flows to the same server.
+func fieldOf(r jsonRecord, field string, n int) string {
+	switch field {
+	case "count":
+		return fmt.Sprint(n)
+	case "packets":
+		p := r.object("packets")
+		return fmt.Sprintf("%d/%d", p.number("to_server"), p.number("to_client"))
+	case "status", "confidence":
+		return r.object("verdict").text(field)
+	}
+	return r.text(field)
+}
+
+func orNothing(s string) string {
+	if s == "" {
+		return "nothing"
+	}
+	return s
+}
