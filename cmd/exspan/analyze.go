@@ -41,7 +41,7 @@ var formats = []string{"table", "ndjson", "csv"}
 func newAnalyzeCmd() *cobra.Command {
 	a := &analysis{}
 	cmd := &cobra.Command{
-		Use:   "analyze FILE... [-- BPF-EXPRESSION]",
+		Use:   "analyze [flags] FILE... [-- BPF-EXPRESSION]",
 		Short: "Say what each flow of capture files is",
 		Long: `Read capture files (pcap and pcapng, plain, gzip or zstd; "-" is standard
 input) as one, in time order, and say of each flow which documented Exchange
@@ -49,14 +49,17 @@ data path it follows, how sure that is, and what differs from the documentation.
 
 Exit codes: 0 done, 1 a run-time error such as a damaged file (everything
 before the damage is reported), 2 a mistake in flags, site file or rules,
-3 --fail-on found what it names.`,
+3 --fail-on found what it names.
+
+--fail-on takes statuses, findings and reasons:
+` + wrapWords(failWords(), 78),
 		Example: `  exspan analyze trace.pcapng
   exspan analyze --format ndjson a.pcap b.pcap.gz - -- host 10.0.0.5
   exspan analyze --site site.yaml --fail-on unexpected,cleartext trace.pcap`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a.Args(cmd, args)
-			if err := a.check(); err != nil {
+			if err := a.check(cmd); err != nil {
 				return err
 			}
 			return a.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -87,27 +90,37 @@ var statuses = []string{
 }
 
 // check returns all mistakes in the flags.
-func (a *analysis) check() error {
+func (a *analysis) check(cmd *cobra.Command) error {
 	errs := a.CheckInputs()
 	if a.calls && a.format == "csv" {
 		errs = append(errs, errors.New("--calls: calls are written as table or ndjson, not as csv"))
 	}
 	if !slices.Contains(formats, a.format) {
-		errs = append(errs, fmt.Errorf("--format: unknown %q; known are %s", a.format, strings.Join(formats, ", ")))
+		errs = append(errs, checkWords("format", []string{a.format}, formats))
 	}
 	errs = append(errs, checkWords("fail-on", a.failOn, failWords()), checkWords("write-status", a.writeStatus, statuses))
 	errs = append(errs, a.CheckEngine()...)
+	if a.write == "" && cmd.Flags().Changed("write-status") {
+		errs = append(errs, errors.New("--write-status: needs -w FILE, the file that those packets are written to"))
+	}
 	if a.write == "-" {
 		errs = append(errs, errors.New("--write: needs the name of a file"))
 	}
-	if a.write != "" {
-		for _, name := range a.Files {
-			if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
-				errs = append(errs, fmt.Errorf("--write: %s is no regular file, and it has to be read twice; standard input can be", name))
-			}
+	return errors.Join(errs...)
+}
+
+// checkFiles returns the mistakes in the names of files.
+func (a *analysis) checkFiles() error {
+	err := a.CheckFiles(pipeline.Output{Flag: "output", Name: a.output}, pipeline.Output{Flag: "write", Name: a.write})
+	if err != nil || a.write == "" {
+		return err
+	}
+	for _, name := range a.Files {
+		if st, serr := os.Stat(name); serr == nil && !st.Mode().IsRegular() {
+			err = errors.Join(err, fmt.Errorf("--write: %s is no regular file, and it has to be read twice; standard input can be", name))
 		}
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) (err error) {
@@ -122,6 +135,9 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 		return err
 	}
 	cfg.Calls = a.calls
+	if err := a.checkFiles(); err != nil {
+		return err
+	}
 	out, err := openOutput(a.output, stdout)
 	if err != nil {
 		return fmt.Errorf("--output: %w", err)

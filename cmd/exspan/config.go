@@ -51,7 +51,7 @@ func applyConfig(flags *pflag.FlagSet, filter *string, name string, data []byte)
 			continue
 		}
 		f := flags.Lookup(key)
-		if f == nil || key == "config.file" || key == "help" || key == "dump-filter" {
+		if f == nil || key == "config.file" || key == "help" || key == "version" || key == "dump-filter" {
 			wrong(e.Key, "unknown key %q; the keys are the flags' long names, and filter", key)
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/cmd/exspan/internal/suggest"
 )
 
 // failWords returns the words that --fail-on knows: statuses, then findings,
@@ -25,12 +26,38 @@ func failWords() []string {
 	return words
 }
 
+// wrapWords returns words joined by commas in indented lines of at most so many
+// columns.
+func wrapWords(words []string, columns int) string {
+	var b strings.Builder
+	used := columns
+	for i, w := range words {
+		if i < len(words)-1 {
+			w += ","
+		}
+		switch {
+		case used+1+len(w) > columns && i > 0:
+			b.WriteString("\n  ")
+			used = 2
+		case i == 0:
+			b.WriteString("  ")
+			used = 2
+		default:
+			b.WriteByte(' ')
+			used++
+		}
+		b.WriteString(w)
+		used += len(w)
+	}
+	return b.String()
+}
+
 // checkWords returns an error that names every word of given that is not known.
 func checkWords(flag string, given, known []string) error {
 	var unknown []string
 	for _, w := range given {
 		if !slices.Contains(known, w) {
-			unknown = append(unknown, fmt.Sprintf("%q", w))
+			unknown = append(unknown, fmt.Sprintf("%q%s", w, suggest.Hint(w, known)))
 		}
 	}
 	if unknown == nil {
@@ -66,16 +93,20 @@ func (f *failOn) Write(r *record.Record) error {
 
 func (f *failOn) Close(*record.Summary) error { return nil }
 
-// report tells what was found, and returns errFound if anything was.
+// count returns n and what, in the plural unless n is 1.
+func count(n uint64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// report prints what was found, and returns errFound if anything was.
 func (f *failOn) report(w io.Writer) error {
 	var found []string
 	for i, n := range f.flows {
 		if n > 0 {
-			plural := "s"
-			if n == 1 {
-				plural = ""
-			}
-			found = append(found, fmt.Sprintf("%s in %d flow%s", f.words[i], n, plural))
+			found = append(found, fmt.Sprintf("%s in %s", f.words[i], count(n, "flow")))
 		}
 	}
 	if found == nil {

@@ -14,8 +14,10 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
+	"github.com/exspan/exspan/cmd/exspan/internal/suggest"
 )
 
 // The exit codes; the first that applies is given.
@@ -77,11 +79,88 @@ func newRootCmd() *cobra.Command {
 		Long: `exspan reads network traffic, recognises the protocol of each flow, learns the
 dynamic ports that endpoint mappers announce, and says which documented
 Microsoft Exchange data path each flow follows.`,
-		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args)
+			}
+			return cmd.Help()
+		},
 	}
 	cmd.AddCommand(newAnalyzeCmd(), newMonitorCmd(), newInterfacesCmd(), newTopCmd(), newRulesCmd(), newVersionCmd(), newManCmd())
+	cmd.SetFlagErrorFunc(flagError)
+	cmd.SetVersionTemplate("exspan {{.Version}}\n")
+	addVersion(cmd)
 	return cmd
+}
+
+// addVersion gives a command and those below it the flag --version.
+func addVersion(cmd *cobra.Command) {
+	cmd.Version = versionText()
+	cmd.Flags().Bool("version", false, "print the version")
+	for _, c := range cmd.Commands() {
+		addVersion(c)
+	}
+	if cmd.HasParent() && cmd.HasSubCommands() {
+		cmd.Args = unknownCommand
+	}
+}
+
+// unknownCommand returns an error that says what to type instead of args.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	if _, err := os.Stat(args[0]); err == nil && !cmd.HasParent() {
+		return fmt.Errorf("%s is a file, not a command; to classify its flows: exspan analyze %s", args[0], strings.Join(args, " "))
+	}
+	return fmt.Errorf("unknown command %q%s; %s --help lists them", args[0], suggest.Hint(args[0], names), cmd.CommandPath())
+}
+
+// habits are flags of other programs, and what exspan has for them.
+var habits = map[string]string{
+	"-f": "a BPF expression comes at the end, after --",
+	"-Y": "a BPF expression comes at the end, after --",
+	"-n": "names are never looked up",
+	"-V": "--version prints the version",
+	"-j": "--format ndjson writes JSON", "--json": "--format ndjson writes JSON", "-T": "--format says what to write",
+	"-v": "--version prints the version", "--verbose": "--format ndjson writes all that is known of each flow",
+}
+
+// flagError adds to an error of the flag parser what may have been meant.
+func flagError(cmd *cobra.Command, err error) error {
+	text := err.Error()
+	name, long := strings.CutPrefix(text, "unknown flag: --")
+	if !long {
+		rest, ok := strings.CutPrefix(text, "unknown shorthand flag: ")
+		if !ok || len(rest) < 3 {
+			return err
+		}
+		name = rest[1:2]
+		if name == "r" && !cmd.HasParent() {
+			return errors.New("-r belongs to a command: exspan analyze -r FILE")
+		}
+		if hint := habits["-"+name]; hint != "" {
+			return fmt.Errorf("unknown flag: -%s; %s", name, hint)
+		}
+		return fmt.Errorf("unknown flag: -%s; %s --help lists the flags", name, cmd.CommandPath())
+	}
+	if hint := habits["--"+name]; hint != "" {
+		return fmt.Errorf("%s; %s", text, hint)
+	}
+	var known []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			known = append(known, "--"+f.Name)
+		}
+	})
+	return errors.New(text + suggest.Hint("--"+name, known))
 }

@@ -62,7 +62,7 @@ type monitor struct {
 func newMonitorCmd() *cobra.Command {
 	m := &monitor{}
 	cmd := &cobra.Command{
-		Use:   "monitor {-i INTERFACE... | -r FILE} [-- BPF-EXPRESSION]",
+		Use:   "monitor [flags] {-i INTERFACE... | -r FILE} [-- BPF-EXPRESSION]",
 		Short: "Watch interfaces and serve metrics by data path",
 		Long: `Read network interfaces day and night, say of each flow which documented
 Exchange data path it follows, write flow records, and serve metrics for
@@ -162,7 +162,11 @@ func (m *monitor) complete(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	return m.check()
+	err := m.check()
+	if m.write == "" && cmd.Flags().Changed("write-status") {
+		err = errors.Join(err, errors.New("--write-status: needs -w FILE, the file that those packets are written to"))
+	}
+	return err
 }
 
 // check finds mistakes in the flags, all of them.
@@ -175,15 +179,16 @@ func (m *monitor) check() error {
 		wrong("nothing to read: give an interface with -i, or a file with -r")
 	case m.read != "" && len(m.interfaces) > 0:
 		wrong("--read and --interface exclude each other")
+	case m.read != "":
+		m.Files = []string{m.read}
+		errs = append(errs, m.CheckInputs()...)
 	}
 	for i, name := range m.interfaces {
 		if slices.Contains(m.interfaces[:i], name) {
 			wrong("--interface: %s is given twice", name)
 		}
 	}
-	if !slices.Contains(live.Methods(), m.method) {
-		wrong("--capture: unknown %q; known are %s", m.method, strings.Join(live.Methods(), ", "))
-	}
+	errs = append(errs, checkWords("capture", []string{m.method}, live.Methods()))
 	if m.rings < 1 || m.rings > live.MaxWorkers {
 		wrong("--workers: %d is not between 1 and %d", m.rings, live.MaxWorkers)
 	}
@@ -193,8 +198,10 @@ func (m *monitor) check() error {
 	if m.buffer < 1<<20 || m.buffer > 1<<31-1 {
 		wrong("--buffer-size: %s is not between 1MiB and 2GiB", m.buffer.String())
 	}
-	if err := capture.CheckFilter(m.Filter); err != nil {
-		errs = append(errs, err)
+	if m.read == "" {
+		if err := capture.CheckFilter(m.Filter); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if m.Hold == 0 {
 		wrong("--hold: 0s is not more than 0")
@@ -228,12 +235,8 @@ func (m *monitor) check() error {
 	if m.stateInterval < time.Second || m.stateInterval > time.Minute {
 		wrong("--state-interval: %s is not between 1s and 1m", m.stateInterval)
 	}
-	if !slices.Contains(promslog.LevelFlagOptions, m.logLevel) {
-		wrong("--log.level: unknown %q; known are %s", m.logLevel, strings.Join(promslog.LevelFlagOptions, ", "))
-	}
-	if !slices.Contains(promslog.FormatFlagOptions, m.logFormat) {
-		wrong("--log.format: unknown %q; known are %s", m.logFormat, strings.Join(promslog.FormatFlagOptions, ", "))
-	}
+	errs = append(errs, checkWords("log.level", []string{m.logLevel}, promslog.LevelFlagOptions),
+		checkWords("log.format", []string{m.logFormat}, promslog.FormatFlagOptions))
 	if err := web.Validate(m.webConfig); err != nil {
 		wrong("--web.config.file: %w", err)
 	}

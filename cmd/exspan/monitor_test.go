@@ -71,7 +71,7 @@ func TestMonitorMistakes(t *testing.T) {
 		{"-i a --web.listen-address x", `--web.listen-address: listen tcp: address x: missing port in address`},
 		{"-i no-such-if --capture pcap --web.listen-address=", `interface no-such-if: `},
 		{"-i a --config.file " + dir + "/none", `no such file or directory`},
-		{"-r /no/such/file --web.listen-address= --user no-such-user", `--user: unknown user no-such-user`},
+		{"-r /dev/null --web.listen-address= --user no-such-user", `--user: unknown user no-such-user`},
 	} {
 		var stderr bytes.Buffer
 		if code := run(append([]string{"monitor"}, strings.Fields(tt.args)...), &bytes.Buffer{}, &stderr); code != exitUsage {

@@ -32,7 +32,7 @@ type top struct {
 func newTopCmd() *cobra.Command {
 	t := &top{}
 	cmd := &cobra.Command{
-		Use:   "top [URL | -i INTERFACE... [-- BPF-EXPRESSION]]",
+		Use:   "top [flags] [URL | -i INTERFACE... [-- BPF-EXPRESSION]]",
 		Short: "Show paths, rates and findings live in the terminal",
 		Long: `Show a live picture of data paths, rates and findings: that of a running
 "exspan monitor", from its metrics at URL, or that of interfaces which are read

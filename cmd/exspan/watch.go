@@ -141,7 +141,12 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 	}()
 	cfg, err := m.engineConfig()
 	if err != nil {
-		return nil, err
+		return w, err
+	}
+	err = m.CheckFiles(pipeline.Output{Flag: "write", Name: m.write}, pipeline.Output{Flag: "ndjson", Name: m.ndjson},
+		pipeline.Output{Flag: "state", Name: m.state})
+	if err != nil {
+		return w, err
 	}
 	w.exporter = prometheus.New(cfg.Packs)
 	sinks := []record.Sink{w.exporter}
@@ -165,7 +170,7 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 		}
 	}
 	if m.read != "" {
-		w.src, err = capture.OpenFiles([]string{m.read}, capture.Options{Filter: m.Filter, Parallel: true, KeepFrames: m.write != "", Stdin: stdin})
+		w.src, err = capture.OpenFiles(m.Files, capture.Options{Filter: m.Filter, Parallel: true, KeepFrames: m.write != "", Stdin: stdin})
 		if err == nil {
 			// A file and a pipe can wait for a slow disk, an interface cannot.
 			for _, o := range w.outputs {

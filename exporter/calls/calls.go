@@ -164,7 +164,7 @@ func (s *Sink) table(sum *record.Summary) error {
 		fmt.Fprintf(&b, format, args...)
 		b.WriteByte('\n')
 	}
-	line(0, "%d calls, %d media streams without a call", len(sum.Calls), len(sum.Streams))
+	line(0, "%s, %s without a call", count(len(sum.Calls), "call"), count(len(sum.Streams), "media stream"))
 	for i := range sum.Calls {
 		c := &sum.Calls[i]
 		b.WriteByte('\n')
@@ -195,6 +195,14 @@ func (s *Sink) table(sum *record.Summary) error {
 	}
 	_, err := io.WriteString(s.w, b.String())
 	return err
+}
+
+// count returns n and what, in the plural unless n is 1.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func headline(c *calls.Call) string {

@@ -70,7 +70,7 @@ func TestTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"1 calls, 1 media streams without a call\n",
+		"1 call, 1 media stream without a call\n",
 		"2010-03-04 05:06:07  answered (200)  1m0s  callee hung up  ONE-WAY AUDIO\n",
 		"leg 2  10.0.0.1:5061 > 10.0.0.2:5065 tcp  answer 200  redirected by leg 1\n",
 		"99 packets, 1 lost (1.0 %)", "from another address than announced",

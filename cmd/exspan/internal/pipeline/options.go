@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
 )
 
@@ -19,10 +20,11 @@ const pipeHold = 5 * time.Minute
 
 // Options are the flags that commands share.
 type Options struct {
-	Files   []string
-	Filter  string // a BPF expression
-	Workers int
-	Quiet   bool
+	Files     []string
+	Filter    string // a BPF expression
+	Recursive bool
+	Workers   int
+	Quiet     bool
 
 	Site       string
 	Rules      []string
@@ -31,10 +33,17 @@ type Options struct {
 	MaxHeld    int
 	KeyVLAN    bool
 	Identities bool
+
+	read    []string // files given with -r
+	command string   // what was typed, for examples in errors
+	folders bool     // -R exists
 }
 
 // InputFlags adds the flags that say how capture files are read.
 func (o *Options) InputFlags(f *pflag.FlagSet) {
+	o.folders = true
+	f.StringArrayVarP(&o.read, "read", "r", nil, "read this capture `FILE` too (repeatable)")
+	f.BoolVarP(&o.Recursive, "recursive", "R", false, "read the capture files in folders, and in folders in them")
 	f.IntVar(&o.Workers, "workers", 0, "how many processors to use; 0 means all")
 	f.BoolVarP(&o.Quiet, "quiet", "q", false, "no progress on standard error")
 }
@@ -53,16 +62,19 @@ func (o *Options) EngineFlags(f *pflag.FlagSet, hold string) {
 
 // Args takes files and filter from the arguments of cmd.
 func (o *Options) Args(cmd *cobra.Command, args []string) {
-	o.Files = args
+	files := args
 	if dash := cmd.ArgsLenAtDash(); dash >= 0 {
-		o.Files, o.Filter = args[:dash], strings.Join(args[dash:], " ")
+		files, o.Filter = args[:dash], strings.Join(args[dash:], " ")
 	}
+	o.Files = append(slices.Clone(o.read), files...)
+	o.command = cmd.CommandPath()
 	if slices.Contains(o.Files, "-") && !cmd.Flags().Changed("hold") {
 		o.Hold = pipeHold
 	}
 }
 
-// CheckInputs returns the mistakes in what Args took.
+// CheckInputs returns the mistakes in what Args took. It does not look at the
+// files; CheckFiles does.
 func (o *Options) CheckInputs() []error {
 	var errs []error
 	if len(o.Files) == 0 {
@@ -76,6 +88,9 @@ func (o *Options) CheckInputs() []error {
 	}
 	if stdin > 1 {
 		errs = append(errs, errors.New("standard input can be read only once"))
+	}
+	if err := capture.CheckFilter(o.Filter); err != nil {
+		errs = append(errs, err)
 	}
 	return errs
 }
