@@ -1,0 +1,146 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// recording is a capture of testdata with its ground truth.
+type recording struct {
+	name  string
+	hosts map[string]recordedHost // by name
+	names map[string]string       // address to name
+}
+
+type recordedHost struct {
+	Name, Address string
+	Roles         []string
+}
+
+func (r *recording) capture() string { return filepath.Join(testdataDir, r.name+".pcapng") }
+func (r *recording) site() string    { return filepath.Join(testdataDir, r.name+".site.yaml") }
+
+// recordings returns all captures of testdata that have a ground truth.
+func recordings(t *testing.T) (all []recording) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(testdataDir, "*.truth.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no recorded captures: %v", err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var truth struct{ Hosts []recordedHost }
+		if err := json.Unmarshal(data, &truth); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		r := recording{strings.TrimSuffix(filepath.Base(file), ".truth.json"), map[string]recordedHost{}, map[string]string{}}
+		for _, h := range truth.Hosts {
+			r.hosts[h.Name], r.names[h.Address] = h, h.Name
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// label is a row of testdata/labels.
+type label struct {
+	capture string
+	row     map[string]string
+}
+
+func (l *label) key() string { return l.capture + " " + l.row["flow"] + " frame " + l.row["frame"] }
+
+// labels returns the expected verdicts of a recording.
+func labels(t *testing.T, r *recording) (all []label) {
+	t.Helper()
+	for _, row := range readTable(t, filepath.Join(testdataDir, "labels", r.name+".tsv")) {
+		all = append(all, label{r.name, row})
+	}
+	return all
+}
+
+// byLabel returns the record of each label, nil where there is none, and the
+// records that are left. Flows with the same ends are taken in the order in
+// which they begin.
+func byLabel(t *testing.T, r *recording, all []label, records []jsonRecord) (found []jsonRecord, swapped []bool, left int) {
+	t.Helper()
+	hosts := map[string]string{}
+	for name, h := range r.hosts {
+		hosts[name] = h.Address
+	}
+	flows := map[string][]jsonRecord{}
+	slices.SortStableFunc(records, func(a, b jsonRecord) int { return strings.Compare(a.text("first"), b.text("first")) })
+	for _, rec := range records {
+		key := flowKey(rec.text("proto"), rec.end("client"), rec.end("server"))
+		flows[key] = append(flows[key], rec)
+	}
+	left = len(records)
+	s := situation{hosts: hosts}
+	for _, l := range all {
+		ends, proto, _ := cutLast(l.row["flow"], "/")
+		client, server, _ := strings.Cut(ends, " > ")
+		a, err := s.end(client)
+		b, err2 := s.end(server)
+		if err != nil || err2 != nil {
+			t.Fatalf("%s: %v %v", l.key(), err, err2)
+		}
+		var rec jsonRecord
+		key, turned := flowKey(proto, a, b), false
+		if len(flows[key]) == 0 {
+			key, turned = flowKey(proto, b, a), true
+		}
+		if len(flows[key]) > 0 {
+			rec, flows[key] = flows[key][0], flows[key][1:]
+			left--
+		}
+		found, swapped = append(found, rec), append(swapped, turned)
+	}
+	return found, swapped, left
+}
+
+// TestLabels holds the verdict of every flow of every recording against the
+// one that it should get: testdata/labels, see the README there. Flows that do
+// not agree yet are listed in disagree.txt, which can only shrink.
+func TestLabels(t *testing.T) {
+	groups := newTally()
+	known, disagree := map[string]bool{}, map[string]string{}
+	for _, r := range recordings(t) {
+		records, err := analyzed("--site", r.site(), r.capture())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := labels(t, &r)
+		found, swapped, left := byLabel(t, &r, all, records)
+		if left != 0 {
+			t.Errorf("%s: %d flows without a label", r.name, left)
+		}
+		for i, l := range all {
+			key := l.key()
+			if known[key] {
+				t.Fatalf("two labels for %s", key)
+			}
+			known[key] = true
+			problems := []string{"no such flow"}
+			if found[i] != nil {
+				problems = differs(l.row, found[i], swapped[i], nil)
+				if swapped[i] {
+					problems = append(problems, "client and server are swapped")
+				}
+			}
+			groups.count(r.name, len(problems) == 0)
+			if len(problems) > 0 {
+				disagree[key] = fmt.Sprintf("%s (%s)", strings.Join(problems, "; "), l.row["note"])
+			}
+		}
+	}
+	groups.report(t, "labels")
+	checkList(t, filepath.Join(testdataDir, "labels", "disagree.txt"), known, disagree)
+}
