@@ -96,8 +96,8 @@ func (a *attack) within(mb int, limit time.Duration) {
 	if err := a.e.Close(nil); err != nil {
 		a.t.Fatal(err)
 	}
-	if a.e.buffered != 0 || a.e.table.Used() != 0 {
-		a.t.Errorf("left behind: %d bytes, %d flows", a.e.buffered, a.e.table.Used())
+	if a.e.reader.Buffered() != 0 || a.e.table.Used() != 0 {
+		a.t.Errorf("left behind: %d bytes, %d flows", a.e.reader.Buffered(), a.e.table.Used())
 	}
 }
 
@@ -239,8 +239,8 @@ func TestEndlessStreams(t *testing.T) {
 				}
 				a.say(client, server, data, size)
 				a.flush()
-				if a.e.buffered > 2*(maxHeldBytes+maxReorderSize) {
-					t.Errorf("%d bytes are held", a.e.buffered)
+				if a.e.reader.Buffered() > 256<<10 {
+					t.Errorf("%d bytes are held", a.e.reader.Buffered())
 				}
 				a.within(100, 10*time.Second)
 			})
@@ -275,7 +275,7 @@ func TestUpgradeToNothing(t *testing.T) {
 	// Records without a hello: no TLS begins so, but TLS is found in them.
 	a.say(client, server, slices.Repeat([]byte("\x17\x03\x01\x00\x20................................"), 3), 1460)
 	a.flush()
-	if a.e.counts.violations == 0 {
+	if a.e.reader.Violations == 0 {
 		t.Error("nothing was violated")
 	}
 	a.within(100, 10*time.Second)
@@ -330,7 +330,7 @@ func TestFloodInPipe(t *testing.T) {
 	}
 	a := newAttack(t, Config{})
 	tellText(t, a, text.String())
-	if len(a.e.conns)-len(a.e.connFree) != 1 || !a.e.conns[0].facts.Has("smb.pipe", "winreg") || !a.e.conns[0].facts.Has("rpc.interface", "winreg") {
+	if _, _, facts := a.e.reader.Content(&a.e.stateOf(1).State); a.e.reader.Reading() != 1 || !facts.Has("smb.pipe", "winreg") || !facts.Has("rpc.interface", "winreg") {
 		t.Error("the pipe was not read")
 	}
 	a.within(100, time.Minute)

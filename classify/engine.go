@@ -1,7 +1,6 @@
 package classify
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/classify/session"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -60,24 +60,16 @@ type Config struct {
 // state is what the engine keeps of a flow beside the table's counters: indexes
 // only, so that nothing in it points anywhere. Four are in a cache line.
 type state struct {
-	conn  uint32    // into Engine.conns, plus one
-	info  uint32    // see Engine.info; 0 for none
-	ends  flow.Ends // who is the server
-	proto uint8     // into Engine.protocols, plus one: what names the flow
-	tries uint8     // offers without a protocol so far
-	said  uint8     // a set of the bits below
-	done  bool      // nothing more is read
-	label uint16    // into traffic.labels, plus one: where the flow's bytes are counted; 0 while pending
+	session.State
+	label uint16 // into traffic.labels, plus one: where the flow's bytes are counted; 0 while pending
+	said  uint8  // a set of the bits below
 }
 
 // The bits of state.said.
 const (
-	saidA      = 1 << iota // payload came from A
-	saidB                  // payload came from B
-	prohibited             // ICMP: administratively prohibited
+	prohibited = 1 << iota // ICMP: administratively prohibited
 	refused                // ICMP: port unreachable
 	answered               // both ends have sent
-	late                   // the protocol was not found by the flow's first bytes
 	over                   // the flow has ended
 )
 
@@ -111,41 +103,20 @@ func (s *slot) Server() capture.Endpoint {
 
 // ends returns both ends where they lie.
 func (s *slot) ends() (client, server *capture.Endpoint) {
-	if s.Owner.ends.Side(observe.ToServer) == 0 {
+	if s.Owner.Ends.Side(observe.ToServer) == 0 {
 		return s.a, s.b
 	}
 	return s.b, s.a
 }
 
 // Packets returns the number of packets in a direction.
-func (s *slot) Packets(d observe.Direction) uint64 { return s.Flow.Packets(s.Owner.ends.Side(d)) }
+func (s *slot) Packets(d observe.Direction) uint64 { return s.Flow.Packets(s.Owner.Ends.Side(d)) }
 
 // Bytes returns the IP bytes in a direction.
-func (s *slot) Bytes(d observe.Direction) uint64 { return s.Flow.Bytes(s.Owner.ends.Side(d)) }
+func (s *slot) Bytes(d observe.Direction) uint64 { return s.Flow.Bytes(s.Owner.Ends.Side(d)) }
 
 // GapBytes returns the TCP payload bytes in a direction that were never seen.
-func (s *slot) GapBytes(d observe.Direction) uint64 { return s.Flow.GapBytes(s.Owner.ends.Side(d)) }
-
-// Spoke says whether payload was seen in a direction, as long as the flow was read.
-func (s *slot) Spoke(d observe.Direction) bool {
-	return s.Owner.said&(saidA<<s.Owner.ends.Side(d)) != 0
-}
-
-// info is what is kept of a flow that was read, or that few flows need.
-type info struct {
-	facts observe.Facts
-	more  *more // nil for most
-}
-
-// more is what few flows need and many flows share nothing of.
-type more struct {
-	vlans []capture.VLANs // tag stacks besides the first
-	// streams is the quality of the flow's media.
-	streams []observe.Stream
-}
-
-// infoBits says how many infos are made at a time.
-const infoBits = 10
+func (s *slot) GapBytes(d observe.Direction) uint64 { return s.Flow.GapBytes(s.Owner.Ends.Side(d)) }
 
 // Engine turns batches of packets into records. Batches come from one
 // goroutine; Snapshot may be called from any.
@@ -157,16 +128,7 @@ type Engine struct {
 	rulesets  []*ruleset // that of Config.Exchange first
 	evidence  *evidence
 	protocols []observe.Protocol
-	onTCP     ports // protocols expected on a server port
-	onUDP     ports
-	streams   uint64      // protocols carried by TCP
-	text      uint64      // those that begin with text
-	beginsUDP [256]uint64 // those carried by UDP, by the first byte of a datagram
-	// begins holds, by direction and first byte of a stream, the protocols that
-	// can begin so, and met; 0 for bytes that no stream began with so far.
-	begins [2][256]uint64
-	first  observe.First // of the flow at hand
-	sought sought        // what promising found
+	reader    *session.Reader
 
 	table     *flow.Table
 	view      flow.View // what the table's flows are found by
@@ -175,37 +137,13 @@ type Engine struct {
 	clock     int64     // the highest packet time until the event at hand
 	pairs     *pairs
 	asked     bool // somebody has asked for a pair
-	ending    bool // nothing begins any more
 	closing   bool // all flows have ended
 	endpoints *endpoints
 	hosts     *hosts
 	recall    *recall
-	lists     *observe.FactLists
-
-	kinds    []kind // of protocols
-	conns    []*conn
-	connFree []uint32
-	infos    []*[1 << infoBits]info
-	infoFree []uint32
-	infoLast uint32 // the last one given out
-	doubts   [maxDoubtful]flow.ID
-	doubted  uint64
-	unproven []flow.ID // who may be given up after the packet at hand
-
-	// What is being read: the packet, what is offered and what is reported of its
-	// flow; and slot, that flow, unless nothing is asked of it.
-	packet  *capture.Packet
-	sent    observe.Direction // of packet
-	in      observe.Input
-	report  observe.Report
-	slot    slot
-	reading *conn                              // what deliver delivers to
-	lastly  capture.Packet                     // stands in for one at the end of a flow
-	deliver [2]func(data []byte, gap int) bool // by sender
-	known   func(e capture.Endpoint, proto uint8) bool
-
-	buffered int // bytes that streams hold
-	facts    int // fact values in infos
+	known     func(e capture.Endpoint, proto uint8) bool
+	// vlans holds the tag stacks of flows besides that of their first packet.
+	vlans map[flow.ID][]capture.VLANs
 
 	calls       *calls.Table
 	traffic     *traffic
@@ -235,14 +173,9 @@ type Engine struct {
 	sinkErr  error
 }
 
-// counters counts what limits refused and what observers gave up on.
+// counters counts what limits refused.
 type counters struct {
-	conns      uint64 // flows not read because MaxConns were
-	heldEarly  uint64 // flows finalised because MaxHeld waited
-	streamHeld uint64 // flows not read on because an observer wanted to hold too much
-	violations uint64 // observers that found another protocol
-	facts      uint64 // fact values refused
-	buffered   uint64 // flows not read on because MaxBuffered was reached
+	heldEarly uint64 // flows finalised because MaxHeld waited
 }
 
 // New returns an engine that writes to sink.
@@ -267,51 +200,25 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, sink: sink, site: cfg.Site,
-		protocols: Protocols(),
-		onTCP:     ports{sets: []uint64{0}},
-		onUDP:     ports{sets: []uint64{0}},
+		protocols: session.Protocols(),
 		table:     flow.NewTable(cfg.Limits.MaxFlows),
 		pairs:     newPairs(),
 		endpoints: newEndpoints(),
 		hosts:     newHosts(cfg.Site),
 		recall:    &recall{},
-		lists:     observe.NewFactLists(),
+		vlans:     map[flow.ID][]capture.VLANs{},
 		vlanTexts: map[capture.VLANs]string{},
 	}
-	e.kinds = make([]kind, len(e.protocols))
 	e.evidence = compileEvidence(cfg.Packs, e.protocols)
 	e.table.KeyVLAN = cfg.KeyVLAN
 	e.known = func(ep capture.Endpoint, proto uint8) bool { return e.endpoints.known(ep, proto, e.clock) }
-	e.deliver = [2]func([]byte, int) bool{
-		func(data []byte, gap int) bool { return e.offer(e.reading, 0, data, gap) },
-		func(data []byte, gap int) bool { return e.offer(e.reading, 1, data, gap) },
-	}
-	e.report.Identities = cfg.Identities
-	e.in.Flow = e.ends
-	if len(e.protocols) > 63 {
-		return nil, errors.New("more than 63 protocols")
-	}
-	for i, p := range e.protocols {
-		bit := uint64(1) << i
-		_, finishes := p.New().(observe.Finisher)
-		e.kinds[i] = kind{detect: p.Detect, renew: p.Renew, tentative: p.Tentative, finishes: finishes}
-		if p.Stream {
-			e.streams |= bit
-		}
-		if p.Text {
-			e.text |= bit
-		}
-		for b := range e.beginsUDP {
-			if p.Datagram && (p.Begins == "" || strings.IndexByte(p.Begins, byte(b)) >= 0) {
-				e.beginsUDP[b] |= bit
-			}
-		}
-		for _, port := range p.TCP {
-			e.onTCP.add(port, bit)
-		}
-		for _, port := range p.UDP {
-			e.onUDP.add(port, bit)
-		}
+	var err error
+	e.reader, err = session.NewReader(session.Config{
+		Protocols: e.protocols, Announced: e.announced, Identities: cfg.Identities,
+		MaxConns: cfg.Limits.MaxConns, MaxBuffered: cfg.Limits.MaxBuffered, MaxFacts: cfg.Limits.MaxFacts,
+	})
+	if err != nil {
+		return nil, err
 	}
 	var versions []string
 	for _, p := range cfg.Packs.All() {
@@ -434,8 +341,8 @@ func (e *Engine) warm(packets []capture.Packet, events []flow.Event) {
 		if chunk := int(ev.ID >> stateBits); chunk < len(e.states) { // else it has not begun yet
 			if ev.What&flow.Ended != 0 {
 				sum += e.warmEnd(ev.ID)
-			} else if n := e.states[chunk][ev.ID%stateChunk].conn; n != 0 {
-				sum += e.conns[n-1].warm()
+			} else {
+				sum += e.reader.Touch(&e.states[chunk][ev.ID%stateChunk].State)
 			}
 		}
 	}
@@ -457,12 +364,7 @@ func (e *Engine) warmEnd(id flow.ID) uint64 {
 	if !f.BothWays() {
 		sum += e.pairs.warm(&f.Sides[0].Addr, &f.Sides[1].Addr)
 	}
-	if st.conn != 0 {
-		sum += e.conns[st.conn-1].warm()
-	} else if st.info != 0 {
-		sum += uint64(e.info(st.info).facts.Dropped)
-	}
-	return sum
+	return sum + e.reader.TouchEnd(&st.State)
 }
 
 // at returns a flow that has ended, or with which no other goroutine deals.
@@ -471,31 +373,17 @@ func (e *Engine) at(id flow.ID) slot {
 	return slot{f, e.stateOf(id), id, f.Proto, &f.Sides[0], &f.Sides[1]}
 }
 
-// of makes the flow of a packet the one at hand.
-func (e *Engine) of(p *capture.Packet, ev *flow.Event) *slot {
-	s := &e.slot
-	s.Owner, s.id, s.Proto, s.a, s.b = e.stateOf(ev.ID), ev.ID, p.Proto, &p.Src, &p.Dst
-	if ev.Sender() == 1 {
-		s.a, s.b = s.b, s.a
-	}
-	if s.Flow = nil; e.traffic != nil { // then the table is never ahead
-		s.Flow = e.view.At(ev.ID)
-	}
-	return s
-}
-
 func (e *Engine) stateOf(id flow.ID) *state { return &e.states[id>>stateBits][id%stateChunk] }
 
-// quiet says that nothing more is read of a flow.
-func (e *Engine) quiet(s *slot) {
-	if !s.Owner.done {
-		s.Owner.done = true
-		if e.ahead {
-			e.quieted = append(e.quieted, s.id)
-		} else {
-			e.table.Quiet(s.id)
-		}
+// quiet tells the table which flows' payload is not wanted any more.
+func (e *Engine) quiet() {
+	if e.ahead || len(e.reader.Quiet) == 0 {
+		return
 	}
+	for _, id := range e.reader.Quiet {
+		e.table.Quiet(id)
+	}
+	e.reader.Quiet = e.reader.Quiet[:0]
 }
 
 // takeAll takes in what happened to flows, some of it at a time.
@@ -518,7 +406,9 @@ func (e *Engine) take(packets []capture.Packet, events []flow.Event) {
 		e.clock = ev.Clock
 		switch {
 		case ev.What&notable == 0 && e.traffic == nil:
-			e.readNext(&packets[ev.Packet], ev)
+			if h := e.reader.Next(&packets[ev.Packet], ev, &e.stateOf(ev.ID).State); h != nil {
+				e.absorb(h)
+			}
 		case ev.What&flow.Ended != 0:
 			s := e.at(ev.ID)
 			e.settle(&s)
@@ -530,6 +420,7 @@ func (e *Engine) take(packets []capture.Packet, events []flow.Event) {
 			e.takePacket(&packets[ev.Packet], ev)
 		}
 	}
+	e.quiet()
 }
 
 // quoted takes in an ICMP error about a flow.
@@ -541,7 +432,7 @@ func (e *Engine) quoted(p *capture.Packet, ev *flow.Event) {
 		return
 	}
 	s := e.stateOf(ev.ID)
-	if s.ends.Direction(ev.Sender()) != observe.ToServer {
+	if s.Ends.Direction(ev.Sender()) != observe.ToServer {
 		return
 	}
 	if ev.What&flow.Prohibited != 0 {
@@ -559,32 +450,35 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 	}
 	st, sender := e.stateOf(ev.ID), ev.Sender()
 	if e.traffic != nil {
-		e.traffic.packet(e.of(p, ev), sender, ev.What&flow.New != 0, p)
+		s := e.at(ev.ID) // the table is never ahead then
+		e.traffic.packet(&s, sender, ev.What&flow.New != 0, p)
 		e.passTime()
 	}
 	if ev.What&(flow.SYN|flow.SYNACK) != 0 {
-		st.ends.Handshake(sender, ev.What&flow.SYNACK != 0)
+		st.Ends.Handshake(sender, ev.What&flow.SYNACK != 0)
 	}
 	if ev.What&flow.Answer != 0 {
 		e.answered(st, p)
 	}
-	payload := p.PayloadLength > 0 && !st.done
-	if !payload && ev.What&(flow.OtherVLAN|flow.Reset|flow.Closed) == 0 {
-		return // as SYNs do
-	}
-	s := e.of(p, ev)
 	if ev.What&flow.OtherVLAN != 0 {
-		e.addVLANs(s, p.VLANs)
+		e.addVLANs(ev.ID, p.VLANs)
 	}
 	if ev.What&flow.Reset != 0 && (ev.What&flow.Refused != 0 || st.said&refused != 0) {
-		e.endpoints.close(endpointKey{s.Server(), capture.TCP}, p.Time)
+		server := p.Src
+		if st.Ends.Direction(sender) == observe.ToServer {
+			server = p.Dst
+		}
+		e.endpoints.close(endpointKey{server, capture.TCP}, p.Time)
 	}
-	if payload {
-		st.said |= saidA << sender
-		e.read(s, p, ev)
+	if p.PayloadLength > 0 && !st.Done() {
+		if h := e.reader.Read(p, ev, &st.State); h != nil {
+			e.absorb(h)
+		}
 	}
-	if ev.What&flow.Closed != 0 && st.conn != 0 {
-		e.closed(s, p, ev)
+	if ev.What&flow.Closed != 0 {
+		if h := e.reader.Closed(p, ev, &st.State); h != nil {
+			e.absorb(h)
+		}
 	}
 }
 
@@ -595,14 +489,14 @@ func (e *Engine) begin(p *capture.Packet, id flow.ID) {
 		clear(states[:]) // as new memory is best written first
 		e.states = append(e.states, states)
 	}
-	e.states[id>>stateBits][id%stateChunk] = state{ends: flow.Guess(p, e.known)}
+	e.states[id>>stateBits][id%stateChunk] = state{State: session.State{Ends: flow.Guess(p, e.known)}}
 }
 
 // settle deals with a flow that ended: what is final is written, the rest
 // waits.
 func (e *Engine) settle(s *slot) {
 	e.breathe()
-	e.finishReading(s)
+	e.endReading(s)
 	e.pass(s)
 	if e.emit(s, false) {
 		return
@@ -611,6 +505,13 @@ func (e *Engine) settle(s *slot) {
 	for e.held.Len() > e.cfg.Limits.MaxHeld {
 		e.counts.heldEarly++
 		e.emitHeld()
+	}
+}
+
+// endReading ends the reading of a flow that ended.
+func (e *Engine) endReading(s *slot) {
+	if h := e.reader.End(s.id, s.Flow, &s.Owner.State); h != nil {
+		e.absorb(h)
 	}
 }
 
@@ -665,10 +566,11 @@ func (e *Engine) lossy() bool { return e.gapBytes*100 > e.payload+e.gapBytes }
 // asks says whether a flow's protocol is one in which every request wants an
 // answer.
 func (e *Engine) asks(s *slot) bool {
-	if s.Owner.proto == 0 {
+	protocol, _, _ := e.reader.Content(&s.Owner.State)
+	if protocol == 0 || s.Owner.Reading() {
 		return false
 	}
-	switch e.protocols[s.Owner.proto-1].Name {
+	switch e.protocols[protocol-1].Name {
 	case "dns", "kerberos", "sip", "dcerpc", "ldap":
 		return true
 	}
@@ -692,17 +594,7 @@ func (e *Engine) subjectOf(s *slot) *subject {
 		// announced may be the one that sent first.
 		sub.entries = e.endpoints.lookup(endpointKey{*client, s.Proto}, s.First, s.Last, sub.entries)
 	}
-	sub.facts, sub.reader, sub.late = &noFacts, s.Owner.proto, s.Owner.said&late != 0
-	switch {
-	case s.Owner.conn != 0:
-		c := e.conns[s.Owner.conn-1]
-		sub.facts = &c.facts
-		if c.named {
-			sub.reader, sub.late = c.proto, c.late
-		}
-	case s.Owner.info != 0:
-		sub.facts = &e.info(s.Owner.info).facts
-	}
+	sub.reader, sub.late, sub.facts = e.reader.Content(&s.Owner.State)
 	sub.protocol = ""
 	if sub.reader != 0 {
 		sub.protocol = e.protocols[sub.reader-1].Name
@@ -737,12 +629,8 @@ func (e *Engine) emit(s *slot, must bool) bool {
 		e.traffic.final(s, v)
 	}
 	e.write(s, sub, outcome, v, "ended")
-	if s.Owner.info != 0 {
-		e.counts.facts += uint64(sub.facts.Dropped)
-		e.facts -= sub.facts.Len()
-		*e.info(s.Owner.info) = info{}
-		e.infoFree = append(e.infoFree, s.Owner.info)
-	}
+	e.reader.Forget(&s.Owner.State)
+	delete(e.vlans, s.id)
 	if !e.closing {
 		e.left(s)
 	}
@@ -759,7 +647,7 @@ func (e *Engine) write(s *slot, sub *subject, outcome record.Outcome, v *record.
 	// One field at a time: a literal would be made aside and copied.
 	r.Client.Addr, r.Client.Port, r.Client.Name, r.Client.Roles = client.Addr.Netip(), client.Port, sub.clientName, sub.client.names
 	r.Server.Addr, r.Server.Port, r.Server.Name, r.Server.Roles = server.Addr.Netip(), server.Port, sub.serverName, sub.server.names
-	f, side := s.Flow, s.Owner.ends.Side(observe.ToServer)
+	f, side := s.Flow, s.Owner.Ends.Side(observe.ToServer)
 	r.Packets = record.Count{f.Packets(side), f.Packets(1 - side)}
 	r.Bytes = record.Count{f.Bytes(side), f.Bytes(1 - side)}
 	r.GapBytes = record.Count{f.GapBytes(side), f.GapBytes(1 - side)}
@@ -767,18 +655,14 @@ func (e *Engine) write(s *slot, sub *subject, outcome record.Outcome, v *record.
 	if v != &unrelated || r.Verdict.Status != record.Unrelated {
 		r.Verdict = *v // else it is there, from a flow before
 	}
-	r.VLANs, r.Endpoint, r.Streams = r.VLANs[:0], nil, nil
+	r.VLANs, r.Endpoint = r.VLANs[:0], nil
 	if s.VLANs != 0 {
 		r.VLANs = append(r.VLANs, e.vlanText(s.VLANs))
 	}
-	if s.Owner.info != 0 {
-		if m := e.info(s.Owner.info).more; m != nil {
-			for _, v := range m.vlans {
-				r.VLANs = append(r.VLANs, e.vlanText(v))
-			}
-			r.Streams = m.streams
-		}
+	for _, v := range e.vlans[s.id] {
+		r.VLANs = append(r.VLANs, e.vlanText(v))
 	}
+	r.Streams = e.reader.Streams(&s.Owner.State)
 	if en := used(sub); en != nil {
 		if state == "ended" {
 			en.flows++
@@ -804,8 +688,6 @@ func (e *Engine) vlanText(v capture.VLANs) string {
 	return text
 }
 
-var noFacts observe.Facts
-
 // used returns the learned endpoint that a flow used: one whose service was
 // read on the flow, else the strongest.
 func used(s *subject) *entry {
@@ -824,41 +706,11 @@ func used(s *subject) *entry {
 }
 
 // addVLANs notes a tag stack other than that of the flow's first packet.
-func (e *Engine) addVLANs(s *slot, v capture.VLANs) {
+func (e *Engine) addVLANs(id flow.ID, v capture.VLANs) {
 	const most = 8
-	m := e.moreOf(s)
-	if len(m.vlans) < most && !slices.Contains(m.vlans, v) {
-		m.vlans = append(m.vlans, v)
+	if known := e.vlans[id]; len(known) < most && !slices.Contains(known, v) {
+		e.vlans[id] = append(known, v)
 	}
-}
-
-// info returns one by its number, which is never 0.
-func (e *Engine) info(n uint32) *info { return &e.infos[n>>infoBits][n%(1<<infoBits)] }
-
-// moreOf returns the more of a flow, made if need be.
-func (e *Engine) moreOf(s *slot) *more {
-	in := e.infoOf(s)
-	if in.more == nil {
-		in.more = &more{}
-	}
-	return in.more
-}
-
-// infoOf returns the info of a flow, made if need be.
-func (e *Engine) infoOf(s *slot) *info {
-	if s.Owner.info == 0 {
-		if n := len(e.infoFree); n > 0 {
-			s.Owner.info = e.infoFree[n-1]
-			e.infoFree = e.infoFree[:n-1]
-		} else {
-			e.infoLast++
-			if int(e.infoLast>>infoBits) >= len(e.infos) {
-				e.infos = append(e.infos, new([1 << infoBits]info))
-			}
-			s.Owner.info = e.infoLast
-		}
-	}
-	return e.info(s.Owner.info)
 }
 
 // Memory returns the bytes that the engine's tables of flows and host pairs
@@ -874,12 +726,12 @@ func (e *Engine) Close(errs []error) error {
 	defer e.mu.Unlock()
 	e.clock = e.table.Clock()
 	e.view = e.table.View
-	e.ending = true
+	e.reader.EndAll()
 	e.table.EndAll(func(ids []flow.ID) {
 		e.warmEnded(ids)
 		for _, id := range ids {
 			s := e.at(id)
-			e.finishReading(&s)
+			e.endReading(&s)
 			e.pass(&s)
 		}
 	}, func(ids []flow.ID) {

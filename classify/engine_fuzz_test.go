@@ -238,8 +238,8 @@ func tell(t testing.TB, cfg Config, packets []capture.Packet) string {
 		if cfg.Traffic && sum != s.IPBytes {
 			t.Errorf("%s: paths and pending have %d bytes, packets %d", when, sum, s.IPBytes)
 		}
-		if e.buffered < 0 || e.buffered > e.cfg.Limits.MaxBuffered+storyPackets*1<<16 || e.facts < 0 || e.facts > e.cfg.Limits.MaxFacts+observe.MaxFactValues {
-			t.Errorf("%s: %d bytes buffered, %d facts", when, e.buffered, e.facts)
+		if e.reader.Buffered() < 0 || e.reader.Buffered() > e.cfg.Limits.MaxBuffered+storyPackets*1<<16 || e.reader.FactValues() < 0 || e.reader.FactValues() > e.cfg.Limits.MaxFacts+observe.MaxFactValues {
+			t.Errorf("%s: %d bytes buffered, %d facts", when, e.reader.Buffered(), e.reader.FactValues())
 		}
 	}
 	const batch = 50
@@ -259,8 +259,8 @@ func tell(t testing.TB, cfg Config, packets []capture.Packet) string {
 		t.Errorf("records have %d bytes and %d packets, ICMP %d; pending are %d; put in were %d and %d",
 			l.bytes, l.packets, icmp, s.PendingBytes, total, count)
 	}
-	if e.buffered != 0 || e.facts != 0 || len(e.conns) != len(e.connFree) || e.table.Used() != 0 {
-		t.Errorf("left behind: %d bytes buffered, %d facts, %d flows being read, %d slots", e.buffered, e.facts, len(e.conns)-len(e.connFree), e.table.Used())
+	if e.reader.Buffered() != 0 || e.reader.FactValues() != 0 || e.reader.Reading() != 0 || e.table.Used() != 0 {
+		t.Errorf("left behind: %d bytes buffered, %d facts, %d flows being read, %d slots", e.reader.Buffered(), e.reader.FactValues(), e.reader.Reading(), e.table.Used())
 	}
 	out := l.out.String()
 	// A terminal would obey.

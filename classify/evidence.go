@@ -7,6 +7,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/session"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -71,34 +72,33 @@ func (e *evidence) weigh(w *weighing, reader uint8, facts *observe.Facts) {
 	}
 }
 
-// weigh holds a flow's facts, and what is noted of them, against what proves roles.
-// reader is its protocol, seen is how many of the facts were held against it before.
-func (e *Engine) weigh(s *slot, reader uint8, facts *observe.Facts, w *weighing, seen int) {
-	if w.reader != reader {
-		e.evidence.weigh(w, reader, facts)
+// weigh holds the facts of a flow that its protocol names, and what is noted of
+// them, against what proves roles.
+func (e *Engine) weigh(h *session.Heard, w *weighing) {
+	if w.reader != h.Protocol {
+		e.evidence.weigh(w, h.Protocol, h.Facts)
 	}
-	if w.last <= seen {
+	if w.last <= h.Weighed {
 		return
 	}
 	for _, r := range w.rules {
-		if !portFits(r.port, s.Server().Port, s.Proto) {
+		if !portFits(r.port, h.Server.Port, h.Proto) {
 			continue
 		}
-		server := s.Server()
-		addr := server.Addr
+		addr := h.Server.Addr
 		if r.End == "client" {
-			addr = s.Client().Addr
-		} else if !s.Spoke(observe.ToClient) {
-			continue // who was asked and never answered proves nothing
+			addr = h.Client.Addr
+		} else if !h.ServerSpoke {
+			continue // a server that never answered proves nothing
 		}
 		if e.hosts.proven(addr, r.Roles, r.Version) {
 			continue
 		}
-		what := e.protocols[reader-1].Name
-		if f, ok := fitting(r.tests, facts); ok {
+		what := e.protocols[h.Protocol-1].Name
+		if f, ok := fitting(r.tests, h.Facts); ok {
 			what = f.Name + "=" + f.Value
 		}
-		e.hosts.prove(addr, r.Roles, r.Weak, r.Version, fmt.Sprintf("%s on port %d", what, server.Port))
+		e.hosts.prove(addr, r.Roles, r.Weak, r.Version, fmt.Sprintf("%s on port %d", what, h.Server.Port))
 	}
 }
 
@@ -129,31 +129,25 @@ func portFits(p rules.Port, port uint16, proto uint8) bool {
 	return transport(p, proto) && p.Contains(port)
 }
 
-// absorb takes in what an observer has just told of the flow that is being read.
-func (e *Engine) absorb(c *conn) {
-	r, s := &e.report, &e.slot
-	if r.Learned() {
-		e.learn(r, s, e.packet)
-	}
-	if !r.Changed {
+// absorb takes in what a flow has just told.
+func (e *Engine) absorb(h *session.Heard) {
+	e.learn(h)
+	if !h.Changed {
 		return
 	}
-	var n *note // nil for no facts
-	if r.Len() > 0 {
-		if n = noteOf(&r.Facts); !n.named {
-			n = e.nameServices(&r.Facts)
+	if h.Facts.Len() > 0 {
+		n := noteOf(h.Facts)
+		if !n.named {
+			n = e.nameServices(h.Facts)
+			e.reader.Amended(h)
 		}
-	}
-	r.Changed = false
-	c.facts = r.Facts
-	if c.named {
-		if n != nil {
-			e.weigh(s, c.proto, &c.facts, &n.weighing, int(c.weighed))
+		if h.Protocol != 0 {
+			e.weigh(h, &n.weighing)
 		}
-		c.weighed = int32(c.facts.Len())
 	}
 	if e.traffic != nil {
-		e.newFacts(s)
+		s := e.at(h.ID)
+		e.newFacts(&s)
 	}
 }
 
@@ -173,35 +167,45 @@ func (e *Engine) nameServices(facts *observe.Facts) *note {
 }
 
 // learn takes what a flow told of others.
-func (e *Engine) learn(r *observe.Report, s *slot, p *capture.Packet) {
-	datagram := s.Proto == capture.UDP
-	for i := range r.Endpoints {
-		ep := &r.Endpoints[i]
+func (e *Engine) learn(h *session.Heard) {
+	for i := range h.Endpoints {
+		ep := &h.Endpoints[i]
 		if ep.End {
-			e.endpoints.endScope(ep.Scope, p.Time)
+			e.endpoints.endScope(ep.Scope, h.Time)
 			continue
 		}
-		if en, isNew := e.endpoints.learn(ep, e.serviceName(ep.Service), datagram, p.Time); isNew {
+		if en, isNew := e.endpoints.learn(ep, e.serviceName(ep.Service), h.Proto == capture.UDP, h.Time); isNew {
 			e.weighEndpoint(en)
 		}
 	}
-	clear(r.Endpoints)
-	r.Endpoints = r.Endpoints[:0]
-	for _, service := range r.Rejected {
-		e.endpoints.reject(endpointKey{s.Server(), s.Proto}, e.serviceName(service), p.Time)
+	e.reader.Announcements = e.endpoints.media
+	for _, service := range h.Rejected {
+		e.endpoints.reject(endpointKey{h.Server, h.Proto}, e.serviceName(service), h.Time)
 	}
-	r.Rejected = r.Rejected[:0]
-	for _, n := range r.Names {
+	for _, n := range h.Names {
 		e.hosts.name(n.Addr, n.Name)
 	}
-	r.Names = r.Names[:0]
 	if e.calls != nil {
-		for i := range r.Calls {
-			e.calls.Add(&r.Calls[i])
+		for i := range h.Calls {
+			e.calls.Add(&h.Calls[i])
+		}
+		if len(h.Streams) > 0 {
+			e.calls.AddStreams(h.Streams)
 		}
 	}
-	clear(r.Calls)
-	r.Calls = r.Calls[:0]
+}
+
+// announced returns what a learned endpoint promises for a flow now. Media come
+// from either end.
+func (e *Engine) announced(client, server *capture.Endpoint, proto uint8) string {
+	a := ""
+	if e.endpoints.ever(server.Port) {
+		a = e.endpoints.announced(*server, proto, e.clock)
+	}
+	if a == "" && proto == capture.UDP && e.endpoints.ever(client.Port) {
+		a = e.endpoints.announced(*client, proto, e.clock)
+	}
+	return a
 }
 
 // serviceName returns the short name of an RPC service written "UUID vX.Y",

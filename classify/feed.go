@@ -116,8 +116,8 @@ func (e *Engine) share(src capture.Pieces, each func(*capture.Batch) error) erro
 	for i := range c.portions {
 		e.tell(c.portions[i].steps)
 	}
-	e.tell([]step{{quieted: e.quieted, freed: e.freed}})
-	e.quieted, e.freed = nil, nil
+	e.tell([]step{{quieted: e.reader.Quiet, freed: e.freed}})
+	e.reader.Quiet, e.freed = nil, nil
 	return errors.Join(c.takeErr, c.srcErr)
 }
 
@@ -250,7 +250,7 @@ func (e *Engine) takeStep(b *capture.Batch, st *step) error {
 	if cap(st.events) > maxEvents {
 		st.events = nil // many flows ended at once: that is not kept for the next time
 	}
-	st.quieted, e.quieted = e.quieted, st.quieted
+	st.quieted, e.reader.Quiet = e.reader.Quiet, st.quieted
 	st.freed, e.freed = e.freed, st.freed
 	return e.sinkErr
 }

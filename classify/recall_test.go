@@ -17,7 +17,7 @@ func TestRecall(t *testing.T) {
 	e := newEngine(t, Config{})
 	server, client := capture.AddrFrom(netip.MustParseAddr("10.0.0.3")), capture.AddrFrom(netip.MustParseAddr("10.0.0.9"))
 	e.hosts.prove(server, []rules.Role{rules.Mailbox, rules.CAS}, false, "", "test")
-	facts := e.lists.Empty()
+	facts := observe.NewFactLists().Empty()
 	s := &subject{proto: capture.TCP, port: 49152, protocol: "dcerpc", facts: &facts, payload: true, begun: true}
 	for i := range e.protocols {
 		if e.protocols[i].Name == s.protocol {

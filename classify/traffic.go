@@ -69,7 +69,7 @@ func (t *traffic) packet(s *slot, sender int, isNew bool, p *capture.Packet) {
 		return
 	}
 	path := &t.paths[s.Owner.label-1]
-	d := s.Owner.ends.Direction(sender)
+	d := s.Owner.Ends.Direction(sender)
 	path.Bytes[d] += uint64(p.Length)
 	path.Packets[d]++
 	path.LastSeen = max(path.LastSeen, p.Time)
@@ -209,8 +209,8 @@ func (e *Engine) Snapshot() *record.Snapshot {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := &record.Snapshot{
-		Packets: e.tracked.packets, IPBytes: e.tracked.ipBytes, LiveFlows: e.tracked.live, HeldFlows: e.held.Len(), Reading: len(e.conns) - len(e.connFree),
-		Evicted: e.tracked.evicted, Violations: e.counts.violations, Limits: e.limits(), Clock: e.clock,
+		Packets: e.tracked.packets, IPBytes: e.tracked.ipBytes, LiveFlows: e.tracked.live, HeldFlows: e.held.Len(), Reading: e.reader.Reading(),
+		Evicted: e.tracked.evicted, Violations: e.reader.Violations, Limits: e.limits(), Clock: e.clock,
 		Frames: e.stats.Frames, FrameBytes: e.stats.Bytes, Truncated: e.stats.Truncated, Skipped: skips(&e.stats),
 	}
 	if e.traffic != nil {

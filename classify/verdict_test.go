@@ -10,6 +10,7 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/classify/session"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -224,7 +225,7 @@ func TestWeakProof(t *testing.T) {
 // of a protocol that is not its own.
 func TestLegsName(t *testing.T) {
 	known := map[string]bool{}
-	for _, p := range Protocols() {
+	for _, p := range session.Protocols() {
 		known[p.Name] = true
 	}
 	for _, pack := range testPacks(t).All() {

@@ -107,8 +107,8 @@ tcp 10.0.0.9:1050 > 10.0.0.5:135 epm-map(emsmdb)
 tcp 10.0.0.5:135 > 10.0.0.9:1050 epm-mapped(emsmdb 46861)
 fin 10.0.0.9:1050 > 10.0.0.5:135
 `
-	// A session on that port whose begin is not seen.
-	session = `start 2010-03-04T09:15:00Z
+	// A conversation on that port whose begin is not seen.
+	conversation = `start 2010-03-04T09:15:00Z
 tcp 10.0.0.9:1051 > 10.0.0.5:46861 rpc-request(11)
 tcp 10.0.0.5:46861 > 10.0.0.9:1051 rpc-response()
 tcp 10.0.0.9:1051 > 10.0.0.5:46861 rpc-request(11)
@@ -123,7 +123,7 @@ func TestStateOutlivesKill(t *testing.T) {
 	state, records := filepath.Join(l.dir, "state.json"), filepath.Join(l.dir, "records")
 	args := []string{"--state", state, "--state-interval", "1s", "--ndjson", records, "--exchange", "2010"}
 	p := l.monitor(9000, args...)
-	l.replay(l.compile(announced + strings.TrimPrefix(session, "start 2010-03-04T09:15:00Z\n")))
+	l.replay(l.compile(announced + strings.TrimPrefix(conversation, "start 2010-03-04T09:15:00Z\n")))
 	l.wait("the state", func() bool {
 		b, _ := os.ReadFile(state)
 		return strings.Contains(string(b), "46861")
@@ -132,7 +132,7 @@ func TestStateOutlivesKill(t *testing.T) {
 	if err := os.Remove(records); err != nil {
 		t.Fatal(err)
 	}
-	rest := l.compile(session)
+	rest := l.compile(conversation)
 
 	p = l.monitor(9000, args...)
 	l.replay(rest)
@@ -200,7 +200,7 @@ func TestReload(t *testing.T) {
 	write("exchange: \"2010\"\nservers: [{name: mb, addresses: [10.0.0.5], roles: [mailbox]}, {name: dc, addresses: [10.0.0.2], roles: [dc, gc]}]\n")
 	const loops = 200
 	replayed := make(chan error, 1)
-	file := l.compile(session)
+	file := l.compile(conversation)
 	cmd := exec.Command("tcpreplay", "-q", "-i", "in", "--pps=2000", fmt.Sprintf("--loop=%d", loops), file)
 	if err := cmd.Start(); err != nil { // on this thread: it is the one in the namespace
 		t.Fatal(err)
@@ -482,7 +482,7 @@ func TestInterfaceVanishes(t *testing.T) {
 		t.Run(fmt.Sprintf("%s-%d", m.capture, m.workers), func(t *testing.T) {
 			l := newLab(t)
 			p := l.monitor(9000, "--capture", m.capture, "--workers", strconv.Itoa(m.workers))
-			file := l.compile(session)
+			file := l.compile(conversation)
 			l.replay(file)
 			p.captured(4)
 			l.ip("link delete in")
@@ -552,7 +552,7 @@ func TestUser(t *testing.T) {
 			}
 		}
 	}
-	l.replay(l.compile(session))
+	l.replay(l.compile(conversation))
 	p.captured(4)
 	l.ip("link delete in")
 	l.cable()
@@ -579,7 +579,7 @@ func TestTwoTaps(t *testing.T) {
 	l.ip("link add in2 type veth peer name out2")
 	l.ip("link set in2 mtu 9000 up")
 	l.ip("link set out2 mtu 9000 up")
-	file := l.compile(announced + strings.TrimPrefix(session, "start 2010-03-04T09:15:00Z\n"))
+	file := l.compile(announced + strings.TrimPrefix(conversation, "start 2010-03-04T09:15:00Z\n"))
 	cache := filepath.Join(l.dir, "cache")
 	if out, err := exec.Command("tcpprep", "--cidr=10.0.0.5/32", "-i", file, "-o", cache).CombinedOutput(); err != nil {
 		t.Fatalf("tcpprep: %v: %s", err, out)

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/session"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -163,7 +163,7 @@ func compare(s *said, packets, bytes [2]uint64, outcome string, expect map[strin
 }
 
 func readable(protocol string) bool {
-	return slices.ContainsFunc(classify.Protocols(), func(p observe.Protocol) bool { return p.Name == protocol })
+	return slices.ContainsFunc(session.Protocols(), func(p observe.Protocol) bool { return p.Name == protocol })
 }
 
 func documented(path string) bool {

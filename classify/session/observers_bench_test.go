@@ -1,4 +1,4 @@
-package classify
+package session
 
 import (
 	"encoding/binary"
@@ -203,7 +203,7 @@ func (t *talk) read(p *observe.Protocol) error {
 // BenchmarkDetect looks for a protocol in bytes that are none, as scans and
 // unknown applications send them.
 func BenchmarkDetect(b *testing.B) {
-	e := newEngine(b, Config{})
+	d := newDetector(Protocols())
 	r := rand.New(rand.NewPCG(1, 2))
 	payloads := make([][]byte, 1024)
 	for i := range payloads {
@@ -220,9 +220,9 @@ func BenchmarkDetect(b *testing.B) {
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
-				e.first = observe.First{Datagram: datagram, ClientPort: 40000, ServerPort: ports[i%len(ports)]}
+				d.first = observe.First{Datagram: datagram, ClientPort: 40000, ServerPort: ports[i%len(ports)]}
 				data, dir := payloads[i%len(payloads)], observe.Direction(i&1)
-				e.detect(e.beginning(datagram, dir, data), dir, data, nil)
+				d.detect(d.beginning(datagram, dir, data), dir, data, nil)
 				i++
 			}
 		})

@@ -1,4 +1,4 @@
-package classify
+package session
 
 import (
 	"github.com/exspan/exspan/classify/observe"

@@ -1,4 +1,4 @@
-package classify
+package session
 
 import (
 	"bytes"
@@ -110,24 +110,5 @@ func TestStreamBounded(t *testing.T) {
 		if h := s.hole; h != nil && (len(h.early) > maxReorder || h.size > maxReorderSize+1400) {
 			t.Fatalf("%d segments of %d bytes are held", len(h.early), h.size)
 		}
-	}
-}
-
-func TestPairs(t *testing.T) {
-	p := newPairs()
-	addr := func(i int) capture.Addr { return capture.Addr{0: 1, 14: byte(i >> 8), 15: byte(i)} }
-	for i := range 5000 {
-		p.saw(addr(i), addr(i+1), i%4 == 0)
-		if i%4 == 2 {
-			p.saw(addr(i+1), addr(i), false)
-		}
-	}
-	for i := range 5000 {
-		if got, want := p.oneWay(addr(i+1), addr(i)), i%2 == 1; got != want {
-			t.Fatalf("pair %d: one-way %v, want %v", i, got, want)
-		}
-	}
-	if !p.oneWay(addr(7), addr(9)) || p.refused != 0 {
-		t.Error("a pair never seen is one-way")
 	}
 }

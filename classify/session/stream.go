@@ -1,10 +1,9 @@
-package classify
+package session
 
 import (
 	"slices"
 
 	"github.com/exspan/exspan/capture"
-	"github.com/exspan/exspan/classify/observe"
 )
 
 // Limits of what one flow's streams may hold.
@@ -18,7 +17,7 @@ const (
 	maxTries       = 6       // the same for datagrams, and for segments of a flow whose begin was not seen
 )
 
-// segment is one that came before its time.
+// segment is a segment that came early.
 type segment struct {
 	seq    uint32
 	length uint32 // on the wire
@@ -30,15 +29,15 @@ type segment struct {
 type stream struct {
 	next  uint32
 	begun bool
-	// ready says that an observer waits for the next byte: there is one, and nothing
-	// is kept here. See account.
+	// ready is set while an observer waits for the next byte and nothing is kept
+	// here; see Reader.account.
 	ready bool
 	// skip is the number of bytes to come that the observer does not need.
 	skip int
-	// rest holds the bytes in order that nobody has used yet: those in which a
+	// pending holds the bytes in order that were not used yet: those in which a
 	// protocol is looked for, then those that the observer wants more of.
-	rest []byte
-	hole *hole // nil unless bytes are missing
+	pending []byte
+	hole    *hole // nil unless bytes are missing
 }
 
 // hole is where a stream waits for missing bytes.
@@ -48,24 +47,24 @@ type hole struct {
 	since int64     // when it opened
 }
 
-// room returns the room of rest, for another flow: none if it is large.
+// room returns the room of pending, for another flow: none if it is large.
 func (s *stream) room() []byte {
-	if cap(s.rest) > 4<<10 {
+	if cap(s.pending) > 4<<10 {
 		return nil
 	}
-	return s.rest[:0]
+	return s.pending[:0]
 }
 
 // held returns the number of bytes that the stream keeps.
 func (s *stream) held() int {
-	n := len(s.rest)
+	n := len(s.pending)
 	if s.hole != nil {
 		n += s.hole.size
 	}
 	return n
 }
 
-// before says whether sequence number a comes before b.
+// before reports whether sequence number a comes before b.
 func before(a, b uint32) bool { return int32(a-b) < 0 }
 
 // push takes a segment with payload and delivers what is in order: bytes, and
@@ -111,17 +110,6 @@ func (s *stream) accept(seq, length uint32, data []byte, deliver func([]byte, in
 		missing = int(length - skip)
 	}
 	return missing <= 0 || deliver(nil, missing)
-}
-
-// passOver takes the next segment if nothing of it is needed, and says whether
-// it did.
-func (s *stream) passOver(p *capture.Packet) bool {
-	if p.Seq != s.next || !s.ready || s.skip < int(p.PayloadLength) {
-		return false
-	}
-	s.next += p.PayloadLength
-	s.skip -= int(p.PayloadLength)
-	return true
 }
 
 // keep stores a copy of a segment that came early.
@@ -185,38 +173,3 @@ func (s *stream) flush(deliver func([]byte, int) bool) {
 		}
 	}
 }
-
-// conn is what a flow needs while its content is read. It is given back when
-// nothing more can be learned. There are many, and each packet needs another: it is
-// three lines of the processor's cache, and what the usual packet needs is in the
-// first two.
-type conn struct {
-	obs    observe.Observer
-	facts  observe.Facts
-	number uint64 // of the last packet
-	// announced is the service that a learned endpoint promised when media was
-	// endpoints.media.
-	announced string
-	media     uint32
-	reader    uint8 // the protocol of obs: its index in Engine.protocols, plus one
-	named     bool  // the protocol names the flow
-	begun     bool  // the next bytes of both streams are their first
-	done      bool
-
-	streams [2]stream // by sender: A, then B
-
-	tried   uint64 // the set of protocols that said no
-	doubted uint64 // the count of doubtful flows when this was one, or 0
-	counted int32  // bytes in Engine.buffered
-	weighed int32  // facts that were held against the evidence for roles
-	proto   uint8  // the one that names the flow, or may: that of the first observer
-	offers  uint8
-	late    bool // it was not found by the flow's first bytes
-	second  bool // B spoke first
-}
-
-// warm touches both lines that the usual packet needs.
-func (c *conn) warm() uint64 { return c.number + uint64(c.streams[0].next) }
-
-// connBlock is how many conns are made at a time.
-const connBlock = 256

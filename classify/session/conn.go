@@ -1,0 +1,228 @@
+package session
+
+import (
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/flow"
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// conn is what a flow needs while its content is read. It is given back when
+// nothing more can be learned.
+type conn struct {
+	obs    observe.Observer
+	facts  observe.Facts
+	number uint64 // of the last packet
+	// announced is the service that a learned endpoint promised when
+	// Reader.Announcements was asked.
+	announced string
+	asked     uint32
+	reader    uint8 // the protocol of obs: one plus its index
+	named     bool  // proto names the flow
+	begun     bool  // the next bytes of both streams are their first
+	done      bool
+
+	streams [2]stream // by sender: A, then B
+
+	state   *State
+	tried   uint64 // the set of protocols that refused the flow
+	id      flow.ID
+	doubted uint32 // its number among the doubtful flows, or 0
+	counted int32  // its bytes in Reader.buffered
+	weighed uint8  // facts that were told when proto named the flow
+	proto   uint8  // that of the first observer: one plus its index
+	offers  uint8
+	flags   uint8
+}
+
+// The bits of conn.flags.
+const (
+	lateFind = 1 << iota // the protocol was not found by the flow's first bytes
+	bFirst               // B spoke first
+)
+
+// connBlock is how many conns are made at a time.
+const connBlock = 256
+
+// conns holds conns by their number, which is never 0.
+type conns struct {
+	max  int
+	all  []*conn
+	free []uint32
+}
+
+func (k *conns) at(n uint32) *conn { return k.all[n-1] }
+
+func (k *conns) used() int { return len(k.all) - len(k.free) }
+
+// take returns the number of a free conn, or 0 where max are in use.
+func (k *conns) take() uint32 {
+	if len(k.free) == 0 {
+		if len(k.all) >= k.max {
+			return 0
+		}
+		block := make([]conn, min(connBlock, k.max-len(k.all)))
+		clear(block) // the first access to new memory is best a write: a read first costs a second page fault
+		for i := range block {
+			k.all = append(k.all, &block[i])
+		}
+		for i := range block {
+			k.free = append(k.free, uint32(len(k.all)-i))
+		}
+	}
+	last := len(k.free) - 1
+	n := k.free[last]
+	k.free = k.free[:last]
+	return n
+}
+
+// giveBack frees a conn. The room of its buffers stays with it.
+func (k *conns) giveBack(n uint32) {
+	c := k.at(n)
+	a, b := c.streams[0].room(), c.streams[1].room()
+	*c = conn{}
+	c.streams[0].pending, c.streams[1].pending = a, b
+	k.free = append(k.free, n)
+}
+
+// newConn gives the flow at hand a conn, for a packet that is promising; nil
+// where a limit forbids.
+func (r *Reader) newConn(p *capture.Packet, ev *flow.Event) *conn {
+	st := r.at.state
+	if st.conn = r.conns.take(); st.conn == 0 {
+		r.Conns++
+		r.quietFlow(r.at.id, st)
+		return nil
+	}
+	c := r.conns.at(st.conn)
+	c.id, c.state = r.at.id, st
+	c.begun = ev.What&flow.Begun != 0
+	if st.content != 0 {
+		k := r.contents.at(st.content)
+		c.facts = k.facts
+		r.contents.facts -= c.facts.Len()
+		k.facts = observe.Facts{}
+	}
+	if c.facts.Len() == 0 {
+		c.facts = r.lists.Empty()
+	}
+	if p.Proto == capture.TCP && c.begun {
+		// The handshake says where both streams begin.
+		a, b := &c.streams[0], &c.streams[1]
+		a.begun, a.next = ev.What&flow.KnownA != 0, ev.Next[0]
+		b.begun, b.next = ev.What&flow.KnownB != 0, ev.Next[1]
+	}
+	if r.detect.last.number == p.Number {
+		c.asked, c.announced = r.Announcements, r.detect.first.Announced // as seek found it
+	} else {
+		r.askAnnounced(c)
+	}
+	return c
+}
+
+// askAnnounced notes what a learned endpoint promises for the flow at hand now.
+func (r *Reader) askAnnounced(c *conn) {
+	client, server := r.at.ends()
+	c.asked, c.announced = r.Announcements, r.cfg.Announced(client, server, r.at.proto)
+}
+
+// account keeps the sum of what streams hold, and gives a flow up where it is
+// too much. It sets which streams are ready for Next.
+func (r *Reader) account(c *conn) {
+	a, b, n := &c.streams[0], &c.streams[1], 0
+	if a.hole == nil && b.hole == nil && len(a.pending)+len(b.pending) == 0 { // as nearly always
+		a.ready, b.ready = a.begun, b.begun
+	} else {
+		a.ready = a.begun && a.hole == nil && len(a.pending) == 0
+		b.ready = b.begun && b.hole == nil && len(b.pending) == 0
+		n = a.held() + b.held()
+	}
+	if c.obs == nil {
+		a.ready, b.ready = false, false
+	}
+	r.buffered += n - int(c.counted)
+	c.counted = int32(n)
+	if n > 0 && r.buffered > r.cfg.MaxBuffered {
+		r.Counts.Buffered++
+		c.done = true
+	}
+}
+
+// release gives the conn of the flow at hand back and keeps what it has told.
+func (r *Reader) release(c *conn, h *Heard) {
+	if c.obs != nil || c.done {
+		r.quiet(c)
+	}
+	if h != nil && len(h.Streams) > 0 {
+		r.contents.of(c.state).streams = h.Streams
+	}
+	r.giveUp(c)
+}
+
+// giveUp gives a conn back and keeps its facts.
+func (r *Reader) giveUp(c *conn) {
+	st := c.state
+	if c.named {
+		st.proto = c.proto
+		if st.flags &^= foundLate; c.flags&lateFind != 0 {
+			st.flags |= foundLate
+		}
+	}
+	if n := c.facts.Len(); r.contents.facts+n > r.cfg.MaxFacts {
+		r.Counts.Facts += uint64(n)
+	} else if n > 0 {
+		r.contents.of(st).facts = c.facts
+		r.contents.facts += n
+	}
+	r.buffered -= int(c.counted)
+	r.takeOff(c)
+	r.conns.giveBack(st.conn)
+	st.conn = 0
+}
+
+// quiet ends the reading of a flow.
+func (r *Reader) quiet(c *conn) { r.quietFlow(c.id, c.state) }
+
+func (r *Reader) quietFlow(id flow.ID, st *State) {
+	if st.flags&done == 0 {
+		st.flags |= done
+		r.Quiet = append(r.Quiet, id)
+	}
+}
+
+// maxDoubtful bounds the flows whose protocol rests on a first packet that
+// proves little: one that has not proven itself while as many others began is
+// given up. Real media take a tenth of a second.
+const maxDoubtful = 4096
+
+// doubts are the flows that began as doubtful ones, the last maxDoubtful of
+// them.
+type doubts struct {
+	conns [maxDoubtful]uint32 // their numbers
+	count uint32
+	due   []uint32 // may be given up after the packet at hand
+}
+
+// doubt notes the flow at hand as a doubtful one.
+func (r *Reader) doubt(c *conn) {
+	d := &r.doubts
+	n := &d.conns[d.count%maxDoubtful]
+	if *n != 0 && *n != c.state.conn {
+		d.due = append(d.due, *n)
+	}
+	*n = c.state.conn
+	d.count++
+	c.doubted = max(d.count, 1)
+}
+
+// endDoubts gives the flows up that began as doubtful ones long ago and have
+// not proven themselves until now.
+func (r *Reader) endDoubts() {
+	for _, n := range r.doubts.due {
+		if c := r.conns.at(n); c.doubted != 0 && r.doubts.count-c.doubted >= maxDoubtful && !c.named && c.facts.Len() == 0 {
+			c.obs = nil
+			r.quiet(c)
+			r.giveUp(c)
+		}
+	}
+	r.doubts.due = r.doubts.due[:0]
+}

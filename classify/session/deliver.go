@@ -1,0 +1,366 @@
+package session
+
+import (
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// pool makes the observers of a protocol.
+type pool struct {
+	new       func() observe.Observer
+	renew     func(observe.Observer)
+	spare     []observe.Observer // those given back, as new
+	tentative bool
+	finishes  bool // the observers are Finishers
+}
+
+// maxSpare is how many observers of a protocol are kept for flows to come.
+const maxSpare = 1024
+
+// observer returns a new observer of the protocol with an index.
+func (r *Reader) observer(i int) observe.Observer {
+	k := &r.observers[i]
+	last := len(k.spare) - 1
+	if last < 0 {
+		return k.new()
+	}
+	o := k.spare[last]
+	k.spare = k.spare[:last]
+	return o
+}
+
+// finish lets the observer of a flow report what is known only at the end.
+func (r *Reader) finish(c *conn) {
+	if c.obs != nil && r.observers[c.reader-1].finishes {
+		c.obs.(observe.Finisher).Finish(&r.report)
+	}
+}
+
+// takeOff takes the observer off a flow, if there is one, and keeps it for
+// another: memory that was used a moment ago is nearer than new memory.
+func (r *Reader) takeOff(c *conn) {
+	if c.obs == nil {
+		return
+	}
+	if k := &r.observers[c.reader-1]; k.renew != nil && !r.ending && len(k.spare) < maxSpare {
+		k.renew(c.obs)
+		k.spare = append(k.spare, c.obs)
+	}
+	c.obs = nil
+}
+
+// start puts an observer of the protocol with an index on a flow.
+func (r *Reader) start(c *conn, i int) {
+	c.obs, c.reader = r.observer(i), uint8(i+1)
+	tentative := r.observers[i].tentative
+	if !c.named {
+		c.proto = uint8(i + 1)
+		c.named = !tentative
+		if c.flags &^= lateFind; !c.begun && !r.in.Datagram {
+			c.flags |= lateFind
+		}
+	}
+	if tentative && r.in.Announced == "" {
+		r.doubt(c)
+	}
+}
+
+// confirm names the flow by a tentative protocol once its observer reported
+// something.
+func (r *Reader) confirm(c *conn) {
+	if !c.named && c.obs != nil && r.report.Changed {
+		c.named = true
+	}
+}
+
+// violated takes an observer off a flow that is not of its protocol.
+func (r *Reader) violated(c *conn) {
+	r.Violations++
+	if c.reader != 0 {
+		c.tried |= 1 << (c.reader - 1)
+	}
+	r.takeOff(c)
+	if r.report.Len() == 0 {
+		c.named = false
+	}
+}
+
+// turn swaps client and server of the flow at hand unless they are proven, and
+// reports whether it did.
+func (r *Reader) turn() bool {
+	if !r.at.state.Ends.Turn() {
+		return false
+	}
+	r.at.dir = r.at.dir.Reverse()
+	return true
+}
+
+// datagram offers one datagram.
+func (r *Reader) datagram(c *conn, sender int, p *capture.Packet) {
+	r.in.Dir, r.in.Data = r.at.state.Ends.Direction(sender), p.Payload
+	r.in.Datagram, r.in.Cut, r.in.Continues = true, int(p.PayloadLength) > len(p.Payload), false
+	if len(p.Payload) == 0 {
+		return
+	}
+	for c.obs == nil {
+		i, _ := r.find(c, sender, p.Payload, nil)
+		if i < 0 {
+			c.done = !r.at.state.try()
+			if r.report.Len() == 0 && !c.done {
+				// Nothing to remember until the next datagram: no conn is held.
+				r.release(c, nil)
+			}
+			return
+		}
+		r.start(c, i)
+		_, err := c.obs.Observe(&r.in, &r.report)
+		if r.datagramResult(c, err) {
+			return
+		}
+	}
+	_, err := c.obs.Observe(&r.in, &r.report)
+	r.datagramResult(c, err)
+}
+
+// datagramResult acts on what an observer returned for a datagram. It reports
+// whether the datagram was taken.
+func (r *Reader) datagramResult(c *conn, err error) bool {
+	switch {
+	case err == nil:
+		r.confirm(c)
+	case err == observe.ErrDone:
+		r.confirm(c)
+		c.done = true
+	case err == observe.ErrReversed && r.turn():
+		r.in.Dir = r.in.Dir.Reverse()
+		c.obs = nil
+		return false
+	default:
+		r.violated(c)
+		return false
+	}
+	return true
+}
+
+// offer takes bytes of one side in order, or the word that some are missing.
+// It reports whether more is wanted.
+func (r *Reader) offer(c *conn, sender int, data []byte, gap int) bool {
+	if c.done {
+		return false
+	}
+	s := &c.streams[sender]
+	if k := min(gap, s.skip); k > 0 {
+		s.skip -= k
+		gap -= k
+	}
+	if gap > 0 {
+		r.lost(c, sender, gap)
+		return !c.done
+	}
+	if k := min(len(data), s.skip); k > 0 {
+		s.skip -= k
+		data = data[k:]
+	}
+	if len(data) == 0 {
+		return true
+	}
+	if c.obs == nil {
+		return r.look(c, sender, data)
+	}
+	if len(s.pending) > 0 {
+		s.pending = append(s.pending, data...)
+		data = s.pending
+	}
+	r.feed(c, sender, data)
+	return !c.done
+}
+
+// lost tells the observer that bytes are missing.
+func (r *Reader) lost(c *conn, sender, gap int) {
+	s := &c.streams[sender]
+	s.pending = s.pending[:0]
+	if c.obs == nil {
+		c.streams[1-sender].pending = c.streams[1-sender].pending[:0]
+		c.begun, r.in.Handshake = false, false
+		return
+	}
+	r.in.Dir, r.in.Data, r.in.Gap = r.at.state.Ends.Direction(sender), nil, gap
+	_, err := c.obs.Observe(&r.in, &r.report)
+	r.in.Gap = 0
+	switch {
+	case err == nil:
+	case err == observe.ErrDone:
+		c.done = true
+	default:
+		r.violated(c)
+		c.begun, r.in.Handshake = false, false
+	}
+}
+
+// look looks for the protocol of a stream.
+func (r *Reader) look(c *conn, sender int, data []byte) bool {
+	if !c.begun {
+		// In the middle of a stream any segment may begin with something that can be
+		// read, so each is looked at alone.
+		if i, _ := r.find(c, sender, data, nil); i >= 0 {
+			r.start(c, i)
+			r.feed(c, sender, data)
+			return !c.done
+		}
+		c.done = !r.at.state.try()
+		return !c.done
+	}
+	s, other := &c.streams[sender], &c.streams[1-sender]
+	if len(s.pending)+len(other.pending) == 0 {
+		if c.flags &^= bFirst; sender == 1 {
+			c.flags |= bFirst
+		}
+	}
+	first := len(s.pending) == 0
+	if !first {
+		s.pending = append(s.pending, data...)
+		data = s.pending
+	}
+	i, more := r.find(c, sender, data, other.pending)
+	c.offers++
+	if i >= 0 {
+		r.start(c, i)
+		r.replay(c, sender, data)
+		return !c.done
+	}
+	if !more || c.offers >= maxFirstOffers || len(data) > maxFirstBytes {
+		c.done = true
+		return false
+	}
+	if first {
+		s.pending = append(s.pending[:0], data...)
+	}
+	return true
+}
+
+// replay feeds a new observer what was seen before it was found, beginning
+// with the side that spoke first.
+func (r *Reader) replay(c *conn, sender int, data []byte) {
+	var sides [2][]byte
+	sides[sender], sides[1-sender] = data, c.streams[1-sender].pending
+	for i := range c.streams {
+		c.streams[i].pending = c.streams[i].pending[:0] // the bytes stay where they are until theirs are offered
+	}
+	first := 0
+	if c.flags&bFirst != 0 {
+		first = 1
+	}
+	for _, side := range [2]int{first, 1 - first} {
+		if len(sides[side]) > 0 && !c.done {
+			r.offer(c, side, sides[side], 0)
+		}
+	}
+}
+
+// feed offers bytes to the observer until it uses no more of them, and keeps
+// the others for the next offer. data may be the stream's pending bytes.
+func (r *Reader) feed(c *conn, sender int, data []byte) {
+	n, err := r.show(c, sender, data)
+	r.feedOn(c, sender, data, n, err)
+}
+
+// show offers bytes to the observer.
+func (r *Reader) show(c *conn, sender int, data []byte) (int, error) {
+	r.in.Dir, r.in.Data = r.at.state.Ends.Direction(sender), data
+	r.in.Continues = r.continues(c, sender)
+	return c.obs.Observe(&r.in, &r.report)
+}
+
+// feedOn acts on what the observer returned for data.
+func (r *Reader) feedOn(c *conn, sender int, data []byte, n int, err error) {
+	s := &c.streams[sender]
+	for {
+		if err != nil {
+			if data = r.exception(c, sender, data, n, err); data == nil {
+				s.pending = s.pending[:0]
+				return
+			}
+		} else {
+			if !c.named {
+				r.confirm(c)
+			}
+			if n <= 0 {
+				break
+			}
+			if n >= len(data) {
+				s.skip = n - len(data)
+				s.pending = s.pending[:0]
+				return
+			}
+			data = data[n:]
+		}
+		n, err = r.show(c, sender, data)
+	}
+	if len(data) > maxHeldBytes {
+		r.StreamHeld++
+		c.done = true
+		return
+	}
+	if cap(s.pending) == 0 {
+		s.pending = make([]byte, 0, max(len(data), 512))
+	}
+	s.pending = append(s.pending[:0], data...)
+}
+
+// continues reports whether the segment at hand acknowledges everything that
+// was offered from the other side.
+func (r *Reader) continues(c *conn, sender int) bool {
+	other := &c.streams[sender^1]
+	return r.at.ack == other.next && other.begun && r.at.acks
+}
+
+// exception acts on an error of an observer. It returns the bytes to offer
+// next, nil for none.
+func (r *Reader) exception(c *conn, sender int, data []byte, n int, err error) []byte {
+	switch {
+	case err == observe.ErrDone:
+		r.confirm(c)
+		c.done = true
+		return nil
+	case err == observe.ErrUpgrade:
+		return r.upgrade(c, sender, data, n)
+	case err == observe.ErrReversed && r.turn():
+		c.obs = r.observer(int(c.reader - 1))
+		return data
+	default:
+		r.violated(c)
+		if i, _ := r.find(c, sender, data, nil); i >= 0 {
+			r.start(c, i)
+			return data
+		}
+		c.done = true
+		return nil
+	}
+}
+
+// upgrade puts the observer of the protocol that the report names on a flow. n
+// bytes of data were used. It returns the bytes to offer next, nil for none.
+func (r *Reader) upgrade(c *conn, sender int, data []byte, n int) []byte {
+	next := r.report.Next
+	r.report.Next = ""
+	for i := range r.cfg.Protocols {
+		if r.cfg.Protocols[i].Name != next {
+			continue
+		}
+		r.finish(c)
+		c.obs, c.reader = r.observer(i), uint8(i+1)
+		c.begun, r.in.Handshake = true, true // the new protocol starts here
+		other := &c.streams[1-sender]
+		if len(other.pending) > 0 {
+			waiting := append([]byte(nil), other.pending...)
+			other.pending = other.pending[:0]
+			r.feed(c, 1-sender, waiting)
+		}
+		if n = max(n, 0); c.done || c.obs == nil || n >= len(data) {
+			return nil
+		}
+		return data[n:]
+	}
+	c.done = true
+	return nil
+}

@@ -1,0 +1,109 @@
+package session
+
+import (
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/flow"
+)
+
+// Next reads the payload of a packet that says nothing else of its flow. It
+// does what Read does, in few steps where the packet brings the next bytes, or
+// another datagram, of a flow whose observer waits for just that and has
+// nothing to report. Nearly all packets are of that kind.
+func (r *Reader) Next(p *capture.Packet, ev *flow.Event, st *State) *Heard {
+	if st.conn == 0 {
+		if st.flags&done != 0 {
+			return nil
+		}
+		return r.Read(p, ev, st)
+	}
+	c, sender := r.conns.all[st.conn-1], ev.Sender()&1
+	s := &c.streams[sender]
+	data := p.Payload
+	if !s.ready || p.Seq != s.next || s.skip >= len(data) || int(p.PayloadLength) != len(data) {
+		switch {
+		case p.Proto == capture.UDP: // no stream of which is ready
+			return r.nextDatagram(c, st, p, ev)
+		case s.passOver(p):
+			st.flags |= spokeA << sender
+			c.number = p.Number
+			return nil
+		}
+		return r.Read(p, ev, st)
+	}
+	if s.skip != 0 {
+		data = data[s.skip:]
+		s.skip = 0
+	}
+	s.next += p.PayloadLength
+	st.flags |= spokeA << sender
+	in := &r.in
+	in.Datagram, in.Cut = false, false
+	r.open(c, p, data, st.Ends.Direction(sender))
+	in.Continues = r.continues(c, sender)
+	n, err := c.obs.Observe(in, &r.report)
+	if err == nil && n >= len(data) && !r.report.News() {
+		s.skip = n - len(data)
+		c.facts.Dropped = r.report.Dropped
+		return nil
+	}
+	r.hold(p, ev, st)
+	r.at.conn = c
+	r.feedOn(c, sender, data, n, err)
+	return r.conclude(c)
+}
+
+// nextDatagram does what Read does with another datagram.
+func (r *Reader) nextDatagram(c *conn, st *State, p *capture.Packet, ev *flow.Event) *Heard {
+	if c.obs == nil || len(p.Payload) == 0 {
+		return r.Read(p, ev, st)
+	}
+	if c.asked != r.Announcements && c.announced == "" {
+		r.hold(p, ev, st)
+		r.askAnnounced(c)
+	}
+	sender := ev.Sender()
+	st.flags |= spokeA << sender
+	in := &r.in
+	in.Datagram, in.Cut, in.Continues = true, int(p.PayloadLength) > len(p.Payload), false
+	r.open(c, p, p.Payload, st.Ends.Direction(sender))
+	_, err := c.obs.Observe(in, &r.report)
+	if err == nil && !r.report.News() {
+		c.facts.Dropped = r.report.Dropped
+		return nil
+	}
+	r.hold(p, ev, st)
+	r.at.conn = c
+	r.datagramResult(c, err)
+	return r.conclude(c)
+}
+
+// startsWith reads the packet with which the reading of a stream begins, where
+// it is whole, the next of its stream, and shows by itself which protocol it is
+// of, as nearly all do. Then nothing of what push, look and replay are for is
+// left to do. It reports whether it did.
+func (r *Reader) startsWith(c *conn, sender int, p *capture.Packet) bool {
+	s, last := &c.streams[sender], &r.detect.last
+	if last.number != p.Number || last.index < 0 || p.Proto != capture.TCP ||
+		s.begun && s.next != p.Seq || int(p.PayloadLength) != len(p.Payload) {
+		return false
+	}
+	last.number = 0
+	s.begun, s.next = true, p.Seq+p.PayloadLength
+	r.in.Datagram, r.in.Cut = false, false
+	r.at.conn = c
+	r.open(c, p, p.Payload, r.at.state.Ends.Direction(sender))
+	r.start(c, last.index)
+	r.feed(c, sender, p.Payload)
+	return true
+}
+
+// passOver takes the next segment if nothing of it is needed, and reports
+// whether it did.
+func (s *stream) passOver(p *capture.Packet) bool {
+	if p.Seq != s.next || !s.ready || s.skip < int(p.PayloadLength) {
+		return false
+	}
+	s.next += p.PayloadLength
+	s.skip -= int(p.PayloadLength)
+	return true
+}

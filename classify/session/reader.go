@@ -1,0 +1,303 @@
+package session
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/flow"
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// Config tells a Reader what to read and how much to hold.
+type Config struct {
+	// Protocols are the protocols to look for, in order of priority; at most 63.
+	Protocols []observe.Protocol
+	// Announced returns the service that a learned endpoint promises for a flow
+	// now, or "".
+	Announced func(client, server *capture.Endpoint, proto uint8) string
+	// Identities lets observers keep principals and names.
+	Identities bool
+	// MaxConns bounds the flows whose content is read at a time, MaxBuffered the
+	// bytes that their streams hold, and MaxFacts the fact values of all flows.
+	MaxConns, MaxBuffered, MaxFacts int
+}
+
+// Counts counts what limits refused and what observers gave up on.
+type Counts struct {
+	Conns      uint64 // flows not read because MaxConns were
+	StreamHeld uint64 // flows not read on because an observer wanted to hold too much
+	Buffered   uint64 // flows not read on because MaxBuffered was reached
+	Violations uint64 // observers that found another protocol
+	Facts      uint64 // fact values refused
+}
+
+// Reader reads the content of flows. It is used by one goroutine.
+type Reader struct {
+	Counts
+	// Announcements counts what may change the answer of Config.Announced for UDP
+	// endpoints. The owner keeps it up to date; while it stays the same, a flow is
+	// not asked about again.
+	Announcements uint32
+	// Quiet lists the flows of which nothing more is read. The owner takes them
+	// away.
+	Quiet []flow.ID
+
+	cfg       Config
+	detect    *detector
+	observers []pool // by protocol
+	lists     *observe.FactLists
+	conns     conns
+	contents  contents
+	doubts    doubts
+	buffered  int // bytes that streams hold
+	ending    bool
+
+	at      hand
+	in      observe.Input
+	report  observe.Report
+	heard   Heard
+	deliver [2]func(data []byte, gap int) bool // by sender, to the flow at hand
+}
+
+// hand is the flow at hand.
+type hand struct {
+	id    flow.ID
+	state *State
+	conn  *conn
+	proto uint8
+	// sides are the flow's ends: A, then B.
+	sides [2]*capture.Endpoint
+	// src sent the packet at hand to dst, in the direction dir.
+	src, dst *capture.Endpoint
+	dir      observe.Direction
+	// payload is the packet's, number its number.
+	payload []byte
+	number  uint64
+	// ack is the packet's acknowledgement number if acks is set.
+	ack  uint32
+	acks bool
+}
+
+// ends returns the client's end and the server's.
+func (h *hand) ends() (client, server *capture.Endpoint) {
+	side := h.state.Ends.Side(observe.ToServer)
+	return h.sides[side], h.sides[1-side]
+}
+
+// NewReader returns a Reader.
+func NewReader(cfg Config) (*Reader, error) {
+	if len(cfg.Protocols) > 63 {
+		return nil, errors.New("more than 63 protocols")
+	}
+	r := &Reader{cfg: cfg, detect: newDetector(cfg.Protocols), lists: observe.NewFactLists()}
+	r.observers = make([]pool, len(cfg.Protocols))
+	for i, p := range cfg.Protocols {
+		_, finishes := p.New().(observe.Finisher)
+		r.observers[i] = pool{new: p.New, renew: p.Renew, tentative: p.Tentative, finishes: finishes}
+	}
+	r.conns.max = cfg.MaxConns
+	r.report.Identities = cfg.Identities
+	r.in.Flow = r.addresses
+	for sender := range r.deliver {
+		r.deliver[sender] = func(data []byte, gap int) bool { return r.offer(r.at.conn, sender, data, gap) }
+	}
+	return r, nil
+}
+
+// addresses returns the ends of the flow at hand for observers.
+func (r *Reader) addresses() (client, server netip.AddrPort) {
+	if r.at.dir == observe.ToServer {
+		return r.at.src.AddrPort(), r.at.dst.AddrPort()
+	}
+	return r.at.dst.AddrPort(), r.at.src.AddrPort()
+}
+
+// hold makes the flow of a packet the one at hand.
+func (r *Reader) hold(p *capture.Packet, ev *flow.Event, st *State) {
+	h := &r.at
+	h.id, h.state, h.proto = ev.ID, st, p.Proto
+	h.sides = [2]*capture.Endpoint{&p.Src, &p.Dst}
+	if ev.Sender() == 1 {
+		h.sides = [2]*capture.Endpoint{&p.Dst, &p.Src}
+	}
+}
+
+// open makes a packet of the flow of a conn the one that is read. data is what
+// is to be shown of it, and dir its direction.
+func (r *Reader) open(c *conn, p *capture.Packet, data []byte, dir observe.Direction) {
+	h := &r.at
+	h.src, h.dst, h.dir, h.payload, h.number, h.ack, h.acks = &p.Src, &p.Dst, dir, p.Payload, p.Number, p.Ack, p.Flags&capture.ACK != 0
+	c.number = p.Number
+	in := &r.in
+	in.Dir, in.Time, in.Number, in.Handshake = dir, p.Time, p.Number, c.begun
+	in.Data, in.Announced = data, c.announced
+	r.report.Facts = c.facts
+}
+
+// Read reads the payload of a packet. st is the state of its flow. It returns
+// what the flow has told, nil for nothing new.
+func (r *Reader) Read(p *capture.Packet, ev *flow.Event, st *State) *Heard {
+	r.hold(p, ev, st)
+	sender := ev.Sender()
+	st.flags |= spokeA << sender
+	var c *conn
+	if st.conn != 0 {
+		c = r.conns.at(st.conn)
+		if p.Proto == capture.UDP && c.announced == "" && c.asked != r.Announcements {
+			r.askAnnounced(c)
+		}
+	} else {
+		if !r.promising(p, ev) {
+			return nil
+		}
+		if c = r.newConn(p, ev); c == nil {
+			return nil
+		}
+		if r.startsWith(c, sender, p) {
+			return r.conclude(c)
+		}
+	}
+	r.at.conn = c
+	r.open(c, p, p.Payload, st.Ends.Direction(sender))
+	if p.Proto == capture.UDP {
+		r.datagram(c, sender, p)
+	} else {
+		r.in.Datagram, r.in.Cut = false, false
+		c.streams[sender].push(p, r.deliver[sender])
+	}
+	return r.conclude(c)
+}
+
+// Closed is to be called for the packet with which both ends of a connection
+// have sent their FIN. The flow is read no further if nothing of it is missing.
+func (r *Reader) Closed(p *capture.Packet, ev *flow.Event, st *State) *Heard {
+	if st.conn == 0 {
+		return nil
+	}
+	c := r.conns.at(st.conn)
+	end := ev.Next
+	end[ev.Sender()] = p.Seq + p.PayloadLength + 1
+	for i := range c.streams {
+		if s := &c.streams[i]; s.hole != nil || s.begun && s.next+1 != end[i] {
+			return nil
+		}
+	}
+	r.hold(p, ev, st)
+	r.open(c, p, p.Payload, st.Ends.Direction(ev.Sender()))
+	c.done = true
+	return r.conclude(c)
+}
+
+// End delivers what waited for missing bytes of a flow that has ended, and ends
+// its reading.
+func (r *Reader) End(id flow.ID, f *flow.Flow, st *State) *Heard {
+	if st.conn == 0 {
+		return nil
+	}
+	c := r.conns.at(st.conn)
+	a, b := &f.Sides[0], &f.Sides[1]
+	dir := st.Ends.Direction(0)
+	r.at = hand{id: id, state: st, conn: c, proto: f.Proto, sides: [2]*capture.Endpoint{a, b}, src: a, dst: b, dir: dir, number: c.number}
+	r.in = observe.Input{Dir: dir, Time: f.Last, Number: c.number, Handshake: c.begun, Announced: c.announced,
+		Datagram: f.Proto == capture.UDP, Flow: r.in.Flow}
+	r.report.Facts = c.facts
+	for side := range c.streams {
+		if !c.done {
+			c.streams[side].flush(r.deliver[side])
+		}
+	}
+	r.finish(c)
+	h := r.gather(c)
+	r.release(c, h)
+	return h
+}
+
+// EndAll is to be called before the last flows end: what they used is not kept
+// for others.
+func (r *Reader) EndAll() { r.ending = true }
+
+// conclude settles what came of a packet that was read, and returns what its
+// flow has told.
+func (r *Reader) conclude(c *conn) (h *Heard) {
+	if r.at.state.conn != 0 { // else the conn was given back
+		r.account(c)
+		if c.done {
+			r.finish(c)
+		}
+		h = r.gather(c)
+		if c.done {
+			r.release(c, h)
+		}
+	}
+	if len(r.doubts.due) > 0 {
+		r.endDoubts()
+	}
+	return h
+}
+
+// gather takes what observers reported away from the report. It returns nil if
+// that is nothing.
+func (r *Reader) gather(c *conn) *Heard {
+	from, h := &r.report, &r.heard
+	if !from.News() && len(from.Streams) == 0 {
+		return nil
+	}
+	client, server := r.at.ends()
+	h.ID, h.Client, h.Server, h.Proto = r.at.id, *client, *server, r.at.proto
+	h.Time, h.Number = r.in.Time, r.in.Number
+	h.ServerSpoke = r.at.state.Spoke(r.at.state.Ends.Side(observe.ToClient))
+	h.Facts, h.Changed, h.Protocol, h.Weighed = &from.Facts, from.Changed, 0, int(c.weighed)
+	if c.named {
+		h.Protocol = c.proto
+	}
+	if from.Changed {
+		from.Changed = false
+		r.keepFacts(c)
+	}
+	// The report gets the room of what was told before.
+	clear(h.Endpoints)
+	clear(h.Calls)
+	h.Endpoints, from.Endpoints = from.Endpoints, h.Endpoints[:0]
+	h.Calls, from.Calls = from.Calls, h.Calls[:0]
+	h.Rejected, from.Rejected = from.Rejected, h.Rejected[:0]
+	h.Names, from.Names = from.Names, h.Names[:0]
+	h.Streams, from.Streams = from.Streams, nil
+	return h
+}
+
+// keepFacts takes the facts of the report over to a conn.
+func (r *Reader) keepFacts(c *conn) {
+	c.facts = r.report.Facts
+	if c.named {
+		c.weighed = uint8(c.facts.Len())
+	}
+}
+
+// Amended takes over the facts that were added to those of h.
+func (r *Reader) Amended(h *Heard) {
+	h.Facts.Changed = false
+	st := r.at.state
+	switch {
+	case st.conn != 0:
+		r.keepFacts(r.conns.at(st.conn))
+	case st.content != 0:
+		kept := &r.contents.at(st.content).facts
+		if more := h.Facts.Len() - kept.Len(); r.contents.facts+more <= r.cfg.MaxFacts {
+			*kept = *h.Facts
+			r.contents.facts += more
+		} else {
+			r.Counts.Facts += uint64(more)
+		}
+	}
+}
+
+// Reading returns the number of flows whose content is being read.
+func (r *Reader) Reading() int { return r.conns.used() }
+
+// Buffered returns the number of bytes that streams hold.
+func (r *Reader) Buffered() int { return r.buffered }
+
+// FactValues returns the number of fact values that flows hold which are not
+// being read.
+func (r *Reader) FactValues() int { return r.contents.facts }
