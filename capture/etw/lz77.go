@@ -1,0 +1,151 @@
+package etw
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// Plain LZ77 of [MS-XCA] sections 2.3 and 2.4, which compressed buffers are
+// packed with.
+const (
+	lzHistory = 8 << 10   // how far back a match can reach: 13 bits and one
+	lzGroup   = 4 + 32*10 // the most bytes that a word of flags and its 32 tokens take
+)
+
+var (
+	errMatch  = errors.New("a match that reaches before the begin of the data")
+	errLength = errors.New("a match of an impossible length")
+	errShort  = errors.New("the compressed data ends early")
+	errLong   = errors.New("the compressed data holds more than the buffer's header says")
+)
+
+// lz77 decompresses one buffer, a part at a time, so that a buffer of 16 MiB
+// needs no 16 MiB of memory. The zero value is at the begin of a buffer.
+type lz77 struct {
+	flags  uint32
+	left   uint  // flags that are not used yet
+	nibble uint8 // the second half of a shared length byte, if half is set
+	half   bool
+	offset int // of the match that did not fit into the output, and the rest of its length
+	match  int
+}
+
+// decode appends to out, up to its capacity or until want bytes are there, what
+// src holds. It returns out and how many bytes of src it used: it stops before a
+// token that src may not hold whole, unless src is the last of the input. The last
+// 8 KiB of what was decoded before have to stand in out.
+func (z *lz77) decode(out, src []byte, want int, last bool) ([]byte, int, error) {
+	want = min(want, cap(out))
+	used := 0
+	if z.match > 0 {
+		out = z.copyMatch(out, want)
+	}
+	for len(out) < want {
+		if z.left == 0 {
+			if len(src)-used < lzGroup && !last {
+				return out, used, nil
+			}
+			if len(src)-used < 4 {
+				return out, used, errShort
+			}
+			z.flags, z.left = binary.LittleEndian.Uint32(src[used:]), 32
+			used += 4
+		}
+		if len(src)-used < 10 && !last {
+			return out, used, nil
+		}
+		z.left--
+		if z.flags>>z.left&1 == 0 {
+			if used >= len(src) {
+				return out, used, errShort
+			}
+			out = append(out, src[used])
+			used++
+			continue
+		}
+		n, err := z.token(src[used:])
+		used += n
+		if err != nil {
+			return out, used, err
+		}
+		if z.offset > len(out) {
+			return out, used, errMatch
+		}
+		out = z.copyMatch(out, want)
+	}
+	return out, used, nil
+}
+
+// token reads the offset and the length of a match ([MS-XCA] section 2.4.4), and
+// returns how many bytes they take.
+func (z *lz77) token(src []byte) (used int, err error) {
+	if len(src) < 2 {
+		return 0, errShort
+	}
+	v := binary.LittleEndian.Uint16(src)
+	used = 2
+	z.offset = int(v>>3) + 1
+	length := int(v & 7)
+	if length < 7 {
+		z.match = length + 3
+		return used, nil
+	}
+	if z.half {
+		length, z.half = int(z.nibble), false
+	} else {
+		if len(src) < 3 {
+			return used, errShort
+		}
+		length, z.nibble, z.half = int(src[2]&15), src[2]>>4, true
+		used = 3
+	}
+	if length == 15 {
+		n, more, err := longLength(src[used:])
+		if err != nil {
+			return used, err
+		}
+		length += n
+		used += more
+	}
+	z.match = length + 7 + 3
+	return used, nil
+}
+
+// longLength reads what a length has beyond its half byte.
+func longLength(src []byte) (length, used int, err error) {
+	if len(src) < 1 {
+		return 0, 0, errShort
+	}
+	if src[0] < 255 {
+		return int(src[0]), 1, nil
+	}
+	if len(src) < 3 {
+		return 0, 0, errShort
+	}
+	n, used := uint32(binary.LittleEndian.Uint16(src[1:])), 3
+	if n == 0 {
+		if len(src) < 7 {
+			return 0, 0, errShort
+		}
+		n, used = binary.LittleEndian.Uint32(src[3:]), 7
+	}
+	if n < 15+7 || n > maxBuffer {
+		return 0, 0, errLength
+	}
+	return int(n - (15 + 7)), used, nil
+}
+
+// copyMatch copies what fits of the match at hand; source and target may overlap.
+func (z *lz77) copyMatch(out []byte, want int) []byte {
+	n := min(z.match, want-len(out))
+	z.match -= n
+	from := len(out) - z.offset
+	if z.offset >= n {
+		return append(out, out[from:from+n]...)
+	}
+	for range n {
+		out = append(out, out[from])
+		from++
+	}
+	return out
+}
