@@ -52,28 +52,38 @@ func decompress(r io.Reader, file io.Closer) (*stream, error) {
 		return s, err
 	}
 	var open func() (io.Reader, error)
-	switch {
-	case head[0] == 0x1f && head[1] == 0x8b:
+	switch what, advice := detect(head[:]); what {
+	case contentGzip:
 		open = func() (io.Reader, error) { return gzip.NewReader(r) }
-	case head == [4]byte{0x28, 0xb5, 0x2f, 0xfd}:
+	case contentZstd:
 		open = func() (io.Reader, error) {
 			return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
 		}
-	case head == [4]byte{0x04, 0x22, 0x4d, 0x18}:
-		return s, errors.New("compressed with lz4, which is not read; use lz4 -d first")
-	case head == [4]byte{0xfd, '7', 'z', 'X'}:
-		return s, errors.New("compressed with xz, which is not read; use xz -dc first")
-	case head[0] == 'B' && head[1] == 'Z' && head[2] == 'h':
-		return s, errors.New("compressed with bzip2, which is not read; use bzip2 -dc first")
+	case contentRefused:
+		return s, errors.New(advice)
 	default:
 		s.Reader = r
 		return s, nil
 	}
+	s.ahead(func() (io.Reader, error) {
+		in, err := open()
+		if err != nil {
+			return nil, decompressing(unexpected(err))
+		}
+		return in, nil
+	}, decompressing)
+	return s, nil
+}
+
+func decompressing(err error) error { return fmt.Errorf("decompressing: %w", err) }
+
+// ahead makes a goroutine read ahead of s what open returns. Its errors are told as
+// wrap makes them, unless that is nil.
+func (s *stream) ahead(open func() (io.Reader, error), wrap func(error) error) {
 	s.stop = make(chan struct{})
-	a := &ahead{full: make(chan chunk, aheadChunks), empty: make(chan []byte, aheadChunks), stop: s.stop}
+	a := &ahead{full: make(chan chunk, aheadChunks), empty: make(chan []byte, aheadChunks), stop: s.stop, wrap: wrap}
 	go a.run(open)
 	s.Reader = a
-	return s, nil
 }
 
 const (
@@ -86,11 +96,12 @@ type chunk struct {
 	err error
 }
 
-// ahead reads a compressed stream some chunks ahead of its reader.
+// ahead reads a stream that takes work some chunks ahead of its reader.
 type ahead struct {
 	full  chan chunk
 	empty chan []byte
 	stop  chan struct{}
+	wrap  func(error) error
 	now   chunk
 	off   int
 }
@@ -98,11 +109,14 @@ type ahead struct {
 func (a *ahead) run(open func() (io.Reader, error)) {
 	defer close(a.full)
 	r, err := open()
-	if z, ok := r.(*zstd.Decoder); ok {
-		defer z.Close()
+	switch c := r.(type) {
+	case *zstd.Decoder:
+		defer c.Close()
+	case *translator:
+		defer c.close()
 	}
 	if err != nil {
-		a.send(chunk{err: fmt.Errorf("decompressing: %w", unexpected(err))})
+		a.send(chunk{err: err})
 		return
 	}
 	for made := 0; ; {
@@ -123,8 +137,8 @@ func (a *ahead) run(open func() (io.Reader, error)) {
 			m, err = r.Read(b[n:])
 			n += m
 		}
-		if err != nil && err != io.EOF {
-			err = fmt.Errorf("decompressing: %w", err)
+		if err != nil && err != io.EOF && a.wrap != nil {
+			err = a.wrap(err)
 		}
 		if !a.send(chunk{b[:n], err}) || err != nil {
 			return

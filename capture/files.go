@@ -28,6 +28,9 @@ type Options struct {
 	Progress func(read, total int64)
 	// Stdin is what the name "-" reads; nil means os.Stdin.
 	Stdin io.Reader
+	// AllAppearances reads a packet of a trace of Windows at each layer and adapter
+	// where it was seen, instead of once.
+	AllAppearances bool
 	// Fragments bounds the reassembly of IP fragments.
 	Fragments FragmentLimits
 }
@@ -50,12 +53,14 @@ type Files struct {
 
 	mu     sync.Mutex
 	errs   []error
+	traces []*Trace
 	closed bool
 	open   map[io.Closer]struct{}
 }
 
-// OpenFiles returns a source that reads the named capture files: pcap and
-// pcapng, plain or compressed with gzip or zstd; "-" is standard input. Several
+// OpenFiles returns a source that reads the named capture files: pcap, pcapng, and
+// what package etw reads of Windows' own, plain or compressed with gzip or zstd;
+// "-" is standard input. Several
 // files are merged by time, and at equal times in the order of names; within
 // each file the order stays as it is. Packet.Interface is then the number of
 // the file.
@@ -129,6 +134,7 @@ type input struct {
 	r     *reader
 	batch uint64 // the last batch that refers to r's block, and that block
 	blk   *block
+	trace *translator // of a trace of Windows
 }
 
 // open opens the file and reads its first bytes to see whether it is
@@ -150,6 +156,7 @@ func (f *Files) openInput(i *input, read *atomic.Int64) error {
 		_ = plain.Close()
 		return &FileError{File: i.name, Reason: err.Error()}
 	}
+	plain = f.translate(i, plain, file, read)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -200,6 +207,9 @@ func (f *Files) end(err error) {
 		f.closeInput(i)
 	}
 	f.mu.Lock()
+	if i.trace != nil && i.trace.done.Load() {
+		f.traces = append(f.traces, &i.trace.told)
+	}
 	if !errors.Is(err, io.EOF) && !f.closed {
 		f.errs = append(f.errs, err)
 	}

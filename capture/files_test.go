@@ -286,7 +286,7 @@ func TestDamaged(t *testing.T) {
 		{"empty", "byte 0: the file is empty", nil},
 		{"one byte", "byte 0: the file ends inside its header: 1 of 4 bytes", []byte{0xd4}},
 		{"head cut", "byte 0: the file ends inside its header: 20 of 24 bytes", pcap().b[:20]},
-		{"text", "byte 0: not a pcap or pcapng file: it begins with 68 65 6c 6c", []byte("hello, world")},
+		{"text", "byte 0: not a capture file (pcap, pcapng, .etl or .cap of Windows): it begins with 68 65 6c 6c", []byte("hello, world")},
 		{"pcap of version 1", "byte 4: pcap version 1.4 is not known", little().u32(magicPcap).u16(1, 4).raw(make([]byte, 16)).b},
 		{"no gzip", "byte 0: decompressing: gzip: invalid header", []byte{0x1f, 0x8b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
 		{"no zstd", "byte 0: decompressing: ", append([]byte{0x28, 0xb5, 0x2f, 0xfd}, bytes.Repeat([]byte{0xff}, 20)...)},

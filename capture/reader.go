@@ -20,11 +20,14 @@ const (
 // Everything before the damage was delivered.
 type FileError struct {
 	File   string // as the user named it
-	Offset int64  // in the uncompressed stream, of the first byte that could not be used
+	Offset int64  // in the uncompressed stream, of the first byte that could not be used; less than 0 if the whole file is meant
 	Reason string
 }
 
 func (e *FileError) Error() string {
+	if e.Offset < 0 {
+		return e.File + ": " + e.Reason
+	}
 	return fmt.Sprintf("%s: byte %d: %s", e.File, e.Offset, e.Reason)
 }
 
@@ -265,6 +268,9 @@ func (r *reader) fill(need int) error {
 
 // ended says how the stream ended while need bytes from r.off on were wanted.
 func (r *reader) ended(need int) error {
+	if e := (*FileError)(nil); errors.As(r.inErr, &e) {
+		return e // of a file that is translated: its place in that, not in what came of it
+	}
 	if !errors.Is(r.inErr, io.EOF) {
 		return r.damage(r.end, "%v", r.inErr)
 	}
@@ -404,7 +410,7 @@ func (r *reader) open() (need int, err error) {
 	case magicPcapKuzn:
 		header += 8
 	default:
-		return 0, r.damage(r.off, "not a pcap or pcapng file: it begins with %02x %02x %02x %02x", b[0], b[1], b[2], b[3])
+		return 0, r.damage(r.off, "not a capture file (pcap, pcapng, .etl or .cap of Windows): it begins with %02x %02x %02x %02x", b[0], b[1], b[2], b[3])
 	}
 	if len(b) < pcapFileHeader {
 		return pcapFileHeader, nil

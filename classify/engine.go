@@ -140,6 +140,8 @@ type Engine struct {
 	closing   bool // all flows have ended
 	endpoints *endpoints
 	hosts     *hosts
+	notes     []string      // what the summary tells of the input
+	drops     []record.Drop // the same
 	recall    *recall
 	known     func(e capture.Endpoint, proto uint8) bool
 	// vlans holds the tag stacks of flows besides that of their first packet.
@@ -719,6 +721,29 @@ func (e *Engine) Memory() int {
 	return e.tracked.memory + len(e.states)*int(unsafe.Sizeof(*e.states[0])) + 8*len(e.pairs.table)
 }
 
+// Tell takes what the captures tell besides packets: what keeps them from being
+// complete, and which packets a captured computer dropped. It is called before Close.
+func (e *Engine) Tell(traces []*capture.Trace) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, t := range traces {
+		for _, n := range t.Notes {
+			e.notes = append(e.notes, t.File+": "+n)
+		}
+		for i := range t.Drops {
+			d := &t.Drops[i]
+			r := record.Drop{
+				Proto: d.Proto, Reason: d.Reason, Forbidden: d.Filter, By: d.By, Component: d.Component, Captured: d.Captured, Packets: d.Packets,
+				First: time.Unix(0, d.First).UTC(), Last: time.Unix(0, d.Last).UTC(),
+			}
+			if d.Proto != 0 {
+				r.Src, r.Dst = d.Src.AddrPort(), d.Dst.AddrPort()
+			}
+			e.drops = append(e.drops, r)
+		}
+	}
+}
+
 // Close ends all flows, writes what is open and closes the sink. errs is what
 // damaged the input.
 func (e *Engine) Close(errs []error) error {
@@ -748,6 +773,7 @@ func (e *Engine) Close(errs []error) error {
 	})
 	e.held = flow.Held{}
 	sum := e.summary(errs)
+	sum.Notes, sum.Drops = e.notes, e.drops
 	if err := e.sink.Close(sum); err != nil && e.sinkErr == nil {
 		e.sinkErr = err
 	}

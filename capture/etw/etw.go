@@ -34,8 +34,8 @@ type Options struct {
 	// AllAppearances delivers a packet at each layer, filter and adapter where
 	// Windows saw it, instead of once.
 	AllAppearances bool
-	// Drop is told of each dropped packet, as far as Windows says so. The frame is
-	// valid during the call.
+	// Drop is told of each packet of which Windows says that it dropped it. The drop is
+	// valid during the call, and has no data where that is no frame.
 	Drop func(*Drop)
 }
 
@@ -66,18 +66,21 @@ type Drop struct {
 	Frame
 	Reason   uint32 // PKTMON_DROP_REASON
 	Location uint32 // PKTMON_DROP_LOCATION
+	// Captured reports whether the packet is among those that Next returned.
+	Captured bool
 }
 
 // Reader reads one file.
 type Reader struct {
-	opt    Options
-	report Report
-	log    *etl
-	cap    *netmon
-	heap   []*stream // of log; the stream with the earliest packet first
-	once   once
-	wlan   []byte // an 802.11 frame as Ethernet
-	drop   Drop
+	opt     Options
+	report  Report
+	log     *etl
+	cap     *netmon
+	heap    []*stream // of log; the stream with the earliest packet first
+	once    once
+	dropped once
+	wlan    []byte // an 802.11 frame as Ethernet
+	drop    Drop
 }
 
 // NewReader returns a reader of the file in, which has size bytes and for which Is
@@ -85,6 +88,7 @@ type Reader struct {
 func NewReader(in io.ReaderAt, size int64, o Options) (*Reader, error) {
 	r := &Reader{opt: o}
 	r.once.init()
+	r.dropped.init()
 	head := make([]byte, HeadSize)
 	n, err := in.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
@@ -128,6 +132,7 @@ func (r *Reader) Next(f *Frame) error {
 			if f.Wire > uint32(len(f.Data)) {
 				r.report.Cut++
 			}
+			r.report.Forgotten = r.once.full
 			return nil
 		}
 	}
@@ -181,9 +186,12 @@ func (r *Reader) take(a *appearance, f *Frame) bool {
 	ok := r.frame(a, f)
 	if a.drop {
 		r.report.Drops++
-		if ok && r.opt.Drop != nil {
-			f.Key = r.once.key(f, false)
-			r.drop = Drop{Frame: *f, Reason: a.reason, Location: a.location}
+		// Several layers may report the drop of one packet.
+		if (!ok || r.dropped.first(f, false)) && r.opt.Drop != nil {
+			if !ok {
+				f.Data = nil
+			}
+			r.drop = Drop{Frame: *f, Reason: a.reason, Location: a.location, Captured: ok && r.once.find(f.Key) != none}
 			r.opt.Drop(&r.drop)
 		}
 		return false

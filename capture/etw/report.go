@@ -16,7 +16,7 @@ type Report struct {
 	Appearances uint64 // events that showed a packet again, at another layer or adapter
 	Cut         uint64 // packets delivered of which not all bytes were kept
 	Snap        uint32 // how many bytes were kept at most, if some were cut
-	Drops       uint64 // packets that Windows dropped
+	Drops       uint64 // events that tell of the drop of a packet; several can tell of one
 	Lost        uint64 // events that the session lost
 	LostBuffers uint64
 	Unfinished  uint64 // packets of several events, some of which are missing
@@ -205,6 +205,8 @@ func (r *Report) Notes() []string {
 		note(r.Cut, "%s cut to 128 bytes, as pktmon does unless told otherwise; capture whole ones with: %s", were(r.Cut, "packet"), pktStart)
 	case r.Pktmon > 0:
 		note(r.Cut, "%s cut to %d bytes or fewer; capture whole ones with: %s", were(r.Cut, "packet"), r.Snap, pktStart)
+	case r.Ndiscap > 0 && r.Snap > 0 && r.Snap < maxRecord-1:
+		note(r.Cut, "%s cut to %d bytes; capture whole ones without packetTruncateBytes: %s", were(r.Cut, "packet"), r.Snap, netshStart)
 	case r.Ndiscap > 0:
 		note(r.Cut, "%s cut; capture whole ones with: %s", were(r.Cut, "packet"), netshStart)
 	}

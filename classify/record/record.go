@@ -208,6 +208,34 @@ type Summary struct {
 	AckedUnseen float64
 	// Errors holds what damaged the input, in order.
 	Errors []error
+	// Notes says what keeps the input from being complete, though nothing of it is
+	// damaged.
+	Notes []string
+	// Drops are packets that the captured computer says it dropped. They are not
+	// among the packets of flows. The ones with most packets come first.
+	Drops []Drop
+}
+
+// Drop is a number of packets of one flow that a captured computer says it
+// dropped, at one place for one reason.
+type Drop struct {
+	// Src and Dst are the ends of the packets, in their direction; they and Proto are
+	// zero where the flow cannot be told.
+	Src, Dst netip.AddrPort
+	Proto    uint8
+	// Reason is what the computer's system calls it: "INET_ReceiveInspection".
+	Reason string
+	// Forbidden reports whether a filter or a policy forbade the packets.
+	Forbidden bool
+	// By names in words what drops packets for this reason.
+	By string
+	// Component is the part of the system that dropped them: "tcpip.sys".
+	Component string
+	// Captured reports whether some of the packets were captured before they were
+	// dropped.
+	Captured    bool
+	Packets     uint64
+	First, Last time.Time
 }
 
 // NamedCount is a counter with its name. ID names it where words are too long:

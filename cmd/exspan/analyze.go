@@ -167,6 +167,11 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	if err := out.commit(); err != nil {
 		return pipeline.Error{Err: err}
 	}
+	if a.format != "table" || a.calls {
+		for _, n := range result.Notes {
+			fmt.Fprintf(stderr, "exspan: %s\n", n)
+		}
+	}
 	if packets != nil {
 		if err := a.copyPackets(packets, result.Last, stderr); err != nil {
 			return pipeline.Error{Err: err}
@@ -214,7 +219,7 @@ func (a *analysis) openWrite(streams *pipeline.Streams) (*packetCopy, error) {
 // copyPackets reads the input again, up to the packet numbered last, and writes
 // those of the selected flows.
 func (a *analysis) copyPackets(p *packetCopy, last uint64, stderr io.Writer) error {
-	opt := capture.Options{Filter: a.Filter, Parallel: a.Workers != 1, KeepFrames: true}
+	opt := capture.Options{Filter: a.Filter, Parallel: a.Workers != 1, KeepFrames: true, AllAppearances: a.AllAppearances}
 	if p.stdin != nil {
 		if _, err := p.stdin.Seek(0, io.SeekStart); err != nil {
 			return err

@@ -355,13 +355,14 @@ func (s *Sink) Close(sum *record.Summary) error {
 	s.writePaths(p)
 	s.writeDeviating(p)
 	s.writeUnexpected(p)
-	s.writeBlocked(p)
-	if n := s.flows.of(record.Expected); n > 0 && n == s.related() && len(s.blocked.m) == 0 {
+	s.writeBlocked(p, sum.Drops)
+	if n := s.flows.of(record.Expected); n > 0 && n == s.related() && len(s.blocked.m) == 0 && len(neverCaptured(sum.Drops)) == 0 {
 		p.heading("Nothing wrong: no deviating, unexpected or blocked flow")
 	}
 	s.writeRemarks(p)
 	writeHosts(p, sum.Hosts)
 	writeEndpoints(p, sum)
+	writeDrops(p, sum.Drops)
 	s.writeRest(p)
 	writeTrouble(p, sum)
 	_, err := s.w.Write(p.b)
@@ -535,8 +536,9 @@ func (s *Sink) writeUnexpected(p *printer) {
 	p.more(s.offPath.more)
 }
 
-func (s *Sink) writeBlocked(p *printer) {
-	if len(s.blocked.m) == 0 {
+func (s *Sink) writeBlocked(p *printer, drops []record.Drop) {
+	drops = neverCaptured(drops)
+	if len(s.blocked.m) == 0 && len(drops) == 0 {
 		return
 	}
 	rows := make([]blockedKey, 0, len(s.blocked.m))
@@ -557,6 +559,7 @@ func (s *Sink) writeBlocked(p *printer) {
 			count(b.flows, "attempt")+", first from "+b.client.String())
 	}
 	p.more(s.blocked.more)
+	writeNeverCaptured(p, drops)
 }
 
 func (s *Sink) writeRemarks(p *printer) {
@@ -701,7 +704,7 @@ func (s *Sink) writeRest(p *printer) {
 // writeTrouble writes what stands between the input and the truth.
 func writeTrouble(p *printer, sum *record.Summary) {
 	skipped, limits := named(sum.Skipped, "%[1]s %[2]s"), named(sum.Limits, "%[2]s %[1]s")
-	if skipped == "" && limits == "" && len(sum.Errors) == 0 && sum.AckedUnseen <= 0.01 {
+	if skipped == "" && limits == "" && len(sum.Errors) == 0 && len(sum.Notes) == 0 && sum.AckedUnseen <= 0.01 {
 		return
 	}
 	p.gap()
@@ -713,6 +716,9 @@ func writeTrouble(p *printer, sum *record.Summary) {
 	}
 	if limits != "" {
 		p.wrap(0, 4, "Limits reached: "+limits)
+	}
+	for _, n := range sum.Notes {
+		p.wrap(0, 4, "Note: "+n)
 	}
 	for _, err := range sum.Errors {
 		p.wrap(0, 4, "Error: "+err.Error())

@@ -25,6 +25,8 @@ type Options struct {
 	Recursive bool
 	Workers   int
 	Quiet     bool
+	// AllAppearances reads what Windows captured at several layers each time.
+	AllAppearances bool
 
 	Site       string
 	Rules      []string
@@ -45,6 +47,7 @@ func (o *Options) InputFlags(f *pflag.FlagSet) {
 	f.StringArrayVarP(&o.read, "read", "r", nil, "read this capture `FILE` too (repeatable)")
 	f.BoolVarP(&o.Recursive, "recursive", "R", false, "read the capture files in folders, and in folders in them")
 	f.IntVar(&o.Workers, "workers", 0, "how many processors to use; 0 means all")
+	f.BoolVar(&o.AllAppearances, "all-appearances", false, "read a packet of a Windows trace at each layer and adapter where it was seen, instead of once")
 	f.BoolVarP(&o.Quiet, "quiet", "q", false, "no progress on standard error")
 }
 

@@ -41,6 +41,9 @@ type Result struct {
 	// Damage holds what kept input from being read in full. The summary lists
 	// it too.
 	Damage []error
+	// Notes says what keeps the input from being complete, though nothing of it
+	// is damaged. The summary lists it too.
+	Notes []string
 }
 
 // Err returns the damage as one Error, or nil.
@@ -66,7 +69,7 @@ func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view 
 		return nil, err
 	}
 	parallel := runtime.GOMAXPROCS(0) > 1
-	opt := capture.Options{Filter: o.Filter, Pieces: parallel, Stdin: s.Stdin}
+	opt := capture.Options{Filter: o.Filter, Pieces: parallel, Stdin: s.Stdin, AllAppearances: o.AllAppearances}
 	show := newProgress(s.Progress)
 	if show != nil {
 		opt.Progress = show.update
@@ -81,6 +84,13 @@ func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view 
 	if ctx.Err() != nil {
 		r.Damage = append(r.Damage, errors.New("interrupted; what was read until then is reported"))
 	}
+	traces := src.Traces()
+	for _, t := range traces {
+		for _, n := range t.Notes {
+			r.Notes = append(r.Notes, t.File+": "+n)
+		}
+	}
+	eng.Tell(traces)
 	if err == nil {
 		err = eng.Close(r.Damage)
 	}
