@@ -5,8 +5,12 @@ import "strings"
 // Names of facts that several protocols report, or that are judged. Other facts
 // of one protocol are named in its package.
 const (
-	Auth       = "auth"       // the mechanism: none, anonymous, basic, login, plain, digest, forms, ntlm, kerberos, negotiate, certificate ...
-	Encryption = "encryption" // what protects the payload: none, tls, rpc-privacy, rpc-integrity, sasl-sealed, sasl-signed, smb3, srtp, net.tcp, opaque ...
+	// Auth is the mechanism that authenticated the client: none, anonymous, basic,
+	// login, plain, digest, forms, ntlm, kerberos, negotiate, certificate ...
+	Auth = "auth"
+	// Encryption is what protects the payload: none, tls, rpc-privacy,
+	// rpc-integrity, sasl-sealed, sasl-signed, smb3, srtp, net.tcp ...
+	Encryption = "encryption"
 
 	RPCUUID       = "rpc.uuid"       // interfaces that the server accepted: "a4f1db00-ca47-1067-b31f-00dd010662da v0.81"
 	RPCInterface  = "rpc.interface"  // the same by short name, given by the engine: "emsmdb"
@@ -16,7 +20,44 @@ const (
 	TLSVersion    = "tls.version"    // as negotiated: "1.2"
 	TLSCipher     = "tls.cipher"     // as negotiated, by its IANA name
 	SMBVersion    = "smb.version"    // dialect: "1", "2.0.2", "2.1", "3.0", "3.0.2", "3.1.1"
+
+	// ExchangeVersion is the build number that a server gives itself, in the form
+	// of Microsoft's list: "15.1.2507.6", never "15.01.2507.006". See Build.
+	ExchangeVersion = "exchange.version"
+	// ClientVersion is the build number that a client gives itself: Outlook's, or
+	// that of an Exchange server that calls another.
+	ClientVersion = "mapi.client_version"
 )
+
+// Build returns a build number of two to four parts without leading zeros in
+// them ("15.02.2562.037" becomes "15.2.2562.37"), or "" if b is none.
+func Build(b []byte) string {
+	if len(b) > 24 {
+		return ""
+	}
+	out := make([]byte, 0, 24)
+	dots, digits := 0, 0
+	for i, c := range b {
+		switch {
+		case c == '.':
+			if digits == 0 {
+				return ""
+			}
+			dots, digits = dots+1, 0
+		case c < '0' || c > '9':
+			return ""
+		case c == '0' && digits == 0 && i+1 < len(b) && b[i+1] != '.':
+			continue // a leading zero
+		default:
+			digits++
+		}
+		out = append(out, c)
+	}
+	if digits == 0 || dots == 0 || dots > 3 {
+		return ""
+	}
+	return string(out)
+}
 
 // Limits of what one flow's facts can hold.
 const (

@@ -12,7 +12,6 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/observe/internal/line"
 	"github.com/exspan/exspan/classify/observe/internal/sasl"
-	"github.com/exspan/exspan/classify/observe/tls"
 )
 
 // Name is the protocol's name.
@@ -21,23 +20,23 @@ const Name = "imap"
 // The facts.
 const (
 	// Banner is the wording of the greeting behind "* OK", without names, session
-	// identifiers and dates; with Report.Identities the whole text.
+	// identifiers and dates.
 	Banner = "imap.banner"
+	// Greeting is the whole greeting; with Report.Identities only.
+	Greeting = "imap.greeting"
 	// Capability has the words of the server's capability lists before the
 	// login, in upper case: "IMAP4REV1", "AUTH=NTLM", "LOGINDISABLED".
 	Capability = "imap.capability"
-	// TLS is "starttls" where it was taken up, "refused" where the client asked
-	// and the server declined, "offered" where the server offered it and the
-	// client did not ask (yet), "none" where a capability list does not offer it.
+	// TLS is what became of TLS; its values are those of package line.
 	TLS = "imap.tls"
 )
 
 // Limits.
 const (
-	maxCapabilities = 28
-	maxWord         = 32 // bytes of a capability or tag
-	maxWait         = 16 << 10
-	maxLiteral      = 1 << 40
+	maxWords   = 56 // words of a capability list that are read
+	maxWord    = 32 // bytes of a capability or tag
+	maxWait    = 16 << 10
+	maxLiteral = 1 << 40
 )
 
 // Protocol describes IMAP4.
@@ -157,35 +156,57 @@ type observer struct {
 	wait    tag     // of the command whose answer matters
 	kind    command
 	sasl    sasl.Exchange
+	tls     line.StartTLS
+	words   line.Values
 
 	literal int  // bytes of the client's literal that follows
 	asked   bool // it waits for the server's word, or so does the next line of an authentication
 	rest    bool // the next line goes on with the command before a literal
 	client  bool
-	blind   bool
 	greeted bool
 	begin   bool
-	words   int
-	tlsWord string
+	heard   bool // bytes of the server were seen, or are known to be missing
+	unheard bool // bytes of the server are missing since asked was set
+	lost    bool // bytes are missing, and what the client is sending is not known
+	turned  bool // the server has completed an answer since the client's last bytes
+	unasked bool // that answer belongs to no command that was seen
+	amid    bool // bytes are missing, and the server may be amid a literal
 }
 
 // Observe implements observe.Observer.
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	if in.Gap > 0 {
-		return 0, observe.ErrDone
+		o.gap(in.Dir)
+		return 0, nil
 	}
 	used := 0
 	for used < len(in.Data) {
 		b := in.Data[used:]
+		if in.Dir == observe.ToClient {
+			o.heard = true
+		} else if o.lost {
+			if !o.turned || !in.Continues {
+				return len(in.Data), nil
+			}
+			// The client has heard the answer, so this begins a command.
+			o.lost = false
+		}
+		if o.tls.Accepted() {
+			if more, err := o.tls.Begins(b, r); more || err != nil {
+				return used, err
+			}
+			o.asked = false
+		}
 		if in.Dir == observe.ToServer && !o.split[in.Dir].Skipping() {
 			switch {
-			case o.blind:
-				return len(in.Data), nil
 			case o.asked:
-				if len(b) > maxWait {
-					return used, observe.ErrDone // the server is not seen
+				if o.heard && !o.unheard && len(b) <= maxWait {
+					return used, nil
 				}
-				return used, nil
+				if o.resolve(b, r) {
+					return used, nil
+				}
+				continue
 			case o.literal > 0:
 				o.credentials(r)
 				used += o.literal
@@ -212,74 +233,137 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return used, nil
 }
 
-// credentials is called where those of a LOGIN are sent.
-func (o *observer) credentials(r *observe.Report) {
-	if o.what == login {
-		r.Add(observe.Auth, "login")
+// gap is called where bytes are missing. Tags tell which answer belongs to
+// which command all the same.
+func (o *observer) gap(d observe.Direction) {
+	o.split[d] = line.Splitter{}
+	o.tls.Gap()
+	if d == observe.ToClient {
+		o.heard, o.unheard, o.greeted, o.amid = true, true, true, true
+		return
+	}
+	o.lost, o.turned = !o.unasked, false // an answer before its command belongs to what is missing
+	o.asked, o.rest, o.literal = false, false, 0
+	o.current.n, o.what = 0, other
+	o.sasl.End()
+}
+
+// resolve decides by what the client goes on with what the server's word was
+// that is missing. It reports whether it takes more bytes to tell.
+func (o *observer) resolve(b []byte, r *observe.Report) (more bool) {
+	switch {
+	case o.what == startTLS && o.kind == startTLS:
+		if b[0] == 0x16 || b[0] >= 0x80 {
+			o.tls.Accept(r, TLS, line.Taken)
+		}
+		o.kind, o.wait.n = other, 0
+	case o.sasl.Active:
+		switch detectCommand(b, true) {
+		case observe.More:
+			return true
+		case observe.Yes:
+			o.sasl.End()
+		}
+	}
+	o.asked, o.unheard = false, false
+	return false
+}
+
+// inClear reports that content was sent in clear.
+func (o *observer) inClear(r *observe.Report) {
+	if !o.tls.Decrypted {
 		r.Add(observe.Encryption, "none")
 	}
 }
 
+// credentials is called where those of a LOGIN are sent.
+func (o *observer) credentials(r *observe.Report) {
+	if o.what == login {
+		r.Add(observe.Auth, "login")
+		o.inClear(r)
+	}
+}
+
+// ask notes that the client waits for the server's word.
+func (o *observer) ask() { o.asked, o.unheard = true, false }
+
 // request reads a line of the client's.
 func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
+	o.turned, o.unasked = false, false
 	switch {
 	case o.sasl.Active:
 		o.sasl.Client(l, r)
 		if o.sasl.Sent {
-			r.Add(observe.Encryption, "none")
+			o.inClear(r)
 		}
-		o.asked = true
+		o.ask()
 		return
 	case o.rest:
 		o.rest = false
 	default:
 		if !o.client && !in.Handshake && detectCommand(append(l[:len(l):len(l)], '\n'), true) != observe.Yes {
-			o.blind = true // in the middle of something
+			o.lost = true // in the middle of something
 			return
 		}
-		o.client = true
-		words := line.Words(l)
-		name := words.Next()
-		verb := words.Next()
-		o.current.set(name[:min(len(name), maxWord)])
-		o.what = other
-		if len(verb) <= maxCommand {
-			o.what = commands[string(bytes.ToUpper(verb))]
-		}
-		if o.what == login && len(words.Rest()) == 0 {
-			o.what = other
-		}
-		switch o.what {
-		case login, startTLS:
-			o.wait, o.kind = o.current, o.what
-		case access:
-			if o.kind == other {
-				o.wait, o.kind = o.current, access
-			}
-		case authenticate:
-			m := sasl.Mechanism(words.Next())
-			if m == "" {
-				break
-			}
-			o.wait, o.kind = o.current, authenticate
-			o.sasl.Start(m)
-			if first := words.Rest(); len(first) > 0 { // RFC 4959
-				o.sasl.Client(first, r)
-				r.Add(observe.Encryption, "none")
-			}
-			o.asked = true
+		if o.command(l, r) {
 			return
 		}
-		o.asked = o.what == startTLS
 	}
 	n, more, ok := literal(l)
 	switch {
 	case ok:
 		o.literal, o.rest = n, n == 0
-		o.asked = !more
+		if o.asked = false; !more {
+			o.ask()
+		}
 	default:
 		o.credentials(r)
 	}
+}
+
+// command reads the first line of a command. It reports whether that is all of
+// it, and an answer is awaited.
+func (o *observer) command(l []byte, r *observe.Report) bool {
+	if o.amid {
+		o.kind, o.wait.n = other, 0 // the answer is missing
+	}
+	o.client = true
+	words := line.Words(l)
+	name := words.Next()
+	verb := words.Next()
+	o.current.set(name[:min(len(name), maxWord)])
+	o.what = other
+	if len(verb) <= maxCommand {
+		o.what = commands[string(bytes.ToUpper(verb))]
+	}
+	if o.what == login && len(words.Rest()) == 0 {
+		o.what = other
+	}
+	switch o.what {
+	case login, startTLS:
+		o.wait, o.kind = o.current, o.what
+	case access:
+		if o.kind == other {
+			o.wait, o.kind = o.current, access
+		}
+	case authenticate:
+		m := sasl.Mechanism(words.Next())
+		if m == "" {
+			break
+		}
+		o.wait, o.kind = o.current, authenticate
+		o.sasl.Start(m)
+		if first := words.Rest(); len(first) > 0 { // RFC 4959
+			o.sasl.Client(first, r)
+			o.inClear(r)
+		}
+		o.ask()
+		return true
+	}
+	if o.asked = false; o.what == startTLS {
+		o.ask()
+	}
+	return false
 }
 
 // literal reads the announcement of a literal at the end of a line (RFC 9051
@@ -323,12 +407,16 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) (int, 
 		}
 	}
 	if o.split[in.Dir].Skipping() {
-		return 0, observe.ErrDone // too long a line to see whether a literal follows
+		o.amid = true // too long a line to see whether a literal follows
+		return 0, nil
 	}
-	skip, _, _ := literal(l)
+	skip := 0
+	if !o.amid {
+		skip, _, _ = literal(l)
+	}
 	switch {
 	case len(first) == 1 && first[0] == '*':
-		if o.begin && line.Is(words.Next(), "CAPABILITY") {
+		if o.begin && !o.amid && line.Is(words.Next(), "CAPABILITY") {
 			o.capabilities(words, r)
 		}
 	case len(first) == 1 && first[0] == '+':
@@ -338,7 +426,12 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) (int, 
 		} else if o.what != startTLS {
 			o.asked = false
 		}
-	case o.current.is(first) || o.wait.is(first):
+	case !o.current.is(first) && !o.wait.is(first):
+		if completes(line.First(words.Rest())) {
+			o.turned, o.unasked = true, !o.lost
+		}
+	default:
+		o.turned, o.amid = true, false
 		ok := line.Is(words.Next(), "OK")
 		if o.current.is(first) && o.kind != startTLS {
 			// Answered, so that no literal is awaited any more.
@@ -362,12 +455,10 @@ func (o *observer) answered(ok bool, r *observe.Report) error {
 	switch kind {
 	case startTLS:
 		if !ok {
-			o.setTLS("refused", r)
+			o.tls.Set(r, TLS, line.Refused)
 			return nil
 		}
-		o.setTLS("starttls", r)
-		r.Next = tls.Name
-		return observe.ErrUpgrade
+		o.tls.Accept(r, TLS, line.Taken)
 	case login, authenticate:
 		o.sasl.End()
 		if ok {
@@ -375,24 +466,28 @@ func (o *observer) answered(ok bool, r *observe.Report) error {
 		}
 	case access:
 		if ok {
-			r.Add(observe.Encryption, "none")
+			o.inClear(r)
 			return observe.ErrDone
 		}
 	}
 	return nil
 }
 
+// completes reports whether w is the status of a completed command.
+func completes(w []byte) bool { return line.Is(w, "OK") || line.Is(w, "NO") || line.Is(w, "BAD") }
+
 func (o *observer) banner(b []byte, r *observe.Report) {
 	if rest, ok := bytes.CutPrefix(b, []byte("[CAPABILITY ")); ok {
 		list, _, _ := bytes.Cut(rest, []byte("]"))
 		o.capabilities(line.Words(list), r)
 	}
-	line.AddBanner(r, Banner, b)
+	line.AddBanner(r, Banner, Greeting, line.Banner(b), b)
 }
 
+// capabilities reads the words of a capability list.
 func (o *observer) capabilities(words line.Fields, r *observe.Report) {
 	offered := false
-	for range 2 * maxCapabilities {
+	for range maxWords {
 		w := words.Next()
 		if len(w) == 0 {
 			break
@@ -401,18 +496,7 @@ func (o *observer) capabilities(words line.Fields, r *observe.Report) {
 		if len(w) > maxWord || bytes.IndexFunc(w, func(c rune) bool { return c <= ' ' || c >= 0x7f }) >= 0 {
 			continue
 		}
-		if s := string(bytes.ToUpper(w)); o.words < maxCapabilities && !r.Has(Capability, s) {
-			r.Add(Capability, s)
-			o.words++
-		}
+		o.words.Add(r, Capability, string(bytes.ToUpper(w)))
 	}
-	switch {
-	case o.tlsWord == "starttls" || o.tlsWord == "refused":
-	case offered:
-		o.setTLS("offered", r)
-	default:
-		o.setTLS("none", r)
-	}
+	o.tls.List(r, TLS, offered)
 }
-
-func (o *observer) setTLS(w string, r *observe.Report) { line.Replace(r, TLS, &o.tlsWord, w) }

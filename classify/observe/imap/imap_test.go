@@ -1,7 +1,6 @@
 package imap
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/exspan/exspan/classify/observe"
@@ -27,66 +26,74 @@ var begin = []Segment{ToClient(greeting2010), ToServer("A1 CAPABILITY\r\n"), ToC
 
 func after(s ...Segment) []Segment { return append(append([]Segment(nil), begin...), s...) }
 
-var conversations = []struct {
-	name string
-	conv []Segment
-	o    Options
-	want []string
-	err  error
-}{
-	{name: "STARTTLS", conv: after(ToServer("A2 STARTTLS\r\n"), ToClient("A2 OK Begin TLS negotiation now.\r\n"), ToServer("\x16\x03\x01")),
-		want: with(facts2010, "imap.tls=starttls"), err: observe.ErrUpgrade},
-	{name: "STARTTLS refused", conv: after(ToServer("A2 STARTTLS\r\n"), ToClient("A2 BAD no\r\n"), ToServer("A3 LOGOUT\r\n"),
+var conversations = []Conversation{
+	{Name: "STARTTLS", Conv: after(ToServer("A2 STARTTLS\r\n"), ToClient("A2 OK Begin TLS negotiation now.\r\n"), ToServer("\x16\x03\x01")),
+		Want: with(facts2010, "imap.tls=starttls"), Err: observe.ErrUpgrade},
+	{Name: "STARTTLS refused", Conv: after(ToServer("A2 STARTTLS\r\n"), ToClient("A2 BAD no\r\n"), ToServer("A3 LOGOUT\r\n"),
 		ToClient("* BYE\r\nA3 OK\r\n")),
-		want: with(facts2010, "imap.tls=refused")},
-	{name: "LOGIN", conv: after(ToServer("A2 LOGIN user pass\r\n"), ToClient("A2 OK LOGIN completed.\r\n"), ToServer("A3 SELECT INBOX\r\n")),
-		want: with(facts2010, "imap.tls=offered", "auth=login", "encryption=none"), err: observe.ErrDone},
-	{name: "LOGIN by literals", conv: after(ToServer("A2 LOGIN {4}\r\n"), ToClient("+ go\r\n"), ToServer("us\r\n {13}\r\n"),
+		Want: with(facts2010, "imap.tls=refused")},
+	{Name: "LOGIN", Conv: after(ToServer("A2 LOGIN user pass\r\n"), ToClient("A2 OK LOGIN completed.\r\n"), ToServer("A3 SELECT INBOX\r\n")),
+		Want: with(facts2010, "imap.tls=offered", "auth=login", "encryption=none"), Err: observe.ErrDone},
+	{Name: "LOGIN by literals", Conv: after(ToServer("A2 LOGIN {4}\r\n"), ToClient("+ go\r\n"), ToServer("us\r\n {13}\r\n"),
 		ToClient("+ go\r\n"),
-		ToServer("A3 STARTTLS\r\n\r\n"), ToClient("A2 NO failed\r\n"), ToServer("A4 STARTTLS\r\n"), ToClient("A4 OK begin\r\n")),
-		want: with(facts2010, "imap.tls=starttls", "auth=login", "encryption=none"), err: observe.ErrUpgrade},
-	{name: "LOGIN by literals at once", conv: after(ToServer("A2 LOGIN {4+}\r\nuser {4+}\r\npass\r\n"), ToClient("A2 OK\r\n")),
-		want: with(facts2010, "imap.tls=offered", "auth=login", "encryption=none"), err: observe.ErrDone},
-	{name: "literal refused", conv: after(ToServer("A2 LOGIN {4}\r\n"), ToClient("A2 BAD LOGINDISABLED\r\n"), ToServer("A3 STARTTLS\r\n"),
-		ToClient("A3 OK go\r\n")), want: with(facts2010, "imap.tls=starttls"), err: observe.ErrUpgrade},
-	{name: "AUTHENTICATE PLAIN", conv: after(ToServer("A2 AUTHENTICATE PLAIN\r\n"), ToClient("+\r\n"), ToServer("AHVzZXIAcGFzcw==\r\n"),
-		ToClient("A2 OK done\r\n")), want: with(facts2010, "imap.tls=offered", "auth=plain", "encryption=none"), err: observe.ErrDone},
-	{name: "AUTHENTICATE refused before anything was sent", conv: after(ToServer("A2 AUTHENTICATE PLAIN\r\n"), ToClient("A2 NO\r\n"),
-		ToServer("A3 LOGOUT\r\n")), want: with(facts2010, "imap.tls=offered")},
-	{name: "AUTHENTICATE NTLM", conv: after(ToServer("A2 AUTHENTICATE NTLM\r\n"), ToClient("+\r\n"),
+		ToServer("A3 STARTTLS\r\n\r\n"), ToClient("A2 NO failed\r\n"), ToServer("A4 STARTTLS\r\n"), ToClient("A4 OK begin\r\n"), ToServer("\x16\x03")),
+		Want: with(facts2010, "imap.tls=starttls", "auth=login", "encryption=none"), Err: observe.ErrUpgrade},
+	{Name: "LOGIN by literals at once", Conv: after(ToServer("A2 LOGIN {4+}\r\nuser {4+}\r\npass\r\n"), ToClient("A2 OK\r\n")),
+		Want: with(facts2010, "imap.tls=offered", "auth=login", "encryption=none"), Err: observe.ErrDone},
+	{Name: "literal refused", Conv: after(ToServer("A2 LOGIN {4}\r\n"), ToClient("A2 BAD LOGINDISABLED\r\n"), ToServer("A3 STARTTLS\r\n"),
+		ToClient("A3 OK go\r\n"), ToServer("\x16\x03")), Want: with(facts2010, "imap.tls=starttls"), Err: observe.ErrUpgrade},
+	{Name: "AUTHENTICATE PLAIN", Conv: after(ToServer("A2 AUTHENTICATE PLAIN\r\n"), ToClient("+\r\n"), ToServer("AHVzZXIAcGFzcw==\r\n"),
+		ToClient("A2 OK done\r\n")), Want: with(facts2010, "imap.tls=offered", "auth=plain", "encryption=none"), Err: observe.ErrDone},
+	{Name: "AUTHENTICATE refused before anything was sent", Conv: after(ToServer("A2 AUTHENTICATE PLAIN\r\n"), ToClient("A2 NO\r\n"),
+		ToServer("A3 LOGOUT\r\n")), Want: with(facts2010, "imap.tls=offered")},
+	{Name: "AUTHENTICATE NTLM", Conv: after(ToServer("A2 AUTHENTICATE NTLM\r\n"), ToClient("+\r\n"),
 		ToServer("TlRMTVNTUAABAAAAB4IIogAAAAAAAAAAAAAAAAAAAAAGAbEdAAAADw==\r\n"),
 		ToClient("+ TlRMTVNTUAACAAAAAAAAAAAAAAAFAoqiMTIzNDU2NzgAAAAAAAAAAAAAAAAAAAAABgGxHQAAAA8=\r\n"), ToServer("*\r\n"),
 		ToClient("A2 BAD cancelled\r\n")),
-		want: with(facts2010, "imap.tls=offered", "auth=ntlm", "encryption=none", "ntlm.windows=6.1.7601")},
-	{name: "capabilities in the greeting",
-		conv: []Segment{ToClient("* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] Dovecot (Ubuntu) ready.\r\n")},
-		want: []string{"imap.banner=Dovecot (Ubuntu) ready.", "imap.capability=IMAP4REV1", "imap.capability=LOGINDISABLED", "imap.tls=none"}},
-	{name: "late", conv: []Segment{ToServer("A7 UID FETCH 1:* (BODY[])\r\n"),
+		Want: with(facts2010, "imap.tls=offered", "auth=ntlm", "encryption=none", "ntlm.windows=6.1.7601")},
+	{Name: "capabilities in the greeting",
+		Conv: []Segment{ToClient("* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] Dovecot (Ubuntu) ready.\r\n")},
+		Want: []string{"imap.banner=Dovecot (Ubuntu) ready.", "imap.capability=IMAP4REV1", "imap.capability=LOGINDISABLED", "imap.tls=none"}},
+	{Name: "late", Conv: []Segment{ToServer("A7 UID FETCH 1:* (BODY[])\r\n"),
 		ToClient("* 1 FETCH (BODY[] {30}\r\nA7 OK\r\n* CAPABILITY STARTTLS\r\n\r\n)\r\nA7 OK done\r\n")},
-		o: Options{Midstream: true}, want: []string{"encryption=none"}, err: observe.ErrDone},
-	{name: "late, in a message", conv: []Segment{ToServer("some text\r\nA1 LOGIN user pass\r\n"),
+		Options: Options{Midstream: true}, Want: []string{"encryption=none"}, Err: observe.ErrDone},
+	{Name: "late, in a message", Conv: []Segment{ToServer("some text\r\nA1 LOGIN user pass\r\n"),
 		ToClient("* CAPABILITY IMAP4\r\n* 1 FETCH (BODY[] {5}\r\n")},
-		o: Options{Midstream: true}},
-	{name: "gap", conv: after(Lost(observe.ToServer, 9), ToServer("A2 LOGIN user pass\r\n")), want: with(facts2010, "imap.tls=offered"),
-		err: observe.ErrDone},
-	{name: "not IMAP", conv: []Segment{ToClient("220 mail ESMTP\r\n")}, err: observe.ErrViolation},
+		Options: Options{Midstream: true}},
+	{Name: "gap", Conv: after(Lost(observe.ToServer, 9), ToServer("A2 LOGIN user pass\r\n")), Want: with(facts2010, "imap.tls=offered")},
+	{Name: "gap, then a turn", Conv: []Segment{ToClient(greeting2010), Lost(observe.ToServer, 9), ToClient(caps),
+		ToServer("A2 LOGIN user pass\r\n"), ToClient("A2 OK LOGIN completed.\r\n")},
+		Want: with(facts2010, "imap.tls=offered", "auth=login", "encryption=none"), Err: observe.ErrDone},
+	{Name: "gap, which shows late", Conv: []Segment{ToClient(greeting2010), ToClient(caps), Lost(observe.ToServer, 9),
+		ToServer("A2 LOGIN user pass\r\n"), ToClient("A2 OK LOGIN completed.\r\n")},
+		Want: with(facts2010, "imap.tls=offered", "auth=login", "encryption=none"), Err: observe.ErrDone},
+	{Name: "banner lost", Conv: []Segment{Lost(observe.ToClient, len(greeting2010)), ToServer("A1 LOGIN user pass\r\n"),
+		ToClient("A1 OK LOGIN completed.\r\n")}, Want: []string{"auth=login", "encryption=none"}, Err: observe.ErrDone},
+	{Name: "answer to STARTTLS lost", Conv: after(ToServer("A2 STARTTLS\r\n"), Lost(observe.ToClient, 20), ToServer("\x16\x03\x01")),
+		Want: with(facts2010, "imap.tls=starttls"), Err: observe.ErrUpgrade},
+	{Name: "decrypted", Conv: after(ToServer("A2 STARTTLS\r\n"), ToClient("A2 OK go\r\n"), ToServer("A3 LOGIN user pass\r\n"),
+		ToClient("A3 OK LOGIN completed.\r\n")),
+		Want: with(facts2010, "imap.tls=starttls", "tls.decrypted=yes", "auth=login"), Err: observe.ErrDone},
+	{Name: "client only", Conv: []Segment{ToServer("A1 AUTHENTICATE PLAIN\r\n"), ToServer("AHVzZXIAcGFzcw==\r\n"),
+		ToServer("A2 SELECT INBOX\r\n")}, Want: []string{"auth=plain", "encryption=none"}},
+	{Name: "client only, literals", Conv: []Segment{ToServer("A1 LOGIN {4}\r\n"), ToServer("user {4}\r\n"), ToServer("pass\r\n")},
+		Want: []string{"auth=login", "encryption=none"}},
+	{Name: "Exchange Online", Conv: []Segment{ToClient("* OK The Microsoft Exchange IMAP4 service is ready. [TQBOADIAUABSADAAMQBDAEEA]\r\n")},
+		Want: []string{"imap.banner=The Microsoft Exchange IMAP4 service is ready. [...]"}},
+	{Name: "Exchange 2003, in German", Conv: []Segment{
+		ToClient("* OK Microsoft Exchange Server 2003 IMAP4rev1-Server, Version 6.5.7638.1 (mb1.example.com), steht zur Verf\xfcgung.\r\n")},
+		Want: []string{"imap.banner=Microsoft Exchange Server 2003 IMAP4rev1-Server, Version 6.5.7638.1 steht zur Verf?gung.",
+			"exchange.version=6.5.7638.1"}},
+	{Name: "not IMAP", Conv: []Segment{ToClient("220 mail ESMTP\r\n")}, Err: observe.ErrViolation},
 }
 
 func TestConversations(t *testing.T) {
-	for _, tt := range conversations {
-		t.Run(tt.name, func(t *testing.T) {
-			r := Check(t, Protocol(), tt.conv, tt.o)
-			Expect(t, r, tt.want...)
-			if r.Err != tt.err {
-				t.Errorf("ended with %v, want %v", r.Err, tt.err)
-			}
-			for _, l := range r.Lines() {
-				if strings.Contains(l, "user") || strings.Contains(l, "pass") {
-					t.Errorf("%s was kept", l)
-				}
-			}
-		})
-	}
+	CheckAll(t, Protocol(), conversations, "user", "pass")
+}
+
+// TestSameEvidence: what proves a role does not depend on what may be printed.
+func TestSameEvidence(t *testing.T) {
+	SameEvidence(t, Protocol(), begin, Options{}, Banner, Capability)
 }
 
 func TestDetect(t *testing.T) {
@@ -130,10 +137,4 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
-func FuzzObserve(f *testing.F) {
-	var seeds [][]Segment
-	for _, c := range conversations {
-		seeds = append(seeds, c.conv)
-	}
-	Fuzz(f, Protocol(), seeds...)
-}
+func FuzzObserve(f *testing.F) { Fuzz(f, Protocol(), Seeds(conversations)...) }

@@ -12,7 +12,6 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/observe/internal/line"
 	"github.com/exspan/exspan/classify/observe/internal/sasl"
-	"github.com/exspan/exspan/classify/observe/tls"
 )
 
 // Name is the protocol's name.
@@ -21,23 +20,19 @@ const Name = "nntp"
 // The facts.
 const (
 	// Banner is the wording of the greeting behind its code, without names and
-	// dates; with Report.Identities the whole text.
+	// dates.
 	Banner = "nntp.banner"
+	// Greeting is the whole greeting; with Report.Identities only.
+	Greeting = "nntp.greeting"
 	// Capability has the labels of the server's capability list before the login.
 	Capability = "nntp.capability"
 	// Mechanisms are the SASL mechanisms that the server named.
 	Mechanisms = "nntp.mechanisms"
-	// TLS is "starttls" where it was taken up, "refused" where the client asked
-	// and the server declined, "offered" where the server offered it and the
-	// client did not ask (yet), "none" where the capability list does not offer it.
+	// TLS is what became of TLS; its values are those of package line.
 	TLS = "nntp.tls"
 )
 
-// Limits.
-const (
-	maxCapabilities = 28
-	maxWait         = 16 << 10
-)
+const maxWait = 16 << 10 // bytes that wait for an answer by the server
 
 // Protocol describes NNTP.
 func Protocol() observe.Protocol {
@@ -115,29 +110,57 @@ type observer struct {
 	text    [2]bool
 	eod     [2]line.Text
 	sasl    sasl.Exchange
+	tls     line.StartTLS
+	words   line.Values
 	generic bool // the exchange goes on in AUTHINFO GENERIC commands
 	client  bool
-	blind   bool
+	lost    bool // bytes are missing, and what the client is sending is not known
+	heard   bool // bytes of the server were seen, or are known to be missing
+	unheard bool // bytes of the server are missing since waiting was set
+	unsure  bool // which command an answer belongs to is not known
+	turned  bool // the server has spoken since the client's last bytes
+	unasked bool // its answer belongs to no command that was seen
+	gapped  bool // bytes are missing, or the beginning was not seen
 	greeted bool
 	begin   bool
 	list    bool // a capability list is being read
 	offers  bool
-	words   int
-	tlsWord string
 }
 
 // Observe implements observe.Observer.
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	if in.Gap > 0 {
-		return 0, observe.ErrDone
+		o.gap(in.Dir)
+		return 0, nil
 	}
 	used := 0
 	for used < len(in.Data) {
 		b := in.Data[used:]
+		if in.Dir == observe.ToClient {
+			o.heard, o.turned = true, true
+		} else if o.lost {
+			if !o.turned || !in.Continues {
+				return len(in.Data), nil
+			}
+			o.lost = false // the client has heard the answer, so this begins a command
+		}
+		if o.tls.Accepted() {
+			if more, err := o.tls.Begins(b, r); more || err != nil {
+				return used, err
+			}
+			o.waiting, o.unsure, o.pending = false, false, line.Queue{}
+		}
 		if !o.split[in.Dir].Skipping() {
 			switch {
-			case in.Dir == observe.ToServer && o.blind:
-				return len(in.Data), nil
+			case in.Dir == observe.ToServer && o.waiting:
+				if o.heard && !o.unheard && len(b) <= maxWait {
+					return used, nil
+				}
+				o.resolve(b, r)
+				continue
+			case in.Dir == observe.ToServer && o.turned && o.unsure && in.Continues:
+				// The client has heard all answers, and speaks again.
+				o.unsure, o.pending, o.text = false, line.Queue{}, [2]bool{}
 			case o.text[in.Dir]:
 				n, done := o.eod[in.Dir].Skip(b)
 				used += n
@@ -148,11 +171,6 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 					}
 				}
 				continue
-			case in.Dir == observe.ToServer && o.waiting:
-				if len(b) > maxWait {
-					return used, observe.ErrDone // the server is not seen
-				}
-				return used, nil
 			}
 		}
 		l, n, ok := o.split[in.Dir].Next(b)
@@ -161,6 +179,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 			return used, nil
 		}
 		if in.Dir == observe.ToServer {
+			o.turned, o.unasked = false, false
 			o.request(l, in, r)
 		} else if err := o.answer(l, in, r); err != nil {
 			return used, err
@@ -169,17 +188,57 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return used, nil
 }
 
+// gap is called where bytes are missing. Which answer belongs to which command
+// is not known until the client has waited for an answer and sends its next
+// command.
+func (o *observer) gap(d observe.Direction) {
+	o.split[d] = line.Splitter{}
+	o.tls.Gap()
+	o.unsure, o.gapped, o.pending, o.list = true, true, line.Queue{}, false
+	if d == observe.ToClient {
+		o.heard, o.unheard, o.greeted = true, true, true
+		return
+	}
+	// An answer before its command belongs to what is missing.
+	o.lost, o.waiting, o.turned, o.text[d] = !o.unasked, false, o.unasked, false
+	o.sasl.End()
+}
+
+// resolve decides by what the client goes on with how the server answered the
+// command that waits.
+func (o *observer) resolve(b []byte, r *observe.Report) {
+	switch kind(o.pending.Peek()) {
+	case startTLS:
+		if b[0] == 0x16 || b[0] >= 0x80 {
+			o.tls.Accept(r, TLS, line.Taken)
+		}
+	case post:
+		o.skip(observe.ToServer)
+	}
+	o.waiting, o.unheard = false, false
+	o.unsure, o.pending = true, line.Queue{}
+}
+
+// inClear reports that content was sent in clear.
+func (o *observer) inClear(r *observe.Report) {
+	if !o.tls.Decrypted {
+		r.Add(observe.Encryption, "none")
+	}
+}
+
 // push notes a command that will be answered.
 func (o *observer) push(k kind) {
 	o.pending.Push(uint8(k))
-	o.waiting = k.waits()
+	if o.waiting = k.waits(); o.waiting {
+		o.unheard = false
+	}
 }
 
 // credentials reads what the client sends of an exchange.
 func (o *observer) credentials(b []byte, r *observe.Report) {
 	o.sasl.Client(b, r)
 	if o.sasl.Sent {
-		r.Add(observe.Encryption, "none")
+		o.inClear(r)
 	}
 }
 
@@ -212,7 +271,7 @@ func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 			line.Is(verb, "NEWGROUPS") || line.Is(verb, "NEXT") || line.Is(verb, "LAST") || line.Is(verb, "DATE") || line.Is(verb, "XHDR")
 	}
 	if !o.client && !in.Handshake && !known {
-		o.blind = true // in the middle of something
+		o.lost, o.unsure, o.gapped = true, true, true // in the middle of something
 		return
 	}
 	o.client = true
@@ -225,7 +284,7 @@ func (o *observer) authinfo(words *line.Fields, r *observe.Report) kind {
 	switch {
 	case line.Is(what, "PASS") && len(words.Rest()) > 0: // RFC 4643 section 2.3
 		r.Add(observe.Auth, "user-pass")
-		r.Add(observe.Encryption, "none")
+		o.inClear(r)
 		return pass
 	case line.Is(what, "SASL"): // RFC 4643 section 2.4
 		m := sasl.Mechanism(words.Next())
@@ -277,11 +336,15 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) error 
 		if in.Handshake {
 			if code == 200 || code == 201 {
 				o.begin = true
-				line.AddBanner(r, Banner, body)
+				line.AddBanner(r, Banner, Greeting, line.Banner(body), body)
 			}
 			return nil
 		}
 	}
+	if o.unsure {
+		return nil
+	}
+	o.unasked = o.pending.Empty()
 	k := kind(o.pending.Peek())
 	o.pending.Pop()
 	if o.pending.Empty() {
@@ -304,12 +367,10 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) error 
 	switch k {
 	case startTLS:
 		if code != 382 {
-			o.setTLS("refused", r)
+			o.tls.Set(r, TLS, line.Refused)
 			return nil
 		}
-		o.setTLS("starttls", r)
-		r.Next = tls.Name
-		return observe.ErrUpgrade
+		o.tls.Accept(r, TLS, line.Taken)
 	case pass, generic, saslAuth:
 		switch code / 10 {
 		case 38: // more is wanted
@@ -325,8 +386,8 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) error 
 		if code/100 > 3 || code/100 == 1 {
 			break
 		}
-		r.Add(observe.Encryption, "none")
-		if o.begin {
+		o.inClear(r)
+		if o.begin && !o.gapped && !o.tls.Decrypted {
 			r.Add(observe.Auth, "none")
 		}
 		if k == post && code/10 == 34 || k == post && code == 335 {
@@ -345,31 +406,16 @@ func (o *observer) skip(d observe.Direction) {
 func (o *observer) item(l []byte, r *observe.Report) {
 	if string(l) == "." {
 		o.list = false
-		switch {
-		case o.tlsWord == "starttls" || o.tlsWord == "refused":
-		case o.offers:
-			o.setTLS("offered", r)
-		default:
-			o.setTLS("none", r)
-		}
+		o.tls.List(r, TLS, o.offers)
 		return
 	}
 	words := line.Words(l)
 	w := words.Next()
 	o.offers = o.offers || line.Is(w, "STARTTLS")
-	o.add(Capability, sasl.Mechanism(w), r)
+	o.words.Add(r, Capability, sasl.Mechanism(w))
 	if line.Is(w, "SASL") {
 		for range 8 {
-			o.add(Mechanisms, sasl.Mechanism(words.Next()), r)
+			o.words.Add(r, Mechanisms, sasl.Mechanism(words.Next()))
 		}
 	}
 }
-
-func (o *observer) add(name, value string, r *observe.Report) {
-	if value != "" && o.words < maxCapabilities && !r.Has(name, value) {
-		o.words++
-		r.Add(name, value)
-	}
-}
-
-func (o *observer) setTLS(w string, r *observe.Report) { line.Replace(r, TLS, &o.tlsWord, w) }

@@ -17,64 +17,53 @@ const (
 	ntlm2 = "TlRMTVNTUAACAAAAAAAAAAAAAAAFAoqiMTIzNDU2NzgAAAAAAAAAAAAAAAAAAAAABgGxHQAAAA8="
 )
 
-var conversations = []struct {
-	name string
-	conv []Segment
-	o    Options
-	want []string
-	err  error
-}{
-	{name: "AUTHINFO GENERIC NTLM", conv: []Segment{ToClient(greeting2003), ToServer("MODE READER\r\n"), ToClient(greeting2003),
+var conversations = []Conversation{
+	{Name: "AUTHINFO GENERIC NTLM", Conv: []Segment{ToClient(greeting2003), ToServer("MODE READER\r\n"), ToClient(greeting2003),
 		ToServer("AUTHINFO GENERIC NTLM\r\n"), ToClient("381 NTLM supported\r\n"), ToServer("AUTHINFO GENERIC ", ntlm1, "\r\n"),
 		ToClient("381 ", ntlm2, "\r\n"), ToServer("AUTHINFO GENERIC AAAA\r\n"), ToClient("281 Authentication ok\r\n")},
-		want: []string{banner2003, "auth=ntlm", "encryption=none", "ntlm.windows=6.1.7601"}, err: observe.ErrDone},
-	{name: "GENERIC not supported", conv: []Segment{ToClient(greeting2003), ToServer("AUTHINFO GENERIC NTLM\r\n"), ToClient("500 what\r\n"),
-		ToServer("QUIT\r\n"), ToClient("205 bye\r\n")}, want: []string{banner2003}},
-	{name: "USER and PASS", conv: []Segment{ToClient(greeting2003), ToServer("GROUP private\r\n"), ToClient("480 Logon Required\r\n"),
+		Want: []string{banner2003, "auth=ntlm", "encryption=none", "ntlm.windows=6.1.7601"}, Err: observe.ErrDone},
+	{Name: "GENERIC not supported", Conv: []Segment{ToClient(greeting2003), ToServer("AUTHINFO GENERIC NTLM\r\n"), ToClient("500 what\r\n"),
+		ToServer("QUIT\r\n"), ToClient("205 bye\r\n")}, Want: []string{banner2003}},
+	{Name: "USER and PASS", Conv: []Segment{ToClient(greeting2003), ToServer("GROUP private\r\n"), ToClient("480 Logon Required\r\n"),
 		ToServer("AUTHINFO USER user\r\n"), ToClient("381 Waiting for password\r\n"), ToServer("AUTHINFO PASS word\r\n"),
 		ToClient("281 ok\r\n")},
-		want: []string{banner2003, "auth=user-pass", "encryption=none"}, err: observe.ErrDone},
-	{name: "SASL", conv: []Segment{ToClient("201 news.example.com InterNetNews ready (no posting)\r\n"), ToServer("CAPABILITIES\r\n"),
+		Want: []string{banner2003, "auth=user-pass", "encryption=none"}, Err: observe.ErrDone},
+	{Name: "SASL", Conv: []Segment{ToClient("201 news.example.com InterNetNews ready (no posting)\r\n"), ToServer("CAPABILITIES\r\n"),
 		ToClient("101 Capability list:\r\nVERSION 2\r\nREADER\r\nSTARTTLS\r\nSASL PLAIN CRAM-MD5\r\nAUTHINFO SASL\r\n.\r\n"),
 		ToServer("AUTHINFO SASL CRAM-MD5\r\n"), ToClient("383 PDE+\r\n"), ToServer("dXNlcg==\r\n"), ToClient("481 no\r\n"),
-		ToServer("STARTTLS\r\n"), ToClient("382 go\r\n")},
-		want: []string{"nntp.banner=InterNetNews ready (no posting)", "nntp.capability=VERSION", "nntp.capability=READER",
+		ToServer("STARTTLS\r\n"), ToClient("382 go\r\n"), ToServer("\x16\x03")},
+		Want: []string{"nntp.banner=InterNetNews ready (no posting)", "nntp.capability=VERSION", "nntp.capability=READER",
 			"nntp.capability=STARTTLS",
 			"nntp.capability=SASL", "nntp.capability=AUTHINFO", "nntp.mechanisms=PLAIN", "nntp.mechanisms=CRAM-MD5", "nntp.tls=starttls",
-			"auth=digest", "encryption=none"}, err: observe.ErrUpgrade},
-	{name: "STARTTLS refused", conv: []Segment{ToClient(greeting2003), ToServer("STARTTLS\r\n"), ToClient("580 no\r\n")},
-		want: []string{banner2003, "nntp.tls=refused"}},
-	{name: "read and post in clear", conv: []Segment{ToClient(greeting2003), ToServer("LISTGROUP x\r\nGROUP y\r\n"),
+			"auth=digest", "encryption=none"}, Err: observe.ErrUpgrade},
+	{Name: "STARTTLS refused", Conv: []Segment{ToClient(greeting2003), ToServer("STARTTLS\r\n"), ToClient("580 no\r\n")},
+		Want: []string{banner2003, "nntp.tls=refused"}},
+	{Name: "read and post in clear", Conv: []Segment{ToClient(greeting2003), ToServer("LISTGROUP x\r\nGROUP y\r\n"),
 		ToClient("211 3 1 3 x\r\n1\r\n2\r\n.\r\n211 3 1 3 y\r\n"), ToServer("ARTICLE 1\r\n"),
 		ToClient("220 1 <a@b>\r\n382 go\r\n281 ok\r\n101 list\r\nSTARTTLS\r\n..\r\n.\r\n"), ToServer("POST\r\n"), ToClient("340 go on\r\n"),
 		ToServer("Subject: x\r\n\r\nSTARTTLS\r\nAUTHINFO PASS x\r\n.\r\n"), ToClient("240 ok\r\n"), ToServer("POST\r\n"),
 		ToClient("440 no\r\n"),
 		ToServer("CAPABILITIES\r\n"), ToClient("500 what\r\n")},
-		want: []string{banner2003, "auth=none", "encryption=none"}},
-	{name: "late", conv: []Segment{ToServer("ARTICLE 5\r\n"), ToClient("220 5 <a@b>\r\ntext\r\n.\r\n")}, o: Options{Midstream: true},
-		want: []string{"encryption=none"}},
-	{name: "late, in an article", conv: []Segment{ToServer("text\r\nAUTHINFO PASS x\r\n"), ToClient("some text\r\n")},
-		o: Options{Midstream: true}},
-	{name: "gap", conv: []Segment{ToClient(greeting2003), Lost(observe.ToServer, 5), ToServer("AUTHINFO PASS x\r\n")},
-		want: []string{banner2003}, err: observe.ErrDone},
-	{name: "not NNTP", conv: []Segment{ToClient("* OK\r\n")}, err: observe.ErrViolation},
+		Want: []string{banner2003, "auth=none", "encryption=none"}},
+	{Name: "late", Conv: []Segment{ToServer("ARTICLE 5\r\n"), ToClient("220 5 <a@b>\r\ntext\r\n.\r\n")}, Options: Options{Midstream: true},
+		Want: []string{"encryption=none"}},
+	{Name: "late, in an article", Conv: []Segment{ToServer("text\r\nAUTHINFO PASS x\r\n"), ToClient("some text\r\n")},
+		Options: Options{Midstream: true}},
+	{Name: "gap", Conv: []Segment{ToClient(greeting2003), Lost(observe.ToServer, 5), ToServer("AUTHINFO PASS x\r\n")},
+		Want: []string{banner2003}},
+	{Name: "gap, then a turn", Conv: []Segment{ToClient(greeting2003), Lost(observe.ToServer, 5), ToClient("381 more\r\n"),
+		ToServer("AUTHINFO PASS word\r\n"), ToClient("281 ok\r\n")},
+		Want: []string{banner2003, "auth=user-pass", "encryption=none"}, Err: observe.ErrDone},
+	{Name: "end of an article lost", Conv: []Segment{ToClient(greeting2003), ToServer("ARTICLE 1\r\n"), ToClient("220 1 <a@b>\r\nSubject"),
+		Lost(observe.ToClient, 100), ToServer("CAPABILITIES\r\n"), ToClient("101 list\r\nSTARTTLS\r\n.\r\n")},
+		Want: []string{banner2003, "auth=none", "encryption=none", "nntp.capability=STARTTLS", "nntp.tls=offered"}},
+	{Name: "Exchange 5.5", Conv: []Segment{ToClient("200 Microsoft Exchange Internet News Service Version 5.5.2653.23 (posting allowed)\r\n")},
+		Want: []string{"nntp.banner=Microsoft Exchange Internet News Service Version 5.5.2653.23 allowed)", "exchange.version=5.5.2653.23"}},
+	{Name: "not NNTP", Conv: []Segment{ToClient("* OK\r\n")}, Err: observe.ErrViolation},
 }
 
 func TestConversations(t *testing.T) {
-	for _, tt := range conversations {
-		t.Run(tt.name, func(t *testing.T) {
-			r := Check(t, Protocol(), tt.conv, tt.o)
-			Expect(t, r, tt.want...)
-			if r.Err != tt.err {
-				t.Errorf("ended with %v, want %v", r.Err, tt.err)
-			}
-			for _, l := range r.Lines() {
-				if strings.Contains(l, "word") || strings.Contains(l, "private") {
-					t.Errorf("%s was kept", l)
-				}
-			}
-		})
-	}
+	CheckAll(t, Protocol(), conversations, "word", "private")
 }
 
 func TestDetect(t *testing.T) {
@@ -118,10 +107,4 @@ func TestAllocs(t *testing.T) {
 	}
 }
 
-func FuzzObserve(f *testing.F) {
-	var seeds [][]Segment
-	for _, c := range conversations {
-		seeds = append(seeds, c.conv)
-	}
-	Fuzz(f, Protocol(), seeds...)
-}
+func FuzzObserve(f *testing.F) { Fuzz(f, Protocol(), Seeds(conversations)...) }

@@ -77,10 +77,10 @@ type Result struct {
 	// Err is what ended the observation early: ErrDone, ErrViolation,
 	// ErrReversed or ErrUpgrade; nil if it read to the end.
 	Err error
-	// Next is the protocol after ErrUpgrade, and NextAt the offset of its first
-	// byte in the direction that asked for it.
+	// Next is the protocol after ErrUpgrade, and NextAt the offset of the first
+	// byte that it gets, by direction.
 	Next   string
-	NextAt int
+	NextAt [2]int
 	// Held is the largest number of bytes left unused in one direction.
 	Held int
 	// Calls counts the calls of Observe.
@@ -291,7 +291,8 @@ func (d *driver) bytes(dir observe.Direction, data []byte) {
 	for len(s.held) > 0 {
 		n := d.offer(d.input(dir), s.held)
 		if d.res.Err == observe.ErrUpgrade {
-			d.res.NextAt = s.off + n
+			d.res.NextAt[dir] = s.off + n
+			d.res.NextAt[dir.Reverse()] = d.streams[dir.Reverse()].off
 		}
 		if d.res.Err != nil {
 			return
@@ -348,7 +349,7 @@ func Check(t testing.TB, p observe.Protocol, conv []Segment, o Options) Result {
 			t.Errorf("%s reports\n\t%s\nwhole segments report\n\t%s", name, strings.Join(b, "\n\t"), strings.Join(a, "\n\t"))
 		}
 		if r.Err != whole.Err || r.Next != whole.Next || r.NextAt != whole.NextAt {
-			t.Errorf("%s ends with %v (next %q at %d), whole segments with %v (next %q at %d)",
+			t.Errorf("%s ends with %v (next %q at %v), whole segments with %v (next %q at %v)",
 				name, r.Err, r.Next, r.NextAt, whole.Err, whole.Next, whole.NextAt)
 		}
 		if r.Held > MaxHeld {

@@ -76,9 +76,9 @@ func TestRun(t *testing.T) {
 	}
 	r := Check(t, protocol(toy{}), conv, Options{})
 	Expect(t, r, "fact=one", "fact=two", "fact=reply", "fact=three", "gap=5", "fact=four")
-	if !errors.Is(r.Err, observe.ErrUpgrade) || r.Next != "tls" || r.NextAt != len(rec("f", "reply"))+5+len(rec("f",
+	if !errors.Is(r.Err, observe.ErrUpgrade) || r.Next != "tls" || r.NextAt[observe.ToClient] != len(rec("f", "reply"))+5+len(rec("f",
 		"four"))+len(rec("u", "go")) {
-		t.Errorf("ended with %v, next %q at %d", r.Err, r.Next, r.NextAt)
+		t.Errorf("ended with %v, next %q at %v", r.Err, r.Next, r.NextAt)
 	}
 }
 

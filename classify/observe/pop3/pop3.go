@@ -12,7 +12,6 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/observe/internal/line"
 	"github.com/exspan/exspan/classify/observe/internal/sasl"
-	"github.com/exspan/exspan/classify/observe/tls"
 )
 
 // Name is the protocol's name.
@@ -21,24 +20,20 @@ const Name = "pop3"
 // The facts.
 const (
 	// Banner is the wording of the greeting behind "+OK", without names, session
-	// identifiers and dates; with Report.Identities the whole text.
+	// identifiers and dates.
 	Banner = "pop3.banner"
+	// Greeting is the whole greeting; with Report.Identities only.
+	Greeting = "pop3.greeting"
 	// Capability has the keywords of the answer to CAPA before the login, in
 	// upper case without parameters.
 	Capability = "pop3.capability"
 	// Mechanisms are the SASL mechanisms that the server named.
 	Mechanisms = "pop3.mechanisms"
-	// TLS is "starttls" where STLS was taken up, "refused" where the client asked
-	// and the server declined, "offered" where the server offered it and the
-	// client did not ask (yet), "none" where the answer to CAPA does not offer it.
+	// TLS is what became of STLS; its values are those of package line.
 	TLS = "pop3.tls"
 )
 
-// Limits.
-const (
-	maxCapabilities = 28
-	maxWait         = 16 << 10
-)
+const maxWait = 16 << 10 // bytes that wait for an answer by the server
 
 // Protocol describes POP3.
 func Protocol() observe.Protocol {
@@ -113,33 +108,45 @@ type observer struct {
 	pending line.Queue
 	waiting bool // the client's next bytes depend on the answer
 	sasl    sasl.Exchange
+	tls     line.StartTLS
+	words   line.Values
 	client  bool
-	blind   bool
+	lost    bool // bytes are missing, and the client's next line is not known to begin a command
+	heard   bool // bytes of the server were seen, or are known to be missing
+	unheard bool // bytes of the server are missing since waiting was set
+	unsure  bool // which command an answer belongs to is not known
+	turned  bool // the server has spoken since the client's last bytes
 	greeted bool
 	list    kind // the list being read; other if none
 	offers  bool
-	words   int
-	tlsWord string
 }
 
 // Observe implements observe.Observer.
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	if in.Gap > 0 {
-		return 0, observe.ErrDone
+		o.gap(in.Dir)
+		return 0, nil
 	}
 	used := 0
 	for used < len(in.Data) {
 		b := in.Data[used:]
-		if in.Dir == observe.ToServer && !o.split[in.Dir].Skipping() {
-			if o.blind {
-				return len(in.Data), nil
+		if in.Dir == observe.ToClient {
+			o.heard, o.turned = true, true
+		}
+		if o.tls.Accepted() {
+			if more, err := o.tls.Begins(b, r); more || err != nil {
+				return used, err
 			}
-			if o.waiting {
-				if len(b) > maxWait {
-					return used, observe.ErrDone // the server is not seen
-				}
+			o.waiting, o.unsure, o.pending = false, false, line.Queue{}
+		}
+		if in.Dir == observe.ToServer && o.waiting && !o.split[in.Dir].Skipping() {
+			if o.heard && !o.unheard && len(b) <= maxWait {
 				return used, nil
 			}
+			if o.resolve(b, r) {
+				return used, nil
+			}
+			continue
 		}
 		l, n, ok := o.split[in.Dir].Next(b)
 		used += n
@@ -155,10 +162,52 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return used, nil
 }
 
+// gap is called where bytes are missing. Which answer belongs to which command
+// is not known until the client has waited for an answer and sends its next
+// command.
+func (o *observer) gap(d observe.Direction) {
+	o.split[d] = line.Splitter{}
+	o.tls.Gap()
+	o.unsure, o.pending, o.list = true, line.Queue{}, other
+	if d == observe.ToClient {
+		o.heard, o.unheard, o.greeted = true, true, true
+		return
+	}
+	o.lost, o.turned, o.waiting = true, false, false
+	o.sasl.End()
+}
+
+// resolve decides by what the client goes on with how the server answered the
+// command that waits. It reports whether it takes more bytes to tell.
+func (o *observer) resolve(b []byte, r *observe.Report) (more bool) {
+	if o.sasl.Active {
+		switch _, m := verb(b); m {
+		case observe.More:
+			return true
+		case observe.Yes:
+			o.sasl.End()
+		}
+	} else if b[0] == 0x16 || b[0] >= 0x80 {
+		o.tls.Accept(r, TLS, line.Taken)
+	}
+	o.waiting, o.unheard = false, false
+	o.unsure, o.pending = true, line.Queue{}
+	return false
+}
+
+// inClear reports that content was sent in clear.
+func (o *observer) inClear(r *observe.Report) {
+	if !o.tls.Decrypted {
+		r.Add(observe.Encryption, "none")
+	}
+}
+
 // push notes a command that will be answered.
 func (o *observer) push(k kind) {
 	o.pending.Push(uint8(k))
-	o.waiting = k == stls || k == auth
+	if o.waiting = k == stls || k == auth; o.waiting {
+		o.unheard = false
+	}
 }
 
 // request reads a line of the client's.
@@ -166,16 +215,22 @@ func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 	if o.sasl.Active {
 		o.sasl.Client(l, r)
 		if o.sasl.Sent {
-			r.Add(observe.Encryption, "none")
+			o.inClear(r)
 		}
 		o.push(auth)
 		return
 	}
 	k, ok := verb(append(l[:min(len(l), 5):min(len(l), 5)], '\n'))
-	if !o.client && !in.Handshake && ok != observe.Yes {
-		o.blind = true // in the middle of something
+	if ok != observe.Yes && (o.lost || !o.client && !in.Handshake) {
+		// In the middle of something. Clients send commands and nothing else, so
+		// one that is known ends this.
+		o.lost, o.unsure = true, true
 		return
 	}
+	if o.turned && o.unsure && in.Continues {
+		o.unsure, o.pending = false, line.Queue{} // it has heard all answers
+	}
+	o.turned, o.lost = false, false
 	o.client = true
 	words := line.Words(l)
 	name := words.Next()
@@ -186,7 +241,7 @@ func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 		} else {
 			r.Add(observe.Auth, "user-pass")
 		}
-		r.Add(observe.Encryption, "none")
+		o.inClear(r)
 	case k == auth:
 		m := sasl.Mechanism(words.Next())
 		if m == "" {
@@ -196,7 +251,7 @@ func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 		o.sasl.Start(m)
 		if first := words.Rest(); len(first) > 0 {
 			o.sasl.Client(first, r)
-			r.Add(observe.Encryption, "none")
+			o.inClear(r)
 		}
 	}
 	o.push(k)
@@ -223,11 +278,15 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) error 
 	default:
 		return nil
 	}
+	if o.unsure && o.greeted {
+		return nil
+	}
 	if !o.greeted {
 		o.greeted = true
 		if in.Handshake {
 			if ok {
-				line.AddBanner(r, Banner, words.Rest())
+				b := words.Rest()
+				line.AddBanner(r, Banner, Greeting, line.Banner(b), b)
 			}
 			return nil
 		}
@@ -244,12 +303,10 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) error 
 		}
 	case stls:
 		if !ok {
-			o.setTLS("refused", r)
+			o.tls.Set(r, TLS, line.Refused)
 			return nil
 		}
-		o.setTLS("starttls", r)
-		r.Next = tls.Name
-		return observe.ErrUpgrade
+		o.tls.Accept(r, TLS, line.Taken)
 	case login, auth:
 		o.sasl.End()
 		if ok {
@@ -257,7 +314,7 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) error 
 		}
 	case access:
 		if ok {
-			r.Add(observe.Encryption, "none")
+			o.inClear(r)
 			return observe.ErrDone
 		}
 	}
@@ -267,12 +324,8 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) error 
 // item reads a line of a list that ends with a dot.
 func (o *observer) item(l []byte, r *observe.Report) {
 	if string(l) == "." {
-		switch {
-		case o.list == mechanisms || o.tlsWord == "starttls" || o.tlsWord == "refused":
-		case o.offers:
-			o.setTLS("offered", r)
-		default:
-			o.setTLS("none", r)
+		if o.list == capa {
+			o.tls.List(r, TLS, o.offers)
 		}
 		o.list = other
 		return
@@ -280,23 +333,14 @@ func (o *observer) item(l []byte, r *observe.Report) {
 	words := line.Words(l)
 	w := words.Next()
 	if o.list == mechanisms {
-		o.add(Mechanisms, sasl.Mechanism(w), r)
+		o.words.Add(r, Mechanisms, sasl.Mechanism(w))
 		return
 	}
 	o.offers = o.offers || line.Is(w, "STLS")
-	o.add(Capability, sasl.Mechanism(w), r) // of the same letters, RFC 2449 section 4
+	o.words.Add(r, Capability, sasl.Mechanism(w)) // of the same letters, RFC 2449 section 4
 	if line.Is(w, "SASL") {
 		for range 8 {
-			o.add(Mechanisms, sasl.Mechanism(words.Next()), r)
+			o.words.Add(r, Mechanisms, sasl.Mechanism(words.Next()))
 		}
 	}
 }
-
-func (o *observer) add(name, value string, r *observe.Report) {
-	if value != "" && o.words < maxCapabilities && !r.Has(name, value) {
-		o.words++
-		r.Add(name, value)
-	}
-}
-
-func (o *observer) setTLS(w string, r *observe.Report) { line.Replace(r, TLS, &o.tlsWord, w) }

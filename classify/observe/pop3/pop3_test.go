@@ -1,7 +1,6 @@
 package pop3
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/exspan/exspan/classify/observe"
@@ -23,57 +22,57 @@ func after(s ...Segment) []Segment {
 		ToClient("+OK\r\nTOP\r\nUIDL\r\nSASL NTLM GSSAPI PLAIN\r\nUSER\r\nSTLS\r\n.\r\n")}, s...)
 }
 
-var conversations = []struct {
-	name string
-	conv []Segment
-	o    Options
-	want []string
-	err  error
-}{
-	{name: "STLS", conv: after(ToServer("STLS\r\n"), ToClient("+OK Begin TLS negotiation.\r\n"), ToServer("\x16\x03\x01")),
-		want: with(facts2010, "pop3.tls=starttls"), err: observe.ErrUpgrade},
-	{name: "STLS refused", conv: after(ToServer("STLS\r\n"), ToClient("-ERR no\r\n"), ToServer("QUIT\r\n"), ToClient("+OK bye\r\n")),
-		want: with(facts2010, "pop3.tls=refused")},
-	{name: "USER and PASS", conv: after(ToServer("USER user\r\n"), ToClient("+OK\r\n"), ToServer("PASS pass word\r\n"),
+var conversations = []Conversation{
+	{Name: "STLS", Conv: after(ToServer("STLS\r\n"), ToClient("+OK Begin TLS negotiation.\r\n"), ToServer("\x16\x03\x01")),
+		Want: with(facts2010, "pop3.tls=starttls"), Err: observe.ErrUpgrade},
+	{Name: "STLS refused", Conv: after(ToServer("STLS\r\n"), ToClient("-ERR no\r\n"), ToServer("QUIT\r\n"), ToClient("+OK bye\r\n")),
+		Want: with(facts2010, "pop3.tls=refused")},
+	{Name: "USER and PASS", Conv: after(ToServer("USER user\r\n"), ToClient("+OK\r\n"), ToServer("PASS pass word\r\n"),
 		ToClient("+OK User successfully logged on.\r\n"),
-		ToServer("STLS\r\n")), want: with(facts2010, "pop3.tls=offered", "auth=user-pass", "encryption=none"), err: observe.ErrDone},
-	{name: "USER refused", conv: after(ToServer("USER user\r\n"), ToClient("-ERR Command is not valid in this state.\r\n")),
-		want: with(facts2010, "pop3.tls=offered")},
-	{name: "APOP, pipelined", conv: []Segment{ToClient("+OK POP3 server ready <1896.697170952@mail.example.com>\r\n"),
+		ToServer("STLS\r\n")), Want: with(facts2010, "pop3.tls=offered", "auth=user-pass", "encryption=none"), Err: observe.ErrDone},
+	{Name: "USER refused", Conv: after(ToServer("USER user\r\n"), ToClient("-ERR Command is not valid in this state.\r\n")),
+		Want: with(facts2010, "pop3.tls=offered")},
+	{Name: "APOP, pipelined", Conv: []Segment{ToClient("+OK POP3 server ready <1896.697170952@mail.example.com>\r\n"),
 		ToServer("APOP mrose c4c9334bac560ecc979e58001b3e22fb\r\nSTAT\r\n"), ToClient("+OK\r\n+OK 1 369\r\n")},
-		want: []string{"pop3.banner=POP3 server ready", "auth=digest", "encryption=none"}, err: observe.ErrDone},
-	{name: "AUTH NTLM", conv: after(ToServer("AUTH\r\n"), ToClient("+OK\r\nNTLM\r\nGSSAPI\r\n.\r\n"), ToServer("AUTH NTLM\r\n"),
+		Want: []string{"pop3.banner=POP3 server ready", "auth=digest", "encryption=none"}, Err: observe.ErrDone},
+	{Name: "AUTH NTLM", Conv: after(ToServer("AUTH\r\n"), ToClient("+OK\r\nNTLM\r\nGSSAPI\r\n.\r\n"), ToServer("AUTH NTLM\r\n"),
 		ToClient("+ \r\n"),
 		ToServer("TlRMTVNTUAABAAAAB4IIogAAAAAAAAAAAAAAAAAAAAAGAbEdAAAADw==\r\n"),
 		ToClient("+ TlRMTVNTUAACAAAAAAAAAAAAAAAFAoqiMTIzNDU2NzgAAAAAAAAAAAAAAAAAAAAABgGxHQAAAA8=\r\n"), ToServer("AAAA\r\n"),
 		ToClient("+OK\r\n")),
-		want: with(facts2010, "pop3.tls=offered", "auth=ntlm", "encryption=none", "ntlm.windows=6.1.7601"), err: observe.ErrDone},
-	{name: "AUTH PLAIN refused", conv: after(ToServer("AUTH PLAIN\r\n"), ToClient("-ERR no\r\n"), ToServer("QUIT\r\n")),
-		want: with(facts2010, "pop3.tls=offered")},
-	{name: "late", conv: []Segment{ToServer("RETR 1\r\n"), ToClient("+OK\r\nCAPA\r\nSTLS\r\n.\r\n")}, o: Options{Midstream: true},
-		want: []string{"encryption=none"}, err: observe.ErrDone},
-	{name: "late, in a message", conv: []Segment{ToClient("some text\r\n+OK really\r\n.\r\n"), ToServer("what\r\nPASS pass\r\n")},
-		o: Options{Midstream: true}},
-	{name: "gap", conv: after(Lost(observe.ToClient, 9), ToServer("PASS pass\r\n")), want: with(facts2010, "pop3.tls=offered"),
-		err: observe.ErrDone},
-	{name: "not POP3", conv: []Segment{ToClient("220 mail ESMTP\r\n")}, err: observe.ErrViolation},
+		Want: with(facts2010, "pop3.tls=offered", "auth=ntlm", "encryption=none", "ntlm.windows=6.1.7601"), Err: observe.ErrDone},
+	{Name: "AUTH PLAIN refused", Conv: after(ToServer("AUTH PLAIN\r\n"), ToClient("-ERR no\r\n"), ToServer("QUIT\r\n")),
+		Want: with(facts2010, "pop3.tls=offered")},
+	{Name: "late", Conv: []Segment{ToServer("RETR 1\r\n"), ToClient("+OK\r\nCAPA\r\nSTLS\r\n.\r\n")}, Options: Options{Midstream: true},
+		Want: []string{"encryption=none"}, Err: observe.ErrDone},
+	{Name: "late, in a message", Conv: []Segment{ToClient("some text\r\n+OK really\r\n.\r\n"), ToServer("what\r\nPASS pass\r\n")},
+		Options: Options{Midstream: true}, Want: []string{"auth=user-pass", "encryption=none"}},
+	{Name: "gap", Conv: after(Lost(observe.ToClient, 9), ToServer("PASS pass\r\n"), ToClient("+OK\r\n"), ToServer("QUIT\r\n")),
+		Want: with(facts2010, "pop3.tls=offered", "auth=user-pass", "encryption=none"), Err: observe.ErrDone},
+	{Name: "USER lost", Conv: after(Lost(observe.ToServer, 11), ToClient("+OK\r\n"), ToServer("PASS word\r\n"), ToClient("+OK\r\n")),
+		Want: with(facts2010, "pop3.tls=offered", "auth=user-pass", "encryption=none"), Err: observe.ErrDone},
+	{Name: "answers in a message that was lost in part", Conv: after(ToServer("RETR 1\r\n"), Lost(observe.ToClient, 20),
+		ToClient("+OK this is text\r\n-ERR\r\nSTLS\r\n.\r\n"), ToServer("CAPA\r\n"), ToClient("+OK\r\nEXPIRE\r\n.\r\n")),
+		Want: with(facts2010, "pop3.capability=EXPIRE", "pop3.tls=none")},
+	{Name: "answer to STLS lost", Conv: after(ToServer("STLS\r\n"), Lost(observe.ToClient, 20), ToServer("\x16\x03\x01")),
+		Want: with(facts2010, "pop3.tls=starttls"), Err: observe.ErrUpgrade},
+	{Name: "decrypted", Conv: after(ToServer("STLS\r\n"), ToClient("+OK\r\n"), ToServer("USER user\r\n"), ToClient("+OK\r\n"),
+		ToServer("PASS word\r\n"), ToClient("+OK\r\n")),
+		Want: with(facts2010, "pop3.tls=starttls", "tls.decrypted=yes", "auth=user-pass"), Err: observe.ErrDone},
+	{Name: "client only", Conv: []Segment{ToServer("AUTH PLAIN\r\n"), ToServer("AHVzZXIAcGFzcw==\r\n"), ToServer("STAT\r\n")},
+		Want: []string{"auth=plain", "encryption=none"}},
+	{Name: "Exchange 2000", Conv: []Segment{ToClient("+OK Microsoft Exchange 2000 POP3 server version 6.0.6249.0 (mb1.example.com) ready.\r\n")},
+		Want: []string{"pop3.banner=Microsoft Exchange 2000 POP3 server version 6.0.6249.0 ready.", "exchange.version=6.0.6249.0"}},
+	{Name: "not POP3", Conv: []Segment{ToClient("220 mail ESMTP\r\n")}, Err: observe.ErrViolation},
 }
 
 func TestConversations(t *testing.T) {
-	for _, tt := range conversations {
-		t.Run(tt.name, func(t *testing.T) {
-			r := Check(t, Protocol(), tt.conv, tt.o)
-			Expect(t, r, tt.want...)
-			if r.Err != tt.err {
-				t.Errorf("ended with %v, want %v", r.Err, tt.err)
-			}
-			for _, l := range r.Lines() {
-				if strings.Contains(l, "mrose") || strings.Contains(l, "word") {
-					t.Errorf("%s was kept", l)
-				}
-			}
-		})
-	}
+	CheckAll(t, Protocol(), conversations, "mrose", "word")
+}
+
+// TestSameEvidence: what proves a role does not depend on what may be printed.
+func TestSameEvidence(t *testing.T) {
+	SameEvidence(t, Protocol(), after(), Options{}, Banner, Capability)
 }
 
 func TestDetect(t *testing.T) {
@@ -109,16 +108,10 @@ func TestCorpus(t *testing.T) {
 	for _, f := range Flows(t, file, "tcp.port == 110") {
 		r := Check(t, Protocol(), f.Segments, f.Options())
 		Expect(t, r, "pop3.banner=Dovecot (Ubuntu) ready.", "pop3.tls=starttls")
-		if r.Err != observe.ErrUpgrade || r.NextAt != 29+32 { // the lengths of both answers
-			t.Errorf("ended with %v at %d", r.Err, r.NextAt)
+		if r.Err != observe.ErrUpgrade || r.NextAt[observe.ToClient] != 29+32 { // the lengths of both answers
+			t.Errorf("ended with %v at %v", r.Err, r.NextAt)
 		}
 	}
 }
 
-func FuzzObserve(f *testing.F) {
-	var seeds [][]Segment
-	for _, c := range conversations {
-		seeds = append(seeds, c.conv)
-	}
-	Fuzz(f, Protocol(), seeds...)
-}
+func FuzzObserve(f *testing.F) { Fuzz(f, Protocol(), Seeds(conversations)...) }

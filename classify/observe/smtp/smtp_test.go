@@ -24,19 +24,19 @@ const (
 	plainOnly = "220 relay.example.com ESMTP Postfix (Debian/GNU)\r\n"
 )
 
-var facts2010 = []string{"smtp.banner=Microsoft ESMTP MAIL Service", "smtp.keywords=SIZE", "smtp.keywords=PIPELINING",
+var facts2010 = []string{"smtp.banner=Microsoft ESMTP MAIL Service ready", "smtp.keywords=SIZE", "smtp.keywords=PIPELINING",
 	"smtp.keywords=DSN",
 	"smtp.keywords=ENHANCEDSTATUSCODES", "smtp.keywords=STARTTLS", "smtp.keywords=X-ANONYMOUSTLS", "smtp.keywords=AUTH",
 	"smtp.keywords=X-EXPS", "smtp.keywords=8BITMIME", "smtp.keywords=BINARYMIME", "smtp.keywords=CHUNKING", "smtp.keywords=XEXCH50",
-	"smtp.keywords=XRDST", "smtp.keywords=XSHADOW", "smtp.mechanisms=NTLM", "smtp.mechanisms=GSSAPI"}
+	"smtp.keywords=XRDST", "smtp.keywords=XSHADOW", "smtp.mechanisms=NTLM", "smtp.mechanisms=GSSAPI", "smtp.list=complete"}
 
-var facts2003 = []string{"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830", "smtp.keywords=TURN", "smtp.keywords=X-EXPS",
+var facts2003 = []string{"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830 ready", "smtp.keywords=TURN", "smtp.keywords=X-EXPS",
 	"smtp.keywords=X-EXPS=LOGIN", "smtp.keywords=AUTH", "smtp.keywords=AUTH=LOGIN", "smtp.keywords=X-LINK2STATE", "smtp.keywords=XEXCH50",
-	"smtp.mechanisms=GSSAPI", "smtp.mechanisms=NTLM", "smtp.mechanisms=LOGIN", "smtp.tls=none"}
+	"smtp.mechanisms=GSSAPI", "smtp.mechanisms=NTLM", "smtp.mechanisms=LOGIN", "smtp.tls=none", "smtp.list=complete"}
 
 var factsPlain = []string{"smtp.banner=ESMTP Postfix (Debian/GNU)", "smtp.keywords=PIPELINING", "smtp.keywords=CHUNKING",
 	"smtp.keywords=AUTH",
-	"smtp.keywords=8BITMIME", "smtp.mechanisms=PLAIN", "smtp.mechanisms=LOGIN", "smtp.tls=none"}
+	"smtp.keywords=8BITMIME", "smtp.mechanisms=PLAIN", "smtp.mechanisms=LOGIN", "smtp.tls=none", "smtp.list=complete"}
 
 func with(facts []string, more ...string) []string { return append(slices.Clip(facts), more...) }
 
@@ -49,108 +49,134 @@ var (
 		"12345678" + strings.Repeat("\x00", 16) + "\x06\x01\xb1\x1d\x00\x00\x00\x0f"))
 )
 
-var conversations = []struct {
-	name string
-	conv []Segment
-	o    Options
-	want []string
-	err  error
-}{
-	{name: "STARTTLS taken", conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
+var conversations = []Conversation{
+	{Name: "STARTTLS taken", Conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
 		ToServer("STARTTLS\r\n"), ToClient("220 2.0.0 SMTP server ready\r\n"), ToServer("\x16\x03\x01")},
-		want: with(facts2010, "smtp.tls=starttls"), err: observe.ErrUpgrade},
-	{name: "X-ANONYMOUSTLS taken", conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
-		ToServer("X-ANONYMOUSTLS\r\n"), ToClient("220 2.0.0 SMTP server ready\r\n")},
-		want: with(facts2010, "smtp.tls=x-anonymoustls", "smtp.verb=X-ANONYMOUSTLS"), err: observe.ErrUpgrade},
-	{name: "STARTTLS refused, mail all the same", conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
+		Want: with(facts2010, "smtp.tls=starttls"), Err: observe.ErrUpgrade},
+	{Name: "X-ANONYMOUSTLS taken", Conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
+		ToServer("X-ANONYMOUSTLS\r\n"), ToClient("220 2.0.0 SMTP server ready\r\n"), ToServer("\x16\x03\x01")},
+		Want: with(facts2010, "smtp.tls=x-anonymoustls", "smtp.verb=X-ANONYMOUSTLS"), Err: observe.ErrUpgrade},
+	{Name: "STARTTLS refused, mail all the same", Conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
 		ToServer("STARTTLS\r\n"), ToClient("454 4.7.0 TLS not available\r\n"), ToServer("MAIL FROM:<a@example.com>\r\n"),
 		ToClient("250 2.1.0 Sender OK\r\n")},
-		want: with(facts2010, "smtp.tls=refused", "smtp.mail=yes", "encryption=none", "auth=none")},
-	{name: "offered and left", conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
-		ToServer("QUIT\r\n"), ToClient("221 2.0.0 Service closing transmission channel\r\n")}, want: with(facts2010, "smtp.tls=offered")},
-	{name: "mail refused", conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
+		Want: with(facts2010, "smtp.tls=refused", "smtp.mail=yes", "encryption=none", "auth=none")},
+	{Name: "offered and left", Conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
+		ToServer("QUIT\r\n"), ToClient("221 2.0.0 Service closing transmission channel\r\n")}, Want: with(facts2010, "smtp.tls=offered")},
+	{Name: "mail refused", Conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
 		ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("530 5.7.0 Must issue a STARTTLS command first\r\n")},
-		want: with(facts2010, "smtp.tls=offered", "smtp.mail=yes")},
-	{name: "HELO only", conv: []Segment{ToClient(greeting2003), ToServer("HELO c\r\n"),
+		Want: with(facts2010, "smtp.tls=offered", "smtp.mail=yes")},
+	{Name: "HELO only", Conv: []Segment{ToClient(greeting2003), ToServer("HELO c\r\n"),
 		ToClient("250 mb1.example.com Hello [192.0.2.10]\r\n"),
 		ToServer("MAIL FROM: a@example.com\r\n"), ToClient("250 2.1.0  a@example.com....Sender OK\r\n"), ToServer("RCPT TO: b@example.com\r\n"),
 		ToClient("250 2.1.5  b@example.com\r\n"), ToServer("DATA\r\n"), ToClient("354 Start mail input; end with <CRLF>.<CRLF>\r\n"),
 		ToServer("Subject: x\r\n\r\nSTARTTLS\r\nEHLO x\r\n..\r\nAUTH LOGIN\r\n.\r\n"), ToClient("250 2.6.0 Queued mail for delivery\r\n"),
 		ToServer("XEXCH50 10 2\r\n"), ToClient("504 Need to authenticate first\r\n"), ToServer("QUIT\r\n"), ToClient("221 bye\r\n")},
-		want: []string{"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830", "smtp.mail=yes", "auth=none", "encryption=none",
+		Want: []string{"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830 ready", "smtp.mail=yes", "auth=none", "encryption=none",
 			"smtp.verb=XEXCH50"}},
-	{name: "2003 to 2003", conv: []Segment{ToClient(greeting2003), ToServer("EHLO mb2.example.com\r\n"), ToClient(ehlo2003),
+	{Name: "2003 to 2003", Conv: []Segment{ToClient(greeting2003), ToServer("EHLO mb2.example.com\r\n"), ToClient(ehlo2003),
 		ToServer("X-EXPS GSSAPI\r\n"), ToClient("334 GSSAPI supported\r\n"), ToServer(ntlm1, "\r\n"), ToClient("334 ", ntlm2, "\r\n"),
 		ToServer("X", strings.Repeat("A", 20000), "\r\n"), ToClient("235 2.7.0 Authentication successful\r\n"),
 		ToServer("X-LINK2STATE LAST CHUNK={0000006d} MULTI (5) ({00000000051} 0)\r\n"), ToClient("200 LAST_CHUNK={0000002a} MULTI (5)\r\n"),
 		ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 2.1.0 ok\r\n"), ToServer("XEXCH50 2104 2\r\n"),
 		ToClient("354 Send binary data\r\n"), ToServer(strings.Repeat("STARTTLS\r\nQUIT\r\n", 200)[:2104], "STARTTLS\r\n"),
-		ToClient("250 XEXCH50 OK\r\n"), ToClient("220 ready\r\n")},
-		want: with(slices.DeleteFunc(slices.Clone(facts2003), func(s string) bool { return s == "smtp.tls=none" }),
-			"smtp.verb=X-EXPS", "smtp.verb=X-LINK2STATE", "smtp.verb=XEXCH50", "smtp.mail=yes", "auth=ntlm", "encryption=none",
-			"ntlm.windows=6.1.7601", "smtp.tls=starttls"), err: observe.ErrUpgrade},
-	{name: "AUTH LOGIN", conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain), ToServer("AUTH LOGIN\r\n"),
+		ToClient("250 XEXCH50 OK\r\n"), ToClient("220 ready\r\n"), ToServer("\x16\x03\x01")},
+		Want: with(slices.DeleteFunc(slices.Clone(facts2003), func(s string) bool { return s == "smtp.tls=none" }),
+			"smtp.verb=X-EXPS", "smtp.exps=GSSAPI", "smtp.verb=X-LINK2STATE", "smtp.verb=XEXCH50", "smtp.mail=yes", "auth=ntlm", "encryption=none",
+			"ntlm.windows=6.1.7601", "smtp.tls=starttls"), Err: observe.ErrUpgrade},
+	{Name: "AUTH LOGIN", Conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain), ToServer("AUTH LOGIN\r\n"),
 		ToClient("334 VXNlcm5hbWU6\r\n"), ToServer("dXNlcg==\r\n"), ToClient("334 UGFzc3dvcmQ6\r\n"), ToServer("cGFzcw==\r\n"),
 		ToClient("235 2.7.0 Authentication successful\r\n"), ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 ok\r\n")},
-		want: with(factsPlain, "auth=login", "encryption=none", "smtp.mail=yes")},
-	{name: "AUTH PLAIN with initial response", conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain),
-		ToServer("AUTH PLAIN AHVzZXIAcGFzcw==\r\n"), ToClient("535 5.7.8 Error\r\n")}, want: with(factsPlain, "auth=plain", "encryption=none")},
-	{name: "AUTH not supported", conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain), ToServer("AUTH NTLM\r\n"),
+		Want: with(factsPlain, "auth=login", "encryption=none", "smtp.mail=yes")},
+	{Name: "AUTH PLAIN with initial response", Conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain),
+		ToServer("AUTH PLAIN AHVzZXIAcGFzcw==\r\n"), ToClient("535 5.7.8 Error\r\n")}, Want: with(factsPlain, "auth=plain", "encryption=none")},
+	{Name: "AUTH not supported", Conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain), ToServer("AUTH NTLM\r\n"),
 		ToClient("504 5.5.4 Unrecognized authentication type\r\n"), ToServer("MAIL FROM:<>\r\n"), ToClient("250 ok\r\n")},
-		want: with(factsPlain, "auth=none", "encryption=none", "smtp.mail=yes")},
-	{name: "pipelining and BDAT", conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain),
+		Want: with(factsPlain, "auth=none", "encryption=none", "smtp.mail=yes")},
+	{Name: "pipelining and BDAT", Conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain),
 		ToServer("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nRCPT TO:<c@example.com>\r\nBDAT 12\r\n",
 			"STARTTLS\r\n\r\nBDAT 8 LAST\r\nAUTH x\r\n",
 			"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n"),
 		ToClient("250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go on\r\n"),
 		ToServer(strings.Repeat("STARTTLS\r\n", 3000), ".\r\nQUIT\r\n"), ToClient("250 queued\r\n221 bye\r\n")},
-		want: with(factsPlain, "auth=none", "encryption=none", "smtp.mail=yes")},
-	{name: "server only", conv: []Segment{ToClient(plainOnly), ToClient(plain), ToClient("250 ok\r\n"), ToClient("250 ok\r\n"),
+		Want: with(factsPlain, "auth=none", "encryption=none", "smtp.mail=yes")},
+	{Name: "server only", Conv: []Segment{ToClient(plainOnly), ToClient(plain), ToClient("250 ok\r\n"), ToClient("250 ok\r\n"),
 		ToClient("354 go on\r\n"),
 		ToClient("250-someone <someone@example.com>\r\n250 other\r\n")},
-		want: slices.DeleteFunc(with(factsPlain, "encryption=none"), func(s string) bool { return s == "smtp.tls=none" })},
-	{name: "client only", conv: []Segment{ToServer("EHLO c\r\n"), ToServer("MAIL FROM:<a@example.com>\r\n"),
+		Want: with(factsPlain, "encryption=none")},
+	{Name: "client only", Conv: []Segment{ToServer("EHLO c\r\n"), ToServer("MAIL FROM:<a@example.com>\r\n"),
 		ToServer("RCPT TO:<b@example.com>\r\n"),
-		ToServer("DATA\r\n"), ToServer(strings.Repeat("STARTTLS\r\n", 2000))}, want: []string{"smtp.mail=yes", "encryption=none"}},
-	{name: "client only, TLS", conv: []Segment{ToServer("EHLO c\r\n"), ToServer("STARTTLS\r\n"), ToServer("\x16\x03\x01\x00\x05xxxxx")}},
-	{name: "late, in a message", conv: []Segment{ToServer("some text\r\nMAIL FROM:<a@example.com>\r\nSTARTTLS\r\n"),
+		ToServer("DATA\r\n"), ToServer(strings.Repeat("STARTTLS\r\n", 2000))}, Want: []string{"smtp.mail=yes", "auth=none", "encryption=none"}},
+	{Name: "client only, AUTH LOGIN", Conv: []Segment{ToServer("EHLO c\r\n"), ToServer("AUTH LOGIN\r\n"), ToServer("dXNlcg==\r\n"),
+		ToServer("cGFzcw==\r\n"), ToServer("MAIL FROM:<a@example.com>\r\n"), ToServer("DATA\r\n"), ToServer("RSET\r\n"),
+		ToServer("QUIT\r\n")}, Want: []string{"smtp.mail=yes", "auth=login", "encryption=none"}},
+	{Name: "client only, AUTH refused", Conv: []Segment{ToServer("EHLO c\r\n"), ToServer("AUTH LOGIN\r\n"), ToServer("QUIT\r\n")}},
+	{Name: "client only, TLS", Conv: []Segment{ToServer("EHLO c\r\n"), ToServer("STARTTLS\r\n"), ToServer("\x16\x03\x01\x00\x05xxxxx")},
+		Want: []string{"smtp.tls=starttls"}, Err: observe.ErrUpgrade},
+	{Name: "server only, AUTH LOGIN", Conv: []Segment{ToClient(plainOnly), ToClient(plain), ToClient("334 VXNlcm5hbWU6\r\n"),
+		ToClient("334 UGFzc3dvcmQ6\r\n"), ToClient("235 2.7.0 Authentication successful\r\n")},
+		Want: with(factsPlain, "auth=login", "encryption=none")},
+	{Name: "decrypted", Conv: []Segment{ToClient(greeting), ToServer("EHLO c\r\n"), ToClient(ehlo2010), ToServer("STARTTLS\r\n"),
+		ToClient("220 2.0.0 SMTP server ready\r\n"), ToServer("EHLO c\r\n"), ToClient(plain), ToServer("AUTH LOGIN\r\n"),
+		ToClient("334 VXNlcm5hbWU6\r\n"), ToServer("dXNlcg==\r\n"), ToClient("334 UGFzc3dvcmQ6\r\n"), ToServer("cGFzcw==\r\n"),
+		ToClient("235 ok\r\n"), ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 ok\r\n"), ToServer("DATA\r\n"),
+		ToClient("354 go on\r\n"), ToServer("text\r\n.\r\n")},
+		Want: with(facts2010, "smtp.mechanisms=PLAIN", "smtp.mechanisms=LOGIN", "smtp.tls=starttls", "tls.decrypted=yes", "auth=login",
+			"smtp.mail=yes")},
+	{Name: "late, in a message", Conv: []Segment{ToServer("some text\r\nMAIL FROM:<a@example.com>\r\nSTARTTLS\r\n"),
 		ToClient("250 queued\r\n")},
-		o: Options{Midstream: true}},
-	{name: "late, at a command", conv: []Segment{ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 2.1.0 ok\r\n")},
-		o: Options{Midstream: true}, want: []string{"smtp.mail=yes", "encryption=none"}},
-	{name: "gap before mail", conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain), Lost(observe.ToServer, 100),
-		ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 ok\r\n")}, want: factsPlain},
-	{name: "gap in a message", conv: []Segment{ToClient(plainOnly), ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 ok\r\n"),
+		Options: Options{Midstream: true}},
+	{Name: "late, at a command", Conv: []Segment{ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 2.1.0 ok\r\n")},
+		Options: Options{Midstream: true}, Want: []string{"smtp.mail=yes", "encryption=none"}},
+	{Name: "gap before mail", Conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain), Lost(observe.ToServer, 100),
+		ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 ok\r\n")}, Want: factsPlain},
+	{Name: "gap in a message", Conv: []Segment{ToClient(plainOnly), ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 ok\r\n"),
 		ToServer("DATA\r\n"), ToClient("354 go on\r\n"), Lost(observe.ToServer, 100), ToServer("STARTTLS\r\n")},
-		want: []string{"smtp.banner=ESMTP Postfix (Debian/GNU)", "smtp.mail=yes", "auth=none", "encryption=none"}, err: observe.ErrDone},
-	{name: "answer to EHLO lost, then TLS", conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), Lost(observe.ToClient, 100),
+		Want: []string{"smtp.banner=ESMTP Postfix (Debian/GNU)", "smtp.mail=yes", "auth=none", "encryption=none"}},
+	{Name: "end of a message lost", Conv: []Segment{ToClient(plainOnly), ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 ok\r\n"),
+		ToServer("DATA\r\n"), ToClient("354 go on\r\n"), ToServer("text"), Lost(observe.ToServer, 100), ToClient("250 queued\r\n"),
+		ToServer("X-LINK2STATE\r\n"), ToClient("500 no\r\n")},
+		Want: []string{"smtp.banner=ESMTP Postfix (Debian/GNU)", "smtp.mail=yes", "auth=none", "encryption=none", "smtp.verb=X-LINK2STATE"}},
+	{Name: "banner lost", Conv: []Segment{Lost(observe.ToClient, len(greeting)), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
+		ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 ok\r\n")},
+		Want: append(with(facts2010[1:]), "smtp.tls=offered", "smtp.mail=yes", "encryption=none")},
+	{Name: "EHLO lost", Conv: []Segment{ToClient(greeting), Lost(observe.ToServer, 20), ToClient(ehlo2010),
+		ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 ok\r\n")},
+		Want: with(facts2010, "smtp.tls=offered", "smtp.mail=yes", "encryption=none", "auth=none")},
+	{Name: "EHLO lost, which shows late", Conv: []Segment{ToClient(greeting), ToClient(ehlo2010), Lost(observe.ToServer, 20),
+		ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("250 ok\r\n")},
+		Want: with(facts2010, "smtp.tls=offered", "smtp.mail=yes", "encryption=none", "auth=none")},
+	{Name: "half of a list lost", Conv: []Segment{ToClient(greeting), ToServer("EHLO c\r\n"), Lost(observe.ToClient, 200),
+		ToClient("-CHUNKING\r\n250-XEXCH50\r\n250-X-ANONYMOUSTLS\r\n250 XRDST\r\n"), ToServer("QUIT\r\n")},
+		Want: []string{"smtp.banner=Microsoft ESMTP MAIL Service ready", "smtp.keywords=XEXCH50", "smtp.keywords=X-ANONYMOUSTLS",
+			"smtp.keywords=XRDST"}},
+	{Name: "names in an answer to a lost command", Conv: []Segment{ToClient(plainOnly), Lost(observe.ToServer, 20),
+		ToClient("250-Jane Doe <jane@example.com>\r\n250-jane\r\n250 john\r\n")},
+		Want: []string{"smtp.banner=ESMTP Postfix (Debian/GNU)"}},
+	{Name: "AUTH lost, then mail", Conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), ToClient(plain), Lost(observe.ToServer, 30),
+		Lost(observe.ToClient, 30), ToServer("x\r\n"), ToClient("250 ok\r\n"), ToServer("MAIL FROM:<a@example.com>\r\n"),
+		ToClient("250 ok\r\n")}, Want: with(factsPlain, "smtp.mail=yes", "encryption=none")},
+	{Name: "answer to EHLO lost, then TLS", Conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"), Lost(observe.ToClient, 100),
 		ToClient("50-SIZE\r\n250 OK\r\n"), ToServer("STARTTLS\r\n"), ToClient("220 go\r\n"), ToServer("\x16\x03\x01")},
-		want: []string{"smtp.banner=ESMTP Postfix (Debian/GNU)", "smtp.tls=starttls"}, err: observe.ErrUpgrade},
-	{name: "STARTTLS lost", conv: []Segment{ToClient(greeting), ToServer("EHLO c\r\n"), ToClient(ehlo2010), Lost(observe.ToServer, 10),
-		ToClient("220 go\r\n"), ToServer("\x16\x03\x01")}, want: facts2010, err: observe.ErrUpgrade},
-	{name: "greeting lost in part, TLS refused", conv: []Segment{ToClient("220 x"), Lost(observe.ToClient, 20), ToClient("ESMTP\r\n"),
+		Want: []string{"smtp.banner=ESMTP Postfix (Debian/GNU)", "smtp.tls=starttls"}, Err: observe.ErrUpgrade},
+	{Name: "STARTTLS lost", Conv: []Segment{ToClient(greeting), ToServer("EHLO c\r\n"), ToClient(ehlo2010), Lost(observe.ToServer, 10),
+		ToClient("220 go\r\n"), ToServer("\x16\x03\x01")}, Want: facts2010, Err: observe.ErrUpgrade},
+	{Name: "greeting lost in part, TLS refused", Conv: []Segment{ToClient("220 x"), Lost(observe.ToClient, 20), ToClient("ESMTP\r\n"),
 		ToServer("STARTTLS\r\n"),
 		ToClient("502 no\r\n"), ToServer("QUIT\r\n"), ToClient("221 bye\r\n")}},
-	{name: "not SMTP", conv: []Segment{ToClient("SSH-2.0-OpenSSH_9\r\n")}, err: observe.ErrViolation},
-	{name: "names on request", conv: []Segment{ToClient(plainOnly)}, o: Options{Identities: true},
-		want: []string{"smtp.banner=relay.example.com ESMTP Postfix (Debian/GNU)"}},
+	{Name: "not SMTP", Conv: []Segment{ToClient("SSH-2.0-OpenSSH_9\r\n")}, Err: observe.ErrViolation},
+	{Name: "names on request", Conv: []Segment{ToClient(plainOnly)}, Options: Options{Identities: true},
+		Want: []string{"smtp.banner=ESMTP Postfix (Debian/GNU)", "smtp.greeting=relay.example.com ESMTP Postfix (Debian/GNU)"}},
+	{Name: "keyword with an underscore", Conv: []Segment{ToClient(plainOnly), ToServer("EHLO c\r\n"),
+		ToClient("250-relay.example.com\r\n250-X_PROXY\r\n250 SIZE\r\n")},
+		Want: []string{"smtp.banner=ESMTP Postfix (Debian/GNU)", "smtp.keywords=X_PROXY", "smtp.keywords=SIZE", "smtp.list=complete",
+			"smtp.tls=none"}},
+	{Name: "Exchange 5.5", Conv: []Segment{ToClient("220 mb1.example.com ESMTP Server (Microsoft Exchange Internet Mail Service 5.5.2653.13) ready\r\n")},
+		Want: []string{"smtp.banner=ESMTP Server (Microsoft Exchange Internet Mail Service 5.5.2653.13) ready", "exchange.version=5.5.2653.13"}},
+	{Name: "masked by a firewall", Conv: []Segment{ToClient("220 ********************************\r\n"), ToServer("EHLO c\r\n")}},
 }
 
 func TestConversations(t *testing.T) {
-	for _, tt := range conversations {
-		t.Run(tt.name, func(t *testing.T) {
-			r := Check(t, Protocol(), tt.conv, tt.o)
-			Expect(t, r, tt.want...)
-			if r.Err != tt.err {
-				t.Errorf("ended with %v, want %v", r.Err, tt.err)
-			}
-			for _, l := range r.Lines() {
-				if strings.Contains(l, "@") || strings.Contains(l, "dXNlcg") {
-					t.Errorf("%s was kept", l)
-				}
-			}
-		})
-	}
+	CheckAll(t, Protocol(), conversations, "@", "dXNlcg")
 }
 
 // TestUpgradeOffset: TLS begins right behind the answer.
@@ -158,9 +184,14 @@ func TestUpgradeOffset(t *testing.T) {
 	answer := "220 2.0.0 Ready to start TLS\r\n"
 	r := Check(t, Protocol(), []Segment{ToClient(greeting), ToServer("EHLO c\r\n"), ToClient(ehlo2010), ToServer("STARTTLS\r\n"),
 		ToClient(answer, "\x16\x03\x03\x00\x05")}, Options{})
-	if want := len(greeting) + len(ehlo2010) + len(answer); r.Next != "tls" || r.NextAt != want {
-		t.Errorf("next is %q at %d, want tls at %d", r.Next, r.NextAt, want)
+	if want := len(greeting) + len(ehlo2010) + len(answer); r.Next != "tls" || r.NextAt[observe.ToClient] != want {
+		t.Errorf("next is %q at %v, want tls at %d", r.Next, r.NextAt, want)
 	}
+}
+
+// TestSameEvidence: what proves a role does not depend on what may be printed.
+func TestSameEvidence(t *testing.T) {
+	SameEvidence(t, Protocol(), []Segment{ToClient(greeting), ToServer("EHLO c\r\n"), ToClient(ehlo2010)}, Options{}, Banner, Keywords, List, TLS)
 }
 
 func TestDetect(t *testing.T) {
@@ -217,13 +248,13 @@ func TestAllocs(t *testing.T) {
 // read by tshark too.
 func TestCorpus(t *testing.T) {
 	for name, want := range map[string][]string{
-		"smtp/1flowB.pcap": {"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830", "smtp.mail=yes", "auth=none",
+		"smtp/1flowB.pcap": {"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830 ready", "smtp.mail=yes", "auth=none",
 			"encryption=none"},
-		"smtp/input.pcap": {"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830", "smtp.mail=yes", "auth=none",
+		"smtp/input.pcap": {"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830", "smtp.list=complete", "smtp.mail=yes", "auth=none",
 			"encryption=none", "smtp.tls=offered"},
-		"smtp/smtp-multi-addr.pcap": {"smtp.banner=Microsoft ESMTP MAIL Service", "smtp.mail=yes", "auth=none", "encryption=none",
+		"smtp/smtp-multi-addr.pcap": {"smtp.list=complete", "smtp.banner=Microsoft ESMTP MAIL Service ready", "smtp.mail=yes", "auth=none", "encryption=none",
 			"smtp.tls=offered"},
-		"smtp/smtp-starttls.pcap": {"smtp.tls=starttls"},
+		"smtp/smtp-starttls.pcap": {"smtp.list=complete", "smtp.tls=starttls"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := Corpus(t, name)
@@ -265,10 +296,4 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
-func FuzzObserve(f *testing.F) {
-	var seeds [][]Segment
-	for _, c := range conversations {
-		seeds = append(seeds, c.conv)
-	}
-	Fuzz(f, Protocol(), seeds...)
-}
+func FuzzObserve(f *testing.F) { Fuzz(f, Protocol(), Seeds(conversations)...) }

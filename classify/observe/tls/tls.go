@@ -51,6 +51,10 @@ const (
 	// server went from its hello straight to ChangeCipherSpec, in TLS 1.3 it
 	// selected a pre-shared key.
 	Resumed = "tls.resumed"
+	// Decrypted is "yes" where plaintext followed an accepted STARTTLS: the capture
+	// shows a connection behind its decryption. The observers of the protocols
+	// that begin in clear report it.
+	Decrypted = "tls.decrypted"
 	// JA4 is the fingerprint of the ClientHello.
 	JA4 = "tls.ja4"
 )

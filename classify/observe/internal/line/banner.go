@@ -7,27 +7,29 @@ import (
 )
 
 // Banner returns the wording of a server's greeting in a form that is the same
-// for every server of a kind and every session: without brackets' contents,
-// host names, mail addresses, session identifiers and dates.
+// for every server of a kind and every session: without host names, mail
+// addresses, session identifiers and dates.
 //
-// That is: what stands in <> or [] is left out; so is a word in () behind a
-// version number (old Exchange servers put their name there), and a word that
-// is a host name, a mail address, or letters and digits mixed in a way that no
-// version is. The text ends before "ready at" or "at", the name of a day, or a
-// semicolon, whatever of them comes first, and is at most 120 bytes long.
+// Banner drops anything in <> or []; a word in () behind a version number,
+// where old Exchange servers put their name; and any word that is a host name,
+// a mail address, or a mixture of letters and digits that no version number
+// has. The text ends before the name of a day, a date, the word "at" in front
+// of either, or after a semicolon, and is at most 120 bytes long. A word of
+// base64 in [] at the very end becomes "[...]": Exchange Online puts the name
+// of its front end there, and no other server does.
 func Banner(b []byte) string {
 	s, _ := banner(b)
 	return s
 }
 
-// Banners has the last greetings: those of a server differ in the date alone.
-// It is used by one goroutine. The zero value is empty.
+// Banners remembers recent greetings, because those of one server differ in the
+// date alone. It must be used by one goroutine only. The zero value is empty.
 type Banners struct {
 	recent [8]struct{ read, banner string }
 	next   int
 }
 
-// Banner is like the function Banner.
+// Banner returns what the function Banner returns for b.
 func (m *Banners) Banner(b []byte) string {
 	for i := range m.recent {
 		// Behind what was read of that greeting, a word ended.
@@ -44,8 +46,8 @@ func (m *Banners) Banner(b []byte) string {
 	return s
 }
 
-// banner also returns how much of b decided it, up to the end of a word; 0 for
-// all of it.
+// banner returns the wording and the number of bytes of b that decided it, which
+// is the end of a word, or 0 if all of b did.
 func banner(b []byte) (s string, read int) {
 	b = b[:min(len(b), 512)]
 	all := len(b)
@@ -71,6 +73,8 @@ func banner(b []byte) (s string, read int) {
 			depth = 0
 			if !bytes.ContainsAny(w, ">]") {
 				depth = 1
+			} else if len(trim(b)) == 0 && isOnlineName(w) {
+				out = append(out, []byte("[...]"))
 			}
 			continue
 		}
@@ -99,11 +103,8 @@ func banner(b []byte) (s string, read int) {
 		}
 	}
 	for i, w := range out {
-		if string(w) == "at" && (i > 0 && string(out[i-1]) == "ready" || i == len(out)-1) {
+		if line := string(w); (line == "at" || line == "AT") && (i == len(out)-1 || i > 0 && Is(out[i-1], "READY")) {
 			out = out[:i]
-			if i > 0 && string(out[i-1]) == "ready" {
-				out = out[:i-1]
-			}
 			break
 		}
 	}
@@ -121,7 +122,25 @@ func banner(b []byte) (s string, read int) {
 	return string(bytes.TrimRight(text, " ,-")), read
 }
 
-// ascii says whether all of b is, eight bytes at a time.
+// isOnlineName reports whether w is a word of base64 in [], as long as the
+// shortest name of a front end in UTF-16.
+func isOnlineName(w []byte) bool {
+	if len(w) < 14 || w[0] != '[' || w[len(w)-1] != ']' {
+		return false
+	}
+	w = bytes.TrimRight(w[1:len(w)-1], "=")
+	for _, c := range w {
+		if classes[c]&(letter|digit|slash) == 0 && c != '+' {
+			return false
+		}
+	}
+	return true
+}
+
+// trim returns b without white space and a full stop at its ends.
+func trim(b []byte) []byte { return bytes.Trim(b, " \t\r\n.") }
+
+// ascii reports whether all bytes of b are ASCII. It looks at eight at a time.
 func ascii(b []byte) bool {
 	var all uint64
 	for ; len(b) >= 8; b = b[8:] {
@@ -133,7 +152,7 @@ func ascii(b []byte) bool {
 	return all&0x8080808080808080 == 0
 }
 
-// plainSpaces makes b valid UTF-8 and all white space in it that of ASCII.
+// plainSpaces returns b as valid UTF-8 in which all white space is ASCII.
 func plainSpaces(b []byte) []byte {
 	return bytes.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
@@ -143,7 +162,7 @@ func plainSpaces(b []byte) []byte {
 	}, bytes.ToValidUTF8(b, []byte{'?'}))
 }
 
-// class is a set of kinds of bytes; a space has none.
+// class is a set of kinds of bytes. A space belongs to none.
 type class uint8
 
 const (
@@ -173,8 +192,8 @@ var classes = func() (t [256]class) {
 	return t
 }()
 
-// word returns the word that b begins with, empty before a space, and the kinds
-// of bytes in it.
+// word returns the word at the start of b and the kinds of bytes in it. The word
+// is empty if b starts with a space.
 func word(b []byte) (w []byte, has class) {
 	for i, c := range b {
 		k := classes[c]
@@ -186,7 +205,7 @@ func word(b []byte) (w []byte, has class) {
 	return b, has
 }
 
-// trimPunctuation cuts brackets and the like off both ends of w.
+// trimPunctuation returns w without brackets and punctuation at its ends.
 func trimPunctuation(w []byte) []byte {
 	for len(w) > 0 && punctuation(w[0]) {
 		w = w[1:]
@@ -205,6 +224,7 @@ func punctuation(c byte) bool {
 	return false
 }
 
+// day reports whether w is the name of a day or a date in figures.
 func day(w []byte, has class) bool {
 	if has == letter {
 		switch string(w) {
@@ -226,8 +246,8 @@ func day(w []byte, has class) bool {
 	return digits >= 6 && digits <= 8
 }
 
-// hostName says whether w is a name of several labels, or an IP address in
-// brackets: dots, no version, and a last label of two letters or more.
+// hostName reports whether w is a name of several labels: it has dots, and its
+// last label is two letters or more, which no version number is.
 func hostName(w []byte, has class) bool {
 	if has&dot == 0 || has&^(letter|digit|dot|dash|underscore) != 0 {
 		return false
@@ -240,9 +260,13 @@ func hostName(w []byte, has class) bool {
 	return has == letter
 }
 
-// identifier says whether letters and digits change places four times or more,
-// as in "s4si9696358qcc.63"; "IMAP4rev1" has three.
+// identifier reports whether letters and digits alternate at least four times,
+// as in "s4si9696358qcc.63". "IMAP4rev1" alternates three times, and what some
+// languages hang on it counts no further.
 func identifier(w []byte, has class) bool {
+	if HasPrefix(w, "IMAP4REV1") {
+		return false
+	}
 	if len(w) > 40 || has&letter == 0 || has&digit == 0 {
 		return len(w) > 40
 	}

@@ -1,23 +1,57 @@
 package line
 
-import "github.com/exspan/exspan/classify/observe"
+import (
+	"bytes"
 
-// AddBanner reports a greeting: its wording, or all of it with identities.
-func AddBanner(r *observe.Report, name string, greeting []byte) {
-	if r.Identities {
-		r.Add(name, string(greeting[:min(len(greeting), observe.MaxFactLength)]))
-		return
+	"github.com/exspan/exspan/classify/observe"
+)
+
+// AddBanner reports a greeting: its wording as the fact name, which is the same
+// with and without identities, and the build number of an Exchange server in
+// it. With Report.Identities it also reports the whole text as the fact full.
+func AddBanner(r *observe.Report, name, full, wording string, greeting []byte) {
+	r.Add(name, wording)
+	if b := ExchangeBuild(wording); b != "" {
+		r.Add(observe.ExchangeVersion, b)
 	}
-	r.Add(name, Banner(greeting))
+	if r.Identities {
+		r.Add(full, string(greeting[:min(len(greeting), observe.MaxFactLength)]))
+	}
 }
 
-// Replace makes value the only value of a fact; have is the one it has.
-func Replace(r *observe.Report, name string, have *string, value string) {
-	if value != *have {
-		if *have != "" {
-			r.Remove(name, *have)
+// ExchangeBuild returns the build number in the wording of a greeting that
+// names Microsoft Exchange, such as "6.5.7638.1", or "". Servers up to 2003
+// have one.
+func ExchangeBuild(wording string) string {
+	const product = "Microsoft Exchange"
+	b := []byte(wording)
+	i := bytes.Index(b, []byte(product))
+	if i < 0 {
+		return ""
+	}
+	for words := Words(b[i+len(product):]); ; {
+		w := words.Next()
+		if len(w) == 0 {
+			return ""
 		}
+		w = trimPunctuation(w)
+		if _, has := word(w); has == digit|dot && bytes.Count(w, []byte{'.'}) >= 2 {
+			return string(w)
+		}
+	}
+}
+
+// Values adds values to facts and bounds their number. The zero value has
+// added none.
+type Values struct{ n uint8 }
+
+// maxValues bounds the capabilities and mechanisms reported for one flow.
+const maxValues = 28
+
+// Add adds value to the fact name, unless it is empty, known, or one too many.
+func (v *Values) Add(r *observe.Report, name, value string) {
+	if value != "" && v.n < maxValues && !r.Has(name, value) {
+		v.n++
 		r.Add(name, value)
-		*have = value
 	}
 }

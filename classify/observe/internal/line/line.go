@@ -43,7 +43,7 @@ func (s *Splitter) Next(b []byte) (l []byte, n int, ok bool) {
 	return b[:i], n, true
 }
 
-// Skipping says whether the rest of a long line is still to come.
+// Skipping reports whether the rest of a long line is still to come.
 func (s *Splitter) Skipping() bool { return s.skip }
 
 // end is what ends a text: CR LF, a dot, CR LF (RFC 5321 section 4.1.1.4,
@@ -133,6 +133,12 @@ func (f *Fields) Rest() []byte {
 	return b
 }
 
+// First returns the first word of l.
+func First(l []byte) []byte {
+	w := Words(l)
+	return w.Next()
+}
+
 // Is compares a word with an upper-case one, letter case aside (ASCII).
 func Is(w []byte, upper string) bool {
 	if len(w) != len(upper) {
@@ -161,12 +167,12 @@ func Upper(b []byte, expected []string) (string, int) {
 	return string(bytes.ToUpper(b)), -1
 }
 
-// HasPrefix says whether b begins with an upper-case text, letter case aside.
+// HasPrefix reports whether b begins with an upper-case text, letter case aside.
 func HasPrefix(b []byte, upper string) bool {
 	return len(b) >= len(upper) && Is(b[:len(upper)], upper)
 }
 
-// CanBegin says whether b, which can be cut short, begins with an upper-case
+// CanBegin reports whether b, which can be cut short, begins with an upper-case
 // text, letter case aside.
 func CanBegin(b []byte, upper string) bool {
 	n := min(len(b), len(upper))

@@ -55,6 +55,22 @@ func Word(mechanism string) string {
 	return strings.ToLower(mechanism)
 }
 
+// Challenged returns the mechanism that a server's challenge in base64 belongs to
+// where the challenge itself tells: "LOGIN", which asks for a name or password
+// (draft-murchison-sasl-login), or "NTLM"; else "".
+func Challenged(b []byte) string {
+	var raw [24]byte
+	n, _ := base64.StdEncoding.Decode(raw[:], b[:min(len(b), 4*len(raw)/3)&^3])
+	switch head := raw[:n]; {
+	case bytes.EqualFold(head, []byte("Username:")), bytes.EqualFold(head, []byte("Password:")),
+		bytes.EqualFold(head, []byte("User Name\x00")):
+		return "LOGIN"
+	case bytes.HasPrefix(head, []byte("NTLMSSP\x00\x02")):
+		return "NTLM"
+	}
+	return ""
+}
+
 // Exchange follows one authentication. The zero value is idle.
 type Exchange struct {
 	Active bool
