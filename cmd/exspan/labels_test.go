@@ -144,3 +144,88 @@ func TestLabels(t *testing.T) {
 	groups.report(t, "labels")
 	checkList(t, filepath.Join(testdataDir, "labels", "disagree.txt"), known, disagree)
 }
+
+// TestWithoutSite reads every recording without its site file. A flow of an
+// Exchange server should keep the verdict that it has with the file, and no
+// host may get a role that it does not have. Flows that lose their verdict are
+// listed in without-site.txt, hosts with a false role in false-roles.txt; both
+// can only shrink.
+func TestWithoutSite(t *testing.T) {
+	groups := newTally()
+	flows, lost := map[string]bool{}, map[string]string{}
+	hosts, wrong := map[string]bool{}, map[string]string{}
+	for _, r := range recordings(t) {
+		with, err := analyzed("--site", r.site(), r.capture())
+		if err != nil {
+			t.Fatal(err)
+		}
+		without, err := analyzed(r.capture())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := labels(t, &r)
+		a, _, _ := byLabel(t, &r, all, with)
+		b, _, _ := byLabel(t, &r, all, without)
+		for i, l := range all {
+			if l.row["status"] == "unrelated" || a[i] == nil {
+				continue
+			}
+			flows[l.key()] = true
+			kept := b[i] != nil && sameVerdict(a[i], b[i])
+			groups.count(r.name, kept)
+			if !kept {
+				lost[l.key()] = fmt.Sprintf("%s, with the site file %s", verdictOf(b[i]), verdictOf(a[i]))
+			}
+		}
+		for _, rec := range without {
+			for _, end := range []string{"client", "server"} {
+				e := rec.object(end)
+				name := r.names[e.text("ip")]
+				key := r.name + " " + orDash(name) + " " + e.text("ip")
+				hosts[key] = true
+				for _, role := range e.list("roles") {
+					if !trueRole(r.hosts[name].Roles, role) {
+						wrong[key] = fmt.Sprintf("is %s, not %s", orDash(strings.Join(r.hosts[name].Roles, ",")), role)
+					}
+				}
+			}
+		}
+	}
+	groups.report(t, "without site")
+	dir := filepath.Join(testdataDir, "labels")
+	checkList(t, filepath.Join(dir, "without-site.txt"), flows, lost)
+	checkList(t, filepath.Join(dir, "false-roles.txt"), hosts, wrong)
+}
+
+// sameVerdict reports whether two records have the same status, and the path
+// of one is among those of the other.
+func sameVerdict(a, b jsonRecord) bool {
+	v, w := a.object("verdict"), b.object("verdict")
+	p, q := v.text("path"), w.text("path")
+	return v.text("status") == w.text("status") && (p == q || slices.Contains(v.list("also"), q) || slices.Contains(w.list("also"), p))
+}
+
+// verdictOf returns the status and the first data path of a record.
+func verdictOf(r jsonRecord) string {
+	if r == nil {
+		return "no such flow"
+	}
+	v := r.object("verdict")
+	return strings.TrimSpace(v.text("status") + " " + v.text("path"))
+}
+
+// trueRole reports whether a host with certain roles has one of the roles in
+// "a|b". An administrator is a client too, and so is a host on the internet. A
+// host without a role of its own is a telephone or the router before it.
+func trueRole(roles []string, role string) bool {
+	can := slices.Clone(roles)
+	switch {
+	case len(roles) == 0:
+		can = append(can, "client", "pbx")
+	case slices.Contains(roles, "admin"), slices.Contains(roles, "internet"):
+		can = append(can, "client")
+	case slices.Contains(roles, "dc"):
+		can = append(can, "dc", "gc", "dns")
+	}
+	return slices.ContainsFunc(strings.Split(role, "|"), func(r string) bool { return slices.Contains(can, r) })
+}
