@@ -37,6 +37,10 @@ test: deps ## run all tests; EXSPAN_CORPUS names a folder of further captures
 	EXSPAN_AGREEMENT=$(CURDIR)/bin/agreement go test -timeout 30m ./...
 	@cat bin/agreement/*.txt
 
+.PHONY: transform
+transform: deps ## change every recording as bad mirrors and clocks do; no verdict may get worse
+	EXSPAN_TRANSFORM=1 go test ./cmd/exspan -count=1 -v -timeout 30m -run '^TestTransformations$$'
+
 .PHONY: soak
 soak: deps ## replay every capture live, and find the rate without loss; as root, takes minutes
 	EXSPAN_SOAK=1 go test ./cmd/exspan -count=1 -v -timeout 30m -run '^(TestLiveEqualsFiles|TestRate)$$'
