@@ -310,8 +310,8 @@ func (r *Reader) feedOn(c *conn, sender int, data []byte, n int, err error) {
 // continues reports whether the segment at hand acknowledges everything that
 // was offered from the other side.
 func (r *Reader) continues(c *conn, sender int) bool {
-	other := &c.streams[sender^1]
-	return r.at.ack == other.next && other.begun && r.at.acks
+	p, other := r.at.packet, &c.streams[sender^1]
+	return p != nil && p.Ack == other.next && other.begun && p.Flags&capture.ACK != 0
 }
 
 // exception acts on an error of an observer. It returns the bytes to offer

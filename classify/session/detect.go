@@ -89,7 +89,7 @@ func (r *Reader) promising(p *capture.Packet, ev *flow.Event) bool {
 // among those that have not refused them. other is what the other side sent
 // before.
 func (r *Reader) find(c *conn, sender int, data, other []byte) (index int, more bool) {
-	if last := &r.detect.last; last.number == r.at.number && c.tried == 0 && len(other) == 0 && len(data) == len(r.at.payload) {
+	if last, p := &r.detect.last, r.at.packet; p != nil && last.number == p.Number && c.tried == 0 && len(other) == 0 && len(data) == len(p.Payload) {
 		last.number = 0
 		return last.index, last.more
 	}

@@ -68,15 +68,10 @@ type hand struct {
 	proto uint8
 	// sides are the flow's ends: A, then B.
 	sides [2]*capture.Endpoint
-	// src sent the packet at hand to dst, in the direction dir.
-	src, dst *capture.Endpoint
-	dir      observe.Direction
-	// payload is the packet's, number its number.
-	payload []byte
-	number  uint64
-	// ack is the packet's acknowledgement number if acks is set.
-	ack  uint32
-	acks bool
+	// packet is the packet that is read, and dir its direction. There is none when
+	// the flow has ended.
+	packet *capture.Packet
+	dir    observe.Direction
 }
 
 // ends returns the client's end and the server's.
@@ -107,10 +102,15 @@ func NewReader(cfg Config) (*Reader, error) {
 
 // addresses returns the ends of the flow at hand for observers.
 func (r *Reader) addresses() (client, server netip.AddrPort) {
-	if r.at.dir == observe.ToServer {
-		return r.at.src.AddrPort(), r.at.dst.AddrPort()
+	p := r.at.packet
+	switch {
+	case p == nil:
+		c, s := r.at.ends()
+		return c.AddrPort(), s.AddrPort()
+	case r.at.dir == observe.ToServer:
+		return p.Src.AddrPort(), p.Dst.AddrPort()
 	}
-	return r.at.dst.AddrPort(), r.at.src.AddrPort()
+	return p.Dst.AddrPort(), p.Src.AddrPort()
 }
 
 // hold makes the flow of a packet the one at hand.
@@ -126,8 +126,7 @@ func (r *Reader) hold(p *capture.Packet, ev *flow.Event, st *State) {
 // open makes a packet of the flow of a conn the one that is read. data is what
 // is to be shown of it, and dir its direction.
 func (r *Reader) open(c *conn, p *capture.Packet, data []byte, dir observe.Direction) {
-	h := &r.at
-	h.src, h.dst, h.dir, h.payload, h.number, h.ack, h.acks = &p.Src, &p.Dst, dir, p.Payload, p.Number, p.Ack, p.Flags&capture.ACK != 0
+	r.at.packet, r.at.dir = p, dir
 	c.number = p.Number
 	in := &r.in
 	in.Dir, in.Time, in.Number, in.Handshake = dir, p.Time, p.Number, c.begun
@@ -198,7 +197,7 @@ func (r *Reader) End(id flow.ID, f *flow.Flow, st *State) *Heard {
 	c := r.conns.at(st.conn)
 	a, b := &f.Sides[0], &f.Sides[1]
 	dir := st.Ends.Direction(0)
-	r.at = hand{id: id, state: st, conn: c, proto: f.Proto, sides: [2]*capture.Endpoint{a, b}, src: a, dst: b, dir: dir, number: c.number}
+	r.at = hand{id: id, state: st, conn: c, proto: f.Proto, sides: [2]*capture.Endpoint{a, b}, dir: dir}
 	r.in = observe.Input{Dir: dir, Time: f.Last, Number: c.number, Handshake: c.begun, Announced: c.announced,
 		Datagram: f.Proto == capture.UDP, Flow: r.in.Flow}
 	r.report.Facts = c.facts
