@@ -51,72 +51,15 @@ type Config struct {
 	// Traffic makes the engine count bytes and packets by data path as they
 	// pass; see Engine.Traffic.
 	Traffic bool
+	// OnJudged is told the verdict of every flow when its traffic is counted under
+	// a label, when facts change after that, and when the flow ends. It is called
+	// by Batch and Close, and must not call the engine. It implies Traffic.
+	OnJudged func(record.Judged)
 	// Interim is how often, in packet time, a record of every live flow that had
 	// packets since its last one is written; 0 means never.
 	Interim time.Duration
 	Limits  Limits
 }
-
-// state is what the engine keeps of a flow beside the table's counters: indexes
-// only, so that nothing in it points anywhere. Four are in a cache line.
-type state struct {
-	session.State
-	label uint16 // into traffic.labels, plus one: where the flow's bytes are counted; 0 while pending
-	said  uint8  // a set of the bits below
-}
-
-// The bits of state.said.
-const (
-	prohibited = 1 << iota // ICMP: administratively prohibited
-	refused                // ICMP: port unreachable
-	answered               // both ends have sent
-	over                   // the flow has ended
-)
-
-const (
-	stateBits  = 12
-	stateChunk = 1 << stateBits
-)
-
-// slot is a flow: the table's word and the engine's. While the flow lives, the
-// table may be further on than the engine, in another goroutine: then Flow is nil,
-// and what is needed of it is taken from a packet.
-type slot struct {
-	*flow.Flow
-	Owner *state
-	id    flow.ID
-	Proto uint8
-	a, b  *capture.Endpoint
-}
-
-// Client returns the client's end.
-func (s *slot) Client() capture.Endpoint {
-	client, _ := s.ends()
-	return *client
-}
-
-// Server returns the server's end.
-func (s *slot) Server() capture.Endpoint {
-	_, server := s.ends()
-	return *server
-}
-
-// ends returns both ends where they lie.
-func (s *slot) ends() (client, server *capture.Endpoint) {
-	if s.Owner.Ends.Side(observe.ToServer) == 0 {
-		return s.a, s.b
-	}
-	return s.b, s.a
-}
-
-// Packets returns the number of packets in a direction.
-func (s *slot) Packets(d observe.Direction) uint64 { return s.Flow.Packets(s.Owner.Ends.Side(d)) }
-
-// Bytes returns the IP bytes in a direction.
-func (s *slot) Bytes(d observe.Direction) uint64 { return s.Flow.Bytes(s.Owner.Ends.Side(d)) }
-
-// GapBytes returns the TCP payload bytes in a direction that were never seen.
-func (s *slot) GapBytes(d observe.Direction) uint64 { return s.Flow.GapBytes(s.Owner.Ends.Side(d)) }
 
 // Engine turns batches of packets into records. Batches come from one
 // goroutine; Snapshot may be called from any.
@@ -143,19 +86,14 @@ type Engine struct {
 	notes     []string      // what the summary tells of the input
 	drops     []record.Drop // the same
 	recall    *recall
-	known     func(e capture.Endpoint, proto uint8) bool
 	// vlans holds the tag stacks of flows besides that of their first packet.
 	vlans map[flow.ID][]capture.VLANs
 
-	calls       *calls.Table
-	traffic     *traffic
-	interimNext int64   // packet time of the next interim records
-	interimLast int64   // packet time of the last ones
-	interimLeft []birth // flows whose interim records are still to be written
-	events      []flow.Event
-	ahead       bool      // the table is used by another goroutine: see Feed
-	quieted     []flow.ID // flows whose payload is not wanted any more, to be told to it
-	freed       []flow.ID // places to be given back to it
+	calls   *calls.Table
+	ledger  *ledger // nil unless traffic is counted
+	interim interim
+	events  []flow.Event
+	freed   []flow.ID // places to be given back to the table
 
 	tracked  tracked
 	payload  uint64 // TCP payload bytes seen in order
@@ -163,8 +101,7 @@ type Engine struct {
 	stats    capture.Stats
 	counts   counters
 
-	warmth  uint64 // keeps the compiler from leaving warm out
-	settled int    // flows that ended since others could have the lock
+	settled int // flows that ended; see breathe
 	record  record.Record
 	// vlanTexts holds tag stacks as records show them.
 	vlanTexts map[capture.VLANs]string
@@ -172,7 +109,7 @@ type Engine struct {
 	// otherBuf holds hits of the rules of other versions.
 	otherBuf []hit
 	subject  subject
-	sinkErr  error
+	err      error // of the sink
 }
 
 // counters counts what limits refused.
@@ -213,7 +150,6 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 	}
 	e.evidence = compileEvidence(cfg.Packs, e.protocols)
 	e.table.KeyVLAN = cfg.KeyVLAN
-	e.known = func(ep capture.Endpoint, proto uint8) bool { return e.endpoints.known(ep, proto, e.clock) }
 	var err error
 	e.reader, err = session.NewReader(session.Config{
 		Protocols: e.protocols, Announced: e.announced, Identities: cfg.Identities,
@@ -241,8 +177,8 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 	if cfg.Calls {
 		e.calls = calls.New()
 	}
-	if cfg.Traffic {
-		e.traffic = newTraffic(cfg.Packs)
+	if cfg.Traffic || cfg.OnJudged != nil {
+		e.ledger = newLedger(cfg.Packs, cfg.OnJudged)
 		e.table.Every = true
 	}
 	return e, nil
@@ -273,38 +209,50 @@ func (e *Engine) Batch(b *capture.Batch) error {
 	defer e.mu.Unlock()
 	if b.Tick != 0 {
 		e.events = e.table.Idle(b.Tick, e.events[:0])
-		e.view = e.table.View
-		e.take(nil, e.events)
-		if e.traffic != nil {
-			e.passTime()
-		}
+		e.takeTracked(nil)
+		e.countDue()
 	}
 	packets := b.Packets
 	for len(packets) > 0 {
 		n := min(len(packets), flow.WarmSize)
-		e.tracked.warmth += e.table.Warm(packets[:n])
-		events := e.events[:0]
-		if e.traffic == nil {
-			events = e.table.Follow(packets[:n], 0, events)
+		prefetchFlows(e.table, packets[:n])
+		if e.ledger == nil {
+			e.events = e.table.Follow(packets[:n], 0, e.events[:0])
+			e.takeTracked(packets)
 		} else {
 			for i := range n { // what is counted live is what was tracked until now
-				events = e.table.Follow(packets[:i+1], i, events[:0])
-				e.view = e.table.View
-				e.take(packets, events)
+				e.events = e.table.Follow(packets[:i+1], i, e.events[:0])
+				e.takeTracked(packets)
 			}
-			events = events[:0]
 		}
-		e.view = e.table.View
-		e.takeAll(packets, events)
-		e.events, packets = events, packets[n:]
+		packets = packets[n:]
 	}
 	if cap(e.events) > maxEvents {
 		e.events = nil
 	}
 	e.tracked.note(e.table, b)
 	e.stats = b.Stats
-	e.interim()
-	return e.sinkErr
+	e.writeInterim()
+	return e.err
+}
+
+// takeTracked takes in what the table has just told.
+func (e *Engine) takeTracked(packets []capture.Packet) {
+	e.view = e.table.View
+	e.takeAll(packets, e.events)
+	e.giveBack()
+}
+
+// giveBack tells the table which flows' payload is not wanted any more, and
+// which places are free.
+func (e *Engine) giveBack() {
+	for _, id := range e.reader.Quiet {
+		e.table.Quiet(id)
+	}
+	for _, id := range e.freed {
+		e.table.Free(id)
+	}
+	e.reader.Quiet, e.freed = e.reader.Quiet[:0], e.freed[:0]
 }
 
 // tracked is what the table has counted, as it stands after a batch.
@@ -314,7 +262,6 @@ type tracked struct {
 	clock            int64
 	live, memory     int
 	evicted          uint64
-	warmth           uint64 // keeps the compiler from leaving Warm out
 }
 
 // note takes what the table counted until the end of a batch.
@@ -326,73 +273,11 @@ func (t *tracked) note(table *flow.Table, b *capture.Batch) {
 	t.clock, t.live, t.memory, t.evicted = table.Clock(), table.Live(), table.Bytes(), table.Evicted
 }
 
-// warm starts the memory reads that the next events will need, before the first of
-// them waits for one: of what is kept of the flows, and of the payloads, which
-// another processor may have. The turns of the loop do not depend on each other.
-func (e *Engine) warm(packets []capture.Packet, events []flow.Event) {
-	sum := uint64(0)
-	for i := range events {
-		ev := &events[i]
-		if int(ev.Packet) < len(packets) {
-			if data := packets[ev.Packet].Payload; len(data) > 0 {
-				sum += uint64(data[0])
-			}
-		}
-		// Whether it is the flow of the event before could not be guessed, and costs more
-		// than to do it again.
-		if chunk := int(ev.ID >> stateBits); chunk < len(e.states) { // else it has not begun yet
-			if ev.What&flow.Ended != 0 {
-				sum += e.warmEnd(ev.ID)
-			} else {
-				sum += e.reader.Touch(&e.states[chunk][ev.ID%stateChunk].State)
-			}
-		}
-	}
-	e.warmth += sum
-}
-
-// warmEnded starts the memory reads that the ends of flows will need.
-func (e *Engine) warmEnded(ids []flow.ID) {
-	for _, id := range ids {
-		e.warmth += e.warmEnd(id)
-	}
-}
-
-// warmEnd starts the memory reads that the end of a flow will need. What it returns
-// keeps the compiler from leaving it out.
-func (e *Engine) warmEnd(id flow.ID) uint64 {
-	f, st := e.view.At(id), e.stateOf(id)
-	sum := f.Number + uint64(f.Proto)
-	if !f.BothWays() {
-		sum += e.pairs.warm(&f.Sides[0].Addr, &f.Sides[1].Addr)
-	}
-	return sum + e.reader.TouchEnd(&st.State)
-}
-
-// at returns a flow that has ended, or with which no other goroutine deals.
-func (e *Engine) at(id flow.ID) slot {
-	f := e.view.At(id)
-	return slot{f, e.stateOf(id), id, f.Proto, &f.Sides[0], &f.Sides[1]}
-}
-
-func (e *Engine) stateOf(id flow.ID) *state { return &e.states[id>>stateBits][id%stateChunk] }
-
-// quiet tells the table which flows' payload is not wanted any more.
-func (e *Engine) quiet() {
-	if e.ahead || len(e.reader.Quiet) == 0 {
-		return
-	}
-	for _, id := range e.reader.Quiet {
-		e.table.Quiet(id)
-	}
-	e.reader.Quiet = e.reader.Quiet[:0]
-}
-
 // takeAll takes in what happened to flows, some of it at a time.
 func (e *Engine) takeAll(packets []capture.Packet, events []flow.Event) {
 	for len(events) > 0 {
 		n := min(len(events), flow.WarmSize)
-		e.warm(packets, events[:n])
+		e.prefetch(packets, events[:n])
 		e.take(packets, events[:n])
 		events = events[n:]
 	}
@@ -407,7 +292,7 @@ func (e *Engine) take(packets []capture.Packet, events []flow.Event) {
 		ev := &events[i]
 		e.clock = ev.Clock
 		switch {
-		case ev.What&notable == 0 && e.traffic == nil:
+		case ev.What&notable == 0 && e.ledger == nil:
 			if h := e.reader.Next(&packets[ev.Packet], ev, &e.stateOf(ev.ID).State); h != nil {
 				e.absorb(h)
 			}
@@ -422,14 +307,11 @@ func (e *Engine) take(packets []capture.Packet, events []flow.Event) {
 			e.takePacket(&packets[ev.Packet], ev)
 		}
 	}
-	e.quiet()
 }
 
 // quoted takes in an ICMP error about a flow.
 func (e *Engine) quoted(p *capture.Packet, ev *flow.Event) {
-	if e.traffic != nil {
-		e.traffic.unlabelled(p)
-	}
+	e.ledger.unlabelled(p)
 	if ev.ID == 0 {
 		return
 	}
@@ -438,10 +320,10 @@ func (e *Engine) quoted(p *capture.Packet, ev *flow.Event) {
 		return
 	}
 	if ev.What&flow.Prohibited != 0 {
-		s.said |= prohibited
+		s.set(prohibited)
 	}
 	if ev.What&flow.Refused != 0 {
-		s.said |= refused
+		s.set(refused)
 	}
 }
 
@@ -451,11 +333,8 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 		e.begin(p, ev.ID)
 	}
 	st, sender := e.stateOf(ev.ID), ev.Sender()
-	if e.traffic != nil {
-		s := e.at(ev.ID) // the table is never ahead then
-		e.traffic.packet(&s, sender, ev.What&flow.New != 0, p)
-		e.passTime()
-	}
+	e.ledger.packet(p, ev, st)
+	e.countDue()
 	if ev.What&(flow.SYN|flow.SYNACK) != 0 {
 		st.Ends.Handshake(sender, ev.What&flow.SYNACK != 0)
 	}
@@ -465,7 +344,7 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 	if ev.What&flow.OtherVLAN != 0 {
 		e.addVLANs(ev.ID, p.VLANs)
 	}
-	if ev.What&flow.Reset != 0 && (ev.What&flow.Refused != 0 || st.said&refused != 0) {
+	if ev.What&flow.Reset != 0 && (ev.What&flow.Refused != 0 || st.has(refused)) {
 		server := p.Src
 		if st.Ends.Direction(sender) == observe.ToServer {
 			server = p.Dst
@@ -482,16 +361,6 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 			e.absorb(h)
 		}
 	}
-}
-
-// begin makes the state of a new flow.
-func (e *Engine) begin(p *capture.Packet, id flow.ID) {
-	for int(id>>stateBits) >= len(e.states) {
-		states := new([stateChunk]state)
-		clear(states[:]) // as new memory is best written first
-		e.states = append(e.states, states)
-	}
-	e.states[id>>stateBits][id%stateChunk] = state{State: session.State{Ends: flow.Guess(p, e.known)}}
 }
 
 // settle deals with a flow that ended: what is final is written, the rest
@@ -512,7 +381,7 @@ func (e *Engine) settle(s *slot) {
 
 // endReading ends the reading of a flow that ended.
 func (e *Engine) endReading(s *slot) {
-	if h := e.reader.End(s.id, s.Flow, &s.Owner.State); h != nil {
+	if h := e.reader.End(s.id, s.Flow, &s.State); h != nil {
 		e.absorb(h)
 	}
 }
@@ -568,8 +437,8 @@ func (e *Engine) lossy() bool { return e.gapBytes*100 > e.payload+e.gapBytes }
 // asks says whether a flow's protocol is one in which every request wants an
 // answer.
 func (e *Engine) asks(s *slot) bool {
-	protocol, _, _ := e.reader.Content(&s.Owner.State)
-	if protocol == 0 || s.Owner.Reading() {
+	protocol, _, _ := e.reader.Content(&s.State)
+	if protocol == 0 || s.Reading() {
 		return false
 	}
 	switch e.protocols[protocol-1].Name {
@@ -596,7 +465,7 @@ func (e *Engine) subjectOf(s *slot) *subject {
 		// announced may be the one that sent first.
 		sub.entries = e.endpoints.lookup(endpointKey{*client, s.Proto}, s.First, s.Last, sub.entries)
 	}
-	sub.reader, sub.late, sub.facts = e.reader.Content(&s.Owner.State)
+	sub.reader, sub.late, sub.facts = e.reader.Content(&s.State)
 	sub.protocol = ""
 	if sub.reader != 0 {
 		sub.protocol = e.protocols[sub.reader-1].Name
@@ -611,32 +480,30 @@ func (s *subject) mayBeFinal() bool {
 }
 
 // emit judges an ended flow and writes its record if it is final, or if it
-// must be. It says whether the record was written; the slot is then free.
+// must be. It reports whether the record was written; the slot is then free.
 func (e *Engine) emit(s *slot, must bool) bool {
+	isNew := !s.has(ended)
+	s.set(ended)
 	sub := e.subjectOf(s)
-	if !must && e.traffic == nil && !sub.mayBeFinal() {
-		s.Owner.said |= over
+	if !must && e.ledger == nil && !sub.mayBeFinal() {
 		return false
 	}
 	outcome := e.outcomeOf(s)
 	v := e.verdictOf(sub, outcome)
-	if e.traffic != nil {
-		e.traffic.ended(s, v)
+	if isNew {
+		e.ledger.ended(s, v)
 	}
-	s.Owner.said |= over
 	if !must && !(v.Confidence >= record.Learned && (v.Status == record.Expected || v.Status == record.Deviating)) {
 		return false
 	}
-	if e.traffic != nil {
-		e.traffic.final(s, v)
-	}
+	e.ledger.final(s, v)
 	e.write(s, sub, outcome, v, "ended")
-	e.reader.Forget(&s.Owner.State)
+	e.reader.Forget(&s.State)
 	delete(e.vlans, s.id)
 	if !e.closing {
 		e.left(s)
 	}
-	e.free(s.id)
+	e.freed = append(e.freed, s.id)
 	return true
 }
 
@@ -649,7 +516,7 @@ func (e *Engine) write(s *slot, sub *subject, outcome record.Outcome, v *record.
 	// One field at a time: a literal would be made aside and copied.
 	r.Client.Addr, r.Client.Port, r.Client.Name, r.Client.Roles = client.Addr.Netip(), client.Port, sub.clientName, sub.client.names
 	r.Server.Addr, r.Server.Port, r.Server.Name, r.Server.Roles = server.Addr.Netip(), server.Port, sub.serverName, sub.server.names
-	f, side := s.Flow, s.Owner.Ends.Side(observe.ToServer)
+	f, side := s.Flow, s.Ends.Side(observe.ToServer)
 	r.Packets = record.Count{f.Packets(side), f.Packets(1 - side)}
 	r.Bytes = record.Count{f.Bytes(side), f.Bytes(1 - side)}
 	r.GapBytes = record.Count{f.GapBytes(side), f.GapBytes(1 - side)}
@@ -664,7 +531,7 @@ func (e *Engine) write(s *slot, sub *subject, outcome record.Outcome, v *record.
 	for _, v := range e.vlans[s.id] {
 		r.VLANs = append(r.VLANs, e.vlanText(v))
 	}
-	r.Streams = e.reader.Streams(&s.Owner.State)
+	r.Streams = e.reader.Streams(&s.State)
 	if en := used(sub); en != nil {
 		if state == "ended" {
 			en.flows++
@@ -672,8 +539,8 @@ func (e *Engine) write(s *slot, sub *subject, outcome record.Outcome, v *record.
 		p := en.public()
 		r.Endpoint = &p
 	}
-	if err := e.sink.Write(r); err != nil && e.sinkErr == nil {
-		e.sinkErr = err
+	if err := e.sink.Write(r); err != nil && e.err == nil {
+		e.err = err
 	}
 }
 
@@ -753,7 +620,7 @@ func (e *Engine) Close(errs []error) error {
 	e.view = e.table.View
 	e.reader.EndAll()
 	e.table.EndAll(func(ids []flow.ID) {
-		e.warmEnded(ids)
+		e.prefetchEnds(ids)
 		for _, id := range ids {
 			s := e.at(id)
 			e.endReading(&s)
@@ -765,17 +632,18 @@ func (e *Engine) Close(errs []error) error {
 			e.closing = true
 			e.allEnded()
 		}
-		e.warmEnded(ids)
+		e.prefetchEnds(ids)
 		for _, id := range ids {
 			s := e.at(id)
 			e.emit(&s, true)
 		}
+		e.giveBack()
 	})
 	e.held = flow.Held{}
 	sum := e.summary(errs)
 	sum.Notes, sum.Drops = e.notes, e.drops
-	if err := e.sink.Close(sum); err != nil && e.sinkErr == nil {
-		e.sinkErr = err
+	if err := e.sink.Close(sum); err != nil && e.err == nil {
+		e.err = err
 	}
-	return e.sinkErr
+	return e.err
 }

@@ -145,10 +145,7 @@ func (e *Engine) absorb(h *session.Heard) {
 			e.weigh(h, &n.weighing)
 		}
 	}
-	if e.traffic != nil {
-		s := e.at(h.ID)
-		e.newFacts(&s)
-	}
+	e.newFacts(h.ID)
 }
 
 // nameServices adds the short names of the RPC services among facts, and returns the

@@ -23,7 +23,7 @@ const maxEvents = 1 << 14
 // Snapshot then tells of what was tracked and read. An engine that counts
 // traffic as it passes, or writes interim records, does all in one goroutine.
 func (e *Engine) Feed(src capture.Source, parallel bool, each func(*capture.Batch) error) error {
-	if src, ok := src.(capture.Pieces); ok && parallel && e.traffic == nil && e.cfg.Interim == 0 {
+	if src, ok := src.(capture.Pieces); ok && parallel && e.ledger == nil && e.cfg.Interim == 0 {
 		return e.share(src, each)
 	}
 	for {
@@ -104,7 +104,6 @@ type step struct {
 func (e *Engine) share(src capture.Pieces, each func(*capture.Batch) error) error {
 	c := &crew{engine: e, src: src, each: each, sums: e.tracked}
 	c.changed.L = &c.mu
-	e.ahead = true
 	var all sync.WaitGroup
 	for i := range min(max(runtime.GOMAXPROCS(0), 2), maxCrew) - 1 {
 		all.Go(func() { c.work(i + 1) })
@@ -112,12 +111,10 @@ func (e *Engine) share(src capture.Pieces, each func(*capture.Batch) error) erro
 	c.work(0) // here, as what follows uses the engine too
 	all.Wait()
 	// The table is the engine's alone again.
-	e.ahead = false
 	for i := range c.portions {
 		e.tell(c.portions[i].steps)
 	}
-	e.tell([]step{{quieted: e.reader.Quiet, freed: e.freed}})
-	e.reader.Quiet, e.freed = nil, nil
+	e.giveBack()
 	return errors.Join(c.takeErr, c.srcErr)
 }
 
@@ -219,7 +216,7 @@ func (e *Engine) track(b *capture.Batch, st *step, sums *tracked) {
 	}
 	for i := 0; i < len(b.Packets); {
 		n := min(len(b.Packets), i+flow.WarmSize)
-		sums.warmth += t.Warm(b.Packets[i:n])
+		prefetchFlows(t, b.Packets[i:n])
 		st.events = t.Follow(b.Packets[:n], i, st.events)
 		i = n
 	}
@@ -252,14 +249,5 @@ func (e *Engine) takeStep(b *capture.Batch, st *step) error {
 	}
 	st.quieted, e.reader.Quiet = e.reader.Quiet, st.quieted
 	st.freed, e.freed = e.freed, st.freed
-	return e.sinkErr
-}
-
-// free gives the place of a flow back to the table.
-func (e *Engine) free(id flow.ID) {
-	if e.ahead {
-		e.freed = append(e.freed, id)
-	} else {
-		e.table.Free(id)
-	}
+	return e.err
 }

@@ -124,7 +124,7 @@ func (t *pairs) oneWay(a, b capture.Addr) bool {
 // others alone, mostly at the end of the input. Until somebody asks, the flow's
 // own mark will do, as long as the flow has a place in the table.
 func (e *Engine) answered(st *state, p *capture.Packet) {
-	st.said |= answered
+	st.set(twoSided)
 	if e.asked {
 		e.pairs.saw(p.Src.Addr, p.Dst.Addr, true)
 	}
@@ -132,10 +132,10 @@ func (e *Engine) answered(st *state, p *capture.Packet) {
 
 // left notes the pair of a flow that gives its place up.
 func (e *Engine) left(s *slot) {
-	if s.Owner.said&answered != 0 && !e.asked {
+	if s.has(twoSided) && !e.asked {
 		e.pairs.saw(s.Sides[0].Addr, s.Sides[1].Addr, true)
 	}
-	s.Owner.said &^= answered
+	s.clear(twoSided)
 }
 
 // noteAnswered notes the pairs of the flows that have a place, from their marks.
@@ -143,7 +143,7 @@ func (e *Engine) noteAnswered() {
 	e.asked = true
 	for i, states := range e.states {
 		for j := range states {
-			if states[j].said&answered != 0 {
+			if states[j].has(twoSided) {
 				f := e.view.At(flow.ID(i<<stateBits | j))
 				e.pairs.saw(f.Sides[0].Addr, f.Sides[1].Addr, true)
 			}

@@ -159,8 +159,6 @@ func (e *Engine) Reload(packs *rules.Packs, site *rules.Site) error {
 	e.rulesets, e.evidence, e.hosts = fresh.rulesets, fresh.evidence, fresh.hosts
 	e.recall = &recall{}
 	e.learnSite()
-	if e.traffic != nil {
-		e.traffic.relabel(fresh.traffic)
-	}
+	e.ledger.addLabels(packs)
 	return nil
 }

@@ -1,11 +1,13 @@
 package classify
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
 )
 
@@ -108,4 +110,34 @@ func (t *endpoints) summary() []record.EndpointSummary {
 		}
 	}
 	return list
+}
+
+// Snapshot returns the counts as they stand. It may be called while batches
+// are taken in, by any goroutine.
+func (e *Engine) Snapshot() *record.Snapshot {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := &record.Snapshot{
+		Packets: e.tracked.packets, IPBytes: e.tracked.ipBytes, LiveFlows: e.tracked.live, HeldFlows: e.held.Len(), Reading: e.reader.Reading(),
+		Evicted: e.tracked.evicted, Violations: e.reader.Violations, Limits: e.limits(), Clock: e.clock,
+		Frames: e.stats.Frames, FrameBytes: e.stats.Bytes, Truncated: e.stats.Truncated, Skipped: skips(&e.stats),
+	}
+	e.ledger.snapshot(s)
+	type key struct {
+		service string
+		source  observe.Source
+	}
+	counts := map[key]int{}
+	for _, en := range e.endpoints.all {
+		if !en.overAt(s.Clock) {
+			counts[key{en.service, en.source}]++
+		}
+	}
+	for k, n := range counts {
+		s.Endpoints = append(s.Endpoints, record.EndpointCount{Service: k.service, Source: k.source, Count: n})
+	}
+	slices.SortFunc(s.Endpoints, func(a, b record.EndpointCount) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Source, b.Source))
+	})
+	return s
 }

@@ -325,9 +325,9 @@ func (e *Engine) outcomeOf(s *slot) record.Outcome {
 		switch {
 		case f.BothWays():
 			return record.Answered
-		case s.Owner.said&prohibited != 0:
+		case s.has(prohibited):
 			return record.Prohibited
-		case f.Seen&flow.SeenRefused != 0 || s.Owner.said&refused != 0:
+		case f.Seen&flow.SeenRefused != 0 || s.has(refused):
 			return record.Refused
 		case e.oneWay(f):
 			return record.OneWay
@@ -337,9 +337,9 @@ func (e *Engine) outcomeOf(s *slot) record.Outcome {
 		return ""
 	}
 	switch {
-	case s.Owner.said&prohibited != 0:
+	case s.has(prohibited):
 		return record.Prohibited
-	case f.Seen&flow.SeenRefused != 0 || s.Owner.said&refused != 0:
+	case f.Seen&flow.SeenRefused != 0 || s.has(refused):
 		return record.Refused
 	case f.Seen&flow.SeenSYNACK != 0:
 		return record.Answered

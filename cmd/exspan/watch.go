@@ -156,6 +156,9 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 		}
 		sinks = append(sinks, ndjson.New(w.records))
 	}
+	if m.write != "" {
+		cfg.OnJudged = func(j record.Judged) { w.delay.Judged(j) } // delay is made by openWrite
+	}
 	if w.eng, err = classify.New(cfg, exporter.Multi(sinks...)); err != nil {
 		return w, err
 	}
@@ -240,7 +243,6 @@ func (w *watch) openWrite() error {
 	if w.packets, err = w.openOutput(w.m.write, nil, w.delay.Head); err != nil {
 		return err
 	}
-	w.eng.OnJudged(w.delay.Judged)
 	return nil
 }
 

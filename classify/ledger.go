@@ -1,0 +1,202 @@
+package classify
+
+import (
+	"slices"
+	"time"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/flow"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/rules"
+)
+
+// pendingTime is the packet time after which a flow's traffic is counted where
+// its verdict puts it then.
+const pendingTime = int64(10 * time.Second)
+
+// ledger counts bytes and packets by label. The traffic of a flow is pending
+// until it gets a label: when its verdict rests on more than its port, after
+// pendingTime, or at its end. A nil ledger counts nothing.
+type ledger struct {
+	paths          []record.PathTraffic // the first is NoneLabel
+	index          map[string]uint16    // into paths, plus one, by label
+	pendingBytes   uint64
+	pendingPackets uint64
+	// born holds the flows that may be pending, in order of their begin, from head
+	// on.
+	born     []birth
+	head     int
+	onJudged func(record.Judged) // may be nil
+}
+
+// birth names a flow whose place may be another flow's by now.
+type birth struct {
+	id     flow.ID
+	number uint64 // of its first packet
+	time   int64
+}
+
+func newLedger(packs *rules.Packs, onJudged func(record.Judged)) *ledger {
+	l := &ledger{index: map[string]uint16{}, onJudged: onJudged}
+	l.addLabels(packs)
+	return l
+}
+
+// addLabels adds the labels of a set of packs that are missing. What was counted
+// under a label that is gone stays listed, so that no counter goes back.
+func (l *ledger) addLabels(packs *rules.Packs) {
+	if l == nil {
+		return
+	}
+	for _, label := range record.Labels(packs) {
+		if l.index[label] == 0 {
+			l.paths = append(l.paths, record.PathTraffic{Label: label})
+			l.index[label] = uint16(len(l.paths))
+		}
+	}
+}
+
+// packet counts a packet of a flow.
+func (l *ledger) packet(p *capture.Packet, ev *flow.Event, st *state) {
+	if l == nil {
+		return
+	}
+	if st.label == 0 {
+		l.pendingBytes += uint64(p.Length)
+		l.pendingPackets++
+		if ev.What&flow.New != 0 {
+			l.born = append(l.born, birth{ev.ID, p.Number, p.Time})
+		}
+		return
+	}
+	path := &l.paths[st.label-1]
+	d := st.Ends.Direction(ev.Sender())
+	path.Bytes[d] += uint64(p.Length)
+	path.Packets[d]++
+	path.LastSeen = max(path.LastSeen, p.Time)
+}
+
+// unlabelled counts a packet that belongs to no flow.
+func (l *ledger) unlabelled(p *capture.Packet) {
+	if l == nil {
+		return
+	}
+	l.paths[0].Bytes[observe.ToServer] += uint64(p.Length)
+	l.paths[0].Packets[observe.ToServer]++
+}
+
+// count counts a pending flow under the label of a verdict.
+func (l *ledger) count(s *slot, v *record.Verdict) {
+	s.label = l.labelOf(v)
+	path := &l.paths[s.label-1]
+	for _, d := range [...]observe.Direction{observe.ToServer, observe.ToClient} {
+		side := s.Ends.Side(d)
+		path.Bytes[d] += s.Bytes(side)
+		path.Packets[d] += s.Packets(side)
+		l.pendingBytes -= s.Bytes(side)
+		l.pendingPackets -= s.Packets(side)
+	}
+	path.LastSeen = max(path.LastSeen, s.Last)
+	path.Active++
+	l.tell(s, v, false)
+}
+
+func (l *ledger) labelOf(v *record.Verdict) uint16 {
+	if v.Group != "" {
+		if i := l.index[v.Group]; i != 0 {
+			return i
+		}
+	}
+	return l.index[record.NoneLabel]
+}
+
+// tell tells the verdict of a flow to whoever asked for it.
+func (l *ledger) tell(s *slot, v *record.Verdict, hasEnded bool) {
+	if l.onJudged != nil {
+		client, server := s.ends()
+		l.onJudged(record.Judged{Client: client.AddrPort(), Server: server.AddrPort(), Proto: s.Proto, VLANs: s.VLANs.String(), Verdict: v, Ended: hasEnded})
+	}
+}
+
+// ended takes in the end of a flow.
+func (l *ledger) ended(s *slot, v *record.Verdict) {
+	if l == nil {
+		return
+	}
+	if s.label == 0 {
+		l.count(s, v)
+	}
+	l.tell(s, v, true)
+	l.paths[s.label-1].Active--
+}
+
+// final notes where the last record of a flow puts it.
+func (l *ledger) final(s *slot, v *record.Verdict) {
+	if l == nil {
+		return
+	}
+	if label := l.labelOf(v); label != s.label {
+		l.paths[label-1].Relabelled++
+	}
+}
+
+// due takes the next flow that began at least pendingTime ago.
+func (l *ledger) due(now int64) (b birth, ok bool) {
+	if l == nil || l.head == len(l.born) || l.born[l.head].time+pendingTime > now {
+		return b, false
+	}
+	b = l.born[l.head]
+	l.head++
+	if l.head > 4096 && l.head*2 > len(l.born) {
+		l.born = l.born[:copy(l.born, l.born[l.head:])]
+		l.head = 0
+	}
+	return b, true
+}
+
+// snapshot adds the counts of the ledger to s.
+func (l *ledger) snapshot(s *record.Snapshot) {
+	if l == nil {
+		return
+	}
+	s.Paths = slices.Clone(l.paths)
+	s.PendingBytes, s.PendingPackets = l.pendingBytes, l.pendingPackets
+}
+
+// countPending counts a pending flow under its label if its verdict has at
+// least the confidence wanted.
+func (e *Engine) countPending(s *slot, want record.Confidence) {
+	sub := e.subjectOf(s)
+	if v := e.verdictOf(sub, record.Answered); v.Confidence >= want {
+		e.ledger.count(s, v)
+	}
+}
+
+// newFacts takes in that more is known of a flow.
+func (e *Engine) newFacts(id flow.ID) {
+	if e.ledger == nil {
+		return
+	}
+	switch s := e.at(id); {
+	case s.has(ended):
+	case s.label == 0:
+		e.countPending(&s, record.Learned)
+	case e.ledger.onJudged != nil:
+		e.ledger.tell(&s, e.verdictOf(e.subjectOf(&s), record.Answered), false)
+	}
+}
+
+// countDue counts the flows that were pending long enough.
+func (e *Engine) countDue() {
+	for {
+		b, ok := e.ledger.due(e.clock)
+		if !ok {
+			return
+		}
+		e.breathe()
+		if s := e.at(b.id); s.Number == b.number && s.label == 0 && !s.has(ended) {
+			e.countPending(&s, record.NoConfidence)
+		}
+	}
+}
