@@ -160,7 +160,7 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 	}
 	var versions []string
 	for _, p := range cfg.Packs.All() {
-		if len(p.Paths) > 0 {
+		if len(p.Paths) > 0 && p.Version != rules.Platform {
 			rs := compile(p, cfg.Site)
 			versions = append(versions, p.Version)
 			if p.Version == cfg.Exchange {

@@ -337,7 +337,7 @@ func (r *roleSet) fits(want []rules.Role, clients bool) bool {
 		}
 		for _, set := range r.sets {
 			for _, have := range set {
-				if have == w || have == rules.GC && w == rules.DC {
+				if have == w || have == rules.GC && w == rules.DC || w == rules.AnyExchange && have.Exchange() {
 					return true
 				}
 			}

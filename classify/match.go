@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/exspan/exspan/capture"
@@ -21,19 +20,17 @@ type legRef struct {
 	tests []factTest
 }
 
-// factTest is what one attribute of a Match asks for. Maps are walked slowly
-// and in no order, so a Match's are made into lists once.
+// factTest is what one attribute of a Match asks for.
 type factTest struct {
 	name   string
 	values []string
 }
 
-func testsOf(facts map[string][]string) []factTest {
-	tests := make([]factTest, 0, len(facts))
-	for name, values := range facts {
-		tests = append(tests, factTest{name, values})
+func testsOf(facts []rules.Fact) []factTest {
+	tests := make([]factTest, len(facts))
+	for i, f := range facts {
+		tests[i] = factTest{f.Name, f.Values}
 	}
-	slices.SortFunc(tests, func(a, b factTest) int { return strings.Compare(a.name, b.name) })
 	return tests
 }
 
@@ -52,10 +49,14 @@ type span struct {
 }
 
 func compile(pack *rules.Pack, site *rules.Site) *ruleset {
-	rs := &ruleset{version: pack.Version, dynamic: map[string][]*legRef{}, local: pack.LocalOnly}
+	rs := &ruleset{version: pack.Version, dynamic: map[string][]*legRef{}, local: slices.Clone(pack.LocalOnly)}
 	var static []*legRef
 	for i := range pack.Paths {
 		p := &pack.Paths[i]
+		if p.NotUsed || p.Local {
+			rs.own(p)
+			continue
+		}
 		for j := range p.Legs {
 			ref := &legRef{p, i, &p.Legs[j], testsOf(p.Legs[j].Facts)}
 			if site.Port(ref.leg).Dynamic {
@@ -68,6 +69,15 @@ func compile(pack *rules.Pack, site *rules.Site) *ruleset {
 	rs.tcp = spans(static, site, capture.TCP)
 	rs.udp = spans(static, site, capture.UDP)
 	return rs
+}
+
+// own takes in a path that explains no flow between hosts.
+func (rs *ruleset) own(p *rules.DataPath) {
+	for i := range p.Legs {
+		if l := &p.Legs[i]; p.Local && !l.Port.Dynamic {
+			rs.local = append(rs.local, rules.LocalPort{Port: l.Port, Note: p.Name, Source: p.Source})
+		}
+	}
 }
 
 // spans arranges the legs of one transport by port, in pack order for each.
@@ -480,7 +490,7 @@ func sides(p *rules.DataPath, l *rules.Leg) (from, to []rules.Role) {
 // fits says whether the roles of both ends fit a hit's path.
 func (h *hit) fits(client, server *roleSet, clients bool) bool {
 	from, to := sides(h.path, h.leg)
-	if one := h.path.OneEnd; one != "" && !client.has(one) && !server.has(one) {
+	if one := h.path.OneEnd; len(one) > 0 && !client.fits(one, clients) && !server.fits(one, clients) {
 		return false
 	}
 	return side(h.path, client, from, clients) && side(h.path, server, to, clients)

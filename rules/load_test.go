@@ -116,33 +116,35 @@ evidence:
 		t.Fatalf("%+v", all)
 	}
 	find := Leg{
-		Match: Match{Port{From: 135, To: 135, TCP: true}, "dcerpc", map[string][]string{"rpc.interface": {"epmapper"}}},
-		Group: "2010.finder", Auth: NotApplicable, Encryption: NotApplicable,
+		Match: Match{Port: Port{From: 135, To: 135, TCP: true}, Protocol: "dcerpc", Facts: []Fact{{"rpc.interface", []string{"epmapper"}}}},
+		Text:  "135/tcp dcerpc", Group: "2010.finder", Auth: NotApplicable, Encryption: NotApplicable,
 	}
 	want := []DataPath{
 		{
 			ID: "2010.one", Version: "2010", Name: "One", Group: "2010.one",
-			From: []Role{Client, Admin}, To: []Role{CAS}, OneEnd: LB, External: true,
-			DefaultAuth: []string{"ntlm"}, SupportedAuth: []string{"ntlm", "kerberos"}, ByDefault: "yes", Source: "a book", Confidence: "high",
+			From: []Role{Client, Admin}, To: []Role{CAS}, OneEnd: []Role{LB}, External: true,
+			DefaultAuth: []string{"ntlm"}, SupportedAuth: []string{"ntlm", "kerberos"}, ByDefault: "yes", Ports: "135/tcp dcerpc;dynamic/tcp dcerpc",
+			Source: "a book", Documents: []string{"a book"}, Confidence: "high",
 			FirewallRules: []string{"A - B (TCP-In)"},
 			Legs: []Leg{find, {
-				Match: Match{Port{Dynamic: true, TCP: true}, "dcerpc", map[string][]string{"rpc.interface": {"x", "unnamed"}}},
-				Group: "2010.one", Reverse: true, MaxConfidence: "pattern",
+				Match: Match{Port: Port{Dynamic: true, TCP: true}, Protocol: "dcerpc", Facts: []Fact{{"rpc.interface", []string{"x", "unnamed"}}}},
+				Text:  "dynamic/tcp dcerpc", Group: "2010.one", Reverse: true, MaxConfidence: "pattern",
 			}},
 		},
 		{
 			ID: "2010.two", Version: "2010", Name: "Two", Group: "2010.one",
-			From: []Role{Any}, To: []Role{Hub}, Source: "b", Confidence: "low", Legs: []Leg{find},
+			From: []Role{Any}, To: []Role{Hub}, Ports: "135/tcp dcerpc", Source: "b", Documents: []string{"b"}, Confidence: "low",
+			Legs: []Leg{find},
 		},
 	}
 	if !reflect.DeepEqual(all[1].Paths, want) {
 		t.Errorf("got  %+v\nwant %+v", all[1].Paths, want)
 	}
 	evidence := []RoleEvidence{{
-		Roles: []Role{Mailbox, CAS}, End: "server", Version: "2007", Note: "n", Source: "s", Weak: true,
+		Roles: []Role{Mailbox, CAS}, End: "server", Version: "2007", Note: "n", Source: "s", Confidence: "medium", Weak: true,
 		Any: []Match{
 			{Port: Port{From: 6001, To: 6001, TCP: true}, Protocol: "dcerpc"},
-			{Facts: map[string][]string{"rpc.interface": {"x"}}},
+			{Facts: []Fact{{"rpc.interface", []string{"x"}}}},
 		},
 	}}
 	if !reflect.DeepEqual(all[0].Evidence, evidence) {

@@ -7,58 +7,74 @@ import (
 
 // EmbeddedWith returns the built-in packs with the named packs of fsys laid
 // over them: a data path or an interface with a known name takes the other's
-// place, new ones and evidence are added. Where two of the named packs have the
+// place, and so does a policy; new ones and evidence are added. Where two of the named packs have the
 // same, the later one counts. The error is as that of Load.
 func EmbeddedWith(fsys fs.FS, names ...string) (*Packs, error) {
 	if len(names) == 0 {
 		return Embedded()
 	}
-	files, err := fs.Glob(embedded, "packs/*.yaml")
+	readers, err := readPacks(fsys, names)
 	if err != nil {
 		return nil, err
 	}
-	base, err := readPacks(embedded, files)
-	if err != nil {
-		return nil, err
-	}
-	extra, err := readPacks(fsys, names)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range extra {
+	complete(readers, builtin)
+	base := slices.Clone(builtin)
+	for i, r := range readers {
+		twice([]*packReader{r})
 		base = overlay(base, r)
+		for _, earlier := range readers[:i] {
+			earlier.without(r)
+		}
 	}
-	return join(base)
+	return join(base, readers)
 }
 
-// overlay lays one pack over others. Its paths move into the pack of its
-// version, so that there is one pack a version.
-func overlay(base []*packReader, r *packReader) []*packReader {
-	for _, f := range r.pack.Interfaces {
-		for _, b := range base {
-			for i := len(b.pack.Interfaces) - 1; i >= 0; i-- {
-				if old := b.pack.Interfaces[i]; old.Name == f.Name || old.UUID == f.UUID && old.Version == f.Version {
-					b.pack.Interfaces = slices.Delete(b.pack.Interfaces, i, i+1)
-					b.ifacePos = slices.Delete(b.ifacePos, i, i+1)
+// overlay lays one pack over others. The paths and interfaces of the others that
+// it has too go; its new paths move into the pack of its version, so that there
+// is one pack a version.
+func overlay(base []*Pack, r *packReader) []*Pack {
+	base = slices.Clone(base)
+	for i, b := range base {
+		same := func(old Interface) bool {
+			return slices.ContainsFunc(r.pack.Interfaces, func(f Interface) bool {
+				return old.Name == f.Name || old.UUID == f.UUID && old.Version == f.Version
+			})
+		}
+		paths := b.Version == r.pack.Version && len(b.Paths) > 0 && len(r.pack.Paths) > 0
+		policy := b.Policy != nil && r.pack.Policy != nil
+		if !paths && !policy && !slices.ContainsFunc(b.Interfaces, same) {
+			continue
+		}
+		merged := *b // what is built in is not changed
+		if policy {
+			merged.Policy = nil
+		}
+		merged.Interfaces = slices.DeleteFunc(slices.Clone(b.Interfaces), same)
+		if paths {
+			merged.Paths = slices.Clone(b.Paths)
+			for _, d := range r.pack.Paths {
+				if j := slices.IndexFunc(merged.Paths, func(old DataPath) bool { return old.ID == d.ID }); j >= 0 {
+					merged.Paths[j] = d
+				} else {
+					merged.Paths = append(merged.Paths, d)
 				}
 			}
+			r.pack.Paths, r.pathPos = nil, nil
+		}
+		base[i] = &merged
+	}
+	return base
+}
+
+// without drops what a later pack has too.
+func (r *packReader) without(later *packReader) {
+	for i := len(r.pack.Interfaces) - 1; i >= 0; i-- {
+		old := r.pack.Interfaces[i]
+		if slices.ContainsFunc(later.pack.Interfaces, func(f Interface) bool {
+			return old.Name == f.Name || old.UUID == f.UUID && old.Version == f.Version
+		}) {
+			r.pack.Interfaces = slices.Delete(r.pack.Interfaces, i, i+1)
+			r.ifacePos = slices.Delete(r.ifacePos, i, i+1)
 		}
 	}
-	same := slices.IndexFunc(base, func(b *packReader) bool { return b.pack.Version == r.pack.Version && len(b.pack.Paths) > 0 })
-	if same >= 0 && len(r.pack.Paths) > 0 {
-		b := base[same]
-		for i, d := range r.pack.Paths {
-			if j := slices.IndexFunc(b.pack.Paths, func(old DataPath) bool { return old.ID == d.ID }); j >= 0 {
-				b.pack.Paths[j], b.pathPos[j] = d, r.pathPos[i]
-			} else {
-				b.pack.Paths, b.pathPos = append(b.pack.Paths, d), append(b.pathPos, r.pathPos[i])
-			}
-		}
-		// A group may have its other members in the pack below.
-		for group := range r.groupUse {
-			r.groupUse[group] += b.groupUse[group]
-		}
-		r.pack.Paths, r.pathPos = nil, nil
-	}
-	return append(base, r)
 }

@@ -318,18 +318,20 @@ type flowLike struct {
 
 // pathsOf holds a flow against the packs by the letter: roles, port, protocol, facts.
 func pathsOf(p *Packs, f flowLike) (ids []string, groups []string) {
-	has := func(list []Role, r Role) bool { return slices.Contains(list, r) || slices.Contains(list, Any) }
+	has := func(list []Role, r Role) bool {
+		return slices.Contains(list, r) || slices.Contains(list, Any) || r.Exchange() && slices.Contains(list, AnyExchange)
+	}
 	for _, d := range p.Paths("2010") {
 		for _, l := range d.Legs {
 			from, to := d.From, d.To
 			if l.Reverse {
 				from, to = to, from
 			}
-			fits := has(from, f.client) && has(to, f.server) && (d.OneEnd == "" || f.client == d.OneEnd || f.server == d.OneEnd) &&
+			fits := has(from, f.client) && has(to, f.server) && (len(d.OneEnd) == 0 || has(d.OneEnd, f.client) || has(d.OneEnd, f.server)) &&
 				(l.Port.TCP && !f.udp || l.Port.UDP && f.udp) && l.Port.Contains(f.port) && l.Protocol == f.protocol
-			for name, values := range l.Facts {
-				fits = fits && name == f.fact && slices.ContainsFunc(values, func(v string) bool {
-					return Fits(v, f.value) || v == Unnamed && name == "rpc.interface" && f.value == "unknown-uuid"
+			for _, want := range l.Facts {
+				fits = fits && want.Name == f.fact && slices.ContainsFunc(want.Values, func(v string) bool {
+					return Fits(v, f.value) || v == Unnamed && want.Name == "rpc.interface" && f.value == "unknown-uuid"
 				})
 			}
 			if fits {
@@ -496,8 +498,8 @@ func evidenceOf(p *Packs, protocol, fact, value string, port uint16, end string)
 			}
 			for _, m := range e.Any {
 				ok := (m.Protocol == "" || m.Protocol == protocol) && (m.Port == Port{} || m.Port.Contains(port) && m.Port.UDP == udp)
-				for name, values := range m.Facts {
-					ok = ok && name == fact && slices.ContainsFunc(values, func(v string) bool { return Fits(v, value) })
+				for _, want := range m.Facts {
+					ok = ok && want.Name == fact && slices.ContainsFunc(want.Values, func(v string) bool { return Fits(v, value) })
 				}
 				if ok {
 					s := joined(e.Roles)

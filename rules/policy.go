@@ -28,6 +28,8 @@ type Policy struct {
 	// Answering are the protocols whose server answers every request, so that a
 	// request over UDP without an answer means that it was lost or refused.
 	Answering []string
+	// Violations and Remarks are the ids of all findings.
+	Violations, Remarks []string
 	// Announced maps the way in which an endpoint was announced to the protocol
 	// that it then speaks.
 	Announced []Announced
@@ -136,7 +138,7 @@ func (r *packReader) policy(n ast.Node) {
 	r.each(n, "policy", func(key string, _ pos, v ast.Node) bool {
 		switch key {
 		case "exchange_roles":
-			p.ExchangeRoles = r.roles(v, key, false)
+			p.ExchangeRoles = r.roles(v, key, ofServer)
 		case "answering":
 			p.Answering = plainTexts(r.texts(v, key))
 		case "announced":
@@ -155,6 +157,10 @@ func (r *packReader) policy(n ast.Node) {
 				})
 				p.Announced = append(p.Announced, a)
 			})
+		case "violations":
+			p.Violations = plainTexts(r.texts(v, key))
+		case "remarks":
+			p.Remarks = plainTexts(r.texts(v, key))
 		case "weak":
 			r.items(v, key, func(v ast.Node) { p.Weak = append(p.Weak, r.weakness(v)) })
 		default:

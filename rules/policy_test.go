@@ -59,7 +59,7 @@ func TestPolicyWeaknesses(t *testing.T) {
 func TestPolicyRoles(t *testing.T) {
 	policy := embeddedPacks(t).Policy()
 	for _, r := range Roles() {
-		want := slices.Contains([]Role{Hub, Edge, Mailbox, MailboxLegacy, CAS, UM}, r)
+		want := slices.Contains([]Role{Hub, Edge, Mailbox, MailboxLegacy, CAS, UM, AnyExchange}, r)
 		if policy.Exchange(r) != want || r.Exchange() != want {
 			t.Errorf("%s: policy %t, role %t", r, policy.Exchange(r), r.Exchange())
 		}

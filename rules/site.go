@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -15,6 +16,7 @@ func LoadSite(name string, data []byte) (*Site, error) {
 	r := siteReader{reader: reader{file: name}, addrs: map[netip.Addr]pos{}, nets: map[netip.Prefix]pos{}, names: map[string]pos{}}
 	if body := r.parse(data); body != nil {
 		r.each(body, "a site file", r.top)
+		r.resolve()
 	}
 	if m := r.sorted(); len(m) > 0 {
 		return nil, m
@@ -32,18 +34,22 @@ func (s *Site) Port(l *Leg) Port {
 	return p
 }
 
+// siteKeys are the keys of a site file.
+var siteKeys = []string{"exchange", "servers", "networks", "log_shipping_port", "allow", "accept", "relays", "mirrors"}
+
 type siteReader struct {
 	reader
 	site  Site
 	addrs map[netip.Addr]pos
 	nets  map[netip.Prefix]pos
 	names map[string]pos
+	named []word // what may be the name of a server
 }
 
 func (r *siteReader) top(key string, at pos, v ast.Node) bool {
 	switch key {
 	case "exchange":
-		r.site.Version = r.one(v, "Exchange version", versions)
+		r.site.Version = r.version(v)
 	case "servers":
 		r.items(v, key, r.server)
 	case "networks":
@@ -52,14 +58,33 @@ func (r *siteReader) top(key string, at pos, v ast.Node) bool {
 		r.site.LogShippingPort = r.number(v, key)
 	case "allow":
 		r.items(v, key, r.allow)
+	case "accept":
+		r.items(v, key, r.accept)
+	case "relays":
+		r.items(v, key, func(v ast.Node) { r.site.Relays = append(r.site.Relays, r.hosts(v)...) })
+	case "mirrors":
+		r.items(v, key, func(v ast.Node) { r.site.Mirrors = append(r.site.Mirrors, r.hosts(v)...) })
 	default:
 		return false
 	}
 	return true
 }
 
+// version reads the Exchange version of servers. It needs rules.
+func (r *siteReader) version(n ast.Node) string {
+	s := r.text(n, "Exchange version")
+	if strings.EqualFold(s, "SE") {
+		s = "SE"
+	}
+	if s != "" && !HasRules(s) {
+		r.fail(nodePos(n), "there are no rules for Exchange %q; in a site file the version is one of %s", s, strings.Join(ruledVersions, ", "))
+		return ""
+	}
+	return s
+}
+
 // number reads a port number.
-func (r *siteReader) number(n ast.Node, what string) uint16 {
+func (r *reader) number(n ast.Node, what string) uint16 {
 	s := r.text(n, what)
 	p, ok := portNumber(s)
 	if !ok && s != "" {
@@ -100,7 +125,7 @@ func (r *siteReader) server(n ast.Node) {
 				if text == "" {
 					return
 				}
-				if role, ok := r.role(word{text, nodePos(v)}, false); ok {
+				if role, ok := r.siteRole(word{text, nodePos(v)}, ofHost); ok {
 					if slices.Contains(s.Roles, role) {
 						r.fail(nodePos(v), "roles has %q twice", role)
 					}
@@ -111,15 +136,15 @@ func (r *siteReader) server(n ast.Node) {
 				r.fail(nodePos(v), "roles is empty")
 			}
 		case "exchange":
-			s.Version = r.one(v, "Exchange version", versions)
+			s.Version = r.version(v)
 		case "static_ports":
 			if v == nil {
 				break
 			}
 			s.StaticPorts = map[string]uint16{}
 			r.each(v, key, func(service string, at pos, v ast.Node) bool {
-				if strings.ToLower(service) != service || strings.ContainsAny(service, " ,|*") {
-					r.fail(at, "%q is no RPC service: one word in lower case, such as emsmdb or nspi", service)
+				if names := pinnable(); !slices.Contains(names, service) {
+					r.fail(at, "no service %q has a port that can be pinned (one of %s)%s", service, strings.Join(names, ", "), guess(service, names))
 				}
 				s.StaticPorts[service] = r.number(v, "port of "+service)
 				return true
@@ -148,7 +173,7 @@ func (r *siteReader) address(n ast.Node) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(s)
 	switch {
 	case err != nil || a.Zone() != "":
-		r.fail(nodePos(n), "bad address %q", s)
+		r.fail(nodePos(n), "bad address %q%s", s, quoteHint(n, s))
 		return a, false
 	case a.IsUnspecified() || a.IsMulticast():
 		r.fail(nodePos(n), "address %q is not a host's", s)
@@ -178,7 +203,7 @@ func (r *siteReader) network(n ast.Node) {
 			p, err := netip.ParsePrefix(s)
 			switch {
 			case err != nil:
-				r.fail(nodePos(v), "bad network %q: an address and a length, such as 10.9.0.0/16", s)
+				r.fail(nodePos(v), "bad network %q: an address and a length, such as 10.9.0.0/16%s", s, quoteHint(v, s))
 			case p != p.Masked():
 				r.fail(nodePos(v), "bad network %q: it has host bits, the network is %s", s, p.Masked())
 			default:
@@ -191,7 +216,7 @@ func (r *siteReader) network(n ast.Node) {
 			}
 		case "role":
 			if s := r.text(v, key); s != "" {
-				w.Role, _ = r.role(word{s, nodePos(v)}, false)
+				w.Role, _ = r.siteRole(word{s, nodePos(v)}, ofHost)
 			}
 		default:
 			return false
@@ -218,7 +243,7 @@ func (r *siteReader) allow(n ast.Node) {
 		switch key {
 		case "from", "to":
 			if s := r.text(v, key); s != "" {
-				role, _ := r.role(word{s, nodePos(v)}, true)
+				role, _ := r.siteRole(word{s, nodePos(v)}, ofPath)
 				if key == "from" {
 					a.From = role
 				} else {
@@ -233,6 +258,8 @@ func (r *siteReader) allow(n ast.Node) {
 			p, err := ParsePort(s)
 			if err == nil && p.Dynamic {
 				err = fmt.Errorf("bad port %q: dynamic ports cannot be allowed", s)
+			} else if err == nil && p.IP != "" {
+				err = fmt.Errorf("bad port %q: an allowed flow has a port number", s)
 			}
 			if err != nil {
 				r.fail(nodePos(v), "%v", err)
@@ -254,4 +281,151 @@ func (r *siteReader) allow(n ast.Node) {
 		}
 	}
 	r.site.Allow = append(r.site.Allow, a)
+}
+
+// siteRole reads a role, and tells what the roles of a site file are where it is
+// none.
+func (r *siteReader) siteRole(w word, of ends) (Role, bool) {
+	if !slices.Contains(roles, Role(w.text)) {
+		words := slices.DeleteFunc(slices.Clone(roleWords), func(s string) bool {
+			return of == ofHost && (s == string(Any) || s == string(AnyExchange))
+		})
+		hint := guess(w.text, words)
+		if hint == "" {
+			hint = "; it is one of " + strings.Join(words, ", ")
+		}
+		r.fail(w.at, "unknown role %q in a site file%s", w.text, hint)
+		return "", false
+	}
+	return r.role(w, of)
+}
+
+// quoteHint returns the hint that an IPv6 address needs quotes inside brackets
+// and braces, where ":" and "," have a meaning.
+func quoteHint(n ast.Node, s string) string {
+	if strings.Contains(s, ":") && !quoted(n) || strings.HasSuffix(s, ":") {
+		return `; an IPv6 address needs quotes, as in "2001:db8::5"`
+	}
+	return ""
+}
+
+// hosts reads an address or a network.
+func (r *siteReader) hosts(n ast.Node) []netip.Prefix {
+	s := r.text(n, "an address")
+	if s == "" {
+		return nil
+	}
+	p, err := parseHosts(s)
+	if err != nil {
+		r.fail(nodePos(n), "bad address %q: an address, or a network such as 10.9.0.0/16%s", s, quoteHint(n, s))
+		return nil
+	}
+	return []netip.Prefix{p}
+}
+
+// parseHosts reads an address, which stands for itself, or a network.
+func parseHosts(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err == nil && p != p.Masked() {
+		err = fmt.Errorf("%s has host bits", s)
+	}
+	return p, err
+}
+
+// accept reads a deviation that the operator knows of.
+func (r *siteReader) accept(n ast.Node) {
+	a := Accept{File: r.file, Line: nodePos(n).line}
+	r.fields(n, "an accepted finding", []string{"finding"}, func(key string, at pos, v ast.Node) bool {
+		switch key {
+		case "finding":
+			a.Finding = r.one(v, key, findingIDs())
+		case "path":
+			if a.Path = r.text(v, key); a.Path != "" && !pathPattern(a.Path) {
+				r.fail(nodePos(v), "%q is no data path: the id of one, such as 2010.cas.pop3, or its beginning with *", a.Path)
+			}
+		case "from":
+			a.From = r.end(v, key)
+		case "to":
+			a.To = r.end(v, key)
+		case "until":
+			s := r.text(v, key)
+			day, err := time.Parse(time.DateOnly, s)
+			if err != nil && s != "" {
+				r.fail(nodePos(v), "bad date %q: a day such as 2026-12-31", s)
+			}
+			a.Until = day
+		case "note":
+			a.Note = r.text(v, key)
+		default:
+			return false
+		}
+		return true
+	})
+	r.site.Accept = append(r.site.Accept, a)
+}
+
+// pathPattern reports whether s can be the id of a data path, or the beginning
+// of ids with "*".
+func pathPattern(s string) bool {
+	s = strings.TrimSuffix(s, "*")
+	return s == "" || strings.Contains(s, ".") && !strings.ContainsAny(s, " *,|")
+}
+
+// end reads one end of a flow: a role, an address, a network, or the name of a
+// server.
+func (r *siteReader) end(n ast.Node, what string) End {
+	s := r.text(n, what)
+	switch p, err := parseHosts(s); {
+	case s == "" || s == string(Any):
+		return End{}
+	case slices.Contains(roles, Role(s)):
+		return End{Role: Role(s)}
+	case err == nil:
+		return End{Prefix: p}
+	}
+	r.named = append(r.named, word{s, nodePos(n)})
+	return End{Server: s}
+}
+
+// resolve checks the names of servers, once all are known.
+func (r *siteReader) resolve() {
+	for _, w := range r.named {
+		if _, ok := r.names[strings.ToLower(w.text)]; ok {
+			continue
+		}
+		known := slices.Clone(roleWords)
+		for _, s := range r.site.Servers {
+			if s.Name != "" {
+				known = append(known, s.Name)
+			}
+		}
+		r.fail(w.at, "%q is no role, no address, no network and no name of a server in this site file%s", w.text, guess(w.text, known))
+	}
+}
+
+// pinnable returns the names that static_ports may have: the RPC interfaces of
+// services that can be pinned to a port.
+func pinnable() []string {
+	var list []string
+	for _, k := range builtin {
+		for i := range k.Pinned {
+			for _, name := range k.Pinned[i].Interfaces {
+				if k.Pinned[i].Site && !slices.Contains(list, name) {
+					list = append(list, name)
+				}
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// findingIDs returns the ids of findings that the built-in policy knows.
+func findingIDs() []string {
+	p := (&Packs{packs: builtin}).Policy()
+	return slices.Concat(p.Violations, p.Remarks)
 }

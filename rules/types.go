@@ -4,7 +4,10 @@
 // matches nothing; matching is classify's.
 package rules
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Role is what a host does in or around an Exchange organisation.
 type Role string
@@ -31,20 +34,28 @@ const (
 	DNS            Role = "dns"
 	Witness        Role = "witness"
 	ExchangeOnline Role = "exchange-online"
+	// AnyExchange stands in a data path for every role of an Exchange server. Of a
+	// host it means an Exchange server whose role is not known.
+	AnyExchange Role = "any-exchange"
 	// Any stands in a data path for every role.
 	Any Role = "any"
 )
 
-// Exchange says whether a host in the role is an Exchange server.
+// Platform is the version of the data paths that belong to Windows itself. They
+// hold beside those of every Exchange version.
+const Platform = "windows"
+
+// Exchange reports whether a host in the role is an Exchange server.
 func (r Role) Exchange() bool {
 	switch r {
-	case Hub, Edge, Mailbox, MailboxLegacy, CAS, UM:
+	case Hub, Edge, Mailbox, MailboxLegacy, CAS, UM, AnyExchange:
 		return true
 	}
 	return false
 }
 
-// Port is where a leg's server listens. Exactly one of Dynamic or From is set.
+// Port is where a leg's server listens. Exactly one of Dynamic, From and IP is
+// set, but a dynamic port may have a range.
 type Port struct {
 	// From and To are the first and last port number, both included, 1 to 65535.
 	From, To uint16
@@ -52,6 +63,17 @@ type Port struct {
 	// Dynamic means any port that was announced (endpoint mapper, SDP) or whose
 	// content says so itself; From and To are then the documented range, or 0.
 	Dynamic bool
+	// IP is the protocol of a leg without ports: "esp", "ah", "icmp" or "icmp6".
+	IP string
+}
+
+// Fact is one attribute of a flow with the values of which one must be there.
+type Fact struct {
+	// Name is the attribute ("rpc.interface").
+	Name string
+	// Values are compared as Fits does: without regard to case, and "*" at the
+	// beginning or the end of a value stands for any text.
+	Values []string
 }
 
 // Match is what a flow must look like. Every field that is set must fit.
@@ -61,15 +83,24 @@ type Match struct {
 	// "dcerpc", "tls" ...). A flow whose content could not be read matches by
 	// port alone, with that confidence.
 	Protocol string
-	// Facts lists, per attribute, the values of which the flow or its learned
-	// endpoint must have at least one. Letters match in either case. A "*" at the
-	// begin or the end of a value stands for any text ("/owa*", "*UnifiedMessaging*"),
-	// alone for any value; Fits compares. For rpc.interface the word "unnamed"
-	// stands for an interface without a name in any pack (Unnamed).
-	Facts map[string][]string
+	// Inside is what TLS carries ("http"), where the documents say so. It can
+	// rarely be read.
+	Inside string
+	// Facts lists attributes, in the order of their names, of each of which the
+	// flow or its learned endpoint must have a value that fits. For rpc.interface
+	// the word "unnamed" stands for an interface without a name in any pack
+	// (Unnamed).
+	Facts []Fact
+	// Either lists attributes of which at least one must have a value that fits:
+	// a pattern that may stand for a host or for a path. It is empty or holds two
+	// or more.
+	Either []Fact
+	// ContentOnly reports that the content must have been read: neither the port
+	// nor what only surrounds the content (TLS) makes a match.
+	ContentOnly bool
 }
 
-// NotApplicable in a leg's Auth or Encryption says that the path's columns do
+// NotApplicable in a leg's Auth or Encryption means that the path's columns do
 // not hold for this leg (locator legs: 53, 88, 135, 593, CLDAP).
 const NotApplicable = "n/a"
 
@@ -80,16 +111,23 @@ const Unnamed = "unnamed"
 // Leg is one connection of a data path.
 type Leg struct {
 	Match
+	// Text is the leg in the form of the reference tables: "135/tcp
+	// dcerpc[epmapper] n/a".
+	Text string
 	// Group is the id of the set of rows that tie on this leg: the leg's own where
 	// the pack gives one (locator legs), else the path's. Load always sets it.
 	Group string
 	// SitePort names the setting of the site file that replaces Port where it is
 	// set ("log_shipping_port"), or is empty. Site.Port applies it.
 	SitePort string
-	// Reverse: the connection is opened by the path's To towards its From.
+	// Reverse means that the path's To opens the connection towards its From.
 	Reverse bool
-	// Auth and Encryption override the path's columns for this leg:
-	// NotApplicable, or nil for the path's own.
+	// Static means that an administrator pinned the service to a port in the
+	// range; Configurable, that the number is a default that an administrator may
+	// change; Multicast, that the packets go to a group address.
+	Static, Configurable, Multicast bool
+	// Auth and Encryption override the path's columns for this leg: NotApplicable,
+	// or empty for the path's own.
 	Auth, Encryption string
 	// MaxConfidence caps what a match of this leg can say: "port", "pattern", or
 	// empty for no cap. An announced endpoint lifts the cap.
@@ -102,30 +140,59 @@ type DataPath struct {
 	// Group is the id of the set of rows that no packet can tell apart; its own
 	// ID where there is no such set. Most group ids name no path
 	// ("2010.https.client"). It stands for a verdict that names several rows; one
-	// that content ties to a single row goes by the row's own ID.
+	// that content ties to a single row goes by the row's own ID. Packs.GroupName
+	// gives its name for people.
 	Group string
 	// From and To are the roles of the client and of the server side.
 	From, To []Role
-	// OneEnd, if set, is a role that one end of the flow must have, besides From
-	// and To fitting.
-	OneEnd Role
-	// External says that the client side may be on the internet.
+	// OneEnd, if set, holds roles of which one end of the flow must have one,
+	// besides From and To fitting.
+	OneEnd []Role
+	// External means that the client side may be on the internet.
 	External bool
-	Legs     []Leg
+	// Local means that the path is documented on the host itself alone: the same
+	// flow between hosts is unexpected.
+	Local bool
+	// NotUsed means that the reference lists the path and says itself that Exchange
+	// does not use it: such a flow is unexpected.
+	NotUsed    bool
+	Conditions Conditions
+	Legs       []Leg
 	// DefaultAuth, SupportedAuth and Encryption are the reference's words; empty
 	// where it has none.
 	DefaultAuth, SupportedAuth, Encryption []string
 	// ByDefault is "yes", "no" or empty: whether the reference says that the path
 	// is encrypted by default.
 	ByDefault string
-	// Ports is the reference's own text for the ports.
+	// Ports are the legs in the form of the reference tables, joined by ";".
 	Ports string
 	Note  string
-	// Source names the document, Confidence grades it: high, medium or low.
-	Source, Confidence string
+	// Source names the documents, joined by "; "; Documents holds them one by one.
+	// Confidence grades ports and ends: high, medium or low. A row of low
+	// confidence explains no flow that a better row can explain.
+	Source     string
+	Documents  []string
+	Confidence string
 	// FirewallRules holds the names of the Windows Firewall rules of Exchange setup
 	// that admit the path.
 	FirewallRules []string
+}
+
+// Conditions narrow a data path where roles, ports and content are not enough.
+type Conditions struct {
+	// NotFrom and NotTo are roles that the role any of From or To leaves out.
+	NotFrom, NotTo []Role
+	// NoPipe means that the leg of SMB is for files: RPC over a named pipe does not
+	// fit it.
+	NoPipe bool
+	// NamesDecide means that a flow fits only if it shows one of its leg's host
+	// names, server names or paths.
+	NamesDecide bool
+	// Methods are the HTTP methods of which a request must have one.
+	Methods []string
+	// UnannouncedUndetermined means that a flow at a high port that nothing
+	// announced is at most undetermined.
+	UnannouncedUndetermined bool
 }
 
 // Interface names one version of an RPC interface.
@@ -134,16 +201,23 @@ type Interface struct {
 	UUID, Version string
 	// Name is the short name used in facts ("emsmdb").
 	Name string
-	// Title and Service say what it is and who serves it.
-	Title, Service     string
-	Source, Confidence string
+	// Title and Service say what it is and who serves it; Use says what a call of it
+	// means ("administration (WMI)", "DC to DC"), or names the paths it belongs to.
+	Title, Service, Use string
+	Source, Confidence  string
 }
 
 // RoleEvidence says what proves that a host has a role.
 type RoleEvidence struct {
-	// Roles holds one role, or the alternatives that the evidence leaves open.
+	// ID is a stable name ("smtp.banner.ready").
+	ID string
+	// Roles holds one role, or the alternatives that the evidence leaves open. It
+	// is empty where only the version is proven, or nothing.
 	Roles []Role
-	// End is the end of the flow that is proven: "server" or "client".
+	// ByVersion narrows Roles for a host whose version is known. The first element
+	// that fits counts.
+	ByVersion []RolesOf
+	// End is the end of the flow that is proven: "server", "client" or "both".
 	End string
 	// Any holds the matches of which one suffices. They need content or an
 	// announced endpoint: a port number proves nothing, and a flow that the server
@@ -153,8 +227,26 @@ type RoleEvidence struct {
 	Weak bool
 	// Version is the Exchange version that is proven along with it, or empty.
 	Version string
-	// Note says what the proof is, Source where that is documented.
-	Note, Source string
+	// Versions are the versions that can show the evidence. A host with another
+	// version is not proven by it.
+	Versions []string
+	// BuildFact names the fact that holds the build number of the server, from
+	// which Packs.Identify tells its version; empty where there is none.
+	BuildFact string
+	// Vetoes means that the host is no Exchange server, whatever else it shows.
+	Vetoes bool
+	// What is the evidence in words, FooledBy what else shows the same.
+	What, FooledBy string
+	// Note comments on it, Source names the documents.
+	Note, Source, Confidence string
+}
+
+// RolesOf is what evidence proves for some versions, on some ports.
+type RolesOf struct {
+	Versions []string
+	// Ports are the server's ports, or empty for any.
+	Ports []uint16
+	Roles []Role
 }
 
 // Server is a host of the site file.
@@ -180,6 +272,30 @@ type Allow struct {
 	Note     string
 }
 
+// End names one end of a flow in the site file. Exactly one field is set, or
+// none for any end.
+type End struct {
+	Role   Role
+	Server string // the name of a server of the site file
+	Prefix netip.Prefix
+}
+
+// Accept is a deviation that the operator knows of.
+type Accept struct {
+	// Finding is the id of the finding.
+	Finding string
+	// Path is the id of a data path, with "*" at its end for all that begin so
+	// ("2010.cas.*"), or empty for any.
+	Path     string
+	From, To End
+	// Until is the last day on which it is accepted, in UTC; zero for no end.
+	Until time.Time
+	Note  string
+	// File and Line are where it stands.
+	File string
+	Line int
+}
+
 // Site is what the operator knows about the network.
 type Site struct {
 	// Version is the Exchange version of all servers that name none.
@@ -188,21 +304,83 @@ type Site struct {
 	Networks        []Network
 	LogShippingPort uint16
 	Allow           []Allow
+	Accept          []Accept
+	// Relays are the hosts that may announce media for others (session border
+	// controllers, SIP proxies).
+	Relays []netip.Prefix
+	// Mirrors are the ends of tunnels that carry mirrored packets (ERSPAN, VXLAN,
+	// TZSP).
+	Mirrors []netip.Prefix
 }
 
 // Pack is one file of rules.
 type Pack struct {
 	// Name is the file's name without its extension ("exchange2010").
 	Name string
-	// Version is the Exchange version of the pack's paths ("2010"), or empty for a
-	// pack that only names interfaces and evidence.
-	Version    string
+	// Version is the Exchange version of the pack's paths ("2010"; "2003" stands
+	// for 2000 too), Platform for those of Windows, or empty for a pack without
+	// paths.
+	Version string
+	// Documents are the documents that the pack names by keys.
+	Documents  []Document
 	Paths      []DataPath
+	Groups     []Group
 	Interfaces []Interface
-	Evidence   []RoleEvidence
-	LocalOnly  []LocalPort
+	// Evidence is what proves roles. NoEvidence is what looks like a proof and is
+	// none; those of its elements that veto speak against Exchange.
+	Evidence, NoEvidence []RoleEvidence
+	LocalOnly            []LocalPort
+	// Absent holds what some versions must not have.
+	Absent []Absent
+	Builds []Build
+	Pinned []Pinned
 	// Policy is the policy that the pack holds, or nil.
 	Policy *Policy
+}
+
+// Document is a document with the key under which a pack names it.
+type Document struct {
+	Key, Text string
+}
+
+// Group names a set of rows that no packet can tell apart.
+type Group struct {
+	ID, Name string
+}
+
+// Absent is traffic that some versions must not have.
+type Absent struct {
+	// ID begins with "not.".
+	ID       string
+	Versions []string
+	What     string
+	From, To []Role
+	// Legs is empty where roles or policy alone decide.
+	Legs []Leg
+	// Weakness is the id of the policy's weakness that grades the row, or empty.
+	Weakness           string
+	Methods            []string // of HTTP requests, or empty for any
+	Ports              string   // the legs in the form of the reference tables
+	Note               string
+	Source, Confidence string
+}
+
+// Pinned is a service whose port an administrator can pin, or one of which the
+// documents say that there is nothing to pin.
+type Pinned struct {
+	Versions []string
+	Service  string
+	// Interfaces are the RPC interfaces or protocols that move with the service.
+	Interfaces []string
+	// Default is the port without pinning, By the means of pinning (registry,
+	// cmdlet ...), Where and Value the place and name of the setting, Type its type.
+	Default, By, Where, Value, Type string
+	// Range is what the documents recommend, Since the first version or update with
+	// the setting, Restart what has to be restarted.
+	Range, Since, Restart    string
+	Note, Source, Confidence string
+	// Site reports whether the site file's static_ports may name the interfaces.
+	Site bool
 }
 
 // LocalPort is a port of an Exchange server that is documented for the host

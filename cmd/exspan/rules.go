@@ -258,9 +258,7 @@ func showPath(b *strings.Builder, packs *rules.Packs, p *rules.DataPath) {
 	line("table", p.Table)
 	line("from", roleList(p.From))
 	line("to", roleList(p.To))
-	if p.OneEnd != "" {
-		line("one end", string(p.OneEnd))
-	}
+	line("one end", roleList(p.OneEnd))
 	if p.External {
 		line("external", "the client may be on the internet")
 	}
@@ -301,13 +299,8 @@ func legText(p *rules.DataPath, l *rules.Leg) string {
 	if l.Protocol != "" {
 		s += " " + l.Protocol
 	}
-	names := make([]string, 0, len(l.Facts))
-	for name := range l.Facts {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		s += fmt.Sprintf(" %s=%s", name, strings.Join(l.Facts[name], ","))
+	for _, f := range l.Facts {
+		s += fmt.Sprintf(" %s=%s", f.Name, strings.Join(f.Values, ","))
 	}
 	var notes []string
 	if l.Reverse {
@@ -337,7 +330,7 @@ type pathJSON struct {
 	Group         string       `json:"group"`
 	From          []rules.Role `json:"from"`
 	To            []rules.Role `json:"to"`
-	OneEnd        rules.Role   `json:"one_end,omitempty"`
+	OneEnd        []rules.Role `json:"one_end,omitempty"`
 	External      bool         `json:"external,omitempty"`
 	Ports         string       `json:"ports,omitempty"`
 	DefaultAuth   []string     `json:"default_auth,omitempty"`
@@ -373,7 +366,7 @@ func pathsJSON(w io.Writer, paths []*rules.DataPath) error {
 		}
 		for _, l := range p.Legs {
 			leg := legJSON{
-				Port: l.Port.String(), Protocol: l.Protocol, Facts: l.Facts, Reverse: l.Reverse, Auth: l.Auth, Encryption: l.Encryption,
+				Port: l.Port.String(), Protocol: l.Protocol, Facts: factsJSON(l.Facts), Reverse: l.Reverse, Auth: l.Auth, Encryption: l.Encryption,
 				MaxConfidence: l.MaxConfidence, SitePort: l.SitePort,
 			}
 			if l.Group != p.Group {
@@ -387,4 +380,12 @@ func pathsJSON(w io.Writer, paths []*rules.DataPath) error {
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(list)
+}
+
+func factsJSON(facts []rules.Fact) map[string][]string {
+	m := map[string][]string{}
+	for _, f := range facts {
+		m[f.Name] = f.Values
+	}
+	return m
 }

@@ -5,6 +5,9 @@
 //
 // It is built with what it wrote before. Where that does not compile any more,
 // because a type has changed, make it "var builtin []*Pack" first.
+//
+// Everything is data that the linker lays out: no map and no call, so that the
+// start of the program does nothing for it.
 package main
 
 import (
@@ -13,7 +16,6 @@ import (
 	"go/format"
 	"os"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/exspan/exspan/rules"
@@ -32,13 +34,26 @@ func generate(from, to string) error {
 		return err
 	}
 	var b bytes.Buffer
-	b.WriteString("// Code generated from the packs by rules/gen. DO NOT EDIT.\n\npackage rules\n\n// builtin holds the packs that are built in, in order.\nvar builtin = ")
-	write(&b, reflect.ValueOf(packs.All()), false)
+	b.WriteString("// Code generated from the packs by rules/gen. DO NOT EDIT.\n\npackage rules\n\n// builtin holds the packs that are built in, in order.\nvar builtin = []*Pack{")
+	for _, k := range packs.All() {
+		fmt.Fprintf(&b, "&%s,", variable(k.Name))
+	}
+	b.WriteString("}\n")
+	for _, k := range packs.All() {
+		fmt.Fprintf(&b, "\nvar %s = ", variable(k.Name))
+		write(&b, reflect.ValueOf(*k), false)
+		b.WriteByte('\n')
+	}
 	out, err := format.Source(b.Bytes())
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(to, out, 0o644)
+}
+
+// variable returns the name of the variable of a pack.
+func variable(pack string) string {
+	return "pack" + strings.ToUpper(pack[:1]) + strings.ReplaceAll(pack[1:], "-", "")
 }
 
 // write writes v as a Go literal, without its type where implied says that what
@@ -71,7 +86,7 @@ func write(b *bytes.Buffer, v reflect.Value, implied bool) {
 	case reflect.Slice:
 		name()
 		b.WriteByte('{')
-		lines := v.Len() > 0 && reflect.Indirect(v.Index(0)).Kind() == reflect.Struct
+		lines := v.Len() > 0 && reflect.Indirect(v.Index(0)).Kind() == reflect.Struct && v.Type() != reflect.TypeFor[[]rules.Fact]()
 		for i := range v.Len() {
 			if lines {
 				b.WriteByte('\n')
@@ -81,17 +96,6 @@ func write(b *bytes.Buffer, v reflect.Value, implied bool) {
 		}
 		if lines {
 			b.WriteByte('\n')
-		}
-		b.WriteByte('}')
-	case reflect.Map:
-		name()
-		b.WriteByte('{')
-		keys := v.MapKeys()
-		slices.SortFunc(keys, func(a, c reflect.Value) int { return strings.Compare(a.String(), c.String()) })
-		for _, key := range keys {
-			fmt.Fprintf(b, "%q: ", key.String())
-			write(b, v.MapIndex(key), true)
-			b.WriteByte(',')
 		}
 		b.WriteByte('}')
 	default:
@@ -106,8 +110,6 @@ func typeName(t reflect.Type) string {
 		return "[]" + typeName(t.Elem())
 	case reflect.Pointer:
 		return "*" + typeName(t.Elem())
-	case reflect.Map:
-		return "map[" + typeName(t.Key()) + "]" + typeName(t.Elem())
 	}
 	return t.Name()
 }
