@@ -21,7 +21,7 @@ const (
 // A Decoder takes two and a half times as many instructions. So what counts here
 // is that the compiler sees the lengths: headers are read from arrays, and
 // lengths are unsigned, which leaves one check of the bounds for each.
-func common(b []byte, p *Packet) bool {
+func common(b []byte, p *Packet, tunnels *ports) bool {
 	if len(b) < leastCommon {
 		return false
 	}
@@ -77,7 +77,7 @@ func common(b []byte, p *Packet) bool {
 	sport, dport := binary.BigEndian.Uint16(x[:]), binary.BigEndian.Uint16(x[2:])
 	p.Src.Port, p.Dst.Port = sport, dport
 	p.Hash = hashWords(src^uint64(sport), dst^uint64(dport), proto)
-	p.Proto, p.Frames, p.VLANs, p.Length = proto, 1, tags, uint32(length)
+	p.Proto, p.Frames, p.VLANs, p.Tunnel, p.Length = proto, 1, tags, 0, uint32(length)
 	p.Quoted, p.ICMPType, p.ICMPCode = 0, 0, 0
 	end := lenEther + length
 	switch proto {
@@ -89,8 +89,7 @@ func common(b []byte, p *Packet) bool {
 		p.Flags = x[13]
 		p.Seq, p.Ack = binary.BigEndian.Uint32(x[4:]), binary.BigEndian.Uint32(x[8:])
 	case UDP:
-		tunnel := dport == portVXLAN || dport == portGTP || dport == portGeneve
-		if tunnel || header+uint(binary.BigEndian.Uint16(x[4:])) != end {
+		if tunnels.has(sport, dport) || header+uint(binary.BigEndian.Uint16(x[4:])) != end {
 			return false
 		}
 		header += 8

@@ -19,7 +19,7 @@ func agree(t testing.TB, frame []byte) bool {
 	t.Helper()
 	var d Decoder
 	var p, q Packet
-	if !common(frame, &q) {
+	if !common(frame, &q, usualPorts) {
 		return false
 	}
 	if s := d.Decode(LinkEthernet, frame, uint32(len(frame)), &p); s != SkipNone {

@@ -2,37 +2,6 @@ package capture
 
 import "encoding/binary"
 
-// Link types, as numbered in capture files (LINKTYPE_ values of
-// https://www.tcpdump.org/linktypes.html).
-const (
-	LinkNull     = 0   // BSD loopback, address family in the writer's byte order
-	LinkEthernet = 1   // IEEE 802.3
-	LinkRaw      = 101 // IPv4 or IPv6 without a link header; also seen as 12 and 14
-	LinkLoop     = 108 // OpenBSD loopback, address family in network byte order
-	LinkSLL      = 113 // Linux cooked capture v1
-	LinkIPv4     = 228 // IPv4 without a link header
-	LinkIPv6     = 229 // IPv6 without a link header
-	LinkSLL2     = 276 // Linux cooked capture v2
-)
-
-// EtherTypes (IEEE registration authority).
-const (
-	etherIPv4    = 0x0800
-	etherTEB     = 0x6558 // transparent Ethernet bridging
-	etherVLAN    = 0x8100
-	etherIPv6    = 0x86dd
-	etherMPLS    = 0x8847
-	etherMPLSm   = 0x8848
-	etherPPPoE   = 0x8864
-	etherQinQ    = 0x88a8
-	etherPBB     = 0x88e7
-	etherERSPAN  = 0x88be // types I and II
-	etherERSPAN3 = 0x22eb
-	etherQinQ1   = 0x9100 // tags before 802.1ad
-	etherQinQ2   = 0x9200
-	etherQinQ3   = 0x9300
-)
-
 // IP protocol numbers that are walked through (IANA).
 const (
 	protoHopByHop = 0
@@ -41,9 +10,11 @@ const (
 	protoRouting  = 43
 	protoFragment = 44
 	protoGRE      = 47
+	protoESP      = 50
 	protoAH       = 51
 	protoDestOpts = 60
 	protoEtherIP  = 97
+	protoMPLS     = 137
 )
 
 const (
@@ -58,8 +29,18 @@ const (
 type Decoder struct {
 	// Fragments bounds the reassembly; zero fields mean the defaults.
 	Fragments FragmentLimits
+	// VXLANPorts are UDP ports of VXLAN besides 4789 and 8472. They are set before
+	// the first frame is decoded.
+	VXLANPorts []uint16
+	// Tunnels describes what Packet.Tunnel names; nil means one of its own, made when
+	// the first tunnel is met.
+	Tunnels *Tunnels
 
-	frags fragments
+	ports  *ports
+	last   Tunnel // the one met last, and its ID
+	lastID TunnelID
+	unread unread // of the frame skipped last
+	frags  fragments
 }
 
 // Decode reads one captured frame of the given link type into p. The wire
@@ -72,7 +53,8 @@ type Decoder struct {
 //
 // Nothing is allocated, fragments excepted.
 func (d *Decoder) Decode(linkType uint16, frame []byte, wireLength uint32, p *Packet) Skip {
-	p.VLANs, p.Frames = 0, 1
+	p.VLANs, p.Frames, p.Tunnel = 0, 1, 0
+	d.unread = unread{}
 	wire := max(int(min(wireLength, 1<<30)), len(frame))
 	if linkType == LinkEthernet {
 		return d.ethernet(frame, wire, p, 0)
@@ -276,14 +258,23 @@ func (d *Decoder) udp(b []byte, wire int, p *Packet, depth int) Skip {
 	p.Quoted, p.ICMPType, p.ICMPCode = 0, 0, 0
 	p.PayloadLength = uint32(length - 8)
 	p.Payload = b[8:min(length, len(b))]
-	switch p.Dst.Port {
-	case portVXLAN, portGTP, portGeneve:
+	if d.tunnelPorts().has(p.Src.Port, p.Dst.Port) {
 		if s, ok := d.tunnel(p, depth); ok {
 			return s
 		}
 	}
 	p.Hash = hash(&p.Src, &p.Dst, UDP)
 	return SkipNone
+}
+
+// tunnelPorts returns the UDP ports that mean an encapsulation.
+func (d *Decoder) tunnelPorts() *ports {
+	if d.ports == nil {
+		if d.ports = usualPorts; len(d.VXLANPorts) > 0 {
+			d.ports = newPorts(d.VXLANPorts)
+		}
+	}
+	return d.ports
 }
 
 // cut says why fewer than need bytes are there: the snap length, or a frame or

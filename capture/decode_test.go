@@ -102,9 +102,17 @@ const (
 	tcp6 = `6 [2001:db8::1]:1050 > [2001:db8::2]:135 len 62 payload 2 "hi" seq 1001 ack 5001 flags 0x18`
 )
 
-// TestDecode holds each link type, tag and encapsulation against the packet
-// that was put into it. gopacket writes the headers where it can.
-func TestDecode(t *testing.T) {
+type decodeCase struct {
+	name string
+	link uint16
+	data []byte
+	want string
+}
+
+// decodeCases returns a frame of each link type, tag and encapsulation, and what it
+// says. gopacket writes the headers where it can.
+func decodeCases(t *testing.T) []decodeCase {
+	t.Helper()
 	hi := gopacket.Payload("hi")
 	inner := func(l ...gopacket.SerializableLayer) []gopacket.SerializableLayer {
 		return append(l, inner4(), tcpLayer(), hi)
@@ -120,12 +128,7 @@ func TestDecode(t *testing.T) {
 	over := func(b []byte, ls ...gopacket.SerializableLayer) []byte {
 		return build(t, append(append([]gopacket.SerializableLayer{eth(layers.EthernetTypeIPv4)}, ls...), gopacket.Payload(b))...)
 	}
-	for _, c := range []struct {
-		name string
-		link uint16
-		data []byte
-		want string
-	}{
+	return []decodeCase{
 		{"ethernet", LinkEthernet, ether, tcp4},
 		{"ethernet ipv6", LinkEthernet, build(t, eth(layers.EthernetTypeIPv6), ip6(layers.IPProtocolTCP), tcpLayer(), hi), tcp6},
 		{"padding is no payload", LinkEthernet, append(ether[:len(ether):len(ether)], 0, 0, 0, 0, 0, 0), tcp4},
@@ -142,7 +145,40 @@ func TestDecode(t *testing.T) {
 		{"sll vlan", LinkSLL, with("0000 0001 0006 020000000001 0000 8100 0064 0800", raw4), tcp4 + " vlan 100"},
 		{"sll2", LinkSLL2, with("0800 0000 00000001 0001 00 06 020000000001 0000", raw4), tcp4},
 		{"sll2 ipv6", LinkSLL2, with("86dd 0000 00000001 0001 00 06 020000000001 0000", raw6), tcp6},
-		{"ppp by gopacket", 9, with("0021", raw4), tcp4},
+		{"ppp", LinkPPP, with("0021", raw4), tcp4},
+		{"ppp with framing", LinkPPPHDLC, with("ff03 0021", raw4), tcp4},
+		{"ppp protocol of one byte", LinkPPP, with("21", raw4), tcp4},
+		{"ppp ipv6 of one byte", LinkPPP, with("ff03 57", raw6), tcp6},
+		{"ppp with direction", LinkPPPDir, with("00 ff03 0021", raw4), tcp4},
+		{"ppp of pppd", LinkPPPD, with("01 03 0021", raw4), tcp4},
+		{"ppp compressed", LinkPPP, with("00fd", raw4), "skip opaque"},
+		{"ppp control", LinkPPP, with("c021", raw4), "skip not_ip"},
+		{"pppoe as link", LinkPPPoE, with("1100 0001 002c 0021", raw4), tcp4},
+		{"cisco hdlc", LinkCHDLC, with("0f00 0800", raw4), tcp4},
+		{"cisco hdlc control", LinkCHDLC, with("8f00 8035", raw4), "skip not_ip"},
+		{"nflog", LinkNFLOG, with("02 00 0000 0800 0100 08000300 2e00 0900", raw4), tcp4},
+		{"nflog big-endian", LinkNFLOG, with("02 00 0000 0008 0001 08000300 002e 0009", raw4), tcp4},
+		{"nflog without a packet", LinkNFLOG, with("02 00 0000 0800 0100 08000300", nil), "skip not_ip"},
+		{"802.11", Link80211, with("0802 0000 020000000001 020000000002 020000000003 1000 aaaa03 000000 0800", raw4), tcp4},
+		{"802.11 with check sequence", Link80211, append(with("0802 0000 020000000001 020000000002 020000000003 1000 aaaa03 000000 0800", raw4), 1, 2, 3, 4), tcp4},
+		{"802.11 qos, four addresses", Link80211, with("8803 0000 020000000001 020000000002 020000000003 1000 020000000004 0000 aaaa03 000000 86dd", raw6), tcp6},
+		{"802.11 encrypted", Link80211, with("0842 0000 020000000001 020000000002 020000000003 1000 aaaa03 000000 0800", raw4), "skip opaque"},
+		{"802.11 beacon", Link80211, with("8000 0000 020000000001 020000000002 020000000003 1000 aaaa03 000000 0800", raw4), "skip not_ip"},
+		{"802.11 aggregated", Link80211, with("8802 0000 020000000001 020000000002 020000000003 1000 8000 aaaa03 000000 0800", raw4), "skip opaque"},
+		{"radiotap", LinkRadiotap, with("0000 0900 02000000 10 0802 0000 020000000001 020000000002 020000000003 1000 aaaa03 000000 0800", raw4), tcp4},
+		{"radiotap with padding", LinkRadiotap, with("0000 1100 03000000 0000000000000000 20 8802 0000 020000000001 020000000002 020000000003 1000 0000 0000 aaaa03 000000 0800", raw4), tcp4},
+		{"prism", LinkPrism, with("44000000 0c000000 00000000 0802 0000 020000000001 020000000002 020000000003 1000 aaaa03 000000 0800", raw4), tcp4},
+		{"avs", LinkAVS, with("80211001 0000000c 00000000 0802 0000 020000000001 020000000002 020000000003 1000 aaaa03 000000 0800", raw4), tcp4},
+		{"vn-tag", LinkEthernet, with("020000000002 020000000001 8926 00010002 8100 000a 0800", raw4), tcp4 + " vlan 10"},
+		{"e-tag", LinkEthernet, with("020000000002 020000000001 893f 000000010000 0800", raw4), tcp4},
+		{"cisco metadata", LinkEthernet, with("020000000002 020000000001 8909 01 01 0001 0005 0800", raw4), tcp4},
+		{"cisco metadata with two options", LinkEthernet, with("020000000002 020000000001 8909 01 02 0001 0005 0001 0006 86dd", raw6), tcp6},
+		{"cisco metadata of another version", LinkEthernet, with("020000000002 020000000001 8909 02 01 0001 0005 0800", raw4), "skip malformed"},
+		{"macsec", LinkEthernet, append(with("020000000002 020000000001 88e5 20 00 00000001 0200000000010001 0800", raw4), make([]byte, 16)...), tcp4},
+		{"macsec without sci", LinkEthernet, append(with("020000000002 020000000001 88e5 00 00 00000001 86dd", raw6), make([]byte, 16)...), tcp6},
+		{"macsec encrypted", LinkEthernet, append(with("020000000002 020000000001 88e5 2c 00 00000001 0200000000010001 0800", raw4), make([]byte, 16)...), "skip opaque"},
+		{"nsh", LinkEthernet, with("020000000002 020000000001 894f 0fc2 02 01 00000001", raw4), tcp4},
+		{"nsh with context", LinkEthernet, with("020000000002 020000000001 894f 0fc6 01 03 00000001 00000000 00000000 00000000 00000000", ether), tcp4},
 		{"vlan", LinkEthernet, build(t, inner(eth(0x8100), tag(10, 0x0800))...), tcp4 + " vlan 10"},
 		{"qinq", LinkEthernet, build(t, inner(eth(0x88a8), tag(10, 0x8100), tag(20, 0x0800))...), tcp4 + " vlan 10.20"},
 		{"old qinq", LinkEthernet, build(t, inner(eth(0x9100), tag(10, 0x9200), tag(20, 0x8100), tag(30, 0x0800))...), tcp4 + " vlan 10.20.30"},
@@ -168,6 +204,28 @@ func TestDecode(t *testing.T) {
 		{"geneve", LinkEthernet, over(with("01 00 6558 000005 00 00000000", ether), ip4(17), udpPort(6081)), tcp4},
 		{"gtp", LinkEthernet, over(with("30 ff 002a 00000001", raw4), ip4(17), udpPort(2152)), tcp4},
 		{"gtp with extension", LinkEthernet, over(with("34 ff 0032 00000001 0000 00 85 01 0000 00", raw4), ip4(17), udpPort(2152)), tcp4},
+		{"vxlan with reserved bits", LinkEthernet, over(with("ff ffffff 000005 ff", ether), ip4(17), udpPort(4789)), tcp4},
+		{"vxlan of linux", LinkEthernet, over(with("08 000000 000005 00", ether), ip4(17), udpPort(8472)), tcp4},
+		{"vxlan-gpe", LinkEthernet, over(with("0c 0000 01 000005 00", raw4), ip4(17), udpPort(4790)), tcp4},
+		{"vxlan-gpe with nsh", LinkEthernet, over(with("0c 0000 04 000005 00 0fc2 02 02 00000001", raw6), ip4(17), udpPort(4790)), tcp6},
+		{"vxlan with arp", LinkEthernet, over(with("08 000000 000005 00 ffffffffffff 020000000001 0806 0001 0800 0604 0001", nil), ip4(17), udpPort(4789)), "skip not_ip"},
+		{"pptp", LinkEthernet, over(with("3081 880b 002e 0001 00000001 00000001 ff03", with("21", append(raw4, 0))), ip4(47)), tcp4},
+		{"pptp acknowledgement", LinkEthernet, over(with("2081 880b 0000 0001 00000001", nil), ip4(47)), "skip protocol"},
+		{"l2tp", LinkEthernet, over(with("0002 0001 0002 ff03 0021", raw4), ip4(17), udpPort(1701)), tcp4},
+		{"l2tp with all fields", LinkEthernet, over(with("4a02 003d 0001 0002 0001 0002 0003 000000 0021", raw4), ip4(17), udpPort(1701)), tcp4},
+		{"l2tp control", LinkEthernet, over(with("c802 000c 0001 0000 0000 0000", nil), ip4(17), udpPort(1701)),
+			`17 192.0.2.1:50000 > 192.0.2.2:1701 len 40 payload 12 "\xc8\x02\x00\f\x00\x01\x00\x00\x00\x00\x00\x00"`},
+		{"teredo", LinkEthernet, over(raw6, ip4(17), udpPort(3544)), tcp6},
+		{"teredo with indications", LinkEthernet, over(with("0001 0000 0000000000000000 00 0000 1234 01020304", raw6), ip4(17), udpPort(3544)), tcp6},
+		{"tzsp", LinkEthernet, over(with("01 00 0001 0a 01 ff 00 01", ether), ip4(17), udpPort(37008)), tcp4},
+		{"tzsp 802.11", LinkEthernet, over(with("01 00 0012 01 0802 0000 020000000001 020000000002 020000000003 1000 aaaa03 000000 0800", raw4), ip4(17), udpPort(37008)), tcp4},
+		{"mpls in ip", LinkEthernet, over(with("00010101", raw4), ip4(137)), tcp4},
+		{"esp null, tunnel", LinkEthernet, over(append(with("00000001 00000001", raw4), bytesOf("01 02 02 04 000000000000000000000000")...), ip4(50)), tcp4},
+		{"esp null, tunnel, ipv6, gmac", LinkEthernet, over(append(with("00000001 00000001 0000000000000001", raw6), bytesOf("01 02 02 29 00000000000000000000000000000000")...), ip4(50)), tcp6},
+		{"esp null over udp", LinkEthernet, over(append(with("00000001 00000001", raw4), bytesOf("01 02 02 04 000000000000000000000000")...), ip4(17), udpPort(4500)), tcp4},
+		{"esp null, transport", LinkEthernet, over(append(with("00000001 00000001", build(t, ip4(6), tcpLayer(), hi)[20:]), bytesOf("01 01 06 000000000000000000000000")...), ip4(50)),
+			`6 192.0.2.1:1050 > 192.0.2.2:135 len 42 payload 2 "hi" seq 1001 ack 5001 flags 0x18`},
+		{"esp", LinkEthernet, over(append(with("00000001 00000001", raw4), bytesOf("01 03 02 04 000000000000000000000000")...), ip4(50)), "skip opaque"},
 		{"no vxlan", LinkEthernet, build(t, eth(0x0800), ip4(17), udpPort(4789), gopacket.Payload("not a tunnel at all")),
 			`17 192.0.2.1:50000 > 192.0.2.2:4789 len 47 payload 19 "not a tunnel at all"`},
 		{"no gtp", LinkEthernet, build(t, eth(0x0800), ip4(17), udpPort(2152), bytesOf("30 ff 0001 00000001 45")),
@@ -197,7 +255,13 @@ func TestDecode(t *testing.T) {
 		{"nothing", LinkEthernet, nil, "skip malformed"},
 		{"endless tags", LinkEthernet, with("020000000002 020000000001"+strings.Repeat("8100 0001", 40)+"0800", raw4), "skip malformed"},
 		{"endless encapsulation", LinkRaw, nested(20), "skip protocol"},
-	} {
+	}
+}
+
+// TestDecode holds each link type, tag and encapsulation against the packet that
+// was put into it.
+func TestDecode(t *testing.T) {
+	for _, c := range decodeCases(t) {
 		var d Decoder
 		var p Packet
 		got := ""

@@ -33,6 +33,11 @@ type Options struct {
 	AllAppearances bool
 	// Fragments bounds the reassembly of IP fragments.
 	Fragments FragmentLimits
+	// VXLANPorts are UDP ports of VXLAN besides 4789 and 8472.
+	VXLANPorts []uint16
+	// Tunnels describes the tunnels that packets come in. It can be shared by sources
+	// whose packets are taken in together; nil means one of the source's own.
+	Tunnels *Tunnels
 }
 
 // Files is a Source that reads capture files as one, in time order.
@@ -83,7 +88,7 @@ func OpenFiles(names []string, o Options) (*Files, error) {
 	if f.merge {
 		size = mergeSize
 	}
-	f.sink = sink{pool: newPool(size), filter: o.Filter, keep: o.KeepFrames, dec: Decoder{Fragments: o.Fragments}}
+	f.sink = sink{pool: newPool(size), filter: o.Filter, keep: o.KeepFrames, dec: o.decoder()}
 	for i, name := range names {
 		in := &input{name: name, index: i, time: math.MinInt64}
 		if name == "-" {
@@ -115,6 +120,15 @@ func OpenFiles(names []string, o Options) (*Files, error) {
 		go f.run()
 	}
 	return f, nil
+}
+
+// decoder returns a decoder as the options want it.
+func (o *Options) decoder() Decoder {
+	d := Decoder{Fragments: o.Fragments, VXLANPorts: o.VXLANPorts, Tunnels: o.Tunnels}
+	if d.Tunnels == nil {
+		d.Tunnels = new(Tunnels)
+	}
+	return d
 }
 
 // opening makes an error of os.Stat read like one of os.Open, which it stands

@@ -253,7 +253,7 @@ func TestDamaged(t *testing.T) {
 		{"cut in a block", "byte 160: the file ends inside a block: 91 of 92 bytes", ng().enhanced(0, 2, a).b[:251]},
 		{"cut in a block's header", "byte 160: the file ends inside a block: 5 of 12 bytes", ng().enhanced(0, 2, a).b[:165]},
 		{"block too short", "byte 164: a block of type 0x6 with the impossible length 8", ng().u32(6, 8, 8).b},
-		{"block length odd", "byte 164: a block of type 0x6 with the impossible length 33", ng().u32(6, 33, 8).raw(make([]byte, 40)).b},
+		{"block length odd", "byte 192: a block of type 0x6 begins with length 33 and ends with 0", ng().u32(6, 33, 8).raw(make([]byte, 40)).b},
 		{"block too long", "byte 164: a block of type 0x6 with the impossible length 16777220", ng().u32(6, 16<<20+4, 8).b},
 		{"two lengths", "byte 172: a block of type 0x5 begins with length 16 and ends with 20", ng().u32(5, 16, 0, 20).b},
 		{"no such interface", "byte 160: a frame of interface 1, which is not described", ng().enhanced(1, 2, a).b},
@@ -851,5 +851,19 @@ func TestPieces(t *testing.T) {
 				t.Errorf("%d bytes, %d pieces ahead:\n%s\n%s", len(data), ahead, got, want)
 			}
 		}
+	}
+}
+
+// TestUnpadded reads blocks of writers that leave the padding of the packet out, or
+// out of the length alone.
+func TestUnpadded(t *testing.T) {
+	frame := append(build(t, eth(0x0800), inner4(), tcpLayer()), 0) // 61 bytes
+	n := uint32(len(frame))
+	f := little().section().iface(1, nil).u32(6, 32+n, 0, 0, 0, n, n).raw(frame).u32(32 + n)              // no padding
+	f = f.u32(6, 32+n, 0, 0, 0, n, n).raw(frame).raw(make([]byte, 3)).u32(32 + n) // padding that is not counted
+	f = f.u32(6, 35+n, 0, 0, 0, n, n).raw(frame).raw(make([]byte, 3)).u32(35 + n) // as it should be
+	got, _, errs := readAll(t, []string{written(t, "x.pcapng", f.b)}, Options{})
+	if len(got) != 3 || len(errs) > 0 {
+		t.Errorf("%d packets, %v", len(got), errs)
 	}
 }

@@ -128,6 +128,10 @@ type Packet struct {
 	Quoted uint8
 	// ICMPType and ICMPCode are valid iff Proto is ICMP or ICMPv6.
 	ICMPType, ICMPCode uint8
+	// Tunnel names the tunnel that carried the packet, in the batch's Tunnels; 0 for
+	// the wire. What was said in a tunnel says nothing of what happens outside it,
+	// unless the tunnel is a mirror's.
+	Tunnel TunnelID
 
 	// Hash is that of the ends and the protocol; see the function Hash.
 	Hash uint64
@@ -178,10 +182,12 @@ const (
 	SkipLimit          // a fragment refused by a limit
 	SkipFiltered       // did not match the BPF expression
 	SkipPanic          // a decoder panicked and was recovered
+	SkipOpaque         // encrypted or compressed: ESP, MACsec, PPP, IEEE 802.11
+	SkipDuplicate      // a copy that the mirror made of the frame before
 	NumSkips           // how many reasons there are
 )
 
-var skipNames = [NumSkips]string{"", "not_ip", "protocol", "fragment", "truncated", "malformed", "link_type", "limit", "filtered", "panic"}
+var skipNames = [NumSkips]string{"", "not_ip", "protocol", "fragment", "truncated", "malformed", "link_type", "limit", "filtered", "panic", "opaque", "duplicate"}
 
 func (s Skip) String() string { return skipNames[s] }
 
@@ -192,5 +198,23 @@ type Stats struct {
 	Packets   uint64           // packets delivered
 	Truncated uint64           // delivered packets whose payload was cut by the snap length
 	Skipped   [NumSkips]uint64 // frames not delivered, by reason
+	Unread    Unreads          // frames not delivered, by what they are
 	Fragments FragmentStats    // datagrams that came in fragments
+}
+
+// Add adds the counts of o.
+func (s *Stats) Add(o *Stats) {
+	s.Frames += o.Frames
+	s.Bytes += o.Bytes
+	s.Packets += o.Packets
+	s.Truncated += o.Truncated
+	for i := range s.Skipped {
+		s.Skipped[i] += o.Skipped[i]
+	}
+	s.Unread.Add(&o.Unread)
+	s.Fragments.Reassembled += o.Fragments.Reassembled
+	s.Fragments.Expired += o.Fragments.Expired
+	s.Fragments.Evicted += o.Fragments.Evicted
+	s.Fragments.Refused += o.Fragments.Refused
+	s.Fragments.Overlapping += o.Fragments.Overlapping
 }

@@ -338,9 +338,12 @@ func (k *sink) frame(bt *fileBatch, f *iface, data []byte, wire uint32, t int64)
 	k.stats.Frames++
 	k.stats.Bytes += uint64(len(data))
 	p.Number, p.Time, p.Interface = k.stats.Frames, t, f.index
-	if !f.plain || !common(data, p) {
+	if !f.plain || !common(data, p, k.dec.tunnelPorts()) {
 		if s := k.decode(bt, f, data, wire); s != SkipNone {
 			k.stats.Skipped[s]++
+			if u := k.dec.unread; u.kind != UnreadNone {
+				k.stats.Unread.add(u.kind, u.number, 1)
+			}
 			return false
 		}
 	}
@@ -373,6 +376,7 @@ func (k *sink) finish(bt *fileBatch) {
 	k.stats.Packets += uint64(bt.n)
 	bt.Packets, bt.Stats = bt.array[:bt.n], k.stats
 	bt.Stats.Fragments = k.dec.frags.stats
+	bt.Tunnels = k.dec.Tunnels
 }
 
 // Magic numbers of capture files, as read in little-endian order.
@@ -481,6 +485,7 @@ func (r *reader) scanPcap(bt *fileBatch) (need int, err error) {
 // packets go through has to be short.
 func (r *reader) scanPlain(bt *fileBatch) bool {
 	k, scale := r.sink, r.ifaces[0].scale.mul
+	ports := k.dec.tunnelPorts()
 	packets := bt.array[:]
 	buf := r.blk.buf[:r.end:r.end]
 	for uint(bt.n) < uint(len(packets)) {
@@ -501,7 +506,7 @@ func (r *reader) scanPlain(bt *fileBatch) bool {
 		p.Interface = 0 // a pcap file has but one
 		bt.n++
 		r.off += n
-		if !common(b[pcapFrameHeader:n:n], p) {
+		if !common(b[pcapFrameHeader:n:n], p, ports) {
 			k.stats.Frames--
 			k.stats.Bytes -= uint64(captured)
 			bt.n--
@@ -539,12 +544,20 @@ func (r *reader) scanPcapng(bt *fileBatch) (need int, err error) {
 			}
 		}
 		length := r.u32(b[4:])
-		if length < 12 || length%4 != 0 || length > maxBlock {
+		if length < 12 || length > maxBlock {
 			return 0, r.damage(r.off+4, "a block of type %#x with the impossible length %d", kind, length)
 		}
 		n := int(length)
 		if len(b) < n {
 			return n, nil
+		}
+		// Old writers leave out the padding of the packet, or do not count it: where the
+		// length comes again says which.
+		if padded := (n + 3) &^ 3; padded != n && r.u32(b[n-4:]) != length {
+			if len(b) < padded {
+				return padded, nil
+			}
+			n = padded
 		}
 		if again := r.u32(b[n-4:]); again != length {
 			return 0, r.damage(r.off+n-4, "a block of type %#x begins with length %d and ends with %d", kind, length, again)

@@ -7,6 +7,9 @@ type Batch struct {
 	Packets []Packet
 	// Stats are the source's counts as they stood after the batch's last frame.
 	Stats Stats
+	// Tunnels describes what Packet.Tunnel names; nil where no packet came in a tunnel.
+	// It is the same for all batches of a source, or nil.
+	Tunnels *Tunnels
 	// Tick is set on a batch without packets that a live source returns when
 	// nothing arrived for a while: the wall clock's time in nanoseconds since the
 	// Unix epoch, so that idle flows can end. Where frames arrived that became no

@@ -55,6 +55,8 @@ type Options struct {
 	Filter string
 	// KeepFrames sets Packet.Frame.
 	KeepFrames bool
+	// VXLANPorts are UDP ports of VXLAN besides 4789 and 8472.
+	VXLANPorts []uint16
 }
 
 func (o Options) withDefaults() Options {

@@ -46,6 +46,7 @@ type Source struct {
 	out     []capture.Packet
 	number  uint64
 	stats   capture.Stats // of handles that are closed
+	tunnels *capture.Tunnels
 	timer   *time.Timer
 	last    time.Time // when a batch was delivered last
 	lost    int       // interfaces that are not waited for any more
@@ -84,7 +85,7 @@ type queue struct {
 // Open opens interfaces. log is told when one vanishes and comes back.
 func Open(options []Options, log *slog.Logger) (*Source, error) {
 	s := &Source{in: make(chan item, 4), stop: make(chan struct{}), log: log, timer: time.NewTimer(idleTick), last: time.Now(),
-		out: make([]capture.Packet, 0, 512)}
+		out: make([]capture.Packet, 0, 512), tunnels: new(capture.Tunnels)}
 	var errs []error
 	for i, o := range options {
 		op, err := open(o)
@@ -95,7 +96,7 @@ func Open(options []Options, log *slog.Logger) (*Source, error) {
 		s.faces = append(s.faces, &face{opt: o, index: uint16(i), open: op, method: op.method})
 	}
 	for _, f := range s.faces {
-		readers, err := f.readers(f.open)
+		readers, err := f.readers(f.open, s.tunnels)
 		if err != nil {
 			errs = append(errs, err)
 			f.shut()
@@ -123,10 +124,10 @@ type reader struct {
 }
 
 // readers starts capturing from what was opened.
-func (f *face) readers(op *opened) ([]reader, error) {
+func (f *face) readers(op *opened, tunnels *capture.Tunnels) ([]reader, error) {
 	var readers []reader
 	for _, h := range op.handles {
-		r, err := capture.NewSource(h, op.link, capture.Options{Filter: f.opt.Filter, KeepFrames: f.opt.KeepFrames})
+		r, err := capture.NewSource(h, op.link, capture.Options{Filter: f.opt.Filter, KeepFrames: f.opt.KeepFrames, VXLANPorts: f.opt.VXLANPorts, Tunnels: tunnels})
 		if err != nil {
 			for _, r := range readers {
 				_ = r.Close()
@@ -195,7 +196,7 @@ func (s *Source) reopen(f *face) []reader {
 			f.open, f.method = op, op.method
 			f.mu.Unlock()
 			var readers []reader
-			if readers, err = f.readers(op); err == nil {
+			if readers, err = f.readers(op, s.tunnels); err == nil {
 				for _, r := range readers {
 					s.send(item{q: r.q})
 				}
@@ -301,7 +302,7 @@ func (s *Source) Read() (*capture.Batch, error) {
 			}
 			if wait = idleTick - now.Sub(s.last); wait <= 0 {
 				s.last = now
-				return &capture.Batch{Tick: now.UnixNano(), Stats: s.total()}, nil
+				return &capture.Batch{Tick: now.UnixNano(), Stats: s.total(), Tunnels: s.tunnels}, nil
 			}
 		}
 		s.timer.Reset(wait)
@@ -356,7 +357,7 @@ func (s *Source) drop(q *queue) {
 	for i, k := range s.queues {
 		if k == q {
 			s.queues = append(s.queues[:i], s.queues[i+1:]...)
-			s.stats = sum(s.stats, q.stats)
+			s.stats.Add(&q.stats)
 			return
 		}
 	}
@@ -471,31 +472,15 @@ func (s *Source) batch(packets []capture.Packet, f *face) *capture.Batch {
 			packets[i].Interface = f.index
 		}
 	}
-	return &capture.Batch{Packets: packets, Stats: s.total()}
+	return &capture.Batch{Packets: packets, Stats: s.total(), Tunnels: s.tunnels}
 }
 
 func (s *Source) total() capture.Stats {
 	t := s.stats
 	for _, q := range s.queues {
-		t = sum(t, q.stats)
+		t.Add(&q.stats)
 	}
 	return t
-}
-
-func sum(a, b capture.Stats) capture.Stats {
-	a.Frames += b.Frames
-	a.Bytes += b.Bytes
-	a.Packets += b.Packets
-	a.Truncated += b.Truncated
-	for i := range a.Skipped {
-		a.Skipped[i] += b.Skipped[i]
-	}
-	a.Fragments.Reassembled += b.Fragments.Reassembled
-	a.Fragments.Expired += b.Fragments.Expired
-	a.Fragments.Evicted += b.Fragments.Evicted
-	a.Fragments.Refused += b.Fragments.Refused
-	a.Fragments.Overlapping += b.Fragments.Overlapping
-	return a
 }
 
 // Interfaces returns the counts of all interfaces. It may be called by any

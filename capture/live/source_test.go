@@ -69,7 +69,7 @@ func sourceOf(t *testing.T, handles ...*fake) *Source {
 		last: time.Now(), out: make([]capture.Packet, 0, 512)}
 	for i, h := range handles {
 		f := &face{opt: Options{Interface: "no-such-interface"}, index: uint16(i), open: &opened{handles: []handle{h}, link: capture.LinkEthernet}}
-		readers, err := f.readers(f.open)
+		readers, err := f.readers(f.open, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
