@@ -111,7 +111,7 @@ type decodeCase struct {
 
 // decodeCases returns a frame of each link type, tag and encapsulation, and what it
 // says. gopacket writes the headers where it can.
-func decodeCases(t *testing.T) []decodeCase {
+func decodeCases(t testing.TB) []decodeCase {
 	t.Helper()
 	hi := gopacket.Payload("hi")
 	inner := func(l ...gopacket.SerializableLayer) []gopacket.SerializableLayer {
@@ -394,6 +394,9 @@ func FuzzDecode(f *testing.F) {
 	for _, frame := range c.Frames {
 		f.Add(uint16(LinkEthernet), frame.Data)
 	}
+	for _, c := range decodeCases(f) {
+		f.Add(c.link, c.data)
+	}
 	ether := build(f, eth(layers.EthernetTypeIPv4), inner4(), tcpLayer(), gopacket.Payload("x"))
 	f.Add(uint16(LinkRaw), ether[14:])
 	f.Add(uint16(LinkNull), append([]byte{2, 0, 0, 0}, ether[14:]...))
@@ -485,8 +488,7 @@ func oracle(link uint16, frame []byte) (p Packet, ok bool) {
 			if packet.Metadata().Truncated || total == 0 || l.Length < 8 {
 				return p, false
 			}
-			switch l.DstPort {
-			case portVXLAN, portGTP, portGeneve:
+			if usualPorts.has(uint16(l.SrcPort), uint16(l.DstPort)) {
 				return p, false
 			}
 			p.Proto, p.Length = UDP, uint32(total)
