@@ -49,29 +49,29 @@ func readConversation(t *testing.T, file string) (lines string, tunnels map[stri
 // have to give the same packets, and to tell of the outer ends.
 func TestEncapsulationFiles(t *testing.T) {
 	const outer = "192.0.2.1-192.0.2.2"
-	plain, _, _ := readConversation(t, "testdata/encapsulations/c-hdlc104.pcap")
+	plain, _, _ := readConversation(t, "../testdata/faults/encapsulations/c-hdlc104.pcap")
 	if n := strings.Count(plain, "\n"); n != 13 || !strings.Contains(plain, "10.0.0.25:25") {
 		t.Fatalf("%d packets:\n%s", n, plain)
 	}
 	// Of the same tags there are a recording and one with other ends.
-	small, _, _ := readConversation(t, "testdata/encapsulations/02-cmd-sgt.pcap")
+	small, _, _ := readConversation(t, "../testdata/faults/02-cmd-sgt.pcap")
 	for _, c := range []struct{ file, tunnel, want string }{
-		{"80211-105", "", plain},
-		{"br893f", "", plain},
-		{"cmd8909", "", plain},
-		{"vntag8926", "", plain},
-		{"macsec-integrity-only", "", plain},
-		{"nflog239", "", plain},
-		{"vxlan8472-linux", "vxlan " + outer, plain},
-		{"vxlan-gpe4790", "vxlan " + outer, plain},
-		{"l2tpv2", "l2tp " + outer, plain},
-		{"gre-pptp-v1", "gre " + outer, plain},
-		{"esp-null-tunnel", "esp-null " + outer, plain},
+		{"encapsulations/80211-105", "", plain},
+		{"encapsulations/br893f", "", plain},
+		{"encapsulations/cmd8909", "", plain},
+		{"encapsulations/vntag8926", "", plain},
+		{"encapsulations/macsec-integrity-only", "", plain},
+		{"encapsulations/nflog239", "", plain},
+		{"encapsulations/vxlan8472-linux", "vxlan " + outer, plain},
+		{"encapsulations/vxlan-gpe4790", "vxlan " + outer, plain},
+		{"encapsulations/l2tpv2", "l2tp " + outer, plain},
+		{"encapsulations/gre-pptp-v1", "gre " + outer, plain},
+		{"encapsulations/esp-null-tunnel", "esp-null " + outer, plain},
 		{"02c-etag", "", small},
 		{"03-vxlan8472", "vxlan " + outer, small},
 		{"04-tzsp", "tzsp " + outer, small},
 	} {
-		got, tunnels, _ := readConversation(t, filepath.Join("testdata/encapsulations", c.file+".pcap"))
+		got, tunnels, _ := readConversation(t, filepath.Join("../testdata/faults", c.file+".pcap"))
 		if got != c.want {
 			t.Errorf("%s: got\n%swant\n%s", c.file, got, c.want)
 		}
@@ -84,9 +84,9 @@ func TestEncapsulationFiles(t *testing.T) {
 // TestOpaque holds that what cannot be read is counted by its name.
 func TestOpaque(t *testing.T) {
 	for file, want := range map[string]string{
-		"sctp132": "SCTP (IP protocol 132)",
+		"encapsulations/sctp132": "SCTP (IP protocol 132)",
 	} {
-		_, _, stats := readConversation(t, filepath.Join("testdata/encapsulations", file+".pcap"))
+		_, _, stats := readConversation(t, filepath.Join("../testdata/faults", file+".pcap"))
 		if u := stats.Unread[0]; u.String() != want || u.Frames != stats.Frames || stats.Missed() != stats.Frames {
 			t.Errorf("%s: %v: %d of %d frames, %d missed", file, u, u.Frames, stats.Frames, stats.Missed())
 		}

@@ -10,6 +10,7 @@ import (
 	"runtime/pprof"
 	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -40,6 +41,7 @@ var formats = []string{"table", "ndjson", "csv"}
 
 func newAnalyzeCmd() *cobra.Command {
 	a := &analysis{}
+	encapsulations := false
 	cmd := &cobra.Command{
 		Use:   "analyze [flags] FILE... [-- BPF-EXPRESSION]",
 		Short: "Say what each flow of capture files is",
@@ -58,6 +60,9 @@ before the damage is reported), 2 a mistake in flags, site file or rules,
   exspan analyze --site site.yaml --fail-on unexpected,cleartext trace.pcap`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if encapsulations {
+				return listEncapsulations(cmd.OutOrStdout())
+			}
 			a.Args(cmd, args)
 			if err := a.check(cmd); err != nil {
 				return err
@@ -74,6 +79,7 @@ before the damage is reported), 2 a mistake in flags, site file or rules,
 	f.BoolVar(&a.calls, "calls", false, "write telephone calls with their legs, media and quality instead of flows")
 	f.StringVarP(&a.write, "write", "w", "", "write the packets of flows to the pcapng `FILE`, the verdict as packet comment")
 	f.StringSliceVar(&a.writeStatus, "write-status", []string{"deviating", "unexpected"}, "of flows with these statuses (`LIST`, with --write)")
+	f.BoolVar(&encapsulations, "list-encapsulations", false, "list the link types, tags and tunnels that are read, and end")
 	f.StringVar(&a.cpuProfile, "cpuprofile", "", "write a CPU profile to `FILE`")
 	f.StringVar(&a.memProfile, "memprofile", "", "write a heap profile to `FILE`")
 	_ = f.MarkHidden("cpuprofile")
@@ -82,6 +88,19 @@ before the damage is reported), 2 a mistake in flags, site file or rules,
 	_ = cmd.RegisterFlagCompletionFunc("fail-on", cobra.FixedCompletions(failWords(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("write-status", cobra.FixedCompletions(statuses, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// listEncapsulations writes what frames may be wrapped in, a line each.
+func listEncapsulations(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, e := range capture.Encapsulations() {
+		line := e.Name + "\t" + e.Where
+		if e.Note != "" {
+			line += " (" + e.Note + ")"
+		}
+		fmt.Fprintln(tw, line)
+	}
+	return tw.Flush()
 }
 
 var statuses = []string{
@@ -219,7 +238,8 @@ func (a *analysis) openWrite(streams *pipeline.Streams) (*packetCopy, error) {
 // copyPackets reads the input again, up to the packet numbered last, and writes
 // those of the selected flows.
 func (a *analysis) copyPackets(p *packetCopy, last uint64, stderr io.Writer) error {
-	opt := capture.Options{Filter: a.Filter, Parallel: a.Workers != 1, KeepFrames: true, AllAppearances: a.AllAppearances}
+	opt := a.Capture()
+	opt.Parallel, opt.KeepFrames = a.Workers != 1, true
 	if p.stdin != nil {
 		if _, err := p.stdin.Seek(0, io.SeekStart); err != nil {
 			return err

@@ -173,7 +173,9 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 		}
 	}
 	if m.read != "" {
-		w.src, err = capture.OpenFiles(m.Files, capture.Options{Filter: m.Filter, Parallel: true, KeepFrames: m.write != "", Stdin: stdin})
+		opt := m.Capture()
+		opt.Parallel, opt.KeepFrames, opt.Stdin = true, m.write != "", stdin
+		w.src, err = capture.OpenFiles(m.Files, opt)
 		if err == nil {
 			// A file and a pipe can wait for a slow disk, an interface cannot.
 			for _, o := range w.outputs {

@@ -35,6 +35,7 @@ type Options struct {
 	MaxHeld    int
 	KeyVLAN    bool
 	Identities bool
+	VXLANPorts []int
 
 	read    []string // files given with -r
 	command string   // what was typed, for examples in errors
@@ -60,6 +61,7 @@ func (o *Options) EngineFlags(f *pflag.FlagSet, hold string) {
 	f.DurationVar(&o.Hold, "hold", o.Hold, hold)
 	f.IntVar(&o.MaxHeld, "max-held", 1_000_000, "how many ended flows wait at most")
 	f.BoolVar(&o.KeyVLAN, "key-vlan", false, "the same addresses and ports in other VLANs are other flows")
+	f.IntSliceVar(&o.VXLANPorts, "vxlan-port", nil, "UDP `PORT` of VXLAN besides 4789 and 8472 (repeatable)")
 	f.BoolVar(&o.Identities, "include-identities", false, "show user and host principals, paths and names in full")
 }
 
@@ -110,7 +112,21 @@ func (o *Options) CheckEngine() []error {
 	if o.MaxHeld < 1 {
 		errs = append(errs, fmt.Errorf("--max-held: %d is less than 1", o.MaxHeld))
 	}
+	for _, port := range o.VXLANPorts {
+		if port < 1 || port > 65535 {
+			errs = append(errs, fmt.Errorf("--vxlan-port: %d is no port", port))
+		}
+	}
 	return errs
+}
+
+// Capture returns how frames are read, without what depends on the command.
+func (o *Options) Capture() capture.Options {
+	c := capture.Options{Filter: o.Filter, AllAppearances: o.AllAppearances}
+	for _, port := range o.VXLANPorts {
+		c.VXLANPorts = append(c.VXLANPorts, uint16(port))
+	}
+	return c
 }
 
 // Config loads rules and site file, and returns the engine's configuration.

@@ -69,7 +69,8 @@ func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view 
 		return nil, err
 	}
 	parallel := runtime.GOMAXPROCS(0) > 1
-	opt := capture.Options{Filter: o.Filter, Pieces: parallel, Stdin: s.Stdin, AllAppearances: o.AllAppearances}
+	opt := o.Capture()
+	opt.Pieces, opt.Stdin = parallel, s.Stdin
 	show := newProgress(s.Progress)
 	if show != nil {
 		opt.Progress = show.update
