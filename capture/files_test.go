@@ -859,9 +859,9 @@ func TestPieces(t *testing.T) {
 func TestUnpadded(t *testing.T) {
 	frame := append(build(t, eth(0x0800), inner4(), tcpLayer()), 0) // 61 bytes
 	n := uint32(len(frame))
-	f := little().section().iface(1, nil).u32(6, 32+n, 0, 0, 0, n, n).raw(frame).u32(32 + n)              // no padding
-	f = f.u32(6, 32+n, 0, 0, 0, n, n).raw(frame).raw(make([]byte, 3)).u32(32 + n) // padding that is not counted
-	f = f.u32(6, 35+n, 0, 0, 0, n, n).raw(frame).raw(make([]byte, 3)).u32(35 + n) // as it should be
+	f := little().section().iface(1, nil).u32(6, 32+n, 0, 0, 0, n, n).raw(frame).u32(32 + n) // no padding
+	f = f.u32(6, 32+n, 0, 0, 0, n, n).raw(frame).raw(make([]byte, 3)).u32(32 + n)            // padding that is not counted
+	f = f.u32(6, 35+n, 0, 0, 0, n, n).raw(frame).raw(make([]byte, 3)).u32(35 + n)            // as it should be
 	got, _, errs := readAll(t, []string{written(t, "x.pcapng", f.b)}, Options{})
 	if len(got) != 3 || len(errs) > 0 {
 		t.Errorf("%d packets, %v", len(got), errs)
