@@ -279,11 +279,12 @@ func (r jsonRecord) findings() (all []finding) {
 }
 
 // analyzed runs exspan analyze on a capture and returns its records. Exit
-// codes other than 0 are errors.
+// codes other than 0 are errors; what was read before is returned all the same.
 func analyzed(args ...string) ([]jsonRecord, error) {
 	var stdout, stderr bytes.Buffer
+	var failed error
 	if code := run(append([]string{"analyze", "-q", "--format", "ndjson"}, args...), &stdout, &stderr); code != exitDone {
-		return nil, fmt.Errorf("exit code %d: %s", code, strings.TrimSpace(stderr.String()))
+		failed = fmt.Errorf("exit code %d: %s", code, strings.TrimSpace(stderr.String()))
 	}
 	var all []jsonRecord
 	for line := range bytes.Lines(stdout.Bytes()) {
@@ -293,5 +294,5 @@ func analyzed(args ...string) ([]jsonRecord, error) {
 		}
 		all = append(all, r)
 	}
-	return all, nil
+	return all, failed
 }
