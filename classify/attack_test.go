@@ -15,7 +15,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/capture/capturetest"
-	"github.com/exspan/exspan/rules"
+	"github.com/exspan/exspan/classify/inventory"
 )
 
 // attack feeds an engine packet by packet.
@@ -148,14 +148,8 @@ func TestFloodOfNames(t *testing.T) {
 		a.udp("10.0.1.2:53", "10.0.0.1:40053", ans)
 	}
 	a.flush()
-	if n := len(a.e.hosts.byAddr); n != maxHosts || a.limit("hosts") == 0 {
+	if n, _ := a.e.inventory.Len(); n != inventory.MaxHosts || a.limit("hosts") == 0 {
 		t.Errorf("%d hosts remembered, limits %v", n, a.e.limits())
-	}
-	// Names alone do not keep what is proven of servers from being remembered.
-	server := capture.AddrFrom(netip.MustParseAddr("10.0.1.9"))
-	a.e.hosts.prove(server, []rules.Role{rules.Mailbox}, false, "2010", "test")
-	if !a.e.hosts.of(server).exchange {
-		t.Error("nothing can be proven of a host any more")
 	}
 	a.within(120, time.Minute)
 }
@@ -312,7 +306,7 @@ func TestFloodOfEndpoints(t *testing.T) {
 	}
 	a := newAttack(t, Config{})
 	tellText(t, a, text.String())
-	if n := len(a.e.endpoints.all); n != maxServerEndpoints || a.limit("endpoints") == 0 {
+	if _, n := a.e.inventory.Len(); n != inventory.MaxServerEndpoints || a.limit("endpoints") == 0 {
 		t.Errorf("%d endpoints of one server, limits %v", n, a.e.limits())
 	}
 	a.within(150, time.Minute)

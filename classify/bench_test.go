@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/exspan/exspan/capture"
-	"github.com/exspan/exspan/classify/observe"
-	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -80,36 +78,6 @@ func BenchmarkReplay(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(packets)), "ns/packet")
-		})
-	}
-}
-
-// BenchmarkJudge matches flows against all rules.
-func BenchmarkJudge(b *testing.B) {
-	e := newEngine(b, Config{})
-	server, client := capture.AddrFrom(netip.MustParseAddr("10.0.0.3")), capture.AddrFrom(netip.MustParseAddr("10.0.0.9"))
-	e.hosts.prove(server, []rules.Role{rules.Mailbox, rules.CAS}, false, "", "test")
-	for _, c := range []struct {
-		name, protocol, facts string
-		port                  uint16
-	}{
-		{"https", "tls", "encryption=tls tls.version=1.2", 443},
-		{"mapi", "dcerpc", "rpc.interface=emsmdb auth=ntlm encryption=rpc-privacy rpc.auth_level=privacy", 6010},
-		{"mapper", "dcerpc", "rpc.interface=epmapper auth=none encryption=none", 135},
-		{"unexpected", "", "", 3389},
-	} {
-		var facts observe.Facts
-		for _, f := range strings.Fields(c.facts) {
-			name, value, _ := strings.Cut(f, "=")
-			facts.Add(name, value)
-		}
-		s := &subject{proto: capture.TCP, port: c.port, protocol: c.protocol, facts: &facts, payload: true, begun: true,
-			client: e.hosts.of(client), server: e.hosts.of(server)}
-		b.Run(c.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				e.judge(s, record.Answered)
-			}
 		})
 	}
 }

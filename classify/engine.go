@@ -1,10 +1,7 @@
 package classify
 
 import (
-	"fmt"
-	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -12,6 +9,8 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/calls"
 	"github.com/exspan/exspan/classify/flow"
+	"github.com/exspan/exspan/classify/inventory"
+	"github.com/exspan/exspan/classify/judge"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/classify/session"
@@ -67,25 +66,19 @@ type Engine struct {
 	mu        sync.Mutex // held for each batch and each snapshot
 	cfg       Config
 	sink      record.Sink
-	site      *rules.Site
-	rulesets  []*ruleset // that of Config.Exchange first
-	evidence  *evidence
 	protocols []observe.Protocol
 	reader    *session.Reader
+	inventory *inventory.Inventory
+	judge     *judge.Judge
 
-	table     *flow.Table
-	view      flow.View // what the table's flows are found by
-	states    []*[stateChunk]state
-	held      flow.Held // ended flows that wait
-	clock     int64     // the highest packet time until the event at hand
-	pairs     *pairs
-	asked     bool // somebody has asked for a pair
-	closing   bool // all flows have ended
-	endpoints *endpoints
-	hosts     *hosts
-	notes     []string      // what the summary tells of the input
-	drops     []record.Drop // the same
-	recall    *recall
+	table   *flow.Table
+	view    flow.View // what the table's flows are found by
+	states  []*[stateChunk]state
+	held    flow.Held     // ended flows that wait
+	clock   int64         // the highest packet time until the event at hand
+	closing bool          // all flows have ended
+	notes   []string      // what the summary tells of the input
+	drops   []record.Drop // the same
 	// vlans holds the tag stacks of flows besides that of their first packet.
 	vlans map[flow.ID][]capture.VLANs
 
@@ -105,11 +98,8 @@ type Engine struct {
 	record  record.Record
 	// vlanTexts holds tag stacks as records show them.
 	vlanTexts map[capture.VLANs]string
-	hitBuf    []hit
-	// otherBuf holds hits of the rules of other versions.
-	otherBuf []hit
-	subject  subject
-	err      error // of the sink
+	subject   subject
+	err       error // of the sink
 }
 
 // counters counts what limits refused.
@@ -137,20 +127,24 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 	if cfg.Exchange == "" {
 		cfg.Exchange = "2010"
 	}
+	j, err := judge.New(cfg.Packs, cfg.Site, cfg.Exchange)
+	if err != nil {
+		return nil, err
+	}
 	e := &Engine{
-		cfg: cfg, sink: sink, site: cfg.Site,
+		cfg: cfg, sink: sink,
 		protocols: session.Protocols(),
 		table:     flow.NewTable(cfg.Limits.MaxFlows),
-		pairs:     newPairs(),
-		endpoints: newEndpoints(),
-		hosts:     newHosts(cfg.Site),
-		recall:    &recall{},
+		judge:     j,
 		vlans:     map[flow.ID][]capture.VLANs{},
 		vlanTexts: map[capture.VLANs]string{},
 	}
-	e.evidence = compileEvidence(cfg.Packs, e.protocols)
 	e.table.KeyVLAN = cfg.KeyVLAN
-	var err error
+	var names []string
+	for i := range e.protocols {
+		names = append(names, e.protocols[i].Name)
+	}
+	e.inventory = inventory.New(cfg.Packs, cfg.Site, names)
 	e.reader, err = session.NewReader(session.Config{
 		Protocols: e.protocols, Announced: e.announced, Identities: cfg.Identities,
 		MaxConns: cfg.Limits.MaxConns, MaxBuffered: cfg.Limits.MaxBuffered, MaxFacts: cfg.Limits.MaxFacts,
@@ -158,22 +152,6 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	var versions []string
-	for _, p := range cfg.Packs.All() {
-		if len(p.Paths) > 0 && p.Version != rules.Platform {
-			rs := compile(p, cfg.Site)
-			versions = append(versions, p.Version)
-			if p.Version == cfg.Exchange {
-				e.rulesets = slices.Insert(e.rulesets, 0, rs)
-			} else {
-				e.rulesets = append(e.rulesets, rs)
-			}
-		}
-	}
-	if len(e.rulesets) == 0 || e.rulesets[0].version != cfg.Exchange {
-		return nil, fmt.Errorf("no rules for Exchange %s; there are rules for %s", cfg.Exchange, strings.Join(versions, ", "))
-	}
-	e.learnSite()
 	if cfg.Calls {
 		e.calls = calls.New()
 	}
@@ -182,25 +160,6 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 		e.table.Every = true
 	}
 	return e, nil
-}
-
-// learnSite makes endpoints of the static ports that the site file names.
-func (e *Engine) learnSite() {
-	if e.site == nil {
-		return
-	}
-	for _, s := range e.site.Servers {
-		services := make([]string, 0, len(s.StaticPorts))
-		for service := range s.StaticPorts {
-			services = append(services, service)
-		}
-		slices.Sort(services)
-		for _, a := range s.Addresses {
-			for _, service := range services {
-				e.endpoints.learn(&observe.Endpoint{Server: netip.AddrPortFrom(a, s.StaticPorts[service]), Source: observe.FromSite}, service, false, 0)
-			}
-		}
-	}
 }
 
 // Batch takes packets in.
@@ -349,7 +308,7 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 		if st.Ends.Direction(sender) == observe.ToServer {
 			server = p.Dst
 		}
-		e.endpoints.close(endpointKey{server, capture.TCP}, p.Time)
+		e.inventory.Refused(server, p.Time)
 	}
 	if p.PayloadLength > 0 && !st.Done() {
 		if h := e.reader.Read(p, ev, &st.State); h != nil {
@@ -415,7 +374,7 @@ func (e *Engine) breathe() {
 // pass counts what a flow that ended says of the sensor and of its endpoint.
 func (e *Engine) pass(s *slot) {
 	if !s.BothWays() {
-		e.pairs.saw(s.Sides[0].Addr, s.Sides[1].Addr, false)
+		e.inventory.Pairs.Saw(s.Sides[0].Addr, s.Sides[1].Addr, false)
 	}
 	if s.Proto == capture.TCP {
 		f := s.Flow
@@ -424,59 +383,20 @@ func (e *Engine) pass(s *slot) {
 		e.payload += max(f.Bytes(0), a) - a + max(f.Bytes(1), b) - b
 	}
 	_, server := s.ends()
-	for _, en := range e.endpoints.at(server, s.Proto) {
-		if !en.overAt(s.First) {
-			en.used = max(en.used, s.Last)
-		}
-	}
+	e.inventory.Use(server, s.Proto, s.First, s.Last)
 }
 
 // lossy says whether more than 1 % of the acknowledged bytes were never seen.
 func (e *Engine) lossy() bool { return e.gapBytes*100 > e.payload+e.gapBytes }
 
-// asks says whether a flow's protocol is one in which every request wants an
-// answer.
+// asks reports whether the protocol of a flow is one in which every request
+// wants an answer.
 func (e *Engine) asks(s *slot) bool {
 	protocol, _, _ := e.reader.Content(&s.State)
 	if protocol == 0 || s.Reading() {
 		return false
 	}
-	switch e.protocols[protocol-1].Name {
-	case "dns", "kerberos", "sip", "dcerpc", "ldap":
-		return true
-	}
-	return false
-}
-
-// subjectOf returns a flow as rules see it, valid until the next call.
-func (e *Engine) subjectOf(s *slot) *subject {
-	client, server := s.ends()
-	sub := &e.subject
-	sub.proto, sub.port = s.Proto, server.Port
-	sub.payload, sub.begun = s.Seen&flow.SeenPayload != 0, s.Proto == capture.UDP || s.Begun()
-	sub.client, sub.clientName = e.hosts.find(&client.Addr)
-	sub.server, sub.serverName = e.hosts.find(&server.Addr)
-	sub.entries = sub.entries[:0]
-	if e.endpoints.ever(server.Port) {
-		sub.entries = e.endpoints.lookup(endpointKey{*server, s.Proto}, s.First, s.Last, sub.entries)
-	}
-	if len(sub.entries) == 0 && s.Proto == capture.UDP && e.endpoints.ever(client.Port) {
-		// Media come from where they are wanted, or through NAT: the end that was
-		// announced may be the one that sent first.
-		sub.entries = e.endpoints.lookup(endpointKey{*client, s.Proto}, s.First, s.Last, sub.entries)
-	}
-	sub.reader, sub.late, sub.facts = e.reader.Content(&s.State)
-	sub.protocol = ""
-	if sub.reader != 0 {
-		sub.protocol = e.protocols[sub.reader-1].Name
-	}
-	return sub
-}
-
-// mayBeFinal says whether a verdict of the subject can be final before all is
-// known: one on an Exchange server's flow that rests on more than the port.
-func (s *subject) mayBeFinal() bool {
-	return (s.client.exchange || s.server.exchange) && (s.protocol != "" || len(s.entries) > 0)
+	return e.cfg.Packs.Policy().Answers(e.protocols[protocol-1].Name)
 }
 
 // emit judges an ended flow and writes its record if it is final, or if it
@@ -484,12 +404,12 @@ func (s *subject) mayBeFinal() bool {
 func (e *Engine) emit(s *slot, must bool) bool {
 	isNew := !s.has(ended)
 	s.set(ended)
-	sub := e.subjectOf(s)
+	sub := e.subjectOf(s, "")
 	if !must && e.ledger == nil && !sub.mayBeFinal() {
 		return false
 	}
-	outcome := e.outcomeOf(s)
-	v := e.verdictOf(sub, outcome)
+	sub.Outcome = e.outcomeOf(s)
+	v := e.verdictOf(sub)
 	if isNew {
 		e.ledger.ended(s, v)
 	}
@@ -497,7 +417,7 @@ func (e *Engine) emit(s *slot, must bool) bool {
 		return false
 	}
 	e.ledger.final(s, v)
-	e.write(s, sub, outcome, v, "ended")
+	e.write(s, sub, v, "ended")
 	e.reader.Forget(&s.State)
 	delete(e.vlans, s.id)
 	if !e.closing {
@@ -508,20 +428,20 @@ func (e *Engine) emit(s *slot, must bool) bool {
 }
 
 // write gives the sink a record of a flow.
-func (e *Engine) write(s *slot, sub *subject, outcome record.Outcome, v *record.Verdict, state string) {
+func (e *Engine) write(s *slot, sub *subject, v *record.Verdict, state string) {
 	client, server := s.ends()
 	r := &e.record
 	r.Number, r.Proto = s.Number, s.Proto
 	r.First, r.Last = time.Unix(0, s.First).UTC(), time.Unix(0, s.Last).UTC()
 	// One field at a time: a literal would be made aside and copied.
-	r.Client.Addr, r.Client.Port, r.Client.Name, r.Client.Roles = client.Addr.Netip(), client.Port, sub.clientName, sub.client.names
-	r.Server.Addr, r.Server.Port, r.Server.Name, r.Server.Roles = server.Addr.Netip(), server.Port, sub.serverName, sub.server.names
+	r.Client.Addr, r.Client.Port, r.Client.Name, r.Client.Roles = client.Addr.Netip(), client.Port, sub.clientName, sub.Client.Names
+	r.Server.Addr, r.Server.Port, r.Server.Name, r.Server.Roles = server.Addr.Netip(), server.Port, sub.serverName, sub.Server.Names
 	f, side := s.Flow, s.Ends.Side(observe.ToServer)
 	r.Packets = record.Count{f.Packets(side), f.Packets(1 - side)}
 	r.Bytes = record.Count{f.Bytes(side), f.Bytes(1 - side)}
 	r.GapBytes = record.Count{f.GapBytes(side), f.GapBytes(1 - side)}
-	r.State, r.Outcome, r.Protocol, r.Facts, r.SetupTime = state, outcome, sub.protocol, sub.facts, s.SetupTime()
-	if v != &unrelated || r.Verdict.Status != record.Unrelated {
+	r.State, r.Outcome, r.Protocol, r.Facts, r.SetupTime = state, sub.Outcome, sub.Protocol, sub.facts, s.SetupTime()
+	if v.Status != record.Unrelated || r.Verdict.Status != record.Unrelated {
 		r.Verdict = *v // else it is there, from a flow before
 	}
 	r.VLANs, r.Endpoint = r.VLANs[:0], nil
@@ -532,11 +452,11 @@ func (e *Engine) write(s *slot, sub *subject, outcome record.Outcome, v *record.
 		r.VLANs = append(r.VLANs, e.vlanText(v))
 	}
 	r.Streams = e.reader.Streams(&s.State)
-	if en := used(sub); en != nil {
+	if en := sub.used(); en != nil {
 		if state == "ended" {
-			en.flows++
+			en.Count()
 		}
-		p := en.public()
+		p := en.Public()
 		r.Endpoint = &p
 	}
 	if err := e.sink.Write(r); err != nil && e.err == nil {
@@ -557,23 +477,6 @@ func (e *Engine) vlanText(v capture.VLANs) string {
 	return text
 }
 
-// used returns the learned endpoint that a flow used: one whose service was
-// read on the flow, else the strongest.
-func used(s *subject) *entry {
-	if len(s.entries) == 0 {
-		return nil
-	}
-	for _, en := range s.entries {
-		if s.facts.Has(observe.RPCInterface, en.service) {
-			return en
-		}
-	}
-	if !s.facts.Any(observe.RPCInterface) {
-		return s.entries[0]
-	}
-	return nil
-}
-
 // addVLANs notes a tag stack other than that of the flow's first packet.
 func (e *Engine) addVLANs(id flow.ID, v capture.VLANs) {
 	const most = 8
@@ -585,7 +488,7 @@ func (e *Engine) addVLANs(id flow.ID, v capture.VLANs) {
 // Memory returns the bytes that the engine's tables of flows and host pairs
 // hold. Facts, endpoints and what observers hold are not in it.
 func (e *Engine) Memory() int {
-	return e.tracked.memory + len(e.states)*int(unsafe.Sizeof(*e.states[0])) + 8*len(e.pairs.table)
+	return e.tracked.memory + len(e.states)*int(unsafe.Sizeof(*e.states[0])) + e.inventory.Pairs.Memory()
 }
 
 // Tell takes what the captures tell besides packets: what keeps them from being

@@ -38,9 +38,8 @@ func (e *Engine) writeInterim() {
 		if s.Number != b.number || s.has(ended) {
 			continue
 		}
-		sub := e.subjectOf(&s)
-		outcome := e.outcomeOf(&s)
-		e.write(&s, sub, outcome, e.verdictOf(sub, outcome), "active")
+		sub := e.subjectOf(&s, e.outcomeOf(&s))
+		e.write(&s, sub, e.verdictOf(sub), "active")
 	}
 	if in.todo = in.todo[:n]; n == 0 && cap(in.todo) > 1<<16 {
 		in.todo = nil

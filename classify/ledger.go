@@ -167,8 +167,7 @@ func (l *ledger) snapshot(s *record.Snapshot) {
 // countPending counts a pending flow under its label if its verdict has at
 // least the confidence wanted.
 func (e *Engine) countPending(s *slot, want record.Confidence) {
-	sub := e.subjectOf(s)
-	if v := e.verdictOf(sub, record.Answered); v.Confidence >= want {
+	if v := e.verdictOf(e.subjectOf(s, record.Answered)); v.Confidence >= want {
 		e.ledger.count(s, v)
 	}
 }
@@ -183,7 +182,7 @@ func (e *Engine) newFacts(id flow.ID) {
 	case s.label == 0:
 		e.countPending(&s, record.Learned)
 	case e.ledger.onJudged != nil:
-		e.ledger.tell(&s, e.verdictOf(e.subjectOf(&s), record.Answered), false)
+		e.ledger.tell(&s, e.verdictOf(e.subjectOf(&s, record.Answered)), false)
 	}
 }
 

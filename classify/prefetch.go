@@ -54,7 +54,7 @@ func (e *Engine) prefetchEnd(id flow.ID) uint64 {
 	f, st := e.view.At(id), e.stateOf(id)
 	sum := f.Number + uint64(f.Proto)
 	if !f.BothWays() {
-		sum += e.pairs.warm(&f.Sides[0].Addr, &f.Sides[1].Addr)
+		sum += e.inventory.Pairs.Touch(&f.Sides[0].Addr, &f.Sides[1].Addr)
 	}
 	return sum + e.reader.TouchEnd(&st.State)
 }

@@ -45,7 +45,7 @@ func (e *Engine) begin(p *capture.Packet, id flow.ID) {
 		clear(states[:]) // as new memory is best written first
 		e.states = append(e.states, states)
 	}
-	ends := flow.Guess(p, func(end capture.Endpoint, proto uint8) bool { return e.endpoints.known(end, proto, e.clock) })
+	ends := flow.Guess(p, func(end capture.Endpoint, proto uint8) bool { return e.inventory.Known(&end, proto, e.clock) })
 	e.states[id>>stateBits][id%stateChunk] = state{State: session.State{Ends: ends}}
 }
 

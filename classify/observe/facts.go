@@ -152,27 +152,11 @@ func (f *Facts) add(name, value string) {
 	f.list, f.Changed = f.list.with(Fact{name, value}), true
 }
 
-// Has says whether value is in the set of name.
-func (f *Facts) Has(name, value string) bool {
-	all := f.All()
-	for i := range all {
-		if all[i].Name == name && all[i].Value == value {
-			return true
-		}
-	}
-	return false
-}
+// Has reports whether value is in the set of name.
+func (f *Facts) Has(name, value string) bool { return f.list.Has(name, value) }
 
-// Any says whether there is any value of name.
-func (f *Facts) Any(name string) bool {
-	all := f.All()
-	for i := range all {
-		if all[i].Name == name {
-			return true
-		}
-	}
-	return false
-}
+// Any reports whether there is any value of name.
+func (f *Facts) Any(name string) bool { return f.list.Any(name) }
 
 // Values returns the values of name in the order they were added.
 func (f *Facts) Values(name string) []string {
@@ -193,13 +177,8 @@ func (f *Facts) Remove(name, value string) {
 	}
 }
 
-// All returns every fact in the order added. The slice is not to be changed.
-func (f *Facts) All() []Fact {
-	if f.list == nil {
-		return nil
-	}
-	return f.list.facts
-}
+// All returns every fact in the order added. The slice must not be changed.
+func (f *Facts) All() []Fact { return f.list.All() }
 
 // Len returns the number of values.
 func (f *Facts) Len() int { return len(f.All()) }

@@ -12,8 +12,6 @@ type List struct {
 	id, from uint64
 	lists    *FactLists // where it began; nil for a list that is nobody else's
 	grown    bool       // another has the room behind facts
-	// Note is for the use of who shares the lists: what follows from these facts.
-	Note any
 }
 
 // ID returns a number that no other list of the same FactLists has, 0 where there is
@@ -23,6 +21,37 @@ func (l *List) ID() uint64 {
 		return 0
 	}
 	return l.id
+}
+
+// All returns every fact of the list in the order added. The slice must not be
+// changed.
+func (l *List) All() []Fact {
+	if l == nil {
+		return nil
+	}
+	return l.facts
+}
+
+// Has reports whether value is in the set of name.
+func (l *List) Has(name, value string) bool {
+	all := l.All()
+	for i := range all {
+		if all[i].Name == name && all[i].Value == value {
+			return true
+		}
+	}
+	return false
+}
+
+// Any reports whether there is any value of name.
+func (l *List) Any(name string) bool {
+	all := l.All()
+	for i := range all {
+		if all[i].Name == name {
+			return true
+		}
+	}
+	return false
 }
 
 // FactLists lets flows whose facts are equal share one list of them: most flows

@@ -13,8 +13,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/calls"
+	"github.com/exspan/exspan/classify/judge"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
@@ -188,9 +188,9 @@ func (e *Exporter) Write(r *record.Record) error {
 	for _, f := range r.Facts.All() {
 		switch f.Name {
 		case observe.Auth:
-			e.auth.WithLabelValues(path, among(authValues, f.Value), classify.Documented(v, f.Name, f.Value, r.Facts)).Inc()
+			e.auth.WithLabelValues(path, among(authValues, f.Value), judge.Documented(v, f.Name, f.Value, r.Facts)).Inc()
 		case observe.Encryption:
-			e.encryption.WithLabelValues(path, among(encryptionValues, f.Value), classify.Documented(v, f.Name, f.Value, r.Facts)).Inc()
+			e.encryption.WithLabelValues(path, among(encryptionValues, f.Value), judge.Documented(v, f.Name, f.Value, r.Facts)).Inc()
 		}
 	}
 	for _, f := range v.Findings {

@@ -1,7 +1,6 @@
-package classify
+package inventory
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -9,21 +8,27 @@ import (
 	"strings"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/match"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
+// MaxHosts bounds the hosts with a proven role, and as well those with a name
+// alone.
+const MaxHosts = 100_000
+
 // Limits of what is kept of hosts.
 const (
-	maxHosts = 100_000 // hosts with a proven role, and as many with a name alone
-	maxProof = 16      // proofs kept of one host
-	maxSets  = 4096    // role sets that hosts share
+	maxProof = 16   // proofs kept of one host
+	maxSets  = 4096 // role sets that hosts share
 )
 
-// proof is one role, or alternatives, and what proves it.
-type proof struct {
+// roleProof is one role, or alternatives, and what proves it.
+type roleProof struct {
 	roles    []rules.Role
 	evidence string
 	weak     bool // counts only where nothing else is known
+	from     source
 }
 
 // host is what is known of one address.
@@ -32,9 +37,9 @@ type host struct {
 	name    string
 	named   bool // by the site file
 	site    *rules.Server
-	proofs  []proof
+	proofs  []roleProof
 	version string
-	roles   *roleSet // made when asked for
+	roles   *match.RoleSet // made when asked for
 }
 
 // hosts knows who is who.
@@ -50,21 +55,25 @@ type hosts struct {
 	}
 	// networks go from the longest prefix to the shortest, their roles beside.
 	networks     []rules.Network
-	networkRoles []roleSet
-	// clients says that the site file names networks of clients, so that an
-	// unlisted host is not taken for one.
-	clients bool
+	networkRoles []match.RoleSet
+	// internet and anywhere are the roles of hosts of which nothing else is known.
+	internet, anywhere match.RoleSet
 	// known is the number of hosts in byAddr of which more is known than a
 	// name: names, of which any resolver sees many, take no place from them.
 	known   int
 	refused uint64
 	// sets holds the role sets of hosts by what they say, so that hosts of equal
 	// roles share one.
-	sets map[string]*roleSet
+	sets   map[string]*match.RoleSet
+	lastID uint64
+	policy *rules.Policy
 }
 
-func newHosts(site *rules.Site) *hosts {
-	h := &hosts{byAddr: map[capture.Addr]*host{}, sets: map[string]*roleSet{}}
+func newHosts(policy *rules.Policy, site *rules.Site) *hosts {
+	h := &hosts{byAddr: map[capture.Addr]*host{}, sets: map[string]*match.RoleSet{}, policy: policy}
+	h.internet = h.roleSet([][]rules.Role{{rules.Internet}})
+	h.anywhere = h.roleSet(nil)
+	h.anywhere.Unknown = true
 	if site == nil {
 		return h
 	}
@@ -72,7 +81,7 @@ func newHosts(site *rules.Site) *hosts {
 		s := &site.Servers[i]
 		for _, a := range s.Addresses {
 			v := s.Version
-			if v == "" && slices.ContainsFunc(s.Roles, rules.Role.Exchange) {
+			if v == "" && slices.ContainsFunc(s.Roles, policy.Exchange) {
 				v = site.Version
 			}
 			h.put(capture.AddrFrom(a), &host{addr: a, name: s.Name, named: true, site: s, version: v})
@@ -83,8 +92,10 @@ func newHosts(site *rules.Site) *hosts {
 	// The longest prefix that holds an address says what it is.
 	slices.SortStableFunc(h.networks, func(a, b rules.Network) int { return b.Prefix.Bits() - a.Prefix.Bits() })
 	for _, n := range h.networks {
-		h.clients = h.clients || n.Role == rules.Client
-		h.networkRoles = append(h.networkRoles, newRoleSet([][]rules.Role{{n.Role}}))
+		if n.Role == rules.Client { // then an unlisted host is not taken for one
+			h.anywhere.Unknown = false
+		}
+		h.networkRoles = append(h.networkRoles, h.roleSet([][]rules.Role{{n.Role}}))
 	}
 	return h
 }
@@ -121,7 +132,7 @@ func (h *hosts) add(a capture.Addr, have int) *host {
 	if x := h.at(&a); x != nil {
 		return x
 	}
-	if have >= maxHosts {
+	if have >= MaxHosts {
 		h.refused++
 		return nil
 	}
@@ -130,35 +141,36 @@ func (h *hosts) add(a capture.Addr, have int) *host {
 	return x
 }
 
-// name gives a host the name that an answer gave it; the site file's stands.
-func (h *hosts) name(a netip.Addr, name string) {
-	if x := h.add(capture.AddrFrom(a), len(h.byAddr)-h.known); x != nil && !x.named && x.name == "" {
-		x.name = strings.TrimSuffix(strings.ToLower(name), ".")
+// name gives a host the name that an answer gave it, and reports whether that is
+// news. The site file's name stands.
+func (h *hosts) name(a netip.Addr, name string) (string, bool) {
+	x := h.add(capture.AddrFrom(a), len(h.byAddr)-h.known)
+	if x == nil || x.named || x.name != "" {
+		return "", false
 	}
+	x.name = strings.TrimSuffix(strings.ToLower(name), ".")
+	return x.name, true
 }
 
-// nameOf returns the name of an address, or "".
-func (h *hosts) nameOf(a capture.Addr) string {
-	_, name := h.find(&a)
-	return name
-}
-
-// proven says whether prove would change nothing.
+// proven reports whether prove would change nothing.
 func (h *hosts) proven(a capture.Addr, roles []rules.Role, version string) bool {
 	x := h.at(&a)
 	if x == nil {
 		return false
 	}
 	return x.site != nil || (version == "" || x.version != "") &&
-		slices.ContainsFunc(x.proofs, func(p proof) bool { return slices.Equal(p.roles, roles) })
+		slices.ContainsFunc(x.proofs, func(p roleProof) bool { return slices.Equal(p.roles, roles) })
 }
+
+// news is what a proof told that was not known.
+type news struct{ role, version bool }
 
 // prove adds evidence for a role. What the site file says of a server stands
 // alone.
-func (h *hosts) prove(a capture.Addr, roles []rules.Role, weak bool, version, evidence string) {
+func (h *hosts) prove(a capture.Addr, p roleProof, version string) (n news) {
 	x := h.add(a, h.known)
 	if x == nil || x.site != nil {
-		return
+		return n
 	}
 	if len(x.proofs) == 0 && x.version == "" {
 		h.known++
@@ -166,66 +178,33 @@ func (h *hosts) prove(a capture.Addr, roles []rules.Role, weak bool, version, ev
 	if version != "" && x.version == "" {
 		x.version = version
 		x.roles = nil
+		n.version = true
 	}
-	for _, p := range x.proofs {
-		if slices.Equal(p.roles, roles) {
-			return
+	for _, old := range x.proofs {
+		if slices.Equal(old.roles, p.roles) {
+			return n
 		}
 	}
 	if len(x.proofs) >= maxProof {
 		h.refused++
-		return
+		return n
 	}
-	x.proofs = append(x.proofs, proof{roles, evidence, weak})
+	x.proofs = append(x.proofs, p)
 	x.roles = nil
+	n.role = true
+	return n
 }
 
-// roleSet is the set of roles of hosts for one decision. It is shared and not
-// changed once made.
-type roleSet struct {
-	// sets holds one element a role; where the evidence leaves more than one open,
-	// the element holds the alternatives.
-	sets     [][]rules.Role
-	names    []string // as output shows them: "mailbox|cas" for alternatives
-	text     string   // of names, for people
-	exchange bool     // the host is an Exchange server, or the load balancer before one
-	unknown  bool     // no network and no Exchange role is known: it may be a client
-	version  string
-	id       uint64 // differs between most role sets
-}
-
-func newRoleSet(sets [][]rules.Role) roleSet {
-	r := roleSet{sets: sets}
-	for _, set := range sets {
-		if n := joinRoles(set); !slices.Contains(r.names, n) {
-			r.names = append(r.names, n)
-		}
-		all := true
-		for _, role := range set {
-			all = all && role.Exchange()
-		}
-		r.exchange = r.exchange || all
-	}
-	r.text = cmp.Or(strings.Join(r.names, ", "), withoutRole)
+// roleSet returns a role set with an id of its own.
+func (h *hosts) roleSet(sets [][]rules.Role) match.RoleSet {
+	r := match.NewRoleSet(h.policy, sets)
+	h.lastID++
+	r.ID = h.lastID
 	return r
 }
 
-const withoutRole = "a host without a role"
-
-// Hosts of which nothing else is known.
-var (
-	fromInternet = newRoleSet([][]rules.Role{{rules.Internet}})
-	fromAnywhere = roleSet{text: withoutRole, unknown: true, id: 1}
-)
-
-// of returns the roles of an address.
-func (h *hosts) of(a capture.Addr) *roleSet {
-	roles, _ := h.find(&a)
-	return roles
-}
-
 // find returns the roles of an address, and its name or "".
-func (h *hosts) find(a *capture.Addr) (*roleSet, string) {
+func (h *hosts) find(a *capture.Addr) (*match.RoleSet, string) {
 	x := h.at(a)
 	switch {
 	case x == nil:
@@ -235,56 +214,57 @@ func (h *hosts) find(a *capture.Addr) (*roleSet, string) {
 	case x.site == nil && len(x.proofs) == 0 && x.version == "":
 		return h.elsewhere(a), x.name
 	}
-	x.roles = h.share(h.rolesOf(x, a))
+	x.roles = h.rolesOf(x, a)
 	return x.roles, x.name
 }
 
 // rolesOf works out the roles of a host of which more is known than its name.
-func (h *hosts) rolesOf(x *host, a *capture.Addr) roleSet {
+func (h *hosts) rolesOf(x *host, a *capture.Addr) *match.RoleSet {
 	if x.site != nil {
 		var sets [][]rules.Role
 		for i := range x.site.Roles {
 			sets = append(sets, x.site.Roles[i:i+1])
 		}
-		r := newRoleSet(sets)
-		r.version = x.version
-		r.exchange = r.exchange || slices.Contains(x.site.Roles, rules.LB)
-		return r
+		return h.share(sets, x.version, false, slices.Contains(x.site.Roles, rules.LB))
 	}
 	// A caller from outside does not become a client by calling.
 	where := h.elsewhere(a)
-	strong := where.has(rules.Internet) || slices.ContainsFunc(x.proofs, func(p proof) bool { return !p.weak })
+	strong := where.Has(rules.Internet) || slices.ContainsFunc(x.proofs, func(p roleProof) bool { return !p.weak })
 	var sets [][]rules.Role
 	for _, p := range x.proofs {
 		if !p.weak || !strong {
 			sets = append(sets, p.roles)
 		}
 	}
-	r := newRoleSet(append(explained(sets), where.sets...))
-	r.version = x.version
-	r.unknown = !r.exchange && where.unknown
-	return r
+	return h.share(append(h.explained(sets), where.Sets...), x.version, where.Unknown, false)
 }
 
-// share returns the role set that says the same as r.
-func (h *hosts) share(r roleSet) *roleSet {
-	key := fmt.Sprintf("%s %t %t %s", r.version, r.exchange, r.unknown, strings.Join(r.names, " "))
+// share returns the role set of hosts with the given roles and version. unknown
+// reports whether such a host may be a client unless it is an Exchange server,
+// and exchange whether it stands for one whatever its roles.
+func (h *hosts) share(sets [][]rules.Role, version string, unknown, exchange bool) *match.RoleSet {
+	r := match.NewRoleSet(h.policy, sets)
+	r.Version = version
+	r.Exchange = r.Exchange || exchange
+	r.Unknown = unknown && !r.Exchange
+	key := fmt.Sprintf("%s %t %t %s", r.Version, r.Exchange, r.Unknown, strings.Join(r.Names, " "))
 	if known := h.sets[key]; known != nil {
 		return known
 	}
 	if len(h.sets) >= maxSets {
 		clear(h.sets) // hosts keep those that they have
 	}
-	r.id = uint64(len(h.sets) + 2)
+	h.lastID++
+	r.ID = h.lastID
 	h.sets[key] = &r
 	return &r
 }
 
 // explained leaves out the alternatives that something else explains: a host
 // proven to be mailbox|cas may be the cas of cas|gc, and that says no more.
-func explained(sets [][]rules.Role) [][]rules.Role {
+func (h *hosts) explained(sets [][]rules.Role) [][]rules.Role {
 	exchange := func(set []rules.Role) bool {
-		return !slices.ContainsFunc(set, func(r rules.Role) bool { return !r.Exchange() })
+		return !slices.ContainsFunc(set, func(r rules.Role) bool { return !h.policy.Exchange(r) })
 	}
 	return slices.DeleteFunc(slices.Clone(sets), func(set []rules.Role) bool {
 		return !exchange(set) && slices.ContainsFunc(sets, func(other []rules.Role) bool {
@@ -295,7 +275,7 @@ func explained(sets [][]rules.Role) [][]rules.Role {
 
 // elsewhere returns what an address alone says: the role of its network,
 // internet, or nothing.
-func (h *hosts) elsewhere(a *capture.Addr) *roleSet {
+func (h *hosts) elsewhere(a *capture.Addr) *match.RoleSet {
 	if len(h.networks) > 0 {
 		ip := a.Netip()
 		for i := range h.networks {
@@ -305,12 +285,12 @@ func (h *hosts) elsewhere(a *capture.Addr) *roleSet {
 		}
 	}
 	if !local(a) {
-		return &fromInternet
+		return &h.internet
 	}
-	return &fromAnywhere
+	return &h.anywhere
 }
 
-// local says whether an address belongs to no public network: private
+// local reports whether an address belongs to no public network: private
 // (RFC 1918, RFC 4193), loopback, link-local, shared (RFC 6598), multicast,
 // unspecified or broadcast.
 func local(a *capture.Addr) bool {
@@ -328,34 +308,30 @@ func local(a *capture.Addr) bool {
 		hi == 0 && lo <= 1 // unspecified, loopback
 }
 
-// fits says whether a host may act in one of the roles. clients says that the
-// site file names the networks of clients, so that an unknown host is none.
-func (r *roleSet) fits(want []rules.Role, clients bool) bool {
-	for _, w := range want {
-		if w == rules.Any {
-			return true
-		}
-		for _, set := range r.sets {
-			for _, have := range set {
-				if have == w || have == rules.GC && w == rules.DC || w == rules.AnyExchange && have.Exchange() {
-					return true
+// Host returns the roles of an address and its name, or "".
+func (v *Inventory) Host(a *capture.Addr) (*match.RoleSet, string) { return v.hosts.find(a) }
+
+// Hosts returns the hosts whose roles are known, by address.
+func (v *Inventory) Hosts() []record.HostSummary {
+	var list []record.HostSummary
+	for a, h := range v.hosts.byAddr {
+		hs := record.HostSummary{Addr: h.addr, Name: h.name, Version: h.version}
+		if h.site != nil {
+			for _, r := range h.site.Roles {
+				hs.Roles = append(hs.Roles, record.RoleProof{Role: string(r), Evidence: "site file"})
+			}
+		} else {
+			set, _ := v.hosts.find(&a)
+			for _, p := range h.proofs {
+				if name := match.Join(p.roles); slices.Contains(set.Names, name) {
+					hs.Roles = append(hs.Roles, record.RoleProof{Role: name, Evidence: p.evidence})
 				}
 			}
 		}
-		if w == rules.Client && r.unknown && !clients {
-			return true
+		if len(hs.Roles) > 0 {
+			list = append(list, hs)
 		}
 	}
-	return false
-}
-
-func joinRoles(set []rules.Role) string {
-	var b strings.Builder
-	for i, r := range set {
-		if i > 0 {
-			b.WriteByte('|')
-		}
-		b.WriteString(string(r))
-	}
-	return b.String()
+	slices.SortFunc(list, func(a, b record.HostSummary) int { return a.Addr.Compare(b.Addr) })
+	return list
 }

@@ -1,4 +1,4 @@
-package classify
+package inventory
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/rules"
 )
 
 const minute = int64(time.Minute)
@@ -28,7 +29,7 @@ func services(t *endpoints, addr string, first, last int64) string {
 func TestEndpoints(t *testing.T) {
 	const a = "10.0.0.3:6010"
 	key := endpointKey{capture.EndpointFrom(netip.MustParseAddrPort(a)), capture.TCP}
-	e := newEndpoints()
+	e := newEndpoints(&rules.Policy{})
 	learn(e, a, "emsmdb", observe.FromBind, "", 10*minute)
 	learn(e, a, "nspi", observe.FromMap, "", 11*minute)
 	for _, c := range []struct {
@@ -67,9 +68,9 @@ func TestEndpoints(t *testing.T) {
 // TestEndpointsMakeRoom learns the media of more calls than there is room for:
 // those that are over go.
 func TestEndpointsMakeRoom(t *testing.T) {
-	e := newEndpoints()
+	e := newEndpoints(&rules.Policy{})
 	now := int64(0)
-	for i := range 3 * maxServerEndpoints {
+	for i := range 3 * MaxServerEndpoints {
 		now += int64(time.Second) / 2
 		scope := fmt.Sprint("call ", i)
 		if !learn(e, fmt.Sprintf("10.0.0.3:%d", 1024+i%60_000), "rtp", observe.FromSDP, scope, now) {
@@ -77,12 +78,12 @@ func TestEndpointsMakeRoom(t *testing.T) {
 		}
 		e.endScope(scope, now+1)
 	}
-	if len(e.all) > maxServerEndpoints || len(e.byKey) > len(e.all) || len(e.scopes) != 0 {
+	if len(e.all) > MaxServerEndpoints || len(e.byKey) > len(e.all) || len(e.scopes) != 0 {
 		t.Errorf("%d entries, %d keys, %d scopes", len(e.all), len(e.byKey), len(e.scopes))
 	}
 	// What holds stays, and what is new is refused and counted.
-	e = newEndpoints()
-	for i := range maxServerEndpoints {
+	e = newEndpoints(&rules.Policy{})
+	for i := range MaxServerEndpoints {
 		learn(e, fmt.Sprintf("10.0.0.3:%d", 1024+i), "emsmdb", observe.FromMap, "", 1)
 	}
 	if learn(e, "10.0.0.3:1000", "emsmdb", observe.FromMap, "", 20*minute) || e.refused != 1 {

@@ -1,9 +1,10 @@
-package classify
+package judge
 
 import (
 	"slices"
-	"strings"
+	"time"
 
+	"github.com/exspan/exspan/classify/match"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
@@ -36,7 +37,7 @@ var encryptionWords = map[string][]string{
 	"ipsec":    {"esp"},
 }
 
-// covers says whether one of the reference's words covers an observed value.
+// covers reports whether one of the reference's words covers an observed value.
 func covers(table map[string][]string, words []string, value string) bool {
 	for _, w := range words {
 		if w == value || slices.Contains(table[w], value) {
@@ -46,11 +47,11 @@ func covers(table map[string][]string, words []string, value string) bool {
 	return false
 }
 
-// authCovered says whether the reference's words cover an observed mechanism.
+// authCovered reports whether the reference's words cover an observed mechanism.
 // A negotiation whose outcome was not seen is covered by any word that it could
 // have ended in; a secure channel of Netlogon is how that service always
 // authenticates, and no word of the reference speaks of it.
-func authCovered(words []string, value string, facts *observe.Facts) bool {
+func authCovered(words []string, value string, facts *observe.List) bool {
 	switch value {
 	case "netlogon":
 		return true
@@ -64,7 +65,7 @@ func authCovered(words []string, value string, facts *observe.Facts) bool {
 	return covers(authWords, words, value)
 }
 
-// unprotected says whether an observed encryption value leaves the payload
+// unprotected reports whether an observed encryption value leaves the payload
 // readable. Signing is no encryption.
 func unprotected(value string) bool {
 	switch value {
@@ -74,33 +75,10 @@ func unprotected(value string) bool {
 	return false
 }
 
-// clearPassword says whether a mechanism sends a password that can be read
+// clearPassword reports whether a mechanism sends a password that can be read
 // where nothing encrypts it.
 func clearPassword(auth string) bool {
 	return covers(authWords, []string{"basic"}, auth)
-}
-
-func weakTLS(version string) bool {
-	switch version {
-	case "SSL 2.0", "SSL 3.0", "2.0", "3.0", "ssl2", "ssl3", "1.0", "1.1":
-		return true
-	}
-	return false
-}
-
-func weakCipher(cipher string) bool {
-	return strings.Contains(cipher, "_RC4_") || strings.Contains(cipher, "_NULL_") || strings.Contains(cipher, "_EXPORT_") ||
-		strings.Contains(cipher, "_DES_") || strings.Contains(cipher, "_anon_") && strings.Contains(cipher, "NULL")
-}
-
-// weakRPC says whether an RPC authentication level is below integrity, where
-// there is authentication at all.
-func weakRPC(level string) bool {
-	switch level {
-	case "connect", "call", "packet":
-		return true
-	}
-	return false
 }
 
 // Documented reports whether the rows that a verdict names support an observed
@@ -112,7 +90,7 @@ func Documented(v *record.Verdict, name, value string, facts *observe.Facts) str
 		var spoken, covered bool
 		switch name {
 		case observe.Auth:
-			spoken, covered = len(p.SupportedAuth) > 0, authCovered(p.SupportedAuth, value, facts)
+			spoken, covered = len(p.SupportedAuth) > 0, authCovered(p.SupportedAuth, value, facts.List())
 		case observe.Encryption:
 			spoken = len(p.Encryption) > 0
 			covered = covers(encryptionWords, p.Encryption, value) || p.ByDefault == "no" && unprotected(value)
@@ -131,4 +109,22 @@ func Documented(v *record.Verdict, name, value string, facts *observe.Facts) str
 		row(p)
 	}
 	return answer
+}
+
+// announcement words where and when a service was announced, as the end of a
+// verdict's why.
+func announcement(why string, x *match.Service, o Origin) string {
+	what := why + ", endpoint"
+	if why == "" {
+		what = "endpoint of " + x.Name
+	}
+	at := time.Unix(0, o.Learned).UTC().Format("15:04:05")
+	switch x.Source {
+	case observe.FromSite:
+		return what + " named by the site file"
+	case observe.FromBind:
+		return what + " known from a bind at " + at
+	default:
+		return what + " learned from " + o.From.String() + " at " + at
+	}
 }

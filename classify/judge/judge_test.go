@@ -1,4 +1,4 @@
-package classify
+package judge_test
 
 import (
 	"fmt"
@@ -8,17 +8,13 @@ import (
 	"testing"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/inventory"
+	"github.com/exspan/exspan/classify/judge"
+	"github.com/exspan/exspan/classify/match"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
-	"github.com/exspan/exspan/classify/session"
 	"github.com/exspan/exspan/rules"
 )
-
-// discard is a Sink for engines whose records nobody wants.
-type discard struct{}
-
-func (discard) Write(*record.Record) error  { return nil }
-func (discard) Close(*record.Summary) error { return nil }
 
 func testPacks(t testing.TB) *rules.Packs {
 	t.Helper()
@@ -55,22 +51,23 @@ func TestJudge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := New(Config{Packs: testPacks(t), Site: site}, discard{})
+	packs := testPacks(t)
+	j, err := judge.New(packs, site, "2010")
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := int64(1_600_000_000e9)
-	mapped := func(service string) []*entry {
-		return []*entry{{service: service, source: observe.FromMap, from: netip.MustParseAddrPort("10.0.0.3:135"), learned: at}}
+	known := inventory.New(packs, site, nil)
+	mapped := func(service string) []match.Service {
+		return []match.Service{{Name: service, Source: observe.FromMap, Protocol: "dcerpc"}}
 	}
 	const unnamed = "0c5a21b4-7e11-4f0a-9d3c-5a1b2c3d4e5f v1.0"
-	bound := []*entry{{service: unnamed, source: observe.FromBind, from: netip.MustParseAddrPort("10.0.0.1:6010"), learned: at}}
+	bound := []match.Service{{Name: unnamed, Source: observe.FromBind, Protocol: "dcerpc"}}
 	for _, c := range []struct {
 		name           string
 		client, server string
 		protocol       string // empty: not recognised
 		facts          string // "name=value name=value"
-		entries        []*entry
+		announced      []match.Service
 		udp            bool
 		outcome        record.Outcome
 		silent         bool // no payload
@@ -97,19 +94,19 @@ func TestJudge(t *testing.T) {
 		{name: "EdgeSync backwards", client: "10.0.1.1", server: "10.0.0.1:50636", protocol: "tls", facts: "encryption=tls",
 			status: record.Deviating, path: "2010.transport.edgesync", confidence: record.Observed, findings: "wrong-direction"},
 		{name: "hub to mailbox, announced, privacy", client: "10.0.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
-			facts:   "rpc.interface=emsmdb auth=ntlm encryption=rpc-privacy rpc.auth_level=privacy",
-			entries: mapped("emsmdb"), status: record.Expected, path: "2010.transport.hub-mailbox-mapi", confidence: record.Observed},
-		{name: "the same, bind unseen", client: "10.0.0.1", server: "10.0.0.3:6010", entries: mapped("emsmdb"), midstream: true,
+			facts:     "rpc.interface=emsmdb auth=ntlm encryption=rpc-privacy rpc.auth_level=privacy",
+			announced: mapped("emsmdb"), status: record.Expected, path: "2010.transport.hub-mailbox-mapi", confidence: record.Observed},
+		{name: "the same, bind unseen", client: "10.0.0.1", server: "10.0.0.3:6010", announced: mapped("emsmdb"), midstream: true,
 			status: record.Expected, path: "2010.transport.hub-mailbox-mapi", confidence: record.Learned},
 		{name: "client to CAS at level connect", client: "10.9.0.1", server: "10.0.0.4:6010", protocol: "dcerpc",
-			facts:   "rpc.interface=emsmdb auth=ntlm encryption=none rpc.auth_level=connect",
-			entries: mapped("emsmdb"), status: record.Deviating, path: "2010.static.rpc-client-access", confidence: record.Observed, findings: "weak-encryption"},
+			facts:     "rpc.interface=emsmdb auth=ntlm encryption=none rpc.auth_level=connect",
+			announced: mapped("emsmdb"), status: record.Deviating, path: "2010.static.rpc-client-access", confidence: record.Observed, findings: "weak-encryption"},
 		{name: "Outlook to mailbox in clear", client: "10.9.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
-			facts:   "rpc.interface=emsmdb auth=ntlm encryption=none rpc.auth_level=connect",
-			entries: mapped("emsmdb"), status: record.Deviating, path: "2010.mailbox.mapi", confidence: record.Observed, findings: "cleartext weak-encryption"},
+			facts:     "rpc.interface=emsmdb auth=ntlm encryption=none rpc.auth_level=connect",
+			announced: mapped("emsmdb"), status: record.Deviating, path: "2010.mailbox.mapi", confidence: record.Observed, findings: "cleartext weak-encryption"},
 		{name: "Outlook to mailbox, signed only", client: "10.9.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
-			facts:   "rpc.interface=emsmdb auth=kerberos encryption=rpc-integrity rpc.auth_level=integrity",
-			entries: mapped("emsmdb"), status: record.Deviating, path: "2010.mailbox.mapi", confidence: record.Observed, findings: "cleartext"},
+			facts:     "rpc.interface=emsmdb auth=kerberos encryption=rpc-integrity rpc.auth_level=integrity",
+			announced: mapped("emsmdb"), status: record.Deviating, path: "2010.mailbox.mapi", confidence: record.Observed, findings: "cleartext"},
 		{name: "a port that nobody announced", client: "10.9.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
 			facts:  "rpc.interface=emsmdb auth=kerberos encryption=rpc-privacy rpc.auth_level=privacy",
 			status: record.Expected, path: "2010.mailbox.mapi", confidence: record.Observed, findings: "endpoint-unannounced"},
@@ -117,15 +114,15 @@ func TestJudge(t *testing.T) {
 		{name: "dynamic port, unknown content", client: "10.9.0.1", server: "10.0.0.3:6010", status: record.Unexpected, reason: record.NoPath},
 		{name: "dynamic port, no payload", client: "10.9.0.1", server: "10.0.0.3:6010", silent: true, status: record.Undetermined, reason: record.NoPayload},
 		{name: "static port of the site file", client: "10.9.0.1", server: "10.0.0.4:59532", midstream: true,
-			entries: []*entry{{service: "emsmdb", source: observe.FromSite}}, status: record.Expected, path: "2010.static.rpc-client-access", confidence: record.Learned},
+			announced: []match.Service{{Name: "emsmdb", Source: observe.FromSite, Protocol: "dcerpc"}}, status: record.Expected, path: "2010.static.rpc-client-access", confidence: record.Learned},
 		{name: "a service without a name, announced", client: "10.0.0.3", server: "10.0.0.1:6010", protocol: "dcerpc",
-			facts: "rpc.interface=" + strings.ReplaceAll(unnamed, " ", "_") + " auth=ntlm encryption=rpc-privacy", entries: mapped(unnamed),
+			facts: "rpc.interface=" + strings.ReplaceAll(unnamed, " ", "_") + " auth=ntlm encryption=rpc-privacy", announced: mapped(unnamed),
 			status: record.Expected, path: "~2010.firewall.edgesync", confidence: record.Observed},
 		{name: "a service without a name, bound and not announced", client: "10.0.0.3", server: "10.0.0.1:6010", protocol: "dcerpc",
-			facts: "rpc.interface=" + strings.ReplaceAll(unnamed, " ", "_") + " auth=ntlm encryption=rpc-privacy", entries: bound,
+			facts: "rpc.interface=" + strings.ReplaceAll(unnamed, " ", "_") + " auth=ntlm encryption=rpc-privacy", announced: bound,
 			status: record.Expected, path: "2010.transport.mailbox-hub-submission", confidence: record.ByPattern, findings: "endpoint-unannounced"},
 		{name: "the same, and only a firewall rule admits it", client: "10.8.0.1", server: "10.0.0.1:6010", protocol: "dcerpc",
-			facts: "rpc.interface=" + strings.ReplaceAll(unnamed, " ", "_") + " auth=ntlm encryption=rpc-privacy", entries: bound,
+			facts: "rpc.interface=" + strings.ReplaceAll(unnamed, " ", "_") + " auth=ntlm encryption=rpc-privacy", announced: bound,
 			status: record.Expected, path: "~2010.firewall.edgesync", confidence: record.ByPort, findings: "endpoint-unannounced"},
 		{name: "log shipping in clear is as documented", client: "10.0.0.3", server: "10.0.0.3:64327", protocol: "nns", facts: "auth=kerberos encryption=none",
 			status: record.Expected, path: "2010.mailbox.log-shipping", confidence: record.Observed},
@@ -146,7 +143,7 @@ func TestJudge(t *testing.T) {
 		{name: "HTTPS from the internet", client: "8.8.8.8", server: "10.0.0.4:443", protocol: "tls", facts: "encryption=tls",
 			status: record.Expected, path: "~2010.cas.owa", confidence: record.Observed},
 		{name: "MAPI from the internet", client: "8.8.8.8", server: "10.0.0.3:6010", protocol: "dcerpc", facts: "rpc.interface=emsmdb encryption=rpc-privacy auth=ntlm",
-			entries: mapped("emsmdb"), status: record.Deviating, path: "2010.mailbox.mapi", confidence: record.Observed, findings: "external-source"},
+			announced: mapped("emsmdb"), status: record.Deviating, path: "2010.mailbox.mapi", confidence: record.Observed, findings: "external-source"},
 		{name: "remote desktop is allowed", client: "10.8.0.1", server: "10.0.0.3:3389", status: record.Expected, confidence: record.ByPort},
 		{name: "remote desktop by others", client: "10.9.0.1", server: "10.0.0.3:3389", status: record.Unexpected, reason: record.NoPath},
 		{name: "client to hub, LDAP port", client: "10.9.0.1", server: "10.0.0.6:389", protocol: "ldap", status: record.Unrelated},
@@ -160,8 +157,8 @@ func TestJudge(t *testing.T) {
 		{name: "phone call", client: "10.0.0.8", server: "10.0.0.5:5060", protocol: "sip", facts: "encryption=none auth=none",
 			status: record.Expected, path: "2010.um.phone", confidence: record.Observed},
 		{name: "NTLM version 1", client: "10.9.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
-			facts:   "rpc.interface=emsmdb auth=ntlm ntlm.version=1 encryption=rpc-privacy rpc.auth_level=privacy",
-			entries: mapped("emsmdb"), status: record.Deviating, path: "2010.mailbox.mapi", confidence: record.Observed, findings: "weak-auth"},
+			facts:     "rpc.interface=emsmdb auth=ntlm ntlm.version=1 encryption=rpc-privacy rpc.auth_level=privacy",
+			announced: mapped("emsmdb"), status: record.Deviating, path: "2010.mailbox.mapi", confidence: record.Observed, findings: "weak-auth"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var facts observe.Facts
@@ -170,13 +167,17 @@ func TestJudge(t *testing.T) {
 				facts.Add(name, strings.ReplaceAll(value, "_", " "))
 			}
 			server := netip.MustParseAddrPort(c.server)
-			s := &subject{proto: capture.TCP, port: server.Port(), protocol: c.protocol, facts: &facts, entries: c.entries,
-				client: e.hosts.of(capture.AddrFrom(netip.MustParseAddr(c.client))), server: e.hosts.of(capture.AddrFrom(server.Addr())),
-				payload: !c.silent, begun: !c.midstream}
-			if c.udp {
-				s.proto = capture.UDP
+			client, _ := known.Host(new(capture.AddrFrom(netip.MustParseAddr(c.client))))
+			host, _ := known.Host(new(capture.AddrFrom(server.Addr())))
+			s := &judge.Subject{Proto: capture.TCP, Port: server.Port(), Protocol: c.protocol, Facts: facts.List(), Outcome: c.outcome,
+				Client: client, Server: host, Payload: !c.silent, Begun: !c.midstream}
+			if c.announced != nil {
+				s.Announced = &match.Announced{Services: c.announced}
 			}
-			v := e.judge(s, c.outcome)
+			if c.udp {
+				s.Proto = capture.UDP
+			}
+			v := j.Word(j.Verdict(s), judge.Origin{From: netip.MustParseAddrPort("10.0.0.3:135"), Learned: 1_600_000_000e9})
 			var ids []string
 			for _, f := range v.Findings {
 				ids = append(ids, string(f.ID))
@@ -203,42 +204,3 @@ func TestJudge(t *testing.T) {
 		})
 	}
 }
-
-// TestWeakProof fails if a caller from outside becomes a client by calling, or
-// one of the own network does not.
-func TestWeakProof(t *testing.T) {
-	site, err := rules.LoadSite("site.yaml", []byte("networks:\n  - {cidr: 10.8.0.0/16, role: admin}\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := newHosts(site)
-	for addr, want := range map[string]string{"10.0.0.1": "client", "10.8.0.1": "client,admin", "198.51.100.7": "internet"} {
-		a := capture.AddrFrom(netip.MustParseAddr(addr))
-		h.prove(a, []rules.Role{rules.Client}, true, "", "rpc.interface=emsmdb on port 40001")
-		if got := strings.Join(h.of(a).names, ","); got != want {
-			t.Errorf("%s is %s, want %s", addr, got, want)
-		}
-	}
-}
-
-// TestLegsName fails for a leg that names a protocol nobody reads, or a fact
-// of a protocol that is not its own.
-func TestLegsName(t *testing.T) {
-	known := map[string]bool{}
-	for _, p := range session.Protocols() {
-		known[p.Name] = true
-	}
-	for _, pack := range testPacks(t).All() {
-		for i := range pack.Paths {
-			for _, l := range pack.Paths[i].Legs {
-				if l.Protocol != "" && !known[l.Protocol] && !byPort[l.Protocol] {
-					t.Errorf("%s: no observer reads %q", pack.Paths[i].ID, l.Protocol)
-				}
-			}
-		}
-	}
-}
-
-// byPort holds the protocols of legs that are matched by port alone, because
-// no public specification says how to recognise them.
-var byPort = map[string]bool{"cluster": true}

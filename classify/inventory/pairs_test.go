@@ -1,4 +1,4 @@
-package classify
+package inventory
 
 import (
 	"math/rand/v2"
@@ -20,19 +20,19 @@ func BenchmarkPairs(b *testing.B) {
 		for b.Loop() {
 			p := newPairs()
 			for i := range all {
-				p.saw(all[i].a, all[i].b, i%5 != 0)
+				p.Saw(all[i].a, all[i].b, i%5 != 0)
 			}
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(all)), "ns/pair")
 	})
 	p := newPairs()
 	for i := range all {
-		p.saw(all[i].a, all[i].b, i%5 != 0)
+		p.Saw(all[i].a, all[i].b, i%5 != 0)
 	}
 	b.Run("oneWay", func(b *testing.B) {
 		for b.Loop() {
 			for i := range all {
-				p.oneWay(all[i].a, all[i].b)
+				p.OneWay(all[i].a, all[i].b)
 			}
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(all)), "ns/pair")
@@ -43,17 +43,17 @@ func TestPairs(t *testing.T) {
 	p := newPairs()
 	addr := func(i int) capture.Addr { return capture.Addr{0: 1, 14: byte(i >> 8), 15: byte(i)} }
 	for i := range 5000 {
-		p.saw(addr(i), addr(i+1), i%4 == 0)
+		p.Saw(addr(i), addr(i+1), i%4 == 0)
 		if i%4 == 2 {
-			p.saw(addr(i+1), addr(i), false)
+			p.Saw(addr(i+1), addr(i), false)
 		}
 	}
 	for i := range 5000 {
-		if got, want := p.oneWay(addr(i+1), addr(i)), i%2 == 1; got != want {
+		if got, want := p.OneWay(addr(i+1), addr(i)), i%2 == 1; got != want {
 			t.Fatalf("pair %d: one-way %v, want %v", i, got, want)
 		}
 	}
-	if !p.oneWay(addr(7), addr(9)) || p.refused != 0 {
+	if !p.OneWay(addr(7), addr(9)) || p.refused != 0 {
 		t.Error("a pair never seen is one-way")
 	}
 }

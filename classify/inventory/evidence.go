@@ -1,0 +1,229 @@
+package inventory
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/match"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/session"
+	"github.com/exspan/exspan/rules"
+)
+
+// evidenceRule is one match of a RoleEvidence.
+type evidenceRule struct {
+	*rules.RoleEvidence
+	port  rules.Port
+	tests match.Facts
+}
+
+// evidence is what proves roles, and what is known of lists of facts by it.
+type evidence struct {
+	protocols []string
+	any       map[string][]evidenceRule // by protocol, "" for any
+	names     []string                  // the facts that some rule asks for
+	// byProtocol holds the rules for each protocol as session.Heard counts them: its
+	// own, then those for any.
+	byProtocol [][]evidenceRule
+	// weighed holds what lists of facts prove, by the id of the list; a list takes
+	// the place of another.
+	weighed [1 << 11]weighing
+}
+
+// weighing is what a list of facts proves.
+type weighing struct {
+	list     uint64
+	protocol uint8           // the one they were read by, as in session.Heard
+	last     int32           // the number of facts up to the last that some rule asks for
+	services bool            // some are RPC services, which are to be named
+	rules    []*evidenceRule // those that the facts fit
+}
+
+// source is what a proof was drawn from, so that other rules can draw from it
+// again: the facts of a flow, or an announced service. Its zero value is that of
+// a proof of another run.
+type source struct {
+	service  string
+	facts    *observe.List
+	protocol uint8
+	proto    uint8
+	port     uint16
+	client   bool // the client's end was proven
+}
+
+func compileEvidence(packs *rules.Packs, protocols []string) *evidence {
+	e := &evidence{protocols: protocols, any: map[string][]evidenceRule{}}
+	for _, pack := range packs.All() {
+		for i := range pack.Evidence {
+			ev := &pack.Evidence[i]
+			for j := range ev.Any {
+				m := &ev.Any[j]
+				r := evidenceRule{RoleEvidence: ev, port: m.Port, tests: match.Compile(m.Facts)}
+				for _, name := range r.tests.Names() {
+					if !slices.Contains(e.names, name) {
+						e.names = append(e.names, name)
+					}
+				}
+				e.any[m.Protocol] = append(e.any[m.Protocol], r)
+			}
+		}
+	}
+	e.byProtocol = [][]evidenceRule{nil}
+	for _, name := range protocols {
+		e.byProtocol = append(e.byProtocol, slices.Concat(e.any[name], e.any[""]))
+	}
+	return e
+}
+
+// weigh returns what a list of facts that were read by a protocol proves. The
+// result is valid until the next call.
+func (e *evidence) weigh(list *observe.List, protocol uint8) *weighing {
+	id := list.ID()
+	w := &e.weighed[id%uint64(len(e.weighed))]
+	if id != 0 && w.list == id && w.protocol == protocol { // 0 is that of any list that flows do not share
+		return w
+	}
+	*w = weighing{list: id, protocol: protocol, rules: w.rules[:0]}
+	for i, f := range list.All() {
+		if slices.Contains(e.names, f.Name) {
+			w.last = int32(i + 1)
+		}
+		w.services = w.services || f.Name == observe.RPCUUID
+	}
+	for i := range e.byProtocol[protocol] {
+		if r := &e.byProtocol[protocol][i]; r.tests.Match(list.All()).Complete {
+			w.rules = append(w.rules, r)
+		}
+	}
+	return w
+}
+
+// weigh takes in the facts of a flow: it names the RPC services among them, and
+// holds them against what proves roles.
+func (v *Inventory) weigh(h *session.Heard) {
+	w := v.evidence.weigh(h.Facts.List(), h.Protocol)
+	if w.services {
+		v.nameServices(h.Facts)
+		w = v.evidence.weigh(h.Facts.List(), h.Protocol)
+	}
+	if int(w.last) <= h.Weighed {
+		return
+	}
+	for _, r := range w.rules {
+		if !match.Port(r.port, h.Server.Port, h.Proto) {
+			continue
+		}
+		client := r.End == "client"
+		addr := &h.Server.Addr
+		if client {
+			addr = &h.Client.Addr
+		} else if !h.ServerSpoke {
+			continue // a server that never answered proves nothing
+		}
+		if v.hosts.proven(*addr, r.Roles, r.Version) {
+			continue
+		}
+		what := v.evidence.protocols[h.Protocol-1]
+		if f, ok := r.tests.First(h.Facts.All()); ok {
+			what = f.Name + "=" + f.Value
+		}
+		v.prove(*addr, r, fmt.Sprintf("%s on port %d", what, h.Server.Port),
+			source{facts: h.Facts.List(), protocol: h.Protocol, proto: h.Proto, port: h.Server.Port, client: client}, Change{Proof: sides(h), Announcer: h.Server.AddrPort(), Time: h.Time})
+	}
+}
+
+// prove adds what a rule proves of a host. c has what is to be told of it.
+func (v *Inventory) prove(a capture.Addr, r *evidenceRule, evidence string, from source, c Change) {
+	n := v.hosts.prove(a, roleProof{r.Roles, evidence, r.Weak, from}, r.Version)
+	c.Host, c.Evidence = netip.AddrPortFrom(a.Netip(), 0), evidence
+	if r.Weak {
+		c.Proof = WeakEvidence
+	}
+	if n.role {
+		c.Kind, c.Value = RoleChange, match.Join(r.Roles)
+		v.changes = append(v.changes, c)
+	}
+	if n.version {
+		c.Kind, c.Value = VersionChange, r.Version
+		v.changes = append(v.changes, c)
+	}
+}
+
+// weighEndpoint holds a learned endpoint against what proves roles: an endpoint
+// mapper that announces a service speaks for its host.
+func (v *Inventory) weighEndpoint(en *Endpoint, now int64) {
+	if en.weak || en.datagram || en.source == observe.FromSite || v.endpoints.protocolOf(en) != rpc {
+		return
+	}
+	v.proveAnnounced(en.key.server.Addr, en.service, fmt.Sprintf("%s announced at port %d by %s", en.service, en.key.server.Port, en.from),
+		Change{Proof: en.proof(), Announcer: en.from, Time: now})
+}
+
+const rpc = "dcerpc" // the protocol of services that endpoint mappers announce
+
+// proveAnnounced adds what an announced service proves of its host.
+func (v *Inventory) proveAnnounced(a capture.Addr, service, evidence string, c Change) {
+	for _, key := range [...]string{rpc, ""} {
+		for i := range v.evidence.any[key] {
+			if r := &v.evidence.any[key][i]; r.End == "server" && r.tests.NamesInterface(service) {
+				v.prove(a, r, evidence, source{service: service}, c)
+			}
+		}
+	}
+}
+
+// nameServices adds the short names of the RPC services among facts.
+func (v *Inventory) nameServices(facts *observe.Facts) {
+	for _, f := range facts.All() {
+		if f.Name == observe.RPCUUID {
+			facts.Add(observe.RPCInterface, v.serviceName(f.Value))
+		}
+	}
+}
+
+// reweigh draws from what was learned under other rules what these rules see in
+// it. A proof of another run stays if these rules could give it.
+func (v *Inventory) reweigh(old *hosts) {
+	for a, x := range old.byAddr {
+		if x.site != nil {
+			continue
+		}
+		if x.name != "" {
+			v.hosts.name(x.addr, x.name)
+		}
+		for _, p := range x.proofs {
+			switch {
+			case p.from.facts != nil:
+				for _, r := range v.evidence.weigh(p.from.facts, p.from.protocol).rules {
+					if match.Port(r.port, p.from.port, p.from.proto) && (r.End == "client") == p.from.client {
+						v.prove(a, r, p.evidence, p.from, Change{})
+					}
+				}
+			case p.from.service != "":
+				v.proveAnnounced(a, p.from.service, p.evidence, Change{})
+			default:
+				v.keep(a, x, p)
+			}
+		}
+	}
+	for _, en := range v.endpoints.all {
+		if !en.gone {
+			v.weighEndpoint(en, 0)
+		}
+	}
+	v.changes = v.changes[:0]
+}
+
+// keep keeps a proof whose source is not known.
+func (v *Inventory) keep(a capture.Addr, x *host, p roleProof) {
+	for _, list := range v.evidence.any {
+		for i := range list {
+			if r := &list[i]; slices.Equal(r.Roles, p.roles) && r.Weak == p.weak {
+				v.hosts.prove(a, p, x.version)
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,208 @@
+// Package inventory keeps what is known of the network: learned endpoints,
+// hosts with their roles, versions and names, and the directions in which pairs
+// of hosts were seen to talk.
+package inventory
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/session"
+	"github.com/exspan/exspan/rules"
+)
+
+// Proof grades how well something is known, weakest first.
+type Proof uint8
+
+// The grades.
+const (
+	Unproven     Proof = iota
+	WeakEvidence       // it fits other explanations too
+	Tunnelled          // seen inside a tunnel of another network
+	Remote             // told by another sensor
+	OneSided           // seen here, one direction of the flow alone
+	TwoSided           // seen here, both directions of the flow
+	SiteFile           // told by the operator
+)
+
+// Change is one thing that was learned, or that ended.
+type Change struct {
+	// Kind tells what changed. Ended reports whether it no longer holds.
+	Kind  Kind
+	Ended bool
+	Proof Proof
+	// Evidence is what proves it, in words.
+	Evidence string
+	// Announcer sent the packet that told it.
+	Announcer netip.AddrPort
+	// Time is the packet time in nanoseconds since the Unix epoch.
+	Time int64
+	// Host is the host that it is about; its port is that of the endpoint, or 0.
+	Host netip.AddrPort
+	// UDP reports whether the endpoint is one of UDP.
+	UDP bool
+	// Value is the service, the roles joined by "|", the version or the name.
+	Value string
+	// Encapsulation, Sensor and Realm tell where the packet was seen. They are
+	// empty for packets of the local sensor outside of any tunnel.
+	Encapsulation, Sensor, Realm string
+}
+
+// Kind is what a Change is about.
+type Kind uint8
+
+// The kinds.
+const (
+	EndpointChange Kind = iota
+	RoleChange
+	VersionChange
+	NameChange
+)
+
+// Inventory is what is known of the network. It is used by one goroutine.
+type Inventory struct {
+	// Pairs remembers in which directions pairs of hosts talked.
+	Pairs Pairs
+
+	endpoints *endpoints
+	hosts     *hosts
+	evidence  *evidence
+	packs     *rules.Packs
+	changes   []Change
+}
+
+// New returns an inventory that knows what the site file tells; site may be nil.
+// Protocols are the names of the protocols that session.Heard.Protocol counts.
+func New(packs *rules.Packs, site *rules.Site, protocols []string) *Inventory {
+	v := &Inventory{Pairs: newPairs(), endpoints: newEndpoints(packs.Policy())}
+	v.setRules(packs, site, protocols)
+	return v
+}
+
+func (v *Inventory) setRules(packs *rules.Packs, site *rules.Site, protocols []string) {
+	v.packs, v.hosts = packs, newHosts(packs.Policy(), site)
+	v.evidence = compileEvidence(packs, protocols)
+	v.endpoints.learnSite(site)
+}
+
+// Reload replaces the rules and the site file at a packet time. What was learned
+// stays, as far as the new rules draw the same from it: roles are weighed again.
+func (v *Inventory) Reload(packs *rules.Packs, site *rules.Site, now int64) {
+	old, protocols := v.hosts, v.evidence.protocols
+	v.endpoints.endSite(now)
+	v.endpoints.setPolicy(packs.Policy())
+	v.setRules(packs, site, protocols)
+	v.reweigh(old)
+}
+
+// Hear takes in what the content of a flow told, and returns what is new. The
+// result is valid until the next call.
+func (v *Inventory) Hear(h *session.Heard) []Change {
+	v.changes = v.changes[:0]
+	if len(h.Endpoints)+len(h.Rejected)+len(h.Names) > 0 {
+		v.hearOthers(h)
+	}
+	if h.Changed && h.Facts.Len() > 0 {
+		v.weigh(h)
+	}
+	return v.changes
+}
+
+// hearOthers takes in what a flow told of endpoints and names.
+func (v *Inventory) hearOthers(h *session.Heard) {
+	datagram := h.Proto == capture.UDP
+	for i := range h.Endpoints {
+		ep := &h.Endpoints[i]
+		if ep.End {
+			for _, en := range v.endpoints.endScope(ep.Scope, h.Time) {
+				v.ended(en, h)
+			}
+			continue
+		}
+		if en, isNew := v.endpoints.learn(ep, v.serviceName(ep.Service), datagram, h.Time); isNew {
+			v.changed(Change{Kind: EndpointChange, Proof: en.proof(), Evidence: string(en.source), Announcer: en.from,
+				Host: en.key.server.AddrPort(), UDP: en.key.proto == capture.UDP, Value: en.service}, h)
+			v.weighEndpoint(en, h.Time)
+		}
+	}
+	for _, service := range h.Rejected {
+		for _, en := range v.endpoints.reject(endpointKey{h.Server, h.Proto}, v.serviceName(service), h.Time) {
+			v.ended(en, h)
+		}
+	}
+	for _, n := range h.Names {
+		if name, isNew := v.hosts.name(n.Addr, n.Name); isNew {
+			v.changed(Change{Kind: NameChange, Proof: sides(h), Evidence: "a name server's answer", Announcer: h.Server.AddrPort(),
+				Host: netip.AddrPortFrom(n.Addr, 0), Value: name}, h)
+		}
+	}
+}
+
+// sides returns the proof that a flow gives.
+func sides(h *session.Heard) Proof {
+	if h.ServerSpoke {
+		return TwoSided
+	}
+	return OneSided
+}
+
+func (v *Inventory) changed(c Change, h *session.Heard) {
+	c.Time = h.Time
+	v.changes = append(v.changes, c)
+}
+
+func (v *Inventory) ended(en *Endpoint, h *session.Heard) {
+	v.changed(Change{Kind: EndpointChange, Ended: true, Proof: en.proof(), Evidence: string(en.source), Announcer: h.Server.AddrPort(),
+		Host: en.key.server.AddrPort(), UDP: en.key.proto == capture.UDP, Value: en.service}, h)
+}
+
+// Refused takes in that a server refused a connection: its endpoint serves
+// nothing more. It returns what ended, valid until the next call.
+func (v *Inventory) Refused(server capture.Endpoint, now int64) []Change {
+	v.changes = v.changes[:0]
+	for _, en := range v.endpoints.close(endpointKey{server, capture.TCP}, now) {
+		v.changes = append(v.changes, Change{Kind: EndpointChange, Ended: true, Proof: en.proof(), Evidence: "connection refused", Time: now,
+			Announcer: server.AddrPort(), Host: server.AddrPort(), Value: en.service})
+	}
+	return v.changes
+}
+
+// serviceName returns the short name of an RPC service written "UUID vX.Y", and
+// any other service as it is.
+func (v *Inventory) serviceName(service string) string {
+	uuid, version, ok := strings.Cut(service, " v")
+	if !ok || len(uuid) != 36 {
+		return service
+	}
+	if name, ok := v.packs.InterfaceName(uuid, version); ok {
+		return name
+	}
+	return service
+}
+
+// Announced returns the service that a learned endpoint promises for a flow at a
+// packet time, or "". Media come from either end.
+func (v *Inventory) Announced(client, server *capture.Endpoint, proto uint8, now int64) string {
+	service := v.endpoints.announced(server, proto, now)
+	if service == "" && proto == capture.UDP {
+		service = v.endpoints.announced(client, proto, now)
+	}
+	return service
+}
+
+// Known reports whether something is known to be served at an endpoint at a
+// packet time.
+func (v *Inventory) Known(e *capture.Endpoint, proto uint8, now int64) bool {
+	for _, en := range v.endpoints.at(e, proto) {
+		if !en.overAt(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// MediaAnnounced counts the announcements of UDP endpoints. What Announced
+// returns for a UDP flow does not change while the count stays the same, but for
+// endpoints that end.
+func (v *Inventory) MediaAnnounced() uint32 { return v.endpoints.media }

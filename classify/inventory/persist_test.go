@@ -1,0 +1,48 @@
+package inventory
+
+import (
+	"bytes"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/rules"
+)
+
+func TestSaveRestore(t *testing.T) {
+	packs := testPacks(t)
+	v := New(packs, nil, nil)
+	server := netip.MustParseAddrPort("10.0.0.3:6010")
+	from := netip.MustParseAddrPort("10.0.0.3:135")
+	now := int64(1_600_000_000e9)
+	v.endpoints.learn(&observe.Endpoint{Server: server, Source: observe.FromMap, From: from}, "emsmdb", false, now)
+	v.endpoints.learn(&observe.Endpoint{Server: server, Source: observe.FromSDP, Scope: "call"}, "rtp", false, now)
+	v.hosts.prove(capture.AddrFrom(server.Addr()), roleProof{roles: []rules.Role{rules.Mailbox, rules.CAS}, evidence: "emsmdb"}, "2010")
+	v.hosts.name(server.Addr(), "MB1.example.com.")
+	var b bytes.Buffer
+	if err := v.Save(&b, now); err != nil {
+		t.Fatal(err)
+	}
+	v2 := New(packs, nil, nil)
+	if err := v2.Restore(bytes.NewReader(b.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	end := capture.EndpointFrom(server)
+	if len(v2.endpoints.all) != 1 || v2.endpoints.announced(&end, capture.TCP, now+endpointIdle/2) != "emsmdb" {
+		t.Errorf("%d endpoints", len(v2.endpoints.all))
+	}
+	if v2.Known(&end, capture.TCP, now+2*endpointIdle) {
+		t.Error("an endpoint outlives its idle time over a restart")
+	}
+	r, name := v2.Host(&end.Addr)
+	if !r.Exchange || r.Version != "2010" || strings.Join(r.Names, " ") != "mailbox|cas" || name != "mb1.example.com" {
+		t.Errorf("host %+v", r)
+	}
+	for _, bad := range []string{"", "{", `{"version":2}`, `{"version":1,"hosts":[{"addr":"10.0.0.1","proofs":[{"roles":["king"]}]}]}`} {
+		if err := v2.Restore(strings.NewReader(bad)); err == nil {
+			t.Errorf("%q was taken for a state file", bad)
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package inventory
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
+)
+
+// Endpoints returns all entries by server, those of one server in order of
+// learning.
+func (v *Inventory) Endpoints() []record.EndpointSummary {
+	// There can be many: only what is compared is moved about.
+	type place struct {
+		server netip.AddrPort
+		i      int
+	}
+	t := v.endpoints
+	order := make([]place, len(t.all))
+	for i, en := range t.all {
+		order[i] = place{en.key.server.AddrPort(), i}
+	}
+	slices.SortFunc(order, func(a, b place) int {
+		if c := a.server.Compare(b.server); c != 0 {
+			return c
+		}
+		return a.i - b.i
+	})
+	list := make([]record.EndpointSummary, len(order))
+	for i := range order {
+		en := t.all[order[i].i]
+		list[i] = record.EndpointSummary{
+			Server: order[i].server, UDP: en.key.proto == capture.UDP, LearnedEndpoint: en.Public(), Ended: en.ended != 0, Flows: en.flows,
+		}
+	}
+	return list
+}
+
+// Counts counts the endpoints that hold at a packet time, by service and source.
+func (v *Inventory) Counts(now int64) []record.EndpointCount {
+	type key struct {
+		service string
+		source  observe.Source
+	}
+	counts := map[key]int{}
+	for _, en := range v.endpoints.all {
+		if !en.overAt(now) {
+			counts[key{en.service, en.source}]++
+		}
+	}
+	var list []record.EndpointCount
+	for k, n := range counts {
+		list = append(list, record.EndpointCount{Service: k.service, Source: k.source, Count: n})
+	}
+	slices.SortFunc(list, func(a, b record.EndpointCount) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Source, b.Source))
+	})
+	return list
+}
+
+// Limits returns how often each limit of the inventory was reached, 0 included.
+func (v *Inventory) Limits() []record.NamedCount {
+	return []record.NamedCount{
+		{ID: "endpoints", Name: "learned endpoints refused", Count: v.endpoints.refused},
+		{ID: "hosts", Name: "hosts not remembered", Count: v.hosts.refused},
+		{ID: "host_pairs", Name: "host pairs not remembered", Count: v.Pairs.refused},
+	}
+}
+
+// Len returns the number of hosts and of endpoints that are remembered.
+func (v *Inventory) Len() (hosts, endpoints int) { return len(v.hosts.byAddr), len(v.endpoints.all) }

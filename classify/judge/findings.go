@@ -1,0 +1,157 @@
+package judge
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/exspan/exspan/classify/match"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/rules"
+)
+
+// finder collects the findings of a flow.
+type finder struct {
+	*Subject
+	tied []*hit // the legs that the flow fits equally well
+	out  []record.Finding
+}
+
+func (f *finder) add(id record.FindingID, level record.Level, format string, args ...any) {
+	f.out = append(f.out, record.Finding{ID: id, Level: level, Detail: fmt.Sprintf(format, args...)})
+}
+
+// findings compares a flow with the documentation of the legs that it fits.
+// Where several rows fit, a finding stands only if one row breaks and every row
+// that speaks of the matter agrees.
+func (j *Judge) findings(s *Subject, version string, tied []*hit) []record.Finding {
+	f := finder{Subject: s, tied: tied}
+	first := tied[0]
+	if first.mismatch {
+		f.add(record.FindingProtocolMismatch, record.Violation, "%s carries %s, %s documents %s", s.portName(), s.Protocol, first.path.ID, first.leg.Protocol)
+	} else {
+		f.columns(j.policy, version)
+	}
+	if s.Outcome == record.Prohibited {
+		f.add(record.FindingProhibited, record.Violation, "a firewall answered that %s is administratively prohibited", s.portName())
+	}
+	if first.undocumented {
+		p := first.leg.Port
+		f.add(record.FindingPortUndocumented, record.Remark, "port %d is outside the documented range %d-%d", s.Port, p.From, p.To)
+	}
+	if first.leg.Port.Dynamic && s.Facts.Any(observe.RPCInterface) && onlyBinds(s.Announced) {
+		f.add(record.FindingEndpointUnannounced, record.Remark, "no endpoint mapper was seen to announce port %d", s.Port)
+	}
+	if first.leg.Port.Dynamic && (s.Client.Has(rules.LB) || s.Server.Has(rules.LB)) && s.Protocol == "dcerpc" {
+		f.add(record.FindingStaticPortRecommended, record.Remark, "RPC through a load balancer wants a static port, %d is dynamic", s.Port)
+	}
+	switch s.Outcome {
+	case record.Refused:
+		f.add(record.FindingRefused, record.Remark, "the server refused the connection")
+	case record.Unanswered:
+		f.add(record.FindingUnanswered, record.Remark, "the client got no answer")
+	}
+	return f.out
+}
+
+func onlyBinds(a *match.Announced) bool {
+	return a == nil || !slices.ContainsFunc(a.Services, func(x match.Service) bool { return x.Source != observe.FromBind })
+}
+
+// broken returns the first row that speaks of a matter if every row that does is
+// broken, else nil.
+func (f *finder) broken(test func(p *rules.DataPath) (speaks, breaks bool)) *rules.DataPath {
+	var by *rules.DataPath
+	for _, h := range f.tied {
+		speaks, breaks := test(h.path)
+		if speaks && !breaks {
+			return nil
+		}
+		if speaks && by == nil {
+			by = h.path
+		}
+	}
+	return by
+}
+
+// columns compares the observed authentication and encryption with the columns
+// of the tied rows, and with what is weak in any row.
+func (f *finder) columns(policy *rules.Policy, version string) {
+	auth, encryption := true, true
+	for _, h := range f.tied {
+		auth = auth && h.leg.Auth != rules.NotApplicable
+		encryption = encryption && h.leg.Encryption != rules.NotApplicable
+	}
+	if encryption {
+		f.cleartext()
+	}
+	for _, x := range f.Facts.All() {
+		if x.Name == observe.Auth && auth {
+			f.mechanism(x.Value)
+		}
+		for i := range policy.Weak {
+			if w := &policy.Weak[i]; w.Fits(x.Name, x.Value) && (w.Encryption == "" || encryption) {
+				f.weakness(w, x.Value, version)
+			}
+		}
+	}
+}
+
+// cleartext finds content that can be read where the rows document encryption
+// by default.
+func (f *finder) cleartext() {
+	clear := ""
+	for _, x := range f.Facts.All() {
+		if x.Name == observe.Encryption && unprotected(x.Value) {
+			clear = x.Value
+		}
+	}
+	if clear == "" {
+		return
+	}
+	p := f.broken(func(p *rules.DataPath) (bool, bool) {
+		if len(p.Encryption) == 0 || p.ByDefault == "" {
+			return false, false
+		}
+		return true, p.ByDefault == "yes" && !covers(encryptionWords, p.Encryption, clear)
+	})
+	if p == nil {
+		return
+	}
+	what := "nothing is encrypted"
+	if clear != "none" {
+		what = clear + " signs and does not encrypt"
+	}
+	f.add(record.FindingCleartext, record.Violation, "%s, %s documents %s by default", what, p.ID, strings.Join(p.Encryption, " or "))
+}
+
+// mechanism finds an authentication mechanism that the rows do not document.
+func (f *finder) mechanism(value string) {
+	if p := f.broken(func(p *rules.DataPath) (bool, bool) {
+		return len(p.SupportedAuth) > 0, !authCovered(p.SupportedAuth, value, f.Facts)
+	}); p != nil {
+		f.add(record.FindingAuthUnsupported, record.Violation, "%s, %s documents %s", value, p.ID, strings.Join(p.SupportedAuth, " or "))
+	} else if p := f.broken(func(p *rules.DataPath) (bool, bool) {
+		return len(p.DefaultAuth) > 0, !authCovered(p.DefaultAuth, value, f.Facts)
+	}); p != nil {
+		f.add(record.FindingAuthNotDefault, record.Remark, "%s, %s documents %s by default", value, p.ID, strings.Join(p.DefaultAuth, " or "))
+	}
+	if clearPassword(value) && f.Facts.Has(observe.Encryption, "none") {
+		f.add(record.FindingWeakAuth, record.Violation, "%s sends the password in clear", value)
+	}
+}
+
+// weakness finds what the policy calls weak in the version of the rows.
+func (f *finder) weakness(w *rules.Weakness, value, version string) {
+	grade := w.Grade(version)
+	if grade == nil {
+		return
+	}
+	if w.Encryption != "" && f.broken(func(p *rules.DataPath) (bool, bool) {
+		return len(p.Encryption) > 0, slices.Contains(p.Encryption, w.Encryption)
+	}) == nil {
+		return
+	}
+	f.add(record.FindingID(w.Finding), record.Level(grade.Level), "%s", w.Message(value))
+}

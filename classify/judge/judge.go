@@ -1,0 +1,156 @@
+// Package judge decides what a flow is. A verdict depends on the Subject and on
+// the rules and nothing else, so verdicts are remembered by their Subject.
+package judge
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/exspan/exspan/classify/match"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/rules"
+)
+
+// Subject is all of a flow that its verdict depends on. What it points to is
+// shared and does not change, so two flows with equal Subjects have the same
+// verdict.
+type Subject struct {
+	// Client and Server are what is known of the two ends.
+	Client, Server *match.RoleSet
+	// Announced holds the services announced for the server's endpoint; nil for
+	// none.
+	Announced *match.Announced
+	// Facts are what was read of the content; nil for nothing.
+	Facts *observe.List
+	// Protocol is the protocol that was recognised, or empty.
+	Protocol string
+	Outcome  record.Outcome
+	Port     uint16 // of the server
+	Proto    uint8  // capture.TCP or capture.UDP
+	Payload  bool   // payload was seen
+	Begun    bool   // the begin of the flow was seen
+	Late     bool   // the protocol was not found by the first bytes of the flow
+}
+
+// Verdict is the verdict on all flows with the same Subject. It must not be
+// changed.
+type Verdict struct {
+	// Verdict lacks in Why what differs between these flows: by whom and when the
+	// service was announced. Judge.Word adds it.
+	record.Verdict
+	// Service is the index in Subject.Announced.Services of the service that the
+	// verdict rests on, or -1.
+	Service int
+	service *match.Service
+	id      uint64
+}
+
+// Origin tells who announced a service, and when in nanoseconds since the Unix
+// epoch.
+type Origin struct {
+	From    netip.AddrPort
+	Learned int64
+}
+
+// Judge judges flows by one set of rules. It is used by one goroutine.
+type Judge struct {
+	policy   *rules.Policy
+	site     *rules.Site // nil for none
+	rulesets []*ruleset  // that of the default version first
+
+	memo   [1 << memoBits][2]remembered
+	worded [1 << memoBits]worded
+	last   uint64 // Verdict.id
+	spoken [1 << spokenBits]spoken
+	hits   []hit
+	others []hit // of the rules of other versions
+}
+
+const (
+	memoBits   = 11
+	spokenBits = 10
+)
+
+// remembered is a verdict by its Subject.
+type remembered struct {
+	subject Subject
+	verdict *Verdict
+}
+
+// worded is a verdict with all of its words.
+type worded struct {
+	of      *Verdict
+	origin  Origin
+	verdict *record.Verdict
+}
+
+// New returns a Judge. Version is the Exchange version assumed where neither the
+// site nor traffic tells; a pack must have paths of it.
+func New(packs *rules.Packs, site *rules.Site, version string) (*Judge, error) {
+	j := &Judge{policy: packs.Policy(), site: site}
+	var versions []string
+	for _, p := range packs.All() {
+		if len(p.Paths) == 0 || p.Version == rules.Platform {
+			continue
+		}
+		rs := compile(p, site)
+		versions = append(versions, p.Version)
+		if p.Version == version {
+			j.rulesets = slices.Insert(j.rulesets, 0, rs)
+		} else {
+			j.rulesets = append(j.rulesets, rs)
+		}
+	}
+	if len(j.rulesets) == 0 || j.rulesets[0].version != version {
+		return nil, fmt.Errorf("no rules for Exchange %s; there are rules for %s", version, strings.Join(versions, ", "))
+	}
+	return j, nil
+}
+
+var unrelated = Verdict{Verdict: record.Verdict{Status: record.Unrelated}, Service: -1}
+
+// Verdict returns the verdict on a flow.
+func (j *Judge) Verdict(s *Subject) *Verdict {
+	if !s.Client.Exchange && !s.Server.Exchange {
+		return &unrelated
+	}
+	known := &j.memo[s.hash()>>(64-memoBits)]
+	if known[0].subject != *s {
+		known[0], known[1] = known[1], known[0] // the one used last comes first
+		if known[0].subject != *s {
+			v := j.decide(s)
+			j.last++
+			v.id = j.last
+			known[0] = remembered{*s, &v}
+		}
+	}
+	return known[0].verdict
+}
+
+// hash returns a number that differs between most subjects.
+func (s *Subject) hash() uint64 {
+	h := uint64(s.Port) + s.Facts.ID()<<16 + s.Client.ID<<40 + s.Server.ID<<48 + uint64(len(s.Outcome))<<60
+	if s.Announced != nil {
+		h += s.Announced.ID << 32
+	}
+	return h * 0x9e3779b97f4a7c15
+}
+
+// Word returns a verdict with the words that differ between flows alike. The
+// origin is that of the service with the index v.Service; it is not used where
+// there is none.
+func (j *Judge) Word(v *Verdict, origin Origin) *record.Verdict {
+	if v.service == nil {
+		return &v.Verdict
+	}
+	w := &j.worded[(v.id+uint64(origin.Learned))*0x9e3779b97f4a7c15>>(64-memoBits)]
+	if w.of != v || w.origin != origin {
+		full := v.Verdict
+		full.Why = announcement(v.Why, v.service, origin)
+		*w = worded{v, origin, &full}
+	}
+	return w.verdict
+}

@@ -1,0 +1,65 @@
+package classify
+
+import (
+	"testing"
+
+	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/classify/session"
+	"github.com/exspan/exspan/rules"
+)
+
+// discard is a Sink for engines whose records nobody wants.
+type discard struct{}
+
+func (discard) Write(*record.Record) error  { return nil }
+func (discard) Close(*record.Summary) error { return nil }
+
+func testPacks(t testing.TB) *rules.Packs {
+	t.Helper()
+	packs, err := rules.Embedded("2010")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packs
+}
+
+const judgeSite = `
+exchange: "2010"
+servers:
+  - {name: hub1, addresses: [10.0.0.1], roles: [hub]}
+  - {name: hub2, addresses: [10.0.0.2], roles: [hub]}
+  - {name: edge1, addresses: [10.0.1.1], roles: [edge]}
+  - {name: mb1, addresses: [10.0.0.3], roles: [mailbox]}
+  - {name: cas1, addresses: [10.0.0.4], roles: [cas], static_ports: {emsmdb: 59532}}
+  - {name: um1, addresses: [10.0.0.5], roles: [um]}
+  - {name: dc1, addresses: [10.0.0.6], roles: [dc, gc]}
+  - {name: lb1, addresses: [10.0.0.7], roles: [lb]}
+  - {name: pbx1, addresses: [10.0.0.8], roles: [pbx]}
+networks:
+  - {cidr: 10.9.0.0/16, role: client}
+  - {cidr: 10.8.0.0/16, role: admin}
+allow:
+  - {from: admin, to: any, port: 3389/tcp, note: remote desktop}
+`
+
+// TestLegsName fails for a leg that names a protocol nobody reads, or a fact
+// of a protocol that is not its own.
+func TestLegsName(t *testing.T) {
+	known := map[string]bool{}
+	for _, p := range session.Protocols() {
+		known[p.Name] = true
+	}
+	for _, pack := range testPacks(t).All() {
+		for i := range pack.Paths {
+			for _, l := range pack.Paths[i].Legs {
+				if l.Protocol != "" && !known[l.Protocol] && !byPort[l.Protocol] {
+					t.Errorf("%s: no observer reads %q", pack.Paths[i].ID, l.Protocol)
+				}
+			}
+		}
+	}
+}
+
+// byPort holds the protocols of legs that are matched by port alone, because
+// no public specification says how to recognise them.
+var byPort = map[string]bool{"cluster": true}

@@ -1,0 +1,99 @@
+package classify
+
+import (
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/flow"
+	"github.com/exspan/exspan/classify/inventory"
+	"github.com/exspan/exspan/classify/judge"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/classify/session"
+)
+
+// subject is a flow as the judge sees it, with what its record shows besides.
+type subject struct {
+	judge.Subject
+	facts                  *observe.Facts
+	entries                []*inventory.Endpoint // announced for the server's end, the one that proves most first
+	clientName, serverName string
+}
+
+// subjectOf returns a flow as the judge sees it, with an outcome. The result is
+// valid until the next call.
+func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
+	client, server := s.ends()
+	sub := &e.subject
+	sub.Proto, sub.Port, sub.Outcome = s.Proto, server.Port, outcome
+	sub.Payload, sub.Begun = s.Seen&flow.SeenPayload != 0, s.Proto == capture.UDP || s.Begun()
+	sub.Client, sub.clientName = e.inventory.Host(&client.Addr)
+	sub.Server, sub.serverName = e.inventory.Host(&server.Addr)
+	sub.entries = e.inventory.Find(client, server, s.Proto, s.First, s.Last, sub.entries)
+	sub.Announced = e.inventory.Services(sub.entries)
+	var protocol uint8
+	protocol, sub.Late, sub.facts = e.reader.Content(&s.State)
+	sub.Facts, sub.Protocol = sub.facts.List(), ""
+	if protocol != 0 {
+		sub.Protocol = e.protocols[protocol-1].Name
+	}
+	return sub
+}
+
+// mayBeFinal reports whether a verdict of the subject can be final before all is
+// known: one on an Exchange server's flow that rests on more than the port.
+func (s *subject) mayBeFinal() bool {
+	return (s.Client.Exchange || s.Server.Exchange) && (s.Protocol != "" || len(s.entries) > 0)
+}
+
+// verdictOf returns the verdict on a subject. It must not be changed.
+func (e *Engine) verdictOf(s *subject) *record.Verdict {
+	v := e.judge.Verdict(&s.Subject)
+	if v.Service < 0 {
+		return &v.Verdict
+	}
+	from, learned := s.entries[v.Service].Origin()
+	return e.judge.Word(v, judge.Origin{From: from, Learned: learned})
+}
+
+// used returns the announced endpoint that a flow used, nil for none: one whose
+// service was read on the flow, else the one that proves most.
+func (s *subject) used() *inventory.Endpoint {
+	if len(s.entries) == 0 {
+		return nil
+	}
+	for _, en := range s.entries {
+		if s.Facts.Has(observe.RPCInterface, en.Service()) {
+			return en
+		}
+	}
+	if !s.Facts.Any(observe.RPCInterface) {
+		return s.entries[0]
+	}
+	return nil
+}
+
+// absorb takes in what a flow has just told.
+func (e *Engine) absorb(h *session.Heard) {
+	before := h.Facts.List()
+	e.inventory.Hear(h)
+	e.reader.Announcements = e.inventory.MediaAnnounced()
+	if h.Facts.List() != before {
+		e.reader.Amended(h)
+	}
+	if e.calls != nil {
+		for i := range h.Calls {
+			e.calls.Add(&h.Calls[i])
+		}
+		if len(h.Streams) > 0 {
+			e.calls.AddStreams(h.Streams)
+		}
+	}
+	if h.Changed {
+		e.newFacts(h.ID)
+	}
+}
+
+// announced returns the service that a learned endpoint promises for a flow now,
+// or "".
+func (e *Engine) announced(client, server *capture.Endpoint, proto uint8) string {
+	return e.inventory.Announced(client, server, proto, e.clock)
+}
