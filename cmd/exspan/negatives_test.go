@@ -78,7 +78,7 @@ func TestNoFalseExchange(t *testing.T) {
 		}
 	}
 	t.Logf("%d files, %d flows", len(files), flows)
-	if flows < 150 {
+	if flows < 120 {
 		t.Errorf("%d flows", flows)
 	}
 	checkList(t, filepath.Join(testdataDir, "negatives", "disagree.txt"), known, wrong)
