@@ -82,9 +82,9 @@ func BenchmarkReplay(b *testing.B) {
 	}
 }
 
-// TestKnownFlowsDoNotAllocate sends on flows of every kind of recording: once a
-// flow is known and has nothing new to say, its packets cost no memory.
-func TestKnownFlowsDoNotAllocate(t *testing.T) {
+// TestUnknownFlowsDoNotAllocate sends on flows that nothing is known of: their
+// packets cost no memory. Package session has a test of all that is read.
+func TestUnknownFlowsDoNotAllocate(t *testing.T) {
 	e := newEngine(t, Config{Traffic: true})
 	a, b := capture.EndpointFrom(netip.MustParseAddrPort("10.0.0.9:50000")), capture.EndpointFrom(netip.MustParseAddrPort("10.0.0.3:443"))
 	p := capture.Packet{Number: 1, Time: 1e18, Length: 1040, Frames: 1, Proto: capture.TCP, Flags: capture.ACK, Src: a, Dst: b, Seq: 1,

@@ -3,6 +3,7 @@ package classify
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/netip"
 	"path/filepath"
@@ -206,10 +207,55 @@ func (l *teller) Close(s *record.Summary) error {
 	return nil
 }
 
-// tell puts packets through an engine, checks what must hold of its counters,
-// and returns everything it said.
-func tell(t testing.TB, cfg Config, packets []capture.Packet) string {
+// mode is how an engine is fed.
+type mode int
+
+const (
+	alone   mode = iota // in one goroutine
+	counted             // with traffic counted as it passes, packet by packet
+	crewed              // by several goroutines
+)
+
+// pieces delivers packets in pieces, as files are delivered.
+type pieces struct{ rest [][]capture.Packet }
+
+func (p *pieces) Fetch(int)    {}
+func (p *pieces) Close() error { return nil }
+
+func (p *pieces) Read() (*capture.Batch, error) {
+	if len(p.rest) == 0 {
+		return nil, io.EOF
+	}
+	b := &capture.Batch{Packets: p.rest[0]}
+	p.rest = p.rest[1:]
+	return b, nil
+}
+
+func (p *pieces) Decode(list []*capture.Batch) ([]*capture.Batch, error) {
+	b, err := p.Read()
+	if err != nil {
+		return list, err
+	}
+	return append(list, b), nil
+}
+
+// tellSame puts packets through an engine in every mode, and wants the same of
+// each.
+func tellSame(t testing.TB, cfg Config, packets []capture.Packet) {
 	t.Helper()
+	want := tell(t, cfg, alone, packets)
+	for _, m := range []mode{counted, crewed} {
+		if got := tell(t, cfg, m, packets); got != want {
+			t.Errorf("mode %d differs:\n%s\n%s", m, got, want)
+		}
+	}
+}
+
+// tell puts packets through an engine, checks what must hold of its counters,
+// and returns everything it wrote.
+func tell(t testing.TB, cfg Config, m mode, packets []capture.Packet) string {
+	t.Helper()
+	cfg.Traffic = m == counted
 	l := &teller{t: t, numbers: map[uint64]bool{}}
 	e, err := New(cfg, l)
 	if err != nil {
@@ -243,13 +289,9 @@ func tell(t testing.TB, cfg Config, packets []capture.Packet) string {
 		}
 	}
 	const batch = 50
-	for len(packets) > 0 {
-		n := min(batch, len(packets))
-		if err := e.Batch(&capture.Batch{Packets: packets[:n]}); err != nil {
-			t.Fatal(err)
-		}
-		packets = packets[n:]
-		check("between batches")
+	src := &pieces{slices.Collect(slices.Chunk(packets, batch))}
+	if err := e.Feed(src, m == crewed, func(*capture.Batch) error { check("between batches"); return nil }); err != nil {
+		t.Fatal(err)
 	}
 	if err := e.Close(nil); err != nil {
 		t.Fatal(err)
@@ -290,7 +332,7 @@ func FuzzEngine(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, story []byte, how byte) {
 		packets := packetsOfStory(story)
-		cfg := Config{Packs: packs, Traffic: true, Calls: how&1 != 0, Identities: how&2 != 0, KeyVLAN: how&4 != 0}
+		cfg := Config{Packs: packs, Calls: how&1 != 0, Identities: how&2 != 0, KeyVLAN: how&4 != 0}
 		if how&8 != 0 {
 			cfg.Site = site
 		}
@@ -300,9 +342,7 @@ func FuzzEngine(f *testing.F) {
 		if how&32 != 0 {
 			cfg.Limits = Limits{MaxFlows: 3, MaxHeld: 2, MaxConns: 2, MaxBuffered: 4 << 10, MaxFacts: 20}
 		}
-		if a, b := tell(t, cfg, packets), tell(t, cfg, packets); a != b {
-			t.Errorf("two answers:\n%s\n%s", a, b)
-		}
+		tellSame(t, cfg, packets)
 	})
 }
 
@@ -361,11 +401,9 @@ func TestDamagedRecordings(t *testing.T) {
 	for n, file := range recordings(t) {
 		packets := packetsOf(t, file)
 		for i, how := range []string{"lost", "one-way", "twice", "cut", "changed", "flags", "times", "shuffled", "jittered"} {
-			cfg := Config{Packs: packs, Traffic: true, Calls: true, Hold: time.Duration(i%2) * time.Minute}
+			cfg := Config{Packs: packs, Calls: true, Hold: time.Duration(i%2) * time.Minute}
 			damaged := damage(packets, how, rand.New(rand.NewPCG(uint64(n), uint64(i))))
-			if a, b := tell(t, cfg, damaged), tell(t, cfg, damaged); a != b {
-				t.Errorf("two answers")
-			}
+			tellSame(t, cfg, damaged)
 			if t.Failed() {
 				t.Fatalf("%s, %s", filepath.Base(file), how)
 			}
