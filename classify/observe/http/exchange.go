@@ -3,6 +3,7 @@ package http
 import (
 	"bytes"
 	"encoding/base64"
+	"net/netip"
 	"slices"
 
 	"github.com/exspan/exspan/classify/observe"
@@ -13,7 +14,7 @@ import (
 // requestLine reads a request line (RFC 9112 section 3). Of a line that was
 // cut the version is not known.
 func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
-	o.req = request{}
+	o.req = request{place: -1}
 	if !cut {
 		var ok bool
 		full := line
@@ -62,7 +63,9 @@ func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 	switch o.req.method {
 	case rpcIn, rpcOut:
 		o.req.rpc = true
-		o.add(r, slotPort, rpcPort(query), "")
+		server, port := rpcTarget(query)
+		o.add(r, slotPort, port, "")
+		r.AddBytes(RPCServer, server)
 	}
 	// Log-on pages, and what load balancers ask for, are there for everybody.
 	o.req.open = hasPrefix(path, "/owa/auth/") || hasSuffix(path, "/healthcheck.htm")
@@ -72,16 +75,24 @@ func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 	switch {
 	case len(path) == 0 || path[0] != '/':
 	case string(path) == o.last(r, slotPath): // nothing was left out of it
-	case r.Identities:
-		o.add(r, slotPath, path, "")
+		o.req.place = o.lastPlace
 	default:
-		constant, first, below := reduce(path)
-		if constant != "" {
-			o.say(r, slotPath, constant)
-		} else if below {
-			o.add(r, slotPath, first, "/"+more)
+		p := reduce(path)
+		o.req.place, o.req.below = int8(p.place), p.below
+		o.lastPlace = o.req.place
+		if p.constant != "" {
+			o.say(r, slotPath, p.constant)
 		} else {
-			o.add(r, slotPath, first, "")
+			o.add(r, slotPath, p.first, p.tail)
+		}
+		if r.Identities {
+			r.Add(Target, string(path[:min(len(path), observe.MaxFactLength)]))
+		}
+		if p.place >= 0 && p.below {
+			if build := owaBuild(path); build != nil {
+				o.req.asset = true
+				o.buildSize = uint8(copy(o.build[:], build))
+			}
 		}
 	}
 	return true
@@ -162,6 +173,10 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 		if asks && named(line, "Expect") {
 			s.expect = equalFold(valueOf(line, len("Expect")), "100-continue")
 		}
+	case 'f':
+		if asks && named(line, "Forwarded") {
+			o.forwarded(forwardedFor(valueOf(line, len("Forwarded"))), r)
+		}
 	case 'h':
 		if asks && named(line, "Host") {
 			if value := valueOf(line, len("Host")); string(value) != o.last(r, slotHost) {
@@ -174,7 +189,8 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 		}
 	case 'm':
 		if !asks && named(line, "MS-Server-ActiveSync") {
-			o.version(valueOf(line, len("MS-Server-ActiveSync")), r)
+			o.res.fields |= fieldActiveSync
+			r.Add(ActiveSync, observe.Build(valueOf(line, len("MS-Server-ActiveSync"))))
 		}
 	case 's':
 		if !asks && named(line, "Server") {
@@ -202,18 +218,43 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 			o.challenges(valueOf(line, len("WWW-Authenticate")), r)
 		}
 	case 'x':
+		if len(line) < 2 || line[1] != '-' {
+			break
+		}
 		switch {
 		case asks:
 			if named(line, "X-RequestType") {
 				o.say(r, slotType, requestType(valueOf(line, len("X-RequestType"))))
+			} else if named(line, "X-Forwarded-For") {
+				o.forwarded(forwarded(valueOf(line, len("X-Forwarded-For"))), r)
 			}
 		case named(line, "X-OWA-Version"):
+			o.res.fields |= fieldOWA
 			o.version(valueOf(line, len("X-OWA-Version")), r)
-		case named(line, "X-FEServer"), named(line, "X-CalculatedBETarget"):
-			o.res.frontEnd = true
+		case named(line, "X-ServerApplication"):
+			o.res.fields |= fieldApplication
+			if value := valueOf(line, len("X-ServerApplication")); hasPrefix(value, "exchange/") {
+				o.version(value[len("exchange/"):], r)
+			}
+		case named(line, "X-FEServer"):
+			o.res.fields |= fieldFrontEnd
+		case named(line, "X-CalculatedBETarget"):
+			o.res.fields |= fieldTarget
 		case named(line, "X-BEServer"):
-			o.res.backEnd = true
+			o.res.fields |= fieldBackEnd
+		case named(line, "X-DiagInfo"):
+			o.res.fields |= fieldDiagnosis
+		case named(line, "X-Z-Push-Version"):
+			o.res.fields |= fieldZPush
 		}
+	}
+}
+
+// forwarded reports the address of a client that a proxy speaks for.
+func (o *observer) forwarded(a netip.Addr, r *observe.Report) {
+	if a.IsValid() {
+		var room [48]byte
+		o.add(r, slotForwarded, a.AppendTo(room[:0]), "")
 	}
 }
 
@@ -238,28 +279,36 @@ func (o *observer) authorization(value []byte, r *observe.Report) {
 	}
 }
 
-// version reports a build number.
+// version reports a build number of Exchange. Most are the same as the last.
 func (o *observer) version(value []byte, r *observe.Report) {
-	if build(value) {
-		o.add(r, slotBuild, value, "")
+	if string(value) != o.last(r, slotBuild) {
+		o.add(r, slotBuild, []byte(observe.Build(value)), "")
 	}
 }
 
 // challenges reads a WWW-Authenticate field, which holds one or more
 // challenges (RFC 9110 section 11.6.1).
 func (o *observer) challenges(value []byte, r *observe.Report) {
+	inBearer := false
 	for n := 0; len(value) > 0 && n < 16; n++ {
 		var one []byte
 		one, value = cutList(value)
 		scheme, token, _ := bytes.Cut(bytes.TrimSpace(one), []byte{' '})
 		switch {
+		case bytes.IndexByte(scheme, '=') > 0: // another parameter of the last challenge
+			if inBearer {
+				r.Add(ClientID, clientID(one))
+			}
 		case equalFold(scheme, "basic"):
 			r.Add(Challenge, "basic")
 		case equalFold(scheme, "digest"):
 			r.Add(Challenge, "digest")
 		case equalFold(scheme, "bearer"):
 			r.Add(Challenge, "bearer")
+			r.Add(ClientID, clientID(one))
+			inBearer = true
 		case equalFold(scheme, "negotiate"):
+			inBearer = false
 			r.Add(Challenge, "negotiate")
 			o.token(token, true, r)
 		case equalFold(scheme, "ntlm"):
@@ -397,18 +446,30 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 	if a != o.said {
 		o.say(r, slotStatus, statusName(int(a.code)))
 		switch {
-		case a.frontEnd:
+		case a.fields&(fieldFrontEnd|fieldTarget) != 0:
 			o.say(r, slotRole, "frontend")
-		case a.backEnd:
+		case a.fields&fieldBackEnd != 0:
 			o.say(r, slotRole, "backend")
+		}
+		for i, name := range answerFields {
+			if a.fields&^o.said.fields&(1<<i) != 0 {
+				r.Add(Header, name)
+			}
 		}
 		if r.Len() < observe.MaxFactValues { // else each time counts as dropped
 			o.said = a
 		}
 	}
 	ok := a.code/100 == 2
-	if a.code == 101 || q.method == connect && ok {
-		return observe.ErrDone // another protocol, or a tunnel
+	if known {
+		o.join(&q, a.code, r)
+	}
+	if a.code == 101 {
+		return observe.ErrDone // another protocol
+	}
+	if q.method == connect && ok {
+		o.tunnel = true
+		return nil
 	}
 	if a.code/100 == 3 && a.https {
 		r.Add(Redirect, "https")
@@ -444,6 +505,31 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 	return nil
 }
 
+// join reports what a request for a known path was answered with.
+func (o *observer) join(q *request, code int16, r *observe.Report) {
+	if q.asset && (code == 200 || code == 304) {
+		r.Add(OWABuild, observe.Build(o.build[:o.buildSize]))
+	}
+	j := joined{code, q.place, q.below, true}
+	if q.place < 0 || j == o.joined {
+		return
+	}
+	o.joined = j
+	name := statusName(int(code))
+	if name == "" {
+		return
+	}
+	k := &known[q.place]
+	var room [96]byte
+	value := append(append(room[:0], name...), ' ')
+	if q.below {
+		value = append(value, k.below...)
+	} else {
+		value = append(value, k.exact...)
+	}
+	o.add(r, slotAnswer, value, "")
+}
+
 // authenticated reports what a request was accepted with.
 func (o *observer) authenticated(q request, code int16, r *observe.Report) {
 	switch code {
@@ -451,14 +537,8 @@ func (o *observer) authenticated(q request, code int16, r *observe.Report) {
 		return // not accepted, or turned away before anybody looked
 	}
 	switch q.with {
-	case basic:
-		o.say(r, slotAuth, "basic")
-	case digest:
-		o.say(r, slotAuth, "digest")
-	case bearer:
-		o.say(r, slotAuth, "bearer")
-	case form:
-		o.say(r, slotAuth, "forms")
+	case basic, digest, bearer, form:
+		o.say(r, slotAuth, q.with.name())
 	case formCookie:
 		if code/100 == 2 {
 			o.say(r, slotAuth, "forms")
@@ -535,10 +615,34 @@ func (o *observer) hand(in *observe.Input, b []byte, r *observe.Report) {
 	_ = o.rpc.Write(&sub, r) // an error means that it wants no more
 }
 
-// Finish reports what dcerpc knows only at the end.
+// Finish reports what dcerpc knows only at the end, and the credentials that
+// were sent in clear to a server that this sensor does not see.
 func (o *observer) Finish(r *observe.Report) {
 	if o.rpc != nil {
 		o.rpc.Finish(r)
+	}
+	if o.heard {
+		return
+	}
+	for i := range o.pending {
+		q := &o.pending[i]
+		if name := q.with.name(); q.with.readable() && !q.rpc { // an IN channel is not answered while it lives
+			if !r.Has(observe.Auth, name) {
+				o.guessed = name
+			}
+			r.Add(observe.Auth, name)
+			r.Add(observe.Encryption, "none")
+			return
+		}
+	}
+}
+
+// hear notes that the server is seen, whose answers tell what it accepted.
+func (o *observer) hear(r *observe.Report) {
+	o.heard = true
+	if o.guessed != "" {
+		r.Remove(observe.Auth, o.guessed)
+		o.guessed = ""
 	}
 }
 

@@ -16,7 +16,8 @@ import (
 const (
 	Method    = "http.method"     // of requests, as on the wire; "other" for unknown ones
 	Host      = "http.host"       // of requests, in lower case and without a port
-	Path      = "http.path"       // Exchange's virtual directory or file, or the first segment of another path
+	Path      = "http.path"       // of requests, reduced: see Target
+	Target    = "http.target"     // the whole path of requests; with Report.Identities only
 	UserAgent = "http.user_agent" // product and version of the client
 	Server    = "http.server"     // the server's products
 	Status    = "http.status"     // of answers: "200", "401" ..., or the class: "4xx"
@@ -24,11 +25,31 @@ const (
 	Redirect  = "http.redirect"   // "https" where an answer sent the client there
 	Version   = "http.version"    // "2" for HTTP/2 in clear, "0.9"; HTTP/1 is not reported
 
-	ExchangeVersion = "exchange.version"  // build number of the server: "15.1.2375.7"
-	ExchangeRole    = "exchange.role"     // "frontend" or "backend": which web site of 2013 and later answered
-	RequestType     = "mapi.request_type" // of MAPI over HTTP: "Connect", "Execute" ...
-	RPCPort         = "rpc.http_port"     // port of the RPC server that the client asks the RPC proxy for
+	// Answer joins the status and the path of an answered request for one of
+	// Exchange's virtual directories: "401 /EWS/Exchange.asmx", "200 /owa/…". A
+	// path that nobody answered, or with 404, proves nothing about the server.
+	Answer = "http.answer"
+	// Header holds the names of header fields of the server's answers that tell
+	// the product: see answerFields. Their values are not kept.
+	Header = "http.header"
+	// ClientID is the application that a server's Bearer challenge asks tokens for
+	// ([MS-OAPX] section 2.2.1): "00000002-0000-0ff1-ce00-000000000000" is Exchange.
+	ClientID = "http.client_id"
+	// ForwardedFor holds the client addresses that X-Forwarded-For and Forwarded
+	// fields of requests begin with (RFC 7239 section 5.2): a proxy or load balancer
+	// sends the requests on.
+	ForwardedFor = "http.forwarded_for"
+
+	ExchangeRole = "exchange.role"      // "frontend" or "backend": which web site of 2013 and later answered
+	ActiveSync   = "activesync.version" // of MS-Server-ActiveSync: "14.3". Other products send the field too
+	OWABuild     = "owa.build"          // build in the path of a resource of Outlook Web App that the server delivered: "15.1.2507"
+	RequestType  = "mapi.request_type"  // of MAPI over HTTP: "Connect", "Execute" ...
+	RPCPort      = "rpc.http_port"      // port of the RPC server that the client asks the RPC proxy for
+	RPCServer    = "rpc.http_server"    // name of that server, unless it is a mailbox's
 )
+
+// ExchangeVersion is the build number in X-OWA-Version and X-ServerApplication.
+const ExchangeVersion = observe.ExchangeVersion
 
 // MessageSealed is the value of observe.Encryption for bodies that the
 // authentication protocol encrypts ([MS-WSMV] section 2.2.9.1).
@@ -42,6 +63,7 @@ const (
 	maxValues  = 12      // different values that a fact gets on one flow
 	maxSkip    = 1 << 30 // bytes passed over at once
 	maxToken   = 512     // bytes of a token for which memory is there
+	maxBuild   = 24      // bytes of a build number
 )
 
 // Protocol describes HTTP/1.
@@ -131,8 +153,24 @@ const (
 	cookie     // others, which may be credentials
 )
 
-// readable says whether the credentials themselves can be read off the wire.
+// readable reports whether the credentials themselves can be read off the wire.
 func (c credentials) readable() bool { return c == basic || c == bearer || c == form }
+
+// name returns credentials that need no token to be read as observe.Auth names
+// them.
+func (c credentials) name() string {
+	switch c {
+	case basic:
+		return "basic"
+	case digest:
+		return "digest"
+	case bearer:
+		return "bearer"
+	case form:
+		return "forms"
+	}
+	return ""
+}
 
 // request is one that waits for its answer.
 type request struct {
@@ -142,15 +180,35 @@ type request struct {
 	body   bool // it has a body
 	sealed bool
 	rpc    bool
+	asset  bool // it asks for a resource with a build number in its path
+	below  bool // the path goes on below the known one
+	place  int8 // of the path in known, or -1
 	number int
 }
 
 // answer is what is known of the answer that is read.
 type answer struct {
-	code              int16
-	https             bool // its Location is there
-	frontEnd, backEnd bool
+	code   int16
+	https  bool  // its Location is there
+	fields uint8 // a bit for each of answerFields
 }
+
+// answerFields are the header fields of answers that tell the product.
+// X-Z-Push-Version tells that it is not Exchange.
+var answerFields = [8]string{"X-FEServer", "X-CalculatedBETarget", "X-BEServer", "X-DiagInfo", "X-OWA-Version", "X-ServerApplication",
+	"MS-Server-ActiveSync", "X-Z-Push-Version"}
+
+// Bits of answer.fields.
+const (
+	fieldFrontEnd = 1 << iota
+	fieldTarget
+	fieldBackEnd
+	fieldDiagnosis
+	fieldOWA
+	fieldApplication
+	fieldActiveSync
+	fieldZPush
+)
 
 type observer struct {
 	sides   [2]side
@@ -170,12 +228,27 @@ type observer struct {
 	forToken *[maxToken]byte
 
 	res, said answer // said is the last answer that was reported
+	heard     bool   // bytes of the server were seen, or are known to be missing
+	tunnel    bool   // behind the answer to CONNECT
+	lastPlace int8   // of the last path in known, or -1
+	joined    joined // the last value of Answer
+	build     [maxBuild]byte
+	buildSize uint8  // of the last resource asked for
+	guessed   string // value of observe.Auth reported without an answer
 	rpc       *dcerpc.Pipe
 	// at is the place among the facts of the last value of some, where a repeat
 	// is found without a search; howMany counts the values added of each, so that
 	// none takes the room of all.
 	at, howMany [numSlots]uint8
 	agentKept   bool // the last user agent is kept as it was written
+}
+
+// joined is what a value of Answer was made of.
+type joined struct {
+	code  int16
+	place int8
+	below bool
+	some  bool
 }
 
 // slot is a fact that most messages repeat.
@@ -191,13 +264,16 @@ const (
 	slotBuild
 	slotRole
 	slotPort
+	slotForwarded
+	slotAnswer
 	slotType
 	slotAuth
 	slotEncryption
 	numSlots
 )
 
-var names = [numSlots]string{Method, Host, Path, UserAgent, Server, Status, ExchangeVersion, ExchangeRole, RPCPort, RequestType,
+var names = [numSlots]string{Method, Host, Path, UserAgent, Server, Status, ExchangeVersion, ExchangeRole, RPCPort, ForwardedFor,
+	Answer, RequestType,
 	observe.Auth, observe.Encryption}
 
 // last returns the last value of a slot, if it is still there.
@@ -267,10 +343,16 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	if !in.Handshake {
 		o.gaps = true
 	}
+	if in.Dir == observe.ToClient && !o.heard {
+		o.hear(r)
+	}
 	if in.Gap > 0 {
 		return 0, o.gap(s, in, r)
 	}
 	o.sides[in.Dir&1^1].turned = true
+	if o.tunnel {
+		return o.tunnelled(in, r)
+	}
 	if s.lost {
 		if !s.turned && !s.gapped {
 			return len(in.Data), nil
@@ -296,9 +378,24 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		if s.lost {
 			return len(in.Data), nil
 		}
-		pos += n
+		if pos += n; o.tunnel && pos < len(in.Data) {
+			sub := *in
+			sub.Data = in.Data[pos:]
+			_, err = o.tunnelled(&sub, r)
+			return pos, err
+		}
 	}
 	return pos, nil
+}
+
+// tunnelled looks at the first bytes in the tunnel that CONNECT made (RFC 9110
+// section 9.3.6). Only TLS is read there.
+func (o *observer) tunnelled(in *observe.Input, r *observe.Report) (int, error) {
+	if c := in.Data[0]; c != 0x16 && c < 0x80 {
+		return 0, observe.ErrDone
+	}
+	r.Next = "tls"
+	return 0, observe.ErrUpgrade
 }
 
 // begins says whether b begins a message of a direction; see beginsRequest.

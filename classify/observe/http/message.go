@@ -2,6 +2,7 @@ package http
 
 import (
 	"bytes"
+	"net/netip"
 	"strings"
 
 	"github.com/exspan/exspan/classify/observe"
@@ -250,11 +251,14 @@ loop:
 		break loop
 	}
 	b = trim(b)
+	if bytes.IndexByte(b, '@') >= 0 {
+		// ASProxy names the mailbox that it asks for; the product remains.
+		if b, _, _ = bytes.Cut(b, []byte{'/'}); bytes.IndexByte(b, '@') >= 0 {
+			return nil
+		}
+	}
 	if len(b) > maxProduct {
 		b = b[:maxProduct]
-	}
-	if bytes.IndexByte(b, '@') >= 0 {
-		return nil
 	}
 	return b
 }
@@ -304,34 +308,75 @@ func requestType(b []byte) string {
 	return "other"
 }
 
-// build says whether b is a build number such as 15.1.2375.7.
-func build(b []byte) bool {
-	dots := 0
-	for _, c := range b {
-		if c == '.' {
-			dots++
-		} else if c < '0' || c > '9' {
-			return false
-		}
-	}
-	return len(b) <= 24 && dots >= 1 && dots <= 3
-}
-
-// rpcPort returns the port in the target of RPC over HTTP, "server:port"
-// ([MS-RPCH] section 2.2.2); nil if there is none.
-func rpcPort(query []byte) []byte {
+// rpcTarget returns the server and the port in the target of RPC over HTTP,
+// "server:port" ([MS-RPCH] section 2.2.2). Both are nil where there is no port,
+// and the server is where it is a mailbox ("GUID@domain"), as from 2013 on.
+func rpcTarget(query []byte) (server, port []byte) {
 	i := bytes.LastIndexByte(query, ':')
 	if i < 0 {
-		return nil
+		return nil, nil
 	}
-	port := query[i+1:]
+	server, port = query[:i], query[i+1:]
 	if len(port) == 0 || len(port) > 5 {
-		return nil
+		return nil, nil
 	}
 	for _, c := range port {
 		if c < '0' || c > '9' {
-			return nil
+			return nil, nil
 		}
 	}
-	return port
+	if bytes.IndexByte(server, '@') >= 0 {
+		server = nil
+	}
+	return hostName(server), port
+}
+
+// forwarded returns the client address at the beginning of an X-Forwarded-For
+// field: an address, possibly with a port, before the addresses of proxies.
+func forwarded(value []byte) netip.Addr {
+	value, _, _ = bytes.Cut(value, []byte{','})
+	value = bytes.Trim(value, " \t\"")
+	if len(value) > 64 {
+		return netip.Addr{}
+	}
+	s := string(value)
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return a.WithZone("").Unmap()
+	}
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr().WithZone("").Unmap()
+	}
+	return netip.Addr{}
+}
+
+// forwardedFor returns the node of the first "for" parameter of a Forwarded
+// field (RFC 7239 section 4).
+func forwardedFor(value []byte) netip.Addr {
+	first, _, _ := bytes.Cut(value, []byte{','})
+	for len(first) > 0 {
+		var pair []byte
+		pair, first, _ = bytes.Cut(first, []byte{';'})
+		if name, node, ok := bytes.Cut(trim(pair), []byte{'='}); ok && equalFold(name, "for") {
+			return forwarded(node)
+		}
+	}
+	return netip.Addr{}
+}
+
+// clientID returns the GUID behind client_id in one part of a Bearer challenge, or
+// "".
+func clientID(b []byte) string {
+	const name = "client_id=\""
+	i := bytes.Index(b, []byte(name))
+	if i < 0 || len(b) < i+len(name)+36 {
+		return ""
+	}
+	b = b[i+len(name):][:36]
+	for i, c := range b {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		if dash != (c == '-') || !dash && !(c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f') {
+			return ""
+		}
+	}
+	return strings.ToLower(string(b))
 }
