@@ -78,18 +78,23 @@ var packExchange = Pack{Name: "exchange", Interfaces: []Interface{
 	}, Version: "2003", Note: "banner of Exchange 2000 or 2003, whose data paths are listed together", Source: "rapid7/recog imap_banners.xml, pop_banners.xml; nmap/nmap nmap-service-probes", Confidence: "high"},
 	{Roles: []Role{"cas"}, End: "server", Any: []Match{
 		{Protocol: "http", Facts: []Fact{{Name: "exchange.version", Values: []string{"8.*"}}}},
+		{Protocol: "http", Facts: []Fact{{Name: "activesync.version", Values: []string{"8.*"}}}},
 	}, Version: "2007", Note: "answers with the build number of Exchange 2007", Source: "headers X-OWA-Version and MS-Server-ActiveSync ([MS-ASHTTP])", Confidence: "high"},
 	{Roles: []Role{"cas"}, End: "server", Any: []Match{
 		{Protocol: "http", Facts: []Fact{{Name: "exchange.version", Values: []string{"14.*"}}}},
+		{Protocol: "http", Facts: []Fact{{Name: "activesync.version", Values: []string{"14.*"}}}},
 	}, Version: "2010", Note: "answers with the build number of Exchange 2010", Source: "headers X-OWA-Version and MS-Server-ActiveSync ([MS-ASHTTP])", Confidence: "high"},
 	{Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
 		{Protocol: "http", Facts: []Fact{{Name: "exchange.version", Values: []string{"15.0*"}}}},
+		{Protocol: "http", Facts: []Fact{{Name: "activesync.version", Values: []string{"15.0*"}}}},
 	}, Version: "2013", Note: "answers with the build number of Exchange 2013", Source: "headers X-OWA-Version and MS-Server-ActiveSync ([MS-ASHTTP])", Confidence: "high"},
 	{Roles: []Role{"mailbox"}, End: "server", Any: []Match{
 		{Protocol: "http", Facts: []Fact{{Name: "exchange.version", Values: []string{"15.1*"}}}},
+		{Protocol: "http", Facts: []Fact{{Name: "activesync.version", Values: []string{"15.1*"}}}},
 	}, Version: "2016", Note: "answers with the build number of Exchange 2016", Source: "headers X-OWA-Version and MS-Server-ActiveSync ([MS-ASHTTP]); microsoft/CSS-Exchange", Confidence: "high"},
 	{Roles: []Role{"mailbox"}, End: "server", Any: []Match{
 		{Protocol: "http", Facts: []Fact{{Name: "exchange.version", Values: []string{"15.2*"}}}},
+		{Protocol: "http", Facts: []Fact{{Name: "activesync.version", Values: []string{"15.2*"}}}},
 	}, Note: "answers with the build number of Exchange 2019, which Subscription Edition shares", Source: "headers X-OWA-Version and MS-Server-ActiveSync ([MS-ASHTTP])", Confidence: "high"},
 	{Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
 		{Protocol: "http", Facts: []Fact{{Name: "exchange.role", Values: []string{"frontend", "backend"}}}},

@@ -36,7 +36,7 @@ func TestEvidence(t *testing.T) {
 			back(msg("", "HTTP/1.1 200 OK", length(0)))}, []string{"http.path=/a"}},
 		{"Z-Push", []observetest.Segment{to(msg("", "OPTIONS /Microsoft-Server-ActiveSync HTTP/1.1")),
 			back(msg("", "HTTP/1.1 200 OK", "MS-Server-ActiveSync: 8.3", "X-Z-Push-Version: 2.6.4", length(0)))},
-			[]string{"activesync.version=8.3", "http.header=MS-Server-ActiveSync", "http.header=X-Z-Push-Version",
+			[]string{"http.header=MS-Server-ActiveSync", "http.header=X-Z-Push-Version",
 				"http.answer=200 /Microsoft-Server-ActiveSync", "http.path=/Microsoft-Server-ActiveSync"}},
 		{"a scanner", []observetest.Segment{
 			to(msg("", "GET /owa/auth/15.1.2507/themes/resources/x.png HTTP/1.1"), msg("", "GET /ecp/ HTTP/1.1"), msg("", "POST /mapi/nspi HTTP/1.1", length(0))),

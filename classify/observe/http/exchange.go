@@ -190,7 +190,8 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 	case 'm':
 		if !asks && named(line, "MS-Server-ActiveSync") {
 			o.res.fields |= fieldActiveSync
-			r.Add(ActiveSync, observe.Build(valueOf(line, len("MS-Server-ActiveSync"))))
+			value := valueOf(line, len("MS-Server-ActiveSync"))
+			o.syncSize = uint8(copy(o.sync[:], value))
 		}
 	case 's':
 		if !asks && named(line, "Server") {
@@ -459,6 +460,9 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 		if r.Len() < observe.MaxFactValues { // else each time counts as dropped
 			o.said = a
 		}
+	}
+	if a.fields&(fieldActiveSync|fieldZPush) == fieldActiveSync {
+		r.Add(ActiveSync, observe.Build(o.sync[:o.syncSize]))
 	}
 	ok := a.code/100 == 2
 	if known {

@@ -41,7 +41,7 @@ const (
 	ForwardedFor = "http.forwarded_for"
 
 	ExchangeRole = "exchange.role"      // "frontend" or "backend": which web site of 2013 and later answered
-	ActiveSync   = "activesync.version" // of MS-Server-ActiveSync: "14.3". Other products send the field too
+	ActiveSync   = "activesync.version" // of MS-Server-ActiveSync, unless Z-Push names itself beside it: "14.3"
 	OWABuild     = "owa.build"          // build in the path of a resource of Outlook Web App that the server delivered: "15.1.2507"
 	RequestType  = "mapi.request_type"  // of MAPI over HTTP: "Connect", "Execute" ...
 	RPCPort      = "rpc.http_port"      // port of the RPC server that the client asks the RPC proxy for
@@ -233,7 +233,9 @@ type observer struct {
 	lastPlace int8   // of the last path in known, or -1
 	joined    joined // the last value of Answer
 	build     [maxBuild]byte
-	buildSize uint8  // of the last resource asked for
+	buildSize uint8 // of the last resource asked for
+	sync      [maxBuild]byte
+	syncSize  uint8  // of MS-Server-ActiveSync in the answer
 	guessed   string // value of observe.Auth reported without an answer
 	rpc       *dcerpc.Pipe
 	// at is the place among the facts of the last value of some, where a repeat
