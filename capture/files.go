@@ -31,6 +31,8 @@ type Options struct {
 	// AllAppearances reads a packet of a trace of Windows at each layer and adapter
 	// where it was seen, instead of once.
 	AllAppearances bool
+	// Frames is for who calls NextFrame instead of Read.
+	Frames bool
 	// Fragments bounds the reassembly of IP fragments.
 	Fragments FragmentLimits
 	// VXLANPorts are UDP ports of VXLAN besides 4789 and 8472.
@@ -42,19 +44,21 @@ type Options struct {
 
 // Files is a Source that reads capture files as one, in time order.
 type Files struct {
-	opt    Options
-	sink   sink
-	in     []*input // a heap, the input with the earliest frame first
-	merge  bool
-	batch  uint64 // number of the batch being merged
-	total  int64  // bytes of all files
-	read   atomic.Int64
-	shown  int64 // what Progress was told
-	ahead  chan []*fileBatch
-	group  int          // batches sent at a time
-	pieces *pieces      // what the file is read by, with Options.Pieces
-	ready  []*fileBatch // what Read has received and not returned
-	stop   chan struct{}
+	opt   Options
+	sink  sink
+	in    []*input // a heap, the input with the earliest frame first
+	merge bool
+	batch uint64 // number of the batch being merged
+	total int64  // bytes of all files
+	read  atomic.Int64
+	shown int64 // what Progress was told
+	// shownFrame is set while the earliest frame is the one that NextFrame returned.
+	shownFrame bool
+	ahead      chan []*fileBatch
+	group      int          // batches sent at a time
+	pieces     *pieces      // what the file is read by, with Options.Pieces
+	ready      []*fileBatch // what Read has received and not returned
+	stop       chan struct{}
 
 	mu     sync.Mutex
 	errs   []error
@@ -83,12 +87,12 @@ func OpenFiles(names []string, o Options) (*Files, error) {
 	if err := CheckFilter(o.Filter); err != nil {
 		return nil, err
 	}
-	f := &Files{opt: o, merge: len(names) > 1, group: groupSize, stop: make(chan struct{}), open: make(map[io.Closer]struct{})}
+	f := &Files{opt: o, merge: len(names) > 1 || o.Frames, group: groupSize, stop: make(chan struct{}), open: make(map[io.Closer]struct{})}
 	size := blockSize
 	if f.merge {
 		size = mergeSize
 	}
-	f.sink = sink{pool: newPool(size), filter: o.Filter, keep: o.KeepFrames, dec: o.decoder()}
+	f.sink = sink{pool: newPool(size), filter: o.Filter, keep: o.KeepFrames, names: o.Frames, dec: o.decoder()}
 	for i, name := range names {
 		in := &input{name: name, index: i, time: math.MinInt64}
 		if name == "-" {
@@ -101,7 +105,7 @@ func OpenFiles(names []string, o Options) (*Files, error) {
 			}
 			if st.Mode().IsRegular() {
 				f.total += st.Size()
-				if f.merge {
+				if len(names) > 1 {
 					in.time = f.peek(in)
 				}
 			} else {

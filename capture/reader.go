@@ -39,7 +39,8 @@ type iface struct {
 	scale  timeScale
 	offset int64 // seconds
 	filter *filter
-	plain  bool // its frames are Ethernet's, and neither filtered nor kept: common may read them
+	name   string // with sink.names
+	plain  bool   // its frames are Ethernet's, and neither filtered nor kept: common may read them
 }
 
 // timeScale turns time stamps of a file into nanoseconds.
@@ -148,6 +149,8 @@ type frame struct {
 	iface *iface
 	wire  uint32
 	data  []byte
+	// comment is what the file says of the frame, with sink.names.
+	comment string
 }
 
 func newReader(name string, in io.Reader, k *sink) *reader {
@@ -323,6 +326,7 @@ type sink struct {
 	pool   *pool
 	filter string
 	keep   bool // frames
+	names  bool // names of interfaces and comments of frames are wanted
 	dec    Decoder
 	stats  Stats // without what finish adds
 }
@@ -331,7 +335,7 @@ type sink struct {
 // batch it keeps the frame in head.
 func (k *sink) frame(bt *fileBatch, f *iface, data []byte, wire uint32, t int64) bool {
 	if bt == nil {
-		k.head = frame{t, f, wire, data}
+		k.head = frame{time: t, iface: f, wire: wire, data: data}
 		return true
 	}
 	p := &bt.array[bt.n]
@@ -650,7 +654,32 @@ func (r *reader) record(bt *fileBatch, id, ts uint64, captured, wire uint32, b [
 	f := &r.ifaces[r.first+int(id)]
 	r.last = f.scale.nanoseconds(ts, f.offset)
 	r.full = r.sink.frame(bt, f, b[:captured:captured], wire, r.last)
+	if r.sink.names {
+		r.sink.head.comment = r.comment(b[captured:])
+	}
 	return nil
+}
+
+// comment returns the comments among the options that follow a frame, padded to a
+// multiple of four bytes.
+func (r *reader) comment(b []byte) string {
+	var text string
+	b = b[len(b)&3:]
+	for len(b) >= 4 {
+		code, n := r.u16(b), int(r.u16(b[2:]))
+		b = b[4:]
+		if code == 0 || n > len(b) {
+			break
+		}
+		if code == optionComment {
+			if text != "" {
+				text += "\n"
+			}
+			text += string(b[:n])
+		}
+		b = b[min(len(b), (n+3)&^3):]
+	}
+	return text
 }
 
 // ifaceOptions reads the options of an interface description block that
@@ -663,7 +692,9 @@ func (r *reader) ifaceOptions(f *iface, b []byte) {
 			return
 		}
 		switch {
-		case code == 9 && n == 1:
+		case code == optionName && r.sink.names:
+			f.name = string(b[:n])
+		case code == optionResolution && n == 1:
 			f.scale = resolution(b[0])
 		case code == 14 && n == 8:
 			f.offset = int64(r.u64(b))

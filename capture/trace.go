@@ -45,7 +45,7 @@ type translator struct {
 
 	links   map[interfaceKey]uint32
 	drops   drops
-	comment comments // nil unless frames are read with names
+	comment *comments // nil unless frames are read with names
 	done    atomic.Bool
 	told    Trace // complete when done is set
 }
@@ -129,6 +129,11 @@ func (t *translator) open(in io.ReaderAt, size int64) (err error) {
 	if err := t.drops.init(t.opt); err != nil {
 		return &FileError{t.name, -1, err.Error()}
 	}
+	if t.opt.Frames {
+		if t.comment, err = readComments(in, size); err != nil {
+			return t.fileError(err)
+		}
+	}
 	t.dst = etw.Options{AllAppearances: t.opt.AllAppearances, Drop: t.drops.add}
 	if t.in, err = etw.NewReader(in, size, t.dst); err != nil {
 		return t.fileError(err)
@@ -179,7 +184,7 @@ func (t *translator) write(b []byte) int {
 		t.rest = before
 	}
 	size := 32 + (len(t.frame.Data)+3)&^3
-	comment := t.comment.of(&t.frame)
+	comment := t.comment.text(&t.frame)
 	if before != nil || comment != "" || size > len(b) {
 		t.rest = appendFrame(t.rest, id, &t.frame, comment)
 		return 0

@@ -13,14 +13,20 @@ import (
 // gopacket's writer knows no comments of packets.
 type Writer struct {
 	w      *bufio.Writer
-	ifaces map[uint16]uint32 // interface blocks by link type
+	ifaces map[ifaceName]uint32 // interface blocks
 	buf    []byte
+}
+
+// ifaceName is what tells interfaces of a written file apart.
+type ifaceName struct {
+	link uint16
+	name string
 }
 
 // NewWriter writes the head of a pcapng file to w; application is named as
 // what wrote it.
 func NewWriter(w io.Writer, application string) (*Writer, error) {
-	n := &Writer{w: bufio.NewWriterSize(w, 64<<10), ifaces: make(map[uint16]uint32)}
+	n := &Writer{w: bufio.NewWriterSize(w, 64<<10), ifaces: make(map[ifaceName]uint32)}
 	b := binary.LittleEndian.AppendUint32(n.buf, magicByteOrder)
 	b = binary.LittleEndian.AppendUint16(b, 1)
 	b = binary.LittleEndian.AppendUint16(b, 0)
@@ -43,22 +49,30 @@ func (w *Writer) Write(p *Packet, comment string) error {
 	}
 	for i := range f.Earlier {
 		e := &f.Earlier[i]
-		if err := w.frame(f.LinkType, e.Time, e.WireLength, e.Data, comment); err != nil {
+		if err := w.frame(ifaceName{link: f.LinkType}, e.Time, e.WireLength, e.Data, comment); err != nil {
 			return err
 		}
 	}
-	return w.frame(f.LinkType, p.Time, f.WireLength, f.Data, comment)
+	return w.frame(ifaceName{link: f.LinkType}, p.Time, f.WireLength, f.Data, comment)
 }
 
-func (w *Writer) frame(link uint16, t int64, wire uint32, data []byte, comment string) error {
-	id, ok := w.ifaces[link]
+// WriteFrame writes a frame with its comment and the name of its interface.
+func (w *Writer) WriteFrame(f *RawFrame) error {
+	return w.frame(ifaceName{f.LinkType, f.Interface[:min(len(f.Interface), math.MaxUint16)]}, f.Time, f.WireLength, f.Data, f.Comment)
+}
+
+func (w *Writer) frame(of ifaceName, t int64, wire uint32, data []byte, comment string) error {
+	id, ok := w.ifaces[of]
 	if !ok {
 		id = uint32(len(w.ifaces))
-		w.ifaces[link] = id
-		b := binary.LittleEndian.AppendUint16(w.buf[:0], link)
+		w.ifaces[of] = id
+		b := binary.LittleEndian.AppendUint16(w.buf[:0], of.link)
 		b = binary.LittleEndian.AppendUint16(b, 0)
 		b = binary.LittleEndian.AppendUint32(b, 0) // no snap length of ours
-		b = appendOption(b, 9, "\x09")             // if_tsresol: nanoseconds
+		if of.name != "" {
+			b = appendOption(b, optionName, of.name)
+		}
+		b = appendOption(b, optionResolution, "\x09") // if_tsresol: nanoseconds
 		b = appendOption(b, 0, "")
 		w.buf = b
 		if err := w.block(blockInterface, b); err != nil {
@@ -73,7 +87,7 @@ func (w *Writer) frame(link uint16, t int64, wire uint32, data []byte, comment s
 	b = append(b, data...)
 	b = pad(b)
 	if comment != "" {
-		b = appendOption(b, 1, comment[:min(len(comment), math.MaxUint16)])
+		b = appendOption(b, optionComment, comment[:min(len(comment), math.MaxUint16)])
 		b = appendOption(b, 0, "")
 	}
 	w.buf = b

@@ -89,7 +89,7 @@ Microsoft Exchange data path each flow follows.`,
 			return cmd.Help()
 		},
 	}
-	cmd.AddCommand(newAnalyzeCmd(), newMonitorCmd(), newInterfacesCmd(), newTopCmd(), newRulesCmd(), newGlossaryCmd(), newVersionCmd(), newManCmd())
+	cmd.AddCommand(newAnalyzeCmd(), newConvertCmd(), newMonitorCmd(), newInterfacesCmd(), newTopCmd(), newRulesCmd(), newGlossaryCmd(), newVersionCmd(), newManCmd())
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetVersionTemplate("exspan {{.Version}}\n")
 	addVersion(cmd)

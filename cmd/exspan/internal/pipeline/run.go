@@ -86,11 +86,7 @@ func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view 
 		r.Damage = append(r.Damage, errors.New("interrupted; what was read until then is reported"))
 	}
 	traces := src.Traces()
-	for _, t := range traces {
-		for _, n := range t.Notes {
-			r.Notes = append(r.Notes, t.File+": "+n)
-		}
-	}
+	r.Notes = notes(traces)
 	eng.Tell(traces)
 	if err == nil {
 		err = eng.Close(r.Damage)

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
+)
+
+// conversion holds the flags of convert.
+type conversion struct {
+	pipeline.Options
+	output string
+}
+
+func newConvertCmd() *cobra.Command {
+	c := &conversion{}
+	cmd := &cobra.Command{
+		Use:   "convert FILE... -o OUT.pcapng [-- BPF-EXPRESSION]",
+		Short: "Write captures of Windows, or of any kind, as one pcapng file",
+		Long: `Read capture files (.etl of netsh and pktmon, .cap of Network Monitor, pcap and
+pcapng, plain, gzip or zstd; "-" is standard input) and write their frames, in
+time order, to one pcapng file that Wireshark and tcpdump read.
+
+Each packet of a Windows trace is written once; --all-appearances writes it at
+each layer where it was seen. Frames of 802.11 and raw IP become Ethernet. Names
+of adapters and drivers become names of interfaces, and drops that pktmon reports
+become comments of packets.`,
+		Example: `  exspan convert trace.etl -o trace.pcapng
+  exspan convert a.etl b.pcap -o both.pcapng -- host 10.0.0.5
+  exspan convert trace.etl -o - | tshark -r -`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c.Args(cmd, args)
+			if err := c.check(); err != nil {
+				return err
+			}
+			return c.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	c.InputFlags(cmd.Flags())
+	_ = cmd.Flags().MarkHidden("workers") // one is enough
+	cmd.Flags().StringVarP(&c.output, "output", "o", "", "write to `FILE`, which appears when it is complete; \"-\" is standard output")
+	return cmd
+}
+
+func (c *conversion) check() error {
+	errs := c.CheckInputs()
+	if c.output == "" {
+		errs = append(errs, errors.New("no output given; -o OUT.pcapng names it, and -o - is standard output"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return c.CheckFiles(pipeline.Output{Flag: "output", Name: c.output})
+}
+
+func (c *conversion) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
+	if c.output == "-" && pipeline.IsTerminal(stdout) {
+		return errors.New("-o -: standard output is a terminal; name a file or a pipe")
+	}
+	out, err := openOutput(c.output, stdout)
+	if err != nil {
+		return fmt.Errorf("--output: %w", err)
+	}
+	defer out.abandon()
+	w, err := capture.NewWriter(out, "exspan")
+	if err != nil {
+		return pipeline.Error{Err: err}
+	}
+	streams := pipeline.Streams{Stdin: stdin}
+	if !c.Quiet {
+		streams.Progress = stderr
+	}
+	frames, result, err := c.Frames(ctx, streams, w.WriteFrame)
+	if err != nil {
+		return err
+	}
+	for _, n := range result.Notes {
+		fmt.Fprintf(stderr, "exspan: %s\n", n)
+	}
+	if frames == 0 && len(result.Damage) > 0 {
+		return result.Err() // an empty file helps nobody
+	}
+	if err := errors.Join(w.Flush(), out.commit()); err != nil {
+		return pipeline.Error{Err: err}
+	}
+	return result.Err()
+}
