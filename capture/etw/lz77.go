@@ -16,7 +16,6 @@ var (
 	errMatch  = errors.New("a match that reaches before the begin of the data")
 	errLength = errors.New("a match of an impossible length")
 	errShort  = errors.New("the compressed data ends early")
-	errLong   = errors.New("the compressed data holds more than the buffer's header says")
 )
 
 // lz77 decompresses one buffer, a part at a time, so that a buffer of 16 MiB

@@ -114,7 +114,7 @@ func (o *once) key(f *Frame, wlan bool) [2]uint64 {
 	}
 	b = append(b, content[:min(n, o.limit)]...)
 	l3 := b[6:]
-	if p.kind == 0x0800 {
+	if p.kind == 0x0800 && len(l3) >= 12 {
 		l3[10], l3[11] = 0, 0
 	}
 	sum := 0
