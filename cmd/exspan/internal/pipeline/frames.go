@@ -13,7 +13,8 @@ import (
 // each ends the run, and is returned as an Error; what keeps the input from being
 // read in full is in the result.
 func (o *Options) Frames(ctx context.Context, s Streams, each func(*capture.RawFrame) error) (frames uint64, _ *Result, err error) {
-	opt := capture.Options{Filter: o.Filter, Frames: true, Stdin: s.Stdin, AllAppearances: o.AllAppearances}
+	opt := o.Capture()
+	opt.Frames, opt.Stdin = true, s.Stdin
 	show := newProgress(s.Progress)
 	if show != nil {
 		opt.Progress = show.update
