@@ -30,10 +30,10 @@ type Options struct {
 	Clock      uint32 // 1, 2 or 3; 1 if 0
 	Bits32     bool
 	Lost       uint32
-	Layers     int  // points that see each packet, up to 8
-	Split      int  // every how many frames one comes in several events (netsh)
-	Cut        int  // bytes that are kept of each frame; 0 keeps all
-	Drops      int  // packets that pktmon says were dropped
+	Layers     int // points that see each packet, up to 8
+	Split      int // every how many frames one comes in several events (netsh)
+	Cut        int // bytes that are kept of each frame; 0 keeps all
+	Drops      int // packets that pktmon says were dropped
 	Reason     uint32
 	Blocked    []Frame // dropped, and not captured (pktmon)
 	WiFi       bool    // 802.11 at the adapter
