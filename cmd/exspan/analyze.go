@@ -9,17 +9,19 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"slices"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/exspan/exspan/exporter"
 	"github.com/exspan/exspan/exporter/calls"
 	"github.com/exspan/exspan/exporter/csv"
+	"github.com/exspan/exspan/exporter/filter"
+	"github.com/exspan/exspan/exporter/flows"
 	"github.com/exspan/exspan/exporter/ndjson"
 	"github.com/exspan/exspan/exporter/pcapng"
 	"github.com/exspan/exspan/exporter/table"
@@ -29,6 +31,11 @@ import (
 type analysis struct {
 	pipeline.Options
 	format, output string
+	look           look
+	filters        filterFlags
+	by, sort       string
+	maxMemory      size
+	all            bool
 	failOn         []string
 	calls          bool
 	write          string
@@ -37,7 +44,9 @@ type analysis struct {
 	memProfile     string
 }
 
-var formats = []string{"table", "ndjson", "csv"}
+// What --format takes: a report, one line a flow for people, and two forms for
+// programs.
+var formats = []string{"table", "flows", "ndjson", "csv"}
 
 func newAnalyzeCmd() *cobra.Command {
 	a := &analysis{}
@@ -53,9 +62,14 @@ Exit codes: 0 done, 1 a run-time error such as a damaged file (everything
 before the damage is reported), 2 a mistake in flags, site file or rules,
 3 --fail-on found what it names.
 
---fail-on takes statuses, findings and reasons:
+--status, --reason, --path, --finding, --host, --role and --port choose flows;
+with them, or with --by or --sort, the format is flows unless --format says
+otherwise. exspan glossary explains the words. --fail-on looks at all flows and
+takes statuses, findings and reasons:
 ` + wrapWords(failWords(), 78),
 		Example: `  exspan analyze trace.pcapng
+  exspan analyze --by pair trace.pcapng
+  exspan analyze --status unexpected --host mb1 trace.pcapng
   exspan analyze --format ndjson a.pcap b.pcap.gz - -- host 10.0.0.5
   exspan analyze --site site.yaml --fail-on unexpected,cleartext trace.pcap`,
 		Args: cobra.ArbitraryArgs,
@@ -73,7 +87,14 @@ before the damage is reported), 2 a mistake in flags, site file or rules,
 	f := cmd.Flags()
 	a.InputFlags(f)
 	a.EngineFlags(f, "how long, in packet time, an ended flow waits for what may still explain it; 0 means to the end, the default but for standard input (5m)")
-	f.StringVar(&a.format, "format", "table", "what to write: "+strings.Join(formats, ", "))
+	f.StringVar(&a.format, "format", "table", "what to write: `FORMAT` is "+orList(formats))
+	a.look.flags(f)
+	a.filters.flags(cmd)
+	f.BoolVar(&a.all, "all", false, "in the table, show what is otherwise counted only")
+	f.StringVar(&a.by, "by", "", "group flows: `WHAT` is pair, for client and server")
+	f.StringVar(&a.sort, "sort", "", "sort flows by `KEY`: "+orList(flows.Keys()))
+	a.maxMemory = 256 << 20
+	f.Var(&a.maxMemory, "max-memory", "memory for flows that are sorted or grouped")
 	f.StringVarP(&a.output, "output", "o", "", "write to `FILE`, which appears when it is complete (default standard output)")
 	f.StringSliceVar(&a.failOn, "fail-on", nil, "exit with 3 if a flow has one of these statuses, findings or reasons (`LIST`, comma-separated)")
 	f.BoolVar(&a.calls, "calls", false, "write telephone calls with their legs, media and quality instead of flows")
@@ -85,6 +106,8 @@ before the damage is reported), 2 a mistake in flags, site file or rules,
 	_ = f.MarkHidden("cpuprofile")
 	_ = f.MarkHidden("memprofile")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("by", cobra.FixedCompletions([]string{"pair"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(flows.Keys(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("fail-on", cobra.FixedCompletions(failWords(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("write-status", cobra.FixedCompletions(statuses, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -111,9 +134,32 @@ var statuses = []string{
 // check returns all mistakes in the flags.
 func (a *analysis) check(cmd *cobra.Command) error {
 	errs := a.CheckInputs()
-	if a.calls && a.format == "csv" {
-		errs = append(errs, errors.New("--calls: calls are written as table or ndjson, not as csv"))
+	set := cmd.Flags().Changed
+	chosen := a.filters.any() || a.by != "" || a.sort != ""
+	if chosen && !set("format") && !a.calls {
+		a.format = "flows"
 	}
+	switch {
+	case a.calls && a.format != "table" && a.format != "ndjson":
+		errs = append(errs, fmt.Errorf("--calls: calls are written as table or ndjson, not as %s", a.format))
+	case a.calls && chosen:
+		errs = append(errs, errors.New("--calls: calls are neither chosen nor sorted"))
+	case a.format == "table" && a.filters.any():
+		errs = append(errs, errors.New("--format table: a report is of all flows; flows are chosen with --format flows, ndjson or csv"))
+	case a.format != "flows" && (a.by != "" || a.sort != ""):
+		errs = append(errs, fmt.Errorf("--by and --sort: with --format flows, not %s", a.format))
+	}
+	if a.by != "" {
+		errs = append(errs, checkWords("by", []string{a.by}, []string{"pair"}))
+	}
+	if a.sort != "" {
+		errs = append(errs, checkWords("sort", []string{a.sort}, flows.Keys()))
+	}
+	if a.maxMemory < 1<<20 {
+		errs = append(errs, fmt.Errorf("--max-memory: %s is less than 1MiB", a.maxMemory.String()))
+	}
+	errs = append(errs, a.look.check())
+	errs = append(errs, a.filters.check()...)
 	if !slices.Contains(formats, a.format) {
 		errs = append(errs, checkWords("format", []string{a.format}, formats))
 	}
@@ -162,13 +208,13 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 		return fmt.Errorf("--output: %w", err)
 	}
 	defer out.abandon()
-	sinks := []record.Sink{a.sink(out, stdout)}
+	sinks := []record.Sink{a.sink(out, stdout, &cfg)}
 	fail := newFailOn(a.failOn)
 	if len(a.failOn) > 0 {
 		sinks = append(sinks, fail)
 	}
 	streams := pipeline.Streams{Stdin: stdin}
-	if !a.Quiet && !(a.format != "table" && a.output == "" && pipeline.IsTerminal(stdout)) {
+	if !a.Quiet && !(a.format != "table" && a.by == "" && a.sort == "" && a.output == "" && pipeline.IsTerminal(stdout)) {
 		streams.Progress = stderr
 	}
 	var packets *packetCopy
@@ -268,23 +314,31 @@ func toStatuses(words []string) []record.Status {
 	return list
 }
 
-func (a *analysis) sink(w io.Writer, stdout io.Writer) record.Sink {
-	if a.calls {
+// sink returns the sink of the format. config is what the run is configured
+// with.
+func (a *analysis) sink(w io.Writer, stdout io.Writer, config *classify.Config) record.Sink {
+	if a.output != "" {
+		stdout = nil // the report does not go to the terminal
+	}
+	var s record.Sink
+	switch {
+	case a.calls:
 		return calls.New(w, a.format == "ndjson")
+	case a.format == "ndjson":
+		s = ndjson.New(w)
+	case a.format == "csv":
+		s = csv.New(w)
+	case a.format == "flows":
+		s = flows.New(w, flows.Options{Width: a.look.columns(stdout), Color: a.look.colored(stdout), Sort: a.sort, Pairs: a.by == "pair",
+			MaxMemory: int(a.maxMemory)})
+	default:
+		return table.New(w, table.Options{Width: a.look.columns(stdout), Color: a.look.colored(stdout), All: a.all, Title: a.Title(),
+			Version: a.Version(config)})
 	}
-	switch a.format {
-	case "ndjson":
-		return ndjson.New(w)
-	case "csv":
-		return csv.New(w)
+	if a.filters.any() {
+		s = filter.New(&a.filters.criteria, s)
 	}
-	o := table.Options{}
-	if a.output == "" && pipeline.IsTerminal(stdout) {
-		columns, _ := pipeline.TerminalSize(stdout)
-		o.Width = max(columns, 80)
-		o.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	}
-	return table.New(w, o)
+	return s
 }
 
 // profile starts the profiles asked for and returns the function that ends

@@ -48,6 +48,9 @@ type Entry struct {
 	Kind     Kind
 	Title    string // a heading, such as "Not encrypted, though documented so"
 	Severity Severity
+	// Clause says in a sentence about a number of flows what they are, such as
+	// "not encrypted"; findings have it.
+	Clause string
 	// Text is one or more sentences.
 	Text string
 	// Advice is what to do, for some protocols or for all.
@@ -59,9 +62,9 @@ type Advice struct {
 	// Protocols are the observed protocols that the advice is for; empty for
 	// all.
 	Protocols []string
-	// Servers are roles, one of which the data path's server must have; empty
-	// for any.
-	Servers []rules.Role
+	// Outlook restricts the advice to data paths from clients to Mailbox and
+	// Client Access servers.
+	Outlook bool
 	Do      string
 	Source  string
 }
@@ -75,10 +78,11 @@ func (e *Entry) For(protocol string, path *rules.DataPath) *Advice {
 		if !slices.Contains(a.Protocols, protocol) {
 			continue
 		}
-		if a.Servers == nil || path != nil && slices.ContainsFunc(path.To, func(r rules.Role) bool { return slices.Contains(a.Servers, r) }) {
-			return a
+		if a.Outlook && !(path != nil && slices.Contains(path.From, rules.Client) &&
+			(slices.Contains(path.To, rules.Mailbox) || slices.Contains(path.To, rules.CAS))) {
+			return nil
 		}
-		return nil
+		return a
 	}
 	for i := range e.Advice {
 		if e.Advice[i].Protocols == nil {
@@ -110,5 +114,5 @@ func OfFinding(id record.FindingID) *Entry {
 			return &entries[i]
 		}
 	}
-	return &Entry{Word: string(id), Kind: Finding, Title: string(id), Severity: Medium}
+	return &Entry{Word: string(id), Kind: Finding, Title: string(id), Clause: "with " + string(id), Severity: Medium}
 }

@@ -49,8 +49,8 @@ func TestEntries(t *testing.T) {
 		if e.Title == "" || !strings.HasSuffix(e.Text, ".") {
 			t.Errorf("%s %q: title %q, text %q", e.Kind, e.Word, e.Title, e.Text)
 		}
-		if graded := e.Severity != Ungraded; e.Kind == Finding && !graded {
-			t.Errorf("finding %q has no severity", e.Word)
+		if e.Kind == Finding && (e.Severity == Ungraded || e.Clause == "") {
+			t.Errorf("finding %q has no severity or no clause", e.Word)
 		}
 		for _, a := range e.Advice {
 			if a.Source == "" || !strings.HasSuffix(a.Do, ".") {
@@ -62,7 +62,7 @@ func TestEntries(t *testing.T) {
 
 func TestFor(t *testing.T) {
 	e := OfFinding(record.FindingWeakEncryption)
-	outlook, directory := &rules.DataPath{To: []rules.Role{"cas"}}, &rules.DataPath{To: []rules.Role{"dc"}}
+	outlook, directory := &rules.DataPath{From: []rules.Role{"client"}, To: []rules.Role{"cas"}}, &rules.DataPath{From: []rules.Role{"cas"}, To: []rules.Role{"dc"}}
 	if a := e.For("dcerpc", directory); a != nil {
 		t.Errorf("for RPC to a domain controller: %v", a)
 	}

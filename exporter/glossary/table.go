@@ -1,7 +1,5 @@
 package glossary
 
-import "github.com/exspan/exspan/rules"
-
 // The documents that advice comes from.
 const (
 	receiveConnectors = "Set-ReceiveConnector, Exchange PowerShell reference (Microsoft)"
@@ -45,7 +43,7 @@ var entries = []Entry{
 		Text: "The flow began before the capture did, and nothing announced its port. A capture that starts earlier, or that contains a " +
 			"question to the endpoint mapper, may explain it."},
 
-	{Word: "weak-auth", Kind: Finding, Title: "Passwords in the clear, or NTLM version 1", Severity: Critical,
+	{Word: "weak-auth", Kind: Finding, Title: "Passwords in the clear, or NTLM version 1", Severity: Critical, Clause: "with weak authentication",
 		Text: "A password crossed the network where anybody on the way can read it, or the client logged on with NTLM version 1, which is as " +
 			"good as readable.",
 		Advice: []Advice{
@@ -56,56 +54,56 @@ var entries = []Entry{
 			{Protocols: []string{"dcerpc", "smb", "ldap"}, Do: "For NTLM version 1, set LmCompatibilityLevel to 5 under " +
 				`HKLM\SYSTEM\CurrentControlSet\Control\Lsa on servers and domain controllers, after the clients can do version 2.`, Source: lanManager},
 		}},
-	{Word: "cleartext", Kind: Finding, Title: "Not encrypted, though documented so", Severity: High,
+	{Word: "cleartext", Kind: Finding, Title: "Not encrypted, though documented so", Severity: High, Clause: "not encrypted",
 		Text: "The documentation says that this data path is encrypted by default. This flow was not: what it carried can be read on the way.",
 		Advice: []Advice{
 			{Protocols: []string{"imap", "pop3"}, Do: "Set-ImapSettings -LoginType SecureLogin and Set-PopSettings -LoginType SecureLogin, " +
 				"so that clients have to use TLS.", Source: popImapSettings},
 			{Protocols: []string{"smtp"}, Do: "Give the server a certificate for SMTP, and make the receive connector ask for TLS: " +
 				"Set-ReceiveConnector -RequireTLS $true.", Source: receiveConnectors},
-			{Protocols: []string{"dcerpc"}, Servers: []rules.Role{"mailbox", "cas"}, Do: "Set-RpcClientAccess -Server NAME -EncryptionRequired $true (Exchange 2010 and later), or " +
+			{Protocols: []string{"dcerpc"}, Outlook: true, Do: "Set-RpcClientAccess -Server NAME -EncryptionRequired $true (Exchange 2010 and later), or " +
 				"Set-MailboxServer NAME -MAPIEncryptionRequired $true (2007 and Mailbox servers), for Outlook.", Source: rpcClientAccess},
 			{Protocols: []string{"sip", "rtp", "rtcp"}, Do: "Set-UMDialPlan -VoIPSecurity Secured (SIP and media) or SIPSecured (SIP alone).",
 				Source: dialPlans},
 		}},
-	{Word: "auth-unsupported", Kind: Finding, Title: "Authentication that the path does not document", Severity: Medium,
+	{Word: "auth-unsupported", Kind: Finding, Title: "Authentication that the path does not document", Severity: Medium, Clause: "with undocumented authentication",
 		Text: "The client authenticated in a way that the documentation of this data path does not list, or not at all."},
-	{Word: "weak-encryption", Kind: Finding, Title: "Outdated encryption", Severity: Medium,
+	{Word: "weak-encryption", Kind: Finding, Title: "Outdated encryption", Severity: Medium, Clause: "with outdated encryption",
 		Text: "The flow is encrypted or signed, but with a TLS version, a cipher or an RPC level that is no longer considered safe.",
 		Advice: []Advice{
-			{Protocols: []string{"dcerpc"}, Servers: []rules.Role{"mailbox", "cas"}, Do: "Set-RpcClientAccess -Server NAME -EncryptionRequired $true (Exchange 2010 and later), or " +
+			{Protocols: []string{"dcerpc"}, Outlook: true, Do: "Set-RpcClientAccess -Server NAME -EncryptionRequired $true (Exchange 2010 and later), or " +
 				"Set-MailboxServer NAME -MAPIEncryptionRequired $true (2007 and Mailbox servers), for Outlook.", Source: rpcClientAccess},
 			{Do: `Disable TLS 1.0 and 1.1 under HKLM\SYSTEM\CurrentControlSet\Control\SecurityProviders\SCHANNEL\Protocols, once every ` +
 				"client can do TLS 1.2.", Source: tlsPractices},
 		}},
-	{Word: "protocol-mismatch", Kind: Finding, Title: "Another protocol than the port's", Severity: High,
+	{Word: "protocol-mismatch", Kind: Finding, Title: "Another protocol than the port's", Severity: High, Clause: "with another protocol",
 		Text: "The port belongs to a documented data path, but something else was spoken on it."},
-	{Word: "prohibited", Kind: Finding, Title: "Rejected by a firewall", Severity: High,
+	{Word: "prohibited", Kind: Finding, Title: "Rejected by a firewall", Severity: High, Clause: "rejected by a firewall",
 		Text:   "A router or firewall answered that the connection is administratively prohibited (ICMP). The data path does not work.",
 		Advice: []Advice{{Do: "Allow the port on the way.", Source: unfiltered}}},
-	{Word: "external-source", Kind: Finding, Title: "From the internet, where that is not documented", Severity: High,
+	{Word: "external-source", Kind: Finding, Title: "From the internet, where that is not documented", Severity: High, Clause: "from the internet",
 		Text: "The client has a public address that the site file does not name, and this data path is documented for clients inside only."},
-	{Word: "wrong-direction", Kind: Finding, Title: "Client and server are the wrong way round", Severity: Medium,
+	{Word: "wrong-direction", Kind: Finding, Title: "Client and server are the wrong way round", Severity: Medium, Clause: "the wrong way round",
 		Text: "The data path is documented from the role of the server to that of the client."},
-	{Word: "retired-protocol", Kind: Finding, Title: "A retired protocol", Severity: Medium,
+	{Word: "retired-protocol", Kind: Finding, Title: "A retired protocol", Severity: Medium, Clause: "with a retired protocol",
 		Text: "The flow uses a protocol version that its maker has withdrawn.",
 		Advice: []Advice{{Protocols: []string{"smb"}, Do: "Set-SmbServerConfiguration -EnableSMB1Protocol $false, once no client needs SMB 1.",
 			Source: smbOne}}},
-	{Word: "auth-not-default", Kind: Finding, Title: "Supported authentication, but not the default one", Severity: Low,
+	{Word: "auth-not-default", Kind: Finding, Title: "Supported authentication, but not the default one", Severity: Low, Clause: "without the default authentication",
 		Text: "The documentation lists the mechanism as supported, not as the default. That may be intended."},
-	{Word: "port-undocumented", Kind: Finding, Title: "A dynamic port outside the documented range", Severity: Low,
+	{Word: "port-undocumented", Kind: Finding, Title: "A dynamic port outside the documented range", Severity: Low, Clause: "outside the documented ports",
 		Text:   "The server listens on a dynamic port outside the range that Exchange setup configures. Another program may have moved the range.",
 		Advice: []Advice{{Do: "Look at the range: netsh int ipv4 show dynamicport tcp.", Source: mapPorts}}},
-	{Word: "endpoint-unannounced", Kind: Finding, Title: "No endpoint mapper announced the port", Severity: Low,
+	{Word: "endpoint-unannounced", Kind: Finding, Title: "No endpoint mapper announced the port", Severity: Low, Clause: "on an unannounced port",
 		Text: "The service was recognised by what the client bound, but no endpoint mapper was seen to announce its port."},
-	{Word: "static-port-recommended", Kind: Finding, Title: "Dynamic RPC through a load balancer", Severity: Low,
+	{Word: "static-port-recommended", Kind: Finding, Title: "Dynamic RPC through a load balancer", Severity: Low, Clause: "that want a static port",
 		Text: "RPC with a dynamic port passes a load balancer, which needs a static one.",
 		Advice: []Advice{{Do: `On each Exchange 2010 Client Access server, set "TCP/IP Port" (REG_DWORD) under HKLM\SYSTEM\CurrentControlSet\` +
 			`Services\MSExchangeRPC\ParametersSystem and RpcTcpPort (REG_SZ) under ...\MSExchangeAB\Parameters to ports from 59531 to 60554.`,
 			Source: mapPorts}}},
-	{Word: "refused", Kind: Finding, Title: "Refused by the server", Severity: Low,
+	{Word: "refused", Kind: Finding, Title: "Refused by the server", Severity: Low, Clause: "refused",
 		Text: "The server answered the connection with a reset or port unreachable: nothing listens there, or a host firewall rejects it."},
-	{Word: "unanswered", Kind: Finding, Title: "Never answered", Severity: Low,
+	{Word: "unanswered", Kind: Finding, Title: "Never answered", Severity: Low, Clause: "unanswered",
 		Text: "The client tried, and no answer came: the server is down, or a firewall on the way drops the packets."},
 
 	{Word: "port", Kind: Confidence, Title: "Port and roles only",

@@ -2,28 +2,28 @@ package table
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter/text"
 )
 
 // dropper is what dropped packets, and why.
 type dropper struct{ by, reason, component string }
 
 func (d dropper) String() string {
-	text := d.by + " (" + d.reason
+	line := d.by + " (" + d.reason
 	if d.component != "" {
-		text += " in " + d.component
+		line += " in " + d.component
 	}
-	return text + ")"
+	return line + ")"
 }
 
 func dropperOf(d *record.Drop) dropper { return dropper{d.By, d.Reason, d.Component} }
 
 // writeDrops writes which packets the captured computer dropped, by reason and
 // place, and of which flows most of them are.
-func writeDrops(p *printer, drops []record.Drop) {
+func (s *Sink) writeDrops(p *printer, drops []record.Drop) {
 	if len(drops) == 0 {
 		return
 	}
@@ -44,36 +44,29 @@ func writeDrops(p *printer, drops []record.Drop) {
 		list[k].drops = append(list[k].drops, &drops[i])
 	}
 	slices.SortStableFunc(list, func(a, b total) int { return cmp.Compare(b.packets, a.packets) })
-	p.heading("Dropped by the captured computer")
-	for i, t := range list {
-		if i == maxShown {
-			p.rest(len(list)-i, "reason")
-			break
-		}
-		p.wrap(2, 6, "by "+t.String()+": "+count(t.packets, "packet"))
+	p.heading("DROPPED BY THE CAPTURED COMPUTER")
+	for _, t := range list {
+		p.spread(plain, "  by "+t.String(), text.Count(t.packets, "packet"))
 		for k, d := range t.drops {
-			if k == maxExamples {
-				p.wrap(6, 8, "and of "+count(uint64(len(t.drops)-k), "other flow"))
+			if k == s.t.Options.Examples {
+				p.wrap(6, 8, "and of "+text.Count(uint64(len(t.drops)-k), "other flow")+": --all")
 				break
 			}
-			p.wrap(6, 8, thousands(d.Packets)+" of "+flowName(d))
+			p.spread(plain, "      "+s.dropName(d), text.Count(d.Packets, "packet"))
 		}
 	}
 }
 
-// flowName names the flow of dropped packets as far as it is known.
-func flowName(d *record.Drop) string {
+// dropName names the flow of dropped packets as far as it is known.
+func (s *Sink) dropName(d *record.Drop) string {
 	if d.Proto == 0 {
 		return "no flow of TCP, UDP or ICMP"
 	}
-	return end(d.Src) + " to " + end(d.Dst) + "/" + transport(d.Proto)
-}
-
-func end(a netip.AddrPort) string {
-	if a.Port() == 0 {
-		return a.Addr().String()
+	src := s.host(d.Src.Addr())
+	if d.Dst.Port() == 0 {
+		return src + " > " + s.host(d.Dst.Addr())
 	}
-	return a.String()
+	return src + " > " + s.end(d.Dst, d.Proto)
 }
 
 // neverCaptured returns the drops of which no packet was captured, of flows that
@@ -90,12 +83,12 @@ func neverCaptured(drops []record.Drop) []record.Drop {
 
 // writeNeverCaptured writes the flows of which nothing but drops is known. How many
 // packets were dropped stands with the drops.
-func writeNeverCaptured(p *printer, drops []record.Drop) {
+func (s *Sink) writeNeverCaptured(p *printer, drops []record.Drop) {
 	for i := range drops {
-		if i == maxShown {
-			p.rest(len(drops)-i, "dropped flow")
+		if i == maxShown && !s.o.All {
+			p.wrap(2, 4, "and "+text.Count(uint64(len(drops)-i), "more dropped flow")+": --all")
 			break
 		}
-		p.wrap(2, 6, "dropped  "+flowName(&drops[i])+" by "+dropperOf(&drops[i]).String())
+		p.spread(plain, "  "+s.dropName(&drops[i]), "dropped by "+dropperOf(&drops[i]).String())
 	}
 }

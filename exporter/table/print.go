@@ -1,18 +1,19 @@
 package table
 
 import (
-	"strconv"
 	"strings"
-	"time"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/exspan/exspan/exporter/text"
 )
 
 // The styles of a line, as SGR parameters (ECMA-48 section 8.3.117).
 const (
-	plain = ""
-	bold  = "1"
-	red   = "31"
+	plain   = ""
+	bold    = "1"
+	red     = "31"
+	boldRed = "1;31"
+	yellow  = "33"
 )
 
 // printer lays lines out within a width.
@@ -42,6 +43,42 @@ func (p *printer) styled(style, s string) {
 	p.b = append(p.b, "\x1b["+style+"m"+s+"\x1b[0m\n"...)
 }
 
+// bold writes text broken at spaces, in bold.
+func (p *printer) bold(s string) {
+	from := len(p.b)
+	p.wrap(0, 0, s)
+	if p.color {
+		line := strings.TrimRight(string(p.b[from:]), "\n")
+		p.b = append(p.b[:from], "\x1b["+bold+"m"+line+"\x1b[0m\n"...)
+	}
+}
+
+// rightEdge is where the right part of a line ends: on a wide screen, figures far
+// from their line are hard to read.
+const rightEdge = 88
+
+// spread writes left and right at the two edges of a line, or two spaces apart
+// where they do not fit, the right one on a line of its own if need be.
+func (p *printer) spread(style, left, right string) {
+	left, right = text.Printable(left), text.Printable(right)
+	edge := min(p.width, rightEdge)
+	l, r := utf8.RuneCountInString(left), utf8.RuneCountInString(right)
+	switch {
+	case r == 0:
+		p.styled(style, left)
+	case l+2+r <= edge:
+		p.styled(style, left+strings.Repeat(" ", edge-l-r)+right)
+	default:
+		indent := len(left) - len(strings.TrimLeft(left, " "))
+		from := len(p.b)
+		p.wrap(indent, indent+4, strings.TrimLeft(left, " "))
+		line := strings.TrimRight(string(p.b[from:]), "\n")
+		p.b = p.b[:from]
+		p.styled(style, line)
+		p.styled(style, strings.Repeat(" ", max(edge-r, 0))+right)
+	}
+}
+
 func (p *printer) line(indent int, s string) {
 	p.b = append(p.b, strings.Repeat(" ", indent)...)
 	p.b = append(append(p.b, s...), '\n')
@@ -50,7 +87,7 @@ func (p *printer) line(indent int, s string) {
 // wrap writes s broken at spaces, the first line indented by first, others by
 // next. A word longer than a line stays whole, so that it can be copied.
 func (p *printer) wrap(first, next int, s string) {
-	s = printable(s)
+	s = text.Printable(s)
 	indent := first
 	for {
 		room := max(p.width-indent, 20)
@@ -74,35 +111,43 @@ func (p *printer) wrap(first, next int, s string) {
 	}
 }
 
-// rest says how many lines of a list are not shown.
-func (p *printer) rest(n int, what string) {
-	p.line(6, "and "+count(uint64(n), "more "+what))
-}
-
-// more says how many flows found no place in a section's aggregates.
+// more writes how many flows found no place in a section's aggregates.
 func (p *printer) more(flows uint64) {
 	if flows > 0 {
-		p.line(6, "and "+count(flows, "more flow"))
+		p.line(6, "and "+text.Count(flows, "more flow")+": there were too many kinds to keep apart")
 	}
 }
 
 // align pads the cells of each column to its widest; how holds l or r a
-// column. The last column is not padded.
-func align(rows [][]string, how string) []string {
+// column. The last column is not padded. If the lines would be wider than fit,
+// the first column gives way: a cell that does not fit in it takes a line of its
+// own. fit is 0 for lines of any width.
+func align(rows [][]string, how string, fit int) []string {
 	width := make([]int, len(how))
 	for _, row := range rows {
 		for i, c := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(printable(c)))
+			width[i] = max(width[i], utf8.RuneCountInString(text.Printable(c)))
 		}
+	}
+	if fit > 0 {
+		rest := 0
+		for _, w := range width[1:] {
+			rest += w + 2
+		}
+		width[0] = min(width[0], max(fit-rest, 10))
 	}
 	lines := make([]string, len(rows))
 	for j, row := range rows {
 		var b strings.Builder
 		for i, c := range row {
-			c = printable(c)
-			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c))
-			switch {
-			case i > 0:
+			c = text.Printable(c)
+			n := width[i] - utf8.RuneCountInString(c)
+			if n < 0 {
+				b.WriteString(c + "\n" + strings.Repeat(" ", width[i]))
+				continue
+			}
+			pad := strings.Repeat(" ", n)
+			if i > 0 {
 				b.WriteString("  ")
 			}
 			if how[i] == 'r' {
@@ -116,71 +161,4 @@ func align(rows [][]string, how string) []string {
 		lines[j] = b.String()
 	}
 	return lines
-}
-
-// printable replaces what could move the cursor or hide text: text off the
-// wire must not steer a terminal.
-func printable(s string) string {
-	for _, r := range s {
-		if !unicode.IsPrint(r) || r == utf8.RuneError {
-			return strings.Map(func(r rune) rune {
-				if !unicode.IsPrint(r) || r == utf8.RuneError {
-					return '?'
-				}
-				return r
-			}, s)
-		}
-	}
-	return s
-}
-
-// count is n and what, in the plural unless n is 1.
-func count(n uint64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return thousands(n) + " " + what + "s"
-}
-
-func thousands(n uint64) string {
-	s := strconv.FormatUint(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
-// size is a number of bytes in decimal units.
-func size(n uint64) string {
-	if n < 1000 {
-		return strconv.FormatUint(n, 10) + " B"
-	}
-	f := float64(n)
-	for _, unit := range []string{"kB", "MB", "GB", "TB"} {
-		if f /= 1000; f < 999.95 {
-			return strconv.FormatFloat(f, 'f', 1, 64) + " " + unit
-		}
-	}
-	return strconv.FormatFloat(f/1000, 'f', 1, 64) + " PB"
-}
-
-func percent(share float64) string { return strconv.FormatFloat(100*share, 'f', 1, 64) + " %" }
-
-// span is a duration in its two largest units.
-func span(d time.Duration) string {
-	switch d = max(d, 0); {
-	case d < time.Second:
-		return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
-	case d < time.Minute:
-		return strconv.FormatFloat(d.Truncate(100*time.Millisecond).Seconds(), 'f', 1, 64) + " s"
-	case d < time.Hour:
-		return two(d, time.Minute, " min ", time.Second, " s")
-	case d < 24*time.Hour:
-		return two(d, time.Hour, " h ", time.Minute, " min")
-	}
-	return two(d, 24*time.Hour, " d ", time.Hour, " h")
-}
-
-func two(d, large time.Duration, unit string, small time.Duration, rest string) string {
-	return strconv.FormatInt(int64(d/large), 10) + unit + strconv.FormatInt(int64(d%large/small), 10) + rest
 }

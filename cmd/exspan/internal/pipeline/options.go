@@ -3,6 +3,7 @@ package pipeline
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +41,8 @@ type Options struct {
 	read    []string // files given with -r
 	command string   // what was typed, for examples in errors
 	folders bool     // -R exists
+
+	exchange *pflag.Flag
 }
 
 // InputFlags adds the flags that say how capture files are read.
@@ -58,6 +61,7 @@ func (o *Options) EngineFlags(f *pflag.FlagSet, hold string) {
 	f.StringVar(&o.Site, "site", "", "`FILE` that says what is known of the network")
 	f.StringArrayVar(&o.Rules, "rules", nil, "`FILE` of rules besides the built-in ones; a data path of the same id replaces it (repeatable)")
 	f.StringVar(&o.Exchange, "exchange", "2010", "`VERSION` of Exchange where neither the site file nor traffic tells")
+	o.exchange = f.Lookup("exchange")
 	f.DurationVar(&o.Hold, "hold", o.Hold, hold)
 	f.IntVar(&o.MaxHeld, "max-held", 1_000_000, "how many ended flows wait at most")
 	f.BoolVar(&o.KeyVLAN, "key-vlan", false, "the same addresses and ports in other VLANs are other flows")
@@ -144,4 +148,36 @@ func (o *Options) Config() (classify.Config, error) {
 		cfg.Site, err = loadSite(o.Site)
 	}
 	return cfg, err
+}
+
+// Title names the input in a few words.
+func (o *Options) Title() string {
+	name := func(f string) string {
+		if f == "-" {
+			return "standard input"
+		}
+		return filepath.Base(f)
+	}
+	switch n := len(o.Files); n {
+	case 0:
+		return ""
+	case 1:
+		return name(o.Files[0])
+	case 2:
+		return name(o.Files[0]) + " and " + name(o.Files[1])
+	default:
+		return fmt.Sprintf("%s and %d more files", name(o.Files[0]), n-1)
+	}
+}
+
+// Version says which version of Exchange is taken where traffic does not tell,
+// and why.
+func (o *Options) Version(cfg *classify.Config) string {
+	switch {
+	case cfg.Site != nil && cfg.Site.Version != "":
+		return "Exchange " + cfg.Site.Version + " (site file)"
+	case o.exchange != nil && o.exchange.Changed:
+		return "Exchange " + o.Exchange + " (--exchange)"
+	}
+	return "Exchange " + o.Exchange + " is assumed where traffic does not tell (--exchange, or the site file, says otherwise)"
 }

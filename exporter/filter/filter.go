@@ -1,0 +1,156 @@
+// Package filter passes on the records that somebody asked for.
+package filter
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/rules"
+)
+
+// Criteria select records: a record has to meet all of the criteria that are
+// given, and one of the words of each.
+type Criteria struct {
+	Statuses []record.Status
+	Reasons  []record.Reason
+	Findings []record.FindingID
+	// Paths are ids of data paths or groups, names of paths, or patterns as of
+	// path.Match. A flow that may follow several paths meets each of them.
+	Paths []string
+	// Roles are roles of either end.
+	Roles []string
+	// Hosts are names, or networks, of either end; see ParseHost.
+	Hosts []Host
+	// Ports are server ports.
+	Ports []Port
+}
+
+// Host is a name or a network.
+type Host struct {
+	Name string // in lower case, or empty
+	Net  netip.Prefix
+}
+
+// ParseHost parses an address, a network such as 10.0.0.0/8, or a name.
+func ParseHost(text string) Host {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return Host{Net: p.Masked()}
+	}
+	if a, err := netip.ParseAddr(text); err == nil {
+		a = a.Unmap()
+		return Host{Net: netip.PrefixFrom(a, a.BitLen())}
+	}
+	return Host{Name: strings.ToLower(text)}
+}
+
+// Port is a range of server ports.
+type Port struct {
+	From, To uint16
+	Proto    uint8 // capture.TCP or capture.UDP, or 0 for both
+}
+
+// ParsePort parses 25, 25/tcp or 6000-6010.
+func ParsePort(text string) (Port, error) {
+	var p Port
+	number, proto, ok := strings.Cut(text, "/")
+	switch {
+	case !ok:
+	case strings.EqualFold(proto, "tcp"):
+		p.Proto = capture.TCP
+	case strings.EqualFold(proto, "udp"):
+		p.Proto = capture.UDP
+	default:
+		return p, fmt.Errorf("%q is no port; ports are written as 25, 25/tcp or 6000-6010", text)
+	}
+	from, to, isRange := strings.Cut(number, "-")
+	if !isRange {
+		to = from
+	}
+	a, aerr := strconv.ParseUint(from, 10, 16)
+	b, berr := strconv.ParseUint(to, 10, 16)
+	if aerr != nil || berr != nil || a > b {
+		return p, fmt.Errorf("%q is no port; ports are written as 25, 25/tcp or 6000-6010", text)
+	}
+	p.From, p.To = uint16(a), uint16(b)
+	return p, nil
+}
+
+// Empty reports whether c selects every record.
+func (c *Criteria) Empty() bool {
+	return len(c.Statuses)+len(c.Reasons)+len(c.Findings)+len(c.Paths)+len(c.Roles)+len(c.Hosts)+len(c.Ports) == 0
+}
+
+// Match reports whether r meets the criteria.
+func (c *Criteria) Match(r *record.Record) bool {
+	v := &r.Verdict
+	return (len(c.Statuses) == 0 || slices.Contains(c.Statuses, v.Status)) &&
+		(len(c.Reasons) == 0 || slices.Contains(c.Reasons, v.Reason)) &&
+		(len(c.Findings) == 0 || slices.ContainsFunc(v.Findings, func(f record.Finding) bool { return slices.Contains(c.Findings, f.ID) })) &&
+		(len(c.Ports) == 0 || slices.ContainsFunc(c.Ports, func(p Port) bool {
+			return r.Server.Port >= p.From && r.Server.Port <= p.To && (p.Proto == 0 || p.Proto == r.Proto)
+		})) &&
+		(len(c.Roles) == 0 || hasRole(c.Roles, &r.Client) || hasRole(c.Roles, &r.Server)) &&
+		(len(c.Hosts) == 0 || isHost(c.Hosts, &r.Client) || isHost(c.Hosts, &r.Server)) &&
+		(len(c.Paths) == 0 || onPath(c.Paths, v))
+}
+
+// hasRole reports whether a host has, or may have, one of the roles.
+func hasRole(roles []string, h *record.Host) bool {
+	for _, names := range h.Roles {
+		for name := range strings.SplitSeq(names, "|") {
+			if slices.Contains(roles, name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func isHost(hosts []Host, h *record.Host) bool {
+	return slices.ContainsFunc(hosts, func(x Host) bool {
+		if x.Name == "" {
+			return x.Net.Contains(h.Addr.Unmap())
+		}
+		name := strings.ToLower(h.Name)
+		first, _, _ := strings.Cut(name, ".")
+		return x.Name == name || x.Name == first
+	})
+}
+
+func onPath(paths []string, v *record.Verdict) bool {
+	if v.Path == nil {
+		return false
+	}
+	is := func(p *rules.DataPath) bool {
+		return slices.ContainsFunc(paths, func(want string) bool {
+			ok, _ := path.Match(want, p.ID)
+			return ok || strings.EqualFold(want, p.Name)
+		})
+	}
+	return slices.ContainsFunc(paths, func(want string) bool { ok, _ := path.Match(want, v.Group); return ok }) ||
+		is(v.Path) || slices.ContainsFunc(v.Also, is)
+}
+
+// New returns a sink that gives next the records that meet the criteria, and
+// the whole summary.
+func New(c *Criteria, next record.Sink) record.Sink { return &sink{c, next} }
+
+type sink struct {
+	c    *Criteria
+	next record.Sink
+}
+
+func (s *sink) Write(r *record.Record) error {
+	if !s.c.Match(r) {
+		return nil
+	}
+	return s.next.Write(r)
+}
+
+func (s *sink) Close(sum *record.Summary) error { return s.next.Close(sum) }

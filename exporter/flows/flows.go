@@ -1,0 +1,468 @@
+// Package flows writes one line a flow for people, in columns, or one paragraph
+// a pair of hosts. Its text may change from version to version; programs read
+// the ndjson or csv output.
+package flows
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter/tally"
+	"github.com/exspan/exspan/exporter/text"
+)
+
+// The keys that flows can be sorted by.
+const (
+	ByTime   = "time"
+	ByBytes  = "bytes"
+	ByClient = "client"
+	ByServer = "server"
+	ByPath   = "path"
+	ByStatus = "status"
+)
+
+// Keys returns the words that Options.Sort takes.
+func Keys() []string { return []string{ByTime, ByBytes, ByClient, ByServer, ByPath, ByStatus} }
+
+// sizing is how many flows are seen before the columns have their widths.
+const sizing = 1000
+
+// Options say what is written and how it looks.
+type Options struct {
+	// Width is the number of columns; 0 means 100.
+	Width int
+	Color bool
+	// Sort is one of Keys, or empty for the order of the records.
+	Sort string
+	// Pairs groups flows by client and server.
+	Pairs bool
+	// MaxMemory bounds what is held for sorting and grouping, in bytes; 0 means
+	// 256 MiB. Flows that do not fit are counted.
+	MaxMemory int
+}
+
+// Sink writes flows.
+type Sink struct {
+	w io.Writer
+	o Options
+
+	rows    []row
+	held    int
+	dropped uint64
+	pairs   map[pairKey]*pairRows
+	layout  *layout
+	line    []byte
+}
+
+// row is what is shown of a flow.
+type row struct {
+	first            time.Time
+	client, server   record.Host
+	proto            uint8
+	protocol, path   string
+	status           record.Status
+	findings, reason string
+	bytes            uint64
+	flows            uint64
+}
+
+// New returns a sink that writes to w.
+func New(w io.Writer, o Options) *Sink {
+	if o.Width <= 0 {
+		o.Width = 100
+	}
+	if o.MaxMemory <= 0 {
+		o.MaxMemory = 256 << 20
+	}
+	return &Sink{w: w, o: o, pairs: map[pairKey]*pairRows{}}
+}
+
+// Write writes r, or holds it if flows are sorted or grouped.
+func (s *Sink) Write(r *record.Record) error {
+	if r.State == "active" {
+		return nil
+	}
+	x := newRow(r)
+	if s.o.Pairs {
+		s.pair(x)
+		return nil
+	}
+	if s.layout != nil {
+		return s.write(&x)
+	}
+	if n := x.memory(); s.held+n > s.o.MaxMemory {
+		s.dropped++
+		return nil
+	} else {
+		s.held += n
+	}
+	s.rows = append(s.rows, x)
+	if s.o.Sort == "" && len(s.rows) == sizing {
+		return s.flush()
+	}
+	return nil
+}
+
+// memory returns about how many bytes a row takes.
+func (x *row) memory() int {
+	return 320 + len(x.client.Name) + len(x.server.Name) + len(x.findings) + len(x.protocol)
+}
+
+func newRow(r *record.Record) row {
+	v := &r.Verdict
+	x := row{
+		first: r.First, proto: r.Proto, protocol: r.Protocol, status: v.Status, reason: string(v.Reason),
+		client: record.Host{Addr: r.Client.Addr, Port: r.Client.Port, Name: strings.Clone(r.Client.Name)},
+		server: record.Host{Addr: r.Server.Addr, Port: r.Server.Port, Name: strings.Clone(r.Server.Name)},
+		bytes:  r.Bytes[observe.ToServer] + r.Bytes[observe.ToClient], flows: 1,
+	}
+	if label := tally.Label(v); label != "" {
+		x.path = label
+		if label == v.Path.ID {
+			x.path = cmp.Or(v.Path.Name, label)
+		}
+	} else if v.Status == record.Expected {
+		x.path = v.Why // allowed by the site file
+	}
+	ids := make([]string, 0, len(v.Findings)+1)
+	if v.Reason != "" {
+		ids = append(ids, string(v.Reason))
+	}
+	for i := range v.Findings {
+		if id := string(v.Findings[i].ID); !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	x.findings = strings.Join(ids, ", ")
+	return x
+}
+
+// host returns the name of a host, or its address.
+func host(h *record.Host) string { return cmp.Or(h.Name, h.Addr.String()) }
+
+func end(h *record.Host) string {
+	name := host(h)
+	if strings.Contains(name, ":") {
+		name = "[" + name + "]"
+	}
+	return fmt.Sprintf("%s:%d", name, h.Port)
+}
+
+// statusText returns a status, in capitals where it needs attention.
+func statusText(s record.Status) string {
+	if s == record.Deviating || s == record.Unexpected {
+		return strings.ToUpper(string(s))
+	}
+	return string(s)
+}
+
+// layout is the widths of the columns; the last column has none.
+type layout struct {
+	wide     bool // the client's port and the bytes are shown
+	protocol bool
+	path     int // the longest name of a path, or 0
+	width    []int
+}
+
+var titles = []string{"TIME", "CLIENT", "SERVER", "PROTOCOL", "PATH", "STATUS", "BYTES", "FINDINGS"}
+
+// cells returns the columns of a row.
+func (l *layout) cells(x *row) []string {
+	client, bytes, protocol, path := host(&x.client), "", "", cmp.Or(x.path, "-")
+	if l.wide {
+		client, bytes = end(&x.client), text.Size(x.bytes)
+	}
+	if l.protocol {
+		protocol = cmp.Or(x.protocol, "-")
+	}
+	if r := []rune(path); l.path > 0 && len(r) > l.path {
+		path = string(r[:l.path-3]) + "..."
+	}
+	return []string{x.first.UTC().Format("15:04:05"), client, end(&x.server) + "/" + text.Transport(x.proto), protocol, path,
+		statusText(x.status), bytes, x.findings}
+}
+
+// fit returns a layout for rows: with all columns if they fit into width, else
+// without the client's port and the bytes, else also without the protocol and
+// with long names of paths cut.
+func fit(rows []row, width int) *layout {
+	for _, l := range []*layout{{wide: true, protocol: true}, {protocol: true}} {
+		if l.measure(rows) <= width {
+			return l
+		}
+	}
+	l := &layout{}
+	if over := l.measure(rows) - width; over > 0 {
+		l.path = max(l.width[4]-over, 20)
+		l.measure(rows)
+	}
+	return l
+}
+
+// measure sets the widths for rows, and returns that of the longest line.
+func (l *layout) measure(rows []row) int {
+	l.width = make([]int, len(titles))
+	for i, t := range l.titles() {
+		l.width[i] = len(t)
+	}
+	l.width[len(l.width)-1] = 0
+	longest := 0
+	for i := range rows {
+		cells := l.cells(&rows[i])
+		last := len(cells) - 1
+		for j, c := range cells[:last] {
+			l.width[j] = max(l.width[j], utf8.RuneCountInString(c))
+		}
+		longest = max(longest, utf8.RuneCountInString(cells[last]))
+	}
+	total := longest
+	for _, w := range l.width {
+		if w > 0 {
+			total += w + 2
+		}
+	}
+	return total
+}
+
+// titles returns the headings, those of columns that are left out empty.
+func (l *layout) titles() []string {
+	t := slices.Clone(titles)
+	if !l.protocol {
+		t[3] = ""
+	}
+	if !l.wide {
+		t[6] = ""
+	}
+	return t
+}
+
+// flush writes the rows that are held.
+func (s *Sink) flush() error {
+	sortRows(s.rows, s.o.Sort)
+	s.layout = fit(s.rows, s.o.Width)
+	if len(s.rows) > 0 {
+		if err := s.writeCells(s.layout.titles(), "1"); err != nil {
+			return err
+		}
+	}
+	for i := range s.rows {
+		if err := s.write(&s.rows[i]); err != nil {
+			return err
+		}
+	}
+	s.rows = nil
+	return nil
+}
+
+func (s *Sink) write(x *row) error { return s.writeCells(s.layout.cells(x), style(x.status)) }
+
+// style is the colour of a status; the word is in capitals besides.
+func style(status record.Status) string {
+	if status == record.Deviating || status == record.Unexpected {
+		return "31"
+	}
+	return ""
+}
+
+func (s *Sink) writeCells(cells []string, style string) error {
+	b := s.line[:0]
+	if s.o.Color && style != "" {
+		b = append(b, "\x1b["+style+"m"...)
+	}
+	from := len(b)
+	for i, c := range cells {
+		w := s.layout.width[i]
+		if w == 0 && i < len(cells)-1 {
+			continue
+		}
+		c = text.Printable(c)
+		if len(b) > from {
+			b = append(b, "  "...)
+		}
+		pad := max(w-utf8.RuneCountInString(c), 0)
+		if titles[i] == "BYTES" {
+			b = append(b, strings.Repeat(" ", pad)...)
+			pad = 0
+		}
+		b = append(b, c...)
+		if i < len(cells)-1 {
+			b = append(b, strings.Repeat(" ", pad)...)
+		}
+	}
+	for len(b) > from && b[len(b)-1] == ' ' {
+		b = b[:len(b)-1]
+	}
+	if s.o.Color && style != "" {
+		b = append(b, "\x1b[0m"...)
+	}
+	s.line = append(b, '\n')
+	_, err := s.w.Write(s.line)
+	return err
+}
+
+// Close writes what is held.
+func (s *Sink) Close(*record.Summary) error {
+	var err error
+	switch {
+	case s.o.Pairs:
+		err = s.writePairs()
+	case s.layout == nil:
+		err = s.flush()
+	}
+	if err == nil && s.dropped > 0 {
+		_, err = fmt.Fprintf(s.w, "and %d more flows, for which there was no room; --max-memory sets it\n", s.dropped)
+	}
+	return err
+}
+
+// sortRows sorts by a key; flows that are equal in it stay in order.
+func sortRows(rows []row, key string) {
+	var less func(a, b *row) int
+	byAddr := func(a, b *record.Host) int {
+		return cmp.Or(cmp.Compare(host(a), host(b)), a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port))
+	}
+	switch key {
+	case ByTime:
+		less = func(a, b *row) int { return a.first.Compare(b.first) }
+	case ByBytes:
+		less = func(a, b *row) int { return cmp.Compare(b.bytes, a.bytes) }
+	case ByClient:
+		less = func(a, b *row) int { return cmp.Or(byAddr(&a.client, &b.client), byAddr(&a.server, &b.server)) }
+	case ByServer:
+		less = func(a, b *row) int { return cmp.Or(byAddr(&a.server, &b.server), byAddr(&a.client, &b.client)) }
+	case ByPath:
+		less = func(a, b *row) int { return cmp.Compare(a.path, b.path) }
+	case ByStatus:
+		less = func(a, b *row) int {
+			return cmp.Compare(slices.Index(record.Statuses(), a.status), slices.Index(record.Statuses(), b.status))
+		}
+	default:
+		return
+	}
+	slices.SortStableFunc(rows, func(a, b row) int { return less(&a, &b) })
+}
+
+type pairKey struct{ client, server netip.Addr }
+
+// pairRows is the flows of two hosts, those alike counted together.
+type pairRows struct {
+	rows  []row
+	index map[likeKey]int
+	bytes uint64
+	flows uint64
+}
+
+type likeKey struct {
+	port           uint16
+	proto          uint8
+	path, findings string
+	status         record.Status
+	protocol       string
+}
+
+func (s *Sink) pair(x row) {
+	k := pairKey{x.client.Addr, x.server.Addr}
+	p := s.pairs[k]
+	if p == nil {
+		if s.held+256 > s.o.MaxMemory {
+			s.dropped++
+			return
+		}
+		s.held += 256
+		p = &pairRows{index: map[likeKey]int{}}
+		s.pairs[k] = p
+	}
+	like := likeKey{x.server.Port, x.proto, x.path, x.findings, x.status, x.protocol}
+	i, ok := p.index[like]
+	if !ok {
+		if s.held+2*x.memory() > s.o.MaxMemory {
+			s.dropped++
+			return
+		}
+		s.held += 2 * x.memory()
+		p.index[like] = len(p.rows)
+		p.rows = append(p.rows, x)
+		p.bytes, p.flows = p.bytes+x.bytes, p.flows+1
+		return
+	}
+	o := &p.rows[i]
+	o.flows++
+	o.bytes += x.bytes
+	if x.first.Before(o.first) {
+		o.first = x.first
+	}
+	p.bytes, p.flows = p.bytes+x.bytes, p.flows+1
+}
+
+// writePairs writes a paragraph a pair of hosts.
+func (s *Sink) writePairs() error {
+	list := make([]*pairRows, 0, len(s.pairs))
+	for _, p := range s.pairs {
+		if len(p.rows) > 0 {
+			list = append(list, p)
+		}
+	}
+	slices.SortFunc(list, func(a, b *pairRows) int { return comparePairs(a, b, s.o.Sort) })
+	var b strings.Builder
+	for i, p := range list {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		first := &p.rows[0]
+		head := fmt.Sprintf("%s > %s  %s, %s", host(&first.client), host(&first.server), text.Count(p.flows, "flow"), text.Size(p.bytes))
+		if s.o.Color {
+			head = "\x1b[1m" + text.Printable(head) + "\x1b[0m"
+		} else {
+			head = text.Printable(head)
+		}
+		b.WriteString(head + "\n")
+		sortRows(p.rows, ByPath)
+		for j := range p.rows {
+			x := &p.rows[j]
+			line := fmt.Sprintf("    %-10s %-9s %-12s %s", fmt.Sprintf("%d/%s", x.server.Port, text.Transport(x.proto)), cmp.Or(x.protocol, "-"),
+				statusText(x.status), cmp.Or(x.path, "-"))
+			if x.flows > 1 {
+				line += "  " + text.Count(x.flows, "flow")
+			}
+			if x.findings != "" {
+				line += "  " + x.findings
+			}
+			line = text.Printable(line)
+			if st := style(x.status); s.o.Color && st != "" {
+				line = "\x1b[" + st + "m" + line + "\x1b[0m"
+			}
+			b.WriteString(line + "\n")
+		}
+		if b.Len() > 1<<16 {
+			if _, err := io.WriteString(s.w, b.String()); err != nil {
+				return err
+			}
+			b.Reset()
+		}
+	}
+	_, err := io.WriteString(s.w, b.String())
+	return err
+}
+
+func comparePairs(a, b *pairRows, key string) int {
+	x, y := &a.rows[0], &b.rows[0]
+	names := cmp.Or(cmp.Compare(host(&x.client), host(&y.client)), cmp.Compare(host(&x.server), host(&y.server)),
+		x.client.Addr.Compare(y.client.Addr), x.server.Addr.Compare(y.server.Addr))
+	switch key {
+	case ByBytes:
+		return cmp.Or(cmp.Compare(b.bytes, a.bytes), names)
+	case ByTime:
+		return cmp.Or(x.first.Compare(y.first), names)
+	case ByServer:
+		return cmp.Or(cmp.Compare(host(&x.server), host(&y.server)), names)
+	}
+	return names
+}

@@ -1,0 +1,89 @@
+// Package text writes numbers, amounts and names for people.
+package text
+
+import (
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/exspan/exspan/capture"
+)
+
+// Printable replaces what could move the cursor or hide text: text off the
+// wire must not steer a terminal.
+func Printable(s string) string {
+	for _, r := range s {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			return strings.Map(func(r rune) rune {
+				if !unicode.IsPrint(r) || r == utf8.RuneError {
+					return '?'
+				}
+				return r
+			}, s)
+		}
+	}
+	return s
+}
+
+// Count returns n and what, in the plural unless n is 1.
+func Count(n uint64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return Thousands(n) + " " + what + "s"
+}
+
+// Thousands returns n with commas between groups of three digits.
+func Thousands(n uint64) string {
+	s := strconv.FormatUint(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// Size returns a number of bytes in decimal units.
+func Size(n uint64) string {
+	if n < 1000 {
+		return strconv.FormatUint(n, 10) + " B"
+	}
+	f := float64(n)
+	for _, unit := range []string{"kB", "MB", "GB", "TB"} {
+		if f /= 1000; f < 999.95 {
+			return strconv.FormatFloat(f, 'f', 1, 64) + " " + unit
+		}
+	}
+	return strconv.FormatFloat(f/1000, 'f', 1, 64) + " PB"
+}
+
+// Percent returns a share, 0 to 1, as a percentage.
+func Percent(share float64) string { return strconv.FormatFloat(100*share, 'f', 1, 64) + " %" }
+
+// Span returns a duration in its two largest units.
+func Span(d time.Duration) string {
+	switch d = max(d, 0); {
+	case d < time.Second:
+		return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
+	case d < time.Minute:
+		return strconv.FormatFloat(d.Truncate(100*time.Millisecond).Seconds(), 'f', 1, 64) + " s"
+	case d < time.Hour:
+		return two(d, time.Minute, " min ", time.Second, " s")
+	case d < 24*time.Hour:
+		return two(d, time.Hour, " h ", time.Minute, " min")
+	}
+	return two(d, 24*time.Hour, " d ", time.Hour, " h")
+}
+
+func two(d, large time.Duration, unit string, small time.Duration, rest string) string {
+	return strconv.FormatInt(int64(d/large), 10) + unit + strconv.FormatInt(int64(d%large/small), 10) + rest
+}
+
+// Transport returns the name of an IP protocol: "udp", else "tcp".
+func Transport(proto uint8) string {
+	if proto == capture.UDP {
+		return "udp"
+	}
+	return "tcp"
+}
