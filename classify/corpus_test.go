@@ -350,7 +350,7 @@ func TestFeedStops(t *testing.T) {
 			if errors.Is(want, errStubborn) {
 				sink = stubborn{}
 			}
-			e, err := classify.New(classify.Config{Packs: packs, Hold: time.Millisecond}, sink)
+			e, err := classify.New(classify.Config{Packs: packs, Hold: time.Millisecond, Limits: classify.Limits{MaxFlows: 4}}, sink) // so few that flows end
 			if err != nil {
 				t.Fatal(err)
 			}

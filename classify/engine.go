@@ -75,7 +75,8 @@ type Engine struct {
 	view    flow.View // what the table's flows are found by
 	states  []*[stateChunk]state
 	held    flow.Held     // ended flows that wait
-	clock   int64         // the highest packet time until the event at hand
+	clock   int64         // the packet time at the event at hand; it can go back
+	passed  int64         // packet time that has passed since the first event; it never goes back
 	closing bool          // all flows have ended
 	notes   []string      // what the summary tells of the input
 	drops   []record.Drop // the same
@@ -221,6 +222,8 @@ type tracked struct {
 	clock            int64
 	live, memory     int
 	evicted          uint64
+	// How often the clock went back, and packets whose time was not believed.
+	clockSteps, clockOutliers uint64
 }
 
 // note takes what the table counted until the end of a batch.
@@ -230,6 +233,7 @@ func (t *tracked) note(table *flow.Table, b *capture.Batch) {
 	}
 	t.packets, t.ipBytes = table.Packets, table.IPBytes
 	t.clock, t.live, t.memory, t.evicted = table.Clock(), table.Live(), table.Bytes(), table.Evicted
+	t.clockSteps, t.clockOutliers = table.Steps(), table.Outliers()
 }
 
 // takeAll takes in what happened to flows, some of it at a time.
@@ -249,6 +253,11 @@ const notable = flow.New | flow.SYN | flow.SYNACK | flow.Answer | flow.OtherVLAN
 func (e *Engine) take(packets []capture.Packet, events []flow.Event) {
 	for i := range events {
 		ev := &events[i]
+		if passed := ev.Clock - e.clock; passed > 0 && e.clock != 0 {
+			e.passed += passed
+		} else if passed < 0 {
+			e.interim.last = min(e.interim.last, ev.Clock)
+		}
 		e.clock = ev.Clock
 		switch {
 		case ev.What&notable == 0 && e.ledger == nil:
@@ -292,7 +301,7 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 		e.begin(p, ev.ID)
 	}
 	st, sender := e.stateOf(ev.ID), ev.Sender()
-	e.ledger.packet(p, ev, st)
+	e.ledger.packet(p, ev, st, e.passed)
 	e.countDue()
 	if ev.What&(flow.SYN|flow.SYNACK) != 0 {
 		st.Ends.Handshake(sender, ev.What&flow.SYNACK != 0)
@@ -331,7 +340,8 @@ func (e *Engine) settle(s *slot) {
 	if e.emit(s, false) {
 		return
 	}
-	e.held.Push(e.view, s.id)
+	since := max(e.passed-max(e.clock-s.Last, 0), 0)
+	e.held.Push(e.view, s.id, uint32((since+int64(time.Second)-1)/int64(time.Second)))
 	for e.held.Len() > e.cfg.Limits.MaxHeld {
 		e.counts.heldEarly++
 		e.emitHeld()
@@ -350,7 +360,7 @@ func (e *Engine) second() {
 	if e.cfg.Hold == 0 {
 		return
 	}
-	for e.held.Len() > 0 && e.view.At(e.held.First()).Last+int64(e.cfg.Hold) < e.clock {
+	for e.held.Len() > 0 && int64(e.held.Since(e.view))*int64(time.Second)+int64(e.cfg.Hold) < e.passed {
 		e.breathe()
 		e.emitHeld()
 	}
@@ -432,7 +442,7 @@ func (e *Engine) write(s *slot, sub *subject, v *record.Verdict, state string) {
 	client, server := s.ends()
 	r := &e.record
 	r.Number, r.Proto = s.Number, s.Proto
-	r.First, r.Last = time.Unix(0, s.First).UTC(), time.Unix(0, s.Last).UTC()
+	r.First, r.Last = time.Unix(0, min(s.First, s.Last)).UTC(), time.Unix(0, s.Last).UTC()
 	// One field at a time: a literal would be made aside and copied.
 	r.Client.Addr, r.Client.Port, r.Client.Name, r.Client.Roles = client.Addr.Netip(), client.Port, sub.clientName, sub.Client.Names
 	r.Server.Addr, r.Server.Port, r.Server.Name, r.Server.Roles = server.Addr.Netip(), server.Port, sub.serverName, sub.Server.Names
@@ -519,6 +529,7 @@ func (e *Engine) Tell(traces []*capture.Trace) {
 func (e *Engine) Close(errs []error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.table.Finish()
 	e.clock = e.table.Clock()
 	e.view = e.table.View
 	e.reader.EndAll()

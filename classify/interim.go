@@ -8,7 +8,7 @@ const interimBatch = 256
 
 // interim is the state of interim records.
 type interim struct {
-	due  int64   // packet time of the next ones
+	due  int64   // Engine.passed of the next ones
 	last int64   // packet time of the last ones
 	todo []birth // flows whose records are still to be written
 }
@@ -16,7 +16,7 @@ type interim struct {
 // writeInterim writes a record of every live flow that had packets since the
 // last time, a few at a time.
 func (e *Engine) writeInterim() {
-	now, in := e.clock, &e.interim
+	now, in := e.passed, &e.interim
 	if e.cfg.Interim == 0 || len(in.todo) == 0 && now < in.due {
 		return
 	}
@@ -29,7 +29,7 @@ func (e *Engine) writeInterim() {
 				return true
 			})
 		}
-		in.last = now
+		in.last = e.clock
 		in.due = now + int64(e.cfg.Interim)
 	}
 	n := max(len(in.todo)-interimBatch, 0)

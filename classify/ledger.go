@@ -57,8 +57,8 @@ func (l *ledger) addLabels(packs *rules.Packs) {
 	}
 }
 
-// packet counts a packet of a flow.
-func (l *ledger) packet(p *capture.Packet, ev *flow.Event, st *state) {
+// packet counts a packet of a flow; now is the engine's time, which does not go back.
+func (l *ledger) packet(p *capture.Packet, ev *flow.Event, st *state, now int64) {
 	if l == nil {
 		return
 	}
@@ -66,7 +66,7 @@ func (l *ledger) packet(p *capture.Packet, ev *flow.Event, st *state) {
 		l.pendingBytes += uint64(p.Length)
 		l.pendingPackets++
 		if ev.What&flow.New != 0 {
-			l.born = append(l.born, birth{ev.ID, p.Number, p.Time})
+			l.born = append(l.born, birth{ev.ID, p.Number, now})
 		}
 		return
 	}
@@ -189,7 +189,7 @@ func (e *Engine) newFacts(id flow.ID) {
 // countDue counts the flows that were pending long enough.
 func (e *Engine) countDue() {
 	for {
-		b, ok := e.ledger.due(e.clock)
+		b, ok := e.ledger.due(e.passed)
 		if !ok {
 			return
 		}

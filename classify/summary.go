@@ -44,6 +44,8 @@ func (e *Engine) limits() []record.NamedCount {
 	for _, l := range e.inventory.Limits() {
 		limit(l.ID, l.Name, l.Count)
 	}
+	limit("clock_steps", "times that the clock of the capture went back", e.tracked.clockSteps)
+	limit("clock_outliers", "packets whose time was too far from that of others to be believed", e.tracked.clockOutliers)
 	if e.calls != nil {
 		limit("calls", "calls left out", e.calls.DroppedCalls)
 		limit("media_streams", "media streams left out", e.calls.DroppedStreams)

@@ -33,7 +33,7 @@ type Event struct {
 	// Next holds the sequence numbers that would have continued the streams of A
 	// and B before the packet.
 	Next [2]uint32
-	// Clock is the highest packet time until then.
+	// Clock is the packet time then; see Table.Clock.
 	Clock int64
 }
 
@@ -77,12 +77,12 @@ func (t *Table) Follow(batch []capture.Packet, first int, events []Event) []Even
 		if p.Src.Port == src.Port && p.Dst.Port == dst.Port && p.Src.Addr == src.Addr && p.Dst.Addr == dst.Addr && p.Proto == f.Proto && p.VLANs == f.VLANs {
 			known = id
 			now, length, seen := p.Time, p.PayloadLength, f.Seen
-			if now >= t.clock && now < t.until && t.tick-f.seen < soon && seen&(usualA<<sender) != 0 &&
+			if now >= t.clock.now && now < t.clock.until && t.clock.tick-f.seen < soon && seen&(usualA<<sender) != 0 &&
 				p.Flags&(capture.SYN|capture.FIN|capture.RST) == 0 && (p.Seq == f.next[sender] || length == 0) {
 				t.IPBytes += uint64(p.Length)
 				f.bytes[sender] += uint64(p.Length)
 				f.packets[sender]++
-				t.clock, f.Last, f.seen = now, now, t.tick
+				t.clock.now, f.Last, f.seen = now, now, t.clock.tick
 				payload := uint16(0)
 				if length > 0 {
 					payload = 1
@@ -126,17 +126,17 @@ func (t *Table) event() *Event {
 // of one that has to be found.
 func (t *Table) other(p *capture.Packet, id ID, sender, index int) {
 	t.IPBytes += uint64(p.Length)
-	tick := t.tick
+	tick := t.clock.tick
 	if p.Proto == capture.ICMP || p.Proto == capture.ICMPv6 {
 		id, sender, what := t.Quoted(p)
 		t.passed(tick)
 		if what != 0 || t.Every {
-			t.events = append(t.events, Event{ID: id, What: what | Quote | uint16(sender<<senderBit), Packet: uint16(index), Clock: t.clock})
+			t.events = append(t.events, Event{ID: id, What: what | Quote | uint16(sender<<senderBit), Packet: uint16(index), Clock: t.clock.now})
 		}
 		return
 	}
 	id, f, sender, isNew := t.track(p, id, sender)
-	if t.tick != tick || len(t.ended) > 0 {
+	if t.clock.tick != tick || len(t.ended) > 0 {
 		t.passed(tick)
 	}
 	f.usual()
@@ -173,13 +173,13 @@ func (t *Table) other(p *capture.Packet, id ID, sender, index int) {
 	}
 	ev := t.event()
 	ev.ID, ev.Packet, ev.What = id, uint16(index), what|f.Seen&Begun|t.before.seen&(KnownA|KnownB)|uint16(sender<<senderBit)
-	ev.Next, ev.Clock = t.before.next, t.clock
+	ev.Next, ev.Clock = t.before.next, t.clock.now
 }
 
 // Idle moves the clock where nothing arrives; now is the time in nanoseconds
 // since the Unix epoch.
 func (t *Table) Idle(now int64, events []Event) []Event {
-	tick := t.tick
+	tick := t.clock.tick
 	t.events = events
 	t.Advance(now)
 	t.passed(tick)
@@ -194,11 +194,11 @@ func (t *Table) passed(tick uint32) {
 		t.sort(t.ended)
 	}
 	for _, id := range t.ended {
-		t.events = append(t.events, Event{ID: id, What: Ended, Clock: t.clock})
+		t.events = append(t.events, Event{ID: id, What: Ended, Clock: t.clock.now})
 	}
 	t.ended = t.ended[:0]
-	if t.tick != tick {
-		t.events = append(t.events, Event{What: Second, Clock: t.clock})
+	if t.clock.tick != tick {
+		t.events = append(t.events, Event{What: Second, Clock: t.clock.now})
 	}
 }
 
@@ -208,7 +208,7 @@ func (t *Table) passed(tick uint32) {
 // Refused (port unreachable), or nothing, as where the other end has answered.
 // The ID is 0 when no such flow is known.
 func (t *Table) Quoted(p *capture.Packet) (id ID, sender int, what uint16) {
-	t.Advance(p.Time)
+	t.advance(p.Time)
 	id, sender = t.find(p, p.Quoted)
 	if id == 0 {
 		return 0, 0, 0

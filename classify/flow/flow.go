@@ -10,11 +10,13 @@ import (
 	"github.com/exspan/exspan/capture"
 )
 
-// Idle time-outs in packet time. Windows sends TCP keep-alives every 2 h.
+// Idle time-outs in packet time. Windows sends TCP keep-alives every 2 h, and keeps
+// a closed connection in mind for 2 min: what belongs to it can come so late (RFC
+// 9293 section 3.6.1).
 const (
 	EstablishedTimeout = 2*time.Hour + 10*time.Minute
 	HalfOpenTimeout    = 30 * time.Second
-	ClosedTimeout      = 5 * time.Second
+	ClosedTimeout      = 2 * time.Minute
 	UDPTimeout         = 3 * time.Minute
 )
 
@@ -25,7 +27,7 @@ const (
 	// AnswerTimeout is how long a SYN may wait before it counts as unanswered.
 	AnswerTimeout = int64(3 * time.Second)
 	// soon is the number of seconds in which no flow times out, half-open or not.
-	soon = uint32(ClosedTimeout / time.Second)
+	soon = uint32(HalfOpenTimeout / time.Second)
 )
 
 // The bits of Flow.Seen.
@@ -82,8 +84,9 @@ type Flow struct {
 // rest is what is kept of a flow beside it, which few packets need.
 type rest struct {
 	isn uint32
-	// prev and link chain the flow into a bucket of the timer wheel, or, once it
-	// has ended, into the list of held or of free slots.
+	// prev and link chain the flow into a bucket of the timer wheel. Once it has ended,
+	// link chains it into the list of held or of free slots, and prev is the second
+	// since which it is held.
 	prev, link uint32
 	bucket     uint16
 }
@@ -96,6 +99,8 @@ const (
 	classEstablished
 	classClosed
 	classUDP
+	classResetA // by A
+	classResetB
 )
 
 // timeouts in seconds, by class.
@@ -104,6 +109,8 @@ var timeouts = [...]uint32{
 	classEstablished: uint32(EstablishedTimeout / time.Second),
 	classClosed:      uint32(ClosedTimeout / time.Second),
 	classUDP:         uint32(UDPTimeout / time.Second),
+	classResetA:      uint32(ClosedTimeout / time.Second),
+	classResetB:      uint32(ClosedTimeout / time.Second),
 }
 
 // Packets returns the number of packets of a sender, 0 for A and 1 for B. A
@@ -139,6 +146,9 @@ func (f *Flow) usual() {
 	}
 	if f.Proto == capture.TCP {
 		usual &= f.Seen & (SeenNextA | SeenNextB) * (usualA / SeenNextA)
+		if f.class >= classResetA { // what its sender still sends is no usual packet
+			usual &^= usualA << (f.class - classResetA)
+		}
 	}
 	f.Seen |= usual
 }

@@ -49,14 +49,13 @@ type Table struct {
 	// their index; 0 is none.
 	hints [WarmSize]ID
 
-	base   int64 // time of second 0 of the clock; set by the first packet
-	clock  int64 // highest packet time seen
-	tick   uint32
-	until  int64 // when the next tick begins
-	wheel  [wheelSize]uint32
-	ended  []ID
-	events []Event
-	keys   []uint64 // used again by sort
+	clock   clock
+	waiting ID // the flow of the packet that the clock waits for another one to confirm
+	wheel   [wheelSize]uint32
+	floor   uint32 // no bucket before that of this second has a flow
+	ended   []ID
+	events  []Event
+	keys    []uint64 // used again by sort
 
 	// What the packet tracked last found and did: the sequence numbers that would
 	// have continued both streams, and the Seen bits then; whether it ended the
@@ -70,7 +69,7 @@ type Table struct {
 
 // NewTable returns an empty table for at most maxFlows live flows.
 func NewTable(maxFlows int) *Table {
-	return &Table{MaxFlows: maxFlows, fresh: 1, until: math.MinInt64, index: make([]uint64, 1<<10), View: View{[]*chunk{new(chunk)}}}
+	return &Table{MaxFlows: maxFlows, fresh: 1, clock: newClock(), index: make([]uint64, 1<<10), View: View{[]*chunk{new(chunk)}}}
 }
 
 // Live returns the number of flows that have not ended.
@@ -80,9 +79,9 @@ func (t *Table) Live() int { return t.live }
 // not freed.
 func (t *Table) Used() int { return t.used }
 
-// Clock returns the highest packet time seen, in nanoseconds since the Unix
-// epoch.
-func (t *Table) Clock() int64 { return t.clock }
+// Clock returns the packet time, in nanoseconds since the Unix epoch: that of the
+// latest packet, leaving out those whose times are not believed. It can go back.
+func (t *Table) Clock() int64 { return t.clock.now }
 
 // Bytes returns the memory the table holds, in bytes.
 func (t *Table) Bytes() int {
@@ -139,45 +138,48 @@ func (t *Table) find(p *capture.Packet, proto uint8) (ID, int) {
 	}
 }
 
-// Advance moves the clock to the time of a packet, or of a timer where nothing
-// arrives, and ends the flows whose time is over. The clock never goes back.
+// Advance moves the clock to the time of a timer where nothing arrives, and ends the
+// flows whose time is over.
 func (t *Table) Advance(now int64) {
-	if now >= t.until {
+	if now >= t.clock.until || now < t.clock.now {
 		t.advance(now)
-	} else if now > t.clock {
-		t.clock = now
+		if now == t.clock.ahead { // no packet's time, but that of the system
+			t.advance(now)
+		}
+	} else {
+		t.clock.now = now
 	}
 }
 
+// advance moves the clock to the time of a packet.
 func (t *Table) advance(now int64) {
-	if t.tick == 0 {
-		t.base, t.clock = now-int64(time.Second), now
-		t.tick = 1
-		t.until = now + int64(time.Second)
-		return
+	to := t.clock.see(now)
+	if t.waiting != 0 && to > t.clock.tick {
+		t.At(t.waiting).seen = to // its packet was of that time
 	}
-	if now <= t.clock {
-		return
-	}
-	t.clock = now
-	seconds := (now - t.base) / int64(time.Second)
-	if seconds > 1<<31 {
-		seconds = 1 << 31 // 68 years: whatever comes is the same instant
-	}
-	to := uint32(seconds)
-	if to <= t.tick {
-		return
-	}
+	t.waiting = 0
 	// After a jump further than the wheel is round, one turn meets every flow.
-	if to-t.tick > wheelSize {
-		t.tick = to - wheelSize
+	if to-t.clock.tick > wheelSize {
+		t.clock.tick = to - wheelSize
 	}
-	for t.tick < to {
-		t.tick++
-		t.turn(t.tick)
+	for t.clock.tick < to {
+		t.clock.tick++
+		t.turn(t.clock.tick)
 	}
-	t.until = t.base + (int64(t.tick)+1)*int64(time.Second)
+	t.clock.until = math.MinInt64 // the next packet is to be seen too
+	if t.clock.settled() {
+		t.clock.until = t.clock.base + (int64(t.clock.tick)+1)*int64(time.Second)
+	}
 }
+
+// Finish is called when nothing more comes, before EndAll: it decides what the time
+// is if the last packets left that open.
+func (t *Table) Finish() { t.clock.finish() }
+
+// Steps returns how often the clock went back, and Outliers how many packets had a
+// time that was not believed: far ahead of the packets around them, or behind.
+func (t *Table) Steps() uint64    { return t.clock.steps }
+func (t *Table) Outliers() uint64 { return t.clock.outliers }
 
 // turn goes through one bucket: flows whose deadline has come end, the others
 // go to the bucket of theirs.
@@ -199,9 +201,10 @@ func (t *Table) turn(now uint32) {
 // schedule puts a flow into the bucket of its deadline.
 func (t *Table) schedule(id uint32, f *Flow) {
 	deadline := f.seen + timeouts[f.class]
-	if deadline <= t.tick {
-		deadline = t.tick + 1
+	if deadline <= t.clock.tick {
+		deadline = t.clock.tick + 1
 	}
+	t.floor = min(t.floor, deadline)
 	r := t.rest(ID(id))
 	r.bucket = uint16(deadline % wheelSize)
 	head := t.wheel[r.bucket]
@@ -228,11 +231,11 @@ func (t *Table) unschedule(id ID) {
 // one that has to be found or made. It returns the flow, the packet's sender (0
 // for A, 1 for B) and whether the flow is new.
 func (t *Table) track(p *capture.Packet, known ID, from int) (id ID, f *Flow, sender int, isNew bool) {
-	if id, sender = known, from; p.Time >= t.until {
+	if id, sender = known, from; p.Time >= t.clock.until || p.Time < t.clock.now-slack {
 		t.advance(p.Time)
 		id = 0 // may have ended
-	} else if p.Time > t.clock {
-		t.clock = p.Time
+	} else if p.Time > t.clock.now {
+		t.clock.now = p.Time
 	}
 	if id == 0 {
 		id, sender = t.find(p, p.Proto)
@@ -240,7 +243,7 @@ func (t *Table) track(p *capture.Packet, known ID, from int) (id ID, f *Flow, se
 	if id != 0 {
 		f = t.At(id)
 	}
-	if id != 0 && (t.tick > f.seen+timeouts[f.class] || p.Flags&capture.SYN != 0 && t.renews(id, f, p)) {
+	if id != 0 && (t.over(f, p) || p.Flags&capture.SYN != 0 && t.renews(id, f, p)) {
 		t.finish(id)
 		id = 0
 	}
@@ -252,17 +255,16 @@ func (t *Table) track(p *capture.Packet, known ID, from int) (id ID, f *Flow, se
 	t.before.next, t.before.seen, t.closed = f.next, f.Seen, false
 	f.packets[sender]++
 	f.bytes[sender] += uint64(p.Length)
-	if p.Time > f.Last {
-		f.Last = p.Time
-	} else if p.Time < f.First {
-		f.First = p.Time
+	t.stamp(f, p.Time)
+	f.seen = t.clock.tick
+	if t.clock.ahead != 0 {
+		t.waiting = id
 	}
-	f.seen = t.tick
 	if p.PayloadLength > 0 {
 		f.Seen |= SeenPayloadA << sender
 	}
 	if p.Proto == capture.TCP {
-		if p.Flags&(capture.SYN|capture.FIN|capture.RST) != 0 || f.class == classHalfOpen {
+		if p.Flags&(capture.SYN|capture.FIN|capture.RST) != 0 || f.class == classHalfOpen || f.class >= classResetA {
 			t.transition(id, f, sender, p)
 		} else if p.Seq == f.next[sender] && f.Seen&(SeenNextA<<sender) != 0 {
 			f.next[sender] += p.PayloadLength
@@ -273,67 +275,25 @@ func (t *Table) track(p *capture.Packet, known ID, from int) (id ID, f *Flow, se
 	return id, f, sender, isNew
 }
 
-// renews says whether a packet on a known key begins another flow, although the
-// old one has not timed out: a SYN with another initial sequence number after its
-// end or after a silence.
-func (t *Table) renews(id ID, f *Flow, p *capture.Packet) bool {
-	if p.Proto != capture.TCP || p.Flags&(capture.SYN|capture.ACK) != capture.SYN {
-		return false
+// stamp takes the time of a packet for the first or the last one of its flow.
+func (t *Table) stamp(f *Flow, now int64) {
+	switch {
+	case now > f.Last:
+		if now <= max(t.clock.now, f.Last)+lastLeap { // else it is not believed
+			f.Last = now
+		}
+	case f.Last > t.clock.now+slack && now <= t.clock.now: // the clock went back meanwhile
+		f.First, f.Last = min(f.First, now), now
+	case now < f.First && now >= f.First-slack:
+		f.First = now
 	}
-	if f.Seen&SeenSYN != 0 && t.rest(id).isn == p.Seq {
-		return false
-	}
-	return f.Seen&(SeenFinA|SeenFinB|SeenRST) != 0 || p.Time-f.Last > renewAfter
 }
 
-// transition follows TCP's set-up and end.
-func (t *Table) transition(id ID, f *Flow, sender int, p *capture.Packet) {
-	was := f.class
-	client := 0
-	if f.Seen&seenSYNByB != 0 {
-		client = 1
-	}
-	switch {
-	case p.Flags&capture.RST != 0:
-		if f.Seen&(SeenSYN|SeenSYNACK) == SeenSYN && sender != client && f.Seen&SeenPayload == 0 {
-			f.Seen |= SeenRefused
-		}
-		f.Seen |= SeenRST
-		f.class = classClosed
-	case p.Flags&(capture.SYN|capture.ACK) == capture.SYN:
-		if f.Seen&SeenSYN == 0 {
-			t.rest(id).isn = p.Seq
-			if sender == 1 {
-				f.Seen |= seenSYNByB
-			}
-			f.Seen |= SeenSYN | SeenBegun
-		} else {
-			f.Seen |= SeenSYNAgain
-		}
-	case p.Flags&capture.SYN != 0:
-		if f.Seen&(SeenSYN|SeenSYNACK) == SeenSYN {
-			f.setup = uint32(min(max((p.Time-f.First)/int64(time.Microsecond), 1), 1<<32-1))
-		}
-		f.Seen |= SeenSYNACK | SeenBegun
-		f.class = classEstablished
-	default:
-		// Something other than a SYN on a half-open flow: the sensor missed the
-		// answer.
-		if f.class == classHalfOpen && (sender != client || p.PayloadLength > 0) {
-			f.class = classEstablished
-		}
-	}
-	if p.Flags&capture.FIN != 0 {
-		f.Seen |= SeenFinA << sender
-		if f.Seen&(SeenFinA|SeenFinB) == SeenFinA|SeenFinB {
-			t.closed = t.closed || was != classClosed
-			f.class = classClosed
-		}
-	}
-	if f.class != was && timeouts[f.class] < timeouts[was] {
-		t.unschedule(id)
-		t.schedule(uint32(id), f)
-	}
+// over reports whether a flow had timed out when a packet came. The clock may not
+// be that far yet: it waits for another packet after a long silence.
+func (t *Table) over(f *Flow, p *capture.Packet) bool {
+	timeout := timeouts[f.class]
+	return t.clock.tick > f.seen+timeout || t.clock.ahead != 0 && p.Time-f.Last > int64(timeout+1)*int64(time.Second)
 }
 
 // add makes the flow of a packet that belongs to none.
@@ -355,11 +315,11 @@ func (t *Table) add(p *capture.Packet) ID {
 	f := t.At(ID(id))
 	*f = Flow{}
 	f.Sides[0], f.Sides[1], f.Proto, f.VLANs = p.Src, p.Dst, p.Proto, p.VLANs
-	f.First, f.Last, f.Number, f.seen = p.Time, p.Time, p.Number, t.tick
+	f.First, f.Last, f.Number, f.seen = p.Time, p.Time, p.Number, t.clock.tick
 	switch {
 	case p.Proto == capture.UDP:
 		f.class = classUDP
-	case p.Flags&capture.SYN != 0 && p.Flags&capture.ACK == 0:
+	case p.Flags&(capture.SYN|capture.ACK) == capture.SYN, p.PayloadLength == 0 && p.Flags&capture.SYN == 0:
 		f.class = classHalfOpen
 	default:
 		f.class = classEstablished
@@ -442,8 +402,9 @@ func (t *Table) end(id ID) {
 
 // evict ends the flow whose deadline is next.
 func (t *Table) evict() {
-	for s := t.tick + 1; ; s++ {
+	for s := max(t.floor, t.clock.tick+1); ; s++ {
 		if id := t.wheel[s%wheelSize]; id != 0 {
+			t.floor = s
 			t.finish(ID(id))
 			t.Evicted++
 			return

@@ -25,6 +25,7 @@ type tester struct {
 	t      *testing.T
 	number uint64
 	now    int64
+	ack    uint32 // of the packets that are sent
 	known  func(capture.Endpoint, uint8) bool
 	ends   map[ID]*Ends
 	what   map[ID]uint16
@@ -39,7 +40,7 @@ func newTester(t *testing.T) *tester {
 func (t *tester) send(src, dst capture.Endpoint, flags uint8, seq, n uint32) ID {
 	t.number++
 	p := capture.Packet{Number: t.number, Time: t.now, Length: 40 + n, Frames: 1, Proto: capture.TCP, Flags: flags,
-		Src: src, Dst: dst, Seq: seq, PayloadLength: n, Hash: capture.Hash(src, dst, capture.TCP)}
+		Src: src, Dst: dst, Seq: seq, Ack: t.ack, PayloadLength: n, Hash: capture.Hash(src, dst, capture.TCP)}
 	t.Every = true
 	return t.play(&p)
 }
@@ -136,11 +137,13 @@ func TestSYNs(t *testing.T) {
 		{"retransmission after a while", 7 * time.Second, 100, 0, true},
 		{"another sequence number at once", time.Second, 555, 0, true},
 		{"another sequence number after silence", 3 * time.Second, 555, 0, false},
-		{"another sequence number after RST", time.Millisecond, 555, capture.RST, false},
+		{"another sequence number after RST", time.Millisecond, 555, capture.RST | capture.ACK, false},
+		{"another sequence number after an RST that acknowledges nothing", time.Millisecond, 555, capture.RST, true},
 		{"another sequence number after FIN", time.Millisecond, 555, capture.FIN | capture.ACK, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tt := newTester(t)
+			tt.ack = 101
 			first := tt.send(client, server, capture.SYN, 100, 0)
 			if c.flags != 0 {
 				tt.send(server, client, c.flags, 0, 0)
@@ -189,28 +192,99 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
-func TestClockNeverGoesBack(t *testing.T) {
+// TestClock holds the clock against times that are far from those of the packets
+// around them.
+func TestClock(t *testing.T) {
+	other := capture.EndpointFrom(netip.MustParseAddrPort("10.0.0.9:1"))
+	const year = 365 * 24 * 3600 * second
+	for _, jump := range []int64{90 * year, 20 * second, -20 * second, -50 * year} {
+		tt := newTester(t)
+		id := tt.handshake()
+		start := tt.now
+		tt.now += jump
+		tt.send(other, server, capture.SYN, 1, 0)
+		for range 20 {
+			start += second
+			tt.now = start
+			if got := tt.send(client, server, capture.ACK, 101, 10); got != id || tt.Clock() != start {
+				t.Fatalf("a single time %v off: flow %d, clock off by %v", time.Duration(jump), got, time.Duration(tt.Clock()-start))
+			}
+		}
+		if len(tt.ended) != 0 || tt.Steps() != 0 || tt.Outliers() != 1 {
+			t.Errorf("a single time %v off: %d flows ended, %d steps, %d outliers", time.Duration(jump), len(tt.ended), tt.Steps(), tt.Outliers())
+		}
+		if f := tt.At(id); f.Last != start {
+			t.Errorf("a single time %v off: the flow ends %v off", time.Duration(jump), time.Duration(f.Last-start))
+		}
+	}
+	// Silence is no outlier: the first packet after it is of a new flow, and the next one
+	// lets the clock follow.
 	tt := newTester(t)
 	id := tt.handshake()
-	start := tt.now
-	tt.now += 90 * 365 * 24 * 3600 * second // a broken time stamp
-	other := capture.EndpointFrom(netip.MustParseAddrPort("10.0.0.9:1"))
-	tt.send(other, server, capture.SYN, 1, 0)
-	if len(tt.ended) != 1 {
-		t.Error("the first flow should have timed out")
+	tt.now += 3 * 3600 * second
+	if again := tt.send(client, server, capture.ACK, 101, 10); again == id {
+		t.Error("a flow goes on after 3 hours")
 	}
-	tt.Free(id)
-	tt.now = start + second
-	a := tt.send(client, server, capture.ACK, 101, 10)
 	tt.now += second
-	if b := tt.send(client, server, capture.ACK, 111, 10); a != b || len(tt.ended) != 1 {
-		t.Error("packets behind the clock must still find their flow")
+	tt.send(client, server, capture.ACK, 111, 10)
+	if tt.Clock() != tt.now || tt.Outliers() != 0 || len(tt.ended) != 1 {
+		t.Errorf("after 3 hours of silence: clock off by %v, %d outliers, %d flows ended", time.Duration(tt.now-tt.Clock()), tt.Outliers(), len(tt.ended))
+	}
+	// The last packet of the input is believed where it is not too far ahead.
+	for _, jump := range []int64{20 * second, 90 * year} {
+		tt := newTester(t)
+		tt.handshake()
+		tt.now += jump
+		tt.send(other, server, capture.SYN, 1, 0)
+		tt.Finish()
+		if believed := tt.Clock() == tt.now; believed != (jump < lastLeap) {
+			t.Errorf("a last packet %v ahead: believed %v", time.Duration(jump), believed)
+		}
+	}
+}
+
+// TestClockStep holds that a clock that goes back and stays there is followed, that
+// flows survive that, and that time-outs go on.
+func TestClockStep(t *testing.T) {
+	tt := newTester(t)
+	id := tt.handshake()
+	for i := range uint32(5) {
+		tt.now += second
+		tt.send(client, server, capture.ACK, 101+10*i, 10)
+	}
+	tt.now -= 3600 * second
+	for i := range uint32(20) {
+		tt.now += second / 2
+		if got := tt.send(client, server, capture.ACK, 151+10*i, 10); got != id {
+			t.Fatalf("packet %d after the step is of another flow", i)
+		}
+	}
+	if tt.Clock() != tt.now || tt.Steps() != 1 || tt.Outliers() != 0 || len(tt.ended) != 0 {
+		t.Errorf("clock off by %v, %d steps, %d outliers, %d flows ended", time.Duration(tt.now-tt.Clock()), tt.Steps(), tt.Outliers(), len(tt.ended))
+	}
+	if f := tt.At(id); f.Last != tt.now || f.First > f.Last {
+		t.Errorf("the flow lasts from %d to %d, want until %d", f.First, f.Last, tt.now)
+	}
+	other := capture.EndpointFrom(netip.MustParseAddrPort("10.0.0.9:1"))
+	for range 40 {
+		tt.now += second
+		tt.send(other, server, capture.SYN, 1, 0)
+	}
+	half := capture.EndpointFrom(netip.MustParseAddrPort("10.0.0.8:1"))
+	tt.send(half, server, capture.SYN, 1, 0)
+	for range 40 {
+		tt.now += second
+		tt.send(client, server, capture.ACK, 500, 0)
+	}
+	if len(tt.ended) != 2 {
+		t.Errorf("%d half-open flows timed out after the step, want 2", len(tt.ended))
 	}
 }
 
 func TestRefused(t *testing.T) {
 	tt := newTester(t)
 	tt.send(client, server, capture.SYN, 1, 0)
+	tt.ack = 2
 	f := tt.At(tt.send(server, client, capture.RST|capture.ACK, 0, 0))
 	if f.Seen&SeenRefused == 0 {
 		t.Error("an RST to the SYN refuses")
@@ -219,6 +293,78 @@ func TestRefused(t *testing.T) {
 	tt.send(client, server, capture.SYN, 1, 0)
 	if f := tt.At(tt.send(client, server, capture.RST, 2, 0)); f.Seen&SeenRefused != 0 {
 		t.Error("the client's own RST is no refusal")
+	}
+}
+
+// TestResets plays RSTs and FINs that belong to a flow and such that do not. Each
+// step is who sends, flags, sequence number, acknowledgement and length; in the end
+// there is one flow.
+func TestResets(t *testing.T) {
+	type step struct {
+		from               capture.Endpoint
+		flags              uint8
+		seq, ack, n, after uint32 // after in milliseconds
+	}
+	const syn, ack, rst, fin = capture.SYN, capture.ACK, capture.RST, capture.FIN
+	open := []step{{client, syn, 100, 0, 0, 0}, {server, syn | ack, 900, 101, 0, 1}, {client, ack, 101, 901, 0, 1},
+		{client, ack, 101, 901, 10, 1}, {server, ack, 901, 111, 10, 1}}
+	for _, c := range []struct {
+		name  string
+		steps []step
+		want  uint16 // of SeenRST, SeenRefused, SeenSYNACK and FINs
+	}{
+		{"an RST that acknowledges the SYN", []step{{client, syn, 100, 0, 0, 0}, {server, rst | ack, 0, 101, 0, 1}}, SeenRST | SeenRefused},
+		{"one that acknowledges something else", []step{{client, syn, 100, 0, 0, 0}, {server, rst | ack, 0, 0, 0, 1}}, 0},
+		{"one that acknowledges nothing", []step{{client, syn, 100, 0, 0, 0}, {server, rst, 0, 101, 0, 1}}, 0},
+		{"data in the SYN, refused", []step{{client, syn, 100, 0, 30, 0}, {server, rst | ack, 0, 131, 0, 1}}, SeenRST | SeenRefused},
+		{"data in the SYN, refused without it", []step{{client, syn, 100, 0, 30, 0}, {server, rst | ack, 0, 101, 0, 1}}, SeenRST | SeenRefused},
+		{"the RST comes first", []step{{server, rst | ack, 0, 101, 0, 0}, {client, syn, 100, 0, 0, 0}}, SeenRST | SeenRefused},
+		{"refused, then answered", []step{{client, syn, 100, 0, 0, 0}, {server, rst | ack, 0, 101, 0, 1}, {client, syn, 100, 0, 0, 500}, {server, syn | ack, 900, 101, 0, 1}}, SeenSYNACK},
+		{"in the window", append(open[:5:5], step{server, rst, 911, 0, 0, 1}), SeenSYNACK | SeenRST},
+		{"out of the window", append(open[:5:5], step{server, rst, 911 + 1<<17, 0, 0, 1}), SeenSYNACK},
+		{"injected, the flow goes on", append(open[:5:5], step{server, rst, 911, 0, 0, 1}, step{server, ack, 911, 111, 10, 20000}), SeenSYNACK},
+		{"the other end still sends", append(open[:5:5], step{server, rst, 911, 0, 0, 1}, step{client, ack, 111, 911, 10, 1}), SeenSYNACK | SeenRST},
+		{"a late RST", append(open[:5:5], step{client, fin | ack, 111, 911, 0, 1}, step{server, fin | ack, 911, 112, 0, 60000}, step{client, rst, 112, 912, 0, 60000}), SeenSYNACK | SeenRST | SeenFinA | SeenFinB},
+		{"a FIN out of the window", append(open[:5:5], step{client, fin | ack, 111 + 1<<17, 911, 0, 1}), SeenSYNACK},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tt := newTester(t)
+			ids := map[ID]bool{}
+			var id ID
+			for _, s := range c.steps {
+				to := server
+				if s.from == server {
+					to = client
+				}
+				tt.now += int64(s.after) * int64(time.Millisecond)
+				tt.ack = s.ack
+				id = tt.send(s.from, to, s.flags, s.seq, s.n)
+				ids[id] = true
+			}
+			if len(ids) != 1 || len(tt.ended) != 0 {
+				t.Fatalf("%d flows", len(ids)+len(tt.ended))
+			}
+			const mask = SeenRST | SeenRefused | SeenSYNACK | SeenFinA | SeenFinB
+			if got := tt.At(id).Seen & mask; got != c.want {
+				t.Errorf("seen %#x, want %#x", got, c.want)
+			}
+		})
+	}
+}
+
+// TestSequenceAgain holds that of SYNs and SYN-ACKs with other sequence numbers the
+// last one counts.
+func TestSequenceAgain(t *testing.T) {
+	tt := newTester(t)
+	id := tt.send(client, server, capture.SYN, 5000, 0)
+	tt.now += second
+	tt.send(client, server, capture.SYN, 100, 0)
+	tt.send(server, client, capture.SYN|capture.ACK, 9000, 0)
+	tt.send(server, client, capture.SYN|capture.ACK, 900, 0)
+	tt.send(client, server, capture.ACK, 101, 10)
+	tt.send(server, client, capture.ACK, 901, 10)
+	if f := tt.At(id); f.next != [2]uint32{111, 911} || f.gaps != [2]uint32{} || f.Packets(0)+f.Packets(1) != 6 {
+		t.Errorf("next %v, gaps %v", f.next, f.gaps)
 	}
 }
 
@@ -482,10 +628,10 @@ func TestHeld(t *testing.T) {
 	var held Held
 	for _, id := range []ID{d, c, b} {
 		table.finish(id)
-		held.Push(table.View, id)
+		held.Push(table.View, id, uint32(id))
 	}
-	if held.Len() != 3 || held.First() != d || held.Pop(table.View) != d {
-		t.Fatalf("%d held, oldest %d", held.Len(), held.First())
+	if held.Len() != 3 || held.Since(table.View) != uint32(d) || held.Pop(table.View) != d {
+		t.Fatalf("%d held, oldest %d", held.Len(), held.Since(table.View))
 	}
 	if held.Pop(table.View) != c || held.Pop(table.View) != b || held.Pop(table.View) != 0 || held.Len() != 0 {
 		t.Error("what ended first is taken off first")

@@ -34,9 +34,10 @@ type Held struct {
 	count       int
 }
 
-// Push puts a flow at the end.
-func (h *Held) Push(v View, id ID) {
-	v.rest(id).link = 0
+// Push puts a flow at the end, with the second since which it waits.
+func (h *Held) Push(v View, id ID, since uint32) {
+	r := v.rest(id)
+	r.link, r.prev = 0, since
 	if h.last == 0 {
 		h.first = id
 	} else {
@@ -49,8 +50,8 @@ func (h *Held) Push(v View, id ID) {
 // Len returns the number of flows.
 func (h *Held) Len() int { return h.count }
 
-// First returns the flow that ended first, or 0.
-func (h *Held) First() ID { return h.first }
+// Since returns the second since which the flow that ended first waits.
+func (h *Held) Since(v View) uint32 { return v.rest(h.first).prev }
 
 // Pop takes the flow that ended first off the list, and returns it or 0.
 func (h *Held) Pop(v View) ID {
