@@ -67,6 +67,13 @@ func parseLeg(s string) (Leg, error) {
 	if l.Static && l.Port.Dynamic {
 		return bad("a port is static or dynamic, not both")
 	}
+	if l.Protocol == "cotp" {
+		l.Protocol = "x400" // what is read on top of it
+	}
+	if l.Protocol == "rtp" {
+		// Without a description of the session, media is known by its look alone.
+		l.MaxConfidence = "pattern"
+	}
 	if list != "" {
 		if why := l.details(strings.Split(list, ",")); why != "" {
 			return bad("%s", why)

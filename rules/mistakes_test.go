@@ -327,7 +327,7 @@ var badFiles = []struct {
 		`static-port.yaml:2:81: bad port of emsmdb "70000": ports are 1 to 65535`,
 	}},
 	{"site/static-service.yaml", []string{
-		`static-service.yaml:2:73: no service "EMSMDB" has a port that can be pinned (one of asyncemsmdb, emsmdb, nspi, rfr); did you mean emsmdb?`,
+		`static-service.yaml:2:73: no service "EMSMDB" has a port that can be pinned (one of asyncemsmdb, drsuapi, emsmdb, exchange-drs, frsrpc, frstrans, lsarpc, mta, netlogon, nspi, rfr, samr, storeadmin1, sysatt-private, sysatt-public, xds); did you mean emsmdb?`,
 	}},
 	{"site/unknown-key.yaml", []string{
 		`unknown-key.yaml:2:1: unknown key "server" in a site file`,

@@ -178,6 +178,11 @@ type DataPath struct {
 	FirewallRules []string
 }
 
+// LastResort reports whether the path explains only what no other path explains:
+// its document is weak on ports or ends, or is a firewall rule, which names no
+// caller.
+func (d *DataPath) LastResort() bool { return d.Confidence == "low" || d.Table == "firewall" }
+
 // Conditions narrow a data path where roles, ports and content are not enough.
 type Conditions struct {
 	// NotFrom and NotTo are roles that the role any of From or To leaves out.

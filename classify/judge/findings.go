@@ -23,8 +23,8 @@ func (f *finder) add(id record.FindingID, level record.Level, format string, arg
 }
 
 // findings compares a flow with the documentation of the legs that it fits.
-// Where several rows fit, a finding stands only if one row breaks and every row
-// that speaks of the matter agrees.
+// Where several rows fit, a finding stands only if every row is broken. A row
+// that says nothing of the matter accepts anything.
 func (j *Judge) findings(s *Subject, version string, tied []*hit) []record.Finding {
 	f := finder{Subject: s, tied: tied}
 	first := tied[0]
@@ -59,16 +59,16 @@ func onlyBinds(a *match.Announced) bool {
 	return a == nil || !slices.ContainsFunc(a.Services, func(x match.Service) bool { return x.Source != observe.FromBind })
 }
 
-// broken returns the first row that speaks of a matter if every row that does is
-// broken, else nil.
+// broken returns the first row if every row speaks of a matter and is broken,
+// else nil.
 func (f *finder) broken(test func(p *rules.DataPath) (speaks, breaks bool)) *rules.DataPath {
 	var by *rules.DataPath
 	for _, h := range f.tied {
 		speaks, breaks := test(h.path)
-		if speaks && !breaks {
+		if !speaks || !breaks {
 			return nil
 		}
-		if speaks && by == nil {
+		if by == nil {
 			by = h.path
 		}
 	}

@@ -18,6 +18,12 @@ func (j *Judge) decide(s *Subject) Verdict {
 		if c := b.rank() - a.rank(); c != 0 {
 			return c
 		}
+		if a.path.LastResort() != b.path.LastResort() {
+			if a.path.LastResort() {
+				return 1
+			}
+			return -1
+		}
 		return a.order - b.order
 	})
 
@@ -62,6 +68,8 @@ func (j *Judge) documented(s *Subject, rs *ruleset, hits []hit) (Verdict, bool) 
 			v = record.Verdict{Path: h.path, Confidence: h.confidence}
 		} else if h.rank() != best {
 			break
+		} else if h.path.LastResort() && !v.Path.LastResort() && !slices.ContainsFunc(tied, func(o *hit) bool { return o.leg.Group == h.leg.Group }) {
+			continue // unless it is of a group, which is one answer
 		} else if h.path != v.Path && !slices.Contains(v.Also, h.path) {
 			v.Also = append(v.Also, h.path)
 		}

@@ -308,7 +308,7 @@ func TestScrape(t *testing.T) {
 		}
 	}
 	t.Logf("%d series", series)
-	if series > 3000 {
+	if series > 4000 {
 		t.Errorf("%d series", series)
 	}
 	if len(s.series["exspan_build_info"]) != 1 {
