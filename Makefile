@@ -41,6 +41,10 @@ test: deps ## run all tests; EXSPAN_CORPUS names a folder of further captures
 transform: deps ## change every recording as bad mirrors and clocks do; no verdict may get worse
 	EXSPAN_TRANSFORM=1 go test ./cmd/exspan -count=1 -v -timeout 30m -run '^TestTransformations$$'
 
+.PHONY: loss
+loss: deps ## cut one segment out of every TCP flow, and compare what is still read with tshark
+	EXSPAN_LOSS=1 go test ./cmd/exspan -count=1 -v -timeout 60m -run '^TestLoss$$'
+
 .PHONY: soak
 soak: deps ## replay every capture live, and find the rate without loss; as root, takes minutes
 	EXSPAN_SOAK=1 go test ./cmd/exspan -count=1 -v -timeout 30m -run '^(TestLiveEqualsFiles|TestRate)$$'
