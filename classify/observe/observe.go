@@ -6,6 +6,7 @@
 package observe
 
 import (
+	"encoding/binary"
 	"errors"
 	"net/netip"
 )
@@ -180,6 +181,12 @@ type Report struct {
 	// Names are names of hosts that this call learned; taken away after each
 	// call too.
 	Names []HostName
+	// Ties are numbers that this flow shares with another one only if both carry
+	// the same bytes: the legs of one conversation on either side of a load balancer
+	// that passes TLS through. They are made of random values, so they say nothing
+	// by themselves, and are for matching: they are never printed. Taken away after
+	// each call too.
+	Ties []uint64
 	// Streams are the media streams of the flow, replaced by each Finish.
 	Streams []Stream
 	// Next is the protocol that takes over; set with ErrUpgrade.
@@ -190,12 +197,22 @@ type Report struct {
 	Identities bool
 }
 
+// Tie adds a tie for random, the random value of a TLS hello, whose first four
+// bytes can be a time and whose last eight a signal (RFC 8446 section 4.1.3).
+func (r *Report) Tie(random []byte) {
+	if len(random) >= 32 {
+		if t := binary.LittleEndian.Uint64(random[8:]); t != 0 {
+			r.Ties = append(r.Ties, t)
+		}
+	}
+}
+
 // News says whether there is anything to be taken away.
 func (r *Report) News() bool { return r.Changed || r.Learned() }
 
 // Learned says whether there is anything to be taken away besides facts.
 func (r *Report) Learned() bool {
-	return len(r.Endpoints)+len(r.Rejected)+len(r.Names)+len(r.Calls) > 0
+	return len(r.Endpoints)+len(r.Rejected)+len(r.Names)+len(r.Calls)+len(r.Ties) > 0
 }
 
 // HostName says that a name was given for a host's address.

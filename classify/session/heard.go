@@ -40,6 +40,9 @@ type Heard struct {
 	Rejected []string
 	// Names are the names of hosts that the flow gave.
 	Names []observe.HostName
+	// Ties are numbers that the flow shares only with the other legs of its
+	// conversation: see observe.Report.
+	Ties []uint64
 	// Calls are the telephone signalling messages of the flow, in order.
 	Calls []observe.CallEvent
 	// Streams are the media streams of the flow, told when its reading ends.

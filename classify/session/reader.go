@@ -261,6 +261,7 @@ func (r *Reader) gather(c *conn) *Heard {
 	h.Calls, from.Calls = from.Calls, h.Calls[:0]
 	h.Rejected, from.Rejected = from.Rejected, h.Rejected[:0]
 	h.Names, from.Names = from.Names, h.Names[:0]
+	h.Ties, from.Ties = from.Ties, h.Ties[:0]
 	h.Streams, from.Streams = from.Streams, nil
 	return h
 }

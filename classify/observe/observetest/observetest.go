@@ -74,6 +74,7 @@ type Result struct {
 	Endpoints []observe.Endpoint
 	Rejected  []string
 	Names     []observe.HostName
+	Ties      []uint64
 	// Err is what ended the observation early: ErrDone, ErrViolation,
 	// ErrReversed or ErrUpgrade; nil if it read to the end.
 	Err error
@@ -277,6 +278,8 @@ func (d *driver) take() {
 	d.res.Endpoints = append(d.res.Endpoints, d.report.Endpoints...)
 	d.res.Rejected = append(d.res.Rejected, d.report.Rejected...)
 	d.res.Names = append(d.res.Names, d.report.Names...)
+	d.res.Ties = append(d.res.Ties, d.report.Ties...)
+	d.report.Ties = d.report.Ties[:0]
 	d.report.Endpoints, d.report.Rejected, d.report.Names = d.report.Endpoints[:0], d.report.Rejected[:0], d.report.Names[:0]
 }
 
@@ -347,6 +350,9 @@ func Check(t testing.TB, p observe.Protocol, conv []Segment, o Options) Result {
 		t.Helper()
 		if a, b := whole.Lines(), r.Lines(); !slices.Equal(a, b) {
 			t.Errorf("%s reports\n\t%s\nwhole segments report\n\t%s", name, strings.Join(b, "\n\t"), strings.Join(a, "\n\t"))
+		}
+		if !slices.Equal(r.Ties, whole.Ties) {
+			t.Errorf("%s reports the ties %x, whole segments %x", name, r.Ties, whole.Ties)
 		}
 		if r.Err != whole.Err || r.Next != whole.Next || r.NextAt != whole.NextAt {
 			t.Errorf("%s ends with %v (next %q at %v), whole segments with %v (next %q at %v)",

@@ -6,6 +6,7 @@ import (
 	"encoding/asn1"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/exspan/exspan/classify/observe"
 )
@@ -39,34 +40,85 @@ func reportCertificate(der []byte, r *observe.Report) {
 	if _, err := asn1.Unmarshal(der, &c); err != nil {
 		return
 	}
-	if bytes.Equal(c.TBS.Subject.FullBytes, c.TBS.Issuer.FullBytes) {
+	self := c.selfIssued()
+	if self {
 		r.Add(SelfSigned, "yes")
 	}
 	var rdn pkix.RDNSequence
+	var name pkix.Name
 	if _, err := asn1.Unmarshal(c.TBS.Subject.FullBytes, &rdn); err == nil {
-		var name pkix.Name
 		name.FillFromRDNSequence(&rdn)
-		switch {
-		case r.Identities:
-			r.Add(Subject, rdn.String())
-		case name.CommonName != "" && !strings.Contains(name.CommonName, "@"):
+		if name.CommonName != "" && !strings.Contains(name.CommonName, "@") {
 			r.Add(Subject, "CN="+name.CommonName)
 		}
+		if r.Identities {
+			r.Add(SubjectDN, rdn.String())
+		}
 	}
+	names := c.names()
+	for _, n := range names {
+		r.Add(SAN, n)
+	}
+	if self && len(rdn) == 1 && c.years() == 5 && isHost(name.CommonName, names) {
+		r.Add(Certificate, "host")
+	}
+}
+
+// selfIssued reports whether subject and issuer are the same.
+func (c *certificate) selfIssued() bool {
+	return bytes.Equal(c.TBS.Subject.FullBytes, c.TBS.Issuer.FullBytes)
+}
+
+// years returns for how many years the certificate is valid, to the day, or 0.
+func (c *certificate) years() int {
+	var valid struct{ From, To time.Time }
+	if _, err := asn1.Unmarshal(c.TBS.Validity.FullBytes, &valid); err != nil {
+		return 0
+	}
+	for n := 1; n <= 20; n++ {
+		if d := valid.To.Sub(valid.From.AddDate(n, 0, 0)); d > -48*time.Hour && d < 48*time.Hour {
+			return n
+		}
+	}
+	return 0
+}
+
+// isHost reports whether a certificate is that of one host: its common name has
+// no domain, and its other names are that name and the same with a domain.
+func isHost(common string, names []string) bool {
+	if common == "" || strings.ContainsAny(common, ". @*") {
+		return false
+	}
+	short, full := false, false
+	for _, n := range names {
+		switch {
+		case strings.EqualFold(n, common):
+			short = true
+		case len(n) > len(common) && strings.EqualFold(n[:len(common)], common) && n[len(common)] == '.':
+			full = true
+		default:
+			return false
+		}
+	}
+	return short && full
+}
+
+// names returns the DNS names and addresses of the subject alternative name, at
+// most maxNames.
+func (c *certificate) names() (list []string) {
 	for _, e := range c.TBS.Extensions {
 		if !e.Id.Equal(oidSubjectAltName) {
 			continue
 		}
 		var names asn1.RawValue
 		if _, err := asn1.Unmarshal(e.Value, &names); err != nil || !names.IsCompound {
-			return
+			return list
 		}
-		rest := names.Bytes
-		for i := 0; i < maxNames && len(rest) > 0; {
+		for rest := names.Bytes; len(list) < maxNames && len(rest) > 0; {
 			var n asn1.RawValue
 			var err error
 			if rest, err = asn1.Unmarshal(rest, &n); err != nil {
-				return
+				return list
 			}
 			if n.Class != asn1.ClassContextSpecific {
 				continue
@@ -74,16 +126,24 @@ func reportCertificate(der []byte, r *observe.Report) {
 			switch n.Tag { // GeneralName, RFC 5280 section 4.2.1.6
 			case 2:
 				if printable(n.Bytes) {
-					r.Add(SAN, string(n.Bytes))
-					i++
+					list = append(list, string(n.Bytes))
 				}
 			case 7:
 				if a, ok := netip.AddrFromSlice(n.Bytes); ok {
-					r.Add(SAN, a.String())
-					i++
+					list = append(list, a.String())
 				}
 			}
 		}
-		return
+		return list
+	}
+	return list
+}
+
+// reportClient reports of a client certificate whether it is self-issued, as
+// those of direct trust are. Names in it can be those of people.
+func reportClient(der []byte, r *observe.Report) {
+	var c certificate
+	if _, err := asn1.Unmarshal(der, &c); err == nil && c.selfIssued() {
+		r.Add(ClientSelfSigned, "yes")
 	}
 }

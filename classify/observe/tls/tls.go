@@ -35,11 +35,19 @@ const (
 	// Cipher is the selected suite; see CipherName.
 	Cipher = observe.TLSCipher
 	// ClientCertificate is "requested" where the server asked for a certificate
-	// and "given" where the client sent one, both up to TLS 1.2.
+	// and "given" where the client sent one. It is "not-requested" where a full
+	// handshake with a server certificate was seen up to its end and the server
+	// did not ask; a renegotiation, which is encrypted, can still ask. All are up to
+	// TLS 1.2; nothing is reported of resumed sessions and of TLS 1.3.
 	ClientCertificate = "tls.client_certificate"
-	// Subject is the common name of the server certificate's subject as "CN=...",
-	// or with Report.Identities the whole subject as in RFC 4514. Up to TLS 1.2.
+	// ClientSelfSigned is "yes" where the client's certificate is self-issued. Up to
+	// TLS 1.2.
+	ClientSelfSigned = "tls.client_self_signed"
+	// Subject is the common name of the server certificate's subject as "CN=...".
+	// Up to TLS 1.2.
 	Subject = "tls.subject"
+	// SubjectDN is the whole subject as in RFC 4514; with Report.Identities only.
+	SubjectDN = "tls.subject_dn"
 	// SAN holds the DNS names and IP addresses of the server certificate's
 	// subject alternative name, at most maxNames. Up to TLS 1.2.
 	SAN = "tls.san"
@@ -47,6 +55,11 @@ const (
 	// the same name (RFC 5280 section 3.2, self-issued; the signature is not
 	// verified). Up to TLS 1.2.
 	SelfSigned = "tls.self_signed"
+	// Certificate is "host" where the server certificate is self-issued to one host
+	// for five years: the subject is CN=HOST, and the names are HOST and
+	// HOST.domain. Setup programs make such certificates, that of Exchange among
+	// them. Up to TLS 1.2.
+	Certificate = "tls.certificate"
 	// Resumed is "yes" where an earlier session was taken up: up to TLS 1.2 the
 	// server went from its hello straight to ChangeCipherSpec, in TLS 1.3 it
 	// selected a pre-shared key.
@@ -280,6 +293,8 @@ type observer struct {
 	selected    string
 	given       bool
 	full        bool // the server sent a message of a full handshake
+	certified   bool // it sent its certificate
+	requested   bool // it asked for one
 	resumed     bool
 	ssl2        bool // the client offered SSL 2.0 in its own form
 	ssl2Key     bool
@@ -516,16 +531,17 @@ func (o *observer) begin(d *direction, in *observe.Input, r *observe.Report) (in
 		}
 		return min(d.rest, maxClientHello), nil
 	case msgCertificate:
-		if toClient {
-			o.full = true
-			return min(d.rest, 6), nil
-		}
-		return min(d.rest, 3), nil
-	case msgServerKeyExchange, msgServerHelloDone:
+		o.full, o.certified = o.full || toClient, o.certified || toClient
+		return min(d.rest, 6), nil
+	case msgServerKeyExchange:
 		o.full = o.full || toClient
+	case msgServerHelloDone:
+		if o.full = o.full || toClient; toClient && o.certified && !o.requested && o.version != 0 && o.version <= 0x0303 {
+			r.Add(ClientCertificate, "not-requested")
+		}
 	case msgCertificateRequest:
 		if toClient {
-			o.full = true
+			o.full, o.requested = true, true
 			r.Add(ClientCertificate, "requested")
 		}
 	}
@@ -544,17 +560,18 @@ func (o *observer) message(d *direction, b []byte, in *observe.Input, r *observe
 		}
 	case msgCertificate:
 		switch {
-		case in.Dir == observe.ToServer:
-			if len(b) == 3 && (b[0] != 0 || b[1] != 0 || b[2] != 0) {
+		case len(b) == 6:
+			leaf := int(b[3])<<16 | int(b[4])<<8 | int(b[5])
+			if in.Dir == observe.ToServer {
 				o.given = true
 				r.Add(ClientCertificate, "given")
 			}
-		case len(b) == 6:
-			leaf := int(b[3])<<16 | int(b[4])<<8 | int(b[5])
 			if leaf > 0 && leaf <= maxLeaf && 3+leaf <= int(b[0])<<16|int(b[1])<<8|int(b[2]) && 6+leaf <= d.length {
 				d.want = 6 + leaf
 				return nil
 			}
+		case len(b) > 6 && in.Dir == observe.ToServer:
+			reportClient(b[6:], r)
 		case len(b) > 6:
 			o.seen.certificate(b[6:], r)
 		}
@@ -571,6 +588,7 @@ func (o *observer) clientHello(b []byte, r *observe.Report) {
 	if !ok {
 		return
 	}
+	r.Tie(b[2:])
 	o.early = h.early
 	f := o.seen.hello(&h)
 	r.AddBytes(ServerName, h.serverName[:min(len(h.serverName), observe.MaxFactLength)])
@@ -604,6 +622,9 @@ func (o *observer) serverHello(b []byte, r *observe.Report) bool {
 		return true // the answer to a second ClientHello selects the same
 	}
 	o.version, o.helloRetry = h.version, h.retry
+	if !h.retry {
+		r.Tie(b[2:])
+	}
 	r.Add(Version, versionName(h.version))
 	r.Add(Cipher, CipherName(h.cipher))
 	if h.psk {

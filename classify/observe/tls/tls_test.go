@@ -168,6 +168,11 @@ func TestHandshakes(t *testing.T) {
 		}
 		check := func(t *testing.T, conv []observetest.Segment, want ...string) {
 			t.Helper()
+			if slices.Contains(want, "tls.subject=CN=mail.example.com") || slices.Contains(want, "tls.subject=CN=MB1") {
+				if !slices.Contains(want, "tls.client_certificate=requested") {
+					want = append(want, "tls.client_certificate=not-requested")
+				}
+			}
 			r := observetest.Check(t, Protocol(), conv, observetest.Options{})
 			if r.Err != observe.ErrDone {
 				t.Errorf("ended with %v, want ErrDone", r.Err)
@@ -208,12 +213,19 @@ func TestHandshakes(t *testing.T) {
 				if give {
 					c.Certificates = []tls.Certificate{leaf}
 				}
+				direct := give && v.id == tls.VersionTLS12
+				if direct {
+					c.Certificates = []tls.Certificate{self}
+				}
 				conv, s := handshake(t, c, sc)
 				want := common(s, false)
 				if v.id != tls.VersionTLS13 {
 					want = append(append(want, selfFacts...), "tls.client_certificate=requested")
 					if give {
 						want = append(want, "tls.client_certificate=given", "auth=certificate")
+					}
+					if direct {
+						want = append(want, "tls.client_self_signed=yes")
 					}
 				}
 				check(t, conv, want...)

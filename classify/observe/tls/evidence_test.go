@@ -1,0 +1,108 @@
+package tls
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/observetest"
+)
+
+// TestHostCertificate has certificates like that of Exchange's setup, and
+// others that differ in one thing each.
+func TestHostCertificate(t *testing.T) {
+	begin := time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name    string
+		subject pkix.Name
+		names   []string
+		years   int
+		issuer  string
+		want    bool
+	}{
+		{"as setup makes it", pkix.Name{CommonName: "EX1"}, []string{"EX1", "ex1.example.com"}, 5, "", true},
+		{"for one year", pkix.Name{CommonName: "EX1"}, []string{"EX1", "ex1.example.com"}, 1, "", false},
+		{"with an organisation", pkix.Name{CommonName: "EX1", Organization: []string{"x"}}, []string{"EX1", "ex1.example.com"}, 5, "", false},
+		{"without the full name", pkix.Name{CommonName: "EX1"}, []string{"EX1"}, 5, "", false},
+		{"with another name", pkix.Name{CommonName: "EX1"}, []string{"EX1", "ex1.example.com", "mail.example.com"}, 5, "", false},
+		{"with a domain", pkix.Name{CommonName: "ex1.example.com"}, []string{"ex1.example.com"}, 5, "", false},
+		{"of an authority", pkix.Name{CommonName: "EX1"}, []string{"EX1", "ex1.example.com"}, 5, "CA", false},
+		{"that signs tokens", pkix.Name{CommonName: "Microsoft Exchange Server Auth Certificate"}, nil, 5, "", false},
+	} {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		template := &x509.Certificate{SerialNumber: big.NewInt(7), Subject: c.subject, DNSNames: c.names, NotBefore: begin,
+			NotAfter: begin.AddDate(c.years, 0, 0), IsCA: true, BasicConstraintsValid: true}
+		parent := template
+		if c.issuer != "" {
+			parent = &x509.Certificate{Subject: pkix.Name{CommonName: c.issuer}}
+		}
+		der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, identities := range []bool{false, true} {
+			r := observe.Report{Identities: identities}
+			reportCertificate(der, &r)
+			if got := r.Has(Certificate, "host"); got != c.want || !r.Has(Subject, "CN="+c.subject.CommonName) {
+				t.Errorf("%s: %q", c.name, r.All())
+			}
+		}
+	}
+}
+
+// TestNotRequested loses each record of the server's flight in turn: only a
+// flight that was read in full shows that no certificate was asked for. Two
+// looks at the same bytes have the same ties.
+func TestNotRequested(t *testing.T) {
+	self := newCertificate(t, pkix.Name{CommonName: "EX1"}, []string{"EX1", "ex1.example.com"}, nil, nil)
+	for _, auth := range []tls.ClientAuthType{tls.NoClientCert, tls.RequestClientCert} {
+		conv, _ := handshake(t, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12},
+			&tls.Config{Certificates: []tls.Certificate{self}, MaxVersion: tls.VersionTLS12, ClientAuth: auth})
+		whole := observetest.Check(t, Protocol(), conv, observetest.Options{})
+		want := "not-requested"
+		if auth == tls.RequestClientCert {
+			want = "requested"
+		}
+		if got := whole.Facts.Values(ClientCertificate); !slices.Equal(got, []string{want}) {
+			t.Errorf("%v: %q", auth, got)
+		}
+		again := observetest.Run(Protocol(), conv, observetest.Options{Midstream: true})
+		if len(whole.Ties) != 2 || !slices.Equal(whole.Ties, again.Ties) || whole.Ties[0] == whole.Ties[1] {
+			t.Errorf("ties %x and %x", whole.Ties, again.Ties)
+		}
+		for i, s := range conv {
+			if s.Dir != observe.ToClient || i > 3 {
+				continue
+			}
+			for at := 0; at < len(s.Data); at += 40 {
+				n := min(40, len(s.Data)-at)
+				cut := slices.Clone(conv[:i])
+				if at > 0 {
+					cut = append(cut, observetest.Segment{Dir: s.Dir, Data: s.Data[:at]})
+				}
+				cut = append(cut, observetest.Lost(s.Dir, n))
+				if at+n < len(s.Data) {
+					cut = append(cut, observetest.Segment{Dir: s.Dir, Data: s.Data[at+n:]})
+				}
+				cut = append(cut, conv[i+1:]...)
+				r := observetest.Run(Protocol(), cut, observetest.Options{})
+				for _, l := range r.Lines() {
+					if !slices.Contains(whole.Lines(), l) {
+						t.Errorf("%v: %d bytes lost at %d give %s", auth, n, at, l)
+					}
+				}
+			}
+		}
+	}
+}
