@@ -20,9 +20,24 @@ const (
 	// "unauthenticated" (a name without a password), "sicily" ([MS-ADTS] section
 	// 5.1.1.1.3), or "sasl:" with the mechanism.
 	Bind = "ldap.bind"
-	// Base is the naming context of a search, or the container of Exchange's
-	// configuration in it: "CN=Microsoft Exchange,CN=Services,CN=Configuration,DC=example,DC=com".
+	// Base is the naming context that a client searched, or the container of
+	// Exchange's configuration in it:
+	// "CN=Microsoft Exchange,CN=Services,CN=Configuration,DC=example,DC=com".
 	Base = "ldap.base"
+	// DN holds the whole names of search bases; with Report.Identities only.
+	DN = "ldap.dn"
+	// Entry is the naming context, in the form of Base, of the first entries that
+	// the server returned. It holds what a server has, Base what a client asks for.
+	Entry = "ldap.entry"
+	// Capability holds what the server's root DSE says it is ([MS-ADTS] section
+	// 3.1.1.3.4.3): "active-directory", "ad-lds".
+	Capability = "ldap.capability"
+	// GlobalCatalog is "ready" where the root DSE has isGlobalCatalogReady TRUE
+	// ([MS-ADTS] section 3.1.1.3.2.27).
+	GlobalCatalog = "ldap.global_catalog"
+	// Netlogon holds what the answer to an LDAP ping says the server is ([MS-ADTS]
+	// sections 6.3.1.2 and 6.3.1.9): "pdc", "gc", "ldap", "ds", "kdc".
+	Netlogon = "ldap.netlogon"
 	// Error is the result of a bind that failed (RFC 4511 section 4.1.9).
 	Error = "ldap.error"
 	// TLS is "starttls" where StartTLS was taken, "refused" where it was not.
@@ -41,6 +56,9 @@ const (
 	maxExtended = 256      // likewise of an extended request
 	maxWrap     = 64       // likewise of a SASL buffer
 	minOp       = 24       // likewise of others: headers and the first field's
+	maxRoot     = 8 << 10  // likewise of an entry of the root DSE
+	maxRoots    = 3        // entries of the root DSE that are read
+	maxEntries  = 4        // entries whose names are read
 	maxBases    = 16       // search bases that become facts
 	maxBase     = 1024     // bytes of a search base that is read
 )
@@ -278,6 +296,7 @@ type observer struct {
 	askedTLS         bool             // the answer to StartTLS request tlsID is awaited
 	digest           bool             // DIGEST-MD5 was bound with, whose buffers have no header
 	nBases           uint8            // of bases
+	nRoots, nEntries uint8            // entries read of the root DSE, and others
 	bases            [maxBases]uint64 // hashes of the bases read
 
 	tlsID int64
@@ -381,6 +400,11 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		if len(b) < want {
 			return pos, nil
 		}
+		if m.op == opEntry && (o.nRoots < maxRoots || o.nEntries < maxEntries) {
+			if want = o.wantedEntry(&m); len(b) < want {
+				return pos, nil
+			}
+		}
 		if op.request != (in.Dir == observe.ToServer) {
 			if o.seen {
 				return o.refuse(d, in)
@@ -464,6 +488,9 @@ func (o *observer) operation(m *message, r *observe.Report) bool {
 			o.inClear(r)
 		}
 	case opEntry:
+		if o.nRoots < maxRoots || o.nEntries < maxEntries {
+			o.entry(m.body, r)
+		}
 		if o.clear && (o.anonymous || o.who != nobody) {
 			break // what it would say is said
 		}
@@ -696,10 +723,9 @@ func (o *observer) search(b []byte, r *observe.Report) (data bool) {
 	if o.nBases < maxBases {
 		o.bases[o.nBases] = h
 		o.nBases++
+		r.Add(Base, namingContext(string(base)))
 		if r.Identities {
-			r.Add(Base, string(base))
-		} else {
-			r.Add(Base, namingContext(string(base)))
+			r.Add(DN, string(base))
 		}
 	}
 	return true
@@ -735,6 +761,9 @@ func (o *observer) datagram(in *observe.Input, r *observe.Report) error {
 		return observe.ErrReversed
 	}
 	o.seen = true
+	if m.op == opEntry {
+		o.entry(m.body, r)
+	}
 	if m.op != opSearch {
 		return nil
 	}
