@@ -31,21 +31,24 @@ const (
 
 // Build returns a build number of two to four parts without leading zeros in
 // them ("15.02.2562.037" becomes "15.2.2562.37"), or "" if b is none.
-func Build(b []byte) string {
+func Build(b []byte) string { return string(AppendBuild(nil, b)) }
+
+// AppendBuild appends what Build returns to dst.
+func AppendBuild(dst, b []byte) []byte {
 	if len(b) > 24 {
-		return ""
+		return dst
 	}
-	out := make([]byte, 0, 24)
+	out := dst
 	dots, digits := 0, 0
 	for i, c := range b {
 		switch {
 		case c == '.':
 			if digits == 0 {
-				return ""
+				return dst
 			}
 			dots, digits = dots+1, 0
 		case c < '0' || c > '9':
-			return ""
+			return dst
 		case c == '0' && digits == 0 && i+1 < len(b) && b[i+1] != '.':
 			continue // a leading zero
 		default:
@@ -54,9 +57,9 @@ func Build(b []byte) string {
 		out = append(out, c)
 	}
 	if digits == 0 || dots == 0 || dots > 3 {
-		return ""
+		return dst
 	}
-	return string(out)
+	return out
 }
 
 // Limits of what one flow's facts can hold.

@@ -3,7 +3,6 @@ package http
 import (
 	"bytes"
 	"encoding/base64"
-	"net/netip"
 	"slices"
 
 	"github.com/exspan/exspan/classify/observe"
@@ -65,7 +64,7 @@ func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 		o.req.rpc = true
 		server, port := rpcTarget(query)
 		o.add(r, slotPort, port, "")
-		r.AddBytes(RPCServer, server)
+		o.add(r, slotRPCServer, server, "")
 	}
 	// Log-on pages, and what load balancers ask for, are there for everybody.
 	o.req.open = hasPrefix(path, "/owa/auth/") || hasSuffix(path, "/healthcheck.htm")
@@ -231,11 +230,11 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 			}
 		case named(line, "X-OWA-Version"):
 			o.res.fields |= fieldOWA
-			o.version(valueOf(line, len("X-OWA-Version")), r)
+			o.number(slotBuild, valueOf(line, len("X-OWA-Version")), r)
 		case named(line, "X-ServerApplication"):
 			o.res.fields |= fieldApplication
 			if value := valueOf(line, len("X-ServerApplication")); hasPrefix(value, "exchange/") {
-				o.version(value[len("exchange/"):], r)
+				o.number(slotBuild, value[len("exchange/"):], r)
 			}
 		case named(line, "X-FEServer"):
 			o.res.fields |= fieldFrontEnd
@@ -251,12 +250,21 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 	}
 }
 
-// forwarded reports the address of a client that a proxy speaks for.
-func (o *observer) forwarded(a netip.Addr, r *observe.Report) {
-	if a.IsValid() {
+// forwarded reports the address of a client that a proxy speaks for, in node.
+func (o *observer) forwarded(node []byte, r *observe.Report) {
+	if len(node) == 0 || string(node) == o.last(r, slotForwarded) {
+		return
+	}
+	if a := parseNode(node); a.IsValid() {
 		var room [48]byte
 		o.add(r, slotForwarded, a.AppendTo(room[:0]), "")
 	}
+}
+
+// clientID reports the client_id in one part of a Bearer challenge.
+func (o *observer) clientID(b []byte, r *observe.Report) {
+	var room [36]byte
+	o.add(r, slotClientID, appendLower(room[:0], clientID(b)), "")
 }
 
 func (o *observer) authorization(value []byte, r *observe.Report) {
@@ -280,10 +288,11 @@ func (o *observer) authorization(value []byte, r *observe.Report) {
 	}
 }
 
-// version reports a build number of Exchange. Most are the same as the last.
-func (o *observer) version(value []byte, r *observe.Report) {
-	if string(value) != o.last(r, slotBuild) {
-		o.add(r, slotBuild, []byte(observe.Build(value)), "")
+// number reports a build number. Most are the same as the last.
+func (o *observer) number(which slot, value []byte, r *observe.Report) {
+	if string(value) != o.last(r, which) {
+		var room [maxBuild]byte
+		o.add(r, which, observe.AppendBuild(room[:0], value), "")
 	}
 }
 
@@ -298,7 +307,7 @@ func (o *observer) challenges(value []byte, r *observe.Report) {
 		switch {
 		case bytes.IndexByte(scheme, '=') > 0: // another parameter of the last challenge
 			if inBearer {
-				r.Add(ClientID, clientID(one))
+				o.clientID(one, r)
 			}
 		case equalFold(scheme, "basic"):
 			r.Add(Challenge, "basic")
@@ -306,7 +315,7 @@ func (o *observer) challenges(value []byte, r *observe.Report) {
 			r.Add(Challenge, "digest")
 		case equalFold(scheme, "bearer"):
 			r.Add(Challenge, "bearer")
-			r.Add(ClientID, clientID(one))
+			o.clientID(one, r)
 			inBearer = true
 		case equalFold(scheme, "negotiate"):
 			inBearer = false
@@ -462,7 +471,7 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 		}
 	}
 	if a.fields&(fieldActiveSync|fieldZPush) == fieldActiveSync {
-		r.Add(ActiveSync, observe.Build(o.sync[:o.syncSize]))
+		o.number(slotSync, o.sync[:o.syncSize], r)
 	}
 	ok := a.code/100 == 2
 	if known {
@@ -512,7 +521,7 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 // join reports what a request for a known path was answered with.
 func (o *observer) join(q *request, code int16, r *observe.Report) {
 	if q.asset && (code == 200 || code == 304) {
-		r.Add(OWABuild, observe.Build(o.build[:o.buildSize]))
+		o.number(slotOWABuild, o.build[:o.buildSize], r)
 	}
 	j := joined{code, q.place, q.below, true}
 	if q.place < 0 || j == o.joined {

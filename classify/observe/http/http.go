@@ -268,6 +268,10 @@ const (
 	slotPort
 	slotForwarded
 	slotAnswer
+	slotRPCServer
+	slotClientID
+	slotSync
+	slotOWABuild
 	slotType
 	slotAuth
 	slotEncryption
@@ -275,7 +279,7 @@ const (
 )
 
 var names = [numSlots]string{Method, Host, Path, UserAgent, Server, Status, ExchangeVersion, ExchangeRole, RPCPort, ForwardedFor,
-	Answer, RequestType,
+	Answer, RPCServer, ClientID, ActiveSync, OWABuild, RequestType,
 	observe.Auth, observe.Encryption}
 
 // last returns the last value of a slot, if it is still there.

@@ -331,15 +331,33 @@ func rpcTarget(query []byte) (server, port []byte) {
 	return hostName(server), port
 }
 
-// forwarded returns the client address at the beginning of an X-Forwarded-For
-// field: an address, possibly with a port, before the addresses of proxies.
-func forwarded(value []byte) netip.Addr {
+// forwarded returns the node at the beginning of an X-Forwarded-For field: the
+// client, before the proxies.
+func forwarded(value []byte) []byte {
 	value, _, _ = bytes.Cut(value, []byte{','})
-	value = bytes.Trim(value, " \t\"")
-	if len(value) > 64 {
+	return bytes.Trim(value, " \t\"")
+}
+
+// forwardedFor returns the node of the first "for" parameter of a Forwarded
+// field (RFC 7239 section 4).
+func forwardedFor(value []byte) []byte {
+	first, _, _ := bytes.Cut(value, []byte{','})
+	for len(first) > 0 {
+		var pair []byte
+		pair, first, _ = bytes.Cut(first, []byte{';'})
+		if name, node, ok := bytes.Cut(trim(pair), []byte{'='}); ok && equalFold(name, "for") {
+			return forwarded(node)
+		}
+	}
+	return nil
+}
+
+// parseNode returns the address of a node, which can have a port behind it.
+func parseNode(node []byte) netip.Addr {
+	if len(node) > 64 {
 		return netip.Addr{}
 	}
-	s := string(value)
+	s := string(node)
 	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
 		return a.WithZone("").Unmap()
 	}
@@ -349,34 +367,20 @@ func forwarded(value []byte) netip.Addr {
 	return netip.Addr{}
 }
 
-// forwardedFor returns the node of the first "for" parameter of a Forwarded
-// field (RFC 7239 section 4).
-func forwardedFor(value []byte) netip.Addr {
-	first, _, _ := bytes.Cut(value, []byte{','})
-	for len(first) > 0 {
-		var pair []byte
-		pair, first, _ = bytes.Cut(first, []byte{';'})
-		if name, node, ok := bytes.Cut(trim(pair), []byte{'='}); ok && equalFold(name, "for") {
-			return forwarded(node)
-		}
-	}
-	return netip.Addr{}
-}
-
-// clientID returns the GUID behind client_id in one part of a Bearer challenge, or
-// "".
-func clientID(b []byte) string {
+// clientID returns the GUID behind client_id in one part of a Bearer challenge,
+// or nil.
+func clientID(b []byte) []byte {
 	const name = "client_id=\""
 	i := bytes.Index(b, []byte(name))
 	if i < 0 || len(b) < i+len(name)+36 {
-		return ""
+		return nil
 	}
 	b = b[i+len(name):][:36]
 	for i, c := range b {
 		dash := i == 8 || i == 13 || i == 18 || i == 23
 		if dash != (c == '-') || !dash && !(c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f') {
-			return ""
+			return nil
 		}
 	}
-	return strings.ToLower(string(b))
+	return b
 }

@@ -274,7 +274,7 @@ func detect(f *observe.First) observe.Match {
 	switch {
 	case f.Datagram:
 		// Searches and their results, of which the snap length can take the end.
-		if m.kind == plain && m.size >= len(b) && (m.op == opSearch || m.op == opEntry || m.op == opSearchDone || m.op == opAbandon) {
+		if m.kind == plain && fills(&m, b) && (m.op == opSearch || m.op == opEntry || m.op == opSearchDone || m.op == opAbandon) {
 			return observe.Yes
 		}
 	case m.kind == tooShort:
@@ -744,12 +744,23 @@ func hash(b []byte) uint64 {
 	return h
 }
 
+// fills reports whether b holds the message m, which can be cut short, and
+// nothing else but one more: the end of the results, which servers send along.
+func fills(m *message, b []byte) bool {
+	if m.size >= len(b) {
+		return true
+	}
+	var next message
+	next.look(b[m.size:], false)
+	return next.kind == plain && next.size >= len(b)-m.size
+}
+
 // datagram reads a CLDAP message.
 func (o *observer) datagram(in *observe.Input, r *observe.Report) error {
 	var m message
 	m.look(in.Data, false)
 	switch {
-	case m.kind != plain || m.size != len(in.Data) && !in.Cut:
+	case m.kind != plain || !fills(&m, in.Data) || m.size > len(in.Data) && !in.Cut:
 		if o.seen || in.Cut {
 			return nil
 		}
