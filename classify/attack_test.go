@@ -96,8 +96,8 @@ func (a *attack) within(mb int, limit time.Duration) {
 	if err := a.e.Close(nil); err != nil {
 		a.t.Fatal(err)
 	}
-	if a.e.reader.Buffered() != 0 || a.e.table.Used() != 0 {
-		a.t.Errorf("left behind: %d bytes, %d flows", a.e.reader.Buffered(), a.e.table.Used())
+	if a.e.reader.Buffered() != 0 || a.e.flows.table.Used() != 0 {
+		a.t.Errorf("left behind: %d bytes, %d flows", a.e.reader.Buffered(), a.e.flows.table.Used())
 	}
 }
 
@@ -324,7 +324,7 @@ func TestFloodInPipe(t *testing.T) {
 	}
 	a := newAttack(t, Config{})
 	tellText(t, a, text.String())
-	if _, _, facts := a.e.reader.Content(&a.e.stateOf(1).State); a.e.reader.Reading() != 1 || !facts.Has("smb.pipe", "winreg") || !facts.Has("rpc.interface", "winreg") {
+	if _, _, facts := a.e.reader.Content(&a.e.flows.stateOf(1).State); a.e.reader.Reading() != 1 || !facts.Has("smb.pipe", "winreg") || !facts.Has("rpc.interface", "winreg") {
 		t.Error("the pipe was not read")
 	}
 	a.within(100, time.Minute)

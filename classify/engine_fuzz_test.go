@@ -301,8 +301,8 @@ func tell(t testing.TB, cfg Config, m mode, packets []capture.Packet) string {
 		t.Errorf("records have %d bytes and %d packets, ICMP %d; pending are %d; put in were %d and %d",
 			l.bytes, l.packets, icmp, s.PendingBytes, total, count)
 	}
-	if e.reader.Buffered() != 0 || e.reader.FactValues() != 0 || e.reader.Reading() != 0 || e.table.Used() != 0 {
-		t.Errorf("left behind: %d bytes buffered, %d facts, %d flows being read, %d slots", e.reader.Buffered(), e.reader.FactValues(), e.reader.Reading(), e.table.Used())
+	if e.reader.Buffered() != 0 || e.reader.FactValues() != 0 || e.reader.Reading() != 0 || e.flows.table.Used() != 0 {
+		t.Errorf("left behind: %d bytes buffered, %d facts, %d flows being read, %d slots", e.reader.Buffered(), e.reader.FactValues(), e.reader.Reading(), e.flows.table.Used())
 	}
 	out := l.out.String()
 	// A terminal would obey.

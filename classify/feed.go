@@ -102,7 +102,7 @@ type step struct {
 
 // share feeds the engine with several goroutines.
 func (e *Engine) share(src capture.Pieces, each func(*capture.Batch) error) error {
-	c := &crew{engine: e, src: src, each: each, sums: e.tracked}
+	c := &crew{engine: e, src: src, each: each, sums: e.counts.tracked}
 	c.changed.L = &c.mu
 	var all sync.WaitGroup
 	for i := range min(max(runtime.GOMAXPROCS(0), 2), maxCrew) - 1 {
@@ -209,7 +209,7 @@ func (c *crew) take(p *portion, err error) error {
 
 // track tracks the flows of a batch.
 func (e *Engine) track(b *capture.Batch, st *step, sums *tracked) {
-	t := e.table
+	t := e.flows.table
 	st.events = st.events[:0]
 	if b.Tick != 0 {
 		st.events = t.Idle(b.Tick, st.events)
@@ -228,12 +228,7 @@ func (e *Engine) track(b *capture.Batch, st *step, sums *tracked) {
 func (e *Engine) tell(steps []step) {
 	for i := range steps {
 		st := &steps[i]
-		for _, id := range st.quieted {
-			e.table.Quiet(id)
-		}
-		for _, id := range st.freed {
-			e.table.Free(id)
-		}
+		e.flows.giveBack(st.quieted, st.freed)
 		st.quieted, st.freed = st.quieted[:0], st.freed[:0]
 	}
 }
@@ -242,12 +237,12 @@ func (e *Engine) tell(steps []step) {
 func (e *Engine) takeStep(b *capture.Batch, st *step) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.view, e.tracked, e.stats = st.view, st.tracked, b.Stats
+	e.flows.view, e.counts.tracked, e.counts.source = st.view, st.tracked, b.Stats
 	e.takeAll(b.Packets, st.events)
 	if cap(st.events) > maxEvents {
 		st.events = nil // many flows ended at once: that is not kept for the next time
 	}
 	st.quieted, e.reader.Quiet = e.reader.Quiet, st.quieted
-	st.freed, e.freed = e.freed, st.freed
-	return e.err
+	st.freed, e.flows.freed = e.flows.freed, st.freed
+	return e.out.err
 }

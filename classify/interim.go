@@ -22,7 +22,7 @@ func (e *Engine) writeInterim() {
 	}
 	if len(in.todo) == 0 {
 		if in.due != 0 {
-			e.table.All(func(id flow.ID, f *flow.Flow) bool {
+			e.flows.table.All(func(id flow.ID, f *flow.Flow) bool {
 				if f.Last > in.last {
 					in.todo = append(in.todo, birth{id, f.Number, 0})
 				}
@@ -34,7 +34,7 @@ func (e *Engine) writeInterim() {
 	}
 	n := max(len(in.todo)-interimBatch, 0)
 	for _, b := range in.todo[n:] {
-		s := e.at(b.id)
+		s := e.flows.at(b.id)
 		if s.Number != b.number || s.has(ended) {
 			continue
 		}

@@ -177,7 +177,7 @@ func (e *Engine) newFacts(id flow.ID) {
 	if e.ledger == nil {
 		return
 	}
-	switch s := e.at(id); {
+	switch s := e.flows.at(id); {
 	case s.has(ended):
 	case s.label == 0:
 		e.countPending(&s, record.Learned)
@@ -194,7 +194,7 @@ func (e *Engine) countDue() {
 			return
 		}
 		e.breathe()
-		if s := e.at(b.id); s.Number == b.number && s.label == 0 && !s.has(ended) {
+		if s := e.flows.at(b.id); s.Number == b.number && s.label == 0 && !s.has(ended) {
 			e.countPending(&s, record.NoConfidence)
 		}
 	}

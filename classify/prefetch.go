@@ -28,11 +28,11 @@ func (e *Engine) prefetch(packets []capture.Packet, events []flow.Event) {
 		}
 		// Whether it is the flow of the event before could not be guessed, and costs more
 		// than to do it again.
-		if chunk := int(ev.ID >> stateBits); chunk < len(e.states) { // else it has not begun yet
+		if chunk := int(ev.ID >> stateBits); chunk < len(e.flows.states) { // else it has not begun yet
 			if ev.What&flow.Ended != 0 {
 				sum += e.prefetchEnd(ev.ID)
 			} else {
-				sum += e.reader.Touch(&e.states[chunk][ev.ID%stateChunk].State)
+				sum += e.reader.Touch(&e.flows.states[chunk][ev.ID%stateChunk].State)
 			}
 		}
 	}
@@ -51,7 +51,7 @@ func (e *Engine) prefetchEnds(ids []flow.ID) {
 // prefetchEnd starts the reads that the end of a flow needs. The caller keeps
 // the result alive.
 func (e *Engine) prefetchEnd(id flow.ID) uint64 {
-	f, st := e.view.At(id), e.stateOf(id)
+	f, st := e.flows.view.At(id), e.flows.stateOf(id)
 	sum := f.Number + uint64(f.Proto)
 	if !f.BothWays() {
 		sum += e.inventory.Pairs.Touch(&f.Sides[0].Addr, &f.Sides[1].Addr)

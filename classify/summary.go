@@ -10,20 +10,18 @@ import (
 // summary says what the run learned besides its flows.
 func (e *Engine) summary(errs []error) *record.Summary {
 	s := &record.Summary{
-		Frames: e.stats.Frames, Packets: e.tracked.packets, IPBytes: e.tracked.ipBytes, Errors: errs,
+		Frames: e.counts.source.Frames, Packets: e.counts.packets, IPBytes: e.counts.ipBytes, Errors: errs,
 	}
-	if e.tracked.began != 0 {
-		s.First, s.Last = time.Unix(0, e.tracked.began).UTC(), time.Unix(0, e.clock).UTC()
+	if e.counts.began != 0 {
+		s.First, s.Last = time.Unix(0, e.counts.began).UTC(), time.Unix(0, e.clock).UTC()
 	}
-	if total := e.payload + e.gapBytes; total > 0 {
-		s.AckedUnseen = float64(e.gapBytes) / float64(total)
-	}
+	s.AckedUnseen = e.counts.loss.share()
 	s.Hosts, s.Endpoints = e.inventory.Hosts(), e.inventory.Endpoints()
 	s.Limits = e.limits()
 	if e.calls != nil {
 		s.Calls, s.Streams = e.calls.Calls()
 	}
-	s.Skipped = skips(&e.stats)
+	s.Skipped = skips(&e.counts.source)
 	return s
 }
 
@@ -35,7 +33,7 @@ func (e *Engine) limits() []record.NamedCount {
 			out = append(out, record.NamedCount{ID: id, Name: name, Count: n})
 		}
 	}
-	limit("flows", "flows ended early because the flow table was full", e.tracked.evicted)
+	limit("flows", "flows ended early because the flow table was full", e.counts.evicted)
 	limit("held_flows", "flows judged early because too many were held", e.counts.heldEarly)
 	limit("conns", "flows not read because too many were being read", e.reader.Conns)
 	limit("stream_bytes", "flows not read on because one message was too long", e.reader.StreamHeld)
@@ -44,8 +42,8 @@ func (e *Engine) limits() []record.NamedCount {
 	for _, l := range e.inventory.Limits() {
 		limit(l.ID, l.Name, l.Count)
 	}
-	limit("clock_steps", "times that the clock of the capture went back", e.tracked.clockSteps)
-	limit("clock_outliers", "packets whose time was too far from that of others to be believed", e.tracked.clockOutliers)
+	limit("clock_steps", "times that the clock of the capture went back", e.counts.clockSteps)
+	limit("clock_outliers", "packets whose time was too far from that of others to be believed", e.counts.clockOutliers)
 	if e.calls != nil {
 		limit("calls", "calls left out", e.calls.DroppedCalls)
 		limit("media_streams", "media streams left out", e.calls.DroppedStreams)
@@ -70,9 +68,9 @@ func (e *Engine) Snapshot() *record.Snapshot {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := &record.Snapshot{
-		Packets: e.tracked.packets, IPBytes: e.tracked.ipBytes, LiveFlows: e.tracked.live, HeldFlows: e.held.Len(), Reading: e.reader.Reading(),
-		Evicted: e.tracked.evicted, Violations: e.reader.Violations, Limits: e.limits(), Clock: e.clock,
-		Frames: e.stats.Frames, FrameBytes: e.stats.Bytes, Truncated: e.stats.Truncated, Skipped: skips(&e.stats),
+		Packets: e.counts.packets, IPBytes: e.counts.ipBytes, LiveFlows: e.counts.live, HeldFlows: e.held.Len(), Reading: e.reader.Reading(),
+		Evicted: e.counts.evicted, Violations: e.reader.Violations, Limits: e.limits(), Clock: e.clock,
+		Frames: e.counts.source.Frames, FrameBytes: e.counts.source.Bytes, Truncated: e.counts.source.Truncated, Skipped: skips(&e.counts.source),
 	}
 	e.ledger.snapshot(s)
 	s.Endpoints = e.inventory.Counts(s.Clock)

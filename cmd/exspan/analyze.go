@@ -181,6 +181,9 @@ func (a *analysis) checkFiles() error {
 		return err
 	}
 	for _, name := range a.Files {
+		if pipeline.HoldsRecords(name) {
+			err = errors.Join(err, fmt.Errorf("--write: %s holds flow records, which have no packets", name))
+		}
 		if st, serr := os.Stat(name); serr == nil && !st.Mode().IsRegular() {
 			err = errors.Join(err, fmt.Errorf("--write: %s is no regular file, and it has to be read twice; standard input can be", name))
 		}
@@ -330,10 +333,10 @@ func (a *analysis) sink(w io.Writer, stdout io.Writer, config *classify.Config) 
 		s = csv.New(w)
 	case a.format == "flows":
 		s = flows.New(w, flows.Options{Width: a.look.columns(stdout), Color: a.look.colored(stdout), Sort: a.sort, Pairs: a.by == "pair",
-			MaxMemory: int(a.maxMemory)})
+			MaxMemory: int(a.maxMemory), GroupName: config.Packs.GroupName})
 	default:
 		return table.New(w, table.Options{Width: a.look.columns(stdout), Color: a.look.colored(stdout), All: a.all, Title: a.Title(),
-			Version: a.Version(config)})
+			Version: a.Version(config), Assumed: a.Exchange, GroupName: config.Packs.GroupName})
 	}
 	if a.filters.any() {
 		s = filter.New(&a.filters.criteria, s)

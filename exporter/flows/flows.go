@@ -47,6 +47,8 @@ type Options struct {
 	// MaxMemory bounds what is held for sorting and grouping, in bytes; 0 means
 	// 256 MiB. Flows that do not fit are counted.
 	MaxMemory int
+	// GroupName returns the name of a group of tied paths, or ""; nil for none.
+	GroupName func(id string) string
 }
 
 // Sink writes flows.
@@ -90,7 +92,7 @@ func (s *Sink) Write(r *record.Record) error {
 	if r.State == "active" {
 		return nil
 	}
-	x := newRow(r)
+	x := s.newRow(r)
 	if s.o.Pairs {
 		s.pair(x)
 		return nil
@@ -116,7 +118,7 @@ func (x *row) memory() int {
 	return 320 + len(x.client.Name) + len(x.server.Name) + len(x.findings) + len(x.protocol)
 }
 
-func newRow(r *record.Record) row {
+func (s *Sink) newRow(r *record.Record) row {
 	v := &r.Verdict
 	x := row{
 		first: r.First, proto: r.Proto, protocol: r.Protocol, status: v.Status, reason: string(v.Reason),
@@ -125,10 +127,7 @@ func newRow(r *record.Record) row {
 		bytes:  r.Bytes[observe.ToServer] + r.Bytes[observe.ToClient], flows: 1,
 	}
 	if label := tally.Label(v); label != "" {
-		x.path = label
-		if label == v.Path.ID {
-			x.path = cmp.Or(v.Path.Name, label)
-		}
+		x.path = tally.PathName(label, v.Path, s.o.GroupName)
 	} else if v.Status == record.Expected {
 		x.path = v.Why // allowed by the site file
 	}

@@ -48,7 +48,7 @@ func (s *Sink) writeFindings(p *printer) {
 // writeFinding writes a finding on one path: what was seen, what is documented,
 // and examples.
 func (s *Sink) writeFinding(p *printer, g *group, label string, f *tally.Finding) {
-	p.spread(plain, "  "+pathName(label, f.Path), text.Count(f.Flows, "flow"))
+	p.spread(plain, "  "+s.pathName(label, f.Path), text.Count(f.Flows, "flow"))
 	for _, d := range f.Details.Sorted() {
 		line := detail(d.Name, f)
 		if len(f.Details) > 1 && d.Flows != f.Flows {
@@ -133,7 +133,7 @@ func (s *Sink) writeBlocked(p *printer, drops []record.Drop) {
 		if uint64(len(clients)) < b.Flows && len(clients) == s.t.Options.Examples {
 			clients = append(clients, "...")
 		}
-		p.spread(plain, "  "+strings.Join(clients, ", ")+" > "+s.end(k.Server, k.Proto)+"  "+pathName(k.Path, b.Path),
+		p.spread(plain, "  "+strings.Join(clients, ", ")+" > "+s.end(k.Server, k.Proto)+"  "+s.pathName(k.Path, b.Path),
 			string(k.Outcome)+"  "+text.Count(b.Flows, "flow"))
 	}
 	if rest += s.t.Blocked.More; rest > 0 {
@@ -267,7 +267,7 @@ func (s *Sink) writePaths(p *printer) {
 	cells := [][]string{{"PATHS SEEN", "FLOWS", "BYTES", "EXPECTED", "DEVIATING"}}
 	low := false
 	for _, r := range rows {
-		name := pathName(r.Label, r.Path)
+		name := s.pathName(r.Label, r.Path)
 		if r.LowSource {
 			name, low = name+" *", true
 		}
@@ -354,7 +354,7 @@ func (s *Sink) writeRemarks(p *printer) {
 		var parts []string
 		for _, label := range g.paths {
 			f := s.t.Findings.Get(tally.FindingKey{ID: g.id, Path: label})
-			parts = append(parts, pathName(label, f.Path)+" "+text.Thousands(f.Flows))
+			parts = append(parts, s.pathName(label, f.Path)+" "+text.Thousands(f.Flows))
 		}
 		p.wrap(6, 8, strings.Join(parts, ", "))
 	}

@@ -45,9 +45,11 @@ type Options struct {
 	All bool
 	// Title names the input; it may be empty.
 	Title string
-	// Version says which Exchange version is at hand and how that is known; it
-	// may be empty.
-	Version string
+	// Version is the Exchange version that the operator named, with where; it may
+	// be empty. Assumed is the one taken where traffic does not tell.
+	Version, Assumed string
+	// GroupName returns the name of a group of tied paths, or ""; nil for none.
+	GroupName func(id string) string
 }
 
 // Sink collects records and writes the report on Close.
@@ -129,10 +131,7 @@ func (s *Sink) writeHead(p *printer, sum *record.Summary) {
 	if !sum.First.IsZero() {
 		line += ", " + moment(sum.First) + " to " + after(sum.First, sum.Last) + " UTC (" + text.Span(sum.Last.Sub(sum.First)) + ")"
 	}
-	if s.o.Version != "" {
-		line += ". " + s.o.Version
-	}
-	p.wrap(0, 0, line+".")
+	p.wrap(0, 0, line+"."+s.version(sum.Hosts))
 	var parts []string
 	for _, status := range []record.Status{record.Expected, record.Deviating, record.Unexpected, record.Undetermined, record.Unrelated} {
 		if n := s.t.Of(status); n > 0 {
@@ -142,6 +141,34 @@ func (s *Sink) writeHead(p *printer, sum *record.Summary) {
 	if len(parts) > 0 {
 		p.wrap(0, 0, strings.Join(parts, ", ")+".")
 	}
+}
+
+// version says which Exchange version is at hand, and how that is known.
+func (s *Sink) version(hosts []record.HostSummary) string {
+	if s.o.Version != "" {
+		return " Exchange " + s.o.Version + "."
+	}
+	var proven []string
+	assumed := false
+	for i := range hosts {
+		if !exchangeSeen(hosts[i : i+1]) {
+			continue
+		}
+		if v := hosts[i].Version; v == "" {
+			assumed = true
+		} else if !slices.Contains(proven, v) {
+			proven = append(proven, v)
+		}
+	}
+	slices.Sort(proven)
+	line := ""
+	if len(proven) > 0 {
+		line = " Exchange " + joinAnd(proven) + " (from traffic)."
+	}
+	if assumed && s.o.Assumed != "" {
+		line += " Exchange " + s.o.Assumed + " is assumed where traffic does not tell; --exchange sets another."
+	}
+	return line
 }
 
 // writeSentence says in one sentence whether anything needs attention.
@@ -291,11 +318,8 @@ func (s *Sink) narrowed(g *group) *glossary.Entry {
 
 // pathName returns the name of a data path; tied paths go by the name of their
 // group.
-func pathName(label string, p *rules.DataPath) string {
-	if p != nil && p.ID == label && p.Name != "" {
-		return p.Name
-	}
-	return label
+func (s *Sink) pathName(label string, p *rules.DataPath) string {
+	return tally.PathName(label, p, s.o.GroupName)
 }
 
 // protocolName returns a protocol's name in words.

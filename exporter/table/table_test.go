@@ -87,7 +87,8 @@ func everything() (*record.Summary, []*record.Record) {
 	}, []*record.Record{good, bad, bad, bad, tie, refused, odd, dns, unknown, empty, interim}
 }
 
-const want = `10 flows, 80 packets, 1.2 MB, 2010-03-04 09:14:03 to 10:44:03 UTC (1 h 30 min).
+const want = `10 flows, 80 packets, 1.2 MB, 2010-03-04 09:14:03 to 10:44:03 UTC (1 h 30 min). Exchange 2010 (from
+traffic).
 3 expected, 3 deviating, 1 unexpected, 1 undetermined, 2 unrelated.
 
 5 of 10 flows need attention: 3 not encrypted, 1 blocked, 1 unexpected.

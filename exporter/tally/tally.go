@@ -240,6 +240,18 @@ func Label(v *record.Verdict) string {
 	return cmp.Or(v.Group, v.Path.ID)
 }
 
+// PathName returns the name of a label for people: that of the path, or that of
+// the group where paths tie. groupName may be nil. p is a path of the label.
+func PathName(label string, p *rules.DataPath, groupName func(string) string) string {
+	if p != nil && p.ID == label {
+		return cmp.Or(p.Name, label)
+	}
+	if groupName != nil {
+		return cmp.Or(groupName(label), label)
+	}
+	return label
+}
+
 // hint returns a number that differs between most servers.
 func hint(server netip.AddrPort) int {
 	addr := server.Addr().As16()

@@ -170,14 +170,14 @@ func (o *Options) Title() string {
 	}
 }
 
-// Version says which version of Exchange is taken where traffic does not tell,
-// and why.
+// Version returns the version of Exchange that the operator named, with where,
+// as "2010 (site file)", or "".
 func (o *Options) Version(cfg *classify.Config) string {
 	switch {
 	case cfg.Site != nil && cfg.Site.Version != "":
-		return "Exchange " + cfg.Site.Version + " (site file)"
+		return cfg.Site.Version + " (site file)"
 	case o.exchange != nil && o.exchange.Changed:
-		return "Exchange " + o.Exchange + " (--exchange)"
+		return o.Exchange + " (--exchange)"
 	}
-	return "Exchange " + o.Exchange + " is assumed where traffic does not tell (--exchange, or the site file, says otherwise)"
+	return ""
 }

@@ -11,6 +11,8 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 
+	"github.com/spf13/cobra"
+
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/record"
@@ -36,6 +38,8 @@ type Streams struct {
 
 // Result is what a run leaves besides records and summary.
 type Result struct {
+	// Records reports whether the input was flow records, not packets.
+	Records bool
 	// Last is the number of the last frame that the engine got.
 	Last uint64
 	// Damage holds what kept input from being read in full. The summary lists
@@ -58,6 +62,11 @@ func (r *Result) Err() error {
 // unless reading or writing failed, which it returns as an Error. When ctx
 // ends, Run reports what was read until then.
 func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view record.Sink) (*Result, error) {
+	if records, err := o.recordFiles(&s); err != nil {
+		return nil, err
+	} else if records {
+		return o.replay(ctx, cfg, s, view)
+	}
 	if o.Workers > 0 {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(o.Workers))
 	}
@@ -133,4 +142,26 @@ func limitMemory(eng *classify.Engine, live []metrics.Sample) {
 	tables := eng.Memory()
 	rest := int(live[0].Value.Uint64()) - tables
 	debug.SetMemoryLimit(int64(tables*17/16 + max(small, 2*rest)))
+}
+
+// View does all that a command does besides its own: it takes the arguments of
+// cmd, checks them, loads rules and site file, and runs the view that make
+// returns. make may be called before a mistake is found, and must not write.
+func (o *Options) View(cmd *cobra.Command, args []string, make func(cfg *classify.Config) record.Sink) (*Result, error) {
+	o.Args(cmd, args)
+	if err := errors.Join(append(o.CheckInputs(), o.CheckEngine()...)...); err != nil {
+		return nil, err
+	}
+	cfg, err := o.Config()
+	if err != nil {
+		return nil, err
+	}
+	if err := o.CheckFiles(); err != nil {
+		return nil, err
+	}
+	s := Streams{Stdin: cmd.InOrStdin()}
+	if !o.Quiet {
+		s.Progress = cmd.ErrOrStderr()
+	}
+	return o.Run(cmd.Context(), cfg, s, make(&cfg))
 }

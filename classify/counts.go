@@ -1,0 +1,58 @@
+package classify
+
+import (
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/flow"
+)
+
+// counts is what an engine counts besides the records it writes.
+type counts struct {
+	tracked
+	source    capture.Stats
+	loss      loss
+	heldEarly uint64 // flows finalised because MaxHeld waited
+	breaths   int    // flows that ended; see Engine.breathe
+}
+
+// tracked is what the table has counted, as it stands after a batch.
+type tracked struct {
+	packets, ipBytes uint64
+	began            int64 // time of the first packet
+	clock            int64
+	live, memory     int
+	evicted          uint64
+	// How often the clock went back, and packets whose time was not believed.
+	clockSteps, clockOutliers uint64
+}
+
+// note takes what the table counted until the end of a batch.
+func (t *tracked) note(table *flow.Table, b *capture.Batch) {
+	if t.packets == 0 && len(b.Packets) > 0 {
+		t.began = b.Packets[0].Time
+	}
+	t.packets, t.ipBytes = table.Packets, table.IPBytes
+	t.clock, t.live, t.memory, t.evicted = table.Clock(), table.Live(), table.Bytes(), table.Evicted
+	t.clockSteps, t.clockOutliers = table.Steps(), table.Outliers()
+}
+
+// loss counts the bytes of TCP payload that the sensor saw and did not see.
+type loss struct{ seen, missing uint64 }
+
+// add adds a flow that ended.
+func (l *loss) add(f *flow.Flow) {
+	l.missing += f.GapBytes(0) + f.GapBytes(1)
+	a, b := f.Packets(0)*40, f.Packets(1)*40 // what headers take
+	l.seen += max(f.Bytes(0), a) - a + max(f.Bytes(1), b) - b
+}
+
+// lossy reports whether more than 1 % of the acknowledged bytes were never seen.
+func (l *loss) lossy() bool { return l.missing*100 > l.seen+l.missing }
+
+// share returns the share of the acknowledged bytes that was never seen, from 0
+// to 1.
+func (l *loss) share() float64 {
+	if total := l.seen + l.missing; total > 0 {
+		return float64(l.missing) / float64(total)
+	}
+	return 0
+}
