@@ -89,7 +89,9 @@ Microsoft Exchange data path each flow follows.`,
 			return cmd.Help()
 		},
 	}
-	cmd.AddCommand(newAnalyzeCmd(), newConvertCmd(), newMonitorCmd(), newInterfacesCmd(), newTopCmd(), newRulesCmd(), newGlossaryCmd(), newVersionCmd(), newManCmd())
+	rulesCmd := newRulesCmd()
+	rulesCmd.AddCommand(newCoverageCmd())
+	cmd.AddCommand(newAnalyzeCmd(), newConvertCmd(), newMonitorCmd(), newInterfacesCmd(), newTopCmd(), rulesCmd, newGlossaryCmd(), newVersionCmd(), newManCmd())
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetVersionTemplate("exspan {{.Version}}\n")
 	addVersion(cmd)

@@ -34,6 +34,9 @@ type Options struct {
 	Examples int
 	// Pairs counts flows by pair of hosts too.
 	Pairs bool
+	// Coverage counts flows by single data path too, a flow that may follow
+	// several under each of them.
+	Coverage bool
 }
 
 // Tally holds the counts. Its zero value keeps no examples and is ready to use.
@@ -54,6 +57,12 @@ type Tally struct {
 	MailLike     Counts[ServiceKey, Service]
 	Allowed      Counts[string, Traffic] // by the site file's note
 	Pairs        Counts[PairKey, Pair]
+
+	// With Options.Coverage: what was seen of each path, the flows of which one
+	// direction was seen only, and the roles of their ends.
+	ByPath map[string]*Cover
+	OneWay uint64
+	Roles  map[string]bool
 
 	flows statuses
 	words []string // names of protocols and reasons: there are few
@@ -306,6 +315,76 @@ func (t *Tally) Add(r *record.Record) {
 	}
 	if t.Options.Pairs {
 		t.pair(r)
+	}
+	if t.Options.Coverage {
+		t.cover(r)
+	}
+}
+
+// Cover is what was seen of one data path.
+type Cover struct {
+	Flows, Deviating, Blocked, Tied uint64
+	Findings                        []string // violations
+	Outcome                         record.Outcome
+	First, Last                     time.Time
+}
+
+// cover counts a flow under each path that it may follow.
+func (t *Tally) cover(r *record.Record) {
+	if t.ByPath == nil {
+		t.ByPath, t.Roles = map[string]*Cover{}, map[string]bool{}
+	}
+	if r.Outcome == record.OneWay {
+		t.OneWay++
+	}
+	for _, h := range [...]*record.Host{&r.Client, &r.Server} {
+		for _, names := range h.Roles {
+			for name := range strings.SplitSeq(names, "|") {
+				if !t.Roles[name] {
+					t.Roles[strings.Clone(name)] = true
+				}
+			}
+		}
+	}
+	v := &r.Verdict
+	if v.Path == nil {
+		return
+	}
+	t.coverPath(v.Path.ID, r)
+	for _, p := range v.Also {
+		t.coverPath(p.ID, r)
+	}
+}
+
+func (t *Tally) coverPath(id string, r *record.Record) {
+	c := t.ByPath[id]
+	if c == nil {
+		c = &Cover{First: r.First, Last: r.Last}
+		t.ByPath[id] = c
+	}
+	c.Flows++
+	if len(r.Verdict.Also) > 0 {
+		c.Tied++
+	}
+	if r.First.Before(c.First) {
+		c.First = r.First
+	}
+	if r.Last.After(c.Last) {
+		c.Last = r.Last
+	}
+	if blocked(r.Outcome) {
+		c.Blocked++
+		c.Outcome = r.Outcome
+	}
+	if r.Verdict.Status != record.Deviating {
+		return
+	}
+	c.Deviating++
+	for i := range r.Verdict.Findings {
+		f := &r.Verdict.Findings[i]
+		if f.Level == record.Violation && !slices.Contains(c.Findings, string(f.ID)) {
+			c.Findings = append(c.Findings, string(f.ID))
+		}
 	}
 }
 
