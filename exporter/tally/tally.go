@@ -8,6 +8,7 @@ package tally
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter/text"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -225,8 +227,8 @@ type Blocked struct {
 	Clients []netip.Addr // the first of them
 }
 
-// PairKey is a client and a server with the label of a path, or the status
-// where there is none.
+// PairKey is a client and a server with the label of a path; where there is
+// none, with the status, port and protocol.
 type PairKey struct {
 	Client, Server netip.Addr
 	Label          string
@@ -235,9 +237,8 @@ type PairKey struct {
 // Pair counts the flows of two hosts on a data path.
 type Pair struct {
 	Traffic
-	Client, Server string // names
-	Port           uint16 // of the first flow
-	Proto          uint8
+	Client, Server string          // names
+	Path           *rules.DataPath // of the first flow, or nil
 }
 
 // Label returns the id under which a flow is counted: its group, or its data
@@ -549,14 +550,17 @@ func (t *Tally) pair(r *record.Record) {
 		return
 	}
 	t.Pairs.max = MaxPairs
-	label := cmp.Or(Label(&r.Verdict), string(r.Verdict.Status))
+	label := Label(&r.Verdict)
+	if label == "" {
+		label = fmt.Sprintf("%s: %d/%s %s", r.Verdict.Status, r.Server.Port, text.Transport(r.Proto), r.Protocol)
+	}
 	a, b := r.Client.Addr.As16(), r.Server.Addr.As16()
 	p := t.Pairs.at(PairKey{r.Client.Addr, r.Server.Addr, label}, int(a[15])*251+int(b[15])*31+len(label))
 	if p == nil {
 		return
 	}
 	if p.Flows == 0 {
-		p.Client, p.Server, p.Port, p.Proto = strings.Clone(r.Client.Name), strings.Clone(r.Server.Name), r.Server.Port, r.Proto
+		p.Client, p.Server, p.Path = strings.Clone(r.Client.Name), strings.Clone(r.Server.Name), r.Verdict.Path
 	}
 	p.count(r)
 }

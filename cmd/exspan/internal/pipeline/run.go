@@ -149,6 +149,11 @@ func limitMemory(eng *classify.Engine, live []metrics.Sample) {
 // returns. make may be called before a mistake is found, and must not write.
 func (o *Options) View(cmd *cobra.Command, args []string, make func(cfg *classify.Config) record.Sink) (*Result, error) {
 	o.Args(cmd, args)
+	return o.ViewFiles(cmd, make)
+}
+
+// ViewFiles is View for files that are known already.
+func (o *Options) ViewFiles(cmd *cobra.Command, make func(cfg *classify.Config) record.Sink) (*Result, error) {
 	if err := errors.Join(append(o.CheckInputs(), o.CheckEngine()...)...); err != nil {
 		return nil, err
 	}
