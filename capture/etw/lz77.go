@@ -3,6 +3,7 @@ package etw
 import (
 	"encoding/binary"
 	"errors"
+	"math/bits"
 )
 
 // Plain LZ77 of [MS-XCA] sections 2.3 and 2.4, which compressed buffers are
@@ -21,9 +22,9 @@ var (
 // lz77 decompresses one buffer, a part at a time, so that a buffer of 16 MiB
 // needs no 16 MiB of memory. The zero value is at the begin of a buffer.
 type lz77 struct {
-	flags  uint32
-	left   uint  // flags that are not used yet
-	nibble uint8 // the second half of a shared length byte, if half is set
+	flags  uint32 // the highest bit is the next one's
+	left   int    // flags that are not used yet
+	nibble uint8  // the second half of a shared length byte, if half is set
 	half   bool
 	offset int // of the match that did not fit into the output, and the rest of its length
 	match  int
@@ -53,15 +54,19 @@ func (z *lz77) decode(out, src []byte, want int, last bool) ([]byte, int, error)
 		if len(src)-used < 10 && !last {
 			return out, used, nil
 		}
-		z.left--
-		if z.flags>>z.left&1 == 0 {
-			if used >= len(src) {
+		if n := min(bits.LeadingZeros32(z.flags), z.left); n > 0 { // literals
+			n = min(n, want-len(out), len(src)-used)
+			if n == 0 {
 				return out, used, errShort
 			}
-			out = append(out, src[used])
-			used++
+			out = append(out, src[used:used+n]...)
+			used += n
+			z.flags <<= n
+			z.left -= n
 			continue
 		}
+		z.flags <<= 1
+		z.left--
 		n, err := z.token(src[used:])
 		used += n
 		if err != nil {
