@@ -103,7 +103,7 @@ man: build ## write the manual pages to bin/man
 .PHONY: packages
 packages: export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null)
 packages: export PACKAGE_VERSION := $(PACKAGE_VERSION)
-packages: deps ## build deb and rpm in dist/
+packages: deps ## build deb, rpm and a zip for Windows in dist/
 	rm -rf dist
 	mkdir -p dist/root/lib
 	ln -s "$$($$(go env CC) -print-file-name=libpcap.a)" dist/root/lib/libpcap.a
@@ -114,4 +114,6 @@ packages: deps ## build deb and rpm in dist/
 	dist/root/exspan completion zsh >dist/root/_exspan
 	export PACKAGE_ARCH=$$(go env GOARCH); \
 	for format in deb rpm; do $(NFPM) package -f cmd/exspan/package/nfpm.yaml -p $$format -t dist/; done
+	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o dist/root/exspan.exe ./cmd/exspan
+	go run cmd/exspan/package/zip.go "dist/exspan_$(PACKAGE_VERSION)_windows_amd64.zip" dist/root/exspan.exe README.md LICENSE
 	EXSPAN_PACKAGES="$(CURDIR)/dist" go test -count=1 -run '^TestPackages$$' ./cmd/exspan

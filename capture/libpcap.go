@@ -4,6 +4,8 @@ package capture
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/google/gopacket/layers"
 	"github.com/google/gopacket/pcap"
@@ -12,6 +14,9 @@ import (
 // compile translates a BPF expression with libpcap.
 func compile(expr string, linkType uint8) ([]instruction, error) {
 	program, err := pcap.CompileBPFFilter(layers.LinkType(linkType), maxFrame, expr)
+	if err != nil && strings.Contains(err.Error(), "wpcap.dll") {
+		return nil, fmt.Errorf("expressions need Npcap on Windows (https://npcap.com): %w", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,15 @@ time order, to one pcapng file that Wireshark and tcpdump read.
 Each packet of a Windows trace is written once; --all-appearances writes it at
 each layer where it was seen. Frames of 802.11 and raw IP become Ethernet. Names
 of adapters and drivers become names of interfaces, and drops that pktmon reports
-become comments of packets.`,
+become comments of packets.
+
+To capture on an Exchange server, run one of these, and copy the .etl file:
+
+  netsh trace start capture=yes report=disabled maxsize=1024 tracefile=C:\exspan.etl
+  netsh trace stop
+
+  pktmon start --capture --comp nics --pkt-size 0 --file-name C:\exspan.etl
+  pktmon stop`,
 		Example: `  exspan convert trace.etl -o trace.pcapng
   exspan convert a.etl b.pcap -o both.pcapng -- host 10.0.0.5
   exspan convert trace.etl -o - | tshark -r -`,

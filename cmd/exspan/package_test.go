@@ -1,7 +1,10 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
+	"debug/pe"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -158,6 +161,14 @@ func TestPackages(t *testing.T) {
 		"/usr/share/exspan/mixin/exspan-alerts.yaml", "/usr/share/exspan/mixin/exspan-rules.yaml",
 		"/usr/share/exspan/mixin/exspan-dashboard.json", "/usr/share/man/man1/exspan.1.gz", "/usr/share/man/man1/exspan-monitor.1.gz",
 	}
+	t.Run("zip", func(t *testing.T) {
+		z, err := zip.OpenReader(one("*_windows_amd64.zip"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer z.Close()
+		checkExe(t, &z.Reader)
+	})
 	t.Run("deb", func(t *testing.T) {
 		dpkg := tool(t, "dpkg-deb")
 		deb := one("*.deb")
@@ -200,4 +211,35 @@ func TestPackages(t *testing.T) {
 			t.Errorf("configuration files are %q", config)
 		}
 	})
+}
+
+// checkExe wants a program for Windows that starts without Npcap: it loads that
+// library when it captures, and none but the system's at its start.
+func checkExe(t *testing.T, z *zip.Reader) {
+	t.Helper()
+	f, err := z.Open("exspan.exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, err := pe.NewFile(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	libraries, err := exe.ImportedLibraries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	symbols, err := exe.ImportedSymbols()
+	if err != nil || len(symbols) == 0 {
+		t.Fatalf("%d imported symbols, %v", len(symbols), err)
+	}
+	for _, s := range append(libraries, symbols...) {
+		if strings.Contains(strings.ToLower(s), "pcap") {
+			t.Errorf("the program needs %s", s)
+		}
+	}
 }
