@@ -115,5 +115,5 @@ packages: deps ## build deb, rpm and a zip for Windows in dist/
 	export PACKAGE_ARCH=$$(go env GOARCH); \
 	for format in deb rpm; do $(NFPM) package -f cmd/exspan/package/nfpm.yaml -p $$format -t dist/; done
 	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o dist/root/exspan.exe ./cmd/exspan
-	go run cmd/exspan/package/zip.go "dist/exspan_$(PACKAGE_VERSION)_windows_amd64.zip" dist/root/exspan.exe README.md LICENSE
+	go run ./cmd/exspan/package/zip "dist/exspan_$(PACKAGE_VERSION)_windows_amd64.zip" dist/root/exspan.exe README.md LICENSE
 	EXSPAN_PACKAGES="$(CURDIR)/dist" go test -count=1 -run '^TestPackages$$' ./cmd/exspan

@@ -1,7 +1,6 @@
-//go:build ignore
-
-// Zip writes files to an archive, under their base names and with the time of
-// SOURCE_DATE_EPOCH: go run zip.go OUT.zip FILE...
+// Command zip writes files to an archive, under their base names and with the time
+// of SOURCE_DATE_EPOCH: zip OUT.zip FILE... The Makefile packs the program for
+// Windows with it.
 package main
 
 import (
@@ -16,6 +15,9 @@ import (
 
 func main() {
 	log.SetFlags(0)
+	if len(os.Args) < 3 {
+		log.Fatal("usage: zip OUT.zip FILE...")
+	}
 	epoch, _ := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64)
 	out, err := os.Create(os.Args[1])
 	check(err)
@@ -27,7 +29,7 @@ func main() {
 		check(err)
 		_, err = io.Copy(f, in)
 		check(err)
-		in.Close()
+		check(in.Close())
 	}
 	check(w.Close())
 	check(out.Close())
