@@ -44,11 +44,12 @@ func (o *observer) mapCall(call uint32) (opnum uint16, ok bool) {
 	return 0, false
 }
 
-// wantsStub says whether the stub of a request or response is to be read. B
+// wantsStub reports whether the stub of a request or response is to be read. B
 // holds the PDU's first 24 bytes.
 func (o *observer) wantsStub(h *header, c *context, in *observe.Input, b []byte) bool {
 	if h.ptype == request {
-		return isPush(h, c, h.u16(b[22:]))
+		opnum := h.u16(b[22:])
+		return isPush(h, c, opnum) || isConnect(h, c, opnum)
 	}
 	if o.push != nil && o.push.call == h.call {
 		return h.flags&(firstFrag|lastFrag) == firstFrag|lastFrag
@@ -65,7 +66,7 @@ func (o *observer) wantsStub(h *header, c *context, in *observe.Input, b []byte)
 	return o.mayMissRequest(in)
 }
 
-// mayMissRequest says whether requests can have gone unseen on this flow.
+// mayMissRequest reports whether requests can have gone unseen on this flow.
 func (o *observer) mayMissRequest(in *observe.Input) bool {
 	return !in.Handshake || o.dirs[observe.ToServer].lost
 }
@@ -88,8 +89,15 @@ func (o *observer) readStub(h *header, c *context, in *observe.Input, p []byte, 
 	stub := p[24:end]
 	switch {
 	case h.ptype == request:
-		o.push = readPush(h, stub)
+		if opnum := h.u16(p[22:]); opnum == opPush {
+			o.push = readPush(h, stub)
+		} else {
+			o.push = readConnect(h, stub, r)
+		}
 		o.listen() // the answer is wanted
+		return
+	case o.push != nil && o.push.call == h.call && o.push.connect:
+		o.answerConnect(h, stub, r)
 		return
 	case o.push != nil && o.push.call == h.call:
 		o.answerPush(h, stub, r)

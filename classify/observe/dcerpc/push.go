@@ -2,15 +2,18 @@ package dcerpc
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// push is a registration for new-mail notifications that was not answered.
+// push is a call of EMSMDB that was not answered and whose answer is wanted: a
+// registration for new-mail notifications, or one that begins a session.
 type push struct {
-	call uint32
-	addr netip.AddrPort
+	call    uint32
+	addr    netip.AddrPort // of a registration
+	connect bool           // it begins a session
 }
 
 // opPush is EcRRegisterPushNotification of EMSMDB ([MS-OXCRPC] section 3.1.4.5).
@@ -19,7 +22,7 @@ const opPush = 4
 // maxPush bounds the PDU; a registration has some 100 bytes.
 const maxPush = 1024
 
-// isPush says whether a request registers for notifications.
+// isPush reports whether a request registers for notifications.
 func isPush(h *header, c *context, opnum uint16) bool {
 	const whole = firstFrag | lastFrag
 	return c != nil && c.push && opnum == opPush && h.flags&(whole|object) == whole && h.frag <= maxPush
@@ -63,6 +66,90 @@ func readPush(h *header, stub []byte) *push {
 		return nil
 	}
 	return p
+}
+
+// Operations that begin a session ([MS-OXCRPC] section 3.1.4.1; EcDoConnect is
+// that of Outlook up to 2003).
+const (
+	opConnect   = 0
+	opConnectEx = 10
+)
+
+// isConnect reports whether a request begins a session.
+func isConnect(h *header, c *context, opnum uint16) bool {
+	const whole = firstFrag | lastFrag
+	return c != nil && c.push && (opnum == opConnect || opnum == opConnectEx) && h.flags&(whole|object) == whole
+}
+
+// readConnect reads the arguments of EcDoConnect and EcDoConnectEx up to
+// rgwClientVersion, and reports that: szUserDN, seven long integers, a short one,
+// the version.
+func readConnect(h *header, stub []byte, r *observe.Report) *push {
+	n := ndr{b: stub, big: h.big}
+	n.text()
+	for range 7 {
+		n.u32()
+	}
+	n.u16()
+	v := n.version()
+	if n.short {
+		return nil
+	}
+	r.Add(observe.ClientVersion, buildNumber(v, false))
+	return &push{call: h.call, connect: true}
+}
+
+// answerConnect reports the server's version from the answer: the context handle,
+// pcmsPollsMax, pcRetry, pcmsRetryDelay, picxr, the pointers to szDNPrefix and
+// szDisplayName with their strings, rgwServerVersion.
+func (o *observer) answerConnect(h *header, stub []byte, r *observe.Report) {
+	o.push = nil
+	n := ndr{b: stub, big: h.big}
+	n.bytes(20)
+	for range 3 {
+		n.u32()
+	}
+	n.u16()
+	for range 2 {
+		if n.u32() != 0 {
+			n.text()
+		}
+	}
+	if v := n.version(); !n.short {
+		r.Add(observe.ExchangeVersion, buildNumber(v, true))
+	}
+}
+
+// text passes over a conformant and varying string of bytes.
+func (n *ndr) text() {
+	n.u32()
+	n.u32()
+	n.bytes(int(n.u32()))
+}
+
+// version reads a version number of three short integers.
+func (n *ndr) version() (v [3]uint16) {
+	for i := range v {
+		v[i] = n.u16()
+	}
+	return v
+}
+
+// buildNumber returns a version number on the wire as a build number, or "" where
+// it has none ([MS-OXCRPC] section 3.1.4.1.3). Of versions before 2007 the minor
+// number is not on the wire; that of a server follows from the build, as
+// Microsoft's list of builds has it.
+func buildNumber(v [3]uint16, server bool) string {
+	major, minor, build := v[0], uint16(0), v[1]
+	if build&0x8000 != 0 {
+		major, minor, build = v[0]>>8, v[0]&0xff, build&0x7fff
+	} else if server && (major == 5 && build >= 1960 || major == 6 && build >= 6940) {
+		minor = 5
+	}
+	if major == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d.%d.%d.%d", major, minor, build, v[2])
 }
 
 // answerPush learns the client's endpoint if the server took the registration:

@@ -105,9 +105,12 @@ func TestCorpusServer(t *testing.T) {
 					continue // what servers say in signed buffers is not read, tshark does
 				}
 				w := want[strconv.Itoa(f.Stream)]
-				slices.Sort(w)
-				if w = slices.Compact(w); !slices.Equal(got, w) {
-					t.Errorf("%s %s stream %d: %q, tshark reads %q", file, transport, f.Stream, got, w)
+				// tshark's filter does not look into what it puts together from segments, so
+				// we can read more.
+				for _, l := range w {
+					if !slices.Contains(got, l) {
+						t.Errorf("%s %s stream %d: %q, tshark reads %s", file, transport, f.Stream, got, l)
+					}
 				}
 				compared += len(w)
 			}
