@@ -255,15 +255,19 @@ type Endpoint struct {
 	// Annotation is the mapper's text for the service, if it gave one.
 	Annotation string
 	Source     Source
-	// From is who announced it: the server end of the flow that carried it.
+	// From is the end of the flow that announced it: the mapper or the RPC server
+	// that answered, the sender of a session description or of a redirect, the
+	// client that registered for notifications. Who announces its own service has
+	// From's address in Server; SDP and redirects can name any other. In one
+	// that ends a scope, it is the sender of the message that ends it.
 	From netip.AddrPort
 	// Announced is the address in the announcement where it differs from
 	// Server's (0.0.0.0 is no difference); a sign of NAT or a load balancer.
 	Announced netip.Addr
 	// Scope ties the entry to a dialog (SIP Call-ID) that ends it; empty for none.
 	Scope string
-	// End says that the scope's entries end now; the other fields but Scope are
-	// then empty.
+	// End says that the scope's entries end now; the other fields but Scope and From
+	// are then empty.
 	End bool
 	// Weak says that the announcement's own form is all that speaks for it (no
 	// request was seen); it counts one confidence less.

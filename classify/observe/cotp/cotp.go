@@ -11,9 +11,59 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// X400 describes X.400 messages between transfer agents: a transport
-// connection on port 102.
-func X400() observe.Protocol { return protocol("x400", 102) }
+// X400 describes X.400 messages between transfer agents: a transport connection
+// on port 102 in which a session of message transfer begins. Controllers of
+// industrial plants (S7, MMS) and directories use that port and that transport
+// too, so the connection alone is not enough.
+func X400() observe.Protocol {
+	p := protocol("x400", 102)
+	connected := p.Detect
+	p.Detect = func(f *observe.First) observe.Match {
+		if m := connected(f); m != observe.Yes {
+			return m
+		}
+		b := f.ToServer
+		if len(b) == 0 {
+			return observe.More
+		}
+		return session(b[int(binary.BigEndian.Uint16(b[2:])):])
+	}
+	return p
+}
+
+// Object identifiers that tell applications apart in the connection of the layers
+// above (ISO 8823, ISO 8650): all have the association control of OSI (2.2.1.0.1)
+// but X.400 of 1984, which has no such layers; X.400 of 1988 has one below
+// joint-iso-itu-t(2) mhs(6).
+var (
+	associationControl = []byte{0x52, 0x01, 0x00, 0x01}
+	messageHandling    = []byte{0x56, 0x00}
+)
+
+// session reports whether b begins with a data unit in which the session of X.400
+// begins: a CONNECT of the session layer (ISO 8327 section 8.3.1).
+func session(b []byte) observe.Match {
+	const data, connectSession = 0xf0, 0x0d
+	want := [...]byte{0: 3, 1: 0, 4: 2, 5: data, 7: connectSession}
+	for i, c := range b[:min(len(b), len(want))] {
+		if i != 2 && i != 3 && i != 6 && c != want[i] {
+			return observe.No
+		}
+	}
+	if len(b) < len(want) {
+		return observe.More
+	}
+	// What is longer than detection waits for is judged by its beginning.
+	size := min(int(binary.BigEndian.Uint16(b[2:])), 1024)
+	if len(b) < size {
+		return observe.More
+	}
+	b = b[:max(size, len(want))]
+	if bytes.Contains(b, associationControl) && !bytes.Contains(b, messageHandling) {
+		return observe.No
+	}
+	return observe.Yes
+}
 
 // T120 describes the data conferences of T.120: a transport connection on port
 // 1503.
@@ -103,7 +153,7 @@ func connect(f *observe.First) (c connection, m observe.Match) {
 	return connection{want, b[packetHeader+unitHeader : size]}, observe.Yes
 }
 
-// desktop says whether a connection is one of Remote Desktop: a routing token
+// desktop reports whether a connection is one of Remote Desktop: a routing token
 // or cookie, or a negotiation request, response or failure of eight bytes.
 func desktop(c connection) bool {
 	if c.kind == connectionRequest && (bytes.HasPrefix(c.rest, []byte("Cookie: mst"))) {

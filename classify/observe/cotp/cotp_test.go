@@ -49,12 +49,45 @@ func TestDetect(t *testing.T) {
 			return p.Detect(&f)
 		}
 		got := [...]observe.Match{ask(X400(), true), ask(X400(), false), ask(T120(), true), ask(RDP(), true), ask(RDP(), false)}
-		if want := [...]observe.Match{test.on, test.off, test.on, test.rdp, test.rdpOff}; got != want {
+		x400 := test.on
+		if x400 == yes {
+			x400 = more // the session tells
+		}
+		if want := [...]observe.Match{x400, test.off, test.on, test.rdp, test.rdpOff}; got != want {
 			t.Errorf("%q: %v, want %v", test.in, got, want)
 		}
 	}
 	if got := RDP().Detect(&observe.First{ToServer: []byte(rdpRequest)}); got != yes {
 		t.Errorf("request with a cookie: %v", got)
+	}
+}
+
+// TestSession has what follows the transport connection on port 102.
+func TestSession(t *testing.T) {
+	unit := func(b string) string {
+		return string([]byte{3, 0, byte((7 + len(b)) >> 8), byte(7 + len(b))}) + "\x02\xf0\x80" + b
+	}
+	const (
+		connect = "\x0d\x20\x05\x06\x13\x01\x00\x16\x01\x02\x14\x02\x00\x02\xc1\x12"
+		acse    = "\x31\x10\x06\x04\x52\x01\x00\x01"
+	)
+	for _, c := range []struct {
+		name, data string
+		want       observe.Match
+	}{
+		{"X.400 of 1984", unit(connect + "\xa0\x08\x80\x01\x00\x81\x03abc"), observe.Yes},
+		{"X.400 of 1988", unit(connect + acse + "\x06\x04\x56\x00\x01\x06"), observe.Yes},
+		{"MMS", unit(connect + acse + "\x06\x05\x28\xca\x22\x02\x01"), observe.No},
+		{"S7", unit("\x32\x01\x00\x00\x04\x00\x00\x08\x00\x00\xf0\x00\x00\x01\x00\x01\x01\xe0"), observe.No},
+		{"half of it", unit(connect + acse)[:20], observe.More},
+		{"nothing", "", observe.More},
+	} {
+		for n := 0; n <= len(c.data); n++ {
+			f := observe.First{ToServer: []byte(bare + c.data[:n]), ToClient: []byte(isoConfirm), OnPort: true}
+			if got := X400().Detect(&f); got != c.want && (n == len(c.data) || got != observe.More) {
+				t.Errorf("%s: %v for %d bytes, want %v", c.name, got, n, c.want)
+			}
+		}
 	}
 }
 

@@ -332,6 +332,6 @@ func TestMAPI(t *testing.T) {
 			"auth=ntlm", "encryption=none", "rpc.auth_level=connect", "rpc.sec_addr=1032", "rpc.uuid="+names["EMSMDB(MAPI)"],
 			"ntlm.domain=CNAMIS", "ntlm.server=SATURN", "ntlm.version=1",
 			"endpoint 192.168.0.2:1032/tcp "+names["EMSMDB(MAPI)"]+" source=bind from=192.168.0.2:1032",
-			"endpoint 192.168.0.173:1071/udp newmail source=push from=192.168.0.2:1032")
+			"endpoint 192.168.0.173:1071/udp newmail source=push from=192.168.0.173:1073")
 	}
 }

@@ -164,7 +164,7 @@ func (o *observer) answerPush(h *header, stub []byte, r *observe.Report) {
 		return
 	}
 	e := observe.Endpoint{Server: netip.AddrPortFrom(o.client.Addr(), p.addr.Port()), UDP: true, Service: NewMail,
-		Source: observe.FromPush, From: o.server}
+		Source: observe.FromPush, From: o.client}
 	if a := p.addr.Addr(); !a.IsUnspecified() && a != o.client.Addr().Unmap() {
 		e.Announced = a
 	}

@@ -1,5 +1,6 @@
 // Package irc recognises IRC (RFC 1459, RFC 2812) and its extension IRCX, which
-// the chat service of Exchange 2000 speaks. It reads nothing of it.
+// the chat service of Exchange 2000 speaks. Of the conversation it reads the name
+// that the server gives itself, and nothing else.
 package irc
 
 import (
@@ -9,6 +10,11 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/observe/internal/line"
 )
+
+// Server is the name that the server gives itself in front of its messages, if it
+// has no domain: "Default-Chat-Community" is that of the chat service of Exchange
+// 2000.
+const Server = "irc.server"
 
 // maxLine is the length of a message (RFC 2812 section 2.3).
 const maxLine = 512
@@ -51,7 +57,7 @@ func detect(f *observe.First) observe.Match {
 	return observe.Yes
 }
 
-// fromClient says whether a line is one of those with which clients begin.
+// fromClient reports whether a line is one of those with which clients begin.
 func fromClient(l []byte, onPort bool) bool {
 	for _, c := range commands {
 		if !line.HasPrefix(l, c) {
@@ -75,7 +81,7 @@ func fromClient(l []byte, onPort bool) bool {
 
 const notice = "NOTICE AUTH "
 
-// fromServer says whether a line is a server's notice or numeric answer.
+// fromServer reports whether a line is a server's notice or numeric answer.
 func fromServer(l []byte) bool {
 	if line.HasPrefix(l, notice) {
 		return true
@@ -92,5 +98,20 @@ func fromServer(l []byte) bool {
 
 type observer struct{}
 
-// Observe has nothing to read: the name of the protocol is all there is.
-func (observer) Observe(*observe.Input, *observe.Report) (int, error) { return 0, observe.ErrDone }
+// Observe reads the server's first line.
+func (observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
+	switch {
+	case in.Gap > 0:
+		return 0, observe.ErrDone
+	case in.Dir == observe.ToServer:
+		return len(in.Data), nil
+	}
+	l, _, whole := bytes.Cut(in.Data[:min(len(in.Data), maxLine)], []byte("\n"))
+	if !whole && len(in.Data) < maxLine {
+		return 0, nil
+	}
+	if name := line.First(l); len(name) > 1 && name[0] == ':' && len(name) <= 64 && bytes.IndexAny(name, ".!@") < 0 {
+		r.AddBytes(Server, name[1:])
+	}
+	return 0, observe.ErrDone
+}

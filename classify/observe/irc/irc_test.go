@@ -51,6 +51,23 @@ func TestDetect(t *testing.T) {
 	}
 }
 
+func TestServer(t *testing.T) {
+	for _, c := range [][2]string{
+		{":Default-Chat-Community 421 guest IRCX :Unknown command\r\n", "irc.server=Default-Chat-Community"},
+		{":irc.example.com 001 alice :Welcome\r\n", ""},
+		{":alice!a@example.com NOTICE x :y\r\n", ""},
+		{"NOTICE AUTH :*** hello\r\n", ""},
+	} {
+		r := observetest.Check(t, Protocol(), []observetest.Segment{observetest.ToServer("NICK alice\r\nUSER alice 0 * :Alice\r\n"),
+			observetest.ToClient(c[0])}, observetest.Options{})
+		var want []string
+		if c[1] != "" {
+			want = []string{c[1]}
+		}
+		observetest.Expect(t, r, want...)
+	}
+}
+
 func FuzzObserve(f *testing.F) {
 	observetest.Fuzz(f, Protocol(), []observetest.Segment{observetest.ToServer("NICK alice\r\nUSER alice 0 * :Alice\r\n")},
 		[]observetest.Segment{observetest.ToClient("NOTICE AUTH :*** hello\r\n")},

@@ -15,6 +15,7 @@ import (
 // protects the stream, and "none" once a message was sent in clear.
 const (
 	URI      = "nmf.uri"      // the Via record without user, query and fragment: "net.tcp://mb1.example.com/Service"
+	Via      = "nmf.via"      // the whole Via record; with Report.Identities only
 	Mode     = "nmf.mode"     // "singleton", "duplex", "simplex", "singleton-sized"
 	Encoding = "nmf.encoding" // "soap11-utf8", "binary", "binary-dictionary" ..., or a media type
 	Upgrade  = "nmf.upgrade"  // "application/negotiate", "application/ssl-tls"
@@ -224,7 +225,10 @@ func text(b []byte) (s []byte, n int) {
 func (o *observer) text(record byte, s string, r *observe.Report) {
 	switch record {
 	case recordVia:
-		r.Add(URI, address(s, r.Identities))
+		r.Add(URI, address(s))
+		if r.Identities {
+			r.Add(Via, s)
+		}
 	case recordEncoding:
 		r.Add(Encoding, s)
 	case recordFault:
@@ -235,11 +239,8 @@ func (o *observer) text(record byte, s string, r *observe.Report) {
 	}
 }
 
-// address is a Via without what can name a person.
-func address(s string, whole bool) string {
-	if whole {
-		return s
-	}
+// address returns a Via without what can name a person.
+func address(s string) string {
 	u, err := url.Parse(s)
 	if err != nil || u.Opaque != "" {
 		return ""

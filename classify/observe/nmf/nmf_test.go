@@ -42,6 +42,25 @@ var (
 	ntlmSigned       = "\x01\x00\x00\x00" + strings.Repeat("\x8f", 12) + strings.Repeat("\xab", 60)
 )
 
+// TestURI has the services of Exchange and of Active Directory.
+func TestURI(t *testing.T) {
+	for in, want := range map[string]string{
+		"net.tcp://mb1.example.com/Microsoft.Exchange.MailboxReplicationService":             "net.tcp://mb1.example.com/Microsoft.Exchange.MailboxReplicationService",
+		"net.tcp://localhost:890/Microsoft.Exchange.Directory.TopologyService?x=alice":       "net.tcp://localhost:890/Microsoft.Exchange.Directory.TopologyService",
+		"net.tcp://alice:secret@dc1:9389/ActiveDirectoryWebServices/Windows/Enumeration#bob": "net.tcp://dc1:9389/ActiveDirectoryWebServices/Windows/Enumeration",
+	} {
+		conv := []observetest.Segment{observetest.ToServer(begin(in), "\x0c")}
+		r := observetest.Check(t, Protocol(), conv, observetest.Options{})
+		if got := r.Facts.Values(URI); len(got) != 1 || got[0] != want || r.Facts.Any(Via) {
+			t.Errorf("%s gives %q", in, r.Lines())
+		}
+		observetest.SameEvidence(t, Protocol(), conv, observetest.Options{}, URI)
+		if r := observetest.Run(Protocol(), conv, observetest.Options{Identities: true}); !r.Facts.Has(Via, in) {
+			t.Errorf("%s gives %q with identities", in, r.Lines())
+		}
+	}
+}
+
 func TestConversations(t *testing.T) {
 	c, s := observetest.ToServer, observetest.ToClient
 	upgrade := func(more ...observetest.Segment) []observetest.Segment {

@@ -42,26 +42,41 @@ func Protocol() observe.Protocol {
 	}
 }
 
-// Detect recognises an answer on any port, and on the expected one a command
-// too.
+// Detect recognises an answer or a command on the expected port. On others it
+// asks for two signs, because Redis answers in the same words: a greeting that
+// names POP or has a time stamp for APOP, or an answer and a command.
 func Detect(f *observe.First) observe.Match {
-	answer := observe.No
 	_, client := verb(f.ToServer)
 	if !f.OnPort && client == observe.No {
-		return observe.No // Redis answers in the same words
+		return observe.No
 	}
+	server := observe.No
 	for _, s := range []string{"+OK ", "+OK\r\n", "-ERR ", "-ERR\r\n"} {
 		switch {
 		case line.HasPrefix(f.ToClient, s):
-			return observe.Yes
-		case line.CanBegin(f.ToClient, s):
-			answer = observe.More
+			server = observe.Yes
+		case server == observe.No && line.CanBegin(f.ToClient, s):
+			server = observe.More
 		}
 	}
-	if answer == observe.No || !f.OnPort {
-		return answer
+	switch {
+	case server == observe.Yes && !f.OnPort && client == observe.More && !greeting(f.ToClient):
+		return observe.More
+	case server == observe.More && f.OnPort:
+		return client
 	}
-	return client
+	return server
+}
+
+// greeting reports whether an answer is a greeting of POP3 (RFC 1939 sections 4
+// and 7).
+func greeting(b []byte) bool {
+	l, _, ok := bytes.Cut(b[:min(len(b), 512)], []byte{'\n'})
+	if !ok {
+		return false
+	}
+	stamp := bytes.LastIndexByte(l, '<')
+	return bytes.Contains(bytes.ToUpper(l), []byte("POP")) || stamp >= 0 && bytes.IndexByte(l[stamp:], '@') > 0
 }
 
 // kind is a command as far as its answer matters.

@@ -90,6 +90,10 @@ func TestDetect(t *testing.T) {
 		{"", "* OK\r\n", true, observe.No},
 		{"", "+PONG\r\n", true, observe.No},
 		{"\x16\x03\x01", "", true, observe.No},
+		{"", "+OK\r\n", false, observe.More},
+		{"", "+OK Dovecot ready.\r\n", false, observe.More},
+		{"CAPA\r\n", "+OK Dovecot ready.\r\n", false, observe.Yes},
+		{"", "+OK <1896.697170952@mail.example.com>\r\n", false, observe.Yes},
 		{"*1\r\n$4\r\nPING\r\n", "+OK\r\n", false, observe.No},
 	}
 	for _, tt := range tests {

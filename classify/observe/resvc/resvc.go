@@ -9,7 +9,8 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// Version is the routing engine's version: "6.5.6940.0".
+// Version is the routing engine's version: "6.5.6940.0". It is also that of
+// Exchange, and reported as observe.ExchangeVersion.
 const Version = "resvc.version"
 
 // maxGreeting bounds the bytes that are looked at for the version.
@@ -29,7 +30,7 @@ func detect(f *observe.First) observe.Match {
 	return greeting(b)
 }
 
-// greeting says whether b begins with "{0000004c} NODEINFO (": the length of
+// greeting reports whether b begins with "{0000004c} NODEINFO (": the length of
 // what follows in hexadecimal digits, and the command. The form is the one by
 // which scanners know the service.
 func greeting(b []byte) observe.Match {
@@ -90,6 +91,7 @@ func (observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 			n++
 		}
 		r.Add(Version, string(v[:n]))
+		r.Add(observe.ExchangeVersion, observe.Build(v[:n]))
 	}
 	return 0, observe.ErrDone
 }

@@ -19,8 +19,8 @@ func TestGreeting(t *testing.T) {
 		want []string
 		err  error
 	}{
-		{"version", []observetest.Segment{s(hello)}, []string{"resvc.version=6.5.6940.0"}, observe.ErrDone},
-		{"the client first", []observetest.Segment{c("{00000010} NODEINFO ("), s(hello)}, []string{"resvc.version=6.5.6940.0"}, observe.ErrDone},
+		{"version", []observetest.Segment{s(hello)}, []string{"resvc.version=6.5.6940.0", "exchange.version=6.5.6940.0"}, observe.ErrDone},
+		{"the client first", []observetest.Segment{c("{00000010} NODEINFO ("), s(hello)}, []string{"resvc.version=6.5.6940.0", "exchange.version=6.5.6940.0"}, observe.ErrDone},
 		{"no version", []observetest.Segment{s("{4c} NODEINFO (5) {38}Hello\r\n")}, nil, observe.ErrDone},
 		{"no end", []observetest.Segment{s("{4c} NODEINFO (5) {38}", strings.Repeat("x", 600))}, nil, observe.ErrDone},
 		{"not it", []observetest.Segment{s("{\"json\": 1}")}, nil, observe.ErrViolation},

@@ -23,6 +23,8 @@ const (
 	Status    = "sip.status"     // of responses: 200, 302 ...
 	Server    = "sip.server"     // the product that the flow's server names itself
 	UserAgent = "sip.user_agent" // the product that the flow's client names itself
+	Call      = "sip.call"       // what the client's INVITE was answered with: accepted, redirected, refused
+	Redirect  = "sip.redirect"   // ports of the places that the server sent the client's INVITE to: "5065"
 	SDPCodec  = "sdp.codec"      // what descriptions offer: PCMU/8000 ...
 	SDPMedia  = "sdp.media"      // kinds of media described: audio, image ...
 	Violation = "sip.violation"  // what broke the protocol: framing, content-length, header, header-size, sdp-limit
@@ -134,17 +136,19 @@ func keepAlive(b []byte) bool {
 
 // observer reads one flow.
 type observer struct {
-	begun    bool // the first call was made
-	started  bool // a message was read
-	clear    bool // encryption "none" was reported
-	methods  uint32
-	codes    [11]uint64 // statuses reported, a bit each
-	searched int        // bytes given up before the first message
-	dirs     [2]side
-	dialogs  map[string]*dialog
-	order    []*dialog
-	bare     [16]uint64 // the last requests without credentials, hashed
-	bareNext int
+	begun   bool // the first call was made
+	started bool // a message was read
+	clear   bool // encryption "none" was reported
+	// versioned is set once a build number was reported.
+	versioned bool
+	methods   uint32
+	codes     [11]uint64 // statuses reported, a bit each
+	searched  int        // bytes given up before the first message
+	dirs      [2]side
+	dialogs   map[string]*dialog
+	order     []*dialog
+	bare      [16]uint64 // the last requests without credentials, hashed
+	bareNext  int
 }
 
 // side is the state of one direction of a stream.
@@ -372,6 +376,12 @@ func (o *observer) message(in *observe.Input, r *observe.Report, m *message, bod
 		product = Server
 	}
 	addUpTo(r, product, m.product[:min(len(m.product), 80)], maxProducts)
+	if product == Server && !o.versioned {
+		o.version(m.product, r)
+	}
+	if in.Dir == observe.ToClient && method == "INVITE" && !m.request {
+		outcome(m.code, r)
+	}
 	o.auth(r, m)
 	if len(body) == 0 && (method != "INVITE" || m.code == 100) && method != "BYE" && method != "CANCEL" && method != "REFER" {
 		return nil // nothing that says where a call is or how it goes on
@@ -398,7 +408,7 @@ func (o *observer) message(in *observe.Input, r *observe.Report, m *message, bod
 		}
 	}
 	o.describe(r, m, &ev, body, cut)
-	o.redirect(r, m, &ev)
+	o.redirect(in, r, m, &ev)
 	o.follow(r, m, &ev)
 
 	switch {
@@ -410,6 +420,33 @@ func (o *observer) message(in *observe.Input, r *observe.Report, m *message, bod
 	}
 	r.Calls = append(r.Calls, ev)
 	return nil
+}
+
+// version reports the build in the product of Exchange's Unified Messaging:
+// "RTCC/5.0.0.0 MSExchangeUM/15.01.2507.017".
+func (o *observer) version(product []byte, r *observe.Report) {
+	const um = "MSExchangeUM/"
+	i := bytes.Index(product, []byte(um))
+	if i < 0 {
+		return
+	}
+	o.versioned = true
+	build, _, _ := bytes.Cut(product[i+len(um):], []byte{' '})
+	r.Add(observe.ExchangeVersion, observe.Build(build))
+}
+
+// outcome reports what an INVITE of the client's was answered with. A challenge
+// is no answer yet.
+func outcome(code int, r *observe.Report) {
+	switch {
+	case code < 200 || code == 401 || code == 407:
+	case code < 300:
+		r.Add(Call, "accepted")
+	case code < 400:
+		r.Add(Call, "redirected")
+	default:
+		r.Add(Call, "refused")
+	}
 }
 
 // auth reports the credentials of requests, and none where a request that
@@ -519,7 +556,7 @@ func (o *observer) teach(r *observe.Report, ev *observe.CallEvent, md *observe.M
 }
 
 // redirect takes the places that a 3xx answer to an INVITE names.
-func (o *observer) redirect(r *observe.Report, m *message, ev *observe.CallEvent) {
+func (o *observer) redirect(in *observe.Input, r *observe.Report, m *message, ev *observe.CallEvent) {
 	if m.code < 300 || m.code > 399 || ev.Method != "INVITE" {
 		return
 	}
@@ -548,6 +585,10 @@ func (o *observer) redirect(r *observe.Report, m *message, ev *observe.CallEvent
 				}
 			}
 			ev.Targets = append(ev.Targets, t)
+			if in.Dir == observe.ToClient {
+				var buf [8]byte
+				addUpTo(r, Redirect, strconv.AppendUint(buf[:0], uint64(t.Port), 10), maxTargets)
+			}
 			e := observe.Endpoint{
 				Server: netip.AddrPortFrom(t.Addr, t.Port), UDP: t.Transport == "udp", Service: "sip",
 				Source: observe.FromRedirect, From: ev.Src, Scope: ev.CallID, Idle: mediaIdle,
@@ -592,7 +633,7 @@ func (o *observer) follow(r *observe.Report, m *message, ev *observe.CallEvent) 
 			o.close(d)
 		default:
 			o.close(d)
-			r.Learn(observe.Endpoint{End: true, Scope: ev.CallID})
+			r.Learn(observe.Endpoint{End: true, Scope: ev.CallID, From: ev.Src})
 		}
 	case ev.Method == "BYE" && ev.Code >= 200 && ev.Code != 401 && ev.Code != 407:
 		if d != nil {
@@ -604,7 +645,7 @@ func (o *observer) follow(r *observe.Report, m *message, ev *observe.CallEvent) 
 			}
 			o.close(d)
 		}
-		r.Learn(observe.Endpoint{End: true, Scope: ev.CallID})
+		r.Learn(observe.Endpoint{End: true, Scope: ev.CallID, From: ev.Src})
 	}
 }
 

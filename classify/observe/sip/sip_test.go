@@ -79,7 +79,7 @@ func TestBasicCall(t *testing.T) {
 	scope := "scope=3848276298220188511@atlanta.example.com"
 	want := []string{
 		"encryption=none", "sip.method=INVITE", "sip.method=ACK", "sip.method=BYE", "sip.status=100", "sip.status=180", "sip.status=200",
-		"auth=none", "sdp.codec=PCMU/8000", "sdp.media=audio",
+		"auth=none", "sdp.codec=PCMU/8000", "sdp.media=audio", "sip.call=accepted",
 		"endpoint 192.0.2.101:49172/udp rtp source=sdp from=192.0.2.10:49152 " + scope + " idle=3600000000000",
 		"endpoint 192.0.2.101:49173/udp rtcp source=sdp from=192.0.2.10:49152 " + scope + " idle=3600000000000",
 		"endpoint 192.0.2.201:3456/udp rtp source=sdp from=192.0.2.1:5060 " + scope + " idle=3600000000000",
@@ -150,6 +150,55 @@ var ids = []string{"v: SIP/2.0/TCP pbx.example.com;branch=z9hG4bK1", "f: <sip:70
 
 func with(start string, more ...string) []string { return slices.Concat([]string{start}, ids, more) }
 
+// TestEvidence has what tells who answers calls, and how.
+func TestEvidence(t *testing.T) {
+	invite := observetest.ToServer(msg("", with("INVITE sip:9000@um.example.com SIP/2.0", "l: 0")...))
+	answer := func(code, header string) observetest.Segment {
+		return observetest.ToClient(msg("", with("SIP/2.0 "+code, header, "l: 0")...))
+	}
+	for _, tt := range []struct {
+		name string
+		conv []observetest.Segment
+		want []string
+	}{
+		{"Unified Messaging of 2016", []observetest.Segment{invite, answer("200 OK", "Server: RTCC/5.0.0.0 MSExchangeUM/15.01.2507.017")},
+			[]string{"sip.server=RTCC/5.0.0.0 MSExchangeUM/15.01.2507.017", "exchange.version=15.1.2507.17", "sip.call=accepted"}},
+		{"in the other field, with a comment", []observetest.Segment{invite, answer("200 OK", "User-Agent: RTCC/5.0.0.0 MSExchangeUM/15.00.0231.021 (x)")},
+			[]string{"sip.server=RTCC/5.0.0.0 MSExchangeUM/15.00.0231.021 (x)", "exchange.version=15.0.231.21", "sip.call=accepted"}},
+		{"the client's word", []observetest.Segment{observetest.ToServer(msg("", with("INVITE sip:9000@um.example.com SIP/2.0",
+			"User-Agent: MSExchangeUM/15.01.2507.017", "l: 0")...)), answer("403 Forbidden", "Server: RTC/6.0")},
+			[]string{"sip.user_agent=MSExchangeUM/15.01.2507.017", "sip.server=RTC/6.0", "sip.call=refused"}},
+		{"challenged", []observetest.Segment{invite, answer("401 Unauthorized", "Server: x")}, []string{"sip.server=x"}},
+		{"the server calls", []observetest.Segment{observetest.ToClient(string(invite.Data)), observetest.ToServer(string(answer("200 OK", "Server: x").Data))},
+			[]string{"sip.user_agent=x"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := observetest.Check(t, Protocol(), tt.conv, observetest.Options{})
+			var got []string
+			for _, l := range r.Lines() {
+				if name, _, _ := strings.Cut(l, "="); name == Server || name == UserAgent || name == Call || name == observe.ExchangeVersion {
+					got = append(got, l)
+				}
+			}
+			slices.Sort(tt.want)
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestEndNamesItsSender: only the hosts of a dialog may end it, so its end tells
+// who sent it.
+func TestEndNamesItsSender(t *testing.T) {
+	refused := msg("", with("SIP/2.0 486 Busy Here", "l: 0")...)
+	r := observetest.Check(t, Protocol(), []observetest.Segment{observetest.ToServer(msg("", with("INVITE sip:9000@um.example.com SIP/2.0", "l: 0")...)),
+		observetest.ToClient(refused)}, observetest.Options{})
+	if len(r.Endpoints) != 1 || !r.Endpoints[0].End || r.Endpoints[0].From.String() != "192.0.2.1:5060" {
+		t.Errorf("%+v", r.Endpoints)
+	}
+}
+
 func TestRedirect(t *testing.T) {
 	invite := msg("", with("INVITE sip:9000@um.example.com:5060;transport=tcp SIP/2.0", "l: 0")...)
 	const scope = " scope=4711@10.0.0.9"
@@ -160,15 +209,17 @@ func TestRedirect(t *testing.T) {
 		event   string
 	}{
 		{"a worker by address", "Contact: <sip:9000@10.0.0.5:5065;transport=tcp>",
-			[]string{"endpoint 10.0.0.5:5065/tcp sip source=sip_redirect from=192.0.2.1:5060" + scope + " idle=3600000000000"},
+			[]string{"endpoint 10.0.0.5:5065/tcp sip source=sip_redirect from=192.0.2.1:5060" + scope + " idle=3600000000000",
+				"sip.redirect=5065"},
 			" to 10.0.0.5:5065/tcp"},
 		{"a worker by name is on the host that answered", "m: <sip:um1.example.com:5067;transport=Tcp;ms-fe=um1.example.com>",
-			[]string{"endpoint 192.0.2.1:5067/tcp sip source=sip_redirect from=192.0.2.1:5060" + scope + " weak idle=3600000000000"},
+			[]string{"endpoint 192.0.2.1:5067/tcp sip source=sip_redirect from=192.0.2.1:5060" + scope + " weak idle=3600000000000", "sip.redirect=5067"},
 			" to um1.example.com:5067/tcp"},
 		{"TLS, IPv6, several", "Contact: \"A, <b>\" <sips:9000@[2001:db8::5]:5066>;q=0.9 , <sip:10.0.0.6;transport=tls>, sip:10.0.0.7:5068;q=0.1",
 			[]string{"endpoint [2001:db8::5]:5066/tcp sips source=sip_redirect from=192.0.2.1:5060" + scope + " idle=3600000000000",
 				"endpoint 10.0.0.6:5061/tcp sips source=sip_redirect from=192.0.2.1:5060" + scope + " idle=3600000000000",
-				"endpoint 10.0.0.7:5068/tcp sip source=sip_redirect from=192.0.2.1:5060" + scope + " idle=3600000000000"},
+				"endpoint 10.0.0.7:5068/tcp sip source=sip_redirect from=192.0.2.1:5060" + scope + " idle=3600000000000",
+				"sip.redirect=5066", "sip.redirect=5061", "sip.redirect=5068"},
 			" to 2001:db8::5:5066/tls to 10.0.0.6:5061/tls to 10.0.0.7:5068/udp"},
 		{"a telephone number is no endpoint", "Contact: <tel:+15551234>, <mailto:a@example.com>", nil, ""},
 	}
@@ -178,7 +229,7 @@ func TestRedirect(t *testing.T) {
 				`ms-diagnostics: 15637;source="um1.example.com";reason="Redirect to worker"`)...)
 			conv := []observetest.Segment{observetest.ToServer(invite), observetest.ToClient(moved)}
 			res := observetest.Check(t, Protocol(), conv, observetest.Options{})
-			observetest.Expect(t, res, append([]string{"encryption=none", "auth=none", "sip.method=INVITE", "sip.status=302",
+			observetest.Expect(t, res, append([]string{"encryption=none", "auth=none", "sip.method=INVITE", "sip.status=302", "sip.call=redirected",
 				"sip.server=RTCC/3.5.0.0 UnifiedMessaging"}, tt.want...)...)
 			lines, raw := events(conv, false)
 			if want := "2 192.0.2.1:5060>192.0.2.10:49152 INVITE 302 1" + tt.event; lines[1] != want {
