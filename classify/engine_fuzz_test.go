@@ -246,7 +246,13 @@ func tellSame(t testing.TB, cfg Config, packets []capture.Packet) {
 	want := tell(t, cfg, alone, packets)
 	for _, m := range []mode{counted, crewed} {
 		if got := tell(t, cfg, m, packets); got != want {
-			t.Errorf("mode %d differs:\n%s\n%s", m, got, want)
+			a, b := strings.Split(want, "\n"), strings.Split(got, "\n")
+			for i := range min(len(a), len(b)) {
+				if a[i] != b[i] {
+					t.Fatalf("mode %d differs in line %d:\n%s\n%s", m, i, a[i], b[i])
+				}
+			}
+			t.Fatalf("mode %d differs: %d lines for %d", m, len(b), len(a))
 		}
 	}
 }

@@ -46,6 +46,14 @@ func (e *Ends) Turn() bool {
 	return true
 }
 
+// Suppose takes a sender, 0 for A and 1 for B, for the client, unless something
+// proves who is.
+func (e *Ends) Suppose(sender int) {
+	if !e.proven {
+		e.serverIsA = sender == 1
+	}
+}
+
 // Direction returns the direction of what sender, 0 for A and 1 for B, sends.
 func (e Ends) Direction(sender int) observe.Direction {
 	turned := observe.Direction(0)

@@ -18,10 +18,10 @@ type conn struct {
 	asked     uint32
 	reader    uint8 // the protocol of obs: one plus its index
 	named     bool  // proto names the flow
-	begun     bool  // the next bytes of both streams are their first
+	begun     bool  // the observer was found by the first bytes of a side
 	done      bool
 
-	streams [2]stream // by sender: A, then B
+	streams streams // by sender: A, then B
 
 	state   *State
 	tried   uint64 // the set of protocols that refused the flow
@@ -39,6 +39,13 @@ const (
 	lateFind = 1 << iota // the protocol was not found by the flow's first bytes
 	bFirst               // B spoke first
 )
+
+// idle reports whether nothing is kept and no observer waits, so that the flow
+// can do without the conn until it sends something promising.
+func (c *conn) idle() bool {
+	a, b := &c.streams[0], &c.streams[1]
+	return c.obs == nil && c.tried == 0 && a.hole == nil && b.hole == nil && len(a.pending)+len(b.pending) == 0
+}
 
 // connBlock is how many conns are made at a time.
 const connBlock = 256
@@ -90,12 +97,11 @@ func (r *Reader) newConn(p *capture.Packet, ev *flow.Event) *conn {
 	st := r.at.state
 	if st.conn = r.conns.take(); st.conn == 0 {
 		r.Conns++
-		r.quietFlow(r.at.id, st)
+		r.abandon(r.at.id, st, TooMany)
 		return nil
 	}
 	c := r.conns.at(st.conn)
 	c.id, c.state = r.at.id, st
-	c.begun = ev.What&flow.Begun != 0
 	if st.content != 0 {
 		k := r.contents.at(st.content)
 		c.facts = k.facts
@@ -105,11 +111,18 @@ func (r *Reader) newConn(p *capture.Packet, ev *flow.Event) *conn {
 	if c.facts.Len() == 0 {
 		c.facts = r.lists.Empty()
 	}
-	if p.Proto == capture.TCP && c.begun {
+	if p.Proto == capture.TCP && ev.What&flow.Begun != 0 {
 		// The handshake says where both streams begin.
-		a, b := &c.streams[0], &c.streams[1]
-		a.begun, a.next = ev.What&flow.KnownA != 0, ev.Next[0]
-		b.begun, b.next = ev.What&flow.KnownB != 0, ev.Next[1]
+		for side := range c.streams {
+			s := &c.streams[side]
+			s.begun, s.next = ev.What&(flow.KnownA<<side) != 0, ev.Next[side]
+			if st.flags&(midA<<side) == 0 {
+				s.padding = st.search.padding(side)
+				s.next -= uint32(s.padding)
+			} else if side == ev.Sender() {
+				s.begun = false
+			}
+		}
 	}
 	if r.detect.last.number == p.Number {
 		c.asked, c.announced = r.Announcements, r.detect.first.Announced // as seek found it
@@ -130,10 +143,11 @@ func (r *Reader) askAnnounced(c *conn) {
 func (r *Reader) account(c *conn) {
 	a, b, n := &c.streams[0], &c.streams[1], 0
 	if a.hole == nil && b.hole == nil && len(a.pending)+len(b.pending) == 0 { // as nearly always
-		a.ready, b.ready = a.begun, b.begun
+		a.ready, b.ready = a.begun && a.padding == 0, b.begun && b.padding == 0
 	} else {
-		a.ready = a.begun && a.hole == nil && len(a.pending) == 0
-		b.ready = b.begun && b.hole == nil && len(b.pending) == 0
+		whole := a.hole == nil && b.hole == nil // what waits in one may wait for the other
+		a.ready = a.begun && whole && a.padding == 0 && len(a.pending) == 0
+		b.ready = b.begun && whole && b.padding == 0 && len(b.pending) == 0
 		n = a.held() + b.held()
 	}
 	if c.obs == nil {
@@ -143,7 +157,7 @@ func (r *Reader) account(c *conn) {
 	c.counted = int32(n)
 	if n > 0 && r.buffered > r.cfg.MaxBuffered {
 		r.Counts.Buffered++
-		c.done = true
+		r.giveUpFor(c, TooMuch)
 	}
 }
 
@@ -155,11 +169,11 @@ func (r *Reader) release(c *conn, h *Heard) {
 	if h != nil && len(h.Streams) > 0 {
 		r.contents.of(c.state).streams = h.Streams
 	}
-	r.giveUp(c)
+	r.giveBack(c)
 }
 
-// giveUp gives a conn back and keeps its facts.
-func (r *Reader) giveUp(c *conn) {
+// giveBack gives a conn back and keeps its facts.
+func (r *Reader) giveBack(c *conn) {
 	st := c.state
 	if c.named {
 		st.proto = c.proto
@@ -187,6 +201,24 @@ func (r *Reader) quietFlow(id flow.ID, st *State) {
 		st.flags |= done
 		r.Quiet = append(r.Quiet, id)
 	}
+}
+
+// abandon ends the reading of a flow that is not being read, for a reason.
+func (r *Reader) abandon(id flow.ID, st *State, why Reason) {
+	if why == Unrecognised {
+		r.Unrecognised++
+	}
+	st.flags |= uint8(why) * reason
+	r.quietFlow(id, st)
+}
+
+// giveUpFor ends the reading of a flow, for a reason.
+func (r *Reader) giveUpFor(c *conn, why Reason) {
+	if why == Unrecognised {
+		r.Unrecognised++
+	}
+	c.state.flags |= uint8(why) * reason
+	c.done = true
 }
 
 // maxDoubtful bounds the flows whose protocol rests on a first packet that
@@ -221,7 +253,7 @@ func (r *Reader) endDoubts() {
 		if c := r.conns.at(n); c.doubted != 0 && r.doubts.count-c.doubted >= maxDoubtful && !c.named && c.facts.Len() == 0 {
 			c.obs = nil
 			r.quiet(c)
-			r.giveUp(c)
+			r.giveBack(c)
 		}
 	}
 	r.doubts.due = r.doubts.due[:0]

@@ -49,10 +49,20 @@ func (r *Reader) takeOff(c *conn) {
 	c.obs = nil
 }
 
-// start puts an observer of the protocol with an index on a flow.
-func (r *Reader) start(c *conn, i int) {
+// start puts an observer of the protocol with an index on a flow, for what a
+// sender sends.
+func (r *Reader) start(c *conn, sender, i int) {
 	c.obs, c.reader = r.observer(i), uint8(i+1)
 	tentative := r.observers[i].tentative
+	c.begun = !r.in.Datagram && c.state.flags&(midA<<sender) == 0
+	r.in.Handshake = c.begun
+	if sides := r.at.sides; r.in.Datagram && sides[0].Port == sides[1].Port {
+		// Nothing tells client from server but who begins, and what came before it
+		// began nothing.
+		c.state.Ends.Suppose(sender)
+		r.in.Dir = c.state.Ends.Direction(sender)
+		r.at.dir = r.in.Dir
+	}
 	if !c.named {
 		c.proto = uint8(i + 1)
 		c.named = !tentative
@@ -62,6 +72,13 @@ func (r *Reader) start(c *conn, i int) {
 	}
 	if tentative && r.in.Announced == "" {
 		r.doubt(c)
+	}
+	if other := &c.streams[1-sender]; other.lost > 0 {
+		r.in.Dir, r.in.Data, r.in.Gap = c.state.Ends.Direction(1-sender), nil, int(other.lost)
+		if _, err := c.obs.Observe(&r.in, &r.report); err != nil {
+			c.obs = r.observer(i)
+		}
+		r.in.Gap, other.lost = 0, 0
 	}
 }
 
@@ -105,14 +122,15 @@ func (r *Reader) datagram(c *conn, sender int, p *capture.Packet) {
 	for c.obs == nil {
 		i, _ := r.find(c, sender, p.Payload, nil)
 		if i < 0 {
-			c.done = !r.at.state.try()
-			if r.report.Len() == 0 && !c.done {
+			if r.at.state.search.inVain(len(p.Payload)) {
+				r.giveUpFor(c, Unrecognised)
+			} else if r.report.Len() == 0 {
 				// Nothing to remember until the next datagram: no conn is held.
 				r.release(c, nil)
 			}
 			return
 		}
-		r.start(c, i)
+		r.start(c, sender, i)
 		_, err := c.obs.Observe(&r.in, &r.report)
 		if r.datagramResult(c, err) {
 			return
@@ -180,8 +198,10 @@ func (r *Reader) lost(c *conn, sender, gap int) {
 	s := &c.streams[sender]
 	s.pending = s.pending[:0]
 	if c.obs == nil {
-		c.streams[1-sender].pending = c.streams[1-sender].pending[:0]
-		c.begun, r.in.Handshake = false, false
+		// What comes behind them is not the first that the side sends. What the other
+		// side sends first still is.
+		c.state.flags |= midA << sender
+		s.lost = uint8(min(int(s.lost)+gap, 255))
 		return
 	}
 	r.in.Dir, r.in.Data, r.in.Gap = r.at.state.Ends.Direction(sender), nil, gap
@@ -193,22 +213,14 @@ func (r *Reader) lost(c *conn, sender, gap int) {
 		c.done = true
 	default:
 		r.violated(c)
-		c.begun, r.in.Handshake = false, false
+		c.state.flags |= midA | midB
 	}
 }
 
 // look looks for the protocol of a stream.
 func (r *Reader) look(c *conn, sender int, data []byte) bool {
-	if !c.begun {
-		// In the middle of a stream any segment may begin with something that can be
-		// read, so each is looked at alone.
-		if i, _ := r.find(c, sender, data, nil); i >= 0 {
-			r.start(c, i)
-			r.feed(c, sender, data)
-			return !c.done
-		}
-		c.done = !r.at.state.try()
-		return !c.done
+	if c.state.flags&(midA<<sender) != 0 {
+		return r.lookMid(c, sender, data)
 	}
 	s, other := &c.streams[sender], &c.streams[1-sender]
 	if len(s.pending)+len(other.pending) == 0 {
@@ -216,26 +228,69 @@ func (r *Reader) look(c *conn, sender int, data []byte) bool {
 			c.flags |= bFirst
 		}
 	}
-	first := len(s.pending) == 0
-	if !first {
+	kept := len(s.pending) > 0
+	if kept {
 		s.pending = append(s.pending, data...)
 		data = s.pending
 	}
+	if n, more := proxyHeader(data); n > 0 {
+		rest := append([]byte(nil), data[n:]...)
+		s.pending = s.pending[:0]
+		return len(rest) == 0 || r.look(c, sender, rest)
+	} else if more {
+		if !kept {
+			s.pending = append(s.pending[:0], data...)
+		}
+		return true
+	}
 	i, more := r.find(c, sender, data, other.pending)
+	if i < 0 && !more && len(other.pending) > 0 {
+		// What the other side sent may be what belongs to nothing.
+		if i, more = r.find(c, sender, data, nil); i >= 0 {
+			c.state.flags |= midA << (1 - sender)
+			other.pending = other.pending[:0]
+		}
+	}
 	c.offers++
 	if i >= 0 {
-		r.start(c, i)
+		r.start(c, sender, i)
 		r.replay(c, sender, data)
 		return !c.done
 	}
 	if !more || c.offers >= maxFirstOffers || len(data) > maxFirstBytes {
-		c.done = true
-		return false
+		c.state.flags |= midA << sender
+		c.offers = 0
+		n := len(data)
+		s.pending = s.pending[:0]
+		r.inVain(c, n)
+		return !c.done
 	}
-	if first {
+	if !kept {
 		s.pending = append(s.pending[:0], data...)
 	}
 	return true
+}
+
+// lookMid looks for the protocol of a stream past its first bytes. Any segment
+// may begin with something that can be read, so each is looked at alone.
+func (r *Reader) lookMid(c *conn, sender int, data []byte) bool {
+	if !c.state.search.next(sender, r.in.Time) {
+		return true
+	}
+	if i, _ := r.find(c, sender, data, nil); i >= 0 {
+		r.start(c, sender, i)
+		r.feed(c, sender, data)
+	} else {
+		r.inVain(c, len(data))
+	}
+	return !c.done
+}
+
+// inVain notes that n bytes of a flow were looked at in vain.
+func (r *Reader) inVain(c *conn, n int) {
+	if c.state.search.inVain(n) {
+		r.giveUpFor(c, Unrecognised)
+	}
 }
 
 // replay feeds a new observer what was seen before it was found, beginning
@@ -298,7 +353,7 @@ func (r *Reader) feedOn(c *conn, sender int, data []byte, n int, err error) {
 	}
 	if len(data) > maxHeldBytes {
 		r.StreamHeld++
-		c.done = true
+		r.giveUpFor(c, TooMuch)
 		return
 	}
 	if cap(s.pending) == 0 {
@@ -310,8 +365,8 @@ func (r *Reader) feedOn(c *conn, sender int, data []byte, n int, err error) {
 // continues reports whether the segment at hand acknowledges everything that
 // was offered from the other side.
 func (r *Reader) continues(c *conn, sender int) bool {
-	p, other := r.at.packet, &c.streams[sender^1]
-	return p != nil && p.Ack == other.next && other.begun && p.Flags&capture.ACK != 0
+	other := &c.streams[sender^1]
+	return r.at.ack.valid && other.begun && r.at.ack.number == other.next
 }
 
 // exception acts on an error of an observer. It returns the bytes to offer
@@ -330,10 +385,13 @@ func (r *Reader) exception(c *conn, sender int, data []byte, n int, err error) [
 	default:
 		r.violated(c)
 		if i, _ := r.find(c, sender, data, nil); i >= 0 {
-			r.start(c, i)
+			r.start(c, sender, i)
 			return data
 		}
-		c.done = true
+		if c.done = r.report.Len() > 0; !c.done { // else what was read says what the flow is
+			c.state.flags |= midA << sender
+			r.inVain(c, len(data))
+		}
 		return nil
 	}
 }

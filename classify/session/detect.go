@@ -1,6 +1,8 @@
 package session
 
 import (
+	"bytes"
+	"encoding/binary"
 	"math/bits"
 	"slices"
 	"strings"
@@ -68,21 +70,72 @@ func (r *Reader) promising(p *capture.Packet, ev *flow.Event) bool {
 		return false
 	}
 	st, sender := r.at.state, ev.Sender()
-	handshake := p.Proto == capture.TCP && ev.What&flow.Begun != 0
-	if handshake && ev.What&(flow.KnownA<<sender) != 0 && p.Seq != ev.Next[sender] {
-		return true // not the first bytes: they have to be put in order
+	first := false // these may be the first bytes of the sender
+	if p.Proto == capture.TCP {
+		if n := padding(p); n > 0 {
+			st.search.setPadding(sender, n)
+			return false
+		}
+		if ev.What&flow.Begun == 0 {
+			st.flags |= midA | midB
+		}
+		first = st.flags&(midA<<sender) == 0
+		if first && ev.What&(flow.KnownA<<sender) != 0 && sequence(p) != ev.Next[sender]-uint32(st.search.padding(sender)) {
+			return true // others come before them
+		}
+	}
+	if !st.search.next(sender, p.Time) && !first {
+		return false
 	}
 	i, more := r.seek(0, st.Ends.Direction(sender), p.Payload, nil)
 	r.detect.last = found{p.Number, i, more}
-	if i >= 0 || more && handshake {
+	if i >= 0 || first && more {
 		return true
 	}
-	// In the middle of a stream any segment may begin with something that can be
-	// read, and so may any datagram: a few are looked at.
-	if !st.try() || handshake {
-		r.quietFlow(r.at.id, st)
+	if first {
+		if n, more := proxyHeader(p.Payload); n > 0 || more {
+			return true
+		}
+		st.flags |= midA << sender
+	}
+	if st.search.inVain(len(p.Payload)) {
+		r.abandon(r.at.id, st, Unrecognised)
 	}
 	return false
+}
+
+// proxyHeader returns the length of the PROXY protocol header with which data
+// begins, or 0, and whether data may be a part of one. A load balancer sends it
+// before what the client sends.
+//
+// https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, section 2
+func proxyHeader(data []byte) (n int, more bool) {
+	const (
+		v1    = "PROXY "
+		maxV1 = 107
+		v2    = "\r\n\r\n\x00\r\nQUIT\n"
+	)
+	begins := func(with string) bool { k := min(len(data), len(with)); return string(data[:k]) == with[:k] }
+	switch {
+	case begins(v1):
+		if i := bytes.Index(data[:min(len(data), maxV1)], []byte("\r\n")); i >= 0 {
+			return i + 2, false
+		}
+		return 0, len(data) < maxV1
+	case begins(v2) && len(data) > len("\r\n\r\n"): // which keeps connections alive too
+		if len(data) < 16 {
+			return 0, true
+		}
+		n = 16 + int(binary.BigEndian.Uint16(data[14:]))
+		if data[12]>>4 != 2 || n > maxFirstBytes {
+			return 0, false
+		}
+		if n > len(data) {
+			return 0, true
+		}
+		return n, false
+	}
+	return 0, false
 }
 
 // find looks for the protocol of bytes that a sender of the flow at hand sent,

@@ -17,9 +17,9 @@ func (r *Reader) Next(p *capture.Packet, ev *flow.Event, st *State) *Heard {
 		return r.Read(p, ev, st)
 	}
 	c, sender := r.conns.all[st.conn-1], ev.Sender()&1
-	s := &c.streams[sender]
-	data := p.Payload
-	if !s.ready || p.Seq != s.next || s.skip >= len(data) || int(p.PayloadLength) != len(data) {
+	s, other := &c.streams[sender], &c.streams[sender^1]
+	data, a := p.Payload, ackOf(p)
+	if !s.ready || p.Seq != s.next || s.skip >= len(data) || int(p.PayloadLength) != len(data) || len(data) <= maxPadding || other.lags(a) {
 		switch {
 		case p.Proto == capture.UDP: // no stream of which is ready
 			return r.nextDatagram(c, st, p, ev)
@@ -39,7 +39,7 @@ func (r *Reader) Next(p *capture.Packet, ev *flow.Event, st *State) *Heard {
 	in := &r.in
 	in.Datagram, in.Cut = false, false
 	r.open(c, p, data, st.Ends.Direction(sender))
-	in.Continues = r.continues(c, sender)
+	in.Continues = a.valid && other.begun && a.number == other.next
 	n, err := c.obs.Observe(in, &r.report)
 	if err == nil && n >= len(data) && !r.report.News() {
 		s.skip = n - len(data)
@@ -47,7 +47,7 @@ func (r *Reader) Next(p *capture.Packet, ev *flow.Event, st *State) *Heard {
 		return nil
 	}
 	r.hold(p, ev, st)
-	r.at.conn = c
+	r.at.conn, r.at.ack = c, a
 	r.feedOn(c, sender, data, n, err)
 	return r.conclude(c)
 }
@@ -83,16 +83,17 @@ func (r *Reader) nextDatagram(c *conn, st *State, p *capture.Packet, ev *flow.Ev
 // left to do. It reports whether it did.
 func (r *Reader) startsWith(c *conn, sender int, p *capture.Packet) bool {
 	s, last := &c.streams[sender], &r.detect.last
+	seq, a := sequence(p), ackOf(p)
 	if last.number != p.Number || last.index < 0 || p.Proto != capture.TCP ||
-		s.begun && s.next != p.Seq || int(p.PayloadLength) != len(p.Payload) {
+		s.begun && s.next != seq || int(p.PayloadLength) != len(p.Payload) || c.streams[1-sender].lags(a) {
 		return false
 	}
 	last.number = 0
-	s.begun, s.next = true, p.Seq+p.PayloadLength
+	s.begun, s.next, s.padding = true, seq+p.PayloadLength, 0
 	r.in.Datagram, r.in.Cut = false, false
-	r.at.conn = c
+	r.at.conn, r.at.ack = c, a
 	r.open(c, p, p.Payload, r.at.state.Ends.Direction(sender))
-	r.start(c, last.index)
+	r.start(c, sender, last.index)
 	r.feed(c, sender, p.Payload)
 	return true
 }

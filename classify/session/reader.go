@@ -29,7 +29,10 @@ type Counts struct {
 	StreamHeld uint64 // flows not read on because an observer wanted to hold too much
 	Buffered   uint64 // flows not read on because MaxBuffered was reached
 	Violations uint64 // observers that found another protocol
-	Facts      uint64 // fact values refused
+	// Unrecognised counts flows that were given up because they sent what no
+	// observer knows, again and again.
+	Unrecognised uint64
+	Facts        uint64 // fact values refused
 }
 
 // Reader reads the content of flows. It is used by one goroutine.
@@ -57,7 +60,7 @@ type Reader struct {
 	in      observe.Input
 	report  observe.Report
 	heard   Heard
-	deliver [2]func(data []byte, gap int) bool // by sender, to the flow at hand
+	deliver [2]deliver // by sender, to the flow at hand
 }
 
 // hand is the flow at hand.
@@ -72,6 +75,8 @@ type hand struct {
 	// the flow has ended.
 	packet *capture.Packet
 	dir    observe.Direction
+	// ack is that of the segment that brought the bytes at hand.
+	ack ack
 }
 
 // ends returns the client's end and the server's.
@@ -95,7 +100,10 @@ func NewReader(cfg Config) (*Reader, error) {
 	r.report.Identities = cfg.Identities
 	r.in.Flow = r.addresses
 	for sender := range r.deliver {
-		r.deliver[sender] = func(data []byte, gap int) bool { return r.offer(r.at.conn, sender, data, gap) }
+		r.deliver[sender] = func(data []byte, gap int, a ack) bool {
+			r.at.ack = a
+			return r.offer(r.at.conn, sender, data, gap)
+		}
 	}
 	return r, nil
 }
@@ -146,6 +154,9 @@ func (r *Reader) Read(p *capture.Packet, ev *flow.Event, st *State) *Heard {
 		if p.Proto == capture.UDP && c.announced == "" && c.asked != r.Announcements {
 			r.askAnnounced(c)
 		}
+		if p.Proto == capture.UDP && c.obs == nil && !st.search.next(sender, p.Time) {
+			return nil
+		}
 	} else {
 		if !r.promising(p, ev) {
 			return nil
@@ -157,13 +168,17 @@ func (r *Reader) Read(p *capture.Packet, ev *flow.Event, st *State) *Heard {
 			return r.conclude(c)
 		}
 	}
+	if p.Proto == capture.TCP && c.streams[sender].passOver(p) {
+		c.number = p.Number
+		return nil
+	}
 	r.at.conn = c
 	r.open(c, p, p.Payload, st.Ends.Direction(sender))
 	if p.Proto == capture.UDP {
 		r.datagram(c, sender, p)
 	} else {
 		r.in.Datagram, r.in.Cut = false, false
-		c.streams[sender].push(p, r.deliver[sender])
+		c.streams.push(sender, p, &r.deliver)
 	}
 	return r.conclude(c)
 }
@@ -201,11 +216,7 @@ func (r *Reader) End(id flow.ID, f *flow.Flow, st *State) *Heard {
 	r.in = observe.Input{Dir: dir, Time: f.Last, Number: c.number, Handshake: c.begun, Announced: c.announced,
 		Datagram: f.Proto == capture.UDP, Flow: r.in.Flow}
 	r.report.Facts = c.facts
-	for side := range c.streams {
-		if !c.done {
-			c.streams[side].flush(r.deliver[side])
-		}
-	}
+	c.streams.flush(&r.deliver)
 	r.finish(c)
 	h := r.gather(c)
 	r.release(c, h)
@@ -225,7 +236,7 @@ func (r *Reader) conclude(c *conn) (h *Heard) {
 			r.finish(c)
 		}
 		h = r.gather(c)
-		if c.done {
+		if c.done || c.idle() {
 			r.release(c, h)
 		}
 	}

@@ -10,21 +10,41 @@ import (
 type State struct {
 	// Ends says which end is the server.
 	Ends    flow.Ends
-	proto   uint8  // the protocol that names the flow: one plus its index; 0 for none
-	flags   uint8  // tries, and the bits below
+	proto   uint8 // the protocol that names the flow: one plus its index; 0 for none
+	flags   uint8
 	conn    uint32 // the number of its conn while the flow is read, else 0
 	content uint32 // the number of what is kept of its content, or 0
+	search  search
 }
 
-// The bits of State.flags. The lowest ones count the payloads in which no
-// protocol was found.
+// The bits of State.flags.
 const (
-	triesMask = 1<<3 - 1
-	spokeA    = 1 << 3 // A sent payload
-	spokeB    = 1 << 4 // B sent payload
-	foundLate = 1 << 5 // the protocol was not found by the flow's first bytes
-	done      = 1 << 6 // nothing more is read
+	spokeA    = 1 << iota // A sent payload
+	spokeB                // B sent payload
+	foundLate             // the protocol was not found by the flow's first bytes
+	done                  // nothing more is read
+	midA                  // what A sends is not the first that it sends
+	midB                  // the same of B
+	reason                // why the flow was given up: a Reason, two bits
 )
+
+// Reason tells why a flow is read no further although it may have more to tell.
+type Reason uint8
+
+// The reasons.
+const (
+	NotGivenUp   Reason = iota
+	Unrecognised        // nothing was found that an observer knows
+	TooMany             // too many flows were being read
+	TooMuch             // it would have to hold too much
+)
+
+func (r Reason) String() string {
+	return [...]string{"", "unrecognised", "too-many", "too-much"}[r&3]
+}
+
+// GivenUp returns why the flow is read no further.
+func (s *State) GivenUp() Reason { return Reason(s.flags / reason) }
 
 // Done reports whether nothing more of the flow is read.
 func (s *State) Done() bool { return s.flags&done != 0 }
@@ -36,11 +56,72 @@ func (s *State) Reading() bool { return s.conn != 0 }
 // flow was read.
 func (s *State) Spoke(sender int) bool { return s.flags&(spokeA<<sender) != 0 }
 
-// try counts a payload in which no protocol was found, and reports whether
-// others are worth a look.
-func (s *State) try() bool {
-	s.flags++
-	return s.flags&triesMask < maxTries
+// search is how far the search for a flow's protocol has come, once the flow is
+// past the first bytes of a side.
+//
+// Any payload may then begin a message that can be read, and looking at each
+// costs time, so those are looked at that probably begin one: the first ones
+// after the other side has spoken, or after a pause. Time gives back what was
+// looked at in vain, so a flow is given up that keeps sending what nobody
+// knows, and not one that says something in between for hours.
+type search struct {
+	bits uint16 // see below
+	last uint16 // the time of the last payload, in units of tick
+}
+
+// The bits of search.bits.
+const (
+	vainBits   = 1<<6 - 1 // payloads looked at in vain
+	burstOne   = 1 << 6   // payloads looked at since the other side spoke, 3 bits
+	burstBits  = 7 * burstOne
+	fromB      = 1 << 9  // B sent the last payload
+	paddingOne = 1 << 10 // zero bytes of A that may be padding, 3 bits; then those of B, 3 bits
+)
+
+const (
+	// maxVain is the number of payloads that are looked at in vain before a flow is
+	// given up.
+	maxVain = 40
+	// maxBurst is the number of payloads that are looked at in vain until the other
+	// side speaks or the sender pauses.
+	maxBurst = 6
+	// minMessage is the number of bytes below which a payload is no try: it keeps a
+	// connection alive, or is a part of a line.
+	minMessage = 8
+	tick       = 1 << 26 // ns, about a fifteenth of a second
+	pause      = 4       // ticks between two messages of one side
+	giveBack   = 64      // ticks after which one payload in vain is forgotten
+)
+
+// next reports whether a payload that was sent at a time is worth a look.
+func (s *search) next(sender int, now int64) bool {
+	t := uint16(now / tick)
+	gap := t - s.last
+	s.last = t
+	from := uint16(sender) * fromB
+	if gap >= pause || s.bits&fromB != from {
+		vain := s.bits & vainBits
+		s.bits = s.bits&^(vainBits|burstBits|fromB) | from | vain - min(vain, gap/giveBack)
+	}
+	return s.bits&burstBits < maxBurst*burstOne
+}
+
+// inVain notes that nothing was found in a payload of n bytes. It reports
+// whether that was the last one to be looked at.
+func (s *search) inVain(n int) bool {
+	if n < minMessage {
+		return false
+	}
+	s.bits += burstOne + 1
+	return s.bits&vainBits >= maxVain
+}
+
+// padding returns the number of bytes of a sender that may be padding.
+func (s *search) padding(sender int) uint8 { return uint8(s.bits>>(10+3*sender)) & 7 }
+
+func (s *search) setPadding(sender int, n uint8) {
+	shift := 10 + 3*sender
+	s.bits = s.bits&^(7<<shift) | uint16(n)<<shift
 }
 
 // content is what is kept of a flow that was read.

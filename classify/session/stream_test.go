@@ -9,16 +9,17 @@ import (
 	"github.com/exspan/exspan/capture"
 )
 
-// collect returns a deliver function that writes down what it is given: bytes,
+// collect returns deliver functions that write down what they are given: bytes,
 // and gaps as [n].
-func collect(out *bytes.Buffer) func([]byte, int) bool {
-	return func(data []byte, gap int) bool {
+func collect(out *bytes.Buffer) *[2]deliver {
+	d := func(data []byte, gap int, _ ack) bool {
 		if gap > 0 {
 			fmt.Fprintf(out, "[%d]", gap)
 		}
 		out.Write(data)
 		return true
 	}
+	return &[2]deliver{d, d}
 }
 
 type piece struct {
@@ -50,13 +51,13 @@ func TestStream(t *testing.T) {
 		{"longer copy of an early segment", 0, []piece{{seq: 2, data: "c"}, {seq: 2, data: "cde"}, {seq: 0, data: "ab"}}, "abcde"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := stream{begun: true, next: c.start}
+			s := streams{{begun: true, next: c.start}}
 			var out bytes.Buffer
-			deliver := collect(&out)
+			to := collect(&out)
 			for _, p := range c.pieces {
-				s.push(&capture.Packet{Time: p.time, Seq: p.seq, PayloadLength: uint32(len(p.data)), Payload: []byte(p.data[:len(p.data)-p.cut])}, deliver)
+				s.push(0, &capture.Packet{Time: p.time, Seq: p.seq, PayloadLength: uint32(len(p.data)), Payload: []byte(p.data[:len(p.data)-p.cut])}, to)
 			}
-			s.flush(deliver)
+			s.flush(to)
 			if out.String() != c.want {
 				t.Errorf("got %q, want %q", out.String(), c.want)
 			}
@@ -88,10 +89,10 @@ func TestStreamShuffled(t *testing.T) {
 				packets[i], packets[j] = packets[j], packets[i]
 			}
 		}
-		s := stream{begun: true}
+		s := streams{{begun: true}}
 		var out bytes.Buffer
 		for i := range packets {
-			s.push(&packets[i], collect(&out))
+			s.push(0, &packets[i], collect(&out))
 		}
 		s.flush(collect(&out))
 		if !bytes.Equal(out.Bytes(), text) {
@@ -103,11 +104,12 @@ func TestStreamShuffled(t *testing.T) {
 // TestStreamBounded sends what never fits together: nothing grows.
 func TestStreamBounded(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	s := stream{begun: true}
+	s := streams{{begun: true}}
 	data := make([]byte, 1400)
+	to := collect(&bytes.Buffer{})
 	for i := range 20_000 {
-		s.push(&capture.Packet{Seq: r.Uint32() >> 1, Time: int64(i), PayloadLength: 1400, Payload: data}, func([]byte, int) bool { return true })
-		if h := s.hole; h != nil && (len(h.early) > maxReorder || h.size > maxReorderSize+1400) {
+		s.push(0, &capture.Packet{Seq: r.Uint32() >> 1, Time: int64(i), PayloadLength: 1400, Payload: data}, to)
+		if h := s[0].hole; h != nil && (len(h.early) > maxReorder || h.size > maxReorderSize+1400) {
 			t.Fatalf("%d segments of %d bytes are held", len(h.early), h.size)
 		}
 	}
