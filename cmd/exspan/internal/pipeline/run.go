@@ -152,8 +152,9 @@ func (o *Options) View(cmd *cobra.Command, args []string, make func(cfg *classif
 	return o.ViewFiles(cmd, make)
 }
 
-// ViewFiles is View for files that are known already.
-func (o *Options) ViewFiles(cmd *cobra.Command, make func(cfg *classify.Config) record.Sink) (*Result, error) {
+// ViewFiles is View for files that are known already, by a command that writes
+// outputs.
+func (o *Options) ViewFiles(cmd *cobra.Command, make func(cfg *classify.Config) record.Sink, outputs ...Output) (*Result, error) {
 	if err := errors.Join(append(o.CheckInputs(), o.CheckEngine()...)...); err != nil {
 		return nil, err
 	}
@@ -161,7 +162,7 @@ func (o *Options) ViewFiles(cmd *cobra.Command, make func(cfg *classify.Config) 
 	if err != nil {
 		return nil, err
 	}
-	if err := o.CheckFiles(); err != nil {
+	if err := o.CheckFiles(outputs...); err != nil {
 		return nil, err
 	}
 	s := Streams{Stdin: cmd.InOrStdin()}

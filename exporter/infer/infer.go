@@ -1,0 +1,295 @@
+// Package infer writes a site file from what traffic proves: servers with their
+// roles and the evidence, versions, and, marked as guesses, static ports and the
+// networks of clients. Hosts that matter and are not recognised stand in it as
+// comments.
+package infer
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter/text"
+	"github.com/exspan/exspan/rules"
+)
+
+const (
+	maxUnknown  = 1000 // hosts that are not recognised
+	minClients  = 2    // client hosts in a network that is guessed to be one of clients
+	clientBits  = 24   // prefix length of such a network, IPv4
+	clientBits6 = 64   // the same, IPv6
+	pinnedFrom  = 59531
+	pinnedTo    = 60554 // the range for pinned ports of Exchange 2010; see rules.Pinned
+)
+
+// Options say what is known and how the file begins.
+type Options struct {
+	// Site is what the operator knows already, or nil. It is written as it is.
+	Site *rules.Site
+	// Title names the input; Date is the day of writing, as 2026-11-28.
+	Title, Date string
+}
+
+// Sink collects records and writes the site file on Close.
+type Sink struct {
+	w       io.Writer
+	o       Options
+	unknown map[netip.Addr]*unknown
+	roles   map[netip.Addr][]string // of hosts in flows, by records
+}
+
+// unknown is a host without a role that talks with an Exchange server.
+type unknown struct {
+	name  string
+	flows uint64
+	with  []string // "64327/tcp from mb1"
+}
+
+// New returns a sink that writes to w when it is closed.
+func New(w io.Writer, o Options) *Sink {
+	return &Sink{w: w, o: o, unknown: map[netip.Addr]*unknown{}, roles: map[netip.Addr][]string{}}
+}
+
+// Write looks for hosts without a role.
+func (s *Sink) Write(r *record.Record) error {
+	if r.State == "active" || r.Verdict.Status == record.Unrelated {
+		return nil
+	}
+	if len(r.Client.Roles) == 0 {
+		s.meets(&r.Client, &r.Server, r, "to")
+	}
+	if len(r.Server.Roles) == 0 {
+		s.meets(&r.Server, &r.Client, r, "from")
+	}
+	return nil
+}
+
+func (s *Sink) meets(h, other *record.Host, r *record.Record, how string) {
+	u := s.unknown[h.Addr]
+	if u == nil {
+		if len(s.unknown) >= maxUnknown {
+			return
+		}
+		u = &unknown{name: strings.Clone(h.Name)}
+		s.unknown[h.Addr] = u
+	}
+	u.flows++
+	what := fmt.Sprintf("%d/%s %s %s", r.Server.Port, text.Transport(r.Proto), how, cmp.Or(other.Name, other.Addr.String()))
+	if len(u.with) < 4 && !slices.Contains(u.with, what) {
+		u.with = append(u.with, what)
+	}
+}
+
+// server is an entry of the file.
+type server struct {
+	name    string
+	addrs   []netip.Addr
+	roles   []rules.Role
+	version string
+	proofs  []string // "hub: smtp.banner=... on port 25"
+	ports   []port
+	given   bool // by the operator's site file
+}
+
+type port struct {
+	service string
+	number  uint16
+	guess   bool
+}
+
+// Close writes the file.
+func (s *Sink) Close(sum *record.Summary) error {
+	servers := s.given()
+	open := []string{} // hosts whose role traffic leaves open
+	var clients []netip.Addr
+	for i := range sum.Hosts {
+		h := &sum.Hosts[i]
+		if s.isGiven(h.Addr) {
+			continue
+		}
+		roles, ambiguous := decided(h)
+		switch {
+		case len(roles) == 1 && roles[0] == rules.Client && ambiguous == "":
+			clients = append(clients, h.Addr)
+		case len(roles) > 0 && ambiguous == "" && !onlyPlaces(roles):
+			servers = add(servers, h, roles)
+		case ambiguous != "" || len(roles) > 0:
+			open = append(open, s.openHost(h))
+		}
+	}
+	s.ports(servers, sum)
+	_, err := io.WriteString(s.w, s.file(servers, s.networks(clients, servers, sum), open))
+	return err
+}
+
+// decided returns the roles of a host that are proven without alternatives, and
+// the alternatives that they do not cover.
+func decided(h *record.HostSummary) (roles []rules.Role, ambiguous string) {
+	for _, p := range h.Roles {
+		if !strings.Contains(p.Role, "|") && !slices.Contains(roles, rules.Role(p.Role)) {
+			roles = append(roles, rules.Role(p.Role))
+		}
+	}
+	for _, p := range h.Roles {
+		covered := !strings.Contains(p.Role, "|")
+		for role := range strings.SplitSeq(p.Role, "|") {
+			covered = covered || slices.Contains(roles, rules.Role(role))
+		}
+		if !covered {
+			ambiguous = p.Role
+		}
+	}
+	return roles, ambiguous
+}
+
+// onlyPlaces reports whether roles say where a host is, and not what it does.
+func onlyPlaces(roles []rules.Role) bool {
+	return !slices.ContainsFunc(roles, func(r rules.Role) bool { return r != rules.Client && r != rules.Internet })
+}
+
+// given returns the servers of the operator's site file.
+func (s *Sink) given() []*server {
+	if s.o.Site == nil {
+		return nil
+	}
+	var list []*server
+	for _, x := range s.o.Site.Servers {
+		e := &server{name: x.Name, addrs: x.Addresses, roles: x.Roles, version: x.Version, given: true}
+		for _, service := range sortedKeys(x.StaticPorts) {
+			e.ports = append(e.ports, port{service, x.StaticPorts[service], false})
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+// isGiven reports whether the operator's site file has a server or a network
+// with an address.
+func (s *Sink) isGiven(a netip.Addr) bool {
+	if s.o.Site == nil {
+		return false
+	}
+	return slices.ContainsFunc(s.o.Site.Servers, func(x rules.Server) bool { return slices.Contains(x.Addresses, a) }) ||
+		slices.ContainsFunc(s.o.Site.Networks, func(n rules.Network) bool { return n.Prefix.Contains(a) })
+}
+
+// add adds a host to the servers. Addresses of the same name are one server.
+func add(servers []*server, h *record.HostSummary, roles []rules.Role) []*server {
+	i := slices.IndexFunc(servers, func(x *server) bool { return h.Name != "" && strings.EqualFold(x.name, h.Name) && !x.given })
+	if i < 0 {
+		i = len(servers)
+		servers = append(servers, &server{name: h.Name, version: h.Version})
+	}
+	e := servers[i]
+	e.addrs = append(e.addrs, h.Addr)
+	for _, r := range roles {
+		if !slices.Contains(e.roles, r) {
+			e.roles = append(e.roles, r)
+		}
+	}
+	for _, p := range h.Roles {
+		if proof := p.Role + ": " + p.Evidence; p.Evidence != "" && !strings.Contains(p.Role, "|") && !slices.Contains(e.proofs, proof) {
+			e.proofs = append(e.proofs, proof)
+		}
+	}
+	e.version = cmp.Or(e.version, h.Version)
+	return servers
+}
+
+// ports guesses static ports: those that a mapper announced in the range that is
+// documented for them, if a service has no other.
+func (s *Sink) ports(servers []*server, sum *record.Summary) {
+	for _, e := range servers {
+		if e.given {
+			continue
+		}
+		seen := map[string][]uint16{}
+		for i := range sum.Endpoints {
+			p := &sum.Endpoints[i]
+			if slices.Contains(e.addrs, p.Server.Addr()) && !p.UDP && !slices.Contains(seen[p.Service], p.Server.Port()) {
+				seen[p.Service] = append(seen[p.Service], p.Server.Port())
+			}
+		}
+		for _, service := range []string{"emsmdb", "nspi", "rfr"} {
+			if p := seen[service]; len(p) == 1 && p[0] >= pinnedFrom && p[0] <= pinnedTo {
+				e.ports = append(e.ports, port{service, p[0], true})
+			}
+		}
+	}
+}
+
+// network is an entry of the file.
+type network struct {
+	cidr  netip.Prefix
+	role  rules.Role
+	hosts int // that the guess rests on; 0 for one of the operator's
+}
+
+// networks guesses networks of clients: those in which several hosts are proven
+// to be clients and none to be anything else.
+func (s *Sink) networks(clients []netip.Addr, servers []*server, sum *record.Summary) []network {
+	var list []network
+	if s.o.Site != nil {
+		for _, n := range s.o.Site.Networks {
+			list = append(list, network{cidr: n.Prefix, role: n.Role})
+		}
+	}
+	guesses := map[netip.Prefix]int{}
+	for _, a := range clients {
+		bits := clientBits
+		if a.Is6() {
+			bits = clientBits6
+		}
+		if p, err := a.Prefix(bits); err == nil {
+			guesses[p]++
+		}
+	}
+	for p, n := range guesses {
+		other := slices.ContainsFunc(sum.Hosts, func(h record.HostSummary) bool {
+			return p.Contains(h.Addr) && !slices.Contains(clients, h.Addr)
+		})
+		for a := range s.unknown {
+			other = other || p.Contains(a)
+		}
+		for _, e := range servers {
+			other = other || slices.ContainsFunc(e.addrs, p.Contains)
+		}
+		if n >= minClients && !other {
+			list = append(list, network{p, rules.Client, n})
+		}
+	}
+	slices.SortFunc(list, func(a, b network) int {
+		return cmp.Or(a.cidr.Addr().Compare(b.cidr.Addr()), a.cidr.Bits()-b.cidr.Bits())
+	})
+	return list
+}
+
+// openHost returns a comment on a host whose role traffic leaves open.
+func (s *Sink) openHost(h *record.HostSummary) string {
+	var parts []string
+	for _, p := range h.Roles {
+		part := strings.ReplaceAll(p.Role, "|", " or ")
+		if p.Evidence != "" {
+			part += " (" + p.Evidence + ")"
+		}
+		parts = append(parts, part)
+	}
+	name := h.Addr.String()
+	if h.Name != "" {
+		name += " " + h.Name
+	}
+	return name + ": " + strings.Join(parts, "; ")
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
