@@ -1024,19 +1024,29 @@ var packPlatform = Pack{Name: "platform", Version: "windows", Documents: []Docum
 
 var packPolicy = Pack{Name: "policy", Policy: &Policy{Weak: []Weakness{
 	{ID: "ntlm-1", Finding: "weak-auth", Fact: "ntlm.version", Values: []string{"1"}, Text: "NTLM version 1", Grades: []Grade{
-		{Level: "violation", Source: "[MS-NLMP] 5.1, security considerations for implementers"},
+		{Versions: []string{"2003"}, Level: "remark", Note: "what Windows 2000 and 2003 send by default", Source: "[MS-NLMP] 3.1.1.1, product behaviour: LmCompatibilityLevel"},
+		{Level: "violation", Note: "since Windows Vista and Windows Server 2008 clients send version 2 alone", Source: "[MS-NLMP] 3.1.1.1, product behaviour: LmCompatibilityLevel"},
 	}},
 	{ID: "tls-old", Finding: "weak-encryption", Fact: "tls.version", Values: []string{"ssl2", "ssl3", "1.0", "1.1"}, Text: "TLS version {value}", Grades: []Grade{
-		{Level: "violation", Source: "RFC 6176 (SSL 2.0); RFC 7568 (SSL 3.0); RFC 8996 (TLS 1.0 and 1.1)"},
+		{Versions: []string{"2019", "SE"}, Level: "violation", Rule: "not.old-tls", Note: "only TLS 1.2 is enabled by default", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/new-features/new-features.md"},
+		{Level: "remark", Note: "no document of these versions forbids it; those of TLS do", Source: "RFC 6176 (SSL 2.0); RFC 7568 (SSL 3.0); RFC 8996 (TLS 1.0 and 1.1)"},
 	}},
-	{ID: "tls-cipher", Finding: "weak-encryption", Fact: "tls.cipher", Values: []string{"*_RC4_*", "*_NULL_*", "*_EXPORT_*", "*_DES_*"}, Text: "cipher {value}", Grades: []Grade{
-		{Level: "violation", Source: "RFC 7465 (RC4); RFC 5469 (DES); RFC 9325 section 4.1 (NULL and export suites)"},
+	{ID: "tls-null", Finding: "weak-encryption", Fact: "tls.cipher", Values: []string{"*_NULL_*"}, Text: "cipher {value}", Grades: []Grade{
+		{Level: "violation", Note: "the suite encrypts nothing", Source: "RFC 9325 section 4.1"},
+	}},
+	{ID: "tls-cipher", Finding: "weak-encryption", Fact: "tls.cipher", Values: []string{"*_RC4_*", "*_EXPORT*", "*_DES_*"}, Text: "cipher {value}", Grades: []Grade{
+		{Versions: []string{"2019", "SE"}, Level: "violation", Rule: "not.rc4-3des", Note: "disabled by default", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/new-features/new-features.md"},
+		{Level: "remark", Note: "no document of these versions forbids it; those of TLS do", Source: "RFC 7465 (RC4); RFC 5469 (DES); RFC 9325 section 4.1 (export suites)"},
+	}},
+	{ID: "tls-3des", Finding: "weak-encryption", Fact: "tls.cipher", Values: []string{"*_3DES_*"}, Text: "cipher {value}", Grades: []Grade{
+		{Versions: []string{"2019", "SE"}, Level: "violation", Rule: "not.rc4-3des", Note: "disabled by default", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/new-features/new-features.md"},
 	}},
 	{ID: "rpc-level", Finding: "weak-encryption", Fact: "rpc.auth_level", Values: []string{"connect", "call", "packet"}, Text: "RPC authentication level {value} is below integrity", Encryption: "rpc", Grades: []Grade{
 		{Level: "violation", Source: "[MS-RPCE] 2.2.1.1.8"},
 	}},
 	{ID: "smb-1", Finding: "retired-protocol", Fact: "smb.version", Values: []string{"1*"}, Text: "SMB 1", Grades: []Grade{
-		{Level: "violation", Source: "[MS-SMB] 1.6, superseded by [MS-SMB2]"},
+		{Versions: []string{"2003", "2007"}, Level: "remark", Note: "Windows 2000 and 2003 have no other version", Source: "[MS-SMB2] 1.7, product behaviour"},
+		{Level: "violation", Note: "Windows Server 2008 and later do not need it; the advice for Exchange is to disable it", Source: "techcommunity.microsoft.com Exchange Server and SMBv1 (February 2020); MicrosoftDocs/windowsserverdocs detect-enable-and-disable-smbv1-v2-v3.md"},
 	}},
 }, ExchangeRoles: []Role{"hub", "edge", "mailbox", "mailbox-legacy", "cas", "um", "any-exchange"}, Answering: []string{"dns", "kerberos", "sip", "dcerpc", "ldap"}, Violations: []string{"cleartext", "auth-unsupported", "auth-missing", "weak-auth", "weak-encryption", "protocol-mismatch", "prohibited", "external-source", "wrong-direction", "retired-protocol"}, Remarks: []string{"auth-not-default", "port-undocumented", "endpoint-unannounced", "static-port-recommended", "static-port-unused", "refused", "unanswered"}, Announced: []Announced{
 	{By: []string{"ept_map", "ept_lookup", "bind", "site"}, Protocol: "dcerpc"},

@@ -108,7 +108,7 @@ func (w *Weakness) Grade(version string) *Grade {
 		switch {
 		case len(g.Versions) == 0:
 			other = g
-		case slices.Contains(g.Versions, version):
+		case slices.Contains(g.Versions, packVersion(version)):
 			return g
 		}
 	}

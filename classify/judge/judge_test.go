@@ -141,7 +141,7 @@ func TestJudge(t *testing.T) {
 		{name: "IMAP with NTLM inside TLS", client: "10.9.0.1", server: "10.0.0.4:143", protocol: "imap", facts: "auth=ntlm encryption=tls",
 			status: record.Deviating, path: "2010.cas.imap4", confidence: record.Observed, findings: "auth-unsupported"},
 		{name: "TLS 1.0", client: "10.9.0.1", server: "10.0.0.4:993", protocol: "tls", facts: "encryption=tls tls.version=1.0",
-			status: record.Deviating, path: "2010.cas.imap4", confidence: record.Observed, findings: "weak-encryption"},
+			status: record.Expected, path: "2010.cas.imap4", confidence: record.Observed, findings: "weak-encryption"},
 		{name: "HTTPS ties", client: "10.9.0.1", server: "10.0.0.4:443", protocol: "tls", facts: "encryption=tls tls.version=1.2",
 			status: record.Expected, path: "~2010.cas.owa", confidence: record.Observed},
 		{name: "HTTPS from the internet", client: "8.8.8.8", server: "10.0.0.4:443", protocol: "tls", facts: "encryption=tls",
