@@ -77,6 +77,7 @@ type Engine struct {
 	interim   interim
 	counts    counts
 	out       output
+	dropped   map[dropEnds]string // by what; nil until Tell
 }
 
 // New returns an engine that writes to sink.
@@ -362,7 +363,9 @@ func (e *Engine) emit(s *slot, must bool) bool {
 	if !must && e.ledger == nil && !sub.mayBeFinal() {
 		return false
 	}
-	sub.Outcome = e.outcomeOf(s)
+	if sub.Outcome = e.outcomeOf(s); sub.Outcome == record.Prohibited {
+		sub.Dropped = e.droppedBy(s)
+	}
 	v := e.verdictOf(sub)
 	if isNew {
 		e.ledger.ended(s, v)

@@ -14,7 +14,7 @@ func (e *Engine) outcomeOf(s *slot) record.Outcome {
 		switch {
 		case f.BothWays():
 			return record.Answered
-		case s.has(prohibited):
+		case s.has(prohibited) || e.droppedBy(s) != "":
 			return record.Prohibited
 		case f.Seen&flow.SeenRefused != 0 || s.has(refused):
 			return record.Refused
@@ -26,7 +26,7 @@ func (e *Engine) outcomeOf(s *slot) record.Outcome {
 		return ""
 	}
 	switch {
-	case s.has(prohibited):
+	case s.has(prohibited) || e.droppedBy(s) != "":
 		return record.Prohibited
 	case f.Seen&flow.SeenRefused != 0 || s.has(refused):
 		return record.Refused

@@ -90,6 +90,7 @@ func (e *Engine) Tell(traces []*capture.Trace) {
 		}
 		for i := range t.Drops {
 			d := &t.Drops[i]
+			e.forbid(d)
 			r := record.Drop{
 				Proto: d.Proto, Reason: d.Reason, Forbidden: d.Filter, By: d.By, Component: d.Component, Captured: d.Captured, Packets: d.Packets,
 				First: time.Unix(0, d.First).UTC(), Last: time.Unix(0, d.Last).UTC(),

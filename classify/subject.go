@@ -23,7 +23,7 @@ type subject struct {
 func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
 	client, server := s.ends()
 	sub := &e.subject
-	sub.Proto, sub.Port, sub.Outcome = s.Proto, server.Port, outcome
+	sub.Proto, sub.Port, sub.Outcome, sub.Dropped = s.Proto, server.Port, outcome, ""
 	sub.Payload, sub.Begun = s.Seen&flow.SeenPayload != 0, s.Proto == capture.UDP || s.Begun()
 	sub.Client, sub.clientName = e.inventory.Host(&client.Addr)
 	sub.Server, sub.serverName = e.inventory.Host(&server.Addr)

@@ -33,7 +33,9 @@ func (j *Judge) findings(s *Subject, version string, tied []*hit) []record.Findi
 	} else {
 		f.columns(j.policy, version)
 	}
-	if s.Outcome == record.Prohibited {
+	if s.Outcome == record.Prohibited && s.Dropped != "" {
+		f.add(record.FindingProhibited, record.Violation, "packets of %s were dropped by %s", s.portName(), s.Dropped)
+	} else if s.Outcome == record.Prohibited {
 		f.add(record.FindingProhibited, record.Violation, "a firewall answered that %s is administratively prohibited", s.portName())
 	}
 	if first.undocumented {

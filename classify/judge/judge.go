@@ -28,6 +28,7 @@ type Subject struct {
 	// Protocol is the protocol that was recognised, or empty.
 	Protocol string
 	Outcome  record.Outcome
+	Dropped  string // what dropped the flow's packets, if the captured computer says so
 	Port     uint16 // of the server
 	Proto    uint8  // capture.TCP or capture.UDP
 	Payload  bool   // payload was seen

@@ -11,7 +11,7 @@ const (
 	FindingWeakAuth         FindingID = "weak-auth"         // a password in clear, or NTLM version 1
 	FindingWeakEncryption   FindingID = "weak-encryption"   // an outdated TLS version, a weak cipher, an RPC level below integrity
 	FindingProtocolMismatch FindingID = "protocol-mismatch" // another protocol than the port's
-	FindingProhibited       FindingID = "prohibited"        // a firewall answered with ICMP
+	FindingProhibited       FindingID = "prohibited"        // a firewall answered with ICMP, or is reported to have dropped packets
 	FindingExternalSource   FindingID = "external-source"   // from the internet, where that is not documented
 	FindingWrongDirection   FindingID = "wrong-direction"   // client and server have each other's role
 	FindingRetiredProtocol  FindingID = "retired-protocol"  // a protocol that nobody should use any more

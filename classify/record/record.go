@@ -99,7 +99,7 @@ const (
 	Refused    Outcome = "refused"    // RST to the SYN, or ICMP port unreachable
 	Unanswered Outcome = "unanswered" // two or more SYNs, or 3 s of silence
 	Incomplete Outcome = "incomplete" // a SYN, and the input ended before 3 s
-	Prohibited Outcome = "prohibited" // ICMP administratively prohibited
+	Prohibited Outcome = "prohibited" // ICMP administratively prohibited, or dropped by a filter of the captured computer
 	Midstream  Outcome = "midstream"  // the begin was not seen
 	OneWay     Outcome = "one-way"    // this sensor never sees the reverse direction of the host pair
 )

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/capture/capturetest"
 	"github.com/exspan/exspan/capture/etw/etwtest"
 )
 
@@ -149,8 +151,8 @@ func TestWindowsDropped(t *testing.T) {
 	}
 	out, _ := analyzedAs(t, "table", trace)
 	for _, want := range []string{
-		"Dropped by the captured computer\n  by the Windows firewall or another filter of its platform (INET_ReceiveInspection in tcpip.sys): ",
-		"dropped  10.99.0.1:", " to 10.99.0.2:",
+		"by the Windows firewall or another filter of its platform (INET_ReceiveInspection in tcpip.sys)",
+		"10.99.0.1 > 10.99.0.2:46861/tcp",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing in\n%s", want, out)
@@ -164,5 +166,94 @@ func TestWindowsDropped(t *testing.T) {
 	without, _ := analyzedAs(t, "ndjson", plain)
 	if with != without {
 		t.Errorf("drops change the records of flows: %s", firstDifference(with, without))
+	}
+}
+
+// TestWindowsForbidden packs a flow that nobody answered as pktmon does, with what
+// the Windows firewall says of it: it is prohibited then, and nothing else changes.
+func TestWindowsForbidden(t *testing.T) {
+	packets, err := capturetest.Compile("packets.txt", []byte(`
+host hub1 10.0.0.21
+host hub2 10.0.0.22
+handshake hub1:2001 > hub2:25
+tcp hub1:2005 > hub2:25 S
++3 tcp hub1:2005 > hub2:25 S
+tcp hub1:2006 > hub2:25 S
++40 tcp hub1:2001 > hub2:25 A
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	original := filepath.Join(t.TempDir(), "original.pcap")
+	site := filepath.Join(t.TempDir(), "site.yaml")
+	servers := "exchange: \"2010\"\nservers:\n  - {name: hub1, addresses: [10.0.0.21], roles: [hub]}\n  - {name: hub2, addresses: [10.0.0.22], roles: [hub]}\n"
+	if err := errors.Join(os.WriteFile(original, packets, 0o600), os.WriteFile(site, []byte(servers), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	type flow struct {
+		Client, Server struct {
+			IP   string
+			Port int
+		}
+		Outcome string
+		Verdict struct {
+			Status   string
+			Findings []struct{ ID, Detail string }
+		}
+	}
+	read := func(file string) []flow {
+		var list []flow
+		var out, warned bytes.Buffer
+		if code := run([]string{"analyze", "-q", "--format", "ndjson", "--site", site, file}, &out, &warned); code != exitDone {
+			t.Fatalf("exit code %d: %s", code, &warned)
+		}
+		for d := json.NewDecoder(&out); d.More(); {
+			var f flow
+			if err := d.Decode(&f); err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, f)
+		}
+		return list
+	}
+	before := read(original)
+	at := slices.IndexFunc(before, func(f flow) bool { return f.Outcome == "unanswered" && len(f.Verdict.Findings) > 0 })
+	if at < 0 {
+		t.Fatal("no flow is unanswered")
+	}
+	frames := recorded(t, original)
+	var blocked []etwtest.Frame
+	for _, f := range frames {
+		if len(f.Data) > 38 && f.Data[23] == 6 && int(f.Data[34])<<8|int(f.Data[35]) == before[at].Client.Port && f.Data[47]&0x12 == 2 {
+			f.Time += 20_000
+			blocked = append(blocked, f)
+		}
+	}
+	trace := filepath.Join(t.TempDir(), "forbidden.etl")
+	if err := os.WriteFile(trace, etwtest.ETL(frames, etwtest.Options{Pktmon: true, Compressed: true, Layers: 4, Reason: 1207, Blocked: blocked}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	after := read(trace)
+	if len(after) != len(before) || len(blocked) == 0 {
+		t.Fatalf("%d flows, want %d; %d packets were blocked", len(after), len(before), len(blocked))
+	}
+	changed := 0
+	for i := range after {
+		if after[i].Outcome == before[i].Outcome {
+			continue
+		}
+		changed++
+		detail := ""
+		for _, f := range after[i].Verdict.Findings {
+			if f.ID == "prohibited" {
+				detail = f.Detail
+			}
+		}
+		if i != at || after[i].Outcome != "prohibited" || !strings.HasSuffix(detail, "were dropped by the Windows firewall or another filter of its platform (INET_ReceiveInspection in tcpip.sys)") {
+			t.Errorf("flow %d: %s became %s: %q", i, before[i].Outcome, after[i].Outcome, detail)
+		}
+	}
+	if changed != 1 {
+		t.Errorf("%d flows changed", changed)
 	}
 }
