@@ -16,28 +16,29 @@ const (
 // common reads an Ethernet frame of the shape that nearly all have, in one go:
 // two tags at most, IPv4 without options or IPv6 without extension headers, TCP
 // or UDP, and nothing of the packet cut off. It says false for any other frame,
-// and for what looks odd. Where it says true, a Decoder would have set the same.
+// and for what looks odd. Where it says true, a Decoder would have set the same;
+// network is then where the IP header begins.
 //
 // A Decoder takes two and a half times as many instructions. So what counts here
 // is that the compiler sees the lengths: headers are read from arrays, and
 // lengths are unsigned, which leaves one check of the bounds for each.
-func common(b []byte, p *Packet, tunnels *ports) bool {
+func common(b []byte, p *Packet, tunnels *ports) (network int, ok bool) {
 	if len(b) < leastCommon {
-		return false
+		return 0, false
 	}
-	h := (*[leastCommon]byte)(b)
+	h, whole := (*[leastCommon]byte)(b), len(b)
 	tags := VLANs(0)
 	kind := binary.BigEndian.Uint16(h[12:])
 	if kind != etherIPv4 && (kind == etherVLAN || kind == etherQinQ) {
 		if len(b) < lenTag+leastCommon {
-			return false
+			return 0, false
 		}
 		b = b[lenTag:] // as if the frame began there
 		h = (*[leastCommon]byte)(b)
 		tags = tags.Push(binary.BigEndian.Uint16(h[10:]))
 		if kind = binary.BigEndian.Uint16(h[12:]); kind == etherVLAN {
 			if len(b) < lenTag+leastCommon {
-				return false
+				return 0, false
 			}
 			b = b[lenTag:]
 			h = (*[leastCommon]byte)(b)
@@ -52,7 +53,7 @@ func common(b []byte, p *Packet, tunnels *ports) bool {
 	switch kind {
 	case etherIPv4:
 		if h[14] != 4<<4|lenIPv4/4 || binary.BigEndian.Uint16(h[20:])&0x3fff != 0 { // options, or a fragment
-			return false
+			return 0, false
 		}
 		x = (*[lenTCP]byte)(h[lenEther+lenIPv4:])
 		length, header, proto = uint(binary.BigEndian.Uint16(h[16:])), lenEther+lenIPv4, h[23]
@@ -63,7 +64,7 @@ func common(b []byte, p *Packet, tunnels *ports) bool {
 		binary.LittleEndian.PutUint64(p.Dst.Addr[8:], dst)
 	case etherIPv6:
 		if h[14]>>4 != 6 || len(b) < lenEther+lenIPv6+lenTCP {
-			return false
+			return 0, false
 		}
 		h := (*[lenEther + lenIPv6 + lenTCP]byte)(b)
 		x = (*[lenTCP]byte)(h[lenEther+lenIPv6:])
@@ -72,7 +73,7 @@ func common(b []byte, p *Packet, tunnels *ports) bool {
 		p.Dst.Addr = Addr(h[38:54])
 		src, dst = addrWord(&p.Src.Addr), addrWord(&p.Dst.Addr)
 	default:
-		return false
+		return 0, false
 	}
 	sport, dport := binary.BigEndian.Uint16(x[:]), binary.BigEndian.Uint16(x[2:])
 	p.Src.Port, p.Dst.Port = sport, dport
@@ -83,24 +84,24 @@ func common(b []byte, p *Packet, tunnels *ports) bool {
 	switch proto {
 	case TCP:
 		if x[12] < lenTCP/4<<4 {
-			return false
+			return 0, false
 		}
 		header += uint(x[12]>>4) * 4
 		p.Flags = x[13]
 		p.Seq, p.Ack = binary.BigEndian.Uint32(x[4:]), binary.BigEndian.Uint32(x[8:])
 	case UDP:
 		if tunnels.has(sport, dport) || header+uint(binary.BigEndian.Uint16(x[4:])) != end {
-			return false
+			return 0, false
 		}
 		header += 8
 		p.Flags, p.Seq, p.Ack = 0, 0, 0
 	default:
-		return false
+		return 0, false
 	}
 	if header > end || end > uint(len(b)) {
-		return false
+		return 0, false
 	}
 	p.PayloadLength = uint32(end - header)
 	p.Payload = b[header:end:end] // what follows pads the frame
-	return true
+	return lenEther + whole - len(b), true
 }

@@ -19,7 +19,8 @@ func agree(t testing.TB, frame []byte) bool {
 	t.Helper()
 	var d Decoder
 	var p, q Packet
-	if !common(frame, &q, usualPorts) {
+	network, ok := common(frame, &q, usualPorts)
+	if !ok {
 		return false
 	}
 	if s := d.Decode(LinkEthernet, frame, uint32(len(frame)), &p); s != SkipNone {
@@ -27,6 +28,9 @@ func agree(t testing.TB, frame []byte) bool {
 	}
 	if !bytes.Equal(p.Payload, q.Payload) || int(q.PayloadLength) != len(q.Payload) {
 		t.Fatalf("%x: %q and %q", frame, p.Payload, q.Payload)
+	}
+	if len(frame)-network != len(d.network) {
+		t.Fatalf("%x: the IP header begins at %d, the decoder has %d bytes from there", frame, network, len(d.network))
 	}
 	p.Payload, q.Payload = nil, nil
 	if !reflect.DeepEqual(p, q) {

@@ -36,11 +36,12 @@ type Decoder struct {
 	// the first tunnel is met.
 	Tunnels *Tunnels
 
-	ports  *ports
-	last   Tunnel // the one met last, and its ID
-	lastID TunnelID
-	unread unread // of the frame skipped last
-	frags  fragments
+	network []byte // the innermost packet, from its IP header on
+	ports   *ports
+	last    Tunnel // the one met last, and its ID
+	lastID  TunnelID
+	unread  unread // of the frame skipped last
+	frags   fragments
 }
 
 // Decode reads one captured frame of the given link type into p. The wire
@@ -108,6 +109,7 @@ func (d *Decoder) ipv4(b []byte, wire int, p *Packet, depth int) Skip {
 	if b[0]>>4 != 4 || header < 20 {
 		return SkipMalformed
 	}
+	d.network = b
 	total := int(binary.BigEndian.Uint16(b[2:]))
 	if total == 0 {
 		total = wire // segmentation offload: the card fills it in later
@@ -157,6 +159,7 @@ func (d *Decoder) ipv6(b []byte, wire int, p *Packet, depth int) Skip {
 	if b[0]>>4 != 6 {
 		return SkipMalformed
 	}
+	d.network = b
 	total := 40 + int(binary.BigEndian.Uint16(b[4:]))
 	if total == 40 {
 		total = wire // segmentation offload or a jumbogram

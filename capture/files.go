@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Options says how captures are read.
@@ -37,6 +38,9 @@ type Options struct {
 	Fragments FragmentLimits
 	// VXLANPorts are UDP ports of VXLAN besides 4789 and 8472.
 	VXLANPorts []uint16
+	// DuplicateWindow is the time within which a second frame with the same packet is
+	// a copy, and skipped; 0 takes every frame for a packet. See DuplicateWindow.
+	DuplicateWindow time.Duration
 	// Tunnels describes the tunnels that packets come in. It can be shared by sources
 	// whose packets are taken in together; nil means one of the source's own.
 	Tunnels *Tunnels
@@ -92,7 +96,7 @@ func OpenFiles(names []string, o Options) (*Files, error) {
 	if f.merge {
 		size = mergeSize
 	}
-	f.sink = sink{pool: newPool(size), filter: o.Filter, keep: o.KeepFrames, names: o.Frames, dec: o.decoder()}
+	f.sink = sink{pool: newPool(size), filter: o.Filter, keep: o.KeepFrames, names: o.Frames, dec: o.decoder(), copies: copies{window: int64(o.DuplicateWindow), watch: watchFirst}}
 	for i, name := range names {
 		in := &input{name: name, index: i, time: math.MinInt64}
 		if name == "-" {

@@ -328,6 +328,7 @@ type sink struct {
 	keep   bool // frames
 	names  bool // names of interfaces and comments of frames are wanted
 	dec    Decoder
+	copies copies
 	stats  Stats // without what finish adds
 }
 
@@ -342,8 +343,25 @@ func (k *sink) frame(bt *fileBatch, f *iface, data []byte, wire uint32, t int64)
 	k.stats.Frames++
 	k.stats.Bytes += uint64(len(data))
 	p.Number, p.Time, p.Interface = k.stats.Frames, t, f.index
-	if !f.plain || !common(data, p, k.dec.tunnelPorts()) {
-		if s := k.decode(bt, f, data, wire); s != SkipNone {
+	network, ok := 0, false
+	if f.plain {
+		network, ok = common(data, p, k.dec.tunnelPorts())
+	}
+	if ok {
+		if k.copies.wants(p) && k.copies.seen(p, data[network:], data[:network]) {
+			k.stats.Skipped[SkipDuplicate]++
+			return false
+		}
+	} else {
+		s := k.decode(bt, f, data, wire)
+		if s == SkipNone && k.copies.wants(p) && k.copies.seen(p, k.dec.network, data[:max(len(data)-len(k.dec.network), 0)]) {
+			k.stats.Skipped[SkipDuplicate]++
+			return false
+		}
+		if s == SkipNone && int(p.PayloadLength) > len(p.Payload) {
+			k.stats.Truncated++
+		}
+		if s != SkipNone {
 			k.stats.Skipped[s]++
 			if u := k.dec.unread; u.kind != UnreadNone {
 				k.stats.Unread.add(u.kind, u.number, 1)
@@ -368,11 +386,7 @@ func (k *sink) decode(bt *fileBatch, f *iface, data []byte, wire uint32) Skip {
 	if f.filter != nil && !f.filter.match(data, wire) {
 		return SkipFiltered
 	}
-	s := k.dec.Decode(f.link, data, wire, p)
-	if s == SkipNone && int(p.PayloadLength) > len(p.Payload) {
-		k.stats.Truncated++
-	}
-	return s
+	return k.dec.Decode(f.link, data, wire, p)
 }
 
 // finish completes a batch.
@@ -510,7 +524,13 @@ func (r *reader) scanPlain(bt *fileBatch) bool {
 		p.Interface = 0 // a pcap file has but one
 		bt.n++
 		r.off += n
-		if !common(b[pcapFrameHeader:n:n], p, ports) {
+		frame := b[pcapFrameHeader:n:n]
+		network, ok := common(frame, p, ports)
+		if ok && k.copies.wants(p) && k.copies.seen(p, frame[network:], frame[:network]) {
+			k.stats.Skipped[SkipDuplicate]++
+			bt.n--
+		}
+		if !ok {
 			k.stats.Frames--
 			k.stats.Bytes -= uint64(captured)
 			bt.n--

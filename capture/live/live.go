@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/google/gopacket"
 )
@@ -55,6 +56,8 @@ type Options struct {
 	Filter string
 	// KeepFrames sets Packet.Frame.
 	KeepFrames bool
+	// DuplicateWindow is that of capture.Options.
+	DuplicateWindow time.Duration
 	// VXLANPorts are UDP ports of VXLAN besides 4789 and 8472.
 	VXLANPorts []uint16
 }

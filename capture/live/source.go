@@ -127,7 +127,7 @@ type reader struct {
 func (f *face) readers(op *opened, tunnels *capture.Tunnels) ([]reader, error) {
 	var readers []reader
 	for _, h := range op.handles {
-		r, err := capture.NewSource(h, op.link, capture.Options{Filter: f.opt.Filter, KeepFrames: f.opt.KeepFrames, VXLANPorts: f.opt.VXLANPorts, Tunnels: tunnels})
+		r, err := capture.NewSource(h, op.link, capture.Options{Filter: f.opt.Filter, KeepFrames: f.opt.KeepFrames, VXLANPorts: f.opt.VXLANPorts, DuplicateWindow: f.opt.DuplicateWindow, Tunnels: tunnels})
 		if err != nil {
 			for _, r := range readers {
 				_ = r.Close()

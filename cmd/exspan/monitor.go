@@ -257,7 +257,7 @@ func (m *monitor) captureOptions() []live.Options {
 		list = append(list, live.Options{
 			Interface: name, Method: m.method, Workers: m.rings, SnapLen: m.snapLen, BufferSize: int(m.buffer),
 			Promiscuous: m.promiscuous, TimestampType: m.timestamps, Filter: m.Filter, KeepFrames: m.write != "",
-			VXLANPorts: m.Capture().VXLANPorts,
+			VXLANPorts: m.Capture().VXLANPorts, DuplicateWindow: m.Duplicates,
 		})
 	}
 	return list

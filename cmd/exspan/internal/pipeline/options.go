@@ -37,6 +37,7 @@ type Options struct {
 	KeyVLAN    bool
 	Identities bool
 	VXLANPorts []int
+	Duplicates time.Duration // window within which frames may be copies
 
 	read    []string // files given with -r
 	command string   // what was typed, for examples in errors
@@ -65,6 +66,7 @@ func (o *Options) EngineFlags(f *pflag.FlagSet, hold string) {
 	f.DurationVar(&o.Hold, "hold", o.Hold, hold)
 	f.IntVar(&o.MaxHeld, "max-held", 1_000_000, "how many ended flows wait at most")
 	f.BoolVar(&o.KeyVLAN, "key-vlan", false, "the same addresses and ports in other VLANs are other flows")
+	f.DurationVar(&o.Duplicates, "duplicate-window", capture.DuplicateWindow, "a second frame with the same packet within this time is the mirror's copy and left out; 0 takes all for packets")
 	f.IntSliceVar(&o.VXLANPorts, "vxlan-port", nil, "UDP `PORT` of VXLAN besides 4789 and 8472 (repeatable)")
 	f.BoolVar(&o.Identities, "include-identities", false, "show user and host principals, paths and names in full")
 }
@@ -116,6 +118,9 @@ func (o *Options) CheckEngine() []error {
 	if o.MaxHeld < 1 {
 		errs = append(errs, fmt.Errorf("--max-held: %d is less than 1", o.MaxHeld))
 	}
+	if o.Duplicates < 0 || o.Duplicates > time.Minute {
+		errs = append(errs, fmt.Errorf("--duplicate-window: %s is not between 0 and 1m", o.Duplicates))
+	}
 	for _, port := range o.VXLANPorts {
 		if port < 1 || port > 65535 {
 			errs = append(errs, fmt.Errorf("--vxlan-port: %d is no port", port))
@@ -126,7 +131,7 @@ func (o *Options) CheckEngine() []error {
 
 // Capture returns how frames are read, without what depends on the command.
 func (o *Options) Capture() capture.Options {
-	c := capture.Options{Filter: o.Filter, AllAppearances: o.AllAppearances}
+	c := capture.Options{Filter: o.Filter, DuplicateWindow: o.Duplicates, AllAppearances: o.AllAppearances}
 	for _, port := range o.VXLANPorts {
 		c.VXLANPorts = append(c.VXLANPorts, uint16(port))
 	}

@@ -1,0 +1,150 @@
+package capture
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"time"
+)
+
+// DuplicateWindow is the usual time within which a second frame with the same
+// packet is a copy that the mirror made, and no packet of its own: a switch that
+// mirrors both directions of a port, two VLANs, or both sides of a router shows
+// frames twice, some microseconds to a millisecond apart. No host sends a segment
+// again that soon, and none sends two datagrams that are alike.
+const DuplicateWindow = 2 * time.Millisecond
+
+const (
+	// recentBits says how many packets are remembered, two in each place: more than
+	// there are in the window at a million a second.
+	recentBits = 11
+	// watchFirst is how many packets with payload of TCP are looked at first, and
+	// watchOn how many after each copy. The others, which are most and cost most, are
+	// not looked at while no copy shows: acknowledgements and datagrams always are.
+	watchFirst = 1 << 12
+	watchOn    = 1 << 18
+	// mirrorsTwice is how many copies within mirrorsTime prove that a link shows frames
+	// twice, so that an acknowledgement without an IP identification may be a copy.
+	mirrorsTwice = 4
+	mirrorsTime  = int64(time.Second)
+	// tickBits is the resolution of remembered times: 2^tickBits ns, some 8 us.
+	tickBits = 13
+)
+
+// copies recognises copies of packets.
+type copies struct {
+	window int64 // nanoseconds; 0 is off
+	watch  int   // segments with payload still to be looked at
+	proven int   // copies within mirrorsTime of each other
+	last   int64 // time of the last copy
+	// recent holds what was seen: the print of the packet (32 bits), of the way that it
+	// came (8), and its time.
+	recent [1 << recentBits][2]uint64
+}
+
+// wants reports whether p is to be looked at.
+func (c *copies) wants(p *Packet) bool {
+	return c.window != 0 && (c.watch > 0 || p.Proto != TCP || p.PayloadLength == 0)
+}
+
+// seen reports whether p, whose IP header is ip, is a copy of a packet within the
+// window before it. way is the frame up to its IP header.
+//
+// A packet is known by its ends, IP identification, sequence numbers, flags and
+// length; a datagram, and a segment without an identification (IPv6, or 0), by its
+// payload and checksum too. Without an identification, a segment without payload is
+// a copy only where TTL, MAC addresses or VLANs differ, or where the link is known
+// to show frames twice: acknowledgements may be repeated at once.
+func (c *copies) seen(p *Packet, ip, way []byte) bool {
+	if p.Proto == TCP && p.PayloadLength > 0 {
+		c.watch--
+	}
+	id, ttl, transport := uint16(0), uint8(0), []byte(nil)
+	switch {
+	case len(ip) < 20:
+		return false
+	case ip[0] == 4<<4|lenIPv4/4:
+		id, ttl, transport = binary.BigEndian.Uint16(ip[4:]), ip[8], ip[20:]
+	case ip[0]>>4 == 4:
+		id, ttl, transport = binary.BigEndian.Uint16(ip[4:]), ip[8], ip[min(int(ip[0]&0xf)*4, len(ip)):]
+	case len(ip) >= 40:
+		ttl, transport = ip[7], ip[40:]
+	default:
+		return false
+	}
+	// The hash of the ends is that of both directions.
+	a := p.Hash ^ bits.RotateLeft64(binary.LittleEndian.Uint64(p.Src.Addr[8:])^uint64(p.Src.Port), 23) ^ uint64(p.PayloadLength)<<32
+	b := (uint64(p.Seq)<<32 | uint64(p.Ack)) ^ uint64(p.Flags)<<56 ^ uint64(id)<<40
+	path, sure := uint64(0), true
+	if id == 0 || p.Proto != TCP {
+		b ^= unlike(p, id, transport)
+		if sure = id != 0 || p.PayloadLength > 0; !sure {
+			path = fold(sample(way)^hashKeys[0], uint64(p.VLANs)<<8^uint64(ttl)^hashKeys[1]) & 0xff
+		}
+	}
+	print := fold(a, b^hashKeys[3])
+	now := uint64(p.Time) >> tickBits & (1<<24 - 1)
+	entry := print>>32<<32 | path<<24 | now
+	place := &c.recent[print&(1<<recentBits-1)]
+	if c.like(place[0], entry) || c.like(place[1], entry) {
+		if !sure {
+			if (place[0]^entry)>>24 == 0 || (place[1]^entry)>>24 == 0 { // it came the same way
+				if c.proven < mirrorsTwice || p.Time-c.last >= mirrorsTime {
+					return false
+				}
+			}
+		} else {
+			if p.Time-c.last >= mirrorsTime {
+				c.proven = 0
+			}
+			c.proven++
+			c.last = p.Time
+		}
+		c.watch = watchOn
+		return true
+	}
+	place[1] = place[0]
+	place[0] = entry
+	return false
+}
+
+// like reports whether two entries are of the same packet, the second one within the
+// window.
+func (c *copies) like(e, entry uint64) bool {
+	return e>>32 == entry>>32 && (entry-e)&(1<<24-1) <= uint64(c.window)>>tickBits
+}
+
+// unlike hashes what tells packets apart that have no IP identification, and
+// datagrams.
+func unlike(p *Packet, id uint16, transport []byte) uint64 {
+	h, checksum := sample(p.Payload), 16
+	switch p.Proto {
+	case TCP:
+	case UDP:
+		checksum = 6
+	default: // ICMP: its own header, and the packet that it quotes
+		return sample(transport)
+	}
+	if id == 0 && len(transport) >= checksum+2 {
+		h ^= uint64(binary.BigEndian.Uint16(transport[checksum:])) << 16
+	}
+	return h
+}
+
+// sample hashes the length of a payload, its first 16 bytes (as many as the header
+// of RTP has, and some) and its last 8.
+func sample(b []byte) uint64 {
+	n := uint64(len(b))
+	switch {
+	case n >= 16:
+		return fold(binary.LittleEndian.Uint64(b)^hashKeys[1], binary.LittleEndian.Uint64(b[8:])^n) ^ binary.LittleEndian.Uint64(b[n-8:])
+	case n >= 8:
+		return fold(binary.LittleEndian.Uint64(b)^hashKeys[1], binary.LittleEndian.Uint64(b[n-8:])^n)
+	case n >= 4:
+		return fold(uint64(binary.LittleEndian.Uint32(b))^hashKeys[1], uint64(binary.LittleEndian.Uint32(b[n-4:]))^n)
+	}
+	h := n
+	for _, v := range b {
+		h = h<<8 | uint64(v)
+	}
+	return fold(h^hashKeys[1], hashKeys[2])
+}
