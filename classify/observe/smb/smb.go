@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/spnego"
 )
 
 // Facts of this protocol. observe.Encryption is "smb3" for encrypted messages
@@ -19,7 +20,8 @@ import (
 // nothing: what comes later can be encrypted.
 const (
 	Version = observe.SMBVersion // "1", "2.0.2", "2.1", "3.0", "3.0.2", "3.1.1"
-	Share   = "smb.share"        // ADMIN$, IPC$, C$, SYSVOL, NETLOGON, and "disk" for any other
+	Share   = "smb.share"        // ADMIN$, IPC$, C$, SYSVOL, NETLOGON, a host's full name, and "disk" for any other
+	Path    = "smb.path"         // the whole path of a share; with Report.Identities only
 	Pipe    = "smb.pipe"         // named pipes opened, in lower case: "winreg"
 	Signing = "smb.signing"      // "yes" where messages after the session set-up are signed
 )
@@ -71,9 +73,41 @@ const (
 	transformHeader = 52
 )
 
-// sessionNames is how a session request of two NetBIOS names begins: two
-// encoded names without scope (RFC 1002 section 4.3.2).
-const sessionNames = "\x81\x00\x00\x44\x20"
+// sessionNames reports whether b begins with a session request of two NetBIOS
+// names (RFC 1002 section 4.3.2): two encoded names of 32 letters (RFC 1001
+// section 14.1), which can have scopes behind them.
+func sessionNames(b []byte) observe.Match {
+	const name = 0x20
+	for i, c := range b[:min(len(b), frameHeader+1+name)] {
+		ok := true
+		switch {
+		case i == 0:
+			ok = c == sessionRequest
+		case i == 1:
+			ok = c == 0
+		case i == 2:
+			ok = c <= maxSession>>8
+		case i == 3:
+			n := int(b[2])<<8 | int(c)
+			ok = n >= 2*(1+name+1) && n <= maxSession
+		case i == frameHeader:
+			ok = c == name
+		default:
+			ok = c >= 'A' && c <= 'P'
+		}
+		if !ok {
+			return observe.No
+		}
+	}
+	if len(b) < frameHeader+1+name {
+		return observe.More
+	}
+	return observe.Yes
+}
+
+// maxSession is the length of the longest session request that is believed: two
+// names of at most 255 bytes (RFC 1002 section 4.1).
+const maxSession = 512
 
 func detect(f *observe.First) observe.Match {
 	b := f.ToServer
@@ -84,7 +118,7 @@ func detect(f *observe.First) observe.Match {
 		return observe.More
 	}
 	if b[0] == sessionRequest {
-		return begins(b, sessionNames)
+		return sessionNames(b)
 	}
 	if b[0] != sessionMessage {
 		return observe.No
@@ -246,7 +280,7 @@ func (o *observer) frame(d *direction, in *observe.Input, b []byte, r *observe.R
 			// Flags, or the algorithm in SMB 3.0: both are 1 ([MS-SMB2] section 2.2.41).
 			if length >= transformHeader && binary.LittleEndian.Uint16(b[frameHeader+42:]) == 1 && !o.sealed {
 				o.sealed = true
-				o.use(binary.LittleEndian.Uint64(b[frameHeader+44:]), r)
+				o.use(binary.LittleEndian.Uint64(b[frameHeader+44:]), true, r)
 				o.add(observe.Encryption, "smb3", r)
 			}
 			length += frameHeader
@@ -258,7 +292,7 @@ func (o *observer) frame(d *direction, in *observe.Input, b []byte, r *observe.R
 		}
 		o.seen, d.started = true, true
 		return length, nil
-	case b[0] == sessionRequest && length <= 512:
+	case b[0] == sessionRequest && length <= maxSession:
 		return o.session(d, in, observe.ToServer, length)
 	case b[0] == sessionPositive && length == 0, b[0] == sessionNegative && length == 1, b[0] == sessionRetarget && length == 6:
 		return o.session(d, in, observe.ToClient, length)
@@ -403,14 +437,21 @@ func (o *observer) finished(s *setup, auth string, r *observe.Report) {
 
 // use reports the authentication of a session that is used although the last
 // answer to its set-up was not seen: no client goes on unless it was accepted.
-func (o *observer) use(session uint64, r *observe.Report) {
+// Where that answer was lost, it may have said that the client is a guest. Then
+// NTLM is reported only if signed tells that the session has a key, which guests
+// have not ([MS-SMB2] section 3.3.5.5.3).
+func (o *observer) use(session uint64, signed bool, r *observe.Report) {
 	answers := &o.dirs[observe.ToClient]
 	if answers.started && !answers.lost {
 		return
 	}
 	for i := range o.setups {
 		if s := &o.setups[i]; session != 0 && (s.session == session || s.session == 0 && len(o.setups) == 1) {
-			o.finished(s, s.auth.mechanism(), r)
+			auth := s.auth.mechanism()
+			if answers.lost && !signed && auth == string(spnego.NTLM) {
+				return
+			}
+			o.finished(s, auth, r)
 			return
 		}
 	}
@@ -443,8 +484,7 @@ func (o *observer) kind(session uint64, id uint32) (pipe, known bool) {
 // share reports the share that a path ("\\server\share") names.
 func share(path string, r *observe.Report) {
 	if r.Identities {
-		r.Add(Share, path)
-		return
+		r.Add(Path, path)
 	}
 	name := path
 	for i := len(path) - 1; i >= 0; i-- {
@@ -453,13 +493,34 @@ func share(path string, r *observe.Report) {
 			break
 		}
 	}
-	switch name = upper(name); name {
+	switch known := upper(name); known {
 	case "":
 	case "ADMIN$", "IPC$", "C$", "SYSVOL", "NETLOGON":
-		r.Add(Share, name)
+		r.Add(Share, known)
 	default:
-		r.Add(Share, "disk")
+		if !isFullName(name) {
+			name = "disk"
+		}
+		r.Add(Share, name)
 	}
+}
+
+// isFullName reports whether a share is named like a host with its domain, as
+// the witness of an availability group is.
+func isFullName(s string) bool {
+	dots := 0
+	for i, c := range []byte(s) {
+		switch {
+		case c == '.':
+			if i == 0 || s[i-1] == '.' {
+				return false
+			}
+			dots++
+		case !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-'):
+			return false
+		}
+	}
+	return dots >= 2 && s[len(s)-1] != '.'
 }
 
 // upper is strings.ToUpper for ASCII, which the names of interest are.

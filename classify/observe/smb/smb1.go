@@ -10,31 +10,35 @@ import (
 
 // Commands of SMB 1 ([MS-CIFS] section 2.2.2.1).
 const (
-	comClose         = 0x04
-	comLockingAndX   = 0x24
-	comTransaction   = 0x25
-	comOpenAndX      = 0x2d
-	comReadAndX      = 0x2e
-	comWriteAndX     = 0x2f
-	comTransaction2  = 0x32
-	comNegotiate     = 0x72
-	comSessionSetup  = 0x73
-	comTreeConnect   = 0x75
-	comNTCreateAndX  = 0xa2
-	comNone          = 0xff
-	replyFlag        = 0x80   // of Flags ([MS-CIFS] section 2.2.3.1)
-	flag2Signature   = 0x0004 // of Flags2
-	flag2Unicode     = 0x8000
-	transactNamed    = 0x26 // TRANS_TRANSACT_NMPIPE ([MS-CIFS] section 2.2.5.6)
-	getReferral      = 0x10 // TRANS2_GET_DFS_REFERRAL ([MS-CIFS] section 2.2.6.16)
-	writeRaw         = 0x0004
-	writeStart       = 0x0008
-	noDialect        = 0xffff
-	extendedWords    = 12 // session set-up request with a security blob ([MS-SMB] section 2.2.4.6.1)
-	responsesWords   = 13 // session set-up request with responses ([MS-CIFS] section 2.2.4.53.1)
-	ntlmv1Length     = 24 // of a response ([MS-NLMP] section 2.2.2.6)
-	ntlmv2MinLength  = 16 + 28
-	transactionWords = 14
+	comClose          = 0x04
+	comLockingAndX    = 0x24
+	comTransaction    = 0x25
+	comOpenAndX       = 0x2d
+	comReadAndX       = 0x2e
+	comWriteAndX      = 0x2f
+	comTransaction2   = 0x32
+	comNegotiate      = 0x72
+	comSessionSetup   = 0x73
+	comLogoffAndX     = 0x74
+	comTreeConnect    = 0x75
+	comTreeDisconnect = 0x71
+	comEcho           = 0x2b
+	comNTCancel       = 0xa4
+	comNTCreateAndX   = 0xa2
+	comNone           = 0xff
+	replyFlag         = 0x80   // of Flags ([MS-CIFS] section 2.2.3.1)
+	flag2Signature    = 0x0004 // of Flags2
+	flag2Unicode      = 0x8000
+	transactNamed     = 0x26 // TRANS_TRANSACT_NMPIPE ([MS-CIFS] section 2.2.5.6)
+	getReferral       = 0x10 // TRANS2_GET_DFS_REFERRAL ([MS-CIFS] section 2.2.6.16)
+	writeRaw          = 0x0004
+	writeStart        = 0x0008
+	noDialect         = 0xffff
+	extendedWords     = 12 // session set-up request with a security blob ([MS-SMB] section 2.2.4.6.1)
+	responsesWords    = 13 // session set-up request with responses ([MS-CIFS] section 2.2.4.53.1)
+	ntlmv1Length      = 24 // of a response ([MS-NLMP] section 2.2.2.6)
+	ntlmv2MinLength   = 16 + 28
+	transactionWords  = 14
 )
 
 // block is one command of a message: AndX commands are chained.
@@ -165,8 +169,11 @@ func messageID(m []byte) uint64 {
 func (o *observer) request1(m []byte, k *block, unicode bool, r *observe.Report) (p *pipe, at, n int) {
 	le := binary.LittleEndian
 	id, session, message := uint32(le.Uint16(m[24:])), uint64(le.Uint16(m[28:])), messageID(m)
-	if k.command != comNegotiate && k.command != comSessionSetup {
-		o.use(session, r)
+	switch k.command {
+	case comNegotiate, comSessionSetup, comLogoffAndX, comTreeDisconnect, comEcho, comNTCancel:
+	default:
+		signed := le.Uint16(m[10:])&flag2Signature != 0 && le.Uint64(m[14:]) != 0
+		o.use(session, signed, r)
 	}
 	onPipes, known := o.kind(0, id)
 	if known && !onPipes && concernsFile1(k) {

@@ -135,8 +135,10 @@ func (o *observer) request2(d *direction, m, body []byte, command uint16, flags 
 	} else {
 		d.session, d.tree, d.file = session, id, none
 	}
-	if command > cmdSessionSetup && command != cmdEcho && command != cmdCancel {
-		o.use(session, r)
+	if command > cmdTreeDisconnect || command == cmdTreeConnect {
+		if command != cmdEcho && command != cmdCancel { // who gives up says that too, and logs off
+			o.use(session, flags&flagSigned != 0, r)
+		}
 	}
 	onPipes, known := o.kind(session, id)
 	if known && !onPipes && concernsFile(command, body) {

@@ -334,7 +334,68 @@ func TestLimits(t *testing.T) {
 // Full names are shown only where they are asked for.
 func TestIdentities(t *testing.T) {
 	r := observetest.Check(t, Protocol(), conv(observetest.ToServer(connect(`\\mb1\home-alice`))), observetest.Options{Identities: true})
-	observetest.Expect(t, r, `smb.share=\\mb1\home-alice`)
+	observetest.Expect(t, r, `smb.path=\\mb1\home-alice`, "smb.share=disk")
+}
+
+func TestShares(t *testing.T) {
+	for path, want := range map[string]string{`\\fs1\DAG1.example.com`: "DAG1.example.com", `\\fs1\ipc$`: "IPC$", `\\fs1\alice.smith`: "disk",
+		`\\fs1\a..b.c`: "disk", `\\fs1\alice@example.co.uk`: "disk"} {
+		c := conv(observetest.ToServer(connect(path)))
+		observetest.Expect(t, observetest.Check(t, Protocol(), c, observetest.Options{}), "smb.share="+want)
+		observetest.SameEvidence(t, Protocol(), c, observetest.Options{}, Share)
+	}
+}
+
+// TestLostAnswer loses the answer that says how a session was accepted, or that
+// it was not.
+func TestLostAnswer(t *testing.T) {
+	c, s := observetest.ToServer, observetest.ToClient
+	more := s(setupAnswer(1, 0xc0000016, 0, ntlmChallenge))
+	logon := []observetest.Segment{c(setupRequest(1, 0, ntlmNegotiate)), more, c(setupRequest(2, 9, ntlmAuthenticate(60))),
+		observetest.Lost(observe.ToClient, 80)}
+	signed := head2{command: 5, message: 3, session: 9, tree: 1, flags: flagSigned}.with(u16(57) + zero(54))
+	for _, test := range []struct {
+		name string
+		then observetest.Segment
+		want []string
+	}{
+		{"it may have been a guest", c(connect(`\\mb1\IPC$`)), []string{"smb.share=IPC$"}},
+		{"a signed request shows that it was not", c(frame(signed)), []string{"auth=ntlm", "smb.signing=yes"}},
+		{"a refusal, then the end", c(frame(head2{command: 2, message: 3, session: 9}.with(u16(4) + u16(0)))), nil},
+	} {
+		r := observetest.Check(t, Protocol(), conv(logon, test.then), observetest.Options{})
+		for _, f := range r.Facts.All() {
+			if strings.HasPrefix(f.Name, "ntlm.") {
+				r.Facts.Remove(f.Name, f.Value)
+			}
+		}
+		observetest.Expect(t, r, test.want...)
+	}
+	// Where the server is not seen at all, the client's word counts.
+	r := observetest.Check(t, Protocol(), conv(c(setupRequest(1, 0, ntlmNegotiate), setupRequest(2, 9, ntlmAuthenticate(60)), connect(`\\mb1\IPC$`))),
+		observetest.Options{})
+	if !r.Facts.Has(observe.Auth, "ntlm") {
+		t.Errorf("one direction: %q", r.Lines())
+	}
+}
+
+// TestSessionRequest has session requests of NetBIOS with and without scopes.
+func TestSessionRequest(t *testing.T) {
+	name := "\x20" + strings.Repeat("CKFD", 8)
+	for _, c := range []struct {
+		in   string
+		want observe.Match
+	}{
+		{"\x81\x00\x00\x44" + name + "\x00" + name + "\x00", observe.Yes},
+		{"\x81\x00\x00\x52" + name + "\x06domain\x00" + name + "\x06domain\x00", observe.Yes},
+		{"\x81\x00\x00\x43" + name, observe.No},
+		{"\x81\x00\x00\x44\x20" + strings.Repeat("x", 66), observe.No},
+		{"\x81\x00\x00\x44\x20CK", observe.More},
+	} {
+		if got := detect(&observe.First{ToServer: []byte(c.in), OnPort: true}); got != c.want {
+			t.Errorf("%q: %v, want %v", c.in, got, c.want)
+		}
+	}
 }
 
 func TestNoAllocations(t *testing.T) {
