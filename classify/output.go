@@ -48,6 +48,7 @@ func (e *Engine) write(s *slot, sub *subject, v *record.Verdict, state string) {
 	if v.Status != record.Unrelated || r.Verdict.Status != record.Unrelated {
 		r.Verdict = *v // else it is there, from a flow before
 	}
+	r.GivenUp = s.GivenUp().String()
 	r.VLANs, r.Endpoint = r.VLANs[:0], nil
 	if s.VLANs != 0 {
 		r.VLANs = append(r.VLANs, e.out.vlanText(s.VLANs))

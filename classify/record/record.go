@@ -142,6 +142,10 @@ type Record struct {
 	State    string
 	Outcome  Outcome
 	Protocol string // empty when not recognised
+	// GivenUp tells why the content was read no further although there was more:
+	// "unrecognised", "too-many" flows being read, or "too-much" to hold. It is empty
+	// for most.
+	GivenUp  string
 	Facts    *observe.Facts
 	Endpoint *LearnedEndpoint // nil when none was learned
 	// Streams is the quality of the flow's media, known when it has ended.

@@ -114,3 +114,95 @@ func TestStreamBounded(t *testing.T) {
 		}
 	}
 }
+
+// at is one packet of either side, for TestStreams.
+type at struct {
+	sender int
+	seq    uint32
+	data   string
+	ack    uint32
+	time   int64 // ms
+	flags  uint8 // besides ACK
+}
+
+// TestStreams puts the packets of two directions in an order in which nobody
+// answers what was not said.
+func TestStreams(t *testing.T) {
+	const push = capture.PSH
+	for _, c := range []struct {
+		name    string
+		packets []at
+		want    string // A's bytes in capitals
+	}{
+		{"question and answer", []at{{0, 0, "Q", 0, 0, push}, {1, 0, "a", 1, 1, push}, {0, 1, "R", 1, 2, push}}, "QaR"},
+		{"an answer comes before its question", []at{{1, 0, "a", 2, 0, push}, {0, 0, "QQ", 0, 1, push}}, "QQa"},
+		{"so do two", []at{{1, 0, "aa", 2, 0, push}, {1, 2, "bb", 4, 0, push}, {0, 2, "RR", 2, 1, push}, {0, 0, "QQ", 0, 1, push}}, "QQaaRRbb"},
+		{"a question is lost, its answer is not", []at{{0, 0, "QQ", 0, 0, push}, {1, 0, "aa", 2, 1, push}, {1, 2, "bb", 4, 5, push}, {1, 4, "cc", 4, 9, push}},
+			"QQaa[A2]bbcc"},
+		{"an answer is lost, the next question is not", []at{{0, 0, "QQ", 0, 0, push}, {0, 2, "RR", 2, 5, push}, {1, 2, "bb", 4, 6, push}, {0, 4, "SS", 4, 9, push}},
+			"QQ[B2]RRbbSS"},
+		{"the first question is lost", []at{{1, 0, "aa", 2, 1, push}, {0, 2, "RR", 2, 9, push}}, "[A2]aaRR"},
+		{"a hole that is not acknowledged waits", []at{{0, 0, "Q", 0, 0, push}, {0, 3, "S", 0, 9, push}, {0, 1, "XY", 0, 99, push}}, "QXYS"},
+		{"a FIN is no byte", []at{{0, 0, "Q", 0, 0, push}, {1, 0, "a", 2, 1, push}}, "Qa"}, // which the last acknowledgement covers
+		{"padding of an acknowledgement", []at{{0, 0, "\x00\x00", 0, 0, 0}, {0, 0, "Q", 0, 1, push}, {1, 0, "a", 1, 2, push}}, "Qa"},
+		{"zeros that are payload", []at{{0, 0, "\x00\x00", 0, 0, 0}, {0, 2, "Q", 0, 1, push}}, "00Q"},
+		{"an acknowledgement of the far future", []at{{0, 0, "Q", 1 << 31, 0, push}, {1, 0, "a", 1, 1, push}}, "Qa"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out bytes.Buffer
+			side := func(name string) deliver {
+				return func(data []byte, gap int, _ ack) bool {
+					if gap > 0 {
+						fmt.Fprintf(&out, "[%s%d]", name, gap)
+					}
+					out.Write(bytes.ReplaceAll(data, []byte{0}, []byte("0")))
+					return true
+				}
+			}
+			ss, to := streams{{begun: true}, {begun: true}}, &[2]deliver{side("A"), side("B")}
+			for _, p := range c.packets {
+				ss.push(p.sender, &capture.Packet{Time: p.time * 1e6, Seq: p.seq, Ack: p.ack, Flags: capture.ACK | p.flags,
+					PayloadLength: uint32(len(p.data)), Payload: []byte(p.data)}, to)
+			}
+			ss.flush(to)
+			if out.String() != c.want {
+				t.Errorf("got %q, want %q", out.String(), c.want)
+			}
+		})
+	}
+}
+
+// TestStreamsReordered shuffles the packets of a conversation within a
+// millisecond: the same comes out.
+func TestStreamsReordered(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		var packets []capture.Packet
+		var next [2]uint32
+		want := ""
+		for i := range 200 {
+			sender := i % 2
+			data := bytes.Repeat([]byte{byte('A' + i%26 + 32*sender)}, 2+r.IntN(30)) // one byte may be a FIN
+			packets = append(packets, capture.Packet{Time: int64(i) * 300e3, Seq: next[sender], Ack: next[1-sender], Flags: capture.ACK | capture.PSH,
+				PayloadLength: uint32(len(data)), Payload: data})
+			packets[i].ICMPType = uint8(sender)
+			next[sender] += uint32(len(data))
+			want += string(data)
+		}
+		for i := 0; i+3 < len(packets); i += 3 {
+			j := i + r.IntN(3) // less than a millisecond later
+			packets[i], packets[j] = packets[j], packets[i]
+			packets[i].Time, packets[j].Time = packets[j].Time, packets[i].Time
+		}
+		var out bytes.Buffer
+		to := collect(&out)
+		ss := streams{{begun: true}, {begun: true}}
+		for i := range packets {
+			ss.push(int(packets[i].ICMPType), &packets[i], to)
+		}
+		ss.flush(to)
+		if out.String() != want {
+			t.Fatalf("seed %d: got\n%s\nwant\n%s", seed, out.String(), want)
+		}
+	}
+}

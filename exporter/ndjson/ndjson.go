@@ -84,6 +84,7 @@ func (e *encoder) record(b []byte, r *record.Record) []byte {
 		b = strconv.AppendInt(key(b, "setup_us"), r.SetupTime.Microseconds(), 10)
 	}
 	b = stringField(b, "protocol", r.Protocol)
+	b = stringField(b, "given_up", r.GivenUp)
 	if r.Facts != nil && r.Facts.Len() > 0 {
 		b = facts(key(b, "facts"), r.Facts.All())
 	}

@@ -49,6 +49,7 @@ type line struct {
 	Outcome  string     `json:"outcome"`
 	SetupUS  int64      `json:"setup_us"`
 	Protocol string     `json:"protocol"`
+	GivenUp  string     `json:"given_up"`
 	Facts    orderedMap `json:"facts"`
 	Endpoint *struct {
 		Service    string         `json:"service"`
@@ -164,7 +165,7 @@ func (r *Reader) record(l *line) (*record.Record, error) {
 	}
 	rec := &record.Record{
 		First: l.First, Last: l.Last, VLANs: l.VLAN, Packets: l.Packets.count(), Bytes: l.Bytes.count(), GapBytes: l.GapBytes.count(),
-		State: l.State, Outcome: record.Outcome(l.Outcome), Protocol: l.Protocol, SetupTime: time.Duration(l.SetupUS) * time.Microsecond,
+		State: l.State, Outcome: record.Outcome(l.Outcome), Protocol: l.Protocol, GivenUp: l.GivenUp, SetupTime: time.Duration(l.SetupUS) * time.Microsecond,
 		Client: record.Host{Addr: l.Client.IP, Port: l.Client.Port, Name: l.Client.Name, Roles: l.Client.Roles},
 		Server: record.Host{Addr: l.Server.IP, Port: l.Server.Port, Name: l.Server.Name, Roles: l.Server.Roles},
 	}
