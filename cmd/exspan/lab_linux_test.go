@@ -271,20 +271,29 @@ func (p *proc) stop(sig syscall.Signal) time.Duration {
 
 var clockTime = regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`)
 
-// finals returns the final records of an NDJSON file without times, sorted.
-func finals(t *testing.T, file string) []string {
+// recordsOf returns the records of an NDJSON file that may be growing: a line
+// without its end is being written, and is no record yet.
+func recordsOf(t *testing.T, file string) (all []map[string]any) {
 	t.Helper()
-	f, err := os.Open(file)
+	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	var list []string
-	for s := bufio.NewScanner(f); s.Scan(); {
+	for line := range bytes.Lines(data[:bytes.LastIndexByte(data, '\n')+1]) {
 		var r map[string]any
-		if err := json.Unmarshal(s.Bytes(), &r); err != nil {
-			t.Fatalf("%s: %v in %q", file, err, s.Text())
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatalf("%s: %v in %q", file, err, line)
 		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// finals returns the final records of an NDJSON file without times, sorted.
+func finals(t *testing.T, file string) []string {
+	t.Helper()
+	var list []string
+	for _, r := range recordsOf(t, file) {
 		if r["state"] != "ended" {
 			continue
 		}

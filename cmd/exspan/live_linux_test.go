@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -402,39 +403,40 @@ func TestFullDisk(t *testing.T) {
 	if err := os.WriteFile(ballast, make([]byte, 48<<10), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	p := l.monitor(9000, "--ndjson", records, "--hold", "1s")
+	p := l.monitor(9000, "--ndjson", records, "--interim", "1s")
 	var text strings.Builder
 	text.WriteString("start 2010-03-04T09:14:00Z\n")
-	const flows = 200 // some 300 bytes a record
+	const flows = 200 // some 300 bytes a record, one each second
 	for i := range flows {
-		fmt.Fprintf(&text, "handshake 10.0.1.%d:1050 > 10.0.0.2:3268\nfin 10.0.1.%d:1050 > 10.0.0.2:3268\n", i+1, i+1)
+		fmt.Fprintf(&text, "handshake 10.0.1.%d:1050 > 10.0.0.2:3268\n", i+1)
 	}
-	file := l.compile(text.String())
-	l.replay(file)
-	p.captured(6 * flows)
+	l.replay(l.compile(text.String()))
+	p.captured(3 * flows)
 	lost := func() float64 { return p.metrics().sum("exspan_output_lost_total", "output", "ndjson") }
 	l.wait("a loss", func() bool { return lost() > 0 })
 	if !strings.Contains(p.log.String(), "Writing failed") {
 		t.Errorf("the full disk is not told of:\n%s", p.log)
 	}
-	time.Sleep(time.Second)          // until all flows are final
-	whole := len(finals(t, records)) // fails on half a record
-	if whole+int(lost()) > flows {
-		t.Errorf("%d records written and %v lost of %d", whole, lost(), flows)
+	whole := len(recordsOf(t, records)) // fails on half a record
+	if whole >= flows {
+		t.Errorf("%d records written and %v lost of %d flows on a full disk", whole, lost(), flows)
 	}
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	before := lost()
 	l.replay(l.compile("start 2010-03-04T09:14:00Z\nhandshake 10.0.2.1:1051 > 10.0.0.2:3268\nfin 10.0.2.1:1051 > 10.0.0.2:3268\n"))
-	p.captured(6*flows + 6)
-	if n := p.metrics().sum("exspan_ip_packets_total"); n != 6*flows+6 {
+	p.captured(3*flows + 6)
+	if n := p.metrics().sum("exspan_ip_packets_total"); n != 3*flows+6 {
 		t.Errorf("%v packets", n)
 	}
+	l.wait("a record after there was room again", func() bool { return len(recordsOf(t, records)) > whole })
 	p.stop(syscall.SIGTERM)
-	after := finals(t, records)
-	if len(after) <= whole || !strings.Contains(strings.Join(after, "\n"), "10.0.2.1") {
-		t.Errorf("%d records after there was room again, %d before, %v lost", len(after), whole, before)
+	data, err := os.ReadFile(records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasSuffix(data, []byte("\n")) {
+		t.Error("the file ends with half a record")
 	}
 }
 

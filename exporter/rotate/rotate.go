@@ -91,8 +91,15 @@ func (f *File) open() error {
 	return nil
 }
 
-// add writes p whole or not at all, as far as the file can take it back.
+// add writes p whole or not at all: room is reserved first, so that a full disk
+// does not cut it short, and where that is not possible what was written is taken
+// back.
 func (f *File) add(p []byte) (int, error) {
+	if f.regular && len(p) > 0 {
+		if err := reserve(f.file, f.size, int64(len(p))); err != nil {
+			return 0, err
+		}
+	}
 	n, err := f.file.Write(p)
 	if err != nil {
 		if n > 0 && f.regular && f.file.Truncate(f.size) == nil {
