@@ -1,5 +1,5 @@
-// Package exporter holds what the folders below it share: each of them turns
-// records into one kind of output.
+// Package exporter joins the outputs. Each package below it turns records into
+// one kind of output.
 package exporter
 
 import (
@@ -8,9 +8,9 @@ import (
 	"github.com/exspan/exspan/classify/record"
 )
 
-// Multi returns a sink that hands every record and the summary to all sinks,
-// in the order given. A sink that fails does not keep the others from being
-// served; its errors are returned, joined.
+// Multi returns a sink that hands every record and the summary to all sinks, in
+// the order given. It serves the others when one fails, and returns all errors
+// joined.
 func Multi(sinks ...record.Sink) record.Sink {
 	if len(sinks) == 1 {
 		return sinks[0]
