@@ -3,6 +3,7 @@ package session
 import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/proxy"
 )
 
 // pool makes the observers of a protocol.
@@ -233,8 +234,11 @@ func (r *Reader) look(c *conn, sender int, data []byte) bool {
 		s.pending = append(s.pending, data...)
 		data = s.pending
 	}
-	if n, more := proxyHeader(data); n > 0 {
-		rest := append([]byte(nil), data[n:]...)
+	if h, more := proxy.Read(data); h.Length > 0 {
+		if h.Client.IsValid() {
+			r.report.Add(proxy.Client, h.Client.Addr().String())
+		}
+		rest := append([]byte(nil), data[h.Length:]...)
 		s.pending = s.pending[:0]
 		return len(rest) == 0 || r.look(c, sender, rest)
 	} else if more {

@@ -1,8 +1,6 @@
 package session
 
 import (
-	"bytes"
-	"encoding/binary"
 	"math/bits"
 	"slices"
 	"strings"
@@ -10,6 +8,7 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/proxy"
 )
 
 // detector finds out which protocol first bytes are of. Sets of protocols have
@@ -93,7 +92,7 @@ func (r *Reader) promising(p *capture.Packet, ev *flow.Event) bool {
 		return true
 	}
 	if first {
-		if n, more := proxyHeader(p.Payload); n > 0 || more {
+		if h, more := proxy.Read(p.Payload); h.Length > 0 || more {
 			return true
 		}
 		st.flags |= midA << sender
@@ -102,40 +101,6 @@ func (r *Reader) promising(p *capture.Packet, ev *flow.Event) bool {
 		r.abandon(r.at.id, st, Unrecognised)
 	}
 	return false
-}
-
-// proxyHeader returns the length of the PROXY protocol header with which data
-// begins, or 0, and whether data may be a part of one. A load balancer sends it
-// before what the client sends.
-//
-// https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, section 2
-func proxyHeader(data []byte) (n int, more bool) {
-	const (
-		v1    = "PROXY "
-		maxV1 = 107
-		v2    = "\r\n\r\n\x00\r\nQUIT\n"
-	)
-	begins := func(with string) bool { k := min(len(data), len(with)); return string(data[:k]) == with[:k] }
-	switch {
-	case begins(v1):
-		if i := bytes.Index(data[:min(len(data), maxV1)], []byte("\r\n")); i >= 0 {
-			return i + 2, false
-		}
-		return 0, len(data) < maxV1
-	case begins(v2) && len(data) > len("\r\n\r\n"): // which keeps connections alive too
-		if len(data) < 16 {
-			return 0, true
-		}
-		n = 16 + int(binary.BigEndian.Uint16(data[14:]))
-		if data[12]>>4 != 2 || n > maxFirstBytes {
-			return 0, false
-		}
-		if n > len(data) {
-			return 0, true
-		}
-		return n, false
-	}
-	return 0, false
 }
 
 // find looks for the protocol of bytes that a sender of the flow at hand sent,
