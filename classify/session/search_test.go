@@ -3,6 +3,8 @@ package session
 import (
 	"strings"
 	"testing"
+
+	"github.com/exspan/exspan/classify/observe/proxy"
 )
 
 func TestProxyHeader(t *testing.T) {
@@ -28,8 +30,8 @@ func TestProxyHeader(t *testing.T) {
 		{"GET / HTTP/1.1\r\n", 0, false},
 		{"", 0, true},
 	} {
-		if n, more := proxyHeader([]byte(c.data)); n != c.n || more != c.more {
-			t.Errorf("%q: %d, %t, want %d, %t", c.data, n, more, c.n, c.more)
+		if h, more := proxy.Read([]byte(c.data)); h.Length != c.n || more != c.more {
+			t.Errorf("%q: %d, %t, want %d, %t", c.data, h.Length, more, c.n, c.more)
 		}
 	}
 }
