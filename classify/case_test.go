@@ -436,6 +436,8 @@ func TestHealthy(t *testing.T) {
 					exchange++
 				}
 				switch {
+				case s.found(record.FindingAuthMissing) && len(s.findings) == 1:
+					// The stand-in for hub1 does not ask Edge for a certificate.
 				case s.status == record.Deviating:
 					t.Errorf("%s", s)
 				case s.status == record.Unexpected && v.name == "whole":

@@ -33,9 +33,12 @@ type Config struct {
 	Packs *rules.Packs
 	// Site is what the operator knows; nil for nothing.
 	Site *rules.Site
-	// Exchange is the version assumed where neither the site nor traffic tells;
-	// a pack must have it.
+	// Exchange is the version assumed where neither the site nor traffic tells, or
+	// empty for that of the organisation's other servers, else
+	// judge.DefaultVersion. The packs must have it.
 	Exchange string
+	// NoPlatform leaves out the rules for the traffic of Windows itself.
+	NoPlatform bool
 	// Hold is how long, in packet time, an ended flow waits for what may still
 	// explain it; 0 means to the end of the input.
 	Hold time.Duration
@@ -56,6 +59,11 @@ type Config struct {
 	// packets since its last one is written; 0 means never.
 	Interim time.Duration
 	Limits  Limits
+}
+
+// judging returns the options of the judge.
+func (c *Config) judging() judge.Options {
+	return judge.Options{Version: c.Exchange, NoPlatform: c.NoPlatform}
 }
 
 // Engine turns batches of packets into records. Batches come from one
@@ -97,10 +105,7 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 	if cfg.Limits.MaxFacts == 0 {
 		cfg.Limits.MaxFacts = 4_000_000
 	}
-	if cfg.Exchange == "" {
-		cfg.Exchange = "2010"
-	}
-	j, err := judge.New(cfg.Packs, cfg.Site, cfg.Exchange)
+	j, err := judge.New(cfg.Packs, cfg.Site, cfg.judging())
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func (e *Engine) Restore(r io.Reader) error {
 // learned stays, and open flows are judged by the new rules. The error is that
 // of New, and nothing has changed then.
 func (e *Engine) Reload(packs *rules.Packs, site *rules.Site) error {
-	j, err := judge.New(packs, site, e.cfg.Exchange)
+	j, err := judge.New(packs, site, e.cfg.judging())
 	if err != nil {
 		return err
 	}

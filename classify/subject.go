@@ -16,6 +16,7 @@ type subject struct {
 	facts                  *observe.Facts
 	entries                []*inventory.Endpoint // announced for the server's end, the one that proves most first
 	clientName, serverName string
+	clientAddr, serverAddr *capture.Addr
 }
 
 // subjectOf returns a flow as the judge sees it, with an outcome. The result is
@@ -23,12 +24,25 @@ type subject struct {
 func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
 	client, server := s.ends()
 	sub := &e.subject
+	sub.entries = e.inventory.Find(client, server, s.Proto, s.First, s.Last, sub.entries)
+	if len(sub.entries) == 0 && s.Proto == capture.TCP {
+		// What was announced tells who is the server, unless the handshake did.
+		if sub.entries = e.inventory.Find(server, client, s.Proto, s.First, s.Last, sub.entries); len(sub.entries) > 0 {
+			if s.Ends.Turn() {
+				client, server = server, client
+			} else {
+				sub.entries = sub.entries[:0]
+			}
+		}
+	}
 	sub.Proto, sub.Port, sub.Outcome, sub.Dropped = s.Proto, server.Port, outcome, ""
 	sub.Payload, sub.Begun = s.Seen&flow.SeenPayload != 0, s.Proto == capture.UDP || s.Begun()
 	sub.Client, sub.clientName = e.inventory.Host(&client.Addr)
 	sub.Server, sub.serverName = e.inventory.Host(&server.Addr)
-	sub.entries = e.inventory.Find(client, server, s.Proto, s.First, s.Last, sub.entries)
+	sub.clientAddr, sub.serverAddr = &client.Addr, &server.Addr
 	sub.Announced = e.inventory.Services(sub.entries)
+	sub.Organisation = e.inventory.Organisation()
+	sub.Missing = s.GapBytes(0)+s.GapBytes(1) > 0
 	var protocol uint8
 	protocol, sub.Late, sub.facts = e.reader.Content(&s.State)
 	sub.Facts, sub.Protocol = sub.facts.List(), ""
@@ -47,11 +61,14 @@ func (s *subject) mayBeFinal() bool {
 // verdictOf returns the verdict on a subject. It must not be changed.
 func (e *Engine) verdictOf(s *subject) *record.Verdict {
 	v := e.judge.Verdict(&s.Subject)
-	if v.Service < 0 {
+	if !v.Open() {
 		return &v.Verdict
 	}
-	from, learned := s.entries[v.Service].Origin()
-	return e.judge.Word(v, judge.Origin{From: from, Learned: learned})
+	o := judge.Origin{Client: s.clientAddr.Netip(), Server: s.serverAddr.Netip()}
+	if v.Service >= 0 {
+		o.From, o.Learned = s.entries[v.Service].Origin()
+	}
+	return e.judge.Word(v, o)
 }
 
 // used returns the announced endpoint that a flow used, nil for none: one whose

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -15,8 +16,8 @@ import (
 // evidenceRule is one match of a RoleEvidence.
 type evidenceRule struct {
 	*rules.RoleEvidence
-	port  rules.Port
-	tests match.Facts
+	port    rules.Port
+	content match.Content
 }
 
 // evidence is what proves roles, and what is known of lists of facts by it.
@@ -46,6 +47,7 @@ type weighing struct {
 // a proof of another run.
 type source struct {
 	service  string
+	weak     bool // the announcement was seen from one side
 	facts    *observe.List
 	protocol uint8
 	proto    uint8
@@ -56,12 +58,20 @@ type source struct {
 func compileEvidence(packs *rules.Packs, protocols []string) *evidence {
 	e := &evidence{protocols: protocols, any: map[string][]evidenceRule{}}
 	for _, pack := range packs.All() {
+		var list []*rules.RoleEvidence
 		for i := range pack.Evidence {
-			ev := &pack.Evidence[i]
+			list = append(list, &pack.Evidence[i])
+		}
+		for i := range pack.NoEvidence {
+			if pack.NoEvidence[i].Vetoes {
+				list = append(list, &pack.NoEvidence[i])
+			}
+		}
+		for _, ev := range list {
 			for j := range ev.Any {
 				m := &ev.Any[j]
-				r := evidenceRule{RoleEvidence: ev, port: m.Port, tests: match.Compile(m.Facts)}
-				for _, name := range r.tests.Names() {
+				r := evidenceRule{RoleEvidence: ev, port: m.Port, content: match.Compile(m)}
+				for _, name := range r.content.Names() {
 					if !slices.Contains(e.names, name) {
 						e.names = append(e.names, name)
 					}
@@ -93,7 +103,7 @@ func (e *evidence) weigh(list *observe.List, protocol uint8) *weighing {
 		w.services = w.services || f.Name == observe.RPCUUID
 	}
 	for i := range e.byProtocol[protocol] {
-		if r := &e.byProtocol[protocol][i]; r.tests.Match(list.All()).Complete {
+		if r := &e.byProtocol[protocol][i]; r.content.Match(list.All()).Complete {
 			w.rules = append(w.rules, r)
 		}
 	}
@@ -115,38 +125,53 @@ func (v *Inventory) weigh(h *session.Heard) {
 		if !match.Port(r.port, h.Server.Port, h.Proto) {
 			continue
 		}
-		client := r.End == "client"
-		addr := &h.Server.Addr
-		if client {
-			addr = &h.Client.Addr
-		} else if !h.ServerSpoke {
-			continue // a server that never answered proves nothing
+		for _, client := range [...]bool{true, false} {
+			addr := &h.Server.Addr
+			switch {
+			case client && r.End == "server", !client && r.End == "client":
+				continue
+			case client:
+				addr = &h.Client.Addr
+			case !h.ServerSpoke:
+				continue // a server that never answered proves nothing
+			}
+			if v.hosts.proven(addr, r, h.Server.Port) {
+				continue
+			}
+			what := v.evidence.protocols[h.Protocol-1]
+			if f, ok := r.content.First(h.Facts.All()); ok {
+				what = f.Name + "=" + f.Value
+			}
+			v.prove(*addr, r, fmt.Sprintf("%s on port %d", what, h.Server.Port),
+				source{facts: h.Facts.List(), protocol: h.Protocol, proto: h.Proto, port: h.Server.Port, client: client},
+				Change{Proof: sides(h), Announcer: h.Server.AddrPort(), Time: h.Time})
 		}
-		if v.hosts.proven(*addr, r.Roles, r.Version) {
-			continue
-		}
-		what := v.evidence.protocols[h.Protocol-1]
-		if f, ok := r.tests.First(h.Facts.All()); ok {
-			what = f.Name + "=" + f.Value
-		}
-		v.prove(*addr, r, fmt.Sprintf("%s on port %d", what, h.Server.Port),
-			source{facts: h.Facts.List(), protocol: h.Protocol, proto: h.Proto, port: h.Server.Port, client: client}, Change{Proof: sides(h), Announcer: h.Server.AddrPort(), Time: h.Time})
 	}
 }
 
 // prove adds what a rule proves of a host. c has what is to be told of it.
 func (v *Inventory) prove(a capture.Addr, r *evidenceRule, evidence string, from source, c Change) {
-	n := v.hosts.prove(a, roleProof{r.Roles, evidence, r.Weak, from}, r.Version)
+	version := r.Version
+	build := ""
+	if r.BuildFact != "" && from.facts != nil {
+		for _, f := range from.facts.All() {
+			if f.Name == r.BuildFact {
+				id := v.packs.Identify(f.Value)
+				version, build = cmp.Or(id.Version, version), id.String()
+			}
+		}
+	}
+	n := v.hosts.prove(a, roleProof{rule: r.RoleEvidence, roles: r.Roles, evidence: evidence, weak: r.Weak || from.weak, from: from}, version, build)
 	c.Host, c.Evidence = netip.AddrPortFrom(a.Netip(), 0), evidence
-	if r.Weak {
+	if r.Weak || from.weak {
 		c.Proof = WeakEvidence
 	}
-	if n.role {
+	if n.role && len(r.Roles) > 0 {
 		c.Kind, c.Value = RoleChange, match.Join(r.Roles)
 		v.changes = append(v.changes, c)
 	}
 	if n.version {
-		c.Kind, c.Value = VersionChange, r.Version
+		c.Kind, c.Value = VersionChange, version
 		v.changes = append(v.changes, c)
 	}
 }
@@ -154,21 +179,21 @@ func (v *Inventory) prove(a capture.Addr, r *evidenceRule, evidence string, from
 // weighEndpoint holds a learned endpoint against what proves roles: an endpoint
 // mapper that announces a service speaks for its host.
 func (v *Inventory) weighEndpoint(en *Endpoint, now int64) {
-	if en.weak || en.datagram || en.source == observe.FromSite || v.endpoints.protocolOf(en) != rpc {
+	if en.datagram || en.source == observe.FromSite || v.endpoints.protocolOf(en) != rpc {
 		return
 	}
-	v.proveAnnounced(en.key.server.Addr, en.service, fmt.Sprintf("%s announced at port %d by %s", en.service, en.key.server.Port, en.from),
+	v.proveAnnounced(en.key.server.Addr, en.service, en.weak, fmt.Sprintf("%s announced at port %d by %s", en.service, en.key.server.Port, en.from),
 		Change{Proof: en.proof(), Announcer: en.from, Time: now})
 }
 
 const rpc = "dcerpc" // the protocol of services that endpoint mappers announce
 
 // proveAnnounced adds what an announced service proves of its host.
-func (v *Inventory) proveAnnounced(a capture.Addr, service, evidence string, c Change) {
+func (v *Inventory) proveAnnounced(a capture.Addr, service string, weak bool, evidence string, c Change) {
 	for _, key := range [...]string{rpc, ""} {
 		for i := range v.evidence.any[key] {
-			if r := &v.evidence.any[key][i]; r.End == "server" && r.tests.NamesInterface(service) {
-				v.prove(a, r, evidence, source{service: service}, c)
+			if r := &v.evidence.any[key][i]; r.End == "server" && r.content.NamesInterface(service) {
+				v.prove(a, r, evidence, source{service: service, weak: weak}, c)
 			}
 		}
 	}
@@ -197,12 +222,12 @@ func (v *Inventory) reweigh(old *hosts) {
 			switch {
 			case p.from.facts != nil:
 				for _, r := range v.evidence.weigh(p.from.facts, p.from.protocol).rules {
-					if match.Port(r.port, p.from.port, p.from.proto) && (r.End == "client") == p.from.client {
+					if match.Port(r.port, p.from.port, p.from.proto) && (r.End == "both" || (r.End == "client") == p.from.client) {
 						v.prove(a, r, p.evidence, p.from, Change{})
 					}
 				}
 			case p.from.service != "":
-				v.proveAnnounced(a, p.from.service, p.evidence, Change{})
+				v.proveAnnounced(a, p.from.service, p.from.weak, p.evidence, Change{})
 			default:
 				v.keep(a, x, p)
 			}
@@ -221,7 +246,7 @@ func (v *Inventory) keep(a capture.Addr, x *host, p roleProof) {
 	for _, list := range v.evidence.any {
 		for i := range list {
 			if r := &list[i]; slices.Equal(r.Roles, p.roles) && r.Weak == p.weak {
-				v.hosts.prove(a, p, x.version)
+				v.hosts.prove(a, p, x.version, x.build)
 				return
 			}
 		}

@@ -25,7 +25,8 @@ const (
 
 // roleProof is one role, or alternatives, and what proves it.
 type roleProof struct {
-	roles    []rules.Role
+	rule     *rules.RoleEvidence // nil for a proof of another run
+	roles    []rules.Role        // empty where only the version is proven
 	evidence string
 	weak     bool // counts only where nothing else is known
 	from     source
@@ -39,6 +40,9 @@ type host struct {
 	site    *rules.Server
 	proofs  []roleProof
 	version string
+	build   string         // the build number with the update it belongs to, if that is how the version is known
+	bySite  bool           // the site file tells the version
+	vetoed  bool           // it is no Exchange server
 	roles   *match.RoleSet // made when asked for
 }
 
@@ -56,6 +60,8 @@ type hosts struct {
 	// networks go from the longest prefix to the shortest, their roles beside.
 	networks     []rules.Network
 	networkRoles []match.RoleSet
+	// organisation is the newest version of the hosts whose version is known.
+	organisation string
 	// internet and anywhere are the roles of hosts of which nothing else is known.
 	internet, anywhere match.RoleSet
 	// known is the number of hosts in byAddr of which more is known than a
@@ -71,9 +77,8 @@ type hosts struct {
 
 func newHosts(policy *rules.Policy, site *rules.Site) *hosts {
 	h := &hosts{byAddr: map[capture.Addr]*host{}, sets: map[string]*match.RoleSet{}, policy: policy}
-	h.internet = h.roleSet([][]rules.Role{{rules.Internet}})
-	h.anywhere = h.roleSet(nil)
-	h.anywhere.Unknown = true
+	h.internet = h.roleSet(match.Certain, [][]rules.Role{{rules.Internet}})
+	h.anywhere = h.roleSet(match.Unknown, nil)
 	if site == nil {
 		return h
 	}
@@ -81,10 +86,11 @@ func newHosts(policy *rules.Policy, site *rules.Site) *hosts {
 		s := &site.Servers[i]
 		for _, a := range s.Addresses {
 			v := s.Version
-			if v == "" && slices.ContainsFunc(s.Roles, policy.Exchange) {
+			if v == "" && slices.ContainsFunc(s.Roles, func(r rules.Role) bool { return policy.Exchange(r) || r == rules.LB }) {
 				v = site.Version
 			}
-			h.put(capture.AddrFrom(a), &host{addr: a, name: s.Name, named: true, site: s, version: v})
+			h.put(capture.AddrFrom(a), &host{addr: a, name: s.Name, named: true, site: s, version: v, bySite: v != ""})
+			h.runs(v)
 			h.known = len(h.byAddr)
 		}
 	}
@@ -92,10 +98,8 @@ func newHosts(policy *rules.Policy, site *rules.Site) *hosts {
 	// The longest prefix that holds an address says what it is.
 	slices.SortStableFunc(h.networks, func(a, b rules.Network) int { return b.Prefix.Bits() - a.Prefix.Bits() })
 	for _, n := range h.networks {
-		if n.Role == rules.Client { // then an unlisted host is not taken for one
-			h.anywhere.Unknown = false
-		}
-		h.networkRoles = append(h.networkRoles, h.roleSet([][]rules.Role{{n.Role}}))
+		h.anywhere.Known = match.Unlisted // others are neither of the networks nor clients
+		h.networkRoles = append(h.networkRoles, h.roleSet(match.Certain, [][]rules.Role{{n.Role}}))
 	}
 	return h
 }
@@ -152,36 +156,55 @@ func (h *hosts) name(a netip.Addr, name string) (string, bool) {
 	return x.name, true
 }
 
-// proven reports whether prove would change nothing.
-func (h *hosts) proven(a capture.Addr, roles []rules.Role, version string) bool {
-	x := h.at(&a)
+// proven reports whether a rule would prove nothing new of a host.
+func (h *hosts) proven(a *capture.Addr, r *evidenceRule, port uint16) bool {
+	x := h.at(a)
 	if x == nil {
 		return false
 	}
-	return x.site != nil || (version == "" || x.version != "") &&
-		slices.ContainsFunc(x.proofs, func(p roleProof) bool { return slices.Equal(p.roles, roles) })
+	if x.site != nil && x.version != "" {
+		return true
+	}
+	return (x.version != "" || r.Version == "" && r.BuildFact == "") &&
+		slices.ContainsFunc(x.proofs, func(p roleProof) bool { return p.same(r.RoleEvidence, port) })
+}
+
+// same reports whether a proof is that of a rule, on a port where that matters.
+func (p *roleProof) same(rule *rules.RoleEvidence, port uint16) bool {
+	return p.rule == rule && (p.from.port == port || !slices.ContainsFunc(rule.ByVersion, func(r rules.RolesOf) bool { return len(r.Ports) > 0 }))
 }
 
 // news is what a proof told that was not known.
 type news struct{ role, version bool }
 
-// prove adds evidence for a role. What the site file says of a server stands
-// alone.
-func (h *hosts) prove(a capture.Addr, p roleProof, version string) (n news) {
-	x := h.add(a, h.known)
-	if x == nil || x.site != nil {
+// prove adds evidence for a role or a version. What the site file says of a
+// server stands alone, and a host of the internet is none of ours, whatever it
+// shows.
+func (h *hosts) prove(a capture.Addr, p roleProof, version, build string) (n news) {
+	if h.elsewhere(&a) == &h.internet {
 		return n
 	}
-	if len(x.proofs) == 0 && x.version == "" {
-		h.known++
+	x := h.add(a, h.known)
+	if x == nil {
+		return n
 	}
-	if version != "" && x.version == "" {
-		x.version = version
+	if version != "" && x.version == "" && !p.weak {
+		x.version, x.build = version, build
 		x.roles = nil
+		h.runs(version)
 		n.version = true
 	}
+	if x.site != nil {
+		return n
+	}
+	if len(x.proofs) == 0 {
+		h.known++
+	}
+	if p.rule != nil && p.rule.Vetoes {
+		x.vetoed, x.roles = true, nil
+	}
 	for _, old := range x.proofs {
-		if slices.Equal(old.roles, p.roles) {
+		if p.rule != nil && old.same(p.rule, p.from.port) || p.rule == nil && slices.Equal(old.roles, p.roles) {
 			return n
 		}
 	}
@@ -195,9 +218,33 @@ func (h *hosts) prove(a capture.Addr, p roleProof, version string) (n news) {
 	return n
 }
 
+// runs takes in that a host runs a version.
+func (h *hosts) runs(version string) {
+	if version != rules.Online && match.Newer(version, h.organisation) {
+		h.organisation = version
+	}
+}
+
+// rolesFor returns what a proof proves of a host of a version, which may be
+// empty.
+func (p *roleProof) rolesFor(version string) []rules.Role {
+	if p.rule == nil || version == "" {
+		return p.roles
+	}
+	if len(p.rule.Versions) > 0 && !slices.Contains(p.rule.Versions, version) {
+		return nil
+	}
+	for _, r := range p.rule.ByVersion {
+		if slices.Contains(r.Versions, version) && (len(r.Ports) == 0 || slices.Contains(r.Ports, p.from.port)) {
+			return r.Roles
+		}
+	}
+	return p.roles
+}
+
 // roleSet returns a role set with an id of its own.
-func (h *hosts) roleSet(sets [][]rules.Role) match.RoleSet {
-	r := match.NewRoleSet(h.policy, sets)
+func (h *hosts) roleSet(known match.Knowledge, sets [][]rules.Role) match.RoleSet {
+	r := match.NewRoleSet(h.policy, known, sets)
 	h.lastID++
 	r.ID = h.lastID
 	return r
@@ -225,29 +272,47 @@ func (h *hosts) rolesOf(x *host, a *capture.Addr) *match.RoleSet {
 		for i := range x.site.Roles {
 			sets = append(sets, x.site.Roles[i:i+1])
 		}
-		return h.share(sets, x.version, false, slices.Contains(x.site.Roles, rules.LB))
+		r := match.NewRoleSet(h.policy, match.Certain, sets)
+		r.Version, r.BySite, r.Static = x.version, x.bySite, x.site.StaticPorts
+		r.Exchange = r.Exchange || slices.Contains(x.site.Roles, rules.LB)
+		return h.share(r)
 	}
-	// A caller from outside does not become a client by calling.
 	where := h.elsewhere(a)
-	strong := where.Has(rules.Internet) || slices.ContainsFunc(x.proofs, func(p roleProof) bool { return !p.weak })
-	var sets [][]rules.Role
-	for _, p := range x.proofs {
-		if !p.weak || !strong {
-			sets = append(sets, p.roles)
+	var strong, weak [][]rules.Role
+	for i := range x.proofs {
+		p := &x.proofs[i]
+		roles := p.rolesFor(x.version)
+		switch {
+		case len(roles) == 0 || x.vetoed && slices.ContainsFunc(roles, h.exchange):
+		case p.weak:
+			weak = append(weak, roles)
+		default:
+			strong = append(strong, roles)
 		}
 	}
-	return h.share(append(h.explained(sets), where.Sets...), x.version, where.Unknown, false)
+	// Weak evidence counts only where nothing else is known.
+	sets, known := append(h.explained(strong), where.Sets...), match.Proven
+	switch {
+	case len(strong) == 0 && where.Known == match.Certain:
+		known = match.Certain
+	case len(strong) == 0:
+		sets, known = h.explained(weak), where.Known
+	}
+	r := match.NewRoleSet(h.policy, known, sets)
+	r.Version = x.version
+	return h.share(r)
 }
 
-// share returns the role set of hosts with the given roles and version. unknown
-// reports whether such a host may be a client unless it is an Exchange server,
-// and exchange whether it stands for one whatever its roles.
-func (h *hosts) share(sets [][]rules.Role, version string, unknown, exchange bool) *match.RoleSet {
-	r := match.NewRoleSet(h.policy, sets)
-	r.Version = version
-	r.Exchange = r.Exchange || exchange
-	r.Unknown = unknown && !r.Exchange
-	key := fmt.Sprintf("%s %t %t %s", r.Version, r.Exchange, r.Unknown, strings.Join(r.Names, " "))
+func (h *hosts) exchange(role rules.Role) bool {
+	return role == rules.AnyExchange || h.policy.Exchange(role)
+}
+
+// share returns the role set that says the same as r.
+func (h *hosts) share(r match.RoleSet) *match.RoleSet {
+	key := fmt.Sprintf("%s %t %t %d %s", r.Version, r.BySite, r.Exchange, r.Known, strings.Join(r.Names, " "))
+	if len(r.Static) > 0 {
+		key += fmt.Sprint(r.Static)
+	}
 	if known := h.sets[key]; known != nil {
 		return known
 	}
@@ -260,15 +325,18 @@ func (h *hosts) share(sets [][]rules.Role, version string, unknown, exchange boo
 	return &r
 }
 
-// explained leaves out the alternatives that something else explains: a host
-// proven to be mailbox|cas may be the cas of cas|gc, and that says no more.
+// explained leaves out what something else explains: a host proven to be
+// mailbox|cas may be the cas of cas|gc, and is more than any-exchange.
 func (h *hosts) explained(sets [][]rules.Role) [][]rules.Role {
 	exchange := func(set []rules.Role) bool {
-		return !slices.ContainsFunc(set, func(r rules.Role) bool { return !h.policy.Exchange(r) })
+		return !slices.ContainsFunc(set, func(r rules.Role) bool { return !h.exchange(r) })
 	}
 	return slices.DeleteFunc(slices.Clone(sets), func(set []rules.Role) bool {
-		return !exchange(set) && slices.ContainsFunc(sets, func(other []rules.Role) bool {
-			return exchange(other) && slices.ContainsFunc(set, func(r rules.Role) bool { return slices.Contains(other, r) })
+		return slices.ContainsFunc(sets, func(other []rules.Role) bool {
+			if slices.Contains(set, rules.AnyExchange) {
+				return !slices.Contains(other, rules.AnyExchange) && exchange(other)
+			}
+			return !exchange(set) && exchange(other) && slices.ContainsFunc(set, func(r rules.Role) bool { return slices.Contains(other, r) })
 		})
 	})
 }
@@ -315,7 +383,7 @@ func (v *Inventory) Host(a *capture.Addr) (*match.RoleSet, string) { return v.ho
 func (v *Inventory) Hosts() []record.HostSummary {
 	var list []record.HostSummary
 	for a, h := range v.hosts.byAddr {
-		hs := record.HostSummary{Addr: h.addr, Name: h.name, Version: h.version}
+		hs := record.HostSummary{Addr: h.addr, Name: h.name, Version: h.version, Build: h.build}
 		if h.site != nil {
 			for _, r := range h.site.Roles {
 				hs.Roles = append(hs.Roles, record.RoleProof{Role: string(r), Evidence: "site file"})
@@ -323,7 +391,7 @@ func (v *Inventory) Hosts() []record.HostSummary {
 		} else {
 			set, _ := v.hosts.find(&a)
 			for _, p := range h.proofs {
-				if name := match.Join(p.roles); slices.Contains(set.Names, name) {
+				if name := match.Join(p.rolesFor(h.version)); slices.Contains(set.Names, name) {
 					hs.Roles = append(hs.Roles, record.RoleProof{Role: name, Evidence: p.evidence})
 				}
 			}
@@ -335,3 +403,7 @@ func (v *Inventory) Hosts() []record.HostSummary {
 	slices.SortFunc(list, func(a, b record.HostSummary) int { return a.Addr.Compare(b.Addr) })
 	return list
 }
+
+// Organisation returns the newest version of the Exchange servers whose version
+// is known, or "".
+func (v *Inventory) Organisation() string { return v.hosts.organisation }

@@ -43,6 +43,7 @@ type savedHost struct {
 	Addr    netip.Addr   `json:"addr"`
 	Name    string       `json:"name,omitempty"`
 	Version string       `json:"exchange,omitempty"`
+	Build   string       `json:"build,omitempty"`
 	Proofs  []savedProof `json:"proofs,omitempty"`
 }
 
@@ -70,7 +71,7 @@ func (v *Inventory) Save(w io.Writer, now int64) error {
 		if h.site != nil {
 			continue
 		}
-		saved := savedHost{Addr: h.addr, Name: h.name, Version: h.version}
+		saved := savedHost{Addr: h.addr, Name: h.name, Version: h.version, Build: h.build}
 		for _, p := range h.proofs {
 			saved.Proofs = append(saved.Proofs, savedProof{p.roles, p.evidence, p.weak})
 		}
@@ -110,7 +111,7 @@ func (v *Inventory) Restore(r io.Reader) error {
 			v.hosts.name(h.Addr, h.Name)
 		}
 		for _, p := range h.Proofs {
-			v.hosts.prove(capture.AddrFrom(h.Addr), roleProof{roles: p.Roles, evidence: p.Evidence, weak: p.Weak}, h.Version)
+			v.hosts.prove(capture.AddrFrom(h.Addr), roleProof{roles: p.Roles, evidence: p.Evidence, weak: p.Weak}, h.Version, h.Build)
 		}
 	}
 	return nil

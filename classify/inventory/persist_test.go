@@ -19,7 +19,7 @@ func TestSaveRestore(t *testing.T) {
 	now := int64(1_600_000_000e9)
 	v.endpoints.learn(&observe.Endpoint{Server: server, Source: observe.FromMap, From: from}, "emsmdb", false, now)
 	v.endpoints.learn(&observe.Endpoint{Server: server, Source: observe.FromSDP, Scope: "call"}, "rtp", false, now)
-	v.hosts.prove(capture.AddrFrom(server.Addr()), roleProof{roles: []rules.Role{rules.Mailbox, rules.CAS}, evidence: "emsmdb"}, "2010")
+	v.hosts.prove(capture.AddrFrom(server.Addr()), roleProof{roles: []rules.Role{rules.Mailbox, rules.CAS}, evidence: "emsmdb"}, "2010", "")
 	v.hosts.name(server.Addr(), "MB1.example.com.")
 	var b bytes.Buffer
 	if err := v.Save(&b, now); err != nil {

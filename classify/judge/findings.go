@@ -29,7 +29,7 @@ func (j *Judge) findings(s *Subject, version string, tied []*hit) []record.Findi
 	f := finder{Subject: s, tied: tied}
 	first := tied[0]
 	if first.mismatch {
-		f.add(record.FindingProtocolMismatch, record.Violation, "%s carries %s, %s documents %s", s.portName(), s.Protocol, first.path.ID, first.leg.Protocol)
+		f.add(record.FindingProtocolMismatch, record.Violation, "%s carries %s, %s documents %s", s.portName(), s.Protocol, first.row.path.ID, first.leg.Protocol)
 	} else {
 		f.columns(j.policy, version)
 	}
@@ -45,6 +45,7 @@ func (j *Judge) findings(s *Subject, version string, tied []*hit) []record.Findi
 	if first.leg.Port.Dynamic && s.Facts.Any(observe.RPCInterface) && onlyBinds(s.Announced) {
 		f.add(record.FindingEndpointUnannounced, record.Remark, "no endpoint mapper was seen to announce port %d", s.Port)
 	}
+	j.staticPort(&f)
 	if first.leg.Port.Dynamic && (s.Client.Has(rules.LB) || s.Server.Has(rules.LB)) && s.Protocol == "dcerpc" {
 		f.add(record.FindingStaticPortRecommended, record.Remark, "RPC through a load balancer wants a static port, %d is dynamic", s.Port)
 	}
@@ -66,12 +67,12 @@ func onlyBinds(a *match.Announced) bool {
 func (f *finder) broken(test func(p *rules.DataPath) (speaks, breaks bool)) *rules.DataPath {
 	var by *rules.DataPath
 	for _, h := range f.tied {
-		speaks, breaks := test(h.path)
+		speaks, breaks := test(h.row.path)
 		if !speaks || !breaks {
 			return nil
 		}
 		if by == nil {
-			by = h.path
+			by = h.row.path
 		}
 	}
 	return by
@@ -87,6 +88,9 @@ func (f *finder) columns(policy *rules.Policy, version string) {
 	}
 	if encryption {
 		f.cleartext()
+	}
+	if auth {
+		f.noCertificate()
 	}
 	for _, x := range f.Facts.All() {
 		if x.Name == observe.Auth && auth {
@@ -116,7 +120,7 @@ func (f *finder) cleartext() {
 		if len(p.Encryption) == 0 || p.ByDefault == "" {
 			return false, false
 		}
-		return true, p.ByDefault == "yes" && !covers(encryptionWords, p.Encryption, clear)
+		return true, p.ByDefault == "yes" && !covers(encryptionWords, p.Encryption, clear) && !f.sealsMessages(p)
 	})
 	if p == nil {
 		return
@@ -140,7 +144,11 @@ func (f *finder) mechanism(value string) {
 		f.add(record.FindingAuthNotDefault, record.Remark, "%s, %s documents %s by default", value, p.ID, strings.Join(p.DefaultAuth, " or "))
 	}
 	if clearPassword(value) && f.Facts.Has(observe.Encryption, "none") {
-		f.add(record.FindingWeakAuth, record.Violation, "%s sends the password in clear", value)
+		level := record.Remark // where no document speaks of encryption
+		if slices.ContainsFunc(f.tied, func(h *hit) bool { return len(h.row.path.Encryption) > 0 }) {
+			level = record.Violation
+		}
+		f.add(record.FindingWeakAuth, level, "%s sends the password in clear", value)
 	}
 }
 
@@ -151,9 +159,66 @@ func (f *finder) weakness(w *rules.Weakness, value, version string) {
 		return
 	}
 	if w.Encryption != "" && f.broken(func(p *rules.DataPath) (bool, bool) {
-		return len(p.Encryption) > 0, slices.Contains(p.Encryption, w.Encryption)
+		return len(p.Encryption) > 0, p.ByDefault == "yes" && slices.Contains(p.Encryption, w.Encryption)
 	}) == nil {
 		return
 	}
 	f.add(record.FindingID(w.Finding), record.Level(grade.Level), "%s", w.Message(value))
+}
+
+// staticPort finds a service that is announced at another port than the site
+// file's static one.
+func (j *Judge) staticPort(f *finder) {
+	if f.Announced == nil || len(f.Server.Static) == 0 {
+		return
+	}
+	for i := range f.Announced.Services {
+		x := &f.Announced.Services[i]
+		if x.Source != observe.FromMap && x.Source != observe.FromLookup {
+			continue
+		}
+		if port, ok := f.Server.Static[x.Name]; ok && port != f.Port {
+			f.add(record.FindingStaticPortUnused, record.Remark, "%s is announced at port %d, the site file says %d", x.Name, f.Port, port)
+			return
+		}
+	}
+}
+
+// certificates are the words of the reference for authentication that asks the
+// client for a certificate.
+var certificates = []string{"direct-trust", "mtls", "certificate"}
+
+// noCertificate finds a handshake of TLS that did not ask the client for the
+// certificate that every row requires. What was not seen whole, TLS 1.3 and resumed
+// sessions do not show it.
+func (f *finder) noCertificate() {
+	if !f.Facts.Has("tls.client_certificate", "not-requested") {
+		return
+	}
+	if p := f.broken(func(p *rules.DataPath) (bool, bool) {
+		auth := authOf(p)
+		return len(auth) > 0, !slices.ContainsFunc(auth, func(w string) bool { return !slices.Contains(certificates, w) })
+	}); p != nil {
+		f.add(record.FindingAuthMissing, record.Violation, "the server did not ask the client for a certificate, %s documents %s", p.ID, strings.Join(authOf(p), " or "))
+	}
+}
+
+// authOf returns the mechanisms that a row supports, or else its default ones.
+func authOf(p *rules.DataPath) []string {
+	if len(p.SupportedAuth) > 0 {
+		return p.SupportedAuth
+	}
+	return p.DefaultAuth
+}
+
+// sealsMessages reports whether a row documents that Kerberos encrypts the
+// messages inside HTTP, and the client did not authenticate otherwise: that HTTP
+// itself is readable says nothing then.
+func (f *finder) sealsMessages(p *rules.DataPath) bool {
+	if f.Protocol != "http" || !slices.Contains(p.Encryption, "kerberos") {
+		return false
+	}
+	return !slices.ContainsFunc(f.Facts.All(), func(x observe.Fact) bool {
+		return x.Name == observe.Auth && x.Value != "kerberos" && x.Value != "negotiate" && x.Value != "none"
+	})
 }

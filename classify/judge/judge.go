@@ -3,6 +3,7 @@
 package judge
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -29,45 +30,61 @@ type Subject struct {
 	Protocol string
 	Outcome  record.Outcome
 	Dropped  string // what dropped the flow's packets, if the captured computer says so
-	Port     uint16 // of the server
-	Proto    uint8  // capture.TCP or capture.UDP
-	Payload  bool   // payload was seen
-	Begun    bool   // the begin of the flow was seen
-	Late     bool   // the protocol was not found by the first bytes of the flow
+	// Organisation is the Exchange version of the other servers, or empty.
+	Organisation string
+	Port         uint16 // of the server
+	Proto        uint8  // capture.TCP or capture.UDP
+	Payload      bool   // payload was seen
+	Begun        bool   // the begin of the flow was seen
+	Late         bool   // the protocol was not found by the first bytes of the flow
+	Missing      bool   // bytes of the content are missing: lost, or cut by the snap length
 }
 
 // Verdict is the verdict on all flows with the same Subject. It must not be
 // changed.
 type Verdict struct {
 	// Verdict lacks in Why what differs between these flows: by whom and when the
-	// service was announced. Judge.Word adds it.
+	// service was announced, and the addresses of hosts. Judge.Word adds it.
 	record.Verdict
 	// Service is the index in Subject.Announced.Services of the service that the
 	// verdict rests on, or -1.
 	Service int
 	service *match.Service
-	id      uint64
+	// client and server report whether the verdict depends on that end's role, which
+	// is not known.
+	client, server bool
+	id             uint64
 }
 
-// Origin tells who announced a service, and when in nanoseconds since the Unix
-// epoch.
+// Origin is what differs between flows with the same Subject.
 type Origin struct {
+	// From announced the service that the verdict rests on, at the packet time
+	// Learned in nanoseconds since the Unix epoch.
 	From    netip.AddrPort
 	Learned int64
+	// Client and Server are the addresses of the flow.
+	Client, Server netip.Addr
 }
+
+// Open reports whether the words of a verdict need the Origin of a flow.
+func (v *Verdict) Open() bool { return v.service != nil || v.client || v.server }
 
 // Judge judges flows by one set of rules. It is used by one goroutine.
 type Judge struct {
+	packs    *rules.Packs
 	policy   *rules.Policy
 	site     *rules.Site // nil for none
-	rulesets []*ruleset  // that of the default version first
+	given    string      // the version that the operator gave, or empty
+	assumed  string      // the version where nothing tells
+	rulesets []*ruleset
+	platform *ruleset // the rows of Windows, or nil
 
 	memo   [1 << memoBits][2]remembered
 	worded [1 << memoBits]worded
 	last   uint64 // Verdict.id
 	spoken [1 << spokenBits]spoken
-	hits   []hit
-	others []hit // of the rules of other versions
+
+	hits, platformHits, others []hit // their room is used again
 }
 
 const (
@@ -88,25 +105,38 @@ type worded struct {
 	verdict *record.Verdict
 }
 
-// New returns a Judge. Version is the Exchange version assumed where neither the
-// site nor traffic tells; a pack must have paths of it.
-func New(packs *rules.Packs, site *rules.Site, version string) (*Judge, error) {
-	j := &Judge{policy: packs.Policy(), site: site}
+// DefaultVersion is the Exchange version that is assumed where nothing tells.
+const DefaultVersion = "2010"
+
+// Options are choices of the operator.
+type Options struct {
+	// Version is the Exchange version where neither the site file nor traffic tells,
+	// or empty.
+	Version string
+	// NoPlatform leaves out the rows of Windows itself.
+	NoPlatform bool
+}
+
+// New returns a Judge. The packs must have paths for the version of the options
+// or, if it is empty, for DefaultVersion.
+func New(packs *rules.Packs, site *rules.Site, opt Options) (*Judge, error) {
+	j := &Judge{packs: packs, policy: packs.Policy(), site: site, given: opt.Version, assumed: DefaultVersion}
 	var versions []string
 	for _, p := range packs.All() {
-		if len(p.Paths) == 0 || p.Version == rules.Platform {
-			continue
-		}
-		rs := compile(p, site)
-		versions = append(versions, p.Version)
-		if p.Version == version {
-			j.rulesets = slices.Insert(j.rulesets, 0, rs)
-		} else {
-			j.rulesets = append(j.rulesets, rs)
+		switch {
+		case len(p.Paths) == 0:
+		case p.Version == rules.Platform:
+			if !opt.NoPlatform {
+				j.platform = compile(packs, p, site)
+			}
+		default:
+			j.rulesets = append(j.rulesets, compile(packs, p, site))
+			versions = append(versions, p.Version)
 		}
 	}
-	if len(j.rulesets) == 0 || j.rulesets[0].version != version {
-		return nil, fmt.Errorf("no rules for Exchange %s; there are rules for %s", version, strings.Join(versions, ", "))
+	want := packVersion(cmp.Or(opt.Version, DefaultVersion))
+	if !slices.ContainsFunc(versions, func(v string) bool { return strings.EqualFold(v, want) }) {
+		return nil, fmt.Errorf("no rules for Exchange %s; there are rules for %s", cmp.Or(opt.Version, DefaultVersion), strings.Join(versions, ", "))
 	}
 	return j, nil
 }
@@ -141,16 +171,24 @@ func (s *Subject) hash() uint64 {
 }
 
 // Word returns a verdict with the words that differ between flows alike. The
-// origin is that of the service with the index v.Service; it is not used where
-// there is none.
+// origin is not used unless v.Open.
 func (j *Judge) Word(v *Verdict, origin Origin) *record.Verdict {
-	if v.service == nil {
+	if !v.Open() {
 		return &v.Verdict
+	}
+	switch { // what is not said makes no difference
+	case v.service == nil:
+		origin.From, origin.Learned = netip.AddrPort{}, 0
+	case !v.client && !v.server:
+		origin.Client, origin.Server = netip.Addr{}, netip.Addr{}
 	}
 	w := &j.worded[(v.id+uint64(origin.Learned))*0x9e3779b97f4a7c15>>(64-memoBits)]
 	if w.of != v || w.origin != origin {
 		full := v.Verdict
-		full.Why = announcement(v.Why, v.service, origin)
+		if v.service != nil {
+			full.Why = announcement(v.Why, v.service, origin)
+		}
+		full.Why += openRoles(v, origin)
 		*w = worded{v, origin, &full}
 	}
 	return w.verdict

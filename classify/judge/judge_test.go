@@ -52,7 +52,7 @@ func TestJudge(t *testing.T) {
 		t.Fatal(err)
 	}
 	packs := testPacks(t)
-	j, err := judge.New(packs, site, "2010")
+	j, err := judge.New(packs, site, judge.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestJudge(t *testing.T) {
 			status: record.Expected, path: "2010.transport.hub-mailbox-mapi", confidence: record.Learned},
 		{name: "client to CAS at level connect", client: "10.9.0.1", server: "10.0.0.4:6010", protocol: "dcerpc",
 			facts:     "rpc.interface=emsmdb auth=ntlm encryption=none rpc.auth_level=connect",
-			announced: mapped("emsmdb"), status: record.Expected, path: "2010.static.rpc-client-access", confidence: record.Observed},
+			announced: mapped("emsmdb"), status: record.Expected, path: "2010.static.rpc-client-access", confidence: record.Observed, findings: "static-port-unused"},
 		// The row of static ports has no word on encryption, so it accepts anything.
 		{name: "Outlook to mailbox in clear", client: "10.9.0.1", server: "10.0.0.3:6010", protocol: "dcerpc",
 			facts:     "rpc.interface=emsmdb auth=ntlm encryption=none rpc.auth_level=connect",
@@ -148,7 +148,7 @@ func TestJudge(t *testing.T) {
 			status: record.Expected, path: "~2010.cas.owa", confidence: record.Observed},
 		{name: "MAPI from the internet", client: "8.8.8.8", server: "10.0.0.3:6010", protocol: "dcerpc", facts: "rpc.interface=emsmdb encryption=rpc-privacy auth=ntlm",
 			announced: mapped("emsmdb"), status: record.Deviating, path: "2010.mailbox.mapi", confidence: record.Observed, findings: "external-source"},
-		{name: "remote desktop is allowed", client: "10.8.0.1", server: "10.0.0.3:3389", status: record.Expected, confidence: record.ByPort},
+		{name: "remote desktop is allowed", client: "10.8.0.1", server: "10.0.0.3:3389", status: record.Expected, path: "windows.rdp", confidence: record.ByPort},
 		{name: "remote desktop by others", client: "10.9.0.1", server: "10.0.0.3:3389", status: record.Unexpected, reason: record.NoPath},
 		{name: "client to hub, LDAP port", client: "10.9.0.1", server: "10.0.0.6:389", protocol: "ldap", status: record.Unrelated},
 		{name: "blocked by a firewall", client: "10.0.0.1", server: "10.0.0.2:25", silent: true, outcome: record.Prohibited,

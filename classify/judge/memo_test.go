@@ -20,17 +20,17 @@ func TestMemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := New(packs, nil, "2010")
+	j, err := New(packs, nil, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	set := func(version string, roles ...[]rules.Role) *match.RoleSet {
-		r := match.NewRoleSet(packs.Policy(), roles)
+		r := match.NewRoleSet(packs.Policy(), match.Proven, roles)
 		r.Version = version
 		return &r
 	}
 	anywhere := set("")
-	anywhere.Unknown = true
+	anywhere.Known = match.Unknown
 	facts := observe.NewFactLists().Empty()
 	s := &Subject{Client: anywhere, Server: set("", []rules.Role{rules.Mailbox, rules.CAS}), Proto: capture.TCP, Port: 49152,
 		Protocol: "dcerpc", Outcome: record.Answered, Payload: true, Begun: true}
@@ -80,6 +80,8 @@ func TestMemo(t *testing.T) {
 	check("found by the first bytes")
 	s.Payload, s.Begun, s.Proto = false, false, capture.UDP
 	check("another transport")
+	s.Organisation, s.Missing = "2007", true
+	check("another organisation")
 	for port := range 8 * len(j.memo) {
 		s.Port = uint16(port)
 		got, want := j.Verdict(s), j.decide(s)
@@ -97,12 +99,11 @@ func TestWord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := New(packs, nil, "2010")
+	j, err := New(packs, nil, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, server := match.NewRoleSet(packs.Policy(), nil), match.NewRoleSet(packs.Policy(), [][]rules.Role{{rules.Mailbox}})
-	client.Unknown = true
+	client, server := match.NewRoleSet(packs.Policy(), match.Unknown, nil), match.NewRoleSet(packs.Policy(), match.Proven, [][]rules.Role{{rules.Mailbox}})
 	v := j.Verdict(&Subject{Client: &client, Server: &server, Proto: capture.TCP, Port: 49152,
 		Announced: &match.Announced{Services: []match.Service{{Name: "emsmdb", Source: observe.FromMap, Protocol: "dcerpc"}}}})
 	for range 2 {
@@ -115,7 +116,7 @@ func TestWord(t *testing.T) {
 			{"10.0.0.3:135", 34_443e9, "endpoint of emsmdb learned from 10.0.0.3:135 at 09:34:03"},
 			{"10.0.0.3:135", 34_444e9, "endpoint of emsmdb learned from 10.0.0.3:135 at 09:34:04"},
 		} {
-			o := Origin{netip.MustParseAddrPort(c.from), c.learned}
+			o := Origin{From: netip.MustParseAddrPort(c.from), Learned: c.learned}
 			if got := j.Word(v, o); got.Why != c.want || got.Path != v.Path {
 				t.Errorf("got %q, want %q", got.Why, c.want)
 			} else if got != j.Word(v, o) {
@@ -131,12 +132,11 @@ func BenchmarkDecide(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	j, err := New(packs, nil, "2010")
+	j, err := New(packs, nil, Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
-	client, server := match.NewRoleSet(packs.Policy(), nil), match.NewRoleSet(packs.Policy(), [][]rules.Role{{rules.Mailbox, rules.CAS}})
-	client.Unknown = true
+	client, server := match.NewRoleSet(packs.Policy(), match.Unknown, nil), match.NewRoleSet(packs.Policy(), match.Proven, [][]rules.Role{{rules.Mailbox, rules.CAS}})
 	for _, c := range []struct {
 		name, protocol, facts string
 		port                  uint16

@@ -2,7 +2,6 @@ package judge
 
 import (
 	"slices"
-	"strconv"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/match"
@@ -11,20 +10,37 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// legRef is a leg with its path, in pack order.
+// legRef is a leg with its row, in pack order.
 type legRef struct {
-	path  *rules.DataPath
-	order int
-	leg   *rules.Leg
-	tests match.Facts
+	row     *row
+	leg     *rules.Leg
+	content match.Content
+}
+
+// row is a data path, or traffic that a version must not have.
+type row struct {
+	path     *rules.DataPath // nil for an absent row
+	absent   *rules.Absent
+	order    int
+	from, to []rules.Role
 }
 
 // ruleset is the paths of one version, arranged for look-up.
 type ruleset struct {
-	version  string
+	version string
+	paths   table
+	unused  table // paths that the reference lists and Exchange does not use
+	absent  table // what the version must not have
+	local   []rules.LocalPort
+	rpc     []*row // those with a leg of RPC at an announced port
+	open    []*row // those whose high ports nothing announces
+}
+
+// table holds legs by port.
+type table struct {
 	tcp, udp []span               // legs with port numbers
 	dynamic  map[string][]*legRef // legs with announced ports, by protocol
-	local    []rules.LocalPort
+	movable  []*legRef            // legs whose port an administrator may have changed
 }
 
 // span is a run of ports that the same legs name. It ends where the next begins.
@@ -33,36 +49,73 @@ type span struct {
 	legs  []*legRef
 }
 
-func compile(pack *rules.Pack, site *rules.Site) *ruleset {
-	rs := &ruleset{version: pack.Version, dynamic: map[string][]*legRef{}, local: slices.Clone(pack.LocalOnly)}
-	var static []*legRef
+func compile(packs *rules.Packs, pack *rules.Pack, site *rules.Site) *ruleset {
+	rs := &ruleset{version: pack.Version, local: slices.Clone(pack.LocalOnly)}
+	var paths, unused, absent []*legRef
 	for i := range pack.Paths {
 		p := &pack.Paths[i]
-		if p.NotUsed || p.Local {
-			rs.own(p)
+		r := &row{path: p, order: i, from: p.From, to: p.To}
+		refs := legsOf(r, p.Legs)
+		switch {
+		case p.NotUsed:
+			unused = append(unused, refs...)
+			continue
+		case p.Local:
+			for i := range p.Legs {
+				if l := &p.Legs[i]; !l.Port.Dynamic && l.Port.IP == "" {
+					rs.local = append(rs.local, rules.LocalPort{Port: l.Port, Note: p.Name, Source: p.Source})
+				}
+			}
 			continue
 		}
-		for j := range p.Legs {
-			ref := &legRef{p, i, &p.Legs[j], match.Compile(p.Legs[j].Facts)}
-			if site.Port(ref.leg).Dynamic {
-				rs.dynamic[ref.leg.Protocol] = append(rs.dynamic[ref.leg.Protocol], ref)
-			} else {
-				static = append(static, ref)
-			}
+		paths = append(paths, refs...)
+		if slices.ContainsFunc(p.Legs, func(l rules.Leg) bool { return l.Protocol == rpc && l.Port.Dynamic }) {
+			rs.rpc = append(rs.rpc, r)
+		}
+		if p.Conditions.UnannouncedUndetermined {
+			rs.open = append(rs.open, r)
 		}
 	}
-	rs.tcp = spans(static, site, capture.TCP)
-	rs.udp = spans(static, site, capture.UDP)
+	for i, a := range packs.Absent(pack.Version) {
+		absent = append(absent, legsOf(&row{absent: a, order: i, from: a.From, to: a.To}, a.Legs)...)
+	}
+	rs.paths, rs.unused, rs.absent = arrange(paths, site), arrange(unused, site), arrange(absent, site)
 	return rs
 }
 
-// own takes in a path that explains no flow between hosts.
-func (rs *ruleset) own(p *rules.DataPath) {
-	for i := range p.Legs {
-		if l := &p.Legs[i]; p.Local && !l.Port.Dynamic {
-			rs.local = append(rs.local, rules.LocalPort{Port: l.Port, Note: p.Name, Source: p.Source})
+const rpc = "dcerpc"
+
+func legsOf(r *row, legs []rules.Leg) []*legRef {
+	var refs []*legRef
+	for i := range legs {
+		if l := &legs[i]; l.Port.IP == "" { // flows have ports
+			refs = append(refs, &legRef{r, l, match.Compile(&l.Match)})
 		}
 	}
+	return refs
+}
+
+// movable are the protocols that tell enough by themselves to be known on a port
+// that an administrator chose.
+var movable = map[string]bool{"nns": true}
+
+// arrange arranges legs for look-up.
+func arrange(legs []*legRef, site *rules.Site) table {
+	t := table{dynamic: map[string][]*legRef{}}
+	var static []*legRef
+	for _, ref := range legs {
+		if site.Port(ref.leg).Dynamic {
+			t.dynamic[ref.leg.Protocol] = append(t.dynamic[ref.leg.Protocol], ref)
+		} else {
+			static = append(static, ref)
+			if ref.leg.Configurable && movable[ref.leg.Protocol] {
+				t.movable = append(t.movable, ref)
+			}
+		}
+	}
+	t.tcp = spans(static, site, capture.TCP)
+	t.udp = spans(static, site, capture.UDP)
+	return t
 }
 
 // spans arranges the legs of one transport by port, in pack order for each.
@@ -105,11 +158,21 @@ func spanOf(list []span, port uint16) int {
 	return i - 1
 }
 
+// at returns the legs with a port number.
+func (t *table) at(port uint16, proto uint8) []*legRef {
+	list := t.tcp
+	if proto == capture.UDP {
+		list = t.udp
+	}
+	return list[spanOf(list, port)].legs
+}
+
 // hit is a leg that fits a subject, roles aside.
 type hit struct {
 	*legRef
-	service      int // in Subject.Announced.Services, or -1
-	specific     int // facts that fit by name
+	service      int       // in Subject.Announced.Services, or -1
+	fit          match.Fit // of the roles of both ends
+	specific     int       // facts that fit by name
 	confidence   record.Confidence
 	mismatch     bool // the port fits, the protocol that was read does not
 	undocumented bool // a dynamic port outside the documented range
@@ -122,39 +185,60 @@ func (h *hit) rank() int {
 	if h.confidence > record.ByPort {
 		r += 10 * (h.specific + 1)
 	}
+	if h.undocumented {
+		r -= 5 // a row with the port in its range is nearer
+	}
 	if h.mismatch {
 		r -= 1000
 	}
 	return r
 }
 
-// hitsOf returns the legs that fit a subject, roles aside, in buf.
-func (j *Judge) hitsOf(rs *ruleset, s *Subject, buf []hit) []hit {
-	buf = buf[:0]
-	static := rs.tcp
-	if s.Proto == capture.UDP {
-		static = rs.udp
+// compare orders hits, the best first.
+func compare(a, b hit) int {
+	if c := b.rank() - a.rank(); c != 0 {
+		return c
 	}
-	for _, ref := range static[spanOf(static, s.Port)].legs {
+	if last := a.row.path.LastResort(); last != b.row.path.LastResort() {
+		if last {
+			return 1
+		}
+		return -1
+	}
+	return a.row.order - b.row.order
+}
+
+// hitsOf appends the legs of a table that fit a subject to buf, with how the
+// roles fit.
+func (j *Judge) hitsOf(t *table, s *Subject, buf []hit) []hit {
+	for _, ref := range t.at(s.Port, s.Proto) {
 		if h, ok := s.fitStatic(ref); ok {
 			buf = append(buf, h)
 		}
 	}
 	switch {
 	case s.Protocol != "" && s.Announced == nil:
-		for _, m := range j.spokenFor(rs, s) {
+		for _, m := range j.spokenFor(t, s) {
 			if h, ok := s.fitSpoken(m); ok {
 				buf = append(buf, h)
 			}
 		}
 	case s.Protocol != "":
-		buf = s.fitAllDynamic(rs.dynamic[s.Protocol], buf)
+		buf = s.fitAllDynamic(t.dynamic[s.Protocol], buf)
 	case s.Announced != nil:
 		for i, x := range s.Announced.Services {
 			if !slices.ContainsFunc(s.Announced.Services[:i], func(y match.Service) bool { return y.Protocol == x.Protocol }) {
-				buf = s.fitAllDynamic(rs.dynamic[x.Protocol], buf)
+				buf = s.fitAllDynamic(t.dynamic[x.Protocol], buf)
 			}
 		}
+	}
+	for _, ref := range t.movable {
+		if h, ok := s.fitMoved(ref); ok {
+			buf = append(buf, h)
+		}
+	}
+	for i := range buf {
+		buf[i].fit = buf[i].row.fits(s, buf[i].leg)
 	}
 	return buf
 }
@@ -168,25 +252,51 @@ func (s *Subject) fitAllDynamic(refs []*legRef, buf []hit) []hit {
 	return buf
 }
 
-// fitStatic holds a subject against a leg with a port number.
+// admits reports whether the conditions of a row let a subject fit one of its
+// legs, for a match of the facts.
+func (ref *legRef) admits(s *Subject, own match.Result) bool {
+	if ref.leg.ContentOnly && (s.Protocol != ref.leg.Protocol || !own.Complete || ref.leg.Inside != "" && ref.content.Empty()) {
+		return false
+	}
+	if a := ref.row.absent; a != nil {
+		return len(a.Methods) == 0 || hasAny(s, "http.method", a.Methods)
+	}
+	if ref.row.path.Version == rules.Platform && !own.Complete && !ref.content.Empty() {
+		return false // what is Windows' own must show itself
+	}
+	c := &ref.row.path.Conditions
+	switch {
+	case c.NamesDecide && (!own.Complete || ref.content.Empty()):
+		return false
+	case len(c.Methods) > 0 && s.Facts.Any("http.method") && !hasAny(s, "http.method", c.Methods):
+		return false
+	case c.NoPipe && s.Facts.Any("smb.pipe"):
+		return false
+	}
+	return true
+}
+
+func hasAny(s *Subject, name string, values []string) bool {
+	return slices.ContainsFunc(values, func(v string) bool { return s.Facts.Has(name, v) })
+}
+
+// fitStatic compares a subject with a leg with a port number.
 func (s *Subject) fitStatic(ref *legRef) (hit, bool) {
 	h := hit{legRef: ref, service: -1, confidence: record.ByPort}
 	l := ref.leg
 	if s.Protocol != "" && l.Protocol != "" && s.Protocol != l.Protocol {
 		h.mismatch = !s.Late || !carries(l.Protocol, s.Protocol)
-		return h, true
+		return h, !l.ContentOnly && (ref.row.path == nil || !ref.row.path.Conditions.NamesDecide)
 	}
-	own := ref.tests.Match(s.Facts.All())
-	switch {
-	case own.Contradicted:
+	own := ref.content.Match(s.Facts.All())
+	if own.Contradicted || !ref.admits(s, own) {
 		return hit{}, false
-	case s.Protocol != "" && l.Protocol != "" && own.Complete:
+	}
+	if s.Protocol != "" && l.Protocol != "" && own.Complete {
 		h.confidence, h.specific = record.Observed, own.Specific
 		h.service = s.serviceFor(ref)
-	default:
-		if i := s.serviceFor(ref); i >= 0 {
-			h.service, h.confidence, h.specific = i, s.trust(i), len(ref.tests)
-		}
+	} else if i := s.serviceFor(ref); i >= 0 {
+		h.service, h.confidence, h.specific = i, s.trust(i), ref.content.Len()
 	}
 	if !s.liftsCap(h.service) {
 		h.confidence = min(h.confidence, capOf(l))
@@ -198,7 +308,7 @@ func (s *Subject) fitStatic(ref *legRef) (hit, bool) {
 // itself. It is kept by the id of the list.
 type spoken struct {
 	list     uint64
-	by       *ruleset
+	by       *table
 	protocol string
 	legs     []legMatch
 }
@@ -206,62 +316,66 @@ type spoken struct {
 // legMatch is a leg of which every attribute fits, some of them by name.
 type legMatch struct {
 	*legRef
-	specific int
+	result match.Result
 }
 
 // spokenFor returns the legs with announced ports that a subject's protocol and
 // facts speak for by themselves.
-func (j *Judge) spokenFor(rs *ruleset, s *Subject) []legMatch {
+func (j *Judge) spokenFor(t *table, s *Subject) []legMatch {
 	id := s.Facts.ID()
 	known := &j.spoken[id%uint64(len(j.spoken))]
-	if id != 0 && known.list == id && known.by == rs && known.protocol == s.Protocol {
+	if id != 0 && known.list == id && known.by == t && known.protocol == s.Protocol {
 		return known.legs
 	}
 	var legs []legMatch
-	for _, ref := range rs.dynamic[s.Protocol] {
-		if own := ref.tests.Match(s.Facts.All()); own.Complete {
-			legs = append(legs, legMatch{ref, own.Specific})
+	for _, ref := range t.dynamic[s.Protocol] {
+		if own := ref.content.Match(s.Facts.All()); own.Complete && ref.speaks() {
+			legs = append(legs, legMatch{ref, own})
 		}
 	}
 	if id != 0 { // 0 is that of any list that flows do not share
-		*known = spoken{id, rs, s.Protocol, legs}
+		*known = spoken{id, t, s.Protocol, legs}
 	}
 	return legs
 }
+
+// speaks reports whether content that fits a leg tells the service. What TLS
+// carries cannot be seen.
+func (ref *legRef) speaks() bool { return ref.leg.Inside == "" || !ref.content.Empty() }
 
 // fitSpoken compares a subject to whose endpoint nothing was announced with a
 // leg that its facts speak for.
 func (s *Subject) fitSpoken(m legMatch) (hit, bool) {
 	l := m.leg
 	return hit{
-		legRef: m.legRef, service: -1, specific: m.specific, confidence: min(record.Observed, capOf(l)), undocumented: s.outside(l),
-	}, match.Transport(l.Port, s.Proto)
+		legRef: m.legRef, service: -1, specific: m.result.Specific, confidence: min(record.Observed, capOf(l)), undocumented: s.outside(l),
+	}, match.Transport(l.Port, s.Proto) && m.admits(s, m.result)
 }
 
-// outside says whether the port is outside the range that is documented for a
+// outside reports whether the port is outside the range that is documented for a
 // leg whose port is announced.
 func (s *Subject) outside(l *rules.Leg) bool {
 	return l.Port.From != 0 && (s.Port < l.Port.From || s.Port > l.Port.To)
 }
 
-// fitDynamic holds a subject against a leg whose port is announced: the
-// content or the announcement must speak for it, the number never does.
+// fitDynamic compares a subject with a leg whose port is announced: the content
+// or the announcement must speak for it, the number never does.
 func (s *Subject) fitDynamic(ref *legRef) (hit, bool) {
 	h := hit{legRef: ref, service: -1}
 	l := ref.leg
 	if !match.Transport(l.Port, s.Proto) || s.Protocol != "" && s.Protocol != l.Protocol {
 		return h, false
 	}
-	own := ref.tests.Match(s.Facts.All())
-	if own.Contradicted {
+	own := ref.content.Match(s.Facts.All())
+	if own.Contradicted || !ref.admits(s, own) {
 		return h, false
 	}
 	h.service = s.serviceFor(ref)
 	switch {
-	case s.Protocol != "" && own.Complete:
+	case s.Protocol != "" && own.Complete && (ref.speaks() || h.service >= 0):
 		h.confidence, h.specific = record.Observed, own.Specific
 	case h.service >= 0:
-		h.confidence, h.specific = s.trust(h.service), len(ref.tests)
+		h.confidence, h.specific = s.trust(h.service), ref.content.Len()
 	default:
 		return h, false
 	}
@@ -272,9 +386,18 @@ func (s *Subject) fitDynamic(ref *legRef) (hit, bool) {
 	return h, true
 }
 
-// carries says whether a protocol can carry another, or turn into it under way.
-// Where the first bytes of a flow were not seen, the inner one on a port of the
-// outer one is no mismatch.
+// fitMoved compares a subject with a leg whose port an administrator may have
+// changed.
+func (s *Subject) fitMoved(ref *legRef) (hit, bool) {
+	if s.Protocol != ref.leg.Protocol || ref.leg.Port.Contains(s.Port) || !match.Transport(ref.leg.Port, s.Proto) || !ref.content.Match(s.Facts.All()).Complete {
+		return hit{}, false
+	}
+	return hit{legRef: ref, service: -1, confidence: record.ByPattern, undocumented: true}, true
+}
+
+// carries reports whether a protocol can carry another, or turn into it under
+// way. Where the first bytes of a flow were not seen, the inner one on a port of
+// the outer one is no mismatch.
 func carries(outer, inner string) bool {
 	switch inner {
 	case "tls":
@@ -320,7 +443,7 @@ func (s *Subject) serviceFor(ref *legRef) int {
 		return -1
 	}
 	for i := range s.Announced.Services {
-		if x := &s.Announced.Services[i]; x.Protocol == ref.leg.Protocol && ref.tests.Announces(x) {
+		if x := &s.Announced.Services[i]; x.Protocol == ref.leg.Protocol && ref.content.Announces(x) {
 			return i
 		}
 	}
@@ -328,48 +451,44 @@ func (s *Subject) serviceFor(ref *legRef) int {
 }
 
 // sides returns the roles of a leg's client and server.
-func sides(p *rules.DataPath, l *rules.Leg) (from, to []rules.Role) {
+func (r *row) sides(l *rules.Leg) (from, to []rules.Role) {
 	if l.Reverse {
-		return p.To, p.From
+		return r.to, r.from
 	}
-	return p.From, p.To
+	return r.from, r.to
 }
 
-// fits reports whether the roles of both ends fit the path of a hit.
-func (h *hit) fits(client, server *match.RoleSet) bool {
-	from, to := sides(h.path, h.leg)
-	if one := h.path.OneEnd; len(one) > 0 && !client.Fits(one) && !server.Fits(one) {
-		return false
+// fits tells how the roles of a subject's ends fit a leg of a row.
+func (r *row) fits(s *Subject, l *rules.Leg) match.Fit {
+	from, to := r.sides(l)
+	if r.absent != nil {
+		if !s.Server.Only(to) {
+			return match.No
+		}
+		return s.Client.Fits(from)
 	}
-	return side(h.path, client, from) && side(h.path, server, to)
+	p := r.path
+	client, server := s.Client, s.Server
+	if l.Reverse {
+		client, server = server, client
+	}
+	if excluded(p.Conditions.NotFrom, client) || excluded(p.Conditions.NotTo, server) {
+		return match.No
+	}
+	fit := min(r.side(s.Client, from), r.side(s.Server, to))
+	if len(p.OneEnd) > 0 {
+		fit = min(fit, max(s.Client.Fits(p.OneEnd), s.Server.Fits(p.OneEnd)))
+	}
+	return fit
 }
 
-func side(p *rules.DataPath, r *match.RoleSet, want []rules.Role) bool {
-	return r.Fits(want) || p.External && slices.Contains(want, rules.Client) && r.Has(rules.Internet)
-}
+func excluded(not []rules.Role, r *match.RoleSet) bool { return len(not) > 0 && r.Acts(not) }
 
-// why words what a hit rests on, up to the announced service, and returns that
-// service's index or -1.
-func (h *hit) why(s *Subject) (string, int) {
-	switch {
-	case h.mismatch:
-		return "port " + s.portName() + ", where " + s.Protocol + " was read instead of " + h.leg.Protocol, -1
-	case h.confidence == record.ByPort:
-		return "port " + s.portName() + " and roles only", -1
+// side tells how the roles of one end fit. Where the path is open to the
+// outside, clients can be on the internet.
+func (r *row) side(end *match.RoleSet, want []rules.Role) match.Fit {
+	if r.path.External && slices.Contains(want, rules.Client) && end.Has(rules.Internet) {
+		return match.Yes
 	}
-	if f, ok := h.tests.First(s.Facts.All()); ok {
-		return f.Name + "=" + f.Value, h.service
-	}
-	if s.Protocol != "" {
-		return s.Protocol + " on " + s.portName(), h.service
-	}
-	return "", h.service
-}
-
-func (s *Subject) portName() string {
-	transport := "/tcp"
-	if s.Proto == capture.UDP {
-		transport = "/udp"
-	}
-	return string(append(strconv.AppendUint(make([]byte, 0, 9), uint64(s.Port), 10), transport...))
+	return end.Fits(want)
 }

@@ -3,40 +3,68 @@ package judge
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
+	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/match"
+	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
-// decide decides what a flow is.
+// decide decides what a flow is. The first answer counts: what the version must
+// not have; a data path of the version; one of Windows itself; what the operator
+// allows; a data path used from outside or backwards; one that fits if a host of
+// which too little is known has the right role; and what the flow lacks to be any.
 func (j *Judge) decide(s *Subject) Verdict {
-	rs := j.rulesFor(s)
-	j.hits = j.hitsOf(rs, s, j.hits)
-	hits := j.hits
-	slices.SortStableFunc(hits, func(a, b hit) int {
-		if c := b.rank() - a.rank(); c != 0 {
-			return c
-		}
-		if a.path.LastResort() != b.path.LastResort() {
-			if a.path.LastResort() {
-				return 1
-			}
-			return -1
-		}
-		return a.order - b.order
-	})
+	version, source, rs := j.rulesFor(s)
+	v := j.by(s, version, source, rs)
+	v.Version, v.VersionSource = version, source
+	return v
+}
 
-	if v, ok := j.documented(s, rs, hits); ok {
+func (j *Judge) by(s *Subject, version string, source record.VersionSource, rs *ruleset) Verdict {
+	if rs == nil {
+		return plain(record.Verdict{Status: record.Undetermined, Reason: record.NoRules, Why: "there are no rules for Exchange " + version})
+	}
+	note, allowed := j.allowed(s)
+	if v, ok := j.absent(s, rs, record.ByPattern); ok && !allowed {
 		return v
 	}
-	if note, ok := j.allowed(s); ok {
+	j.hits = j.hitsOf(&rs.paths, s, j.hits[:0])
+	slices.SortStableFunc(j.hits, compare)
+	if v, ok := j.documented(s, version, j.hits, match.Yes, false); ok {
+		return v
+	}
+	j.platformHits = j.platformHits[:0]
+	if j.platform != nil {
+		j.platformHits = j.hitsOf(&j.platform.paths, s, j.platformHits)
+		slices.SortStableFunc(j.platformHits, compare)
+		if v, ok := j.documented(s, version, j.platformHits, match.Yes, false); ok {
+			return v
+		}
+	}
+	if v, ok := j.documented(s, version, j.hits, match.Likely, false); ok {
+		return v
+	}
+	if allowed {
 		return plain(record.Verdict{Status: record.Expected, Confidence: record.ByPort, Why: "allowed by the site file: " + note})
 	}
-	if v, ok := j.misplaced(s, rs, hits); ok {
+	if v, ok := j.documented(s, version, j.hits, match.Likely, true); ok {
 		return v
 	}
-	return plain(j.unexplained(s, rs, hits))
+	if v, ok := j.absent(s, rs, record.ByPort); ok {
+		return v
+	}
+	open := s.openRow(j.hits, j.platformHits)
+	if v, ok := j.misplaced(s, version, j.hits, open); ok {
+		return v
+	}
+	if open != nil {
+		return s.unknownRole(open)
+	}
+	return plain(j.unexplained(s, rs))
 }
 
 // plain returns a verdict that rests on no announced service.
@@ -52,26 +80,83 @@ func (h *hit) resting(s *Subject, v record.Verdict) Verdict {
 	return Verdict{Verdict: v, Service: service, service: &s.Announced.Services[service]}
 }
 
-// documented is the verdict of a flow that fits a data path with the right
-// roles at both ends.
-func (j *Judge) documented(s *Subject, rs *ruleset, hits []hit) (Verdict, bool) {
-	first, best := -1, 0
+// rulesFor returns the version whose rules hold for a flow, how it is known, and
+// its rules, nil where there are none. A flow between servers of two versions is
+// judged by the newer one, whose rows name what it does with older servers.
+func (j *Judge) rulesFor(s *Subject) (string, record.VersionSource, *ruleset) {
+	version, source := "", record.ByDefault
+	for _, r := range [...]*match.RoleSet{s.Server, s.Client} {
+		if r.Exchange && match.Newer(r.Version, version) {
+			if version, source = r.Version, record.ByTraffic; r.BySite {
+				source = record.BySite
+			}
+		}
+	}
+	switch {
+	case version != "":
+	case j.given != "":
+		version, source = j.given, record.ByFlag
+	case s.Organisation != "":
+		version, source = s.Organisation, record.ByOrganisation
+	default:
+		version = j.assumed
+	}
+	i := slices.IndexFunc(j.rulesets, func(rs *ruleset) bool { return strings.EqualFold(rs.version, packVersion(version)) })
+	if i < 0 {
+		return version, source, nil
+	}
+	return version, source, j.rulesets[i]
+}
+
+// packVersion returns the version under which packs list a version: the paths of
+// 2000 stand with those of 2003.
+func packVersion(version string) string {
+	if version == "2000" {
+		return "2003"
+	}
+	return version
+}
+
+// absent is the verdict of a flow that the version of its server must not have,
+// with at least the confidence wanted.
+func (j *Judge) absent(s *Subject, rs *ruleset, want record.Confidence) (Verdict, bool) {
+	j.others = j.hitsOf(&rs.absent, s, j.others[:0])
+	var best *hit
+	for i := range j.others {
+		h := &j.others[i]
+		if !h.mismatch && h.fit >= match.Likely && h.confidence >= want && (want == record.ByPort || !h.content.Only(observe.Auth)) && (best == nil || h.rank() > best.rank()) {
+			best = h
+		}
+	}
+	if best == nil {
+		return Verdict{}, false
+	}
+	a := best.row.absent
+	v := best.resting(s, record.Verdict{Status: record.Unexpected, Reason: record.WrongVersion})
+	v.Why = fmt.Sprintf("not in Exchange %s: %s (%s); %s", rs.version, a.What, a.ID, v.Why)
+	return v, true
+}
+
+// documented is the verdict of a flow that fits a data path, with roles at both
+// ends that fit at least so well. With mismatch the port alone suffices, whatever
+// protocol was read there.
+func (j *Judge) documented(s *Subject, version string, hits []hit, least match.Fit, mismatch bool) (Verdict, bool) {
+	first := -1
 	var v record.Verdict
 	var tied []*hit
 	for i := range hits {
 		h := &hits[i]
-		if !h.fits(s.Client, s.Server) {
+		if h.fit < least || h.mismatch && !mismatch {
 			continue
 		}
+		path := h.row.path
 		if first < 0 {
-			first, best = i, h.rank()
-			v = record.Verdict{Path: h.path, Confidence: h.confidence}
-		} else if h.rank() != best {
+			first = i
+			v = record.Verdict{Path: path, Confidence: h.confidence}
+		} else if h.rank() != hits[first].rank() || path.LastResort() != v.Path.LastResort() {
 			break
-		} else if h.path.LastResort() && !v.Path.LastResort() && !slices.ContainsFunc(tied, func(o *hit) bool { return o.leg.Group == h.leg.Group }) {
-			continue // unless it is of a group, which is one answer
-		} else if h.path != v.Path && !slices.Contains(v.Also, h.path) {
-			v.Also = append(v.Also, h.path)
+		} else if path != v.Path && !slices.Contains(v.Also, path) {
+			v.Also = append(v.Also, path)
 		}
 		tied = append(tied, h)
 	}
@@ -82,9 +167,9 @@ func (j *Judge) documented(s *Subject, rs *ruleset, hits []hit) (Verdict, bool) 
 	if len(v.Also) > 0 {
 		v.Group = tied[0].leg.Group
 	}
-	v.Findings = j.findings(s, rs.version, tied)
+	v.Findings = j.findings(s, version, tied)
 	v.Status = statusOf(v.Findings)
-	return hits[first].resting(s, v), true
+	return tied[0].resting(s, v), true
 }
 
 func statusOf(findings []record.Finding) record.Status {
@@ -96,9 +181,28 @@ func statusOf(findings []record.Finding) record.Status {
 	return record.Expected
 }
 
+// allowed reports whether the site file declares the flow as wanted.
+func (j *Judge) allowed(s *Subject) (string, bool) {
+	if j.site == nil {
+		return "", false
+	}
+	for i := range j.site.Allow {
+		a := &j.site.Allow[i]
+		if match.Transport(a.Port, s.Proto) && s.Port >= a.Port.From && s.Port <= a.Port.To &&
+			s.Client.Fits([]rules.Role{a.From}) >= match.Likely && s.Server.Fits([]rules.Role{a.To}) >= match.Likely {
+			if a.Note != "" {
+				return a.Note, true
+			}
+			return s.portName(), true
+		}
+	}
+	return "", false
+}
+
 // misplaced is the verdict of a flow that is a documented service used in the
-// wrong direction or from outside.
-func (j *Judge) misplaced(s *Subject, rs *ruleset, hits []hit) (Verdict, bool) {
+// wrong direction or from outside, unless it fits another path as well once more
+// is known of a host.
+func (j *Judge) misplaced(s *Subject, version string, hits []hit, open *hit) (Verdict, bool) {
 	var best *hit
 	var finding record.Finding
 	for i := range hits {
@@ -106,38 +210,81 @@ func (j *Judge) misplaced(s *Subject, rs *ruleset, hits []hit) (Verdict, bool) {
 		if h.mismatch || h.confidence < record.ByPattern || h.leg.Auth == rules.NotApplicable {
 			continue
 		}
-		from, to := sides(h.path, h.leg)
+		from, to := h.row.sides(h.leg)
+		id := h.row.path.ID
+		if one := h.row.path.OneEnd; len(one) > 0 && !s.Client.Acts(one) && !s.Server.Acts(one) {
+			continue
+		}
 		switch {
-		case s.Client.Has(rules.Internet) && side(h.path, s.Server, to):
+		case s.Client.Has(rules.Internet) && h.row.side(s.Server, to) == match.Yes:
 			// Of the rows that the server takes part in, one for clients is nearest.
-			if best == nil || slices.Contains(from, rules.Client) && !slices.Contains(best.path.From, rules.Client) {
+			if best == nil || slices.Contains(from, rules.Client) && !slices.Contains(best.row.from, rules.Client) {
 				best = h
-				finding = record.Finding{ID: record.FindingExternalSource, Level: record.Violation, Detail: fmt.Sprintf("%s is documented from %s, not from the internet", h.path.ID, match.Join(from))}
+				finding = record.Finding{ID: record.FindingExternalSource, Level: record.Violation,
+					Detail: fmt.Sprintf("%s is documented from %s, not from the internet", id, match.Join(from))}
 			}
-		case best == nil && s.Client.Acts(to) && s.Server.Acts(from) && !slices.Contains(from, rules.Any) && !slices.Contains(to, rules.Any):
+		case best == nil && s.Client.Acts(to) && s.Server.Acts(from) && !s.Client.Has(rules.Internet) && !s.Server.Has(rules.Internet) && !slices.Contains(from, rules.Any) && !slices.Contains(to, rules.Any):
 			best = h
-			finding = record.Finding{ID: record.FindingWrongDirection, Level: record.Violation, Detail: fmt.Sprintf("%s is documented from %s to %s", h.path.ID, match.Join(from), match.Join(to))}
+			finding = record.Finding{ID: record.FindingWrongDirection, Level: record.Violation,
+				Detail: fmt.Sprintf("%s is documented from %s to %s", id, match.Join(from), match.Join(to))}
 		}
 	}
-	if best == nil {
+	if best == nil || open != nil && open.rank() >= best.rank() {
 		return Verdict{}, false
 	}
-	v := record.Verdict{Status: record.Deviating, Path: best.path, Group: best.path.ID, Confidence: best.confidence}
-	v.Findings = append(j.findings(s, rs.version, []*hit{best}), finding)
+	v := record.Verdict{Status: record.Deviating, Path: best.row.path, Group: best.row.path.ID, Confidence: best.confidence}
+	v.Findings = append(j.findings(s, version, []*hit{best}), finding)
 	return best.resting(s, v), true
+}
+
+// openRow returns the best hit that would explain the flow if a host had a role
+// that it may have, for all that is known, or nil.
+func (s *Subject) openRow(lists ...[]hit) *hit {
+	for _, hits := range lists {
+		for i := range hits {
+			if h := &hits[i]; !h.mismatch && h.fit == match.Maybe {
+				return h
+			}
+		}
+	}
+	return nil
+}
+
+// unknownRole is the verdict of a flow that depends on the role of a host that
+// is not known.
+func (s *Subject) unknownRole(h *hit) Verdict {
+	from, to := h.row.sides(h.leg)
+	v := plain(record.Verdict{Status: record.Undetermined, Reason: record.UnknownRole})
+	v.client, v.server = h.row.side(s.Client, from) == match.Maybe, h.row.side(s.Server, to) == match.Maybe
+	if !v.client && !v.server { // one end must have another role besides
+		v.client, v.server = s.Client.Known < match.Certain, s.Server.Known < match.Certain
+	}
+	v.Why = fmt.Sprintf("%s is documented from %s to %s", s.portName(), match.Join(from), match.Join(to))
+	return v
 }
 
 // unexplained is the verdict of a flow of an Exchange server that no data path
 // explains.
-func (j *Judge) unexplained(s *Subject, rs *ruleset, hits []hit) record.Verdict {
+func (j *Judge) unexplained(s *Subject, rs *ruleset) record.Verdict {
+	switch {
+	case s.olderSession(rs):
+		return record.Verdict{Status: record.Undetermined, Reason: record.NotBegun,
+			Why: "the begin was not seen, and nothing announced " + s.portName() + "; the hosts may speak RPC there"}
+	case s.highPort(rs):
+		return record.Verdict{Status: record.Undetermined, Reason: record.Unannounced,
+			Why: "nothing announced " + s.portName() + "; services between the hosts use such ports"}
+	}
 	v := record.Verdict{Status: record.Unexpected, Reason: record.NoPath}
-	for i := range hits {
-		if h := &hits[i]; !h.mismatch {
-			v.Reason = record.WrongRole
-			v.Why = s.portName() + " is documented from " + match.Join(h.path.From) + " to " + match.Join(h.path.To) +
-				", not from " + s.Client.Text + " to " + s.Server.Text
-			return v
-		}
+	if h := nearest(s, j.hits); h != nil {
+		from, to := h.row.sides(h.leg)
+		v.Reason = record.WrongRole
+		v.Why = fmt.Sprintf("%s%s is documented from %s to %s, not from %s to %s", s.portName(), j.named(h), match.Join(from), match.Join(to), s.Client.Text, s.Server.Text)
+		return v
+	}
+	j.others = j.hitsOf(&rs.unused, s, j.others[:0])
+	if h := nearest(s, j.others); h != nil {
+		v.Why = fmt.Sprintf("%s lists %s (%s), and Exchange %s does not use it", h.row.path.ID, s.portName(), h.row.path.Name, rs.version)
+		return v
 	}
 	if s.Server.Exchange {
 		for _, l := range rs.local {
@@ -148,18 +295,10 @@ func (j *Judge) unexplained(s *Subject, rs *ruleset, hits []hit) record.Verdict 
 			}
 		}
 	}
-	for _, other := range j.rulesets {
-		if other == rs {
-			continue
-		}
-		j.others = j.hitsOf(other, s, j.others)
-		for i := range j.others {
-			if h := &j.others[i]; !h.mismatch && h.fits(s.Client, s.Server) {
-				v.Reason = record.WrongVersion
-				v.Why = fmt.Sprintf("a data path of Exchange %s (%s), not of %s", other.version, h.path.ID, rs.version)
-				return v
-			}
-		}
+	if other, h := j.otherVersion(s, rs); h != nil {
+		v.Reason = record.WrongVersion
+		v.Why = fmt.Sprintf("a data path of Exchange %s (%s), not of %s", other.version, h.row.path.ID, rs.version)
+		return v
 	}
 	switch {
 	case s.Protocol != "" || s.Announced != nil:
@@ -176,36 +315,107 @@ func (j *Judge) unexplained(s *Subject, rs *ruleset, hits []hit) record.Verdict 
 	return v
 }
 
-// allowed says whether the site file declares the flow as wanted.
-func (j *Judge) allowed(s *Subject) (string, bool) {
-	if j.site == nil {
-		return "", false
+// named returns the name of the group of a hit in brackets, where it has one.
+func (j *Judge) named(h *hit) string {
+	if name := j.packs.GroupName(h.leg.Group); name != "" {
+		return " (" + name + ")"
 	}
-	for i := range j.site.Allow {
-		a := &j.site.Allow[i]
-		if match.Transport(a.Port, s.Proto) && s.Port >= a.Port.From && s.Port <= a.Port.To &&
-			s.Client.Fits([]rules.Role{a.From}) && s.Server.Fits([]rules.Role{a.To}) {
-			if a.Note != "" {
-				return a.Note, true
-			}
-			return s.portName(), true
-		}
-	}
-	return "", false
+	return ""
 }
 
-// rulesFor returns the paths of the version that holds for a flow: what the
-// site file says of its Exchange server, else what traffic proves, else the
-// default.
-func (j *Judge) rulesFor(s *Subject) *ruleset {
-	for _, r := range [...]*match.RoleSet{s.Server, s.Client} {
-		if r.Exchange && r.Version != "" {
-			for _, rs := range j.rulesets {
-				if rs.version == r.Version {
-					return rs
-				}
+// otherVersion returns the rules of another version that document the flow, and
+// the hit.
+func (j *Judge) otherVersion(s *Subject, rs *ruleset) (*ruleset, *hit) {
+	for _, other := range j.rulesets {
+		if other == rs {
+			continue
+		}
+		j.others = j.hitsOf(&other.paths, s, j.others[:0])
+		for i := range j.others {
+			if h := &j.others[i]; !h.mismatch && h.fit >= match.Likely && !h.row.path.LastResort() {
+				return other, h
 			}
 		}
 	}
-	return j.rulesets[0]
+	return nil, nil
+}
+
+// nearest returns the hit that is nearest to a subject: one for the server's
+// role, else one for the client's, else one for another role of Exchange servers.
+// It returns nil if there is none.
+func nearest(s *Subject, hits []hit) *hit {
+	var best *hit
+	score := 0
+	for i := range hits {
+		h := &hits[i]
+		if h.mismatch {
+			continue
+		}
+		from, to := h.row.sides(h.leg)
+		n := 4*int(h.row.side(s.Server, to)) + int(h.row.side(s.Client, from))
+		if n < 4*int(match.Likely) && s.Server.Shares(to) != s.Server.Exchange {
+			continue // a row for another kind of server is not near
+		}
+		if slices.Contains(from, rules.Any) || slices.Contains(to, rules.Any) {
+			n = 0
+		}
+		if n < int(match.Likely) { // neither end fits, but Exchange servers may listen there
+			if n = 0; s.Server.Exchange && s.Server.Shares(to) {
+				n = 1
+			}
+		}
+		if n > score {
+			best, score = h, n
+		}
+	}
+	return best
+}
+
+// olderSession reports whether a flow may be an RPC session that began before
+// the capture: nothing tells its interface.
+func (s *Subject) olderSession(rs *ruleset) bool {
+	if s.Begun || s.Proto != capture.TCP || s.Port < 1024 || s.Announced != nil || s.Protocol != "" && s.Protocol != rpc || s.Facts.Any(observe.RPCInterface) {
+		return false
+	}
+	return s.anyFits(rs.rpc, match.Maybe)
+}
+
+// highPort reports whether services between the hosts of a flow use ports that
+// nothing announces.
+func (s *Subject) highPort(rs *ruleset) bool {
+	return s.Port >= 1024 && s.Protocol == "" && s.Announced == nil && s.anyFits(rs.open, match.Yes)
+}
+
+func (s *Subject) anyFits(list []*row, least match.Fit) bool {
+	return slices.ContainsFunc(list, func(r *row) bool {
+		return slices.ContainsFunc(r.path.Legs, func(l rules.Leg) bool {
+			return l.Port.Dynamic && match.Transport(l.Port, s.Proto) && r.fits(s, &l) >= least
+		})
+	})
+}
+
+// why words what a hit rests on, up to the announced service, and returns that
+// service's index or -1.
+func (h *hit) why(s *Subject) (string, int) {
+	switch {
+	case h.mismatch:
+		return "port " + s.portName() + ", where " + s.Protocol + " was read instead of " + h.leg.Protocol, -1
+	case h.confidence == record.ByPort:
+		return "port " + s.portName() + " and roles only", -1
+	}
+	if f, ok := h.content.First(s.Facts.All()); ok {
+		return f.Name + "=" + f.Value, h.service
+	}
+	if s.Protocol != "" {
+		return s.Protocol + " on " + s.portName(), h.service
+	}
+	return "", h.service
+}
+
+func (s *Subject) portName() string {
+	transport := "/tcp"
+	if s.Proto == capture.UDP {
+		transport = "/udp"
+	}
+	return string(append(strconv.AppendUint(make([]byte, 0, 9), uint64(s.Port), 10), transport...))
 }

@@ -20,7 +20,7 @@ var authWords = map[string][]string{
 	"mtls":         {"certificate"},
 	"direct-trust": {"certificate"},
 	"anonymous":    {"none", "anonymous"},
-	"ip-address":   {"none"},
+	"ip-address":   {"none", "certificate"}, // the certificate of TLS that SIP asks for
 	"ntlmv2":       {"ntlm"},
 }
 
@@ -127,4 +127,17 @@ func announcement(why string, x *match.Service, o Origin) string {
 	default:
 		return what + " learned from " + o.From.String() + " at " + at
 	}
+}
+
+// openRoles words whose role is not known, and what to do about it.
+func openRoles(v *Verdict, o Origin) string {
+	switch {
+	case v.client && v.server && o.Client != o.Server:
+		return "; the roles of " + o.Client.String() + " and " + o.Server.String() + " are not known: add them to the site file"
+	case v.client:
+		return "; the role of " + o.Client.String() + " is not known: add it to the site file"
+	case v.server:
+		return "; the role of " + o.Server.String() + " is not known: add it to the site file"
+	}
+	return ""
 }

@@ -10,31 +10,35 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// Facts is what a rules.Match asks of facts.
-type Facts []test
-
-// test is what a Match asks of one attribute.
-type test struct {
-	name   string
-	values []string
+// Content is what a rules.Match asks of the content of a flow.
+type Content struct {
+	all    []rules.Fact // each must have a value that fits
+	either []rules.Fact // one of these suffices; empty for none
 }
 
-// Compile compiles the facts of a Match.
-func Compile(facts []rules.Fact) Facts {
-	tests := make(Facts, len(facts))
-	for i, f := range facts {
-		tests[i] = test{f.Name, f.Values}
-	}
-	return tests
-}
+// Compile compiles what a Match asks of the content.
+func Compile(m *rules.Match) Content { return Content{m.Facts, m.Either} }
 
-// Names returns the names of the attributes that f asks for.
-func (f Facts) Names() []string {
-	names := make([]string, len(f))
-	for i := range f {
-		names[i] = f[i].name
+// Empty reports whether nothing is asked of the content.
+func (c *Content) Empty() bool { return len(c.all)+len(c.either) == 0 }
+
+// Len returns the number of attributes that must fit.
+func (c *Content) Len() int { return len(c.all) }
+
+// Names returns the names of the attributes that c asks for.
+func (c *Content) Names() []string {
+	var names []string
+	for _, list := range [...][]rules.Fact{c.all, c.either} {
+		for i := range list {
+			names = append(names, list[i].Name)
+		}
 	}
 	return names
+}
+
+// Only reports whether c asks for one attribute alone.
+func (c *Content) Only(name string) bool {
+	return len(c.all) == 1 && len(c.either) == 0 && c.all[0].Name == name
 }
 
 // Result tells how observed facts compare with those of a Match.
@@ -44,18 +48,11 @@ type Result struct {
 	Specific     int  // attributes that fit by name and not by a word for a set
 }
 
-// Match compares observed facts with f.
-func (f Facts) Match(have []observe.Fact) Result {
+// Match compares observed facts with c.
+func (c *Content) Match(have []observe.Fact) Result {
 	r := Result{Complete: true}
-	for i := range f {
-		t := &f[i]
-		best, seen := noMatch, false
-		for j := range have {
-			if have[j].Name == t.name {
-				seen = true
-				best = max(best, t.match(have[j].Value))
-			}
-		}
+	for i := range c.all {
+		best, seen := compare(&c.all[i], have)
 		switch {
 		case best == byName:
 			r.Specific++
@@ -66,45 +63,62 @@ func (f Facts) Match(have []observe.Fact) Result {
 			r.Complete = false
 		}
 	}
+	if len(c.either) == 0 {
+		return r
+	}
+	seen := true // whether every attribute has values
+	for i := range c.either {
+		best, some := compare(&c.either[i], have)
+		if best != noMatch {
+			if best == byName {
+				r.Specific++
+			}
+			return r
+		}
+		seen = seen && some
+	}
+	r.Complete, r.Contradicted = false, r.Contradicted || seen
 	return r
 }
 
-// First returns the first observed fact that f asks for.
-func (f Facts) First(have []observe.Fact) (observe.Fact, bool) {
+// First returns the first observed fact that c asks for.
+func (c *Content) First(have []observe.Fact) (observe.Fact, bool) {
 	for _, x := range have {
-		for i := range f {
-			if f[i].name == x.Name && f[i].match(x.Value) != noMatch {
-				return x, true
+		for _, list := range [...][]rules.Fact{c.all, c.either} {
+			for i := range list {
+				if list[i].Name == x.Name && fits(&list[i], x.Value) != noMatch {
+					return x, true
+				}
 			}
 		}
 	}
 	return observe.Fact{}, false
 }
 
-// Announces reports whether an announced service meets f. A Match that asks for
+// Announces reports whether an announced service meets c. A Match that asks for
 // more than a service and its annotation is never met.
-func (f Facts) Announces(s *Service) bool {
-	for i := range f {
-		switch f[i].name {
+func (c *Content) Announces(s *Service) bool {
+	for i := range c.all {
+		switch f := &c.all[i]; f.Name {
 		case observe.RPCInterface:
-			if f[i].match(s.Name) == noMatch {
+			if fits(f, s.Name) == noMatch {
 				return false
 			}
 		case observe.RPCAnnotation:
-			if s.Annotation == "" || f[i].match(s.Annotation) == noMatch {
+			if s.Annotation == "" || fits(f, s.Annotation) == noMatch {
 				return false
 			}
 		default:
 			return false
 		}
 	}
-	return true
+	return len(c.either) == 0
 }
 
-// NamesInterface reports whether f asks for an RPC interface alone and names the given
-// one.
-func (f Facts) NamesInterface(name string) bool {
-	return len(f) == 1 && f[0].name == observe.RPCInterface && f[0].match(name) == byName
+// NamesInterface reports whether c asks for an RPC interface alone and names the
+// given one.
+func (c *Content) NamesInterface(name string) bool {
+	return len(c.all) == 1 && len(c.either) == 0 && c.all[0].Name == observe.RPCInterface && fits(&c.all[0], name) == byName
 }
 
 const (
@@ -113,12 +127,24 @@ const (
 	byName
 )
 
-// match compares one observed value with the values wanted.
-func (t *test) match(have string) int {
+// compare compares observed facts with one attribute. It returns the best match,
+// and whether the attribute has any value.
+func compare(f *rules.Fact, have []observe.Fact) (best int, seen bool) {
+	for i := range have {
+		if have[i].Name == f.Name {
+			seen = true
+			best = max(best, fits(f, have[i].Value))
+		}
+	}
+	return best, seen
+}
+
+// fits compares one observed value with the values wanted.
+func fits(f *rules.Fact, have string) int {
 	best := noMatch
-	for _, w := range t.values {
+	for _, w := range f.Values {
 		switch {
-		case t.name == observe.RPCInterface && w == rules.Unnamed:
+		case f.Name == observe.RPCInterface && w == rules.Unnamed:
 			if unnamed(have) {
 				best = bySet
 			}

@@ -22,27 +22,52 @@ type RoleSet struct {
 	// Exchange reports whether the host is an Exchange server, or the load balancer
 	// in front of one.
 	Exchange bool
-	// Unknown reports whether neither a network nor an Exchange role is known, so
-	// that the host may be a client.
-	Unknown bool
-	// Version is the Exchange version of the host, or empty.
+	// Known tells how much is known of the host.
+	Known Knowledge
+	// Version is the Exchange version of the host, or empty. BySite reports whether
+	// the site file tells it, rather than traffic.
 	Version string
+	BySite  bool
+	// Static maps the RPC services of the host to the ports that the site file
+	// names, or is nil.
+	Static map[string]uint16
 	// ID differs between most role sets.
 	ID     uint64
 	policy *rules.Policy
 }
 
+// Knowledge tells how much is known of a host.
+type Knowledge uint8
+
+const (
+	// Unknown is a host of which nothing is known, or only weak evidence. It may be
+	// anything.
+	Unknown Knowledge = iota
+	// Unlisted is an unknown host outside the networks that the site file lists.
+	Unlisted
+	// Proven is a host whose roles traffic proves. It may have more roles of the
+	// kind.
+	Proven
+	// Certain is a host whose roles the site file names, or an address of the
+	// internet. It has no other role.
+	Certain
+)
+
 // NewRoleSet returns the role set of a host whose roles are sets.
-func NewRoleSet(policy *rules.Policy, sets [][]rules.Role) RoleSet {
-	r := RoleSet{Sets: sets, policy: policy}
+func NewRoleSet(policy *rules.Policy, known Knowledge, sets [][]rules.Role) RoleSet {
+	r := RoleSet{Sets: sets, Known: known, policy: policy}
 	for _, set := range sets {
 		if n := Join(set); !slices.Contains(r.Names, n) {
 			r.Names = append(r.Names, n)
 		}
-		r.Exchange = r.Exchange || !slices.ContainsFunc(set, func(role rules.Role) bool { return !policy.Exchange(role) })
+		r.Exchange = r.Exchange || !slices.ContainsFunc(set, func(role rules.Role) bool { return !r.isExchange(role) })
 	}
 	r.Text = cmp.Or(strings.Join(r.Names, ", "), "a host without a role")
 	return r
+}
+
+func (r *RoleSet) isExchange(role rules.Role) bool {
+	return role == rules.AnyExchange || r.policy.Exchange(role)
 }
 
 // Has reports whether one of the host's roles is, or may be, role.
@@ -55,10 +80,65 @@ func (r *RoleSet) Has(role rules.Role) bool {
 	return false
 }
 
-// Fits reports whether the host may act in one of the roles. An unknown host may
-// be a client.
-func (r *RoleSet) Fits(want []rules.Role) bool {
-	return r.Acts(want) || r.Unknown && slices.Contains(want, rules.Client)
+// Fit tells whether a host may act in a role.
+type Fit uint8
+
+// The answers, worst first.
+const (
+	No     Fit = iota
+	Maybe      // the host may have the role, for all that is known
+	Likely     // the host acts in the role besides its own: administrators are clients too
+	Yes
+)
+
+// Fits tells whether the host may act in one of the roles. An unknown host acts
+// as a client, and as a host of the internet, as neither role needs evidence.
+func (r *RoleSet) Fits(want []rules.Role) Fit {
+	switch {
+	case r.Acts(want):
+		return Yes
+	case slices.Contains(want, rules.Client) && r.Has(rules.Admin):
+		return Likely
+	case r.Known == Unlisted:
+		return Maybe
+	case r.Known == Unknown:
+		if slices.Contains(want, rules.Client) || slices.Contains(want, rules.Internet) {
+			return Yes
+		}
+		return Maybe
+	case r.Known == Proven && slices.ContainsFunc(want, r.mayHave):
+		return Maybe
+	}
+	return No
+}
+
+// mayHave reports whether a host with the roles that are proven can well have
+// another one: Exchange servers of several roles are common, and so are domain
+// controllers that serve the global catalog and DNS.
+func (r *RoleSet) mayHave(role rules.Role) bool {
+	switch role {
+	case rules.DC, rules.GC, rules.DNS:
+		return r.Has(rules.DC) || r.Has(rules.GC) || r.Has(rules.DNS)
+	}
+	return r.Exchange && r.isExchange(role)
+}
+
+// Shares reports whether one of the roles is that of an Exchange server.
+func (r *RoleSet) Shares(roles []rules.Role) bool { return slices.ContainsFunc(roles, r.isExchange) }
+
+// Only reports whether the host has no other roles than those. Of a server whose
+// roles traffic proves that is known where they stand for Mailbox and Client
+// Access together.
+func (r *RoleSet) Only(roles []rules.Role) bool {
+	for _, set := range r.Sets {
+		for _, have := range set {
+			if !slices.Contains(roles, have) && !(slices.Contains(roles, rules.AnyExchange) && r.isExchange(have)) {
+				return false
+			}
+		}
+	}
+	return len(r.Sets) > 0 && (r.Known == Certain || slices.Contains(roles, rules.AnyExchange) ||
+		slices.Contains(roles, rules.Mailbox) && slices.Contains(roles, rules.CAS))
 }
 
 // Acts reports whether the host is known to have one of the roles, or may have
@@ -70,7 +150,9 @@ func (r *RoleSet) Acts(want []rules.Role) bool {
 		}
 		for _, set := range r.Sets {
 			for _, have := range set {
-				if have == w || have == rules.GC && w == rules.DC || w == rules.AnyExchange && r.policy.Exchange(have) {
+				switch {
+				case have == w, have == rules.GC && w == rules.DC,
+					w == rules.AnyExchange && r.isExchange(have), have == rules.AnyExchange && r.isExchange(w):
 					return true
 				}
 			}
@@ -89,4 +171,13 @@ func Join(set []rules.Role) string {
 		b.WriteString(string(r))
 	}
 	return b.String()
+}
+
+// versions are the versions of Exchange, oldest first.
+var versions = []string{"4.0", "5.0", "5.5", "2000", "2003", "2007", "2010", "2013", "2016", "2019", "SE", rules.Online}
+
+// Newer reports whether one version of Exchange is newer than another. Any version
+// is newer than none.
+func Newer(version, than string) bool {
+	return slices.Index(versions, version) > slices.Index(versions, than)
 }

@@ -15,6 +15,7 @@ const (
 	FindingExternalSource   FindingID = "external-source"   // from the internet, where that is not documented
 	FindingWrongDirection   FindingID = "wrong-direction"   // client and server have each other's role
 	FindingRetiredProtocol  FindingID = "retired-protocol"  // a protocol that nobody should use any more
+	FindingAuthMissing      FindingID = "auth-missing"      // the documentation requires a certificate of the client, and none was asked for
 )
 
 // The remarks: what the documentation allows, and an administrator may want to
@@ -24,6 +25,7 @@ const (
 	FindingPortUndocumented      FindingID = "port-undocumented"       // a dynamic port outside the documented range
 	FindingEndpointUnannounced   FindingID = "endpoint-unannounced"    // no endpoint mapper announced the port
 	FindingStaticPortRecommended FindingID = "static-port-recommended" // dynamic RPC through a load balancer
+	FindingStaticPortUnused      FindingID = "static-port-unused"      // the endpoint mapper contradicts the site file's static port
 	FindingRefused               FindingID = "refused"                 // the server refused the connection
 	FindingUnanswered            FindingID = "unanswered"              // the client got no answer
 )
@@ -32,9 +34,9 @@ const (
 func Findings() []FindingID {
 	return []FindingID{
 		FindingCleartext, FindingAuthUnsupported, FindingWeakAuth, FindingWeakEncryption, FindingProtocolMismatch, FindingProhibited,
-		FindingExternalSource, FindingWrongDirection, FindingRetiredProtocol,
-		FindingAuthNotDefault, FindingPortUndocumented, FindingEndpointUnannounced, FindingStaticPortRecommended, FindingRefused,
-		FindingUnanswered,
+		FindingExternalSource, FindingWrongDirection, FindingRetiredProtocol, FindingAuthMissing,
+		FindingAuthNotDefault, FindingPortUndocumented, FindingEndpointUnannounced, FindingStaticPortRecommended, FindingStaticPortUnused,
+		FindingRefused, FindingUnanswered,
 	}
 }
 
@@ -44,5 +46,5 @@ func Statuses() []Status { return []Status{Deviating, Unexpected, Undetermined, 
 // Reasons returns every reason: those of unexpected flows, then those of
 // undetermined ones.
 func Reasons() []Reason {
-	return []Reason{NoPath, WrongRole, WrongVersion, LocalOnly, NoPayload, NotBegun}
+	return []Reason{NoPath, WrongRole, WrongVersion, LocalOnly, NoPayload, NotBegun, Unannounced, UnknownRole, NoRules}
 }

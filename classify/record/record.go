@@ -35,8 +35,11 @@ const (
 	WrongVersion Reason = "wrong-version"
 	LocalOnly    Reason = "local-only"
 
-	NoPayload Reason = "no-payload" // no payload, and no documented port
-	NotBegun  Reason = "not-begun"  // the begin was not seen, and nothing announced the port
+	NoPayload   Reason = "no-payload"   // no payload, and no documented port
+	NotBegun    Reason = "not-begun"    // the begin was not seen, and nothing announced the port
+	Unannounced Reason = "unannounced"  // services of the two hosts use such ports, and nothing announced this one
+	UnknownRole Reason = "unknown-role" // it depends on the role of a host that is not known
+	NoRules     Reason = "no-rules"     // there are no rules for the version of the server
 )
 
 // Confidence grades a verdict.
@@ -85,10 +88,26 @@ type Verdict struct {
 	// Confidence is that of the match.
 	Confidence Confidence
 	Reason     Reason
+	// Version is the Exchange version whose rules the verdict rests on; empty where
+	// no Exchange server takes part.
+	Version       string
+	VersionSource VersionSource
 	// Why is one line that a person can check.
 	Why      string
 	Findings []Finding
 }
+
+// VersionSource tells how the version of a server is known.
+type VersionSource string
+
+// The sources of a version, in order of precedence.
+const (
+	BySite         VersionSource = "site"         // the site file
+	ByTraffic      VersionSource = "traffic"      // a build number or the like
+	ByFlag         VersionSource = "flag"         // --exchange
+	ByOrganisation VersionSource = "organisation" // the version of other servers
+	ByDefault      VersionSource = "default"      // assumed
+)
 
 // Outcome is how a flow's set-up went.
 type Outcome string
@@ -173,8 +192,9 @@ type HostSummary struct {
 	Addr  netip.Addr
 	Name  string
 	Roles []RoleProof
-	// Version is the Exchange version proven for it, or empty.
-	Version string
+	// Version is the Exchange version of it, or empty. Build is the build number
+	// that proves it, with the update it belongs to ("15.1.2507.6 (2016 CU23)").
+	Version, Build string
 }
 
 // RoleProof is a role, or alternatives joined by "|", and what proves it.

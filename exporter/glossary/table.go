@@ -42,6 +42,14 @@ var entries = []Entry{
 	{Word: "not-begun", Kind: Reason, Title: "The beginning was not captured",
 		Text: "The flow began before the capture did, and nothing announced its port. A capture that starts earlier, or that contains a " +
 			"question to the endpoint mapper, may explain it."},
+	{Word: "unannounced", Kind: Reason, Title: "A high port that nothing announced",
+		Text: "Services between these two servers use high ports that cannot be told from others by their content. No endpoint mapper was " +
+			"seen to announce this one, so it can be such a service or anything else."},
+	{Word: "unknown-role", Kind: Reason, Title: "It depends on a role that is not known",
+		Text: "A data path fits if the host that the verdict names has the right role. Add the host to the site file, with its address and " +
+			"roles, or capture a connection that proves its role."},
+	{Word: "no-rules", Kind: Reason, Title: "No rules for the version of the server",
+		Text: "The server runs a version of Exchange whose data paths exspan does not know, such as 5.5 or Exchange Online."},
 
 	{Word: "weak-auth", Kind: Finding, Title: "Passwords in the clear, or NTLM version 1", Severity: Critical, Clause: "with weak authentication",
 		Text: "A password crossed the network where anybody on the way can read it, or the client logged on with NTLM version 1, which is as " +
@@ -53,6 +61,14 @@ var entries = []Entry{
 				"BasicAuth, which offers basic authentication under TLS only.", Source: receiveConnectors},
 			{Protocols: []string{"dcerpc", "smb", "ldap"}, Do: "For NTLM version 1, set LmCompatibilityLevel to 5 under " +
 				`HKLM\SYSTEM\CurrentControlSet\Control\Lsa on servers and domain controllers, after the clients can do version 2.`, Source: lanManager},
+		}},
+	{Word: "auth-missing", Kind: Finding, Title: "No certificate was asked for", Severity: High, Clause: "without the certificate of the client",
+		Text: "The documentation of this data path requires both ends to show a certificate (mutual TLS, direct trust). In the handshake, " +
+			"which is readable up to TLS 1.2, the server did not ask the client for one, so anybody can connect.",
+		Advice: []Advice{
+			{Protocols: []string{"smtp"}, Do: "On the receive connector, Set-ReceiveConnector -AuthMechanism with ExchangeServer for Exchange " +
+				"servers, and -RequireTLS and -DomainSecureEnabled for partners.", Source: receiveConnectors},
+			{Protocols: []string{"sip", "tls"}, Do: "Set-UMDialPlan -VoIPSecurity Secured, and certificates on both ends that the other trusts.", Source: dialPlans},
 		}},
 	{Word: "cleartext", Kind: Finding, Title: "Not encrypted, though documented so", Severity: High, Clause: "not encrypted",
 		Text: "The documentation says that this data path is encrypted by default. This flow was not: what it carried can be read on the way.",
@@ -101,6 +117,11 @@ var entries = []Entry{
 		Advice: []Advice{{Do: `On each Exchange 2010 Client Access server, set "TCP/IP Port" (REG_DWORD) under HKLM\SYSTEM\CurrentControlSet\` +
 			`Services\MSExchangeRPC\ParametersSystem and RpcTcpPort (REG_SZ) under ...\MSExchangeAB\Parameters to ports from 59531 to 60554.`,
 			Source: mapPorts}}},
+	{Word: "static-port-unused", Kind: Finding, Title: "Not on the static port of the site file", Severity: Low, Clause: "not on their static port",
+		Text: "The site file names a static port for the service, and the endpoint mapper announces another one: the port is not pinned, the " +
+			"service was not restarted since, or the site file is out of date.",
+		Advice: []Advice{{Do: "Compare the registry setting on the server with the site file. A changed port takes effect when the service is " +
+			"restarted.", Source: mapPorts}}},
 	{Word: "refused", Kind: Finding, Title: "Refused by the server", Severity: Low, Clause: "refused",
 		Text: "The server answered the connection with a reset or port unreachable: nothing listens there, or a host firewall rejects it."},
 	{Word: "unanswered", Kind: Finding, Title: "Never answered", Severity: Low, Clause: "unanswered",

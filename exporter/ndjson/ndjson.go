@@ -177,6 +177,8 @@ func verdict(b []byte, v *record.Verdict) []byte {
 	if v.Path != nil {
 		b = stringField(b, "source_confidence", v.Path.Confidence)
 	}
+	b = stringField(b, "version", v.Version)
+	b = stringField(b, "version_source", string(v.VersionSource))
 	b = stringField(b, "reason", string(v.Reason))
 	b = stringField(b, "why", v.Why)
 	if len(v.Findings) > 0 {

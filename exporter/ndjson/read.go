@@ -65,6 +65,8 @@ type line struct {
 		Also       []string `json:"also"`
 		Group      string   `json:"group"`
 		Confidence string   `json:"confidence"`
+		Version    string   `json:"version"`
+		Source     string   `json:"version_source"`
 		Reason     string   `json:"reason"`
 		Why        string   `json:"why"`
 		Findings   []struct {
@@ -189,6 +191,7 @@ func (r *Reader) record(l *line) (*record.Record, error) {
 	}
 	in, v := l.Verdict, &rec.Verdict
 	v.Status, v.Reason, v.Why = record.Status(in.Status), record.Reason(in.Reason), in.Why
+	v.Version, v.VersionSource = in.Version, record.VersionSource(in.Source)
 	for c := record.NoConfidence; c <= record.Observed; c++ {
 		if c.String() == in.Confidence {
 			v.Confidence = c

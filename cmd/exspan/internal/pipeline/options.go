@@ -13,6 +13,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
+	"github.com/exspan/exspan/classify/judge"
 )
 
 // pipeHold is how long an ended flow waits where the end of the input may never
@@ -32,6 +33,7 @@ type Options struct {
 	Site       string
 	Rules      []string
 	Exchange   string
+	NoPlatform bool
 	Hold       time.Duration
 	MaxHeld    int
 	KeyVLAN    bool
@@ -61,8 +63,9 @@ func (o *Options) InputFlags(f *pflag.FlagSet) {
 func (o *Options) EngineFlags(f *pflag.FlagSet, hold string) {
 	f.StringVar(&o.Site, "site", "", "`FILE` that says what is known of the network")
 	f.StringArrayVar(&o.Rules, "rules", nil, "`FILE` of rules besides the built-in ones; a data path of the same id replaces it (repeatable)")
-	f.StringVar(&o.Exchange, "exchange", "2010", "`VERSION` of Exchange where neither the site file nor traffic tells")
+	f.StringVar(&o.Exchange, "exchange", judge.DefaultVersion, "`VERSION` of Exchange where neither the site file nor traffic tells")
 	o.exchange = f.Lookup("exchange")
+	f.BoolVar(&o.NoPlatform, "no-platform", false, "leave out the rules for the traffic of Windows itself")
 	f.DurationVar(&o.Hold, "hold", o.Hold, hold)
 	f.IntVar(&o.MaxHeld, "max-held", 1_000_000, "how many ended flows wait at most")
 	f.BoolVar(&o.KeyVLAN, "key-vlan", false, "the same addresses and ports in other VLANs are other flows")
@@ -141,7 +144,7 @@ func (o *Options) Capture() capture.Options {
 // Config loads rules and site file, and returns the engine's configuration.
 func (o *Options) Config() (classify.Config, error) {
 	cfg := classify.Config{
-		Exchange: o.Exchange, Hold: o.Hold, KeyVLAN: o.KeyVLAN, Identities: o.Identities,
+		Exchange: o.given(), NoPlatform: o.NoPlatform, Hold: o.Hold, KeyVLAN: o.KeyVLAN, Identities: o.Identities,
 		Limits: classify.Limits{MaxHeld: o.MaxHeld},
 	}
 	packs, err := loadPacks(o.Rules)
@@ -185,4 +188,13 @@ func (o *Options) Version(cfg *classify.Config) string {
 		return o.Exchange + " (--exchange)"
 	}
 	return ""
+}
+
+// given returns the version that the operator gave, or "". The default yields to
+// the version of other servers.
+func (o *Options) given() string {
+	if o.exchange != nil && !o.exchange.Changed {
+		return ""
+	}
+	return o.Exchange
 }
