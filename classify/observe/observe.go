@@ -92,6 +92,16 @@ type Finisher interface {
 	Finish(r *Report)
 }
 
+// Holder is implemented by observers whose memory grows with what a flow sends.
+type Holder interface {
+	// Held returns about how many bytes the observer holds besides its own
+	// structure. It stays near MaxHeld at most, whatever the flow sends.
+	Held() int
+}
+
+// MaxHeld is the number of bytes beyond which an observer holds no more.
+const MaxHeld = 96 << 10
+
 // What an observer can say besides a number of bytes.
 var (
 	// ErrDone says that nothing later on this flow can change what was

@@ -1,6 +1,7 @@
 package dcerpc
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -109,3 +110,30 @@ func TestCorpusConnect(t *testing.T) {
 		t.Errorf("%v", versions)
 	}
 }
+
+// TestHeld has a mapper's answer of many fragments and no end.
+func TestHeld(t *testing.T) {
+	o := New().(*observer)
+	var r observe.Report
+	feed := func(s Segment) {
+		in := observe.Input{Dir: s.Dir, Data: s.Data, Handshake: true, Flow: Between(onDynamic.Client, mapper)}
+		if _, err := o.Observe(&in, &r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	feed(ToServer(le.bind(1, []ctx{{0, epms, ndr32s}})))
+	feed(ToClient(le.ack(1, "135", []result{{0, 0, ndr32s}})))
+	feed(ToServer(le.request(3, 2, 0, eptLookup, strings.Repeat("x", 60))))
+	for i := range 200 {
+		flags := byte(0)
+		if i == 0 {
+			flags = 1
+		}
+		feed(ToClient(le.response(flags, 2, 0, strings.Repeat("y", 5000))))
+	}
+	if n := o.Held(); n < maxStub || n > observe.MaxHeld {
+		t.Errorf("held %d bytes", n)
+	}
+}
+
+var mapper = netip.MustParseAddrPort("192.0.2.1:135")

@@ -5,6 +5,7 @@ package dcerpc
 
 import (
 	"net/netip"
+	"unsafe"
 
 	"github.com/exspan/exspan/classify/observe"
 )
@@ -32,7 +33,7 @@ const (
 // Limits of one flow.
 const (
 	maxWait     = 16 << 10 // bytes of a PDU that are waited for
-	maxStub     = 64 << 10 // bytes of a mapper's answer, over all fragments
+	maxStub     = 48 << 10 // bytes of a mapper's answer, over all fragments
 	maxContexts = 64       // presentation contexts, and as many unanswered
 	maxSecurity = 16       // security contexts
 	maxCalls    = 16       // calls to the mapper without an answer
@@ -152,6 +153,16 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		n += used
 	}
 	return n, nil
+}
+
+// Held implements observe.Holder.
+func (o *observer) Held() int {
+	n := cap(o.stub) + cap(o.contexts)*int(unsafe.Sizeof(context{})) + cap(o.mapCalls)*int(unsafe.Sizeof(mapCall{})) +
+		cap(o.secured)*int(unsafe.Sizeof(security{})) + cap(o.guessed)*int(unsafe.Sizeof(Interface{}))
+	if cap(o.pending) > len(o.few) {
+		n += cap(o.pending) * int(unsafe.Sizeof(pending{}))
+	}
+	return n
 }
 
 // Finish reports the interfaces of binds whose answers this sensor cannot see.

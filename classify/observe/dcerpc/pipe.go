@@ -65,5 +65,13 @@ func (p *Pipe) Write(in *observe.Input, r *observe.Report) error {
 	return nil
 }
 
+// Held returns about how many bytes the pipe's reader holds: see observe.Holder.
+func (p *Pipe) Held() int { return cap(p.held[0]) + cap(p.held[1]) + p.o.Held() }
+
+// Drop gives up what the pipe's reader holds. It must not be written to any more.
+func (p *Pipe) Drop() {
+	p.held, p.o.stub, p.err = [2][]byte{}, nil, observe.ErrDone
+}
+
 // Finish reports what is known only at the end (see observe.Finisher).
 func (p *Pipe) Finish(r *observe.Report) { p.o.Finish(r) }

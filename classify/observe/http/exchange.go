@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"slices"
+	"unsafe"
 
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/observe/dcerpc"
@@ -648,6 +649,18 @@ func (o *observer) Finish(r *observe.Report) {
 			return
 		}
 	}
+}
+
+// Held implements observe.Holder.
+func (o *observer) Held() int {
+	n := 0
+	if cap(o.pending) > len(o.room) {
+		n = cap(o.pending) * int(unsafe.Sizeof(request{}))
+	}
+	if o.rpc != nil {
+		n += o.rpc.Held()
+	}
+	return n
 }
 
 // hear notes that the server is seen, whose answers tell what it accepted.

@@ -183,6 +183,11 @@ func run(p observe.Protocol, conv []Segment, o Options, cut func(left int) int) 
 			break
 		}
 	}
+	if h, ok := d.obs.(observe.Holder); ok {
+		if n := h.Held(); n < 0 || n > 2*observe.MaxHeld {
+			panic(fmt.Sprintf("observer holds %d bytes", n))
+		}
+	}
 	if f, ok := d.obs.(observe.Finisher); ok {
 		for range 2 {
 			f.Finish(&d.report)

@@ -4,13 +4,14 @@
 //
 // On an endpoint that SDP announced one packet tells what it is. Elsewhere an
 // RTP header proves little: only five packets of one SSRC with a growing
-// sequence make a flow RTP.
+// sequence, and a media time that goes on like the clock, make a flow RTP.
 package rtp
 
 import (
 	"encoding/binary"
 	"net/netip"
 	"time"
+	"unsafe"
 
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/observe/sdp"
@@ -27,10 +28,12 @@ const (
 const (
 	maxStreams  = 32 // SSRCs of both directions
 	maxPayloads = 8  // payload types of one stream
-	maxJunk     = 32 // datagrams that are nothing known before the first known one
-	maxBreaks   = 3  // breaks of the sequence before the proof
-	maxUnproven = 64 // datagrams before a flow without SDP must have proved itself
-	proof       = 5  // packets of one SSRC with a growing sequence that prove RTP
+	// Streams beyond the first maxMajor measure no more than maxMinorPayloads.
+	maxMajor, maxMinorPayloads = 4, 2
+	maxJunk                    = 32 // datagrams that are nothing known before the first known one
+	maxBreaks                  = 3  // breaks of the sequence before the proof
+	maxUnproven                = 64 // datagrams before a flow without SDP must have proved itself
+	proof                      = 5  // packets of one SSRC with a growing sequence that prove RTP
 )
 
 // Protocol returns the description of RTP.
@@ -345,12 +348,13 @@ func (o *observer) unsettle() {
 	}
 }
 
-// prove looks for what makes a flow without announcement RTP.
+// prove looks for what makes a flow without announcement RTP: a row of packets of
+// one SSRC, whose media time goes on like the clock.
 func (o *observer) prove(s *stream, pt uint8) error {
 	switch {
 	case s == nil || !assigned(pt) || s.breaks > maxBreaks:
 		return observe.ErrViolation
-	case s.steady >= proof:
+	case s.steady >= proof && s.paced(pt):
 		o.proven = true
 	}
 	return nil
@@ -421,10 +425,32 @@ func (o *observer) stream(dir observe.Direction, ssrc uint32) *stream {
 	if s.begun {
 		s = new(stream)
 	}
-	s.ssrc, s.dir = ssrc, dir
+	s.ssrc, s.dir, s.minor = ssrc, dir, len(o.streams) >= maxMajor
 	o.streams = append(o.streams, s)
 	o.last[dir] = s
 	return s
+}
+
+// Held implements observe.Holder.
+func (o *observer) Held() int {
+	n := cap(o.reports) * int(unsafe.Sizeof(report{}))
+	for i, s := range o.streams {
+		if i >= len(o.few) || s != &o.own[s.dir&1] {
+			n += int(unsafe.Sizeof(*s))
+		}
+		if s.done != nil {
+			n += int(unsafe.Sizeof(run{}))
+		}
+		for _, p := range s.payloads {
+			if p != &s.own {
+				n += int(unsafe.Sizeof(*p))
+			}
+			if p.others != nil {
+				n += int(unsafe.Sizeof(*p.others))
+			}
+		}
+	}
+	return n
 }
 
 // rtcp reads a compound packet's sender and receiver reports (RFC 3550 section

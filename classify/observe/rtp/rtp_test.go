@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/observe/observetest"
@@ -428,4 +430,75 @@ func FuzzRTP(f *testing.F) {
 		o.Datagram, o.Announced = true, service
 		observetest.Check(t, Protocol(), conv, o)
 	})
+}
+
+// TestSecondSign has datagrams whose headers look like those of RTP. Without an
+// announcement, the media time has to go on like the clock.
+func TestSecondSign(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		make func(i int) []byte
+		want bool
+	}{
+		{"voice", func(i int) []byte { return packet(0, uint16(i), uint32(i*160), 7, 160) }, true},
+		{"wide-band voice", func(i int) []byte { return packet(114, uint16(i), uint32(i*320), 7, 40) }, true},
+		// BACnet/IP: type, function, length, then the network layer.
+		{"BACnet", func(i int) []byte {
+			return append([]byte("\x81\x0a\x00"), byte(17+i), 1, 0x20, 0xff, 0xff, 0, 0xff, 0x10, 8, 0, 0, 0, 0, 0)
+		}, false},
+		{"a counter of milliseconds", func(i int) []byte { return packet(0, uint16(i), uint32(i*20), 7, 160) }, false},
+		{"random times", func(i int) []byte { return packet(0, uint16(i), uint32(i)*77_000_000, 7, 160) }, false},
+	} {
+		f := newFlow("")
+		for i := range 40 {
+			f.send(observe.ToServer, time.Duration(i)*20*time.Millisecond, c.make(i))
+		}
+		if got := f.r.Has(Content, "rtp"); got != c.want {
+			t.Errorf("%s: RTP %v", c.name, got)
+		}
+	}
+}
+
+// TestHeld floods one flow with all that makes its observer hold memory.
+func TestHeld(t *testing.T) {
+	f := newFlow("rtp")
+	for ssrc := range uint32(200) {
+		for _, dir := range []observe.Direction{observe.ToServer, observe.ToClient} {
+			for pt := range uint8(32) {
+				for i := range 3 {
+					f.send(dir, time.Duration(ssrc)*time.Second, packet(96+pt, uint16(40000*i), uint32(pt), ssrc, 160))
+				}
+			}
+			rr := append([]byte("\x81\xc9\x00\x07"), make([]byte, 28)...)
+			binary.BigEndian.PutUint32(rr[8:], ssrc)
+			f.send(dir, 0, rr)
+		}
+	}
+	n := f.o.Held()
+	if n > observe.MaxHeld/2 {
+		t.Errorf("one flow holds %d bytes", n)
+	}
+	// The sum is held against what the runtime counts.
+	var many []*observer
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for range 50 {
+		g := newFlow("rtp")
+		for ssrc := range uint32(40) {
+			for pt := range uint8(32) {
+				g.send(observe.ToServer, 0, packet(96+pt, 1, 1, ssrc, 160))
+			}
+		}
+		many = append(many, g.o)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	sum := 0
+	for _, o := range many {
+		sum += o.Held() + int(unsafe.Sizeof(*o))
+	}
+	if real := int(after.HeapAlloc - before.HeapAlloc); sum < real*6/10 || sum > real*14/10 {
+		t.Errorf("Held says %d bytes, the heap grew by %d", sum, real)
+	}
 }

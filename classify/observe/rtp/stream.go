@@ -40,20 +40,23 @@ type stream struct {
 	run     run
 
 	at      *payloadState // of the last packet; nil for none
-	strays  uint64        // packets that no payload type counts
+	strays  uint32        // packets that no payload type counts
+	rowTime uint32        // when the row of steady packets began, in milliseconds
 	dir     observe.Direction
 	begun   bool
 	voiced  bool  // the last packet was voice
 	steady  uint8 // packets in a row with a sequence number above the last one's, up to proof
 	breaks  uint8 // times that row broke, up to one beyond the limit
+	minor   bool  // one of many streams of its flow, which measures fewer payload types
 	lastSeq uint16
 	lastTS  uint32
 	badSeq  uint32 // where a jump would go on; 1<<16 for none
 
 	payloads []*payloadState
 	first    int64
-	restarts uint64
-	done     *run // sums of the runs before the last restart; nil for none
+	restarts uint32
+	rowTS    uint32 // media time with which that row began
+	done     *run   // sums of the runs before the last restart; nil for none
 }
 
 // run is a stretch of growing sequence numbers. Packets count as lost when
@@ -141,7 +144,7 @@ func (s *stream) add(now int64, b []byte, n int) {
 		s.begun = true
 		s.first, s.last = now, now
 		s.restart(int64(seq))
-		s.steady = 1
+		s.row(now, ts)
 	} else {
 		// The proof of a flow without announcement: small steps in sequence, no step
 		// back in media time.
@@ -151,7 +154,7 @@ func (s *stream) add(now int64, b []byte, n int) {
 		case d > 0 && d <= 100 && int32(ts-s.lastTS) >= 0:
 			s.steady++
 		default:
-			s.steady = 1
+			s.row(now, ts)
 			s.breaks = min(s.breaks+1, maxBreaks+1)
 		}
 		if step := now - s.last; step > 0 {
@@ -177,6 +180,33 @@ func (s *stream) add(now int64, b []byte, n int) {
 	} else {
 		s.strays++
 	}
+}
+
+// row begins a row of steady packets.
+func (s *stream) row(now int64, ts uint32) {
+	s.steady, s.rowTime, s.rowTS = 1, uint32(now/1e6), ts
+}
+
+// Clock rates, in Hz, that media can seem to have while few packets have come:
+// a third of the slowest and three times the fastest (RFC 3551 section 6).
+const (
+	minRate = 8000 / 3
+	maxRate = 90000 * 3
+)
+
+// paced reports whether the media time of the row went on as the clock did: what
+// only looks like RTP counts something else there, or nothing.
+func (s *stream) paced(pt uint8) bool {
+	ms := uint32(s.last/1e6) - s.rowTime
+	if ms < 20 || ms > 1<<31 {
+		return false
+	}
+	rate := uint64(s.lastTS-s.rowTS) * 1000 / uint64(ms)
+	low, high := uint64(minRate), uint64(maxRate)
+	if _, r := sdp.StaticPayload(pt); r > 0 {
+		low, high = uint64(r)/3, uint64(r)*3
+	}
+	return rate >= low && rate <= high
 }
 
 func (s *stream) restart(base int64) {
@@ -295,7 +325,7 @@ func (s *stream) payload(pt uint8) *payloadState {
 			return p
 		}
 	}
-	if len(s.payloads) >= maxPayloads {
+	if len(s.payloads) >= maxPayloads || s.minor && len(s.payloads) >= maxMinorPayloads {
 		return nil
 	}
 	p := &s.own
@@ -349,9 +379,9 @@ func (s *stream) result() observe.Stream {
 	}
 	total.add(&s.run)
 	out := observe.Stream{
-		SSRC: s.ssrc, First: s.first, Last: s.last, Packets: s.strays, Bytes: s.size,
+		SSRC: s.ssrc, First: s.first, Last: s.last, Packets: uint64(s.strays), Bytes: s.size,
 		Expected: total.expected, Lost: total.lost, Bursts: total.bursts,
-		Duplicates: total.duplicates, Reordered: total.reordered, Restarts: s.restarts,
+		Duplicates: total.duplicates, Reordered: total.reordered, Restarts: uint64(s.restarts),
 		LargestGap: time.Duration(s.gap), Talk: time.Duration(s.talk),
 	}
 	out.Payloads = make([]observe.Payload, 0, len(s.payloads))

@@ -36,7 +36,8 @@ const (
 	maxHeader   = 16 << 10 // start line and headers
 	maxWindow   = 16 << 10 // of a message, headers included, that is waited for
 	maxSearch   = 64 << 10 // bytes searched for a first message
-	maxDialogs  = 1024     // calls followed at a time
+	maxDialogs  = 512      // calls followed at a time
+	maxHeld     = 64 << 10 // bytes that they take
 	maxForks    = 8        // dialogs of one call
 	maxTargets  = 4        // of one redirection
 	maxValues   = 20       // statuses and codecs reported
@@ -147,6 +148,7 @@ type observer struct {
 	dirs      [2]side
 	dialogs   map[string]*dialog
 	order     []*dialog
+	held      int        // bytes that they take
 	bare      [16]uint64 // the last requests without credentials, hashed
 	bareNext  int
 }
@@ -622,8 +624,9 @@ func (o *observer) follow(r *observe.Report, m *message, ev *observe.CallEvent) 
 		if d == nil {
 			d = o.open(ev.CallID)
 		}
-		if k := pair(ev); !slices.Contains(d.confirmed, k) && len(d.confirmed) < maxForks {
+		if k := pair(ev); !slices.Contains(d.confirmed, k) && len(d.confirmed) < maxForks && o.held < maxHeld {
 			d.confirmed = append(d.confirmed, k)
+			o.held += 16 + len(k)
 		}
 	case ev.Method == "INVITE" && ev.Code >= 300 && d != nil && len(d.confirmed) == 0 && ev.CSeq == d.cseq:
 		// A redirected call goes on elsewhere, a challenged one right here.
@@ -638,6 +641,7 @@ func (o *observer) follow(r *observe.Report, m *message, ev *observe.CallEvent) 
 	case ev.Method == "BYE" && ev.Code >= 200 && ev.Code != 401 && ev.Code != 407:
 		if d != nil {
 			if i := slices.Index(d.confirmed, pair(ev)); i >= 0 {
+				o.held -= 16 + len(d.confirmed[i])
 				d.confirmed = slices.Delete(d.confirmed, i, i+1)
 			}
 			if len(d.confirmed) > 0 {
@@ -654,28 +658,47 @@ func pair(ev *observe.CallEvent) string {
 	return min(ev.FromTag, ev.ToTag) + "|" + max(ev.FromTag, ev.ToTag)
 }
 
-// open starts to follow a call; beyond the limit the oldest is forgotten.
+// open starts to follow a call; beyond the limits the oldest are forgotten.
 func (o *observer) open(id string) *dialog {
 	if o.dialogs == nil {
 		o.dialogs = map[string]*dialog{}
 	}
-	if len(o.dialogs) >= maxDialogs || len(o.order) >= 2*maxDialogs {
-		o.order = slices.DeleteFunc(o.order, func(d *dialog) bool { return d.dead })
-		if len(o.order) >= maxDialogs {
-			o.close(o.order[0])
-			o.order = slices.Delete(o.order, 0, 1)
+	d := &dialog{id: id}
+	o.held += d.size()
+	for i := 0; i < len(o.order) && (o.held > maxHeld || len(o.dialogs) >= maxDialogs); i++ {
+		if !o.order[i].dead {
+			o.close(o.order[i])
 		}
 	}
-	d := &dialog{id: id}
+	if len(o.order) >= 2*maxDialogs || len(o.order) > 2*len(o.dialogs)+8 {
+		o.order = slices.DeleteFunc(o.order, func(d *dialog) bool { return d.dead })
+	}
 	o.dialogs[id] = d
 	o.order = append(o.order, d)
 	return d
 }
 
+// close forgets a call.
 func (o *observer) close(d *dialog) {
-	d.dead = true
-	delete(o.dialogs, d.id)
+	if !d.dead {
+		o.held -= d.size()
+		d.dead = true
+		delete(o.dialogs, d.id)
+	}
 }
+
+// size returns about how many bytes a call takes, with its places in the map and
+// the list.
+func (d *dialog) size() int {
+	n := 160 + len(d.id)
+	for _, c := range d.confirmed {
+		n += 16 + len(c)
+	}
+	return n
+}
+
+// Held implements observe.Holder.
+func (o *observer) Held() int { return o.held }
 
 func isPort(p uint16) bool { return p >= 5060 && p <= 5068 }
 

@@ -527,3 +527,38 @@ func TestCut(t *testing.T) {
 		}
 	}
 }
+
+// TestHeld begins calls without end on one flow, each with long names and as many
+// forks as are followed.
+func TestHeld(t *testing.T) {
+	o := Protocol().New().(*observer)
+	var r observe.Report
+	in := observe.Input{Handshake: true, Flow: observetest.Between(netip.MustParseAddrPort("10.0.0.9:49152"), netip.MustParseAddrPort("10.0.0.5:5060"))}
+	pad := strings.Repeat("x", 200)
+	most := 0
+	for i := range 3000 {
+		id := fmt.Sprint("i: ", i, pad)
+		send := func(dir observe.Direction, start, tag string) {
+			in.Dir, in.Data = dir, []byte(msg("", start, ids[0], ids[1], "t: <sip:a@b>"+tag, id, "CSeq: 1 INVITE", "l: 0"))
+			if _, err := o.Observe(&in, &r); err != nil {
+				t.Fatal(err)
+			}
+			r.Endpoints, r.Calls = r.Endpoints[:0], r.Calls[:0]
+		}
+		send(observe.ToServer, "INVITE sip:a@b SIP/2.0", "")
+		for fork := range 12 {
+			send(observe.ToClient, "SIP/2.0 200 OK", fmt.Sprint(";tag=", fork, pad[:100]))
+		}
+		most = max(most, o.Held())
+	}
+	if most > maxHeld+8<<10 || o.Held() <= 0 {
+		t.Errorf("held %d bytes, now %d", most, o.Held())
+	}
+	sum := 0
+	for _, d := range o.dialogs {
+		sum += d.size()
+	}
+	if sum != o.Held() {
+		t.Errorf("calls take %d bytes, Held says %d", sum, o.Held())
+	}
+}

@@ -156,6 +156,19 @@ func (o *observer) write(p *pipe, in *observe.Input, data []byte, r *observe.Rep
 		}
 	}
 	o.merge(p, r)
+	if p.rpc.Held() > observe.MaxHeld/maxPipes && o.Held() > observe.MaxHeld {
+		p.done = true
+		p.rpc.Drop()
+	}
+}
+
+// Held implements observe.Holder.
+func (o *observer) Held() int {
+	n := 0
+	for _, p := range o.pipes {
+		n += p.rpc.Held()
+	}
+	return n
 }
 
 // lost tells a pipe that bytes of a direction were lost, some of which may

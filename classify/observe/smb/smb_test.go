@@ -2,6 +2,7 @@ package smb
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -328,6 +329,31 @@ func TestLimits(t *testing.T) {
 	if len(o.setups) > maxSetups || len(o.trees) > maxTrees || len(o.pipes) > maxPipes || len(o.pending) > maxPending ||
 		len(o.maybe) > maxPipes {
 		t.Errorf("%d set-ups, %d trees, %d pipes, %d requests, %d files", len(o.setups), len(o.trees), len(o.pipes), len(o.pending), len(o.maybe))
+	}
+}
+
+// TestHeld opens many pipes and leaves a long message unfinished on each.
+func TestHeld(t *testing.T) {
+	o := New().(*observer)
+	var r observe.Report
+	feed := func(dir observe.Direction, data string) {
+		in := observe.Input{Dir: dir, Data: []byte(data), Handshake: true, Flow: observetest.Between(netip.AddrPort{}, netip.AddrPort{})}
+		if _, err := o.Observe(&in, &r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	feed(observe.ToClient, connected(1, 2))
+	long := "\x05\x00\x0b\x03\x10\x00\x00\x00" + u16(65000) + u16(0) + u32(1) + zero(15000)
+	most := 0
+	for i := range maxPipes {
+		id := u64(i+1) + u64(1)
+		feed(observe.ToServer, create(1, 100+i, "winreg"))
+		feed(observe.ToClient, frame(head2{command: 5, flags: 1, message: 100 + i, session: 9, tree: 1}.with(u16(89)+zero(62)+id+zero(8))))
+		feed(observe.ToServer, frame(head2{command: 9, message: 200 + i, session: 9, tree: 1}.with(u16(49)+u16(112)+u32(len(long))+u64(0)+id+zero(16)+long)))
+		most = max(most, o.Held())
+	}
+	if most < observe.MaxHeld/2 || most > observe.MaxHeld+20<<10 {
+		t.Errorf("held %d bytes", most)
 	}
 }
 

@@ -344,6 +344,9 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	}
 }
 
+// Held implements observe.Holder.
+func (o *observer) Held() int { return cap(o.dir[0].buf) + cap(o.dir[1].buf) }
+
 // gap goes on after lost bytes where the next record's place is still known.
 func (o *observer) gap(d *direction, n int) (int, error) {
 	d.lost = true
