@@ -98,10 +98,13 @@ Microsoft Exchange data path each flow follows.`,
 	return cmd
 }
 
-// addVersion gives a command and those below it the flag --version.
+// addVersion gives a command and those below it the flag --version, unless they
+// have one of their own.
 func addVersion(cmd *cobra.Command) {
-	cmd.Version = versionText()
-	cmd.Flags().Bool("version", false, "print the version")
+	if cmd.Flags().Lookup("version") == nil {
+		cmd.Version = versionText()
+		cmd.Flags().Bool("version", false, "print the version")
+	}
 	for _, c := range cmd.Commands() {
 		addVersion(c)
 	}

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -28,52 +26,147 @@ talks to whom, on which ports, and with which authentication and encryption.`,
 	return cmd
 }
 
-// formatFlag adds --format and returns where its value goes.
-func formatFlag(cmd *cobra.Command) *string {
-	return cmd.Flags().String("format", "table", "`FORMAT` of the output: table or json")
+// formatFlag adds --format and returns where its value goes. The first word is
+// the default.
+func formatFlag(cmd *cobra.Command, words ...string) *string {
+	return cmd.Flags().String("format", words[0], "`FORMAT` of the output: "+orList(words))
 }
 
-func checkFormat(format string) error {
-	if format != "table" && format != "json" {
-		return fmt.Errorf("--format: unknown %q; known are table, json", format)
+var (
+	listFormats = []string{"table", "tsv", "json"}
+	showFormats = []string{"table", "json"}
+)
+
+func checkFormat(format string, words []string) error {
+	if !slices.Contains(words, format) {
+		return fmt.Errorf("--format: unknown %q; known are %s", format, strings.Join(words, ", "))
 	}
 	return nil
+}
+
+// pathFilter holds the flags that choose data paths.
+type pathFilter struct {
+	version, role, port, table string
+
+	number uint16 // of port, or 0
+	proto  string // "tcp", "udp" or empty for both
+}
+
+func (f *pathFilter) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.version, "version", "", "only paths of the Exchange `VERSION`, or of windows (default all)")
+	cmd.Flags().StringVar(&f.version, "exchange", "", "the same as --version")
+	cmd.Flags().StringVar(&f.role, "role", "", "only paths from or to the `ROLE`")
+	cmd.Flags().StringVar(&f.port, "port", "", "only paths with the `PORT`: 25, 25/tcp or dynamic")
+	cmd.Flags().StringVar(&f.table, "table", "", "only paths of the `TABLE` of the reference: transport, mailbox ...")
+	cmd.MarkFlagsMutuallyExclusive("version", "exchange")
+	if err := cmd.Flags().MarkHidden("exchange"); err != nil {
+		panic(err) // the flag is defined above
+	}
+}
+
+// check reports mistakes in the flags, and names the words that they may have.
+func (f *pathFilter) check(packs *rules.Packs) error {
+	if f.version != "" {
+		known := append(packs.Versions(), rules.Platform)
+		i := slices.IndexFunc(known, func(v string) bool { return strings.EqualFold(v, f.version) })
+		switch {
+		case f.version == "2000":
+			f.version = "2003" // which are listed together
+		case i < 0:
+			return fmt.Errorf("--version: no data paths of %q; known are %s", f.version, strings.Join(known, ", "))
+		default:
+			f.version = known[i]
+		}
+	}
+	if f.role != "" && !slices.Contains(rules.Roles(), rules.Role(f.role)) {
+		return fmt.Errorf("--role: unknown role %q; known are %s", f.role, strings.ReplaceAll(roleList(rules.Roles()), "|", ", "))
+	}
+	if f.port != "" && f.port != "dynamic" {
+		number, proto, _ := strings.Cut(f.port, "/")
+		n, err := strconv.ParseUint(number, 10, 16)
+		if err != nil || n == 0 || !slices.Contains([]string{"", "tcp", "udp"}, proto) {
+			return fmt.Errorf("--port: %q is no port; ports are written as 25, 25/tcp or dynamic", f.port)
+		}
+		f.number, f.proto = uint16(n), proto
+	}
+	if f.table != "" {
+		var known []string
+		for _, p := range allPaths(packs) {
+			if !slices.Contains(known, p.Table) {
+				known = append(known, p.Table)
+			}
+		}
+		if !slices.Contains(known, f.table) {
+			return fmt.Errorf("--table: unknown table %q; known are %s", f.table, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+// fits reports whether a path is wanted.
+func (f *pathFilter) fits(p *rules.DataPath) bool {
+	role := rules.Role(f.role)
+	return (f.version == "" || p.Version == f.version) && (f.table == "" || p.Table == f.table) &&
+		(f.role == "" || hasRole(p.From, role) || hasRole(p.To, role)) &&
+		(f.port == "" || slices.ContainsFunc(p.Legs, func(l rules.Leg) bool { return f.fitsPort(&l.Port) }))
+}
+
+func (f *pathFilter) fitsPort(p *rules.Port) bool {
+	if f.number == 0 {
+		return p.Dynamic
+	}
+	return !p.Dynamic && p.From != 0 && p.Contains(f.number) && (f.proto == "" || f.proto == "tcp" && p.TCP || f.proto == "udp" && p.UDP)
+}
+
+// hasRole reports whether a list of roles holds a role, by itself or with a word
+// for many.
+func hasRole(list []rules.Role, role rules.Role) bool {
+	return slices.Contains(list, role) || slices.Contains(list, rules.AnyExchange) && role.Exchange() || slices.Contains(list, rules.Any)
 }
 
 func newRulesListCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the data paths",
-		Example: `  exspan rules list
-  exspan rules list --exchange 2010 --format json`,
+		Example: `  exspan rules list --version 2016 --role edge
+  exspan rules list --port 443/tcp
+  exspan rules list --format tsv`,
 		Args: cobra.NoArgs,
 	}
-	format := formatFlag(cmd)
-	version := cmd.Flags().String("exchange", "", "list the paths of one Exchange `VERSION` (default all)")
+	format := formatFlag(cmd, listFormats...)
+	var filter pathFilter
+	filter.flags(cmd)
+	var text look
+	cmd.Flags().IntVar(&text.width, "width", 0, "columns of the table; 0 means those of the terminal, else $COLUMNS, else 100")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := checkFormat(*format); err != nil {
+		if err := checkFormat(*format, listFormats); err != nil {
 			return err
 		}
-		versions := rules.EmbeddedVersions()
-		if *version != "" {
-			i := slices.IndexFunc(versions, func(v string) bool { return strings.EqualFold(v, *version) })
-			if i < 0 {
-				return fmt.Errorf("--exchange: no data paths of %q; known are %s", *version, strings.Join(versions, ", "))
-			}
-			versions = versions[i : i+1]
+		text.color = colorWords[0]
+		if err := text.check(); err != nil {
+			return err
 		}
-		packs, err := rules.Embedded(versions...)
+		packs, err := rules.Embedded()
+		if err == nil {
+			err = filter.check(packs)
+		}
 		if err != nil {
 			return err
 		}
 		var paths []*rules.DataPath
-		for _, v := range versions {
-			paths = append(paths, packs.Paths(v)...)
+		for _, p := range allPaths(packs) {
+			if filter.fits(p) {
+				paths = append(paths, p)
+			}
 		}
-		if *format == "json" {
-			return pathsJSON(cmd.OutOrStdout(), paths)
+		w := cmd.OutOrStdout()
+		switch *format {
+		case "json":
+			return pathsJSON(w, packs, paths)
+		case "tsv":
+			return pathsTSV(w, paths)
 		}
-		return pathsTable(cmd.OutOrStdout(), paths)
+		return pathsTable(w, paths, text.columns(w))
 	}
 	return cmd
 }
@@ -81,9 +174,10 @@ func newRulesListCmd() *cobra.Command {
 func newRulesShowCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID",
-		Short: "Show a data path, or the paths of a group",
+		Short: "Show a data path, the paths of a group, or what some versions must not have",
 		Example: `  exspan rules show 2010.mailbox.mapi
-  exspan rules show 2010.https.client`,
+  exspan rules show 2010.https.client
+  exspan rules show not.mapi-tcp`,
 		Args: cobra.ExactArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 			packs, err := rules.Embedded()
@@ -99,21 +193,27 @@ func newRulesShowCmd() *cobra.Command {
 			return ids, cobra.ShellCompDirectiveNoFileComp
 		},
 	}
-	format := formatFlag(cmd)
+	format := formatFlag(cmd, showFormats...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := checkFormat(*format); err != nil {
+		if err := checkFormat(*format, showFormats); err != nil {
 			return err
 		}
 		packs, err := rules.Embedded()
 		if err != nil {
 			return err
 		}
+		if a := findAbsent(packs, args[0]); a != nil {
+			if *format == "json" {
+				return absentJSON(cmd.OutOrStdout(), a)
+			}
+			return showAbsent(cmd.OutOrStdout(), a)
+		}
 		paths, err := findPaths(packs, args[0])
 		if err != nil {
 			return err
 		}
 		if *format == "json" {
-			return pathsJSON(cmd.OutOrStdout(), paths)
+			return pathsJSON(cmd.OutOrStdout(), packs, paths)
 		}
 		return showPaths(cmd.OutOrStdout(), packs, paths)
 	}
@@ -142,12 +242,26 @@ func newRulesCheckCmd() *cobra.Command {
 	}
 }
 
+// allPaths returns every data path, by version; those of Windows come last.
 func allPaths(packs *rules.Packs) []*rules.DataPath {
 	var list []*rules.DataPath
-	for _, v := range packs.Versions() {
+	for _, v := range append(packs.Versions(), rules.Platform) {
 		list = append(list, packs.Paths(v)...)
 	}
 	return list
+}
+
+// findAbsent returns the row with the id of what some versions must not have, or
+// nil.
+func findAbsent(packs *rules.Packs, id string) *rules.Absent {
+	for _, k := range packs.All() {
+		for i := range k.Absent {
+			if k.Absent[i].ID == id {
+				return &k.Absent[i]
+			}
+		}
+	}
+	return nil
 }
 
 // findPaths returns the path with the id, or the members of the group.
@@ -174,218 +288,7 @@ func findPaths(packs *rules.Packs, id string) ([]*rules.DataPath, error) {
 	return nil, fmt.Errorf("no data path %q; exspan rules list prints them all", id)
 }
 
-// inGroup says whether a path is in a group, by itself or with one of its legs.
+// inGroup reports whether a path is in a group, by itself or with one of its legs.
 func inGroup(p *rules.DataPath, group string) bool {
 	return p.Group == group || slices.ContainsFunc(p.Legs, func(l rules.Leg) bool { return l.Group == group })
-}
-
-func roleList(list []rules.Role) string {
-	s := make([]string, len(list))
-	for i := range list {
-		s[i] = string(list[i])
-	}
-	return strings.Join(s, "|")
-}
-
-// orDash stands for what the reference does not say.
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-// protection words the reference's encryption columns.
-func protection(p *rules.DataPath) string {
-	s := orDash(strings.Join(p.Encryption, "|"))
-	switch p.ByDefault {
-	case "yes":
-		return s + ", by default"
-	case "no":
-		return s + ", not by default"
-	}
-	return s
-}
-
-// shortPorts leaves the names of services out of the reference's text:
-// "135/tcp rpc;dynamic/tcp rpc" becomes "135/tcp, dynamic/tcp".
-func shortPorts(s string) string {
-	var list []string
-	for part := range strings.SplitSeq(s, ";") {
-		part = strings.TrimSpace(part)
-		word, _, _ := strings.Cut(part, " ")
-		if !strings.Contains(word, "/") {
-			word = part // "Dynamic RPC"
-		}
-		if !slices.Contains(list, word) {
-			list = append(list, word)
-		}
-	}
-	return strings.Join(list, ", ")
-}
-
-func pathsTable(w io.Writer, paths []*rules.DataPath) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "ID\tFROM\tTO\tPORTS\tDEFAULT AUTH\tSUPPORTED AUTH\tENCRYPTION\tREFERENCE")
-	for _, p := range paths {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.ID, roleList(p.From), roleList(p.To), orDash(shortPorts(p.Ports)),
-			orDash(strings.Join(p.DefaultAuth, "|")), orDash(strings.Join(p.SupportedAuth, "|")), protection(p), p.Source)
-	}
-	return tw.Flush()
-}
-
-func showPaths(w io.Writer, packs *rules.Packs, paths []*rules.DataPath) error {
-	var b strings.Builder
-	for i, p := range paths {
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		showPath(&b, packs, p)
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-func showPath(b *strings.Builder, packs *rules.Packs, p *rules.DataPath) {
-	line := func(label, value string) {
-		if value != "" {
-			fmt.Fprintf(b, "%-16s %s\n", label, value)
-		}
-	}
-	fmt.Fprintf(b, "%s\n", p.ID)
-	line("name", p.Name)
-	line("exchange", p.Version)
-	line("table", p.Table)
-	line("from", roleList(p.From))
-	line("to", roleList(p.To))
-	line("one end", roleList(p.OneEnd))
-	if p.External {
-		line("external", "the client may be on the internet")
-	}
-	line("ports", p.Ports)
-	line("default auth", orDash(strings.Join(p.DefaultAuth, "|")))
-	line("supported auth", orDash(strings.Join(p.SupportedAuth, "|")))
-	line("encryption", protection(p))
-	line("note", p.Note)
-	line("reference", p.Source)
-	line("confidence", p.Confidence)
-	if p.Group != p.ID || slices.ContainsFunc(allPaths(packs), func(o *rules.DataPath) bool { return o != p && o.Group == p.ID }) {
-		line("group", p.Group)
-		for _, o := range allPaths(packs) {
-			if o != p && o.Group == p.Group {
-				line("", "  ties with "+o.ID)
-			}
-		}
-	}
-	for i, rule := range p.FirewallRules {
-		label := ""
-		if i == 0 {
-			label = "firewall rules"
-		}
-		line(label, rule)
-	}
-	for i := range p.Legs {
-		label := ""
-		if i == 0 {
-			label = "legs"
-		}
-		line(label, legText(p, &p.Legs[i]))
-	}
-}
-
-// legText writes a leg on one line.
-func legText(p *rules.DataPath, l *rules.Leg) string {
-	s := l.Port.String()
-	if l.Protocol != "" {
-		s += " " + l.Protocol
-	}
-	for _, f := range l.Facts {
-		s += fmt.Sprintf(" %s=%s", f.Name, strings.Join(f.Values, ","))
-	}
-	var notes []string
-	if l.Reverse {
-		notes = append(notes, "opened by "+roleList(p.To))
-	}
-	if l.Auth == rules.NotApplicable && l.Encryption == rules.NotApplicable {
-		notes = append(notes, "authentication and encryption not applicable")
-	}
-	if l.MaxConfidence != "" {
-		notes = append(notes, "unless announced, confidence is "+l.MaxConfidence+" at most")
-	}
-	if l.SitePort != "" {
-		notes = append(notes, "the site file's "+l.SitePort+" replaces the port")
-	}
-	if len(notes) > 0 {
-		s += " (" + strings.Join(notes, "; ") + ")"
-	}
-	return s
-}
-
-// pathJSON is a data path in JSON. Absent values are left out.
-type pathJSON struct {
-	ID            string       `json:"id"`
-	Exchange      string       `json:"exchange"`
-	Table         string       `json:"table,omitempty"`
-	Name          string       `json:"name"`
-	Group         string       `json:"group"`
-	From          []rules.Role `json:"from"`
-	To            []rules.Role `json:"to"`
-	OneEnd        []rules.Role `json:"one_end,omitempty"`
-	External      bool         `json:"external,omitempty"`
-	Ports         string       `json:"ports,omitempty"`
-	DefaultAuth   []string     `json:"default_auth,omitempty"`
-	SupportedAuth []string     `json:"supported_auth,omitempty"`
-	Encryption    []string     `json:"encryption,omitempty"`
-	ByDefault     string       `json:"encrypted_by_default,omitempty"`
-	Note          string       `json:"note,omitempty"`
-	Reference     string       `json:"reference"`
-	Confidence    string       `json:"source_confidence"`
-	FirewallRules []string     `json:"firewall_rules,omitempty"`
-	Legs          []legJSON    `json:"legs"`
-}
-
-type legJSON struct {
-	Port          string              `json:"port"`
-	Protocol      string              `json:"protocol,omitempty"`
-	Facts         map[string][]string `json:"facts,omitempty"`
-	Reverse       bool                `json:"reverse,omitempty"`
-	Group         string              `json:"group,omitempty"` // where it is not the path's
-	Auth          string              `json:"auth,omitempty"`
-	Encryption    string              `json:"encryption,omitempty"`
-	MaxConfidence string              `json:"max_confidence,omitempty"`
-	SitePort      string              `json:"site_port,omitempty"`
-}
-
-func pathsJSON(w io.Writer, paths []*rules.DataPath) error {
-	list := make([]pathJSON, len(paths))
-	for i, p := range paths {
-		j := pathJSON{
-			ID: p.ID, Exchange: p.Version, Table: p.Table, Name: p.Name, Group: p.Group, From: p.From, To: p.To, OneEnd: p.OneEnd,
-			External: p.External, Ports: p.Ports, DefaultAuth: p.DefaultAuth, SupportedAuth: p.SupportedAuth, Encryption: p.Encryption,
-			ByDefault: p.ByDefault, Note: p.Note, Reference: p.Source, Confidence: p.Confidence, FirewallRules: p.FirewallRules,
-		}
-		for _, l := range p.Legs {
-			leg := legJSON{
-				Port: l.Port.String(), Protocol: l.Protocol, Facts: factsJSON(l.Facts), Reverse: l.Reverse, Auth: l.Auth, Encryption: l.Encryption,
-				MaxConfidence: l.MaxConfidence, SitePort: l.SitePort,
-			}
-			if l.Group != p.Group {
-				leg.Group = l.Group
-			}
-			j.Legs = append(j.Legs, leg)
-		}
-		list[i] = j
-	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(list)
-}
-
-func factsJSON(facts []rules.Fact) map[string][]string {
-	m := map[string][]string{}
-	for _, f := range facts {
-		m[f.Name] = f.Values
-	}
-	return m
 }

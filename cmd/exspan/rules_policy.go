@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -21,9 +20,9 @@ weak, how grave that is for each version of Exchange and by which document, and 
 roles are those of Exchange servers.`,
 		Args: cobra.NoArgs,
 	}
-	format := formatFlag(cmd)
+	format := formatFlag(cmd, showFormats...)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := checkFormat(*format); err != nil {
+		if err := checkFormat(*format, showFormats); err != nil {
 			return err
 		}
 		packs, err := rules.Embedded()
@@ -127,8 +126,5 @@ func policyJSON(w io.Writer, p *rules.Policy) error {
 	for _, a := range p.Announced {
 		out.Announced = append(out.Announced, announcedJSON(a))
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
+	return indentedJSON(w, out)
 }
