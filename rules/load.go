@@ -53,11 +53,11 @@ func Roles() []Role { return slices.Clone(roles) }
 // Versions returns the closed list of Exchange versions, oldest first.
 func Versions() []string { return slices.Clone(versions) }
 
-// Packs is a set of loaded packs. It is not changed after Load, and safe for use
-// by several goroutines.
+// Packs is a set of loaded packs. It does not change after loading and is safe for
+// concurrent use.
 type Packs struct {
 	packs []*Pack
-	// What is looked up by name is arranged when something is.
+	// The look-ups by name are built on first use.
 	once  sync.Once
 	paths map[string]*DataPath
 	names map[ifaceKey]string // by UUID and version
@@ -88,8 +88,9 @@ func EmbeddedVersions() []string { return (&Packs{packs: builtin}).Versions() }
 
 func packName(file string) string { return strings.TrimSuffix(path.Base(file), ".yaml") }
 
-// Load reads the named packs from fsys, or every *.yaml file in its root when none
-// is named. The error is Mistakes, all of them, or what reading a file gave.
+// Load reads the named packs from fsys, or every *.yaml file in its root if none
+// is named. The error is of type Mistakes and holds all of them, or is that of
+// reading a file.
 func Load(fsys fs.FS, names ...string) (*Packs, error) {
 	if len(names) == 0 {
 		var err error
@@ -110,8 +111,8 @@ func Load(fsys fs.FS, names ...string) (*Packs, error) {
 	return join(nil, readers)
 }
 
-// Check reads one pack, together with the packs that are built in, or one site
-// file; the keys tell which it is. The error is as that of Load and LoadSite.
+// Check reads one pack on top of the built-in packs, or one site file. The keys of
+// the file tell which it is. The error is like that of Load and LoadSite.
 func Check(name string, data []byte) error {
 	r := &packReader{reader: reader{file: name}}
 	body := r.parse(data)
@@ -142,7 +143,7 @@ func order(a, b *Pack) int {
 	return cmp.Or(cmp.Compare(slices.Index(versions, a.Version), slices.Index(versions, b.Version)), cmp.Compare(a.Name, b.Name))
 }
 
-// readPacks reads files, each by itself and all at the same time.
+// readPacks reads the files concurrently.
 func readPacks(fsys fs.FS, names []string) ([]*packReader, error) {
 	readers, errs := make([]*packReader, len(names)), make([]error, len(names))
 	var wg sync.WaitGroup
@@ -160,8 +161,8 @@ func readPacks(fsys fs.FS, names []string) ([]*packReader, error) {
 	return readers, errors.Join(errs...)
 }
 
-// join makes one set of packs that are complete and those just read, checking
-// what holds between them.
+// join combines complete packs with those just read and checks what must hold
+// between them.
 func join(base []*Pack, readers []*packReader) (*Packs, error) {
 	packs := slices.Clone(base)
 	for _, r := range readers {
@@ -254,7 +255,7 @@ func (p *Packs) members() map[string]int {
 	return n
 }
 
-// arrange makes what is looked up by name.
+// arrange builds the look-ups by name.
 func (p *Packs) arrange() {
 	p.paths, p.names, p.any, p.iface = map[string]*DataPath{}, map[ifaceKey]string{}, map[string]string{}, map[string]*Interface{}
 	for _, k := range p.packs {

@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// EmbeddedWith returns the built-in packs with the named packs of fsys laid
-// over them: a data path or an interface with a known name takes the other's
-// place, and so does a policy; new ones and evidence are added. Where two of the named packs have the
-// same, the later one counts. The error is as that of Load.
+// EmbeddedWith returns the built-in packs with the named packs of fsys laid over
+// them: a data path or an interface with a known name replaces the built-in one,
+// and so does a policy; new ones and evidence are added. If two of the named
+// packs define the same, the later one counts. The error is like that of Load.
 func EmbeddedWith(fsys fs.FS, names ...string) (*Packs, error) {
 	if len(names) == 0 {
 		return Embedded()
@@ -29,9 +29,9 @@ func EmbeddedWith(fsys fs.FS, names ...string) (*Packs, error) {
 	return join(base, readers)
 }
 
-// overlay lays one pack over others. The paths and interfaces of the others that
-// it has too go; its new paths move into the pack of its version, so that there
-// is one pack a version.
+// overlay lays one pack over others. It replaces the paths and interfaces that
+// both have, and moves new paths into the pack of their version, so that each
+// version has one pack.
 func overlay(base []*Pack, r *packReader) []*Pack {
 	base = slices.Clone(base)
 	for i, b := range base {

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -219,16 +218,9 @@ func (r *packReader) path(n ast.Node) {
 	d := DataPath{Version: r.pack.Version, Documents: r.source, Confidence: r.confidence}
 	at, seen := nodePos(n), map[string]bool{}
 	before := len(r.mistakes)
-	// The id comes first: it tells whether there is a path to change.
-	inherited := -1
-	if id := idOf(n); id != "" && r.extension != nil {
-		if inherited = slices.IndexFunc(r.pack.Paths, func(o DataPath) bool { return o.ID == id }); inherited >= 0 && r.extension.patched[id] {
-			inherited = -1 // told as a second path of that id
-		}
-		if inherited >= 0 {
-			d = r.pack.Paths[inherited]
-			r.extension.patched[id] = true
-		}
+	inherited := r.inherited(n)
+	if inherited >= 0 {
+		d = r.pack.Paths[inherited]
 	}
 	var legs ast.Node
 	var group word
@@ -258,7 +250,42 @@ func (r *packReader) path(n ast.Node) {
 	if len(seen) == 0 && len(r.mistakes) > before {
 		return // no mapping at all
 	}
-	if inherited < 0 {
+	r.complain(&d, at, seen, inherited >= 0)
+	d.Source = strings.Join(d.Documents, "; ")
+	d.NotUsed = d.Table == "not-used"
+	old := d.Group
+	if inherited >= 0 {
+		old = r.pack.Paths[inherited].Group
+	}
+	if group.text != "" {
+		r.groups = append(r.groups, group)
+	} else if inherited < 0 {
+		d.Group, old = d.ID, ""
+	}
+	if legs != nil {
+		r.pathLegs(&d, legs, !seen["ports"])
+	}
+	d.Legs = slices.Clone(d.Legs)
+	for i := range d.Legs {
+		l := &d.Legs[i]
+		if l.Group == "" || legs == nil && l.Group == old {
+			l.Group = d.Group
+		}
+		if cap != "" {
+			l.MaxConfidence = cap
+		}
+	}
+	if inherited >= 0 {
+		r.pack.Paths[inherited], r.pathPos[inherited] = d, at
+		return
+	}
+	r.pack.Paths = append(r.pack.Paths, d)
+	r.pathPos = append(r.pathPos, at)
+}
+
+// complain reports what a path lacks.
+func (r *packReader) complain(d *DataPath, at pos, seen map[string]bool, inherited bool) {
+	if !inherited {
 		for _, key := range []string{"id", "name", "from", "to", "legs"} {
 			if !seen[key] {
 				r.fail(at, "the path has no %q", key)
@@ -274,48 +301,19 @@ func (r *packReader) path(n ast.Node) {
 	if d.ID != "" && r.pack.Version != "" && !strings.HasPrefix(d.ID, idPrefix(r.pack.Version)) {
 		r.fail(at, "the id %q must begin with %q", d.ID, idPrefix(r.pack.Version))
 	}
-	d.Source = strings.Join(d.Documents, "; ")
-	d.NotUsed = d.Table == "not-used"
-	if group.text != "" {
-		r.groups = append(r.groups, group)
-	} else if inherited < 0 {
-		d.Group = d.ID
-	}
-	if legs != nil {
-		d.Legs = r.legs(legs, "legs")
-		r.bareLegs(!d.Conditions.UnannouncedUndetermined)
-		if s, ok := legs.(*ast.SequenceNode); ok && len(s.Values) == 0 {
-			r.fail(nodePos(legs), "legs is empty")
-		}
-		if !seen["ports"] {
-			d.Ports = legTexts(d.Legs)
-		}
-	}
-	if legs != nil || group.text != "" || cap != "" {
-		d.Legs = slices.Clone(d.Legs)
-		for i := range d.Legs {
-			l := &d.Legs[i]
-			if legs == nil && l.Group == r.oldGroup(inherited) || l.Group == "" {
-				l.Group = d.Group
-			}
-			if cap != "" {
-				l.MaxConfidence = cap
-			}
-		}
-	}
-	if inherited >= 0 {
-		r.pack.Paths[inherited], r.pathPos[inherited] = d, at
-		return
-	}
-	r.pack.Paths = append(r.pack.Paths, d)
-	r.pathPos = append(r.pathPos, at)
 }
 
-func (r *packReader) oldGroup(inherited int) string {
-	if inherited < 0 {
-		return ""
+// pathLegs reads the legs of a path. ports reports whether they are also the text
+// of its ports.
+func (r *packReader) pathLegs(d *DataPath, n ast.Node, ports bool) {
+	d.Legs = r.legs(n, "legs")
+	r.bareLegs(!d.Conditions.UnannouncedUndetermined)
+	if s, ok := n.(*ast.SequenceNode); ok && len(s.Values) == 0 {
+		r.fail(nodePos(n), "legs is empty")
 	}
-	return r.pack.Paths[inherited].Group
+	if ports {
+		d.Ports = legTexts(d.Legs)
+	}
 }
 
 // column reads one of the columns of a path, and reports whether it is one.
@@ -395,6 +393,20 @@ func (r *packReader) conditions(n ast.Node) Conditions {
 	return c
 }
 
+// inherited returns the index of the inherited path that a mapping changes, or -1
+// for a path of the pack's own. Each path can be changed once.
+func (r *packReader) inherited(n ast.Node) int {
+	id := idOf(n)
+	if id == "" || r.extension == nil || r.extension.patched[id] {
+		return -1
+	}
+	i := slices.IndexFunc(r.pack.Paths, func(o DataPath) bool { return o.ID == id })
+	if i >= 0 {
+		r.extension.patched[id] = true
+	}
+	return i
+}
+
 // idOf returns the id of a path, or "".
 func idOf(n ast.Node) (id string) {
 	(&reader{}).each(n, "", func(key string, _ pos, v ast.Node) bool {
@@ -415,256 +427,4 @@ func legTexts(legs []Leg) string {
 		list[i] = legs[i].Text
 	}
 	return strings.Join(list, ";")
-}
-
-// legs reads a list of legs. An item is a leg, as a text or as a mapping, or the
-// name of a leg set.
-func (r *packReader) legs(n ast.Node, what string) []Leg {
-	var list []Leg
-	r.items(n, what, func(v ast.Node) {
-		if s, ok := plain(v); ok {
-			if strings.Contains(s, "/") {
-				list = append(list, r.legText(s, nodePos(v)))
-				return
-			}
-			set, ok := r.legSets[s]
-			if !ok {
-				r.fail(nodePos(v), "unknown leg set %q", s)
-			}
-			r.setUse[s] = true
-			list = append(list, set...)
-			return
-		}
-		list = append(list, r.leg(v))
-	})
-	return list
-}
-
-// legText reads a leg that is a text.
-func (r *packReader) legText(s string, at pos) Leg {
-	l, err := parseLeg(s)
-	if err != nil {
-		r.fail(at, "%v", err)
-	}
-	for _, f := range l.Facts {
-		if f.Name == "rpc.interface" {
-			for _, name := range f.Values {
-				r.used = append(r.used, word{name, at})
-			}
-		}
-	}
-	l.Group = r.legGroups[s]
-	if l.Port.Dynamic && l.Protocol == "" {
-		r.bare = append(r.bare, at)
-	}
-	return l
-}
-
-// bareLegs takes the legs that name nothing but a dynamic port, and reports them
-// where they are a mistake.
-func (r *packReader) bareLegs(mistake bool) {
-	for _, at := range r.bare {
-		if mistake {
-			r.fail(at, "a dynamic port matches every flow: the leg needs a protocol or facts")
-		}
-	}
-	r.bare = r.bare[:0]
-}
-
-// leg reads a leg that is a mapping.
-func (r *packReader) leg(n ast.Node) Leg {
-	var l Leg
-	port, text := false, false
-	before := len(r.mistakes)
-	r.each(n, "a leg", func(key string, at pos, v ast.Node) bool {
-		switch key {
-		case "leg":
-			text = true
-			if s := r.text(v, key); s != "" {
-				l = r.legText(s, nodePos(v))
-			}
-		case "reverse":
-			l.Reverse = r.flag(v, key)
-		case "content_only":
-			l.ContentOnly = r.flag(v, key)
-		case "auth":
-			l.Auth = r.one(v, "auth of a leg", []string{NotApplicable})
-		case "encryption":
-			l.Encryption = r.one(v, "encryption of a leg", []string{NotApplicable})
-		case "max_confidence":
-			l.MaxConfidence = r.one(v, key, capWords)
-		case "group":
-			if l.Group = r.text(v, key); l.Group != "" {
-				r.groups = append(r.groups, word{l.Group, nodePos(v)})
-			}
-		case "site_port":
-			l.SitePort = r.one(v, key, sitePortWords)
-		case "port":
-			port = true
-			return r.match(&l.Match, key, v)
-		default:
-			return r.match(&l.Match, key, v)
-		}
-		return true
-	})
-	if !text {
-		l.Text = l.Port.String()
-		if l.Protocol != "" {
-			l.Text += " " + l.Protocol
-		}
-	}
-	switch {
-	case len(r.mistakes) > before:
-	case !port && !text:
-		r.fail(nodePos(n), "the leg matches nothing: it has no port")
-	case !text && l.Port.Dynamic && l.Protocol == "" && len(l.Facts) == 0:
-		r.fail(nodePos(n), "a dynamic port matches every flow: the leg needs a protocol or facts")
-	}
-	return l
-}
-
-// match reads one key of a Match and reports whether it is one.
-func (r *packReader) match(m *Match, key string, v ast.Node) bool {
-	switch key {
-	case "port":
-		if s := r.text(v, key); s != "" {
-			port, err := ParsePort(s)
-			if err != nil {
-				r.fail(nodePos(v), "%v", err)
-			}
-			m.Port = port
-		}
-	case "protocol":
-		m.Protocol = r.text(v, key)
-		if m.Protocol != strings.ToLower(m.Protocol) {
-			r.fail(nodePos(v), "protocol %q must be in lower case", m.Protocol)
-		}
-	case "inside":
-		m.Inside = r.text(v, key)
-	case "facts":
-		m.Facts = append(m.Facts, r.facts(v, key)...)
-		sortFacts(m.Facts)
-	case "either":
-		m.Either = r.facts(v, key)
-	default:
-		return false
-	}
-	return true
-}
-
-// facts reads attributes with their values.
-func (r *packReader) facts(n ast.Node, what string) []Fact {
-	if n == nil {
-		return nil
-	}
-	var list []Fact
-	empty := true
-	r.each(n, what, func(name string, at pos, v ast.Node) bool {
-		empty = false
-		words := r.texts(v, name)
-		if name == "rpc.interface" {
-			r.used = append(r.used, words...)
-		}
-		list = append(list, Fact{name, plainTexts(words)})
-		return true
-	})
-	if empty && n.Type() == ast.MappingType {
-		r.fail(nodePos(n), "%s is empty", what)
-	}
-	sortFacts(list)
-	return list
-}
-
-func sortFacts(list []Fact) {
-	slices.SortStableFunc(list, func(a, b Fact) int { return strings.Compare(a.Name, b.Name) })
-}
-
-func (r *packReader) iface(n ast.Node) {
-	f := Interface{Source: strings.Join(r.source, "; "), Confidence: r.confidence}
-	at := nodePos(n)
-	before, seen := len(r.mistakes), map[string]bool{}
-	r.each(n, "an interface", func(key string, kat pos, v ast.Node) bool {
-		seen[key] = true
-		switch key {
-		case "name":
-			f.Name = r.text(v, key)
-			if v != nil {
-				at = nodePos(v)
-			}
-			if f.Name != strings.ToLower(f.Name) || strings.ContainsAny(f.Name, " *|,") || f.Name == Unnamed {
-				r.fail(at, "%q is no interface name: one word in lower case", f.Name)
-			}
-		case "uuid":
-			f.UUID = r.text(v, key)
-			if f.UUID != "" && !validUUID(f.UUID) {
-				r.fail(nodePos(v), "%q is no UUID in lower case", f.UUID)
-			}
-		case "version":
-			f.Version = r.text(v, key)
-			for _, w := range r.words(v, key) {
-				if w.text != "?" && !validVersion(w.text) {
-					r.fail(w.at, "%q is no interface version: major.minor, or ? for any", w.text)
-				}
-			}
-		case "title":
-			f.Title = r.text(v, key)
-		case "service":
-			f.Service = r.text(v, key)
-		case "use":
-			f.Use = r.text(v, key)
-		case "source":
-			f.Source = r.text(v, key)
-		case "confidence":
-			f.Confidence = r.one(v, key, confidenceWords)
-		default:
-			return false
-		}
-		return true
-	})
-	if len(seen) == 0 && len(r.mistakes) > before {
-		return
-	}
-	for _, key := range []string{"name", "uuid", "version", "title"} {
-		if !seen[key] {
-			r.fail(at, "the interface has no %q", key)
-		}
-	}
-	for _, k := range []struct{ name, value string }{{"source", f.Source}, {"confidence", f.Confidence}} {
-		if k.value == "" && !seen[k.name] {
-			r.fail(at, "the interface has no %q", k.name)
-		}
-	}
-	r.pack.Interfaces = append(r.pack.Interfaces, f)
-	r.ifacePos = append(r.ifacePos, at)
-}
-
-func validUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i := range len(s) {
-		switch c := s[i]; {
-		case i == 8 || i == 13 || i == 18 || i == 23:
-			if c != '-' {
-				return false
-			}
-		case c >= '0' && c <= '9' || c >= 'a' && c <= 'f':
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-func validVersion(s string) bool {
-	major, minor, ok := strings.Cut(s, ".")
-	if !ok {
-		return false
-	}
-	for _, n := range []string{major, minor} {
-		if v, err := strconv.ParseUint(n, 10, 16); err != nil || strconv.FormatUint(v, 10) != n {
-			return false
-		}
-	}
-	return true
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// LoadSite reads a site file. The name stands in messages; the error is Mistakes,
-// all of them.
+// LoadSite reads a site file. Messages name the file. The error is of type
+// Mistakes and holds all of them.
 func LoadSite(name string, data []byte) (*Site, error) {
 	r := siteReader{reader: reader{file: name}, addrs: map[netip.Addr]pos{}, nets: map[netip.Prefix]pos{}, names: map[string]pos{}}
 	if body := r.parse(data); body != nil {
@@ -24,8 +24,8 @@ func LoadSite(name string, data []byte) (*Site, error) {
 	return &r.site, nil
 }
 
-// Port returns the port of a leg, with the site's own where the leg's can be
-// changed. A nil site changes nothing.
+// Port returns the port of a leg, or the site's own port if the site file sets
+// one for the leg. It works for a nil Site.
 func (s *Site) Port(l *Leg) Port {
 	p := l.Port
 	if s != nil && l.SitePort == "log_shipping_port" && s.LogShippingPort != 0 {

@@ -1,7 +1,7 @@
-// Package rules says what Exchange is, as data: the documented data paths of
-// each version, what proves that a host has a role, the names of RPC
-// interfaces, and the operator's own site file. It imports nothing of ours and
-// matches nothing; matching is classify's.
+// Package rules holds what Exchange is, as data: the documented data paths of
+// each version, what proves that a host has a role, the names of RPC interfaces,
+// what is weak, and the operator's site file. The package loads and checks this
+// data; packages below classify match flows against it.
 package rules
 
 import (

@@ -27,8 +27,8 @@ func (m Mistake) String() string {
 	return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Column, m.Message)
 }
 
-// Mistakes are all mistakes found, in the order of files, lines and columns. As an
-// error it is one line a mistake.
+// Mistakes are all mistakes found, in the order of files, lines and columns. The
+// error text has one line for each mistake.
 type Mistakes []Mistake
 
 func (m Mistakes) Error() string {
@@ -39,13 +39,13 @@ func (m Mistakes) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Limits of a file, so that a hostile or mistaken one ends in an error.
+// Limits of a file: a hostile or mistaken one ends in an error.
 const (
 	maxFileSize = 256 << 10 // bytes
 	maxNesting  = 32        // lists and mappings within one another; the formats need 6
 )
 
-// pos is a place in a file.
+// pos is a position in a file.
 type pos struct{ line, col int }
 
 func tokenPos(tk *token.Token) pos {
@@ -70,9 +70,9 @@ func nodePos(n ast.Node) pos {
 	return tokenPos(n.GetToken())
 }
 
-// reader walks the syntax tree of one file and gathers mistakes. Reading the tree
-// by hand rather than into structs keeps every position, reports every mistake
-// instead of the first, and is faster.
+// reader walks the syntax tree of one file and collects mistakes. Walking the tree
+// by hand, rather than decoding into structs, keeps every position, reports every
+// mistake instead of the first, and is faster.
 type reader struct {
 	file     string
 	mistakes Mistakes
@@ -102,8 +102,8 @@ func (r *reader) parse(data []byte) (body ast.Node) {
 		return nil
 	}
 	defer func() {
-		// The library has had panics on broken input; a broken file must end in an
-		// error line like any other.
+		// The library has panicked on broken input; a broken file must end in an error
+		// line like any other.
 		if recover() != nil {
 			r.fail(pos{1, 1}, "this is not YAML")
 			body = nil
@@ -143,9 +143,9 @@ func firstLine(s string) string {
 	return s
 }
 
-// tooMuch finds what makes the parser's recursion deep or its time quadratic, and
-// has no place in these formats. Brackets in strings and comments count too, but are
-// closed or few in any honest file.
+// tooMuch finds constructs that make the parser recurse deeply or take quadratic
+// time. None of them belongs in these formats. Brackets in strings and comments
+// count too, but any honest file closes them or has few.
 func tooMuch(data []byte) (pos, string) {
 	depth, marks, atStart := 0, 0, true
 	at := pos{1, 0}
@@ -181,13 +181,13 @@ func tooMuch(data []byte) (pos, string) {
 	return pos{}, ""
 }
 
-// names is a set of names that is small nearly always.
+// names is a set of names. It is nearly always small.
 type names struct {
 	list []string
 	more map[string]bool
 }
 
-// add says whether the name is new.
+// add adds a name and reports whether it is new.
 func (s *names) add(name string) bool {
 	if slices.Contains(s.list, name) || s.more[name] {
 		return false
@@ -203,7 +203,7 @@ func (s *names) add(name string) bool {
 	return true
 }
 
-// each calls f for every key of the mapping n. f says whether it knows the key.
+// each calls f for every key of the mapping n. f reports whether it knows the key.
 func (r *reader) each(n ast.Node, what string, f func(key string, at pos, v ast.Node) bool) {
 	var values []*ast.MappingValueNode
 	switch m := n.(type) {
@@ -231,7 +231,7 @@ func (r *reader) each(n ast.Node, what string, f func(key string, at pos, v ast.
 		case !seen.add(key):
 			r.fail(at, "%s has %q twice", what, key)
 		case mv.Value == nil || mv.Value.Type() == ast.NullType:
-			// The known keys may not be left empty either; unknown ones are told first.
+			// Known keys may not be empty either. That a key is unknown matters more.
 			if f(key, at, nil) {
 				r.fail(at, "%q has no value", key)
 			} else {
@@ -262,7 +262,8 @@ func (r *reader) items(n ast.Node, what string, f func(v ast.Node)) {
 	}
 }
 
-// text returns the scalar n as it is written: 0.81 and 1.0 are no numbers here.
+// text returns the scalar n as it is written: 0.81 and 1.0 are texts here, not
+// numbers.
 func (r *reader) text(n ast.Node, what string) string {
 	if n == nil {
 		return ""
@@ -278,7 +279,7 @@ func (r *reader) text(n ast.Node, what string) string {
 	return s
 }
 
-// word is a part of a scalar with its place.
+// word is a part of a scalar with its position.
 type word struct {
 	text string
 	at   pos
@@ -309,7 +310,7 @@ func (r *reader) words(n ast.Node, what string) []word {
 	return list
 }
 
-// texts returns a list of texts; a single one may stand without brackets.
+// texts returns a list of texts. A single text needs no brackets.
 func (r *reader) texts(n ast.Node, what string) []word {
 	if n == nil {
 		return nil
