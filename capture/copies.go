@@ -121,6 +121,8 @@ func unlike(p *Packet, id uint16, transport []byte) uint64 {
 	case TCP:
 	case UDP:
 		checksum = 6
+	case ESP: // its sequence number tells all packets apart
+		return h
 	default: // ICMP: its own header, and the packet that it quotes
 		return sample(transport)
 	}

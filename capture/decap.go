@@ -67,7 +67,7 @@ func (d *Decoder) otherProtocol(proto uint8, b []byte, wire int, p *Packet, dept
 			}
 		}
 		return d.within(carrier, a, z, p, d.gre(b, wire, p, depth+1))
-	case protoESP:
+	case ESP:
 		return d.esp(b, wire, p, depth+1)
 	case protoAH: // RFC 4302 section 2
 		if len(b) < 12 {

@@ -225,7 +225,8 @@ func decodeCases(t testing.TB) []decodeCase {
 		{"esp null over udp", LinkEthernet, over(append(with("00000001 00000001", raw4), bytesOf("01 02 02 04 000000000000000000000000")...), ip4(17), udpPort(4500)), tcp4},
 		{"esp null, transport", LinkEthernet, over(append(with("00000001 00000001", build(t, ip4(6), tcpLayer(), hi)[20:]), bytesOf("01 01 06 000000000000000000000000")...), ip4(50)),
 			`6 192.0.2.1:1050 > 192.0.2.2:135 len 42 payload 2 "hi" seq 1001 ack 5001 flags 0x18`},
-		{"esp", LinkEthernet, over(append(with("00000001 00000001", raw4), bytesOf("01 03 02 04 000000000000000000000000")...), ip4(50)), "skip opaque"},
+		{"esp", LinkEthernet, over(append(with("00000001 00000001", raw4), bytesOf("01 03 02 04 000000000000000000000000")...), ip4(50)),
+			`50 192.0.2.1:0 > 192.0.2.2:0 len 86 payload 66 "\x00\x00\x00\x01\x00\x00\x00\x01E\x00\x00*\x00\x00\x00\x00@\x06f\xcc\n\x00\x00\x01\n\x00\x00\x02\x04\x1a\x00\x87\x00\x00\x03\xe9\x00\x00\x13\x89P\x18\xff\xff\x17L\x00\x00hi\x01\x03\x02\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"`},
 		{"no vxlan", LinkEthernet, build(t, eth(0x0800), ip4(17), udpPort(4789), gopacket.Payload("not a tunnel at all")),
 			`17 192.0.2.1:50000 > 192.0.2.2:4789 len 47 payload 19 "not a tunnel at all"`},
 		{"no gtp", LinkEthernet, build(t, eth(0x0800), ip4(17), udpPort(2152), bytesOf("30 ff 0001 00000001 45")),
@@ -414,7 +415,7 @@ func FuzzDecode(f *testing.F) {
 			if int(p.PayloadLength) < len(p.Payload) || p.Length == 0 || p.Frames != 1 {
 				t.Fatalf("%+v", p)
 			}
-			if p.Proto != TCP && p.Proto != UDP && p.Quoted != TCP && p.Quoted != UDP {
+			if p.Proto != TCP && p.Proto != UDP && p.Proto != ESP && p.Quoted != TCP && p.Quoted != UDP {
 				t.Fatalf("%+v", p)
 			}
 		}

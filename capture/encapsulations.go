@@ -32,7 +32,7 @@ func Encapsulations() []Encapsulation {
 		{"NSH", "EtherType 0x894f; within VXLAN-GPE", ""},
 		{"IP in IP", "IP protocols 4, 41", ""},
 		{"AH", "IP protocol 51", ""},
-		{"ESP", "IP protocol 50; UDP port 4500", "without encryption, if padding, lengths and checksums prove it"},
+		{"ESP", "IP protocol 50; UDP port 4500", "without encryption, if padding, lengths and checksums prove it; else a flow of its own"},
 		{"GRE", "IP protocol 47", "version 0 without source routing"},
 		{"PPTP", "IP protocol 47, GRE version 1", "PPP that is neither compressed nor encrypted"},
 		{"ERSPAN", "GRE protocols 0x88be, 0x22eb", "types I, II and III"},

@@ -4,7 +4,8 @@ import "encoding/binary"
 
 const lenESP = 8 // SPI and sequence number (RFC 4303 section 2)
 
-// esp reads ESP whose content is not encrypted, and says of other ESP what it is.
+// esp reads ESP (RFC 4303): the packet inside where it is not encrypted, else ESP
+// itself.
 func (d *Decoder) esp(b []byte, wire int, p *Packet, depth int) Skip {
 	a, z := p.Src.Addr, p.Dst.Addr
 	outer := *p
@@ -12,7 +13,16 @@ func (d *Decoder) esp(b []byte, wire int, p *Packet, depth int) Skip {
 		return d.within(CarrierESP, a, z, p, s)
 	}
 	*p = outer
-	return d.skip(SkipOpaque, UnreadProtocol, protoESP)
+	d.unread = unread{}
+	if wire < lenESP {
+		return SkipMalformed
+	}
+	p.Proto, p.Src.Port, p.Dst.Port = ESP, 0, 0
+	p.Seq, p.Ack, p.Flags = 0, 0, 0
+	p.Quoted, p.ICMPType, p.ICMPCode = 0, 0, 0
+	p.PayloadLength, p.Payload = uint32(wire), b
+	p.Hash = hash(&p.Src, &p.Dst, ESP)
+	return SkipNone
 }
 
 // espNull reads ESP with the null encryption algorithm (RFC 2410), from its own
@@ -21,7 +31,7 @@ func (d *Decoder) esp(b []byte, wire int, p *Packet, depth int) Skip {
 // there is no proof.
 func (d *Decoder) espNull(b []byte, wire int, p *Packet, depth int) Skip {
 	if len(b) < wire { // the trailer is cut off
-		return d.skip(SkipOpaque, UnreadProtocol, protoESP)
+		return d.skip(SkipOpaque, UnreadProtocol, ESP)
 	}
 	// The lengths of integrity check values (RFC 8221 section 6), and of the
 	// initialisation vector of AES-GMAC (RFC 4543).
@@ -53,7 +63,7 @@ func (d *Decoder) espNull(b []byte, wire int, p *Packet, depth int) Skip {
 			}
 		}
 	}
-	return d.skip(SkipOpaque, UnreadProtocol, protoESP)
+	return d.skip(SkipOpaque, UnreadProtocol, ESP)
 }
 
 // padded reports whether b is ESP's padding: 1, 2, 3 and so on (RFC 4303 section

@@ -10,11 +10,12 @@ import (
 	"strconv"
 )
 
-// IP protocol numbers that a Packet can carry (IANA "Protocol Numbers").
+// IP protocol numbers that a Packet can have (IANA "Protocol Numbers").
 const (
 	ICMP   = 1
 	TCP    = 6
 	UDP    = 17
+	ESP    = 50
 	ICMPv6 = 58
 )
 
@@ -112,7 +113,8 @@ type Packet struct {
 	// Seq and Ack are the TCP sequence and acknowledgement numbers; valid iff
 	// Proto is TCP (Ack iff the ACK flag is set).
 	Seq, Ack uint32
-	// Proto is TCP, UDP, ICMP or ICMPv6; other protocols are not delivered.
+	// Proto is TCP, UDP, ICMP, ICMPv6 or ESP; other protocols are not delivered. ESP
+	// has no ports, and as payload all that is behind the IP header.
 	Proto uint8
 	// Flags holds the TCP flags; valid iff Proto is TCP.
 	Flags uint8
@@ -182,7 +184,7 @@ const (
 	SkipLimit          // a fragment refused by a limit
 	SkipFiltered       // did not match the BPF expression
 	SkipPanic          // a decoder panicked and was recovered
-	SkipOpaque         // encrypted or compressed: ESP, MACsec, PPP, IEEE 802.11
+	SkipOpaque         // encrypted or compressed: MACsec, PPP, IEEE 802.11
 	SkipDuplicate      // a copy that the mirror made of the frame before
 	NumSkips           // how many reasons there are
 )
@@ -217,4 +219,18 @@ func (s *Stats) Add(o *Stats) {
 	s.Fragments.Evicted += o.Fragments.Evicted
 	s.Fragments.Refused += o.Fragments.Refused
 	s.Fragments.Overlapping += o.Fragments.Overlapping
+}
+
+// ProtoName returns the name of the protocol of a flow in lower case: tcp, udp, esp,
+// or its number.
+func ProtoName(proto uint8) string {
+	switch proto {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	case ESP:
+		return "esp"
+	}
+	return strconv.Itoa(int(proto))
 }

@@ -270,6 +270,9 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 		}
 		e.inventory.Refused(server, p.Time)
 	}
+	if p.Proto == capture.ESP {
+		e.reader.Sealed(ev, &st.State)
+	}
 	if p.PayloadLength > 0 && !st.Done() {
 		if h := e.reader.Read(p, ev, &st.State); h != nil {
 			e.absorb(h)

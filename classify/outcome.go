@@ -10,7 +10,7 @@ import (
 // input.
 func (e *Engine) outcomeOf(s *slot) record.Outcome {
 	f := s.Flow
-	if f.Proto == capture.UDP {
+	if f.Proto != capture.TCP {
 		switch {
 		case f.BothWays():
 			return record.Answered

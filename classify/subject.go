@@ -36,7 +36,7 @@ func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
 		}
 	}
 	sub.Proto, sub.Port, sub.Outcome, sub.Dropped = s.Proto, server.Port, outcome, ""
-	sub.Payload, sub.Begun = s.Seen&flow.SeenPayload != 0, s.Proto == capture.UDP || s.Begun()
+	sub.Payload, sub.Begun = s.Seen&flow.SeenPayload != 0, s.Proto != capture.TCP || s.Begun()
 	sub.Client, sub.clientName = e.inventory.Host(&client.Addr)
 	sub.Server, sub.serverName = e.inventory.Host(&server.Addr)
 	sub.clientAddr, sub.serverAddr = &client.Addr, &server.Addr

@@ -11,7 +11,10 @@ import (
 	"net/netip"
 )
 
-// V1 returns the Community ID version 1 with seed 0 of a TCP, UDP or SCTP flow
+// esp is the IP protocol without ports that can be the protocol of a flow.
+const esp = 50
+
+// V1 returns the Community ID version 1 with seed 0 of a TCP, UDP, SCTP or ESP flow
 // between a and b: "1:" and the Base64 form of a SHA-1 hash. The order of the
 // ends does not matter. proto is the IP protocol number; IPv4-mapped IPv6
 // addresses count as IPv4. ICMP, whose types stand in for ports, is not served.
@@ -35,7 +38,10 @@ func AppendV1(dst []byte, proto uint8, a, b netip.AddrPort) []byte {
 	buf[n] = proto
 	binary.BigEndian.PutUint16(buf[n+2:], ap)
 	binary.BigEndian.PutUint16(buf[n+4:], bp)
-	sum := sha1.Sum(buf[:n+6])
+	if n += 6; proto == esp {
+		n -= 4
+	}
+	sum := sha1.Sum(buf[:n])
 	dst = append(dst, "1:"...)
 	return base64.StdEncoding.AppendEncode(dst, sum[:])
 }

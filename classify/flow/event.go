@@ -96,7 +96,7 @@ func (t *Table) Follow(batch []capture.Packet, first int, events []Event) []Even
 					wanted = 1
 				}
 				n += int(wanted)
-				if p.Proto == capture.UDP { // whose Seq and next stay 0
+				if p.Proto != capture.TCP { // whose Seq and next stay 0
 					length = 0
 				}
 				f.next[sender] += length

@@ -58,7 +58,7 @@ const (
 type Flow struct {
 	// Sides are the flow's ends: A, who sent the first packet, then B.
 	Sides [2]capture.Endpoint
-	Proto uint8 // capture.TCP or capture.UDP
+	Proto uint8 // capture.TCP, capture.UDP or capture.ESP
 	class class
 	// Seen is a set of Seen bits.
 	Seen uint16

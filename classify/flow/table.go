@@ -317,7 +317,7 @@ func (t *Table) add(p *capture.Packet) ID {
 	f.Sides[0], f.Sides[1], f.Proto, f.VLANs = p.Src, p.Dst, p.Proto, p.VLANs
 	f.First, f.Last, f.Number, f.seen = p.Time, p.Time, p.Number, t.clock.tick
 	switch {
-	case p.Proto == capture.UDP:
+	case p.Proto != capture.TCP:
 		f.class = classUDP
 	case p.Flags&(capture.SYN|capture.ACK) == capture.SYN, p.PayloadLength == 0 && p.Flags&capture.SYN == 0:
 		f.class = classHalfOpen

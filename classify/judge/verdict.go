@@ -28,6 +28,9 @@ func (j *Judge) by(s *Subject, version string, source record.VersionSource, rs *
 	if rs == nil {
 		return plain(record.Verdict{Status: record.Undetermined, Reason: record.NoRules, Why: "there are no rules for Exchange " + version})
 	}
+	if s.Proto == capture.ESP || s.Protocol == "esp" || s.Protocol == "ike" {
+		return plain(record.Verdict{Status: record.Undetermined, Reason: record.Sealed, Why: "IPsec: which data paths it carries cannot be seen"})
+	}
 	note, allowed := j.allowed(s)
 	if v, ok := j.absent(s, rs, record.ByPattern); ok && !allowed {
 		return v

@@ -40,6 +40,7 @@ const (
 	Unannounced Reason = "unannounced"  // services of the two hosts use such ports, and nothing announced this one
 	UnknownRole Reason = "unknown-role" // it depends on the role of a host that is not known
 	NoRules     Reason = "no-rules"     // there are no rules for the version of the server
+	Sealed      Reason = "encrypted"    // IPsec carries it, and may carry anything
 )
 
 // Confidence grades a verdict.

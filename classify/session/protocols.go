@@ -8,6 +8,7 @@ import (
 	"github.com/exspan/exspan/classify/observe/h323"
 	"github.com/exspan/exspan/classify/observe/http"
 	"github.com/exspan/exspan/classify/observe/imap"
+	"github.com/exspan/exspan/classify/observe/ipsec"
 	"github.com/exspan/exspan/classify/observe/irc"
 	"github.com/exspan/exspan/classify/observe/kerberos"
 	"github.com/exspan/exspan/classify/observe/ldap"
@@ -50,6 +51,8 @@ func Protocols() []observe.Protocol {
 		irc.Protocol(),
 		resvc.Protocol(),
 		dns.Protocol(),
+		ipsec.IKE(),
+		ipsec.ESP(),
 		rtp.Protocol(),
 	}
 }

@@ -183,6 +183,23 @@ func (r *Reader) Read(p *capture.Packet, ev *flow.Event, st *State) *Heard {
 	return r.conclude(c)
 }
 
+// Sealed names a flow of ESP, of whose content nothing can be read.
+func (r *Reader) Sealed(ev *flow.Event, st *State) {
+	if st.Done() {
+		return
+	}
+	for i := range r.cfg.Protocols {
+		if r.cfg.Protocols[i].Name == "esp" {
+			st.proto = uint8(i + 1)
+		}
+	}
+	k := r.contents.of(st)
+	k.facts = r.lists.Empty()
+	k.facts.Add("encryption", "esp")
+	r.contents.facts += k.facts.Len()
+	r.quietFlow(ev.ID, st)
+}
+
 // Closed is to be called for the packet with which both ends of a connection
 // have sent their FIN. The flow is read no further if nothing of it is missing.
 func (r *Reader) Closed(p *capture.Packet, ev *flow.Event, st *State) *Heard {

@@ -122,13 +122,7 @@ func host(f []string, h *record.Host) []string {
 }
 
 func proto(p uint8) string {
-	switch p {
-	case capture.TCP:
-		return "tcp"
-	case capture.UDP:
-		return "udp"
-	}
-	return number(uint64(p))
+	return capture.ProtoName(p)
 }
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }

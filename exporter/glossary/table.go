@@ -51,6 +51,10 @@ var entries = []Entry{
 	{Word: "no-rules", Kind: Reason, Title: "No rules for the version of the server",
 		Text: "The server runs a version of Exchange whose data paths exspan does not know, such as 5.5 or Exchange Online."},
 
+	{Word: "encrypted", Kind: Reason, Title: "IPsec",
+		Text: "The hosts encrypt whatever they say to each other with IPsec (ESP). Which data paths these are cannot be seen, and coverage does " +
+			"not count them. A capture within the hosts, or with ESP without encryption, shows them."},
+
 	{Word: "weak-auth", Kind: Finding, Title: "Passwords in the clear, or NTLM version 1", Severity: Critical, Clause: "with weak authentication",
 		Text: "A password crossed the network where anybody on the way can read it, or the client logged on with NTLM version 1, which is as " +
 			"good as readable.",

@@ -64,12 +64,7 @@ func (e *encoder) record(b []byte, r *record.Record) []byte {
 	b = communityid.AppendV1(b, r.Proto, netip.AddrPortFrom(r.Client.Addr, r.Client.Port),
 		netip.AddrPortFrom(r.Server.Addr, r.Server.Port))
 	b = append(b, '"')
-	switch r.Proto {
-	case capture.TCP:
-		b = append(key(b, "proto"), `"tcp"`...)
-	case capture.UDP:
-		b = append(key(b, "proto"), `"udp"`...)
-	}
+	b = stringField(b, "proto", capture.ProtoName(r.Proto))
 	b = host(key(b, "client"), &r.Client)
 	b = host(key(b, "server"), &r.Server)
 	b = stringList(b, "vlan", r.VLANs)

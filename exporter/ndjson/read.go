@@ -176,6 +176,8 @@ func (r *Reader) record(l *line) (*record.Record, error) {
 		rec.Proto = capture.TCP
 	case "udp":
 		rec.Proto = capture.UDP
+	case "esp":
+		rec.Proto = capture.ESP
 	default:
 		return nil, fmt.Errorf("unknown proto %q", l.Proto)
 	}

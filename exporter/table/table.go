@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/exporter/glossary"
 	"github.com/exspan/exspan/exporter/tally"
@@ -115,6 +116,9 @@ func (s *Sink) end(a netip.AddrPort, proto uint8) string {
 	name := s.host(a.Addr())
 	if strings.Contains(name, ":") {
 		name = "[" + name + "]"
+	}
+	if proto == capture.ESP { // which has no ports
+		return name + "/" + text.Transport(proto)
 	}
 	return fmt.Sprintf("%s:%d/%s", name, a.Port(), text.Transport(proto))
 }

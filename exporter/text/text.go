@@ -82,8 +82,5 @@ func two(d, large time.Duration, unit string, small time.Duration, rest string) 
 
 // Transport returns the name of an IP protocol: "udp", else "tcp".
 func Transport(proto uint8) string {
-	if proto == capture.UDP {
-		return "udp"
-	}
-	return "tcp"
+	return capture.ProtoName(proto)
 }
