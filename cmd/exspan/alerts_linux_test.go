@@ -62,10 +62,11 @@ func (s server) query(expr string) map[string]float64 {
 	return values
 }
 
-// wait queries until there is a result.
+// wait queries until there is a result. A flow is counted when it has ended, which
+// is two minutes after its connection was closed.
 func (s server) wait(expr string) {
 	s.t.Helper()
-	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(200 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		if len(s.query(expr)) > 0 {
 			return
 		}
@@ -157,7 +158,7 @@ func copyFile(t *testing.T, from, to string) {
 // recorded traffic in which not everything is does.
 func TestAlerts(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes half a minute")
+		t.Skip("takes minutes")
 	}
 	for _, name := range []string{"setpriv", "prometheus"} {
 		tool(t, name)

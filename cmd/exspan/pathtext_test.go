@@ -35,7 +35,7 @@ func roleAddress(role string, second bool) string {
 		return fmt.Sprintf("203.0.113.%d", i)
 	}
 	order := []string{"mailbox", "cas", "hub", "edge", "um", "dc", "gc", "dns", "mailbox-legacy", "client", "admin", "relay", "lb", "pbx", "ocs",
-		"witness", "backup", "adrms", "dc+mailbox"}
+		"witness", "backup", "adrms", "dc+mailbox", "gc+mailbox"}
 	return fmt.Sprintf("10.0.%d.%d", slices.Index(order, role)+1, i)
 }
 
@@ -53,7 +53,7 @@ func (p *pathText) host(role string, second bool) string {
 func pathSite(version string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "exchange: %q\nservers:\n", version)
-	for _, role := range []string{"mailbox", "cas", "hub", "edge", "um", "dc", "gc", "dns", "mailbox-legacy", "lb", "pbx", "ocs", "witness", "adrms", "exchange-online", "relay", "backup", "dc+mailbox"} {
+	for _, role := range []string{"mailbox", "cas", "hub", "edge", "um", "dc", "gc", "dns", "mailbox-legacy", "lb", "pbx", "ocs", "witness", "adrms", "exchange-online", "relay", "backup", "dc+mailbox", "gc+mailbox"} {
 		for _, second := range []bool{false, true} {
 			fmt.Fprintf(&b, "  - {addresses: [%q], roles: [%s]}\n", roleAddress(role, second), strings.ReplaceAll(role, "+", ", "))
 		}
