@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/exspan/exspan/capture/capturetest"
 )
@@ -175,4 +179,87 @@ func orNothing(s string) string {
 		return "nothing"
 	}
 	return s
+}
+
+// TestClockStepsBack gives a monitor the same traffic twice, once with a clock
+// that steps back on the way. Before the input ends it has written as many
+// records for one as for the other.
+func TestClockStepsBack(t *testing.T) {
+	written := func(name string) int {
+		f, err := os.Open(filepath.Join(testdataDir, "faults", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		in, err := gzip.NewReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stdin := os.Stdin
+		os.Stdin = r
+		defer func() { os.Stdin = stdin }()
+		out := filepath.Join(t.TempDir(), "records")
+		ended := make(chan int)
+		var stderr bytes.Buffer
+		go func() {
+			ended <- run([]string{"monitor", "-r", "-", "--ndjson", out, "--web.listen-address="}, io.Discard, &stderr)
+		}()
+		if _, err := io.Copy(w, in); err != nil {
+			t.Fatal(err)
+		}
+		// Nothing more comes; what is written by now was written in time.
+		n := -1
+		for range 60 {
+			data, _ := os.ReadFile(out)
+			lines := bytes.Count(data, []byte("\n"))
+			if lines == n && n > 0 {
+				break
+			}
+			n = lines
+			time.Sleep(500 * time.Millisecond)
+		}
+		w.Close()
+		if code := <-ended; code != exitDone {
+			t.Fatalf("%s: exit code %d: %s", name, code, &stderr)
+		}
+		return n
+	}
+	back, ok := written("19-clockback.pcap.gz"), written("19b-clockok.pcap.gz")
+	t.Logf("%d records with a step back, %d without", back, ok)
+	if ok < 1000 || back < ok {
+		t.Errorf("%d records with a step back, %d without", back, ok)
+	}
+}
+
+// TestOpaqueIsNamed reads tunnels and protocols that cannot be looked into: the
+// summary says their names. Those that it does not name yet are listed in
+// unnamed.txt.
+func TestOpaqueIsNamed(t *testing.T) {
+	dir := filepath.Join(testdataDir, "faults")
+	known, unnamed := map[string]bool{}, map[string]string{}
+	for file, name := range map[string]string{"esp": "esp", "ike500": "ike", "sctp132": "sctp"} {
+		data, err := os.ReadFile(filepath.Join(dir, "encapsulations", file+".pcap"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied := filepath.Join(t.TempDir(), "a.pcap") // whose name says nothing
+		if err := os.WriteFile(copied, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var stdout, stderr bytes.Buffer
+		if code := run([]string{"analyze", copied}, &stdout, &stderr); code != exitDone {
+			t.Fatalf("%s: exit code %d: %s", file, code, &stderr)
+		}
+		known[file] = true
+		said := strings.ReplaceAll(strings.ToLower(stdout.String()+stderr.String()), filepath.Dir(copied), "")
+		words := strings.FieldsFunc(said, func(r rune) bool { return r < 'a' || r > 'z' })
+		if !slices.Contains(words, name) {
+			unnamed[file] = name + " is not named"
+		}
+	}
+	checkList(t, filepath.Join(dir, "unnamed.txt"), known, unnamed)
 }
