@@ -79,8 +79,8 @@ type Facts struct {
 	list *List // nil for none
 	// Dropped counts the values refused by a limit.
 	Dropped uint32
-	// Changed is set by every Add of something new, and cleared by the owner. Who
-	// owns a copy needs a new one only then.
+	// Changed is set by every Add of something new and cleared by the owner. The owner
+	// of a copy needs a new one only then.
 	Changed bool
 }
 
@@ -95,7 +95,7 @@ func (f *Facts) Add(name, value string) {
 
 func (f *Facts) addNext(name, value string) {
 	if f.list != nil {
-		// Most flows say what the one before them said.
+		// Most flows report what the one before them reported.
 		if next := f.list.next; next != nil && next.last.Name == name && next.last.Value == value {
 			f.list, f.Changed = next, true
 			return
@@ -104,8 +104,8 @@ func (f *Facts) addNext(name, value string) {
 	f.add(name, value)
 }
 
-// AddBytes is like Add. What a flow like this one said it adds without making a
-// string.
+// AddBytes is like Add, but does not allocate a string for a value that a flow like
+// this one reported before.
 func (f *Facts) AddBytes(name string, value []byte) {
 	if f.AddAgain(name, value) {
 		return
@@ -119,8 +119,8 @@ func (f *Facts) AddBytes(name string, value []byte) {
 	f.add(name, string(value))
 }
 
-// AddAgain adds value if a flow with the same facts so far said the same next, and
-// says whether it did. So an observer knows that the value needs no look at it.
+// AddAgain adds value if the last flow with the same facts so far added it next, and
+// reports whether it did. An observer then need not check the value.
 func (f *Facts) AddAgain(name string, value []byte) bool {
 	if f.list == nil {
 		return false
@@ -172,8 +172,8 @@ func (f *Facts) Values(name string) []string {
 	return v
 }
 
-// Remove takes value out of the set of name: for an observer that finds out
-// better (auth "negotiate" that turns out to be "kerberos").
+// Remove takes value out of the set of name. Observers use it when they learn
+// better: auth "negotiate" turns out to be "kerberos".
 func (f *Facts) Remove(name, value string) {
 	if f.Has(name, value) {
 		f.list, f.Changed = f.list.without(Fact{name, value}), true
@@ -186,8 +186,8 @@ func (f *Facts) All() []Fact { return f.list.All() }
 // Len returns the number of values.
 func (f *Facts) Len() int { return len(f.All()) }
 
-// List returns the list of all facts, nil where there are none. Where it is the
-// same, so are the facts; where they are, it is mostly the same.
+// List returns the list of all facts, or nil if there are none. Equal lists mean
+// equal facts; equal facts mostly have equal lists.
 func (f *Facts) List() *List {
 	if f.Len() == 0 {
 		return nil
@@ -195,7 +195,7 @@ func (f *Facts) List() *List {
 	return f.list
 }
 
-// isClean says that clean would change nothing: what nearly all values are.
+// isClean reports whether clean would not change s. That holds for nearly all values.
 func isClean(s string) bool {
 	for i := range len(s) {
 		if s[i] < 0x20 || s[i] >= 0x7f {
@@ -205,8 +205,8 @@ func isClean(s string) bool {
 	return len(s) <= MaxFactLength
 }
 
-// clean makes a value fit for a line of output: valid UTF-8, no control
-// characters, at most MaxFactLength bytes.
+// clean returns s as valid UTF-8 without control characters, of at most
+// MaxFactLength bytes, so that it fits a line of output.
 func clean(s string) string {
 	if len(s) > MaxFactLength {
 		s = s[:MaxFactLength]

@@ -17,7 +17,7 @@ type CallEvent struct {
 	CallID, FromTag, ToTag string
 	// Src sent the message to Dst.
 	Src, Dst netip.AddrPort
-	// TCP says that it came over TCP, else over UDP.
+	// TCP reports that it came over TCP, otherwise over UDP.
 	TCP bool
 	// Method is that of the request, for a response that of the request it
 	// answers; CSeq is its sequence number.
@@ -70,8 +70,8 @@ type Media struct {
 // Codec is what an RTP payload type stands for.
 type Codec struct {
 	Type uint8
-	Name string // "PCMU", "x-msrta" ...; empty if the description does not say
-	Rate int    // clock rate in Hz, 0 if not said
+	Name string // "PCMU", "x-msrta" ...; empty if the description has none
+	Rate int    // clock rate in Hz, 0 if the description has none
 }
 
 // Stream is the quality of one RTP stream: the packets of one SSRC in one
@@ -79,7 +79,7 @@ type Codec struct {
 type Stream struct {
 	SSRC     uint32
 	Src, Dst netip.AddrPort
-	// Announced says that an SDP body announced an end of the flow.
+	// Announced reports that an SDP body announced an end of the flow.
 	Announced bool
 	// First and Last are the times of the first and last packet in nanoseconds
 	// since the Unix epoch; 0 if only RTCP speaks of the stream.
@@ -101,9 +101,10 @@ type Stream struct {
 	LargestGap, Talk time.Duration
 	// Payloads holds the payload types seen, at most eight.
 	Payloads []Payload
-	// Reports counts the RTCP reception reports about this stream; the last one
-	// said the following (RFC 3550 section 6.4.1): the fraction lost in 1/256, the
-	// packets lost since the begin, and the jitter in units of the RTP clock.
+	// Reports counts the RTCP reception reports about this stream (RFC 3550 section
+	// 6.4.1). The following fields are those of the last one: the packets lost since
+	// the beginning, the fraction lost in 1/256, and the jitter in units of the RTP
+	// clock.
 	Reports        uint64
 	ReportedLost   int32
 	ReportedShare  uint8

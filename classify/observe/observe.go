@@ -1,8 +1,8 @@
-// Package observe says what an observer is: a reader of one protocol that takes
-// bytes off a flow and gives facts and learned endpoints back, as data.
+// Package observe defines observers. An observer reads one protocol: it takes the
+// bytes of a flow and returns facts and learned endpoints as data.
 //
-// An observer knows its protocol and nothing else: not Exchange, not the
-// rules, not other flows. Everything it learns goes into the Report.
+// An observer knows its protocol and nothing else: neither Exchange nor the rules
+// nor other flows. It puts everything it learns into a Report.
 package observe
 
 import (
@@ -30,41 +30,40 @@ func (d Direction) String() string {
 	return "to_client"
 }
 
-// Input is one offer of bytes, or the word that bytes are missing. It is valid
-// during the call only.
+// Input offers bytes to an observer, or tells it that bytes are missing. It is
+// valid during the call only.
 type Input struct {
 	Dir Direction
 	// Time is the packet time in nanoseconds since the Unix epoch, and Number
 	// the number of the packet that completed Data.
 	Time   int64
 	Number uint64
-	// Data holds the bytes of a stream that were not used yet, in order, or one
-	// whole datagram.
+	// Data holds the bytes of a stream that the observer has not used yet, in
+	// order, or one whole datagram.
 	Data []byte
-	// Gap is the number of bytes that were never seen and come before anything
-	// offered later in this direction; Data is then empty.
+	// Gap is the number of bytes that are missing before whatever is offered next
+	// in this direction. Data is then empty.
 	Gap int
-	// Datagram says that Data is one datagram. What Observe leaves of it is
-	// dropped.
+	// Datagram reports that Data is one datagram. Bytes of it that Observe does not
+	// use are dropped.
 	Datagram bool
-	// Cut is set for a datagram whose end the snap length took.
+	// Cut reports that the snap length cut off the end of the datagram.
 	Cut bool
-	// Handshake says that the flow's begin was seen, so that the first bytes
-	// offered are the first bytes of the stream.
+	// Handshake reports that the beginning of the flow was seen, so that the first
+	// bytes offered are the first bytes of the stream.
 	Handshake bool
-	// Continues says that the acknowledgement number of the segment that
-	// completed Data covers all bytes offered in the other direction so far.
-	// Valid for streams.
+	// Continues reports that the segment that completed Data acknowledges all bytes
+	// offered in the other direction so far. It is valid for streams.
 	Continues bool
 	// Announced is the service that a learned endpoint promised for this flow
 	// ("rtp", "emsmdb" ...), or empty.
 	Announced string
-	// Flow tells the flow's ends to Ends; nil for ends that are not known.
+	// Flow returns the ends of the flow for Ends. It is nil if they are not known.
 	Flow func() (client, server netip.AddrPort)
 }
 
-// Ends returns the flow's ends. They are put together when they are asked for:
-// few packets need them.
+// Ends returns the ends of the flow. It builds them on demand, because few
+// packets need them.
 func (in *Input) Ends() (client, server netip.AddrPort) {
 	if in.Flow == nil {
 		return client, server
@@ -72,23 +71,25 @@ func (in *Input) Ends() (client, server netip.AddrPort) {
 	return in.Flow()
 }
 
-// Observer reads one flow. It is used by one goroutine.
+// Observer reads one flow. It must be used by one goroutine only.
 type Observer interface {
-	// Observe looks at in and says how many bytes it used. Bytes that it did not
-	// use are offered again with more behind them; n beyond len(in.Data) means
-	// that the observer needs nothing of the bytes up to there (message bodies,
-	// stubs), and they are never offered. n is never negative. An observer must
-	// report the same facts however the stream is cut into offers.
+	// Observe reads in and returns the number of bytes that it used. Bytes that it
+	// did not use are offered again with more behind them. If n is greater than
+	// len(in.Data), the observer does not need the bytes up to there, such as
+	// message bodies and stubs, and they are never offered. n is never negative. An
+	// observer must report the same facts however the stream is cut into offers.
 	//
 	// The error is nil to go on, or ErrDone, ErrViolation, ErrReversed or
-	// ErrUpgrade itself, never wrapped; n is then ignored, except with ErrUpgrade.
+	// ErrUpgrade itself, never wrapped. With an error n is ignored, except with
+	// ErrUpgrade.
 	Observe(in *Input, r *Report) (n int, err error)
 }
 
-// Finisher is implemented by observers that have something to report when
-// their flow ends, such as the quality of a media stream. Finish may be called
-// more than once, each time with all that was seen so far.
+// Finisher is implemented by observers that have something to report when their
+// flow ends, such as the quality of a media stream.
 type Finisher interface {
+	// Finish reports what follows from all that was seen so far. It may be called
+	// more than once.
 	Finish(r *Report)
 }
 
@@ -102,41 +103,41 @@ type Holder interface {
 // MaxHeld is the number of bytes beyond which an observer holds no more.
 const MaxHeld = 96 << 10
 
-// What an observer can say besides a number of bytes.
+// Errors that Observe returns.
 var (
-	// ErrDone says that nothing later on this flow can change what was
-	// reported. The rest of the flow costs a look-up a packet.
+	// ErrDone means that nothing later on this flow can change what was reported.
+	// The flow is not read any further.
 	ErrDone = errors.New("observer done")
-	// ErrViolation says that the flow is not this protocol after all. The next
-	// candidate is tried.
+	// ErrViolation means that the flow does not carry this protocol after all. The
+	// next candidate is tried.
 	ErrViolation = errors.New("not this protocol")
-	// ErrReversed says that client and server are the other way round. Unless
-	// the handshake proved them, the flow is turned and a new observer starts
-	// with the same bytes.
+	// ErrReversed means that client and server are swapped. Unless the handshake
+	// proved them, the flow is turned and a new observer starts with the same
+	// bytes.
 	ErrReversed = errors.New("client and server are reversed")
-	// ErrUpgrade hands the flow to the protocol named in Report.Next, from the n
-	// bytes on that were used.
+	// ErrUpgrade hands the flow over to the protocol named in Report.Next, behind
+	// the n bytes that were used.
 	ErrUpgrade = errors.New("upgrade")
 )
 
-// Match is what Detect says.
+// Match is the result of Detect.
 type Match uint8
 
-// The answers.
+// The results of Detect.
 const (
 	No   Match = iota // these are not first bytes of this protocol
 	More              // they can be, but more bytes are needed to say so
 	Yes
 )
 
-// First is what there is of a flow's beginning when its protocol is looked
-// for. Either side may be empty.
+// First holds the beginning of a flow whose protocol is not known yet. Either side
+// may be empty.
 type First struct {
 	ToServer, ToClient []byte
-	// OnPort says that the server's port is one of the protocol's Ports. Away
-	// from them Detect should ask for more certainty.
+	// OnPort reports that the server's port is one of the protocol's. Detect should
+	// demand more certainty on other ports.
 	OnPort bool
-	// Datagram says that the bytes are one datagram.
+	// Datagram reports that the bytes are one datagram.
 	Datagram bool
 	// ClientPort and ServerPort are those of the flow's ends.
 	ClientPort, ServerPort uint16
@@ -145,65 +146,66 @@ type First struct {
 	Announced string
 }
 
-// Protocol describes how one protocol is found and read.
+// Protocol describes how a protocol is detected and read.
 type Protocol struct {
 	// Name is the protocol's name in output and rules: "dcerpc", "smtp" ...
 	Name string
-	// TCP and UDP are the server ports where it is expected and tried first.
+	// TCP and UDP are the server ports on which it is expected and tried first.
 	TCP, UDP []uint16
-	// Detect looks at a flow's first bytes. It is tried on every port, for TCP
-	// flows if Stream and for UDP flows if Datagram. It must be cheap, must not
-	// keep the slices, and should answer No as early as it can.
+	// Detect reports whether the first bytes of a flow belong to the protocol. It is
+	// called on every port, for TCP flows if Stream is set and for UDP flows if
+	// Datagram is set. It must be cheap, must not keep the slices, and should return
+	// No as early as possible.
 	Detect           func(f *First) Match
 	Stream, Datagram bool
-	// Begins holds the bytes that a datagram of the protocol can begin with, so
-	// that Detect is not asked about others; it is empty if that can be any.
-	// Streams need no such word: Detect is asked about each first byte once.
+	// Begins holds the bytes with which a datagram of the protocol can begin. It is
+	// empty if any byte can. Detect is not called for other datagrams. Streams need
+	// no such list: Detect is called once for each first byte.
 	Begins string
-	// Text says that where the first byte is text, Detect refuses what has
-	// control characters or bytes beyond ASCII as the second or third, so that it
-	// is not asked about such bytes.
+	// Text reports that if the first byte is text, Detect refuses a second or third
+	// byte that is a control character or not ASCII. It is not called for such
+	// bytes.
 	Text bool
-	// Tentative protocols name the flow only when their observer reports its
-	// first fact, because a first packet proves too little (RTP).
+	// Tentative reports that the protocol names a flow only once its observer has
+	// reported a fact, because a first packet proves too little (RTP).
 	Tentative bool
-	// New returns an observer for one flow. The observers of one Protocol can
-	// share what they remember, and are used by one goroutine.
+	// New returns an observer for one flow. The observers of one Protocol may share
+	// memory and must be used by one goroutine only.
 	New func() Observer
-	// Renew makes an observer, which is not used any more, what New returns, so that
-	// another flow can have it. It is nil where that would gain nothing.
+	// Renew resets an observer that is no longer used to what New returns, so that
+	// another flow can use it. It is nil where that would gain nothing.
 	Renew func(Observer)
 }
 
-// Report is where an observer puts what it learned. It belongs to one flow and
-// stays with it through upgrades.
+// Report holds what an observer learned. It belongs to one flow and stays with it
+// through upgrades.
 type Report struct {
 	Facts
-	// Endpoints are the endpoints learned by this call; the caller takes them
-	// away after each call.
+	// Endpoints are the endpoints that this call learned. The caller takes them away
+	// after each call.
 	Endpoints []Endpoint
-	// Rejected are endpoints of this flow's server whose service was refused by
-	// it ("abstract syntax not supported"); taken away after each call too.
+	// Rejected are the services that this flow's server refused ("abstract syntax not
+	// supported"). The caller takes them away after each call.
 	Rejected []string
-	// Calls are the telephone signalling messages read by this call, in order;
-	// taken away after each call too.
+	// Calls are the telephone signalling messages that this call read, in order. The
+	// caller takes them away after each call.
 	Calls []CallEvent
-	// Names are names of hosts that this call learned; taken away after each
-	// call too.
+	// Names are the names of hosts that this call learned. The caller takes them away
+	// after each call.
 	Names []HostName
-	// Ties are numbers that this flow shares with another one only if both carry
-	// the same bytes: the legs of one conversation on either side of a load balancer
-	// that passes TLS through. They are made of random values, so they say nothing
-	// by themselves, and are for matching: they are never printed. Taken away after
-	// each call too.
+	// Ties are numbers that two flows share only if both carry the same bytes, as the
+	// legs of one conversation do on either side of a load balancer that passes TLS
+	// through. They are taken from random values, so they mean nothing by themselves.
+	// They are for matching only and are never printed. The caller takes them away
+	// after each call.
 	Ties []uint64
-	// Streams are the media streams of the flow, replaced by each Finish.
+	// Streams are the media streams of the flow. Finish replaces them.
 	Streams []Stream
-	// Next is the protocol that takes over; set with ErrUpgrade.
+	// Next is the protocol that takes over. It is set with ErrUpgrade.
 	Next string
-	// Identities says that user and host principals, full paths and names may
-	// be reported (--include-identities). Without it an observer must not keep
-	// them.
+	// Identities reports that user and host principals, full paths and names may be
+	// reported (--include-identities). Otherwise an observer must not keep them. Facts
+	// on which rules depend are the same either way.
 	Identities bool
 }
 
@@ -217,28 +219,28 @@ func (r *Report) Tie(random []byte) {
 	}
 }
 
-// News says whether there is anything to be taken away.
+// News reports whether there is anything to take away.
 func (r *Report) News() bool { return r.Changed || r.Learned() }
 
-// Learned says whether there is anything to be taken away besides facts.
+// Learned reports whether there is anything to take away besides facts.
 func (r *Report) Learned() bool {
 	return len(r.Endpoints)+len(r.Rejected)+len(r.Names)+len(r.Calls)+len(r.Ties) > 0
 }
 
-// HostName says that a name was given for a host's address.
+// HostName is a name that the traffic gave to a host's address.
 type HostName struct {
 	Addr netip.Addr
-	// Name is in lower case, without the dot at its end.
+	// Name is in lower case, without a trailing dot.
 	Name string
 }
 
 // Learn adds an endpoint.
 func (r *Report) Learn(e Endpoint) { r.Endpoints = append(r.Endpoints, e) }
 
-// Source is where an endpoint was learned.
+// Source is the kind of message from which an endpoint was learned.
 type Source string
 
-// The sources, a closed list.
+// The sources.
 const (
 	FromMap      Source = "ept_map"
 	FromLookup   Source = "ept_lookup"
@@ -249,40 +251,39 @@ const (
 	FromSite     Source = "site"
 )
 
-// Endpoint is a server endpoint that some flow announced: whoever talks to it
-// uses Service.
+// Endpoint is a server endpoint that a flow announced: flows to it use Service.
 type Endpoint struct {
-	// Server is where the service listens. The port comes from the
-	// announcement, the address from the packet that carried it, except for SDP
-	// and SIP redirects, which name other hosts.
+	// Server is where the service listens. The port comes from the announcement and
+	// the address from the packet that carried it, except for SDP and SIP redirects,
+	// which name other hosts.
 	Server netip.AddrPort
-	// UDP says that it is a UDP endpoint; TCP otherwise.
+	// UDP reports that it is a UDP endpoint; otherwise it is a TCP endpoint.
 	UDP bool
-	// Service names what is served. RPC services are written "UUID vMAJOR.MINOR"
-	// ("a4f1db00-ca47-1067-b31f-00dd010662da v0.81"), others by protocol
-	// ("rtp", "rtcp", "sip" ...).
+	// Service is what is served. RPC services are written "UUID vMAJOR.MINOR"
+	// ("a4f1db00-ca47-1067-b31f-00dd010662da v0.81"), others by protocol ("rtp",
+	// "rtcp", "sip" ...).
 	Service string
-	// Annotation is the mapper's text for the service, if it gave one.
+	// Annotation is the endpoint mapper's text for the service, or empty.
 	Annotation string
 	Source     Source
 	// From is the end of the flow that announced it: the mapper or the RPC server
 	// that answered, the sender of a session description or of a redirect, the
-	// client that registered for notifications. Who announces its own service has
-	// From's address in Server; SDP and redirects can name any other. In one
-	// that ends a scope, it is the sender of the message that ends it.
+	// client that registered for notifications. A host that announces its own service
+	// has the same address in From and Server; SDP and redirects can name any other
+	// host. If End is set, From is the sender of the message that ended the scope.
 	From netip.AddrPort
-	// Announced is the address in the announcement where it differs from
-	// Server's (0.0.0.0 is no difference); a sign of NAT or a load balancer.
+	// Announced is the address in the announcement if it differs from Server's, which
+	// is a sign of NAT or a load balancer. 0.0.0.0 does not count as different.
 	Announced netip.Addr
-	// Scope ties the entry to a dialog (SIP Call-ID) that ends it; empty for none.
+	// Scope is the dialog (SIP Call-ID) whose end ends the entry, or empty.
 	Scope string
-	// End says that the scope's entries end now; the other fields but Scope and From
-	// are then empty.
+	// End reports that the entries of Scope end now. All other fields except From are
+	// then empty.
 	End bool
-	// Weak says that the announcement's own form is all that speaks for it (no
-	// request was seen); it counts one confidence less.
+	// Weak reports that nothing but its own form supports the announcement, because
+	// no request for it was seen. It counts one confidence less.
 	Weak bool
-	// Idle is how long the entry lives without use, in nanoseconds; 0 means the
+	// Idle is how long the entry lives without use, in nanoseconds. 0 means the
 	// default of 24 h.
 	Idle int64
 }

@@ -2,20 +2,21 @@ package observe
 
 import "hash/maphash"
 
-// List is a list of facts that does not change, so that flows can share it. It
-// grows out of another by one fact.
+// List is an immutable list of facts that flows share. It extends another list by
+// one fact.
 type List struct {
 	last  Fact // of facts
 	facts []Fact
-	next  *List // the one that grew out of it last, or nil
-	// id names the list among those of lists, and from is the one that it grew out of.
+	next  *List // the list that extended it last, or nil
+	// id identifies the list among those of lists; from is the id of the list that it
+	// extends.
 	id, from uint64
-	lists    *FactLists // where it began; nil for a list that is nobody else's
-	grown    bool       // another has the room behind facts
+	lists    *FactLists // that share it; nil for a list that is not shared
+	grown    bool       // another list uses the room behind facts
 }
 
-// ID returns a number that no other list of the same FactLists has, 0 where there is
-// no list.
+// ID returns a number that is unique among the lists of one FactLists, or 0 for a
+// nil list.
 func (l *List) ID() uint64 {
 	if l == nil {
 		return 0
@@ -54,14 +55,15 @@ func (l *List) Any(name string) bool {
 	return false
 }
 
-// FactLists lets flows whose facts are equal share one list of them: most flows
-// of a kind say the same, in the same order. It is used by one goroutine.
+// FactLists lets flows with equal facts share one list, because most flows of a
+// kind report the same facts in the same order. It must be used by one goroutine
+// only.
 type FactLists struct {
 	seed maphash.Seed
 	root *List
 	last uint64 // id
-	// recent holds lists by what they grew out of and by what, the latest used
-	// first; a list takes the place of another.
+	// recent holds lists by the list and the fact that made them, most recently used
+	// first. A new list takes the place of an old one.
 	recent [1 << 10][4]*List
 }
 
@@ -72,10 +74,10 @@ func NewFactLists() *FactLists {
 	return l
 }
 
-// Empty returns facts without values, whose lists are shared as they grow.
+// Empty returns empty facts whose lists are shared as they grow.
 func (l *FactLists) Empty() Facts { return Facts{list: l.root} }
 
-// with returns the list with one more fact, which is not in it.
+// with returns the list extended by a fact that is not in it.
 func (l *List) with(f Fact) *List {
 	if l == nil {
 		l = &List{}
@@ -92,7 +94,7 @@ func (l *List) with(f Fact) *List {
 	return l.next
 }
 
-// known returns the list with one more fact if it is remembered, else nil.
+// known returns the list extended by a fact if it is remembered, and nil otherwise.
 func (l *List) known(f Fact) *List {
 	if l.lists == nil {
 		return nil
@@ -106,8 +108,8 @@ func (l *List) known(f Fact) *List {
 	return nil
 }
 
-// knownBytes is known for a value that is no string yet. A list never has a fact
-// twice, so that none is found for one that is in l.
+// knownBytes is like known, for a value that is not a string yet. A list never has
+// a fact twice, so it returns nil for a fact that is in l.
 func (l *List) knownBytes(name string, value []byte) *List {
 	if l.lists == nil {
 		return nil
@@ -121,7 +123,8 @@ func (l *List) knownBytes(name string, value []byte) *List {
 	return nil
 }
 
-// again returns the list at a place, which comes next and is now the latest used.
+// again makes the list at a place the most recently used and the next one, and
+// returns it.
 func (l *List) again(place *[4]*List, i int) *List {
 	n := place[i]
 	if i > 0 {
@@ -132,14 +135,14 @@ func (l *List) again(place *[4]*List, i int) *List {
 	return n
 }
 
-// place returns where the list with one more fact is remembered, by the hash of
-// its value.
+// place returns where the list extended by a fact is remembered, by the hash of the
+// fact's value.
 func (l *List) place(hash uint64) *[4]*List {
 	hash += l.id * 0x9e3779b97f4a7c15
 	return &l.lists.recent[hash>>32%uint64(len(l.lists.recent))]
 }
 
-// and makes a list of one fact more.
+// and returns a new list with one more fact.
 func (l *List) and(f Fact) *List {
 	n := &List{last: f, facts: l.facts, from: l.id, lists: l.lists}
 	if l.grown || len(l.facts) == cap(l.facts) {
@@ -155,7 +158,7 @@ func (l *List) and(f Fact) *List {
 	return n
 }
 
-// without returns the list without a fact that is in it.
+// without returns the list without one of its facts.
 func (l *List) without(f Fact) *List {
 	var r *List
 	if l.lists != nil {

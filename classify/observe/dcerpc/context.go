@@ -126,7 +126,7 @@ func (o *observer) ack(h *header, p []byte, r *observe.Report) {
 	}
 }
 
-// uses says whether a context of this flow has the interface.
+// uses reports whether a context of this flow has the interface.
 func (o *observer) uses(i Interface) bool {
 	return slices.ContainsFunc(o.contexts, func(c context) bool { return c.iface == i })
 }
@@ -151,7 +151,7 @@ func (o *observer) accept(id uint16, i Interface, wide, weak bool, r *observe.Re
 	*c = context{id, i, wide, !weak, i == emsmdb && !wide}
 }
 
-// confirms says whether the use of a context id would answer a proposal: no
+// confirms reports whether the use of a context id would answer a proposal: no
 // client calls on a context before the server has accepted it.
 func (o *observer) confirms(id uint16) bool {
 	return slices.ContainsFunc(o.pending, func(p pending) bool { return p.id == id && !p.feature })

@@ -54,8 +54,8 @@ func New() observe.Observer { return new(observer) }
 
 func renew(o observe.Observer) { *o.(*observer) = observer{} }
 
-// observer reads one flow, or one pipe. What calls need that say nothing new
-// comes first, in one cache line, then what all others need.
+// observer reads one flow or one pipe. The fields that calls without news need
+// come first, in one cache line, then those that all others need.
 type observer struct {
 	dirs     [2]direction
 	begun    bool // client, server and maps are known
@@ -81,8 +81,8 @@ type observer struct {
 	mapCalls []mapCall
 	stub     []byte // of an answer by the mapper, so far
 	stubCall uint32
-	// nested says that the flow's server port is not the RPC endpoint, so that
-	// binds teach no endpoint; pipe is then the pipe's name in lower case, if any.
+	// nested reports that the flow's server port is not the RPC endpoint, so that
+	// binds teach no endpoint. pipe is then the pipe's name in lower case, or empty.
 	nested bool
 	pipe   string
 
@@ -91,9 +91,10 @@ type observer struct {
 
 // direction is the state of one direction of a stream.
 type direction struct {
-	// quiet says that the next calls say nothing new: any responses, or requests
-	// on the context quietOn, or on any, that are protected like the last, by the
-	// sec_trailer trailer or, where that is zero, without one.
+	// quiet reports that the next calls bring nothing new. That holds for all
+	// responses, and for requests on the context quietOn (on any if onAny is set)
+	// that are protected like the last one: by the sec_trailer trailer, or without
+	// one if that is zero.
 	quiet   bool
 	onAny   bool
 	quietOn uint16
@@ -106,7 +107,7 @@ type direction struct {
 	waits   bool // for the end of a call, in tails
 }
 
-// begin takes note of the flow's ends, which stay.
+// begin notes the flow's ends, which do not change.
 func (o *observer) begin(in *observe.Input) {
 	o.begun = true
 	o.client, o.server = in.Ends()
@@ -185,7 +186,7 @@ func (o *observer) Finish(r *observe.Report) {
 	}
 }
 
-// retract takes back what Finish reported of a bind that was answered after all.
+// retract takes back what Finish reported of a bind that was answered later.
 func (o *observer) retract(r *observe.Report) {
 	for _, i := range o.guessed {
 		r.Remove(UUID, i.String())

@@ -48,7 +48,7 @@ type header struct {
 	call         uint32
 }
 
-// check says whether b can begin with a common header: No, More if it is too
+// check reports whether b can begin with a common header: No, More if it is too
 // short to say, or Yes.
 func check(b []byte) observe.Match {
 	var h header
@@ -90,7 +90,7 @@ func (h *header) read(b []byte) observe.Match {
 	return observe.Yes
 }
 
-// fits says whether c can be the byte at i of a common header.
+// fits reports whether c can be the byte at i of a common header.
 func fits(i int, c byte) bool {
 	switch i {
 	case 0:
@@ -159,7 +159,7 @@ func strict(b []byte) observe.Match {
 	return observe.Yes
 }
 
-// toServer says which way PDUs of a type go.
+// toServer reports whether PDUs of a type go to the server.
 func toServer(ptype byte) bool {
 	const types = 1<<request | 1<<bind | 1<<alter | 1<<auth3 | 1<<cancel | 1<<orphaned
 	return types>>ptype&1 != 0
@@ -230,7 +230,7 @@ var (
 	ndr64    = Interface{[16]byte{0x71, 0x71, 0x05, 0x33, 0xbe, 0xba, 0x49, 0x37, 0x83, 0x19, 0xb5, 0xdb, 0xef, 0x9c, 0xcc, 0x36}, 1, 0}
 )
 
-// feature says whether a transfer syntax is none but the bind-time feature
+// feature reports whether a transfer syntax is none but the bind-time feature
 // negotiation, whose last eight bytes are a bit mask ([MS-RPCE] section
 // 2.2.2.14).
 func feature(s Interface) bool {

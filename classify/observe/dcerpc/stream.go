@@ -18,11 +18,11 @@ type tail struct {
 	context uint16 // p_cont_id
 }
 
-// listen ends the quiet: what comes may say something new.
+// listen ends the quiet: what comes next may bring something new.
 func (o *observer) listen() { o.dirs[0].quiet, o.dirs[1].quiet = false, false }
 
-// quiet takes note of whether calls like the one that was read last can say
-// something new, as long as nothing else is read.
+// quiet notes whether calls like the last one can bring something new, as long as
+// nothing else is read.
 func (o *observer) quiet(d *direction, h *header, c *context, ctx uint16) {
 	d.quiet = !d.waits && !o.maps && o.push == nil && len(o.pending) == 0
 	if h.ptype == response {
@@ -41,9 +41,9 @@ func (o *observer) quiet(d *direction, h *header, c *context, ctx uint16) {
 	}
 }
 
-// skip returns the length of the PDU that b begins with if it is a call of which
-// quiet has said that it says nothing new; else 0. Integers are little-endian,
-// as nearly always.
+// skip returns the length of the PDU at the start of b if it is a call that brings
+// nothing new, as quiet noted, and 0 otherwise. It reads little-endian integers
+// only, which nearly all are.
 func (d *direction) skip(dir observe.Direction, b []byte) int {
 	if len(b) < 24 {
 		return 0
@@ -70,12 +70,12 @@ func (d *direction) skip(dir observe.Direction, b []byte) int {
 	return frag
 }
 
-// padding is the part of a sec_trailer that says nothing of the protection:
-// auth_pad_length, and a reserved byte.
+// padding is the part of a sec_trailer that does not concern the protection:
+// auth_pad_length and a reserved byte.
 const padding = 0xffff << 16
 
-// step reads what b begins with: the end of a PDU whose stub was skipped, or a
-// PDU. It returns how many bytes were used, 0 if more are needed.
+// step reads a PDU at the start of b, or the end of a PDU whose stub was skipped.
+// It returns the number of bytes used, 0 if more are needed.
 func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Report) (int, error) {
 	if d.waits {
 		return o.tail(d, in, b, r), nil

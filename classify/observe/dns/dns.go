@@ -71,7 +71,7 @@ func detect(f *observe.First) observe.Match {
 	return observe.No
 }
 
-// begins says whether b can be the beginning of a DNS message of size bytes: a
+// begins reports whether b can be the beginning of a DNS message of size bytes: a
 // question in class IN, and off the port nothing but a plain query or its
 // answer with a question that is common.
 func begins(b []byte, size int, onPort bool) error {
@@ -347,7 +347,7 @@ func answers(b []byte, off int, h header, asked uint64, r *observe.Report) {
 	}
 }
 
-// names says whether an address can be a host's.
+// names reports whether an address can be a host's.
 func names(a netip.Addr) bool {
 	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }

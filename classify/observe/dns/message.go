@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// errShort says that a message ends too early, errForm that it is none.
+// errShort means that a message ends too early, errForm that it is malformed.
 var (
 	errShort = errors.New("dns: message is not complete")
 	errForm  = errors.New("dns: not a message")

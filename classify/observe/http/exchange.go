@@ -105,7 +105,7 @@ func hasSuffix(b []byte, s string) bool {
 	return n >= 0 && lower(b[n]) == s[0] && equalFold(b[n:], s)
 }
 
-// named says whether a header field has a name, whose first letter was compared.
+// named reports whether a header field has a name, whose first letter was compared.
 func named(line []byte, name string) bool {
 	n := len(name)
 	if len(line) <= n || line[n] != ':' {

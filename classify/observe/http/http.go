@@ -404,7 +404,7 @@ func (o *observer) tunnelled(in *observe.Input, r *observe.Report) (int, error) 
 	return 0, observe.ErrUpgrade
 }
 
-// begins says whether b begins a message of a direction; see beginsRequest.
+// begins reports whether b begins a message of a direction; see beginsRequest.
 func begins(dir observe.Direction, b []byte, old bool) observe.Match {
 	if dir == observe.ToServer {
 		return beginsRequest(b, old)
@@ -595,7 +595,7 @@ func (o *observer) headed(s *side, in *observe.Input, r *observe.Report) error {
 	return nil
 }
 
-// first says whether b can be the first message of its direction. An answer
+// first reports whether b can be the first message of its direction. An answer
 // from the client, and a request from the server, tell that they are reversed.
 func (o *observer) first(in *observe.Input, b []byte) (observe.Match, error) {
 	m := begins(in.Dir, b, true)

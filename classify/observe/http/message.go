@@ -61,7 +61,7 @@ const (
 	firstCut = 256                  // bytes after which a request line is believed without its end
 )
 
-// beginsRequest says whether b begins with a request line, or with the preface
+// beginsRequest reports whether b begins with a request line, or with the preface
 // of HTTP/2. With old it may be one of HTTP/0.9, as load balancers send it to
 // see whether a server is alive.
 func beginsRequest(b []byte, old bool) observe.Match {
@@ -103,7 +103,7 @@ func beginsRequest(b []byte, old bool) observe.Match {
 	return observe.More
 }
 
-// version takes the version off the end of a request line, and says whether
+// version takes the version off the end of a request line, and reports whether
 // it is one of HTTP/1.
 func version(line []byte) (rest []byte, ok bool) {
 	n := len(line)
@@ -118,14 +118,14 @@ func version(line []byte) (rest []byte, ok bool) {
 	return line[:i], true
 }
 
-// oldTarget says whether line, the rest of a GET request line, is that of
+// oldTarget reports whether line, the rest of a GET request line, is that of
 // HTTP/0.9 (RFC 1945 section 5.1): a path and no version.
 func oldTarget(line []byte) bool {
 	line = bytes.TrimSuffix(line, []byte{'\r'})
 	return len(line) > 0 && line[0] == '/' && bytes.IndexByte(line, ' ') < 0
 }
 
-// beginsAnswer says whether b begins with a status line (RFC 9112 section 4).
+// beginsAnswer reports whether b begins with a status line (RFC 9112 section 4).
 func beginsAnswer(b []byte) observe.Match {
 	const pattern = "HTTP/1.0 000"
 	if len(b) >= len(pattern) && string(b[:7]) == pattern[:7] && digit(b[7]) && b[8] == ' ' && digit(b[9]) && digit(b[10]) && digit(b[11]) {
@@ -206,7 +206,7 @@ func statusName(code int) string {
 	return ""
 }
 
-// isProduct says whether b begins with what product returned of another value,
+// isProduct reports whether b begins with what product returned of another value,
 // and ends or goes on so that it would return the same of b.
 func isProduct(b []byte, known string) bool {
 	n := len(known)

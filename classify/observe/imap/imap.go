@@ -133,7 +133,7 @@ func letters(b []byte) bool {
 	return true
 }
 
-// tagByte says whether c can be part of a tag (RFC 9051 section 9), of those
+// tagByte reports whether c can be part of a tag (RFC 9051 section 9), of those
 // that clients use.
 func tagByte(c byte) bool {
 	return c > ' ' && c < 0x7f && !bytes.ContainsRune([]byte(`(){%*"\+]`), rune(c))

@@ -1,7 +1,6 @@
-// Package kerberos reads Kerberos version 5 exchanges with a key distribution
-// centre over TCP and UDP (RFC 4120) and says which realm and service they
-// were about. It also gives other packages a reader for the AP-REQ that
-// applications carry.
+// Package kerberos reads exchanges of Kerberos version 5 with a key distribution
+// centre over TCP and UDP (RFC 4120): the realm and the service that they concern.
+// Other packages use it to read the AP-REQ that applications carry.
 package kerberos
 
 import (
@@ -41,8 +40,8 @@ func Protocol() observe.Protocol {
 	}
 }
 
-// detect asks for the frame of a message, with lengths that agree and version
-// 5 in its first field: no port number makes that more certain.
+// detect recognises the frame of a message, with lengths that agree and version 5
+// in its first field. No port number makes that more certain.
 func detect(f *observe.First) observe.Match {
 	b := f.ToServer
 	if len(b) == 0 {
@@ -83,7 +82,7 @@ type frame struct {
 	left int // bytes of elements
 }
 
-// request says whether the message is one to the key distribution centre,
+// request reports whether the message is one to the key distribution centre,
 // whose fields are numbered from 1.
 func (f frame) request() bool { return f.tag == tagASReq || f.tag == tagTGSReq }
 
@@ -132,7 +131,7 @@ type observer struct {
 	seen bool // a message was read
 }
 
-// direction is how far one direction is read.
+// direction is the state of one direction.
 type direction struct {
 	frame
 	lost bool // bytes are missing: where messages begin is not known any more
@@ -184,8 +183,8 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return pos, nil
 }
 
-// refuse gives up a direction that is not Kerberos, and the flow if nothing
-// of it was.
+// refuse gives up a direction that is not Kerberos, and the flow if none of it
+// was.
 func (o *observer) refuse(in *observe.Input, d *direction) error {
 	if !o.seen || o.dirs[in.Dir.Reverse()].lost {
 		return observe.ErrViolation
@@ -194,7 +193,7 @@ func (o *observer) refuse(in *observe.Input, d *direction) error {
 	return nil
 }
 
-// turned says whether a message of this kind goes the other way.
+// turned reports whether a message of this kind goes the other way.
 func (o *observer) turned(in *observe.Input, tag byte) error {
 	request := tag == tagASReq || tag == tagTGSReq || tag == tagAPReq
 	if request == (in.Dir == observe.ToServer) {
@@ -206,9 +205,9 @@ func (o *observer) turned(in *observe.Input, tag byte) error {
 	return observe.ErrReversed
 }
 
-// element reads the next element of a message, the first maxElement bytes of
-// it if it is of interest and none otherwise, and returns its size with the
-// header.
+// element reads the next element of a message and returns its size with the
+// header. It reads the first maxElement bytes of elements that are wanted, and
+// none of others.
 func (f *frame) element(b []byte) (e der.Element, size int, err error) {
 	tag, head, length, err := der.Header(b)
 	if err != nil {
@@ -240,7 +239,7 @@ const (
 	bodyClient, bodyRealm, bodyService, bodyDeadline = 0xa1, 0xa2, 0xa3, 0xa5
 )
 
-// wants says whether a field of the message is read.
+// wants reports whether a field of the message is read.
 func (f *frame) wants(tag byte) bool {
 	if f.request() {
 		return tag == reqVersion || tag == reqType || tag == reqBody
@@ -260,8 +259,8 @@ func (f *frame) wants(tag byte) bool {
 	return false
 }
 
-// report takes what an element says, and returns whether it can be one of a
-// Kerberos message at all.
+// report reports what an element says. It returns false if the element cannot be
+// part of a Kerberos message.
 func (o *observer) report(tag byte, e der.Element, r *observe.Report) bool {
 	f := frame{tag: tag}
 	if !f.wants(e.Tag) {

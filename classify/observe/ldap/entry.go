@@ -51,6 +51,9 @@ func (o *observer) entry(b []byte, r *observe.Report) {
 		if !ok {
 			return
 		}
+		if n := len(typ.Body); n != len("supportedCapabilities") && n != len("isGlobalCatalogReady") && n != len("netlogon") {
+			continue // most attributes
+		}
 		set, _, _ := der.Next(vals)
 		for values := set.Body; ; {
 			var v der.Element

@@ -57,8 +57,8 @@ const (
 	maxWrap     = 64       // likewise of a SASL buffer
 	minOp       = 24       // likewise of others: headers and the first field's
 	maxRoot     = 8 << 10  // likewise of an entry of the root DSE
-	maxRoots    = 3        // entries of the root DSE that are read
-	maxEntries  = 4        // entries whose names are read
+	maxRoots    = 2        // entries of the root DSE that are read
+	maxEntries  = 2        // entries whose names are read
 	maxBases    = 16       // search bases that become facts
 	maxBase     = 1024     // bytes of a search base that is read
 )
@@ -94,7 +94,7 @@ func Protocol() observe.Protocol {
 	}
 }
 
-// kind is what can stand at the beginning of a message.
+// kind is what bytes can begin with.
 type kind uint8
 
 const (
@@ -114,8 +114,8 @@ type message struct {
 	body []byte // what there is of the operation's content, or of the buffer's
 }
 
-// look says what b begins with. SASL buffers are looked for if sasl is set. Of
-// what is neither an LDAPMessage nor a buffer, kind alone is set.
+// look sets m to what b begins with: an LDAPMessage, or a SASL buffer if sasl is
+// set. It sets kind alone if that is neither.
 func (m *message) look(b []byte, sasl bool) {
 	if !m.windows(b) {
 		m.lookAny(b, sasl)
@@ -208,7 +208,7 @@ func (m *message) lookAny(b []byte, sasl bool) {
 }
 
 // windows is look for what nearly all messages are: those of Windows, which
-// writes lengths in four octets. It says whether b begins with one.
+// writes lengths in four octets. It reports whether b begins with one.
 func (m *message) windows(b []byte) bool {
 	if len(b) < 2*der.MaxHeader+2+4+1 || binary.BigEndian.Uint16(b) != der.Sequence<<8|0x84 || b[6] != der.Integer || b[7]-1 >= 4 || b[8] >= 0x80 {
 		return false
@@ -229,7 +229,7 @@ func (m *message) windows(b []byte) bool {
 	return true
 }
 
-// operation says what is to be known of an operation.
+// operation describes an operation.
 type operation struct {
 	wanted  uint16 // bytes of a message that are read; 0 for what is none
 	request bool   // it is one of a client
@@ -261,7 +261,7 @@ var ops = [256]operation{
 	opIntermediate:  {minOp, false, 0},
 }
 
-// request says whether op is one of a client.
+// request reports whether op is one of a client.
 func request(op byte) bool { return ops[op].request }
 
 func detect(f *observe.First) observe.Match {
@@ -285,12 +285,12 @@ func detect(f *observe.First) observe.Match {
 	return observe.No
 }
 
-// observer reads one flow. What most messages need comes first.
+// observer reads one flow. The fields that most messages need come first.
 type observer struct {
 	dirs [2]direction
 	seen bool // a message was read
 	who  who
-	// clear says that encryption "none" was reported, anonymous that auth
+	// clear reports that encryption "none" was reported, anonymous that auth
 	// "anonymous" was.
 	clear, anonymous bool
 	askedTLS         bool             // the answer to StartTLS request tlsID is awaited
@@ -303,7 +303,7 @@ type observer struct {
 	bind  bind
 }
 
-// direction is how far one direction is read.
+// direction is the state of one direction.
 type direction struct {
 	lost bool // bytes are missing
 	// turned is set by a gap and when the other direction speaks: only then can
@@ -313,7 +313,7 @@ type direction struct {
 	wraps bool
 }
 
-// who is what is known of the identity that operations are done with.
+// who is what is known of the identity that performs operations.
 type who uint8
 
 const (
@@ -442,7 +442,7 @@ func (o *observer) refuse(d *direction, in *observe.Input) (int, error) {
 	return len(in.Data), nil
 }
 
-// buffer reads a SASL buffer, and says whether it is one.
+// buffer reads a SASL buffer, and reports whether it is one.
 func (o *observer) buffer(d *direction, m *message, dir observe.Direction, r *observe.Report) bool {
 	p := protection(m.body, m.size-4, o.digest)
 	if p == "" {
@@ -695,7 +695,7 @@ func result(code int64) string {
 }
 
 // search reads a SearchRequest (RFC 4511 section 4.5.1) up to its scope and
-// says whether it asks for data: the root DSE is none, it tells what the
+// reports whether it asks for data: the root DSE is none, it tells what the
 // server can do.
 func (o *observer) search(b []byte, r *observe.Report) (data bool) {
 	tag, head, length, err := der.Header(b)

@@ -51,7 +51,7 @@ func protection(b []byte, size int, digest bool) string {
 
 const kerberosOID = "\x2a\x86\x48\x86\xf7\x12\x01\x02\x02" // 1.2.840.113554.1.2.2
 
-// content says whether b begins the LDAP messages of a buffer of size bytes,
+// content reports whether b begins the LDAP messages of a buffer of size bytes,
 // which is then only signed. Sealed bytes look like a message once in millions.
 func content(b []byte, size int) string {
 	var m message

@@ -78,7 +78,7 @@ func detect(f *observe.First) observe.Match {
 	return nns.Detect(f)
 }
 
-// preamble says whether b begins with a client's preamble: version 1.0, the
+// preamble reports whether b begins with a client's preamble: version 1.0, the
 // mode and then a Via record ([MC-NMF] section 2.2.3).
 func preamble(b []byte) observe.Match {
 	want := [...]byte{recordVersion, 1, 0, recordMode, 0, recordVia}

@@ -56,7 +56,7 @@ func Detect(f *observe.First) observe.Match {
 	return handshake(b)
 }
 
-// handshake says whether b begins with a handshake message. TLS begins with
+// handshake reports whether b begins with a handshake message. TLS begins with
 // the same byte, but its version is 3.
 func handshake(b []byte) observe.Match {
 	head := b[:min(len(b), 3)]
@@ -176,7 +176,7 @@ func (s *Session) message(dir observe.Direction, b []byte, r *observe.Report) (i
 	return headerLength + size, nil
 }
 
-// initial says whether a token is one that only a client begins with.
+// initial reports whether a token is one that only a client begins with.
 func initial(token []byte) bool {
 	if m, ok := ntlm.Parse(token); ok {
 		return m.Type != ntlm.Challenge

@@ -75,7 +75,7 @@ type Info struct {
 	Version int
 }
 
-// Is says whether b begins with an NTLMSSP message.
+// Is reports whether b begins with an NTLMSSP message.
 func Is(b []byte) bool {
 	return len(b) >= len(Signature) && string(b[:len(Signature)]) == Signature
 }

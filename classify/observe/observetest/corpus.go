@@ -69,7 +69,7 @@ type Flow struct {
 	UDP    bool
 	// Client and Server are told by SYN or SYN-ACK, else the lower port serves.
 	Client, Server netip.AddrPort
-	// Midstream says that neither SYN nor SYN-ACK was seen.
+	// Midstream reports that neither SYN nor SYN-ACK was seen.
 	Midstream bool
 	Segments  []Segment
 	// First is the number of the first frame, and Frames those of Segments.

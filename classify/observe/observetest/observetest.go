@@ -1,5 +1,5 @@
-// Package observetest drives an observer the way the engine's stream layer
-// does, whole and cut up, and holds it to what the observe package promises.
+// Package observetest drives an observer as the engine's stream layer does, with
+// whole and with cut segments, and checks what package observe promises.
 //
 // A test of an observer is a conversation and what must be reported of it;
 // Check runs it in several cuttings and fails where they differ. Fuzz does the
@@ -19,12 +19,12 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// MaxHeld is how many bytes of one direction an observer may leave unused at
-// any time. The engine gives up at twice that.
+// MaxHeld is the number of bytes of one direction that an observer may leave
+// unused at any time. The engine gives up at twice that number.
 const MaxHeld = 32 << 10
 
-// Segment is a piece of a conversation: bytes in one direction, or the word
-// that Gap bytes of it were never seen. For datagram flows it is one datagram.
+// Segment is a piece of a conversation: bytes in one direction, or Gap bytes that
+// are missing from it. On datagram flows it is one datagram.
 type Segment struct {
 	Dir  observe.Direction
 	Data []byte
@@ -41,23 +41,23 @@ func ToClient(data ...string) Segment {
 	return Segment{Dir: observe.ToClient, Data: []byte(strings.Join(data, ""))}
 }
 
-// Lost returns a segment of n bytes that were never seen.
+// Lost returns a segment of n missing bytes.
 func Lost(dir observe.Direction, n int) Segment { return Segment{Dir: dir, Gap: n} }
 
-// Options is what an observer is told besides bytes. The zero value is a TCP
-// flow seen from its handshake on, in both directions, to the protocol's first
-// port.
+// Options describes a flow to an observer. The zero value is a TCP flow to the
+// protocol's first port, seen in both directions from its handshake on.
 type Options struct {
 	// Client and Server are the flow's ends; by default 192.0.2.10:49152 and
 	// 192.0.2.1 with the protocol's first port.
 	Client, Server netip.AddrPort
-	// Datagram says that each segment is one datagram.
+	// Datagram makes each segment one datagram.
 	Datagram bool
-	// Cut says that the snap length took the end of each datagram.
+	// Cut tells the observer that the snap length cut off the end of each datagram.
 	Cut bool
-	// Midstream says that the handshake was not seen.
+	// Midstream tells the observer that the handshake was not seen.
 	Midstream bool
-	// Unacknowledged says that no segment acknowledges the other direction.
+	// Unacknowledged tells the observer that no segment acknowledges the other
+	// direction.
 	Unacknowledged bool
 	// Announced is the service that a learned endpoint promised.
 	Announced string
@@ -153,7 +153,7 @@ type stream struct {
 	off  int // offset in the stream of held's first byte
 }
 
-// run is Run with a cutter: it says how many bytes of data to deliver next.
+// run is Run with a cutter, which returns how many bytes of data to deliver next.
 // Without one, segments are delivered as they are.
 func run(p observe.Protocol, conv []Segment, o Options, cut func(left int) int) Result {
 	o = o.defaults(p)

@@ -72,7 +72,7 @@ func serviceOf(announced string) service {
 	return foreign
 }
 
-// media says whether media were promised.
+// media reports whether media were promised.
 func (s service) media() bool { return s == plainMedia || s == secureMedia || s == faxMedia }
 
 func detect(f *observe.First) observe.Match {
@@ -163,14 +163,14 @@ func payload(b []byte) (int, bool) {
 	return n, true
 }
 
-// assigned says whether a payload type may be in use: static ones of RFC 3551
+// assigned reports whether a payload type may be in use: static ones of RFC 3551
 // section 6 and dynamic ones.
 func assigned(pt uint8) bool {
 	name, _ := sdp.StaticPayload(pt)
 	return name != "" || pt >= 96 && pt <= 127
 }
 
-// isUDPTL says whether b is a UDPTL packet (ITU-T T.38 section 9.1): sequence
+// isUDPTL reports whether b is a UDPTL packet (ITU-T T.38 section 9.1): sequence
 // number, primary packet, and error recovery by earlier packets or by parity.
 // A loose look, for an endpoint announced for T.38, ends with the primary
 // packet.

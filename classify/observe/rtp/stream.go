@@ -90,7 +90,7 @@ type payloadState struct {
 type jitter struct{ last, sum, max float64 }
 
 // usually takes what nearly every packet is: one of voice like the last, a
-// little further on in sequence. It says whether it was one; add takes all
+// little further on in sequence. It reports whether it was one; add takes all
 // others. What it leaves alone is as add would leave it.
 func (s *stream) usually(announced service, now int64, b []byte) bool {
 	if s.usual == 0 || announced != s.service || len(b) < 12 || binary.BigEndian.Uint16(b)&^0x80 != s.usual || binary.BigEndian.Uint32(b[8:]) != s.ssrc || len(b) == 12+4 {

@@ -46,7 +46,7 @@ type media struct {
 	rtcp   netip.AddrPort
 }
 
-// Parse reads a description. cut says that its end is missing; the last line
+// Parse reads a description. cut reports that its end is missing; the last line
 // is then left out, for it may lack digits. It returns false if b is no session
 // description.
 func Parse(b []byte, cut bool) (Session, bool) {
@@ -254,7 +254,7 @@ func (r *reader) candidate(v []byte) {
 	m.Candidates = append(m.Candidates, ap)
 }
 
-// isRTP says whether a transport is RTP over UDP: RTP/AVP, RTP/SAVPF,
+// isRTP reports whether a transport is RTP over UDP: RTP/AVP, RTP/SAVPF,
 // UDP/TLS/RTP/SAVPF.
 func isRTP(proto string) bool {
 	return strings.HasPrefix(proto, "RTP/") || strings.HasPrefix(proto, "UDP/TLS/RTP/")

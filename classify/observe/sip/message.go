@@ -49,7 +49,7 @@ func (m *message) startLine(line []byte) bool {
 
 const version = "SIP/2.0"
 
-// isMethod says whether b can be a method: 3 to 12 capitals.
+// isMethod reports whether b can be a method: 3 to 12 capitals.
 func isMethod(b []byte) bool {
 	if len(b) < 3 || len(b) > 12 {
 		return false
@@ -62,7 +62,7 @@ func isMethod(b []byte) bool {
 	return true
 }
 
-// isScheme says whether b begins like a URI: "sip:", "sips:", "tel:" ...
+// isScheme reports whether b begins like a URI: "sip:", "sips:", "tel:" ...
 func isScheme(b []byte) bool {
 	for i, c := range b[:min(len(b), 12)] {
 		switch {

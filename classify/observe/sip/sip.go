@@ -99,7 +99,7 @@ func detectSide(b []byte, datagram bool) observe.Match {
 	return observe.More
 }
 
-// beginsLine says whether b can be the begin of a start line.
+// beginsLine reports whether b can be the begin of a start line.
 func beginsLine(b []byte) bool {
 	if n := min(len(b), len(version)); string(b[:n]) == version[:n] {
 		return true
@@ -129,7 +129,7 @@ func upper(b []byte) bool {
 	return true
 }
 
-// keepAlive says whether b is nothing but line ends (RFC 5626 section 3.5.1)
+// keepAlive reports whether b is nothing but line ends (RFC 5626 section 3.5.1)
 // or up to four zeros, which some agents send in datagrams.
 func keepAlive(b []byte) bool {
 	return len(bytes.TrimLeft(b, "\r\n")) == 0 || len(b) <= 4 && len(bytes.TrimLeft(b, "\x00")) == 0
@@ -295,7 +295,7 @@ func (o *observer) search(n int) (int, bool, error) {
 	return n, true, nil
 }
 
-// describes says whether a body of the type can hold a session description.
+// describes reports whether a body of the type can hold a session description.
 func describes(contentType []byte) bool {
 	kind, _, _ := bytes.Cut(contentType, []byte(";"))
 	kind = bytes.TrimSpace(kind)
@@ -337,7 +337,7 @@ func (o *observer) datagram(in *observe.Input, r *observe.Report) error {
 	return o.message(in, r, &m, body, cut)
 }
 
-// isSTUN says whether b is a STUN message (RFC 8489 section 5), as agents send
+// isSTUN reports whether b is a STUN message (RFC 8489 section 5), as agents send
 // on their SIP port to keep a binding alive.
 func isSTUN(b []byte) bool {
 	return len(b) >= 20 && b[0] < 4 && string(b[4:8]) == "\x21\x12\xa4\x42"

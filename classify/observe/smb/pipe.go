@@ -208,7 +208,7 @@ func (o *observer) merge(p *pipe, r *observe.Report) {
 	}
 }
 
-// elsewhere says whether something besides p reported a fact.
+// elsewhere reports whether something besides p reported a fact.
 func (o *observer) elsewhere(p *pipe, f observe.Fact) bool {
 	return o.own.Has(f.Name, f.Value) ||
 		slices.ContainsFunc(o.pipes, func(q *pipe) bool { return q != p && slices.Contains(q.merged, f) })

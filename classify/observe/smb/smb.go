@@ -132,7 +132,7 @@ func detect(f *observe.First) observe.Match {
 	return begins(b[frameHeader+1:], "SMB")
 }
 
-// begins says whether b begins with s.
+// begins reports whether b begins with s.
 func begins(b []byte, s string) observe.Match {
 	n := min(len(b), len(s))
 	switch {
@@ -471,7 +471,7 @@ func (o *observer) connected(session uint64, id uint32, pipe bool) {
 	o.trees = append(o.trees, tree{session, id, pipe})
 }
 
-// kind says whether a share is known, and whether it is that of the pipes.
+// kind reports whether a share is known, and whether it is that of the pipes.
 func (o *observer) kind(session uint64, id uint32) (pipe, known bool) {
 	for i := range o.trees {
 		if t := &o.trees[i]; t.session == session && t.id == id {

@@ -128,7 +128,7 @@ func (o *observer) read1(m []byte, response bool, r *observe.Report) (p *pipe, a
 	return p, at, n
 }
 
-// spoken says whether a command shows that SMB 1 is what both speak: an offer
+// spoken reports whether a command shows that SMB 1 is what both speak: an offer
 // can lead to SMB 2 ([MS-SMB2] section 3.3.5.3.1).
 func spoken(k *block, response bool) bool {
 	if k.command != comNegotiate {
@@ -309,7 +309,7 @@ func path1(k *block, skip int, unicode bool) string {
 	return string(b)
 }
 
-// disk2 says whether the parameters of a TRANSACTION2 are those of what only
+// disk2 reports whether the parameters of a TRANSACTION2 are those of what only
 // disks have: directories and paths ([MS-CIFS] section 2.2.6).
 func disk2(w []byte) bool {
 	if len(w) < 2*(transactionWords+1) {
@@ -324,7 +324,7 @@ func disk2(w []byte) bool {
 
 func fileID1(b []byte) fileID { return fileID{b[0], b[1]} }
 
-// concernsFile1 says whether a command works on a file.
+// concernsFile1 reports whether a command works on a file.
 func concernsFile1(k *block) bool {
 	switch k.command {
 	case comNTCreateAndX, comOpenAndX, comReadAndX, comWriteAndX:

@@ -53,7 +53,7 @@ const (
 
 const shareTypePipe = 2 // [MS-SMB2] section 2.2.10
 
-// valid2 says whether b, which holds a whole header, is an SMB 2 message.
+// valid2 reports whether b, which holds a whole header, is an SMB 2 message.
 func valid2(b []byte) bool {
 	return b[0] == magicSMB2 && string(b[1:4]) == "SMB" && binary.LittleEndian.Uint16(b[4:]) == smb2Header &&
 		binary.LittleEndian.Uint16(b[12:]) <= cmdNotification
@@ -136,7 +136,7 @@ func (o *observer) request2(d *direction, m, body []byte, command uint16, flags 
 		d.session, d.tree, d.file = session, id, none
 	}
 	if command > cmdTreeDisconnect || command == cmdTreeConnect {
-		if command != cmdEcho && command != cmdCancel { // who gives up says that too, and logs off
+		if command != cmdEcho && command != cmdCancel { // a client that gives up sends these
 			o.use(session, flags&flagSigned != 0, r)
 		}
 	}
@@ -272,7 +272,7 @@ func (o *observer) file(d *direction, b []byte, flags uint32) fileID {
 	return id
 }
 
-// concernsFile says whether a command works on a file, rather than on
+// concernsFile reports whether a command works on a file, rather than on
 // connection, session and share.
 func concernsFile(command uint16, body []byte) bool {
 	switch {

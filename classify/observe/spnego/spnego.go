@@ -24,7 +24,7 @@ const (
 	NTLM      Mechanism = "ntlm"
 )
 
-// Strength says how much a token proves about the mechanism.
+// Strength is how much a token proves about the mechanism.
 type Strength uint8
 
 // The strengths, weakest first.

@@ -49,7 +49,7 @@ const (
 	extSupportedVersions   = 43
 )
 
-// grease says whether v is a reserved value of RFC 8701.
+// grease reports whether v is a reserved value of RFC 8701.
 func grease(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
 
 // clientHello is what there is of a ClientHello. Its slices point into the
@@ -163,7 +163,7 @@ func (h *clientHello) offered() (names []string, first []byte) {
 	return names, first
 }
 
-// printable says whether b is a word of printable ASCII.
+// printable reports whether b is a word of printable ASCII.
 func printable(b []byte) bool {
 	for _, x := range b {
 		if x <= ' ' || x >= 0x7f {
@@ -237,7 +237,7 @@ func parseServerHello(b []byte) (h serverHello, ok bool) {
 	return h, !c.bad
 }
 
-// draft says whether v is the number of a draft of TLS 1.3, as RFC 8446
+// draft reports whether v is the number of a draft of TLS 1.3, as RFC 8446
 // section 4.2.1.1 of the drafts and early deployments used them.
 func draft(v uint16) bool { return v>>8 == 0x7f || v>>8 == 0xfb }
 

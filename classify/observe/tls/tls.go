@@ -156,8 +156,8 @@ func Detect(f *observe.First) observe.Match {
 	return observe.More
 }
 
-// first looks at one direction. Where one record is enough, it looks no
-// further, so that more bytes never take its word back.
+// first looks at one direction. If one record is enough it looks no further, so
+// that more bytes never change its answer.
 func first(b []byte, enough bool) look {
 	if len(b) == 0 {
 		return lookMore
@@ -227,7 +227,7 @@ func record(b []byte) (typ byte, n int, ok bool) {
 		(typ != recordChangeCipherSpec || n == 1)
 }
 
-// recordPrefix says whether at most five bytes can begin a record.
+// recordPrefix reports whether at most five bytes can begin a record.
 func recordPrefix(b []byte) bool {
 	return (len(b) < 1 || b[0] >= recordChangeCipherSpec && b[0] <= recordHeartbeat) &&
 		(len(b) < 2 || b[1] == 3) && (len(b) < 3 || b[2] <= 4) && (len(b) < 4 || int(b[3])<<8 <= maxRecord)
@@ -261,7 +261,7 @@ func ssl2Hello(b []byte) (n int, version uint16, ok bool) {
 		n == 9+specs+id+challenge && specs > 0 && specs%3 == 0 && id <= 32 && challenge >= 8 && challenge <= 32
 }
 
-// direction is what is known of one direction of a flow.
+// direction is the state of one direction.
 type direction struct {
 	blind   bool // the record boundaries are not known
 	ccs     bool // ChangeCipherSpec was seen: handshake records are encrypted
@@ -358,7 +358,7 @@ func (o *observer) gap(d *direction, n int) (int, error) {
 	return 0, o.over()
 }
 
-// over says what is left to observe when a direction cannot be read any more.
+// over returns ErrDone or ErrViolation if neither direction can be read any more.
 func (o *observer) over() error {
 	if !o.dir[observe.ToServer].blind || !o.dir[observe.ToClient].blind {
 		return nil
@@ -465,7 +465,7 @@ func (o *observer) ssl2Message(d *direction, b []byte, in *observe.Input, r *obs
 	return n, nil
 }
 
-// feed reads bytes of the handshake stream, which knows no records.
+// feed reads bytes of the handshake stream, which has no record boundaries.
 func (o *observer) feed(d *direction, b []byte, in *observe.Input, r *observe.Report) error {
 	for len(b) > 0 && !d.lost {
 		if d.nhead < 4 {
@@ -511,8 +511,8 @@ func (o *observer) feed(d *direction, b []byte, in *observe.Input, r *observe.Re
 	return nil
 }
 
-// begin is called at the header of a handshake message and says how many bytes
-// of it are wanted.
+// begin reads the header of a handshake message and returns how many bytes of the
+// message are wanted.
 func (o *observer) begin(d *direction, in *observe.Input, r *observe.Report) (int, error) {
 	toClient := in.Dir == observe.ToClient
 	typ := d.head[0]
@@ -604,8 +604,8 @@ func (o *observer) clientHello(b []byte, r *observe.Report) {
 	}
 }
 
-// selection says how the server's choice of an application protocol is known:
-// "seen", "none", or "" where it is not known.
+// selection returns how the server's choice of an application protocol is known:
+// "seen", "none", or "" if it is not known.
 func (o *observer) selection() string {
 	switch {
 	case o.version == 0 || o.version >= 0x0304:
@@ -677,5 +677,5 @@ func (o *observer) settle(in *observe.Input, r *observe.Report) error {
 	return nil
 }
 
-// over says that no plain handshake message can follow.
+// over reports whether no plain handshake message can follow.
 func (d *direction) over() bool { return d.ccs || d.app > 0 || d.blind }

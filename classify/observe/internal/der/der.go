@@ -29,9 +29,9 @@ func Context(n byte) byte { return 0xa0 | n }
 
 // What can be wrong with a header.
 var (
-	// ErrShort says that the input ends within the header.
+	// ErrShort means that the input ends within the header.
 	ErrShort = errors.New("der: header is not complete")
-	// ErrForm says that the header is none that this package reads: a tag number
+	// ErrForm means that this package does not read the header: a tag number
 	// above 30, an indefinite length, or a length of 2 GiB and more.
 	ErrForm = errors.New("der: not a definite-length element")
 )
@@ -100,7 +100,7 @@ type Element struct {
 	Body []byte
 }
 
-// Whole says that all of the content is there.
+// Whole reports whether all of the content is there.
 func (e Element) Whole() bool { return len(e.Body) == e.Len }
 
 // Next takes the first element off b. The element can be cut short by the end

@@ -20,7 +20,7 @@ func (q *Queue) Push(kind uint8) {
 	q.counts[q.n-1]++
 }
 
-// Empty says whether every command was answered.
+// Empty reports whether every command was answered.
 func (q *Queue) Empty() bool { return q.n == 0 }
 
 // Peek returns the kind of the oldest command, or 0 where there is none.

@@ -74,8 +74,8 @@ func Challenged(b []byte) string {
 // Exchange follows one authentication. The zero value is idle.
 type Exchange struct {
 	Active bool
-	// Sent says that the client sent something of the mechanism: its credentials
-	// or the beginning of them.
+	// Sent reports that the client sent something of the mechanism: its credentials or
+	// the beginning of them.
 	Sent    bool
 	known   bool // the report had the word before this exchange
 	word    string
@@ -133,7 +133,7 @@ func (e *Exchange) token(b []byte, fromServer bool, r *observe.Report) {
 	}
 }
 
-// opens says whether the mechanism's tokens are read: those of Windows.
+// opens reports whether the mechanism's tokens are read: those of Windows.
 func (e *Exchange) opens() bool {
 	switch e.word {
 	case "negotiate", "ntlm", "kerberos":
