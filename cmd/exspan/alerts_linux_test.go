@@ -199,7 +199,7 @@ func TestAlerts(t *testing.T) {
 		prom.wait(`ALERTS{alertname="ExspanCleartext", alertstate="firing", path="` + path + `"}`)
 		prom.wait(`ALERTS{alertname="ExspanDeviatingFlows", alertstate="firing", path="` + path + `"}`)
 	}
-	prom.wait(`ALERTS{alertname="ExspanUnexpectedFlows", alertstate="firing", reason="no-path"}`)
+	prom.wait(`ALERTS{alertname="ExspanUnexpectedFlows", alertstate="firing", reason="wrong-version"}`)
 	prom.wait(`exspan_path_flows_total{path="2010.transport.hub-edge", status="expected"} >= 2`)
 	if alerts := prom.query(`ALERTS{path="2010.transport.hub-edge"}`); len(alerts) > 0 {
 		t.Errorf("alerts on a path whose flows are as documented: %v", alerts)
