@@ -55,6 +55,10 @@ type Config struct {
 	// a label, when facts change after that, and when the flow ends. It is called
 	// by Batch and Close, and must not call the engine. It implies Traffic.
 	OnJudged func(record.Judged)
+	// Explain is asked of each last record, after the sink has had it, whether the
+	// rows that the flow could follow are wanted. It returns nil, or what is told
+	// them. It must not call the engine.
+	Explain func(*record.Record) func([]record.Candidate)
 	// Interim is how often, in packet time, a record of every live flow that had
 	// packets since its last one is written; 0 means never.
 	Interim time.Duration

@@ -65,6 +65,12 @@ func (e *Engine) write(s *slot, sub *subject, v *record.Verdict, state string) {
 		r.Endpoint = &p
 	}
 	e.out.note(e.out.sink.Write(r))
+	if e.cfg.Explain == nil || state != "ended" {
+		return
+	}
+	if tell := e.cfg.Explain(r); tell != nil {
+		tell(e.judge.Candidates(&sub.Subject))
+	}
 }
 
 // vlanText returns a tag stack as records show it. A network has few.

@@ -1,0 +1,126 @@
+// Package explain writes why a flow got its verdict.
+package explain
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/record"
+)
+
+// Flow is a flow that is explained: its last record, and what reading its packets
+// again tells.
+type Flow struct {
+	Record     record.Record // a copy
+	Facts      []Fact
+	Candidates []record.Candidate
+	// First and Last are the numbers of its first and last frame, Frames how many
+	// it has; 0 if they are not known.
+	First, Last, Frames uint64
+	// Others counts frames between the same ends that are not the flow's.
+	Others uint64
+	// Announced is the frame that announced the server's endpoint, or 0.
+	Announced uint64
+}
+
+// Fact is what was read of the flow.
+type Fact struct {
+	Name, Value string
+	Frame       uint64 // in which it was read; 0 if that is not known
+}
+
+// NewFlow returns the flow of a record, which it copies.
+func NewFlow(r *record.Record) *Flow {
+	f := &Flow{Record: *r}
+	f.Record.VLANs = slices.Clone(r.VLANs)
+	f.Record.Client.Name, f.Record.Server.Name = strings.Clone(r.Client.Name), strings.Clone(r.Server.Name)
+	f.Record.Client.Roles, f.Record.Server.Roles = slices.Clone(r.Client.Roles), slices.Clone(r.Server.Roles)
+	if r.Facts != nil {
+		for _, x := range r.Facts.All() {
+			f.Facts = append(f.Facts, Fact{Name: x.Name, Value: strings.Clone(x.Value)})
+		}
+	}
+	f.Record.Facts = nil
+	if r.Endpoint != nil {
+		e := *r.Endpoint
+		f.Record.Endpoint = &e
+	}
+	f.Record.Verdict.Findings = slices.Clone(r.Verdict.Findings)
+	f.Record.Verdict.Also = slices.Clone(r.Verdict.Also)
+	return f
+}
+
+// Packet takes a packet of the second reading. It reports whether the packet is
+// one between the flow's ends.
+func (f *Flow) Packet(p *capture.Packet) bool {
+	src, dst := p.Src.AddrPort(), p.Dst.AddrPort()
+	if e := f.Record.Endpoint; e != nil && f.Announced == 0 && e.From == src && time.Unix(0, p.Time).Equal(e.Learned) {
+		f.Announced = p.Number
+	}
+	if p.Proto != f.Record.Proto || !f.between(src, dst) {
+		return false
+	}
+	at := time.Unix(0, p.Time)
+	if at.Before(f.Record.First) || at.After(f.Record.Last) || p.Number < f.Record.Number {
+		f.Others++
+		return true
+	}
+	if f.First == 0 {
+		f.First = p.Number
+	}
+	f.Last = p.Number
+	f.Frames++
+	return true
+}
+
+func (f *Flow) between(a, b netip.AddrPort) bool {
+	client := netip.AddrPortFrom(f.Record.Client.Addr, f.Record.Client.Port)
+	server := netip.AddrPortFrom(f.Record.Server.Addr, f.Record.Server.Port)
+	return a == client && b == server || a == server && b == client
+}
+
+// Read notes that what r has of facts was read by the time of a frame.
+func (f *Flow) Read(r *record.Record, frame uint64) {
+	if r.Facts == nil || r.Proto != f.Record.Proto || frame < f.First || frame > f.Last ||
+		!f.between(netip.AddrPortFrom(r.Client.Addr, r.Client.Port), netip.AddrPortFrom(r.Server.Addr, r.Server.Port)) {
+		return
+	}
+	for _, x := range r.Facts.All() {
+		for i := range f.Facts {
+			if y := &f.Facts[i]; y.Frame == 0 && y.Name == x.Name && y.Value == x.Value {
+				y.Frame = frame
+			}
+		}
+	}
+}
+
+// Filter returns an expression by which Wireshark and tshark show the frames of
+// the flow and no others.
+func (f *Flow) Filter() string {
+	r := &f.Record
+	ip := "ip"
+	if r.Client.Addr.Is6() && !r.Client.Addr.Is4In6() {
+		ip = "ipv6"
+	}
+	proto := "tcp"
+	if r.Proto == capture.UDP {
+		proto = "udp"
+	}
+	way := func(a, b *record.Host) string {
+		return ip + ".src==" + a.Addr.Unmap().String() + " && " + ip + ".dst==" + b.Addr.Unmap().String() + " && " +
+			proto + ".srcport==" + port(a.Port) + " && " + proto + ".dstport==" + port(b.Port)
+	}
+	filter := "((" + way(&r.Client, &r.Server) + ") || (" + way(&r.Server, &r.Client) + ")) && !icmp && !icmpv6"
+	if f.Others > 0 && f.Last > 0 {
+		filter += " && frame.number>=" + number(f.First) + " && frame.number<=" + number(f.Last)
+	}
+	return filter
+}
+
+// transportFacts are facts that say how the flow authenticated and was
+// encrypted.
+func transportFact(name string) bool { return name == observe.Auth || name == observe.Encryption }
