@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/match"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
@@ -18,28 +17,39 @@ import (
 // people who ask why; verdicts do not need it.
 func (j *Judge) Candidates(s *Subject) []record.Candidate {
 	v := j.Verdict(s)
-	rs := j.rulesFor(s)
-	static := rs.tcp
-	if s.Proto == capture.UDP {
-		static = rs.udp
+	_, _, rs := j.rulesFor(s)
+	if rs == nil {
+		return nil
+	}
+	tables := []*table{&rs.paths}
+	if j.platform != nil {
+		tables = append(tables, &j.platform.paths)
 	}
 	var legs []*legRef
-	legs = append(legs, static[spanOf(static, s.Port)].legs...)
-	for protocol, refs := range rs.dynamic {
-		announced := s.Announced != nil && slices.ContainsFunc(s.Announced.Services, func(x match.Service) bool { return x.Protocol == protocol })
-		if protocol == s.Protocol || announced {
-			legs = append(legs, refs...)
+	for _, t := range tables {
+		legs = append(legs, t.at(s.Port, s.Proto)...)
+		for protocol, refs := range t.dynamic {
+			announced := s.Announced != nil && slices.ContainsFunc(s.Announced.Services, func(x match.Service) bool { return x.Protocol == protocol })
+			if protocol == s.Protocol || announced {
+				legs = append(legs, refs...)
+			}
+		}
+		for _, ref := range t.movable {
+			if ref.leg.Protocol == s.Protocol {
+				legs = append(legs, ref)
+			}
 		}
 	}
 	byPath := map[*rules.DataPath]*record.Candidate{}
 	var list []*record.Candidate
 	for _, ref := range legs {
-		chosen := ref.path == v.Path || slices.Contains(v.Also, ref.path)
+		path := ref.row.path
+		chosen := path == v.Path || slices.Contains(v.Also, path)
 		c := j.candidate(s, ref, chosen)
-		known := byPath[ref.path]
+		known := byPath[path]
 		switch {
 		case known == nil:
-			byPath[ref.path] = &c
+			byPath[path] = &c
 			list = append(list, &c)
 		case len(c.Against) < len(known.Against):
 			*known = c // the leg that fits best speaks for the path
@@ -77,7 +87,7 @@ func order(a, b bool) int {
 
 // candidate holds a subject against a leg, condition by condition.
 func (j *Judge) candidate(s *Subject, ref *legRef, chosen bool) record.Candidate {
-	c := record.Candidate{Path: ref.path, Chosen: chosen}
+	c := record.Candidate{Path: ref.row.path, Chosen: chosen}
 	hold := func(holds bool, yes, no string) {
 		switch {
 		case holds && yes != "":
@@ -88,7 +98,7 @@ func (j *Judge) candidate(s *Subject, ref *legRef, chosen bool) record.Candidate
 	}
 	l := ref.leg
 	service := s.serviceFor(ref)
-	own := ref.tests.Match(s.Facts.All())
+	own := ref.content.Match(s.Facts.All())
 	port := j.site.Port(l)
 	if port.Dynamic {
 		hold(match.Transport(port, s.Proto), "", "documented for "+port.String())
@@ -97,7 +107,11 @@ func (j *Judge) candidate(s *Subject, ref *legRef, chosen bool) record.Candidate
 				"neither content nor an announcement speaks for "+legName(ref))
 		}
 	} else {
-		hold(match.Port(port, s.Port, s.Proto), "port "+s.portName(), "documented for "+port.String())
+		fits := match.Port(port, s.Port, s.Proto)
+		if !fits && l.Configurable && own.Complete {
+			fits = true // an administrator may have changed it
+		}
+		hold(fits, "port "+s.portName(), "documented for "+port.String())
 	}
 	if s.Protocol != "" && l.Protocol != "" {
 		hold(s.Protocol == l.Protocol, s.Protocol+" was read", s.Protocol+" was read, "+l.Protocol+" is documented")
@@ -105,15 +119,21 @@ func (j *Judge) candidate(s *Subject, ref *legRef, chosen bool) record.Candidate
 	if s.Protocol == l.Protocol {
 		j.holdFacts(s, ref, own, hold)
 	}
-	from, to := sides(ref.path, l)
-	hold(side(ref.path, s.Client, from), "the client is "+s.Client.Text, "the client is "+s.Client.Text+", documented is "+match.Join(from))
-	hold(side(ref.path, s.Server, to), "the server is "+s.Server.Text, "the server is "+s.Server.Text+", documented is "+match.Join(to))
-	if one := ref.path.OneEnd; len(one) > 0 {
-		hold(s.Client.Fits(one) || s.Server.Fits(one), "", "neither end is "+match.Join(one))
+	from, to := ref.row.sides(l)
+	hold(ref.row.side(s.Client, from) >= match.Likely, "the client is "+s.Client.Text, "the client is "+s.Client.Text+", documented is "+match.Join(from))
+	hold(ref.row.side(s.Server, to) >= match.Likely, "the server is "+s.Server.Text, "the server is "+s.Server.Text+", documented is "+match.Join(to))
+	if one := ref.row.path.OneEnd; len(one) > 0 {
+		hold(max(s.Client.Fits(one), s.Server.Fits(one)) >= match.Likely, "", "neither end is "+match.Join(one))
+	}
+	switch {
+	case ref.row.fits(s, l) == match.No && len(c.Against) == 0:
+		c.Against = append(c.Against, "its conditions leave out one of the two hosts")
+	case !ref.admits(s, own) && len(c.Against) == 0:
+		c.Against = append(c.Against, "its conditions ask for content that was not read")
 	}
 	if !chosen && len(c.Against) == 0 {
 		why := "another row fits the content more closely"
-		if ref.path.LastResort() {
+		if ref.row.path.LastResort() {
 			why = "its document is weak on ports or ends, and another row explains the flow"
 		}
 		c.Against = append(c.Against, why)
@@ -123,7 +143,7 @@ func (j *Judge) candidate(s *Subject, ref *legRef, chosen bool) record.Candidate
 
 // holdFacts holds the facts that were read against those that a leg asks for.
 func (j *Judge) holdFacts(s *Subject, ref *legRef, own match.Result, hold func(bool, string, string)) {
-	for _, name := range ref.tests.Names() {
+	for _, name := range ref.content.Names() {
 		var seen []string
 		for _, f := range s.Facts.All() {
 			if f.Name == name {
@@ -131,7 +151,7 @@ func (j *Judge) holdFacts(s *Subject, ref *legRef, own match.Result, hold func(b
 			}
 		}
 		var wanted []string
-		for _, f := range ref.leg.Facts {
+		for _, f := range slices.Concat(ref.leg.Facts, ref.leg.Either) {
 			if f.Name == name {
 				wanted = f.Values
 			}
@@ -141,7 +161,7 @@ func (j *Judge) holdFacts(s *Subject, ref *legRef, own match.Result, hold func(b
 		case len(seen) == 0:
 			hold(false, "", "") // nothing was read of it: neither for nor against
 		case own.Contradicted && !slices.ContainsFunc(seen, func(v string) bool {
-			one := match.Compile([]rules.Fact{{Name: name, Values: wanted}})
+			one := match.Compile(&rules.Match{Facts: []rules.Fact{{Name: name, Values: wanted}}})
 			return one.Match([]observe.Fact{{Name: name, Value: v}}).Complete
 		}):
 			hold(false, "", fmt.Sprintf("%s is %s, documented is %s", name, strings.Join(seen, ", "), want))

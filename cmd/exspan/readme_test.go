@@ -35,8 +35,11 @@ func TestReadmeCommands(t *testing.T) {
 		}
 		commands++
 		text := strings.ReplaceAll(strings.Join(args[1:], " "), "trace.pcapng", "../../testdata/mail.pcapng")
-		if strings.Contains(text, "unexpected") || strings.Contains(text, "explain") {
-			text = strings.ReplaceAll(text, "mail.pcapng", "org.pcapng") // mail.pcapng has none
+		switch { // mail.pcapng has none
+		case strings.Contains(text, "unexpected"):
+			text = strings.ReplaceAll(text, "mail.pcapng", "web.pcapng")
+		case strings.Contains(text, "explain"):
+			text = strings.ReplaceAll(text, "mail.pcapng", "org.pcapng")
 		}
 		var stdout, stderr bytes.Buffer
 		if code := run(strings.Fields(text), &stdout, &stderr); code != exitDone {
