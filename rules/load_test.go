@@ -251,6 +251,7 @@ func seeds(f *testing.F, pattern string) {
 func FuzzLoad(f *testing.F) {
 	seeds(f, "testdata/bad/pack/*.yaml")
 	seeds(f, "packs/windows.yaml")
+	seeds(f, "packs/exchangese.yaml")
 	f.Add([]byte(smallPack))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := Load(fstest.MapFS{"f.yaml": {Data: data}})
@@ -265,8 +266,8 @@ func FuzzLoad(f *testing.F) {
 					t.Errorf("%+v", d)
 				}
 				for _, l := range d.Legs {
-					if l.Group == "" || !l.Port.TCP && !l.Port.UDP || (l.Port.From == 0) != (l.Port.To == 0) ||
-						l.Port.From == 0 && !l.Port.Dynamic {
+					if l.Group == "" || l.Text == "" || l.Port.IP == "" && !l.Port.TCP && !l.Port.UDP || (l.Port.From == 0) != (l.Port.To == 0) ||
+						l.Port.From == 0 && !l.Port.Dynamic && l.Port.IP == "" {
 						t.Errorf("%+v", l)
 					}
 				}

@@ -118,7 +118,7 @@ func TestInterfaces(t *testing.T) {
 			grade := strings.FieldsFunc(row["confidence"], func(r rune) bool { return r == ' ' || r == ':' })[0]
 			service := strings.TrimPrefix(row["service"], "-")
 			if f.UUID != row["uuid"] || f.Version != row["version"] || f.Title != row["name"] || f.Service != service ||
-				f.Source != row["source"] || f.Confidence != grade {
+				f.Source != row["source"] || f.Confidence != grade || f.Use != strings.TrimPrefix(row["data_path_id_guess"], "-") {
 				t.Errorf("%+v\nis not %v", f, row)
 			}
 		}

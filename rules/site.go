@@ -166,14 +166,20 @@ func (r *siteReader) server(n ast.Node) {
 }
 
 func (r *siteReader) address(n ast.Node) (netip.Addr, bool) {
-	s := r.text(n, "an address")
+	s := r.addressText(n, "an address")
 	if s == "" {
 		return netip.Addr{}, false
 	}
 	a, err := netip.ParseAddr(s)
 	switch {
-	case err != nil || a.Zone() != "":
-		r.fail(nodePos(n), "bad address %q%s", s, quoteHint(n, s))
+	case err != nil && strings.HasSuffix(s, ":"):
+		r.fail(nodePos(n), "bad address %q; %s", s, quoteHint)
+		return a, false
+	case err != nil:
+		r.fail(nodePos(n), "bad address %q", s)
+		return a, false
+	case a.Zone() != "":
+		r.fail(nodePos(n), "bad address %q: a site file has no zones", s)
 		return a, false
 	case a.IsUnspecified() || a.IsMulticast():
 		r.fail(nodePos(n), "address %q is not a host's", s)
@@ -196,14 +202,14 @@ func (r *siteReader) network(n ast.Node) {
 		seen[key] = true
 		switch key {
 		case "cidr":
-			s := r.text(v, key)
+			s := r.addressText(v, key)
 			if s == "" {
 				break
 			}
 			p, err := netip.ParsePrefix(s)
 			switch {
 			case err != nil:
-				r.fail(nodePos(v), "bad network %q: an address and a length, such as 10.9.0.0/16%s", s, quoteHint(v, s))
+				r.fail(nodePos(v), "bad network %q: an address and a length, such as 10.9.0.0/16", s)
 			case p != p.Masked():
 				r.fail(nodePos(v), "bad network %q: it has host bits, the network is %s", s, p.Masked())
 			default:
@@ -300,24 +306,29 @@ func (r *siteReader) siteRole(w word, of ends) (Role, bool) {
 	return r.role(w, of)
 }
 
-// quoteHint returns the hint that an IPv6 address needs quotes inside brackets
-// and braces, where ":" and "," have a meaning.
-func quoteHint(n ast.Node, s string) string {
-	if strings.Contains(s, ":") && !quoted(n) || strings.HasSuffix(s, ":") {
-		return `; an IPv6 address needs quotes, as in "2001:db8::5"`
+// quoteHint is the hint that an IPv6 address needs quotes inside brackets and
+// braces, where YAML takes ":" for the end of a key.
+const quoteHint = `an IPv6 address needs quotes, as in "2001:db8::5"`
+
+// addressText returns the text of an address or a network. An IPv6 address that
+// lacks its quotes is a mapping.
+func (r *siteReader) addressText(n ast.Node, what string) string {
+	if n != nil && kind(n) == "a mapping" {
+		r.fail(nodePos(n), "%s must be a text; %s", what, quoteHint)
+		return ""
 	}
-	return ""
+	return r.text(n, what)
 }
 
 // hosts reads an address or a network.
 func (r *siteReader) hosts(n ast.Node) []netip.Prefix {
-	s := r.text(n, "an address")
+	s := r.addressText(n, "an address")
 	if s == "" {
 		return nil
 	}
 	p, err := parseHosts(s)
 	if err != nil {
-		r.fail(nodePos(n), "bad address %q: an address, or a network such as 10.9.0.0/16%s", s, quoteHint(n, s))
+		r.fail(nodePos(n), "bad address %q: an address, or a network such as 10.9.0.0/16", s)
 		return nil
 	}
 	return []netip.Prefix{p}

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 const siteFile = `
@@ -20,6 +21,11 @@ networks:
 log_shipping_port: 64400
 allow:
   - {from: admin, to: any, port: 3389/tcp, note: remote desktop}
+accept:
+  - {finding: cleartext, path: 2010.cas.*, from: client, to: MB1, until: 2026-12-31, note: until the certificates are there}
+  - {finding: weak-auth, from: 10.9.1.0/24, to: any}
+relays: [10.0.0.30, "2001:db8:1::/48"]
+mirrors: [10.0.0.40]
 `
 
 func TestLoadSite(t *testing.T) {
@@ -39,6 +45,15 @@ func TestLoadSite(t *testing.T) {
 		Networks:        []Network{{netip.MustParsePrefix("10.9.0.0/16"), Client}},
 		LogShippingPort: 64400,
 		Allow:           []Allow{{From: Admin, To: Any, Port: Port{From: 3389, To: 3389, TCP: true}, Note: "remote desktop"}},
+		Accept: []Accept{
+			{
+				Finding: "cleartext", Path: "2010.cas.*", From: End{Role: Client}, To: End{Server: "MB1"},
+				Until: time.Date(2026, 12, 31, 0, 0, 0, 0, time.UTC), Note: "until the certificates are there", File: "site.yaml", Line: 15,
+			},
+			{Finding: "weak-auth", From: End{Prefix: netip.MustParsePrefix("10.9.1.0/24")}, File: "site.yaml", Line: 16},
+		},
+		Relays:  []netip.Prefix{netip.MustParsePrefix("10.0.0.30/32"), netip.MustParsePrefix("2001:db8:1::/48")},
+		Mirrors: []netip.Prefix{netip.MustParsePrefix("10.0.0.40/32")},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -47,7 +62,7 @@ func TestLoadSite(t *testing.T) {
 		t.Error(err)
 	}
 	// As editors on Windows write it.
-	windows := "\xef\xbb\xbf" + strings.ReplaceAll(siteFile[1:], "\n", "\r\n")
+	windows := "\xef\xbb\xbf" + strings.ReplaceAll(siteFile, "\n", "\r\n")
 	if got, err := LoadSite("site.yaml", []byte(windows)); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("with a byte order mark and CR LF: %+v, %v", got, err)
 	}

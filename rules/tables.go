@@ -76,7 +76,7 @@ func (r *packReader) absent(n ast.Node) {
 	for i := range a.Legs {
 		a.Legs[i].Group = a.ID
 	}
-	if a.Source == "" {
+	if a.Source == "" && a.ID != "" {
 		r.fail(nodePos(n), "what is absent has no %q", "source")
 	}
 	r.pack.Absent = append(r.pack.Absent, a)

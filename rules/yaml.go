@@ -97,6 +97,8 @@ func (r *reader) parse(data []byte) (body ast.Node) {
 		return nil
 	}
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // the byte order mark of Windows editors
+	// The library counts some line ends of Windows twice.
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
 	if at, message := tooMuch(data); message != "" {
 		r.fail(at, "%s", message)
 		return nil
