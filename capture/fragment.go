@@ -8,15 +8,16 @@ import (
 // FragmentLimits bounds the reassembly of IP fragments. A zero field means the
 // default. Each limit has a counter in FragmentStats.
 type FragmentLimits struct {
-	// Datagrams is the number of incomplete datagrams kept, 1,024 by default;
-	// for one more, the oldest is given up.
+	// Datagrams is the number of incomplete datagrams kept, 1,024 by default; for one
+	// more, one of tiny fragments is given up, or one from the same source, else the
+	// oldest.
 	Datagrams int
 	// Fragments is the number of fragments of one datagram, 128 by default: a
 	// datagram of 65,535 bytes at the smallest MTU that every host accepts (576,
 	// RFC 791) has 119. Further ones are refused with SkipLimit.
 	Fragments int
 	// Bytes is the sum of all payload bytes kept, 4 MiB by default; for more,
-	// the oldest datagrams are given up.
+	// datagrams are given up in the same order.
 	Bytes int
 	// Timeout is how long after its first fragment a datagram is given up, in
 	// packet time; 30 s by default (RFC 1122 section 3.3.2 and RFC 8200 section
@@ -177,9 +178,44 @@ func (d *Decoder) fragment(key fragmentKey, f fragment, more bool, next uint8, p
 	}
 	for len(t.table) > limits.Datagrams || t.bytes > limits.Bytes {
 		t.stats.Evicted++
-		t.remove(t.oldest)
+		t.remove(t.victim(key.src))
 	}
 	return nil, SkipFragment
+}
+
+const (
+	// leastFragment is the length below which no router makes a fragment that is not
+	// the last one: links carry at least 576 bytes in practice (RFC 791 asks for 68).
+	leastFragment = 256
+	// maxVictims is how many datagrams are looked at to find one to be given up.
+	maxVictims = 64
+)
+
+// victim returns the datagram to be given up for one from src: among the oldest, one
+// of fragments that nobody sends in earnest, or one from the same source, so that
+// a flood of either pushes out its own; else the oldest.
+func (t *fragments) victim(src Addr) *datagram {
+	g := t.oldest
+	for range maxVictims {
+		if g == nil {
+			break
+		}
+		if g.refused || g.tiny() || g.key.src == src {
+			return g
+		}
+		g = g.foll
+	}
+	return t.oldest
+}
+
+// tiny reports whether a datagram has a fragment that is too small to be one.
+func (g *datagram) tiny() bool {
+	for i := range g.parts {
+		if p := &g.parts[i]; p.length < leastFragment && p.off+p.length != g.total {
+			return true
+		}
+	}
+	return false
 }
 
 func (l FragmentLimits) orDefaults() FragmentLimits {

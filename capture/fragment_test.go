@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -283,4 +284,53 @@ func FuzzFragments(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestFragmentFloodOwn holds that floods of fragments push out their own: a datagram of
+// two fragments is completed although thousands of others come between them.
+func TestFragmentFloodOwn(t *testing.T) {
+	part := func(src uint32, id uint16, offset, n int, more bool) []byte {
+		b := make([]byte, 14+20+n)
+		binary.BigEndian.PutUint16(b[12:], etherIPv4)
+		ip := b[14:]
+		ip[0], ip[8], ip[9] = 0x45, 64, UDP
+		binary.BigEndian.PutUint16(ip[2:], uint16(20+n))
+		binary.BigEndian.PutUint16(ip[4:], id)
+		field := uint16(offset / 8)
+		if more {
+			field |= 0x2000
+		}
+		binary.BigEndian.PutUint16(ip[6:], field)
+		binary.BigEndian.PutUint32(ip[12:], src)
+		binary.BigEndian.PutUint32(ip[16:], 0x0a000002)
+		if offset == 0 {
+			binary.BigEndian.PutUint16(ip[20:], 1050)
+			binary.BigEndian.PutUint16(ip[22:], 53)
+			binary.BigEndian.PutUint16(ip[24:], 1600)
+		}
+		return b
+	}
+	for name, flood := range map[string]func(i int) []byte{
+		"tiny, of any source": func(i int) []byte { return part(0xc0000000+uint32(i), uint16(i), 0, 8, true) },
+		"of one source":       func(i int) []byte { return part(0xc0000200, uint16(i), 0, 1480, true) },
+	} {
+		var d Decoder
+		var p Packet
+		decode := func(b []byte) Skip { return d.Decode(LinkEthernet, b, uint32(len(b)), &p) }
+		for i := range 5000 { // the flood is there before
+			decode(flood(i))
+		}
+		if s := decode(part(0x0a000001, 7, 0, 1480, true)); s != SkipFragment {
+			t.Fatalf("%s: the first fragment: %v", name, s)
+		}
+		for i := range 5000 {
+			decode(flood(5000 + i))
+		}
+		if s := decode(part(0x0a000001, 7, 1480, 120, false)); s != SkipNone || p.PayloadLength != 1592 {
+			t.Errorf("%s: the last fragment: %v, %d bytes", name, s, p.PayloadLength)
+		}
+		if st := d.FragmentStats(); st.Evicted < 8000 || st.Reassembled != 1 {
+			t.Errorf("%s: %+v", name, st)
+		}
+	}
 }

@@ -195,13 +195,14 @@ func (s Skip) String() string { return skipNames[s] }
 
 // Stats counts what a reader has read since it was opened.
 type Stats struct {
-	Frames    uint64           // frames read, delivered or not
-	Bytes     uint64           // their captured bytes
-	Packets   uint64           // packets delivered
-	Truncated uint64           // delivered packets whose payload was cut by the snap length
-	Skipped   [NumSkips]uint64 // frames not delivered, by reason
-	Unread    Unreads          // frames not delivered, by what they are
-	Fragments FragmentStats    // datagrams that came in fragments
+	Frames     uint64           // frames read, delivered or not
+	Bytes      uint64           // their captured bytes
+	Packets    uint64           // packets delivered
+	Truncated  uint64           // delivered packets whose payload was cut by the snap length
+	SnapLength uint32           // of the frames of those, the length on the wire of the longest
+	Skipped    [NumSkips]uint64 // frames not delivered, by reason
+	Unread     Unreads          // frames not delivered, by what they are
+	Fragments  FragmentStats    // datagrams that came in fragments
 }
 
 // Add adds the counts of o.
@@ -210,6 +211,7 @@ func (s *Stats) Add(o *Stats) {
 	s.Bytes += o.Bytes
 	s.Packets += o.Packets
 	s.Truncated += o.Truncated
+	s.SnapLength = max(s.SnapLength, o.SnapLength)
 	for i := range s.Skipped {
 		s.Skipped[i] += o.Skipped[i]
 	}

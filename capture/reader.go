@@ -360,6 +360,7 @@ func (k *sink) frame(bt *fileBatch, f *iface, data []byte, wire uint32, t int64)
 		}
 		if s == SkipNone && int(p.PayloadLength) > len(p.Payload) {
 			k.stats.Truncated++
+			k.stats.SnapLength = max(k.stats.SnapLength, wire)
 		}
 		if s != SkipNone {
 			k.stats.Skipped[s]++

@@ -20,7 +20,7 @@ func (e *Engine) outcomeOf(s *slot) record.Outcome {
 			return record.Refused
 		case e.oneWay(f):
 			return record.OneWay
-		case e.asks(s) && !e.counts.loss.lossy():
+		case e.asks(s) && !e.counts.loss.lossy(f):
 			return record.Unanswered
 		}
 		return ""
@@ -38,7 +38,7 @@ func (e *Engine) outcomeOf(s *slot) record.Outcome {
 		return record.Midstream
 	case f.BothWays():
 		return record.Answered // the SYN-ACK was missed, an answer was not
-	case e.counts.loss.lossy():
+	case e.counts.loss.lossy(f):
 		return record.Incomplete
 	case f.Seen&flow.SeenSYNAgain != 0 || e.clock-f.Last >= flow.AnswerTimeout:
 		return record.Unanswered

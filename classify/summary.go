@@ -1,6 +1,8 @@
 package classify
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/exspan/exspan/capture"
@@ -21,8 +23,26 @@ func (e *Engine) summary(errs []error) *record.Summary {
 	if e.calls != nil {
 		s.Calls, s.Streams = e.calls.Calls()
 	}
-	s.Skipped = skips(&e.counts.source)
+	source := &e.counts.source
+	s.Skipped, s.Missed, s.Truncated, s.SnapLength = skips(source), source.Missed(), source.Truncated, source.SnapLength
+	for _, u := range source.Unread {
+		if u.Frames > 0 {
+			s.Unread = append(s.Unread, record.NamedCount{ID: u.String(), Name: u.String(), Count: u.Frames})
+		}
+	}
+	slices.SortStableFunc(s.Unread, func(a, b record.NamedCount) int { return cmp.Compare(b.Count, a.Count) })
 	return s
+}
+
+// fragments lists what became of fragmented datagrams.
+func fragments(f *capture.FragmentStats) []record.NamedCount {
+	return []record.NamedCount{
+		{ID: "reassembled", Name: "reassembled", Count: f.Reassembled},
+		{ID: "expired", Name: "given up because of their age", Count: f.Expired},
+		{ID: "evicted", Name: "given up because too many were incomplete", Count: f.Evicted},
+		{ID: "refused", Name: "given up because they had too many fragments", Count: f.Refused},
+		{ID: "overlapping", Name: "with fragments that overlap", Count: f.Overlapping},
+	}
 }
 
 // limits lists, for every limit that was reached, how often it was.
@@ -43,6 +63,8 @@ func (e *Engine) limits() []record.NamedCount {
 	for _, l := range e.inventory.Limits() {
 		limit(l.ID, l.Name, l.Count)
 	}
+	limit("fragments", "fragmented datagrams given up because too many were incomplete", e.counts.source.Fragments.Evicted)
+	limit("fragments_datagram", "fragmented datagrams given up because they had too many fragments", e.counts.source.Fragments.Refused)
 	limit("clock_steps", "times that the clock of the capture went back", e.counts.clockSteps)
 	limit("clock_outliers", "packets whose time was too far from that of others to be believed", e.counts.clockOutliers)
 	if e.calls != nil {
@@ -72,6 +94,7 @@ func (e *Engine) Snapshot() *record.Snapshot {
 		Packets: e.counts.packets, IPBytes: e.counts.ipBytes, LiveFlows: e.counts.live, HeldFlows: e.held.Len(), Reading: e.reader.Reading(),
 		Evicted: e.counts.evicted, Violations: e.reader.Violations, Limits: e.limits(), Clock: e.clock,
 		Frames: e.counts.source.Frames, FrameBytes: e.counts.source.Bytes, Truncated: e.counts.source.Truncated, Skipped: skips(&e.counts.source),
+		Fragments: fragments(&e.counts.source.Fragments),
 	}
 	e.ledger.snapshot(s)
 	s.Endpoints = e.inventory.Counts(s.Clock)

@@ -89,6 +89,7 @@ type rest struct {
 	// since which it is held.
 	prev, link uint32
 	bucket     uint16
+	tunnel     capture.TunnelID // of the first packet
 }
 
 type class uint8

@@ -324,6 +324,7 @@ func (t *Table) add(p *capture.Packet) ID {
 	default:
 		f.class = classEstablished
 	}
+	t.rest(ID(id)).tunnel = p.Tunnel
 	t.insert(uint32(p.Hash), id)
 	t.live++
 	t.used++

@@ -1,5 +1,7 @@
 package flow
 
+import "github.com/exspan/exspan/capture"
+
 const (
 	chunkBits = 12
 	chunkSize = 1 << chunkBits
@@ -22,6 +24,9 @@ type View struct {
 func (v View) At(id ID) *Flow {
 	return &v.chunks[id>>chunkBits].flows[id&(chunkSize-1)]
 }
+
+// Tunnel returns what carried the first packet of a flow.
+func (v View) Tunnel(id ID) capture.TunnelID { return v.rest(id).tunnel }
 
 func (v View) rest(id ID) *rest {
 	return &v.chunks[id>>chunkBits].rests[id&(chunkSize-1)]

@@ -73,6 +73,8 @@ type Snapshot struct {
 	Frames, FrameBytes, Truncated uint64
 	// Skipped counts frames that became no packet, by reason.
 	Skipped []NamedCount
+	// Fragments counts datagrams that came in fragments, by what became of them.
+	Fragments []NamedCount
 	// Clock is the highest packet time seen, in nanoseconds since the Unix epoch.
 	Clock int64
 }

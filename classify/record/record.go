@@ -226,9 +226,19 @@ type Summary struct {
 	Limits []NamedCount
 	// Skipped counts frames that became no packet, by reason.
 	Skipped []NamedCount
-	Frames  uint64
-	Packets uint64
-	IPBytes uint64
+	// Unread counts the same frames by what they are, as "SCTP (IP protocol 132)", as
+	// far as that is known. Missed is how many of Frames may hold what somebody
+	// would want to know of: the skipped ones without ARP and the like, fragments
+	// and copies.
+	Unread []NamedCount
+	Missed uint64
+	// Truncated counts the packets that the snap length cut, and SnapLength is the one
+	// in bytes that would have done.
+	Truncated  uint64
+	SnapLength uint32
+	Frames     uint64
+	Packets    uint64
+	IPBytes    uint64
 	// AckedUnseen is the share of acknowledged TCP bytes that was never seen, 0 to 1.
 	AckedUnseen float64
 	// Errors holds what damaged the input, in order.

@@ -96,7 +96,7 @@ takes statuses, findings and reasons:
 	a.maxMemory = 256 << 20
 	f.Var(&a.maxMemory, "max-memory", "memory for flows that are sorted or grouped")
 	f.StringVarP(&a.output, "output", "o", "", "write to `FILE`, which appears when it is complete (default standard output)")
-	f.StringSliceVar(&a.failOn, "fail-on", nil, "exit with 3 if a flow has one of these statuses, findings or reasons (`LIST`, comma-separated)")
+	f.StringSliceVar(&a.failOn, "fail-on", nil, "exit with 3 if a flow has one of these statuses, findings or reasons, or if too much was unread (`LIST`, comma-separated)")
 	f.BoolVar(&a.calls, "calls", false, "write telephone calls with their legs, media and quality instead of flows")
 	f.StringVarP(&a.write, "write", "w", "", "write the packets of flows to the pcapng `FILE`, the verdict as packet comment")
 	f.StringSliceVar(&a.writeStatus, "write-status", []string{"deviating", "unexpected"}, "of flows with these statuses (`LIST`, with --write)")
@@ -211,11 +211,8 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 		return fmt.Errorf("--output: %w", err)
 	}
 	defer out.abandon()
-	sinks := []record.Sink{a.sink(out, stdout, &cfg)}
 	fail := newFailOn(a.failOn)
-	if len(a.failOn) > 0 {
-		sinks = append(sinks, fail)
-	}
+	sinks := []record.Sink{a.sink(out, stdout, &cfg), fail}
 	streams := pipeline.Streams{Stdin: stdin}
 	if !a.Quiet && !(a.format != "table" && a.by == "" && a.sort == "" && a.output == "" && pipeline.IsTerminal(stdout)) {
 		streams.Progress = stderr
@@ -236,8 +233,10 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 		return pipeline.Error{Err: err}
 	}
 	if a.format != "table" || a.calls {
-		for _, n := range result.Notes {
-			fmt.Fprintf(stderr, "exspan: %s\n", n)
+		for _, n := range append(result.Notes, fail.warning, fail.snap) {
+			if n != "" {
+				fmt.Fprintf(stderr, "exspan: %s\n", n)
+			}
 		}
 	}
 	if packets != nil {

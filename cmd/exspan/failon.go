@@ -10,8 +10,12 @@ import (
 	"github.com/exspan/exspan/cmd/exspan/internal/suggest"
 )
 
+// unread is the word of --fail-on for input of which too much was not read: the
+// summary then warns of it.
+const unread = "unread"
+
 // failWords returns the words that --fail-on knows: statuses, then findings,
-// then reasons.
+// then reasons, then unread.
 func failWords() []string {
 	var words []string
 	for _, s := range record.Statuses() {
@@ -23,7 +27,7 @@ func failWords() []string {
 	for _, r := range record.Reasons() {
 		words = append(words, string(r))
 	}
-	return words
+	return append(words, unread)
 }
 
 // wrapWords returns words joined by commas in indented lines of at most so many
@@ -70,9 +74,11 @@ func checkWords(flag string, given, known []string) error {
 type failOn struct {
 	words []string
 	flows []uint64
+	// What the summary says of the input, or empty.
+	warning, snap string
 }
 
-func newFailOn(words []string) *failOn { return &failOn{words, make([]uint64, len(words))} }
+func newFailOn(words []string) *failOn { return &failOn{words: words, flows: make([]uint64, len(words))} }
 
 func (f *failOn) Write(r *record.Record) error {
 	if r.State == "active" {
@@ -91,7 +97,10 @@ func (f *failOn) Write(r *record.Record) error {
 	return nil
 }
 
-func (f *failOn) Close(*record.Summary) error { return nil }
+func (f *failOn) Close(sum *record.Summary) error {
+	f.warning, f.snap = sum.Warning(), sum.SnapNote()
+	return nil
+}
 
 // count returns n and what, in the plural unless n is 1.
 func count(n uint64, what string) string {
@@ -108,6 +117,9 @@ func (f *failOn) report(w io.Writer) error {
 		if n > 0 {
 			found = append(found, fmt.Sprintf("%s in %s", f.words[i], count(n, "flow")))
 		}
+	}
+	if f.warning != "" && slices.Contains(f.words, unread) {
+		found = append(found, unread+" input")
 	}
 	if found == nil {
 		return nil

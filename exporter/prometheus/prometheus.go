@@ -92,6 +92,7 @@ var (
 	frames         = desc("capture_frames_total", "Frames read, whatever became of them.")
 	frameBytes     = desc("capture_bytes_total", "Captured bytes of frames read.")
 	truncated      = desc("capture_truncated_packets_total", "Packets whose payload was cut by the snap length.")
+	fragmented     = desc("capture_fragmented_datagrams_total", "IP datagrams that came in fragments, by what became of them.", "result")
 	skipped        = desc("capture_skipped_frames_total", "Frames that became no packet, by reason.", "reason")
 	capPackets     = desc("capture_packets_total", "Packets delivered by a capture interface.", "interface")
 	capDropped     = desc("capture_dropped_packets_total", "Packets lost before they were read.", "interface", "reason")
@@ -233,7 +234,7 @@ func (e *Exporter) Close(*record.Summary) error { return nil }
 // Describe implements prometheus.Collector.
 func (e *Exporter) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{pathBytes, pathPackets, pathActive, pathLastSeen, pathState, relabelled, pendingBytes, pendingPackets,
-		ipBytes, ipPackets, endpoints, flowTable, evictions, limits, violations, frames, frameBytes, truncated, skipped, capPackets, capDropped} {
+		ipBytes, ipPackets, endpoints, flowTable, evictions, limits, violations, frames, frameBytes, truncated, skipped, fragmented, capPackets, capDropped} {
 		ch <- d
 	}
 	for _, c := range e.vectors() {
@@ -314,6 +315,9 @@ func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	counter(truncated, s.Truncated)
 	for _, n := range s.Skipped {
 		counter(skipped, n.Count, n.ID)
+	}
+	for _, n := range s.Fragments {
+		counter(fragmented, n.Count, n.ID)
 	}
 }
 

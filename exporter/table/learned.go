@@ -161,12 +161,23 @@ func (s *Sink) writeRest(p *printer) {
 // writeTrouble writes what stands between the input and the truth.
 func writeTrouble(p *printer, sum *record.Summary) {
 	skipped, limits := named(sum.Skipped, "%[1]s %[2]s"), named(sum.Limits, "%[2]s %[1]s")
-	if skipped == "" && limits == "" && len(sum.Errors) == 0 && len(sum.Notes) == 0 && sum.AckedUnseen <= 0.01 {
+	warning, snap := sum.Warning(), sum.SnapNote()
+	if skipped == "" && limits == "" && snap == "" && len(sum.Errors) == 0 && len(sum.Notes) == 0 && sum.AckedUnseen <= 0.01 {
 		return
 	}
 	p.gap()
 	if skipped != "" {
-		p.wrap(0, 4, "Frames that are no packet of a flow: "+skipped)
+		line := "Frames that are no packet of a flow: " + skipped
+		if unread := named(sum.Unread, "%[1]s %[2]s"); unread != "" {
+			line += "; what they are: " + unread
+		}
+		p.wrap(0, 4, line)
+	}
+	if warning != "" {
+		p.wrap(0, 4, "Warning: "+warning)
+	}
+	if snap != "" {
+		p.wrap(0, 4, "Note: "+snap)
 	}
 	if sum.AckedUnseen > 0.01 {
 		p.wrap(0, 4, "Capture loss: "+text.Percent(sum.AckedUnseen)+" of the acknowledged bytes were never captured, so nothing is called unanswered")
