@@ -78,7 +78,9 @@ type failOn struct {
 	warning, snap string
 }
 
-func newFailOn(words []string) *failOn { return &failOn{words: words, flows: make([]uint64, len(words))} }
+func newFailOn(words []string) *failOn {
+	return &failOn{words: words, flows: make([]uint64, len(words))}
+}
 
 func (f *failOn) Write(r *record.Record) error {
 	if r.State == "active" {
