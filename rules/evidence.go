@@ -35,6 +35,10 @@ func (r *packReader) evidence(n ast.Node, proves bool) (RoleEvidence, bool) {
 			e.Versions = r.some(v, "Exchange version", versions)
 		case "build":
 			e.BuildFact = r.text(v, key)
+		case "proves_version":
+			e.ProvesVersion = r.flag(v, key)
+		case "pending":
+			e.Pending = r.text(v, key)
 		case "what":
 			e.What = r.text(v, key)
 		case "fooled_by":
@@ -55,8 +59,10 @@ func (r *packReader) evidence(n ast.Node, proves bool) (RoleEvidence, bool) {
 	}
 	required := []string{"end", "source"}
 	if proves {
-		required = append(required, "any")
-		if !seen["build"] {
+		if !seen["pending"] {
+			required = append(required, "any")
+		}
+		if !seen["build"] && !seen["proves_version"] {
 			required = append(required, "roles")
 		}
 	}
@@ -111,8 +117,15 @@ func (r *packReader) proof(n ast.Node) Match {
 }
 
 // RolesFor returns the roles that the evidence proves of a host of the given
-// version ("" where it is not known) at the given server port.
+// version at the given server port. With version "" it returns every role that
+// any version leaves open.
 func (e *RoleEvidence) RolesFor(version string, port uint16) []Role {
+	if version == "" {
+		return e.Roles
+	}
+	if !contains(e.Versions, packVersion(version)) {
+		return nil
+	}
 	for i := range e.ByVersion {
 		if o := &e.ByVersion[i]; contains(o.Versions, packVersion(version)) && contains(o.Ports, port) {
 			return o.Roles

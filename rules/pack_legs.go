@@ -142,12 +142,20 @@ func (r *packReader) match(m *Match, key string, v ast.Node) bool {
 	return true
 }
 
-// facts reads attributes with their values.
+// facts reads attributes with their values: a mapping, or a list of mappings
+// where several values of one attribute are asked for.
 func (r *packReader) facts(n ast.Node, what string) []Fact {
 	if n == nil {
 		return nil
 	}
 	var list []Fact
+	if n.Type() == ast.SequenceType { // more than one value of an attribute must be there
+		r.items(n, what, func(v ast.Node) { list = append(list, r.facts(v, what)...) })
+		if len(list) == 0 && len(n.(*ast.SequenceNode).Values) == 0 {
+			r.fail(nodePos(n), "%s is empty", what)
+		}
+		return list
+	}
 	empty := true
 	r.each(n, what, func(name string, at pos, v ast.Node) bool {
 		empty = false

@@ -238,6 +238,11 @@ type RoleEvidence struct {
 	// BuildFact names the fact that holds the build number of the server, from
 	// which Packs.Identify tells its version; empty where there is none.
 	BuildFact string
+	// ProvesVersion means that what shows the evidence also has its version, one of
+	// Versions.
+	ProvesVersion bool
+	// Pending says why nothing proves the evidence yet: Any is then empty.
+	Pending string
 	// Vetoes means that the host is no Exchange server, whatever else it shows.
 	Vetoes bool
 	// What is the evidence in words, FooledBy what else shows the same.
