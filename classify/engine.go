@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"cmp"
 	"sync"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/inventory"
 	"github.com/exspan/exspan/classify/judge"
+	"github.com/exspan/exspan/classify/match"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/classify/session"
@@ -35,7 +37,7 @@ type Config struct {
 	Site *rules.Site
 	// Exchange is the version assumed where neither the site nor traffic tells, or
 	// empty for that of the organisation's other servers, else
-	// judge.DefaultVersion. The packs must have it.
+	// match.DefaultVersion. The packs must have it.
 	Exchange string
 	// NoPlatform leaves out the rules for the traffic of Windows itself.
 	NoPlatform bool
@@ -65,9 +67,9 @@ type Config struct {
 	Limits  Limits
 }
 
-// judging returns the options of the judge.
-func (c *Config) judging() judge.Options {
-	return judge.Options{Version: c.Exchange, NoPlatform: c.NoPlatform}
+// newJudge returns the judge for a set of rules.
+func (c *Config) newJudge(packs *rules.Packs, site *rules.Site) (*judge.Judge, error) {
+	return judge.New(packs, site, cmp.Or(c.Exchange, match.DefaultVersion), !c.NoPlatform)
 }
 
 // Engine turns batches of packets into records. Batches come from one
@@ -109,7 +111,7 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 	if cfg.Limits.MaxFacts == 0 {
 		cfg.Limits.MaxFacts = 4_000_000
 	}
-	j, err := judge.New(cfg.Packs, cfg.Site, cfg.judging())
+	j, err := cfg.newJudge(cfg.Packs, cfg.Site)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +127,7 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 	for i := range e.protocols {
 		names = append(names, e.protocols[i].Name)
 	}
-	e.inventory = inventory.New(cfg.Packs, cfg.Site, names)
+	e.inventory = inventory.New(cfg.Packs, cfg.Site, names, cfg.Exchange)
 	e.reader, err = session.NewReader(session.Config{
 		Protocols: e.protocols, Announced: e.announced, Identities: cfg.Identities,
 		MaxConns: cfg.Limits.MaxConns, MaxBuffered: cfg.Limits.MaxBuffered, MaxFacts: cfg.Limits.MaxFacts,

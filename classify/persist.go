@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 
-	"github.com/exspan/exspan/classify/judge"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -34,7 +33,7 @@ func (e *Engine) Restore(r io.Reader) error {
 // learned stays, and open flows are judged by the new rules. The error is that
 // of New, and nothing has changed then.
 func (e *Engine) Reload(packs *rules.Packs, site *rules.Site) error {
-	j, err := judge.New(packs, site, e.cfg.judging())
+	j, err := e.cfg.newJudge(packs, site)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,6 @@ func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
 	sub.Server, sub.serverName = e.inventory.Host(&server.Addr)
 	sub.clientAddr, sub.serverAddr = &client.Addr, &server.Addr
 	sub.Announced = e.inventory.Services(sub.entries)
-	sub.Organisation = e.inventory.Organisation()
 	sub.Missing = s.GapBytes(0)+s.GapBytes(1) > 0
 	var protocol uint8
 	protocol, sub.Late, sub.facts = e.reader.Content(&s.State)

@@ -3,7 +3,7 @@
 package rules
 
 // builtin holds the packs that are built in, in order.
-var builtin = []*Pack{&packAbsent, &packBuilds, &packExchange, &packPlatform, &packPolicy, &packStaticports, &packWindows, &packExchange2003, &packExchange2007, &packExchange2010, &packExchange2013, &packExchange2016, &packExchange2019, &packExchangese}
+var builtin = []*Pack{&packAbsent, &packBuilds, &packEvidence, &packExchange, &packPlatform, &packPolicy, &packStaticports, &packWindows, &packExchange2003, &packExchange2007, &packExchange2010, &packExchange2013, &packExchange2016, &packExchange2019, &packExchangese}
 
 var packAbsent = Pack{Name: "absent", Documents: []Document{
 	{Key: "aa996109", Text: "docs.microsoft.com aa996109(v=exchg.80) X400 Connector Found in Topology"},
@@ -694,6 +694,444 @@ var packBuilds = Pack{Name: "builds", Documents: []Document{
 	{Number: "15.2.2562.37", Version: "SE", Name: "Exchange Server SE RTM Feb26SU", Date: "2026-02", Long: "15.02.2562.037", Source: "microsoft/CSS-Exchange Shared/Get-ExchangeBuildVersionInformation.ps1 @f88378b1 (2 April 2026)", Confidence: "high"},
 }}
 
+var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
+	{ID: "smtp.banner.ready", Roles: []Role{"hub", "edge", "mailbox", "cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub", "edge"}},
+		{Versions: []string{"2013"}, Ports: []uint16{0x19, 0x24b, 0x2cd}, Roles: []Role{"edge", "cas"}},
+		{Versions: []string{"2013"}, Ports: []uint16{0x9dd, 0x1d1, 0x1db}, Roles: []Role{"mailbox"}},
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"edge", "mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.banner", Values: []string{"*Microsoft ESMTP MAIL Service ready*"}}}},
+	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "banner: Microsoft ESMTP MAIL Service ready", FooledBy: "front-end products that rewrite or hide the banner (220 followed by asterisks is a Cisco PIX or ASA), an administrator's own text, honeypots; Exchange Online has the very same words, and so has every other organisation's Exchange: at a public address it proves no role in this organisation", Note: "what remains once host name and date are removed. The role follows from the version: hub or edge in 2007 and 2010, cas (port 25, 587, 717) or mailbox (2525, 465, 475) in 2013 and later, edge in all", Source: "rapid7/recog smtp_banners.xml; nmap/nmap nmap-service-probes @db4aefdd; MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/mail-flow/connectors/modify-smtp-banners.md; banners of *.mail.protection.outlook.com in public write-ups", Confidence: "high"},
+	{ID: "smtp.banner.upper", Roles: []Role{"hub", "edge", "mailbox", "cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub", "edge"}},
+		{Versions: []string{"2013"}, Ports: []uint16{0x19, 0x24b, 0x2cd}, Roles: []Role{"edge", "cas"}},
+		{Versions: []string{"2013"}, Ports: []uint16{0x9dd, 0x1d1, 0x1db}, Roles: []Role{"mailbox"}},
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"edge", "mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.banner", Values: []string{"*MICROSOFT ESMTP MAIL SERVICE READY*"}}}},
+	}, Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "banner: MICROSOFT ESMTP MAIL SERVICE READY", FooledBy: "front-end products that rewrite or hide the banner (220 followed by asterisks is a Cisco PIX or ASA), an administrator's own text, honeypots", Note: "the same in capitals, seen by nmap's authors", Source: "nmap/nmap nmap-service-probes @db4aefdd", Confidence: "medium"},
+	{ID: "smtp.banner.iis", Roles: []Role{"mailbox", "relay"}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.banner", Values: []string{"*Microsoft ESMTP MAIL Service, Version: *"}}}},
+	}, Weak: true, Versions: []string{"2003"}, What: "banner: Microsoft ESMTP MAIL Service, Version: 5.0.2195.x or 6.0.3790.x", FooledBy: "the SMTP service of IIS without Exchange has the very same banner", Note: "number of Windows 2000 or 2003, not of Exchange; with X-LINK2STATE it is Exchange. 7.x and 10.0 are IIS on later Windows: a relay", Source: "rapid7/recog xml/*_banners.xml @14fa1a72; nmap/nmap nmap-service-probes @db4aefdd", Confidence: "high"},
+	{ID: "smtp.banner.2010-version", Roles: []Role{"hub", "edge"}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.banner", Values: []string{"*Microsoft ESMTP MAIL Service Version: *"}}}},
+	}, Weak: true, Versions: []string{"2010"}, What: "banner: Microsoft ESMTP MAIL Service Version: (no comma, a number)", FooledBy: "nmap alone says so", Source: "nmap/nmap nmap-service-probes @db4aefdd", Confidence: "low"},
+	{ID: "smtp.banner.55", Roles: []Role{"mailbox-legacy"}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.banner", Values: []string{"*Microsoft Exchange Internet Mail Service 5.5*", "*Microsoft Exchange Internet Mail Service 5.0*"}}}},
+	}, Version: "5.5", What: "banner: ESMTP Server (Microsoft Exchange Internet Mail Service 5.5.x) ready; 5.0: Microsoft Exchange Internet Mail Service 5.0.x ready", FooledBy: "an administrator's own text", Note: "version and build stand in it", Source: "rapid7/recog xml/*_banners.xml @14fa1a72; nmap/nmap nmap-service-probes @db4aefdd", Confidence: "high"},
+	{ID: "smtp.ehlo.link2state", Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"X-LINK2STATE"}}}},
+	}, Version: "2003", Versions: []string{"2003"}, What: "EHLO: X-LINK2STATE (2003 also X-EXPS, X-EXPS=LOGIN, XEXCH50, TURN, VRFY)", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "2000 and 2003 alike; the pure IIS service has none of X-EXPS, X-LINK2STATE and XEXCH50", Source: "KB 812455; OISF/suricata-verify input.pcap (measured)", Confidence: "high"},
+	{ID: "smtp.ehlo.x-anonymoustls", Roles: []Role{"hub", "edge", "mailbox", "cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub", "edge"}},
+		{Versions: []string{"2013"}, Ports: []uint16{0x19, 0x24b, 0x2cd}, Roles: []Role{"edge", "cas"}},
+		{Versions: []string{"2013"}, Ports: []uint16{0x9dd, 0x1d1, 0x1db}, Roles: []Role{"mailbox"}},
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"edge", "mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"X-ANONYMOUSTLS"}}}},
+	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "EHLO: X-ANONYMOUSTLS", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "2007 and later; offered only where the connector has Exchange Server authentication, so its absence proves nothing", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/mail-flow/test-smtp-with-telnet.md; CERN smtp-multi-addr.pcap (measured)", Confidence: "high"},
+	{ID: "smtp.ehlo.x-exps", Roles: []Role{"hub", "edge", "mailbox", "cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2003"}, Roles: []Role{"mailbox", "cas"}},
+		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub", "edge"}},
+		{Versions: []string{"2013"}, Ports: []uint16{0x19, 0x24b, 0x2cd}, Roles: []Role{"edge", "cas"}},
+		{Versions: []string{"2013"}, Ports: []uint16{0x9dd, 0x1d1, 0x1db}, Roles: []Role{"mailbox"}},
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"edge", "mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"X-EXPS", "X-EXPS=LOGIN"}}}},
+	}, Versions: []string{"2003", "2007", "2010", "2013", "2016", "2019", "SE"}, What: "EHLO: X-EXPS", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "any version from 2000 on", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/mail-flow/test-smtp-with-telnet.md; CERN smtp-multi-addr.pcap (measured); OISF/suricata-verify input.pcap (measured)", Confidence: "high"},
+	{ID: "smtp.ehlo.xshadow", Roles: []Role{"hub"}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"XSHADOW"}}, {Name: "smtp.keywords", Values: []string{"XEXCH50"}}}},
+	}, Version: "2010", Versions: []string{"2010"}, What: "EHLO: XSHADOW together with XEXCH50", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "the keyword as a whole word: XSHADOWREQUEST is another one", Source: "CERN smtp-multi-addr.pcap (measured); MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/mail-flow/transport-high-availability/shadow-redundancy.md", Confidence: "high"},
+	{ID: "smtp.ehlo.xshadowrequest", Roles: []Role{"mailbox"}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"XSHADOWREQUEST"}}, {Name: "smtp.keywords", Values: []string{"XEXCH50"}}, {Name: "smtp.keywords", Values: []string{"XRDST"}}}},
+	}, Versions: []string{"2013", "2016", "2019", "SE"}, What: "EHLO: XSHADOWREQUEST (with XEXCH50 and XRDST)", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "the Transport service of 2013 and 2016; not seen for 2019 and SE, not excluded", Source: "MicrosoftDocs/SupportArticles-docs Event 7009 (KB 2866822: EHLO of a Transport service)", Confidence: "medium"},
+	{ID: "smtp.ehlo.frontend", Roles: []Role{"cas"}, End: "server", Versions: []string{"2013", "2016", "2019", "SE"}, Pending: "keywords that must be absent (smtp.list is complete)", What: "EHLO: X-ANONYMOUSTLS or X-EXPS, and XRDST, without XEXCH50, XSHADOW and XSHADOWREQUEST", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "Front End Transport. On 2016 and later the host is mailbox too", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/mail-flow/test-smtp-with-telnet.md", Confidence: "medium"},
+	{ID: "smtp.ehlo.smtputf8", Roles: []Role{"edge", "mailbox", "cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2019", "SE"}, Roles: []Role{"edge", "mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"SMTPUTF8"}}, {Name: "smtp.keywords", Values: []string{"X-EXPS", "X-ANONYMOUSTLS", "XRDST"}}}},
+	}, Versions: []string{"2019", "SE"}, What: "EHLO: SMTPUTF8 together with X-EXPS, X-ANONYMOUSTLS or XRDST", FooledBy: "Exchange Online offers SMTPUTF8 too; a connector may have it switched off", Note: "internationalised addresses are new in 2019; all default connectors of the test data have SmtpUtf8Enabled", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/new-features/new-features.md; microsoft/CSS-Exchange GetReceiveConnector.xml (E19)", Confidence: "medium"},
+	{ID: "smtp.ehlo.xexch50-alone", Roles: []Role{"hub"}, End: "server", Weak: true, Versions: []string{"2007", "2010"}, Pending: "a keyword that must be absent (smtp.list is complete)", What: "EHLO: XEXCH50 without XSHADOW", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "2007 by exclusion; a 2010 connector without the right to it, or XEXCH50 with XRDST, is not settled", Source: "CERN smtp-multi-addr.pcap (measured); expert knowledge", Confidence: "low"},
+	{ID: "smtp.verb.x-anonymoustls", Roles: []Role{"hub", "edge", "mailbox", "cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub", "edge"}},
+		{Versions: []string{"2013"}, Roles: []Role{"edge", "mailbox", "cas"}},
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"edge", "mailbox", "cas"}},
+	}, End: "both", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.tls", Values: []string{"x-anonymoustls"}}}},
+	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "verb X-ANONYMOUSTLS sent by the client and answered 220", FooledBy: "nothing known", Note: "both ends are Exchange servers of one organisation (with Edge by direct trust); a server proven in this way may not be called client", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer2013/scenario-configure-exchange-to-support-wan-optimization-controllers-exchange-2013-help.md; PROTOCOLS.md 0, item 5", Confidence: "high"},
+	{ID: "smtp.verb.x-exps", Roles: []Role{"hub", "edge", "mailbox", "cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2003"}, Roles: []Role{"mailbox", "cas"}},
+		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub", "edge"}},
+		{Versions: []string{"2013"}, Roles: []Role{"edge", "mailbox", "cas"}},
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"edge", "mailbox", "cas"}},
+	}, End: "client", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.exps", Values: []string{"GSSAPI", "EXCHANGEAUTH"}}}},
+	}, Versions: []string{"2003", "2007", "2010", "2013", "2016", "2019", "SE"}, What: "verb X-EXPS GSSAPI (or EXCHANGEAUTH) sent by the client", FooledBy: "nothing known", Note: "seen in clear only where TLS is off: WAN optimisation (downgraded Exchange Server authentication), or 2000 and 2003", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer2013/scenario-configure-exchange-to-support-wan-optimization-controllers-exchange-2013-help.md", Confidence: "high"},
+	{ID: "smtp.verb.xexch50", Roles: []Role{"hub", "mailbox"}, ByVersion: []RolesOf{
+		{Versions: []string{"2003"}, Roles: []Role{"mailbox"}},
+		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub"}},
+	}, End: "client", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.verb", Values: []string{"XEXCH50"}}}},
+	}, Weak: true, Versions: []string{"2003", "2007", "2010"}, What: "verb XEXCH50 sent by the client", FooledBy: "any program may", Note: "2000 and 2003 send it in clear to each other", Source: "KB 812455; expert knowledge", Confidence: "medium"},
+	{ID: "smtp.verb.link2state", Roles: []Role{"mailbox", "cas"}, End: "client", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.verb", Values: []string{"X-LINK2STATE"}}}},
+	}, Version: "2003", Versions: []string{"2003"}, What: "verb X-LINK2STATE sent by the client", FooledBy: "exploits of 2005 for this verb", Source: "KB 812455", Confidence: "high"},
+	{ID: "smtp.received.id", Roles: []Role{"hub", "edge", "mailbox", "cas"}, End: "client", Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, ProvesVersion: true, Pending: "the headers of mail are not read, a matter of privacy", What: "in the mail's topmost header: Received: from ... by ... with Microsoft SMTP Server ... id 14.3.x, 15.1.x, 15.2.x", FooledBy: "forged headers, header firewalls, a relay in between", Note: "gives the build of the hop that wrote the line, which is the client of this flow where the line's own address is. Needs a reader of message headers: a matter of privacy", Source: "headers in public mailing list archives (14.3.439.0, 15.1.2242.4)", Confidence: "medium"},
+	{ID: "smtp.received.iis", Roles: []Role{"mailbox", "relay"}, End: "client", Weak: true, Versions: []string{"2003"}, Pending: "the headers of mail are not read, a matter of privacy", What: "Received: ... with Microsoft SMTPSVC(6.0.3790.x)", FooledBy: "IIS without Exchange", Source: "expert knowledge", Confidence: "low"},
+	{ID: "smtp.spn", Roles: []Role{"hub", "edge", "mailbox", "cas", "relay"}, ByVersion: []RolesOf{
+		{Versions: []string{"2003"}, Roles: []Role{"mailbox", "cas"}},
+		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub", "edge"}},
+		{Versions: []string{"2013"}, Ports: []uint16{0x19, 0x24b, 0x2cd}, Roles: []Role{"edge", "cas"}},
+		{Versions: []string{"2013"}, Ports: []uint16{0x9dd, 0x1d1, 0x1db}, Roles: []Role{"mailbox"}},
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"edge", "mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "kerberos.service", Values: []string{"SMTPSVC/*"}}}},
+		{Protocol: "smtp", Facts: []Fact{{Name: "ntlm.service", Values: []string{"SMTPSVC/*"}}}},
+	}, Weak: true, Versions: []string{"2003", "2007", "2010", "2013", "2016", "2019", "SE"}, What: "service principal SMTPSVC/* or SmtpSvc/* in X-EXPS, AUTH GSSAPI or NTLM", FooledBy: "the SMTP service of IIS", Note: "registered by every Exchange server", Source: "microsoft/CSS-Exchange GetExchangeServerADInformation.xml (E16, E19)", Confidence: "medium"},
+	{ID: "imap.banner.2010plus", Roles: []Role{"cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "imap", Facts: []Fact{{Name: "imap.banner", Values: []string{"*The Microsoft Exchange IMAP4 service is ready."}}}},
+	}, Versions: []string{"2010", "2013", "2016", "2019", "SE"}, What: "banner: The Microsoft Exchange IMAP4 service is ready.", FooledBy: "the banner can be changed (Set-ImapSettings, Set-PopSettings); proxies such as Perdition, nginx and Dovecot pass or replace it", Note: "no version in it", Source: "rapid7/recog imap_banners.xml; nmap/nmap nmap-service-probes @db4aefdd", Confidence: "high"},
+	{ID: "pop3.banner.2010plus", Roles: []Role{"cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "pop3", Facts: []Fact{{Name: "pop3.banner", Values: []string{"*The Microsoft Exchange POP3 service is ready."}}}},
+	}, Versions: []string{"2010", "2013", "2016", "2019", "SE"}, What: "banner: The Microsoft Exchange POP3 service is ready.", FooledBy: "the banner can be changed (Set-ImapSettings, Set-PopSettings); proxies such as Perdition, nginx and Dovecot pass or replace it", Note: "no version in it", Source: "rapid7/recog pop_banners.xml; nmap/nmap nmap-service-probes @db4aefdd", Confidence: "high"},
+	{ID: "imap.banner.2007", Roles: []Role{"cas"}, End: "server", Any: []Match{
+		{Protocol: "imap", Facts: []Fact{{Name: "imap.banner", Values: []string{"*Microsoft Exchange Server 2007 IMAP4 service ready*"}}}},
+	}, Version: "2007", Versions: []string{"2007"}, What: "banner: Microsoft Exchange Server 2007 IMAP4 service ready", FooledBy: "the banner can be changed (Set-ImapSettings, Set-PopSettings); proxies such as Perdition, nginx and Dovecot pass or replace it", Source: "rapid7/recog imap_banners.xml; nmap/nmap nmap-service-probes @db4aefdd", Confidence: "high"},
+	{ID: "pop3.banner.2007", Roles: []Role{"cas"}, End: "server", Any: []Match{
+		{Protocol: "pop3", Facts: []Fact{{Name: "pop3.banner", Values: []string{"*Microsoft Exchange Server 2007 POP3 service ready*"}}}},
+	}, Version: "2007", Versions: []string{"2007"}, What: "banner: Microsoft Exchange Server 2007 POP3 service ready", FooledBy: "the banner can be changed (Set-ImapSettings, Set-PopSettings); proxies such as Perdition, nginx and Dovecot pass or replace it", Source: "rapid7/recog pop_banners.xml; nmap/nmap nmap-service-probes @db4aefdd", Confidence: "high"},
+	{ID: "imap.banner.2003", Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
+		{Protocol: "imap", Facts: []Fact{{Name: "imap.banner", Values: []string{"*Exchange Server 2003*", "*Exchange 2000*"}}}},
+	}, Version: "2003", Versions: []string{"2003"}, What: "banner: Microsoft Exchange Server 2003 IMAP4rev1 server version 6.5.x; 2000: Microsoft Exchange 2000 IMAP4rev1 server version 6.0.x", FooledBy: "the banner can be changed (Set-ImapSettings, Set-PopSettings); proxies such as Perdition, nginx and Dovecot pass or replace it", Note: "build number in it; front end and back end look alike. Localised texts (German, French, Spanish, Chinese, Korean) keep the words Exchange and 2003 and the number 6.5.x: match Exchange* 6.5. or 6.0.", Source: "rapid7/recog imap_banners.xml; nmap/nmap nmap-service-probes @db4aefdd", Confidence: "high"},
+	{ID: "pop3.banner.2003", Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
+		{Protocol: "pop3", Facts: []Fact{{Name: "pop3.banner", Values: []string{"*Exchange Server 2003*", "*Exchange 2000*"}}}},
+	}, Version: "2003", Versions: []string{"2003"}, What: "banner: Microsoft Exchange Server 2003 POP3 server version 6.5.x; 2000: Microsoft Exchange 2000 POP3 server version 6.0.x", FooledBy: "the banner can be changed (Set-ImapSettings, Set-PopSettings); proxies such as Perdition, nginx and Dovecot pass or replace it", Note: "as imap.banner.2003; localised texts: German, French, Italian, Spanish, Chinese, Korean", Source: "rapid7/recog pop_banners.xml; nmap/nmap nmap-service-probes @db4aefdd", Confidence: "high"},
+	{ID: "imap.banner.55", Roles: []Role{"mailbox-legacy"}, End: "server", Any: []Match{
+		{Protocol: "imap", Facts: []Fact{{Name: "imap.banner", Values: []string{"*Microsoft Exchange IMAP4rev1 server version 5.5*"}}}},
+	}, Version: "5.5", What: "banner: Microsoft Exchange IMAP4rev1 server version 5.5.x", FooledBy: "the banner can be changed (Set-ImapSettings, Set-PopSettings); proxies such as Perdition, nginx and Dovecot pass or replace it", Note: "Dutch, Russian, Hungarian, Czech, French texts exist", Source: "rapid7/recog xml/*_banners.xml @14fa1a72; nmap/nmap nmap-service-probes @db4aefdd", Confidence: "high"},
+	{ID: "pop3.banner.55", Roles: []Role{"mailbox-legacy"}, End: "server", Any: []Match{
+		{Protocol: "pop3", Facts: []Fact{{Name: "pop3.banner", Values: []string{"*Microsoft Exchange POP3 server version 5.5*"}}}},
+	}, Version: "5.5", What: "banner: Microsoft Exchange POP3 server version 5.5.x ready", FooledBy: "the banner can be changed (Set-ImapSettings, Set-PopSettings); proxies such as Perdition, nginx and Dovecot pass or replace it", Source: "rapid7/recog xml/*_banners.xml @14fa1a72; nmap/nmap nmap-service-probes @db4aefdd", Confidence: "high"},
+	{ID: "imap.banner.online", Roles: []Role{"exchange-online"}, End: "server", Any: []Match{
+		{Protocol: "imap", Facts: []Fact{{Name: "imap.banner", Values: []string{"*The Microsoft Exchange IMAP4 service is ready. [*"}}}},
+		{Protocol: "pop3", Facts: []Fact{{Name: "pop3.banner", Values: []string{"*The Microsoft Exchange POP3 service is ready. [*"}}}},
+	}, What: "banner of 2010 and later followed by a base64 word in square brackets", FooledBy: "nothing known", Note: "Exchange Online appends the name of the front end in base64", Source: "nmap/nmap nmap-service-probes @db4aefdd", Confidence: "high"},
+	{ID: "nntp.banner.55", Roles: []Role{"mailbox-legacy"}, End: "server", Any: []Match{
+		{Protocol: "nntp", Facts: []Fact{{Name: "nntp.banner", Values: []string{"*Microsoft Exchange Internet News Service Version 5.5*"}}}},
+	}, Version: "5.5", What: "banner: Microsoft Exchange Internet News Service Version 5.5.x", Source: "nmap/nmap nmap-service-probes @db4aefdd", Confidence: "high"},
+	{ID: "imap.spn", Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
+		{Protocol: "imap", Facts: []Fact{{Name: "kerberos.service", Values: []string{"IMAP/*", "IMAP4/*", "POP/*", "POP3/*"}}}},
+		{Protocol: "imap", Facts: []Fact{{Name: "ntlm.service", Values: []string{"IMAP/*", "IMAP4/*", "POP/*", "POP3/*"}}}},
+		{Protocol: "pop3", Facts: []Fact{{Name: "kerberos.service", Values: []string{"IMAP/*", "IMAP4/*", "POP/*", "POP3/*"}}}},
+		{Protocol: "pop3", Facts: []Fact{{Name: "ntlm.service", Values: []string{"IMAP/*", "IMAP4/*", "POP/*", "POP3/*"}}}},
+	}, Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "service principals IMAP/*, IMAP4/*, POP/*, POP3/*", FooledBy: "other mail servers register IMAP and POP", Note: "registered on every 2016 and 2019 server", Source: "microsoft/CSS-Exchange GetExchangeServerADInformation.xml (E16, E19)", Confidence: "medium"},
+	{ID: "http.x-owa-version", Roles: []Role{"cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.header", Values: []string{"X-OWA-Version"}}}},
+	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, BuildFact: "exchange.version", ProvesVersion: true, What: "header X-OWA-Version, such as 8.1.177.3, 14.3.x, 15.2.986.14 or 15.02.2562.037", FooledBy: "reverse proxies and load balancers pass the header on: it then proves what lies behind, not the host itself; removed by hardening guides; honeypots; Exchange Online sends it too (role exchange-online, not a server of the organisation)", Note: "the number maps by packs/builds.yaml; on 2016 and later the role is mailbox|cas. Both spellings, short and zero-padded", Source: "samples in public issue threads; PROTOCOLS.md; expert knowledge (Exchange Online)", Confidence: "high"},
+	{ID: "http.ms-server-activesync", Roles: []Role{"cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "activesync.version", Values: []string{"*"}}}},
+	}, Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, BuildFact: "activesync.version", ProvesVersion: true, What: "header MS-Server-ActiveSync", FooledBy: "Z-Push sends 8.3 (and X-Z-Push-Version), SOGo 14.1 and 16.1; others copy them", Note: "a protocol level, and in Exchange the build (8.1, 14.3, 15.1). Alone it proves an ActiveSync server, with X-OWA-Version or X-FEServer Exchange", Source: "[MS-ASHTTP] (headers MS-Server-ActiveSync, X-BEServer, X-FEServer)", Confidence: "high"},
+	{ID: "http.x-feserver", Roles: []Role{"cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.header", Values: []string{"X-FEServer"}}}},
+	}, Versions: []string{"2013", "2016", "2019", "SE"}, What: "header X-FEServer", FooledBy: "reverse proxies and load balancers pass the header on: it then proves what lies behind, not the host itself; Exchange Online sends it too (role exchange-online, not a server of the organisation)", Note: "set on the Default Web Site; [MS-ASHTTP]: the server that routed.", Source: "microsoft/CSS-Exchange HealthChecker test data applicationHost.config (E16, E19); [MS-ASHTTP] (headers MS-Server-ActiveSync, X-BEServer, X-FEServer); expert knowledge (Exchange Online)", Confidence: "high"},
+	{ID: "http.x-beserver", Roles: []Role{"mailbox"}, End: "server", Any: []Match{
+		{Port: Port{From: 0x51, To: 0x51, TCP: true}, Protocol: "http", Facts: []Fact{{Name: "http.header", Values: []string{"X-BEServer"}}}},
+		{Port: Port{From: 0x1bc, To: 0x1bc, TCP: true}, Protocol: "http", Facts: []Fact{{Name: "http.header", Values: []string{"X-BEServer"}}}},
+	}, Versions: []string{"2013", "2016", "2019", "SE"}, What: "header X-BEServer", FooledBy: "reverse proxies and load balancers pass the header on: it then proves what lies behind, not the host itself; the front end passes it through; Exchange Online sends it too (role exchange-online, not a server of the organisation)", Note: "set on the Exchange Back End site; seen on 443 it says that a back end exists, seen on 444 that this host is one", Source: "microsoft/CSS-Exchange HealthChecker test data applicationHost.config (E16, E19); [MS-ASHTTP] (headers MS-Server-ActiveSync, X-BEServer, X-FEServer); expert knowledge (Exchange Online)", Confidence: "high"},
+	{ID: "http.x-calculatedbetarget", Roles: []Role{"cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.header", Values: []string{"X-CalculatedBETarget"}}}},
+	}, Versions: []string{"2013", "2016", "2019", "SE"}, What: "header X-CalculatedBETarget", FooledBy: "reverse proxies and load balancers pass the header on: it then proves what lies behind, not the host itself; Exchange Online sends it too (role exchange-online, not a server of the organisation)", Note: "the front end's choice of back end", Source: "samples in public issue threads; microsoft/CSS-Exchange; expert knowledge (Exchange Online)", Confidence: "medium"},
+	{ID: "http.x-diaginfo", Roles: []Role{"mailbox"}, End: "server", Any: []Match{
+		{Port: Port{From: 0x51, To: 0x51, TCP: true}, Protocol: "http", Facts: []Fact{{Name: "http.header", Values: []string{"X-DiagInfo"}}}},
+		{Port: Port{From: 0x1bc, To: 0x1bc, TCP: true}, Protocol: "http", Facts: []Fact{{Name: "http.header", Values: []string{"X-DiagInfo"}}}},
+	}, Versions: []string{"2013", "2016", "2019", "SE"}, What: "header X-DiagInfo", FooledBy: "reverse proxies and load balancers pass the header on: it then proves what lies behind, not the host itself; the front end passes it through; Exchange Online sends it too (role exchange-online, not a server of the organisation)", Note: "back end site", Source: "microsoft/CSS-Exchange HealthChecker test data applicationHost.config (E16, E19); expert knowledge (Exchange Online)", Confidence: "medium"},
+	{ID: "http.x-serverapplication", Roles: []Role{"cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.header", Values: []string{"X-ServerApplication"}}}},
+	}, Versions: []string{"2013", "2016", "2019", "SE"}, BuildFact: "exchange.version", ProvesVersion: true, What: "header X-ServerApplication: Exchange/15.xx.xxxx.xxx", FooledBy: "reverse proxies and load balancers pass the header on: it then proves what lies behind, not the host itself; Exchange Online sends it too (role exchange-online, not a server of the organisation)", Note: "on every MAPI over HTTP response; carries the build", Source: "[MS-OXCMAPIHTTP] (header X-ServerApplication); expert knowledge (Exchange Online)", Confidence: "high"},
+	{ID: "http.bearer-client-id", Roles: []Role{"cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.client_id", Values: []string{"00000002-0000-0ff1-ce00-000000000000"}}}},
+	}, Versions: []string{"2013", "2016", "2019", "SE"}, What: "WWW-Authenticate: Bearer with client_id 00000002-0000-0ff1-ce00-000000000000", FooledBy: "reverse proxies and load balancers pass the header on: it then proves what lies behind, not the host itself; Exchange Online sends it too (role exchange-online, not a server of the organisation)", Note: "the application id of Exchange; SharePoint and Lync have 00000003 and 00000004", Source: "MicrosoftDocs use-hybrid-modern-auth.md; MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/plan-and-deploy/integration-with-sharepoint-and-skype/configure-oauth.md; expert knowledge (Exchange Online)", Confidence: "high"},
+	{ID: "http.path.answer", Roles: []Role{"cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.answer", Values: []string{"200 /owa*", "302 /owa*", "401 /owa*", "200 /EWS*", "302 /EWS*", "401 /EWS*", "200 /Autodiscover*", "302 /Autodiscover*", "401 /Autodiscover*", "200 /Microsoft-Server-ActiveSync*", "302 /Microsoft-Server-ActiveSync*", "401 /Microsoft-Server-ActiveSync*", "200 /OAB*", "302 /OAB*", "401 /OAB*", "200 /rpc*", "302 /rpc*", "401 /rpc*"}}}},
+	}, Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "requests below /owa, /EWS, /Autodiscover, /Microsoft-Server-ActiveSync, /OAB, /rpc answered other than by 404", FooledBy: "scanners ask everybody; Z-Push, SOGo, Zimbra and Kerio answer /Microsoft-Server-ActiveSync and /Autodiscover, Davmail and others /EWS", Note: "the request alone says what the client expects", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/clients/default-virtual-directory-settings.md", Confidence: "medium"},
+	{ID: "http.path.mapi", Roles: []Role{"cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.answer", Values: []string{"200 /mapi*", "401 /mapi*"}}}},
+	}, Versions: []string{"2013", "2016", "2019", "SE"}, ProvesVersion: true, What: "requests below /mapi/emsmdb or /mapi/nspi answered by 200 or 401; page Exchange MAPI/HTTP Connectivity Endpoint", FooledBy: "reverse proxies and load balancers pass the header on: it then proves what lies behind, not the host itself; Exchange Online sends it too (role exchange-online, not a server of the organisation)", Note: "2013 SP1 and later", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/clients/mapi-over-http/mapi-over-http.md; [MS-OXCMAPIHTTP]; expert knowledge (Exchange Online)", Confidence: "high"},
+	{ID: "http.path.api", Roles: []Role{"cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.answer", Values: []string{"200 /api*", "401 /api*"}}}},
+	}, Weak: true, Versions: []string{"2016", "2019", "SE"}, ProvesVersion: true, What: "requests below /api answered", FooledBy: "any REST server", Note: "2016 CU3 and later", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/clients/default-virtual-directory-settings.md", Confidence: "medium"},
+	{ID: "http.path.powershell", Roles: []Role{"cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.path", Values: []string{"/PowerShell*"}}, {Name: "http.user_agent", Values: []string{"Microsoft WinRM Client*"}}}},
+	}, Weak: true, Versions: []string{"2010", "2013", "2016", "2019", "SE"}, What: "POST /PowerShell with User-Agent Microsoft WinRM Client", FooledBy: "the request is the client's word: scanners, exploits of /PowerShell, a mistyped host", Note: "2010 and later; Kerberos inside. Strong only where the server answers 200 after the Kerberos exchange", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/clients/default-virtual-directory-settings.md; MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/client-access/certificates.md", Confidence: "medium"},
+	{ID: "http.path.owa-build", Roles: []Role{"cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "owa.build", Values: []string{"*"}}}},
+	}, Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, BuildFact: "owa.build", ProvesVersion: true, What: "requests for /owa/auth/15.1.2507/themes/resources/..., 2007: /owa/8.1.240.5/themes/...", FooledBy: "phishing kits and honeypots copy the page with its links; scanners guess such paths", Note: "the client follows links of the server's logon page; three-part number from 2013 on. Strong only where the server answers 200", Source: "OWA client code (Owl for Exchange) and logon pages in public repositories", Confidence: "medium"},
+	{ID: "http.path.rpcproxy", Roles: []Role{"mailbox"}, End: "client", Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, Pending: "it names another host than the flow's ends (rpc.http_server)", What: "/rpc/rpcproxy.dll?SERVER:6001, :6002, :6004", Note: "names the mailbox server behind the proxy and its port; from 2013 on a mailbox id stands there instead of a server name", Source: "[MS-RPCH] 2.2.2; expert knowledge", Confidence: "medium"},
+	{ID: "http.ua.outlook", Roles: []Role{"client"}, End: "client", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.user_agent", Values: []string{"Microsoft Office/*", "MSRPC*", "Apple-*", "Android*"}}}},
+	}, Weak: true, What: "User-Agent Microsoft Office/16.0 (...; Microsoft Outlook ...), MSRPC, Apple-..., Android...", FooledBy: "free text", Source: "expert knowledge", Confidence: "medium"},
+	{ID: "http.ua.asproxy", Roles: []Role{"mailbox", "cas", "exchange-online"}, End: "client", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.user_agent", Values: []string{"ASProxy/*"}}}},
+	}, Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "User-Agent ASProxy/CrossForest/EmailDomain/.../08.03.0083.000", FooledBy: "free text", Note: "an Exchange server asks for free/busy of another organisation; carries its build", Source: "MicrosoftDocs/SupportArticles-docs (free/busy troubleshooting, IIS log sample)", Confidence: "medium"},
+	{ID: "http.ua.hybrid-mrs", Roles: []Role{"exchange-online"}, End: "client", Weak: true, Pending: "the client's address has to be public", What: "POST /EWS/MRSProxy.svc from the internet", FooledBy: "another organisation's move", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeHybrid/hybrid-deployment-prerequisites.md", Confidence: "medium"},
+	{ID: "http.rvp", Roles: []Role{"mailbox"}, End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.method", Values: []string{"SUBSCRIBE", "NOTIFY"}}, {Name: "http.path", Values: []string{"/instmsg*"}}}},
+	}, Weak: true, Versions: []string{"2003"}, What: "RVP: methods SUBSCRIBE, NOTIFY with /instmsg", Note: "Instant Messaging of 2000", Source: "expert knowledge", Confidence: "low"},
+	{ID: "tls.cert.self-signed", Roles: []Role{"any-exchange"}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "tls.certificate", Values: []string{"host"}}}},
+	}, Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "self-signed: subject CN=host, issuer the same, names host and host.domain, valid five years", FooledBy: "any self-signed certificate; many products", Note: "the friendly name Microsoft Exchange is not in the certificate and cannot be seen. Up to TLS 1.2 only", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/client-access/certificates.md; scans of 2019 servers", Confidence: "medium"},
+	{ID: "tls.cert.autodiscover", Roles: []Role{"cas", "lb"}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "tls.san", Values: []string{"autodiscover.*"}}}},
+	}, Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "subject alternative name autodiscover.*", FooledBy: "reverse proxies, load balancers, wildcard certificates and Exchange Online (autodiscover.outlook.com) show it", Note: "points to a host that publishes web services, not to the server itself", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/client-access/certificates.md; MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/client-access/autodiscover.md", Confidence: "medium"},
+	{ID: "tls.cert.outlook", Roles: []Role{"exchange-online"}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "tls.subject", Values: []string{"*.outlook.com", "*.office365.com"}}}},
+		{Facts: []Fact{{Name: "tls.san", Values: []string{"*.outlook.com", "*.office365.com"}}}},
+	}, What: "subject or name *.outlook.com, *.office365.com, *.protection.outlook.com", FooledBy: "nothing known where the chain is valid", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeHybrid/hybrid-deployment/set-up-microsoft-365-groups.md (mail.protection.outlook.com); expert knowledge", Confidence: "medium"},
+	{ID: "tls.sni", Roles: []Role{"cas", "lb"}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "tls.server_name", Values: []string{"autodiscover.*"}}}},
+	}, Weak: true, What: "server name autodiscover.*, mail.*, outlook.office365.com", FooledBy: "the client's word", Source: "expert knowledge", Confidence: "medium"},
+	{ID: "tls.direct-trust", Roles: []Role{"hub", "edge", "mailbox", "cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub", "edge"}},
+		{Versions: []string{"2013"}, Roles: []Role{"edge", "mailbox", "cas"}},
+		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"edge", "mailbox", "cas"}},
+	}, End: "both", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.tls", Values: []string{"x-anonymoustls"}}, {Name: "tls.client_self_signed", Values: []string{"yes"}}, {Name: "tls.self_signed", Values: []string{"yes"}}}},
+	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "after X-ANONYMOUSTLS both sides show self-signed certificates", Note: "direct trust with Edge; TLS 1.3 hides them", Source: "Exchange 2010 Network Port Reference (Microsoft); MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/edge-transport-servers/edge-subscriptions.md", Confidence: "medium"},
+	{ID: "rpc.emsmdb.2003", Roles: []Role{"mailbox"}, End: "server", Versions: []string{"2003", "2007"}, Pending: "rpc.emsmdb.2010 says by version what the interface proves", What: "serves EMSMDB over TCP", FooledBy: "OpenChange", Note: "the endpoint mapper's word for an endpoint counts like a bind; the store itself", Source: "OfficeDev/Interop-TestSuites MS-OXCRPC_RequirementSpecification.xml; packs/exchange.yaml, interfaces", Confidence: "high"},
+	{ID: "rpc.emsmdb.2010", Roles: []Role{"mailbox", "cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2003", "2007"}, Roles: []Role{"mailbox"}},
+		{Versions: []string{"2010"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"emsmdb"}}}},
+	}, Versions: []string{"2003", "2007", "2010"}, What: "serves EMSMDB over TCP", FooledBy: "OpenChange", Note: "RPC Client Access on Client Access, and on Mailbox for public folders; the endpoint mapper's word for an endpoint counts like a bind", Source: "OfficeDev/Interop-TestSuites MS-OXCRPC_RequirementSpecification.xml; Exchange Network Ports Reference (static RPC ports; Exchange 2000/2003)", Confidence: "high"},
+	{ID: "rpc.emsmdb.version", End: "server", Any: []Match{
+		{Protocol: "dcerpc", Facts: []Fact{{Name: "exchange.version", Values: []string{"*"}}}},
+	}, Versions: []string{"2003", "2007", "2010"}, BuildFact: "exchange.version", ProvesVersion: true, What: "answer of EcDoConnectEx, or of EcDoConnect: server version in six bytes", Note: "readable only below privacy level", Source: "[MS-OXCRPC] 3.1.4.1, 2.2.2 (version numbers)", Confidence: "high"},
+	{ID: "rpc.asyncemsmdb", Roles: []Role{"mailbox", "cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2007"}, Roles: []Role{"mailbox"}},
+	}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"asyncemsmdb"}}}},
+	}, Versions: []string{"2007", "2010"}, What: "serves AsyncEMSMDB", FooledBy: "OpenChange", Note: "not in 2000 and 2003, and not over TCP from 2013 on", Source: "OfficeDev/Interop-TestSuites MS-OXCRPC_RequirementSpecification.xml", Confidence: "high"},
+	{ID: "rpc.emsmdb.http", Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
+		{Port: Port{From: 0x1771, To: 0x1771, TCP: true}, Facts: []Fact{{Name: "rpc.interface", Values: []string{"emsmdb"}}}},
+	}, Versions: []string{"2013", "2016", "2019", "SE"}, What: "serves EMSMDB behind ncacn_http on 6001", FooledBy: "2007 and 2010 do so too", Note: "from the same host only in 2013 and later", Source: "OfficeDev/Interop-TestSuites MS-OXCRPC_RequirementSpecification.xml; one third-party nmap -sV scan of a 2013-or-later server, one of a 2010 server", Confidence: "medium"},
+	{ID: "rpc.storeadmin", Roles: []Role{"mailbox"}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"storeadmin1", "storeadmin2", "storeadmin3"}}}},
+		{Facts: []Fact{{Name: "rpc.annotation", Values: []string{"Microsoft Information Store*"}}}},
+	}, Versions: []string{"2003", "2007", "2010"}, What: "serves storeadmin1, 2 or 3, or the annotation Microsoft Information Store", Note: "the endpoint mapper's word for an endpoint counts like a bind", Source: "hsc.fr msrpc_exchange.html; openchange exchange.idl", Confidence: "high"},
+	{ID: "rpc.sysatt", Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"sysatt-private", "sysatt-public", "sysatt-cluster"}}}},
+	}, Versions: []string{"2003", "2007", "2010"}, What: "serves an interface of the System Attendant (sysatt-private, -public, -cluster)", Note: "mailbox; a 2003 front end has it too", Source: "hsc.fr msrpc_exchange.html", Confidence: "medium"},
+	{ID: "rpc.rfr", Roles: []Role{"mailbox", "cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2003", "2007"}, Roles: []Role{"mailbox"}},
+		{Versions: []string{"2010"}, Roles: []Role{"cas"}},
+	}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"rfr"}}}},
+	}, Versions: []string{"2003", "2007", "2010"}, What: "serves RFR", Note: "mailbox to 2007, cas in 2010", Source: "[MS-OXABREF]; OfficeDev/Interop-TestSuites MS-OXCRPC_RequirementSpecification.xml", Confidence: "high"},
+	{ID: "rpc.nspi", Roles: []Role{"mailbox", "cas", "dc", "gc"}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"nspi"}}}},
+	}, Weak: true, Versions: []string{"2003", "2007", "2010"}, What: "serves NSPI", Note: "a global catalog, the DSProxy of a Mailbox server to 2007, the Address Book service of Client Access in 2010: alone it does not decide", Source: "[MS-OXNSPI] 2.1; OfficeDev/Interop-TestSuites MS-OXNSPI_RequirementSpecification.xml", Confidence: "high"},
+	{ID: "rpc.mta", Roles: []Role{"mailbox", "mailbox-legacy"}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"mta"}}}},
+	}, Versions: []string{"2003"}, What: "serves the MTA interface", Note: "5.5 or 2000 and 2003", Source: "KB 159298; packs/exchange.yaml, interfaces", Confidence: "medium"},
+	{ID: "rpc.exchange-drs", Roles: []Role{"mailbox", "mailbox-legacy"}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"exchange-drs"}}}},
+	}, Versions: []string{"2003"}, What: "interface f5cc59b4 with version 21.0", FooledBy: "version 1.1 of the same UUID is file replication", Note: "Exchange 5.5 directory or Site Replication Service", Source: "packs/exchange.yaml, interfaces", Confidence: "medium"},
+	{ID: "rpc.iisadmin", Roles: []Role{"mailbox", "relay"}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"smtpsvc", "nntpsvc", "imap4svc", "pop3svc"}}}},
+	}, Weak: true, Versions: []string{"2003"}, What: "serves smtpsvc, nntpsvc, imap4svc or pop3svc", FooledBy: "IIS without Exchange has smtpsvc and nntpsvc", Note: "imap4svc and pop3svc point to 2000 or 2003 (or the POP3 service of Windows 2003)", Source: "packs/exchange.yaml, interfaces", Confidence: "medium"},
+	{ID: "rpc.client", Roles: []Role{"client"}, End: "client", Any: []Match{
+		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"emsmdb", "asyncemsmdb", "nspi", "rfr"}}}},
+	}, Weak: true, What: "binds EMSMDB, NSPI or RFR", FooledBy: "servers do as well", Note: "counts only where nothing else is known", Source: "[MS-OXCRPC] 1.3", Confidence: "high"},
+	{ID: "rpc.opnum.ex", Roles: []Role{"client"}, End: "client", Any: []Match{
+		{Protocol: "dcerpc", Facts: []Fact{{Name: "mapi.client_version", Values: []string{"*"}}}},
+	}, Weak: true, Versions: []string{"2007", "2010"}, What: "EcDoConnectEx (10), EcDoRpcExt2 (11)", Note: "Outlook 2007 and later, server 2007 and later; 0, 2 and 9 are of older ones", Source: "OfficeDev/Interop-TestSuites MS-OXCRPC_RequirementSpecification.xml; zeek consts.zeek", Confidence: "high"},
+	{ID: "rpc.spn", Roles: []Role{"mailbox", "cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2007"}, Roles: []Role{"mailbox"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "dcerpc", Facts: []Fact{{Name: "kerberos.service", Values: []string{"exchangeMDB/*", "exchangeRFR/*", "exchangeAB/*"}}}},
+	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "service principals exchangeMDB/*, exchangeRFR/*, exchangeAB/* in a bind, a ticket or an NTLM target name", FooledBy: "an alternate service account: the principal names the array, not the host", Note: "measured on 2016 and 2019 servers, which all register all three; earlier versions by the roles that serve the interfaces", Source: "microsoft/CSS-Exchange GetExchangeServerADInformation.xml (E16, E19); PROTOCOLS.md", Confidence: "high"},
+	{ID: "rpc.spn.request", Roles: []Role{"client", "any-exchange"}, End: "client", Any: []Match{
+		{Protocol: "kerberos", Facts: []Fact{{Name: "kerberos.service", Values: []string{"exchangeMDB/*", "exchangeRFR/*", "exchangeAB/*"}}}},
+	}, Weak: true, What: "TGS-REQ for exchangeMDB/*, exchangeRFR/*, exchangeAB/*", Note: "the client will talk to that host: proves the named host's role (by its name), the asker is a client or a server", Source: "microsoft/CSS-Exchange GetExchangeServerADInformation.xml (E16, E19)", Confidence: "medium"},
+	{ID: "rpc.http-banner", Roles: []Role{"any-exchange"}, End: "server", Any: []Match{
+		{Port: Port{From: 0x1771, To: 0x1771, TCP: true}, Protocol: "dcerpc", Facts: []Fact{{Name: "rpc.banner", Values: []string{"ncacn_http/1.0"}}}},
+		{Port: Port{From: 0x1772, To: 0x1772, TCP: true}, Protocol: "dcerpc", Facts: []Fact{{Name: "rpc.banner", Values: []string{"ncacn_http/1.0"}}}},
+		{Port: Port{From: 0x1774, To: 0x1774, TCP: true}, Protocol: "dcerpc", Facts: []Fact{{Name: "rpc.banner", Values: []string{"ncacn_http/1.0"}}}},
+	}, Weak: true, Versions: []string{"2003", "2007", "2010"}, What: "ncacn_http/1.0 as the first bytes on 6001, 6002 or 6004", FooledBy: "RPC over HTTP of any Windows service, 593 on every host", Note: "with EMSMDB, RFR or NSPI bound: strong", Source: "[MS-RPCH] 2.1.2.2.1; nmap/nmap nmap-service-probes @db4aefdd", Confidence: "high"},
+	{ID: "rpc.clusapi", Roles: []Role{"mailbox"}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"clusapi", "clusapi2"}}}},
+	}, Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "serves clusapi 3.0 (TCP); 2.0 (UDP) on Windows 2000 and 2003", FooledBy: "any failover cluster", Note: "a node of a cluster, thus perhaps a DAG member; a file share witness is no node", Source: "[MS-CMRP] 2.1", Confidence: "medium"},
+	{ID: "rpc.netlogon", Roles: []Role{"dc"}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"drsuapi", "dsaop"}}}},
+		{Protocol: "dcerpc", Facts: []Fact{{Name: "rpc.interface", Values: []string{"netlogon"}}}},
+	}, What: "serves drsuapi or dsaop, or Net Logon over TCP", FooledBy: "Samba domain controllers, which are domain controllers; AD LDS serves drsuapi and dsaop too, so does every Edge Transport server (its endpoint is annotated with the LDAP port, 50389)", Note: "on a host that also answers on 50389 or 50636 drsuapi and dsaop prove nothing, only Net Logon over TCP does", Source: "[MS-DRSR] 2.1; [MS-NRPC] 2.1; [MS-DRSR] f8f70294 (endpoints of AD LDS)", Confidence: "high"},
+	{ID: "krb.kdc", Roles: []Role{"dc"}, End: "server", Any: []Match{
+		{Protocol: "kerberos", Facts: []Fact{{Name: "kerberos.message", Values: []string{"as-rep", "tgs-rep"}}}},
+	}, What: "AS-REP or TGS-REP", FooledBy: "Samba, MIT KDCs", Source: "RFC 4120; [MS-KILE]", Confidence: "high"},
+	{ID: "krb.gc", Roles: []Role{"gc"}, End: "server", Any: []Match{
+		{Protocol: "ldap", Facts: []Fact{{Name: "kerberos.service", Values: []string{"GC/*"}}}},
+		{Protocol: "ldap", Facts: []Fact{{Name: "ntlm.service", Values: []string{"GC/*"}}}},
+	}, What: "service principal GC/* in a bind", Note: "ldap/* is a domain controller only where it names one: AD LDS uses it too", Source: "[MS-ADTS]", Confidence: "high"},
+	{ID: "ntlm.target", Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "ntlm.service", Values: []string{"exchangeMDB/*", "exchangeRFR/*", "exchangeAB/*"}}}},
+	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "MsvAvTargetName exchangeMDB/*, exchangeRFR/*, exchangeAB/*", FooledBy: "the client fills it in", Note: "as rpc.spn; NTLMv2 only", Source: "[MS-NLMP] 2.2.2.1", Confidence: "high"},
+	{ID: "nmf.adtopology", Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
+		{Protocol: "nmf", Facts: []Fact{{Name: "nmf.uri", Values: []string{"*/Microsoft.Exchange.Directory.TopologyService"}}}},
+	}, Versions: []string{"2013", "2016", "2019", "SE"}, What: "via net.tcp://localhost:890/Microsoft.Exchange.Directory.TopologyService", Note: "seen on the loopback only; over the network a finding", Source: "event texts quoted in public threads", Confidence: "medium"},
+	{ID: "nmf.mrs", Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
+		{Protocol: "nmf", Facts: []Fact{{Name: "nmf.uri", Values: []string{"*/Microsoft.Exchange.MailboxReplicationService"}}}},
+	}, Weak: true, Versions: []string{"2010", "2013", "2016", "2019", "SE"}, What: "via .../Microsoft.Exchange.MailboxReplicationService on 808", FooledBy: "808 is the port of net.tcp port sharing: any WCF service", Note: "name of the service by expert knowledge; the via can be read, so confirm it in a capture", Source: "Exchange 2010 Network Port Reference (Microsoft), Windows Firewall rules created by Exchange setup; expert knowledge", Confidence: "low"},
+	{ID: "nmf.adws", Roles: []Role{"dc"}, End: "server", Any: []Match{
+		{Port: Port{From: 0x24ad, To: 0x24ad, TCP: true}, Protocol: "nmf", Facts: []Fact{{Name: "nmf.uri", Values: []string{"*/ActiveDirectoryWebServices/*"}}}},
+	}, Weak: true, What: "via net.tcp://host:9389/ActiveDirectoryWebServices/...", FooledBy: "AD LDS: the web services come with that role, so an Edge Transport server answers on 9389", Source: "[MS-ADDM] 2.1; nmap/nmap nmap-services @db4aefdd; learn.microsoft.com previous-versions dd391908 (installed with AD DS or AD LDS)", Confidence: "medium"},
+	{ID: "nns.logcopier", Roles: []Role{"mailbox"}, End: "both", Any: []Match{
+		{Port: Port{From: 0xfb47, To: 0xfb47, TCP: true}, Protocol: "nns"},
+	}, Versions: []string{"2010", "2013", "2016", "2019", "SE"}, What: "NegotiateStream on 64327 (15 01 00 00 08 ... as nmap's answer)", FooledBy: "any .NET NegotiateStream service on that port", Note: "DAG member; both ends are Mailbox servers. The port can be changed", Source: "nmap/nmap nmap-service-probes @db4aefdd; MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/high-availability/manage-ha/manage-ha.md; manage-dags.md", Confidence: "high"},
+	{ID: "ldap.cldap", Roles: []Role{"dc"}, End: "server", Any: []Match{
+		{Protocol: "ldap", Facts: []Fact{{Name: "ldap.netlogon", Values: []string{"pdc", "ldap", "ds", "kdc"}}}},
+	}, What: "answers the LDAP ping by UDP; flag DS_GC_FLAG makes it a global catalog, DS_LDAP_FLAG, DS_KDC_FLAG a domain controller", FooledBy: "Samba domain controllers", Source: "[MS-ADTS] 6.3.1.2, 6.3.3", Confidence: "high"},
+	{ID: "ldap.rootdse.ad", Roles: []Role{"dc"}, End: "server", Any: []Match{
+		{Protocol: "ldap", Facts: []Fact{{Name: "ldap.capability", Values: []string{"active-directory"}}}},
+	}, What: "rootDSE: supportedCapabilities 1.2.840.113556.1.4.800", Note: "isGlobalCatalogReady TRUE: gc; sealed binds hide later answers, the rootDSE is mostly read before", Source: "[MS-ADTS] 3.1.1.3.2, 3.1.1.3.4.3", Confidence: "high"},
+	{ID: "ldap.rootdse.adlds", Roles: []Role{"edge"}, End: "server", Any: []Match{
+		{Protocol: "ldap", Facts: []Fact{{Name: "ldap.capability", Values: []string{"ad-lds"}}}},
+	}, Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "rootDSE: supportedCapabilities 1.2.840.113556.1.4.1851 (AD LDS, ADAM)", FooledBy: "any AD LDS instance", Note: "with 50389 or 50636 and an Exchange client: edge", Source: "[MS-ADTS] 3.1.1.3.4.3; MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/edge-transport-servers/edge-subscriptions.md", Confidence: "medium"},
+	{ID: "ldap.config-nc", Roles: []Role{"dc"}, End: "server", Any: []Match{
+		{Protocol: "ldap", Facts: []Fact{{Name: "ldap.entry", Values: []string{"*CN=Configuration,DC=*"}}}},
+	}, What: "entries below CN=Configuration,DC=...", FooledBy: "AD LDS has CN=Configuration,CN={GUID}", Source: "[MS-ADTS]", Confidence: "high"},
+	{ID: "ldap.search.exchange", Roles: []Role{"admin", "any-exchange"}, End: "client", Any: []Match{
+		{Protocol: "ldap", Facts: []Fact{{Name: "ldap.base", Values: []string{"*CN=Microsoft Exchange,CN=Services,CN=Configuration,*"}}}},
+	}, Weak: true, What: "search base CN=Microsoft Exchange,CN=Services,CN=Configuration,..., attributes msExch*", FooledBy: "Entra Connect, Lync, backup and inventory programs, management tools", Note: "the client is Exchange, its tools or a product that integrates with it", Source: "[MS-ADTS]; MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/plan-and-deploy (schema and configuration container)", Confidence: "medium"},
+	{ID: "ldap.gc-port", Roles: []Role{"gc"}, End: "server", Any: []Match{
+		{Port: Port{From: 0xcc4, To: 0xcc4, TCP: true}, Protocol: "ldap", Facts: []Fact{{Name: "auth", Values: []string{"*"}}}},
+		{Port: Port{From: 0xcc4, To: 0xcc4, TCP: true}, Protocol: "ldap", Facts: []Fact{{Name: "ldap.entry", Values: []string{"*"}}}},
+	}, What: "LDAP on 3268", Note: "LDAP has to be read there, the number alone does not do", Source: "[MS-ADTS]", Confidence: "high"},
+	{ID: "dns.srv.ad", Roles: []Role{"dc", "gc"}, End: "server", Pending: "it names other hosts than the flow's ends", What: "SRV answers _ldap._tcp.*, _kerberos._tcp.*, _gc._tcp.*", FooledBy: "forged or stale records", Note: "prove the hosts that the answer names", Source: "[MS-ADTS] 6.3.2", Confidence: "high"},
+	{ID: "dns.srv.autodiscover", Roles: []Role{"cas", "lb"}, End: "server", Weak: true, Pending: "it names other hosts than the flow's ends", What: "SRV answer _autodiscover._tcp.*", FooledBy: "hosted mail, other products", Note: "proves the named host", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/client-access/autodiscover.md", Confidence: "medium"},
+	{ID: "dns.mx", Roles: []Role{"hub", "edge", "cas"}, End: "server", Weak: true, Pending: "it names other hosts than the flow's ends", What: "MX answers", FooledBy: "relays, cloud filters", Source: "expert knowledge", Confidence: "medium"},
+	{ID: "dns.server", Roles: []Role{"dns"}, End: "server", Any: []Match{
+		{Protocol: "dns"},
+	}, What: "answers queries", Source: "RFC 1035", Confidence: "high"},
+	{ID: "sip.server.um", Roles: []Role{"mailbox", "cas", "um"}, ByVersion: []RolesOf{
+		{Versions: []string{"2013", "2016"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "sip", Facts: []Fact{{Name: "sip.server", Values: []string{"*MSExchangeUM*"}}}},
+	}, Versions: []string{"2013", "2016"}, What: "Server or User-Agent: RTCC/5.0.0.0 MSExchangeUM/15.01.2507.017", FooledBy: "free text", Note: "carries the build; Exchange Online's UM sent the same form. For 2007 and 2010 no sample was found, so match *MSExchangeUM*", Source: "greenbone/openvas script comment on SIP banners; public trace of Exchange Online UM (15.01.0231.021)", Confidence: "medium"},
+	{ID: "sip.server.rtc", Roles: []Role{"ocs"}, End: "server", Any: []Match{
+		{Protocol: "sip", Facts: []Fact{{Name: "sip.server", Values: []string{"RTC/4.*", "RTC/5.*", "RTC/6.*"}}}},
+	}, What: "Server: RTC/4.0, RTC/5.0, RTC/6.0", Note: "4.0 Lync 2010, 5.0 Lync 2013, 6.0 Skype for Business 2015 by expert knowledge", Source: "nmap/nmap nmap-service-probes @db4aefdd; expert knowledge", Confidence: "medium"},
+	{ID: "sip.invite", Roles: []Role{"pbx", "ocs"}, End: "client", Any: []Match{
+		{Protocol: "sip", Facts: []Fact{{Name: "sip.method", Values: []string{"INVITE"}}, {Name: "sip.status", Values: []string{"200"}}}},
+	}, Weak: true, What: "INVITE towards UM", FooledBy: "softphones, scanners", Source: "RFC 3261", Confidence: "high"},
+	{ID: "sip.redirect", Roles: []Role{"mailbox", "cas", "um"}, ByVersion: []RolesOf{
+		{Versions: []string{"2007", "2010"}, Roles: []Role{"um"}},
+		{Versions: []string{"2013", "2016"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Port: Port{From: 0x13c4, To: 0x13c7, TCP: true}, Protocol: "sip", Facts: []Fact{{Name: "sip.status", Values: []string{"302"}}}},
+	}, Weak: true, Versions: []string{"2007", "2010", "2013", "2016"}, What: "302 to port 5062, 5063 or 5065 to 5068 of an Exchange server", FooledBy: "any proxy that redirects", Note: "the call router and the UM service redirect", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer2013/um-protocols-ports-and-services-exchange-2013-help.md", Confidence: "medium"},
+	{ID: "resvc.banner", Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
+		{Protocol: "resvc", Facts: []Fact{{Name: "resvc.version", Values: []string{"*"}}}},
+	}, Versions: []string{"2003"}, BuildFact: "resvc.version", What: "NODEINFO ... Version: 6.5.x Microsoft Routing Server ready", Note: "build number in it", Source: "nmap/nmap nmap-service-probes @db4aefdd", Confidence: "high"},
+	{ID: "cotp.x400", Roles: []Role{"mailbox", "mailbox-legacy"}, End: "both", Any: []Match{
+		{Port: Port{From: 0x66, To: 0x66, TCP: true}, Protocol: "x400"},
+	}, Weak: true, Versions: []string{"2003"}, What: "association on 102", FooledBy: "SIMATIC S7 and every ISO stack", Source: "Exchange Network Ports Reference (static RPC ports; Exchange 2000/2003)", Confidence: "medium"},
+	{ID: "irc.chat", Roles: []Role{"mailbox"}, End: "server", Versions: []string{"2003"}, Pending: "no observer reports the server's first words", What: ":Default-Chat-Community 421", Note: "Chat component of 2000", Source: "nmap/nmap nmap-service-probes @db4aefdd", Confidence: "medium"},
+	{ID: "h323.t120", Roles: []Role{"mailbox"}, End: "server", Any: []Match{
+		{Port: Port{From: 0x6b8, To: 0x6b8, TCP: true}, Protocol: "h323"},
+		{Port: Port{From: 0x5df, To: 0x5df, TCP: true}, Protocol: "t120"},
+	}, Weak: true, Versions: []string{"2003"}, What: "1720, 1503", FooledBy: "any H.323 and T.120 product", Note: "Conferencing component of 2000", Source: "Exchange Network Ports Reference (static RPC ports; Exchange 2000/2003)", Confidence: "medium"},
+	{ID: "cluster.heartbeat", Roles: []Role{"mailbox"}, End: "both", Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, Pending: "no observer reads the protocol", What: "UDP both ways on 3343", FooledBy: "any Windows cluster", Note: "never the witness's own: a file share witness is no node", Source: "MicrosoftDocs/SupportArticles-docs service-overview-and-network-port-requirements.md (KB 832017)", Confidence: "medium"},
+	{ID: "smb.witness", Roles: []Role{"witness"}, End: "server", Weak: true, Versions: []string{"2010", "2013", "2016", "2019", "SE"}, Pending: "names of shares other than those of Windows are not kept", What: "share DAG-FQDN opened by DAG members", Note: "the share's name is the DAG's full name (expert knowledge)", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/high-availability/manage-ha/manage-ha.md; manage-dags.md; expert knowledge", Confidence: "low"},
+	{ID: "admin.powershell", Roles: []Role{"admin"}, End: "client", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.path", Values: []string{"/PowerShell*", "/wsman*"}}, {Name: "http.user_agent", Values: []string{"Microsoft WinRM Client*"}}}},
+	}, Weak: true, Versions: []string{"2010", "2013", "2016", "2019", "SE"}, What: "POST /PowerShell or /wsman with User-Agent Microsoft WinRM Client", FooledBy: "servers and management suites do so too", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/clients/default-virtual-directory-settings.md; expert knowledge", Confidence: "medium"},
+	{ID: "admin.rpc", Roles: []Role{"admin"}, End: "client", Weak: true, Versions: []string{"2003", "2007", "2010", "2013", "2016", "2019", "SE"}, Pending: "a host would prove by a call that it may make it; attackers make these calls too", What: "binds svcctl, winreg, eventlog, tsch, srvsvc or WMI interfaces at an Exchange server", FooledBy: "monitoring, inventory, attackers", Note: "an administrator's host or a management server; never proof of good intent", Source: "MicrosoftDocs/SupportArticles-docs service-overview-and-network-port-requirements.md (KB 832017); expert knowledge", Confidence: "medium"},
+	{ID: "admin.storeadmin", Roles: []Role{"mailbox", "admin"}, End: "client", Weak: true, Versions: []string{"2003"}, Pending: "a host would prove by a call that it may make it", What: "binds storeadmin1, 2 or 3, mtaqadmin", FooledBy: "other Exchange servers", Note: "Exchange System Manager", Source: "packs/exchange.yaml, interfaces; expert knowledge", Confidence: "medium"},
+	{ID: "adrms.path", Roles: []Role{"adrms"}, End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.path", Values: []string{"/_wmcs*"}}}},
+	}, What: "answers below /_wmcs/certification or /_wmcs/licensing", Note: "paths of AD RMS by expert knowledge; behind TLS nothing tells it from any web server", Source: "expert knowledge", Confidence: "low"},
+	{ID: "lb.many", Roles: []Role{"lb"}, End: "client", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.forwarded_for", Values: []string{"*"}}}},
+	}, Weak: true, What: "one host opens all client connections to several Exchange servers, often with X-Forwarded-For or Via", FooledBy: "proxies, terminal servers, NAT", Note: "best named in the site file", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/client-access/load-balancing.md; expert knowledge", Confidence: "low"},
+	{ID: "relay.client", Roles: []Role{"relay"}, End: "client", Weak: true, Pending: "what must be absent: X-ANONYMOUSTLS, X-EXPS and a login", What: "sends mail on 25 without X-ANONYMOUSTLS, X-EXPS and AUTH", FooledBy: "clients, the internet", Note: "any SMTP host that is not Exchange; from a public address it is internet", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/mail-flow/connectors/receive-connectors.md; expert knowledge", Confidence: "medium"},
+	{ID: "relay.banner", Roles: []Role{"relay"}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.banner", Values: []string{"*Postfix*", "*Exim *", "*Sendmail*", "*Microsoft ESMTP MAIL Service, Version: 7.*", "*Microsoft ESMTP MAIL Service, Version: 8.*", "*Microsoft ESMTP MAIL Service, Version: 10.*"}}}},
+	}, What: "banner of another product (Postfix, Exim, Sendmail, PIX), IIS SMTP 7.x or 10.0", FooledBy: "a masking gateway in front of Exchange looks the same", Source: "rapid7/recog xml/*_banners.xml @14fa1a72", Confidence: "medium"},
+	{ID: "internet.address", Roles: []Role{"internet", "exchange-online"}, End: "both", Weak: true, Pending: "the address alone tells, see networks of the site file", What: "public address; Microsoft's published ranges for Exchange Online", FooledBy: "the organisation's own public addresses", Note: "belongs in the site file: the lists of Microsoft change", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeHybrid/hybrid-deployment-prerequisites.md", Confidence: "medium"},
+	{ID: "online.received", Roles: []Role{"exchange-online"}, End: "both", Weak: true, Pending: "the headers of mail are not read, a matter of privacy; headers of HTTP tell by the build", What: "mail headers or banners with build 15.20.x, host names prod.outlook.com or prod.exchangelabs.com", FooledBy: "forged headers; lines below the topmost travel with the mail, so a relay or the organisation's own server shows them too", Note: "names are removed by the observer, the number stays. Only the topmost line speaks of the client; a banner or answer with the number speaks of the server", Source: "mail headers in public mailing list archives (id 15.20.4500.6)", Confidence: "high"},
+	{ID: "edge.edgesync", Roles: []Role{"edge"}, End: "server", Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, Pending: "the client has to be proven hub or mailbox", What: "TLS on 50636 opened by a host proven to be hub or mailbox", FooledBy: "any AD LDS", Note: "together with SMTP evidence strong: only EdgeSync does so", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/edge-transport-servers/edge-subscriptions.md; Exchange 2010 Network Port Reference (Microsoft)", Confidence: "medium"},
+	{ID: "um.sip.old", Roles: []Role{"um"}, End: "server", Any: []Match{
+		{Port: Port{From: 0x13c4, To: 0x13c5, TCP: true}, Protocol: "sip", Facts: []Fact{{Name: "sip.status", Values: []string{"302"}}}},
+	}, Weak: true, Versions: []string{"2007", "2010"}, What: "answers SIP on 5060 or 5061, redirects to 5065 to 5068", FooledBy: "any SIP server", Note: "no header sample is known for these versions", Source: "Exchange 2010 Network Port Reference (Microsoft); MicrosoftDocs/OfficeDocs-Exchange ExchangeServer2013/um-protocols-ports-and-services-exchange-2013-help.md", Confidence: "medium"},
+	{ID: "mailbox-legacy", Roles: []Role{"mailbox-legacy"}, End: "server", Pending: "it is relative to the version of the server that proxies", What: "version proven to be older than the server that proxies to it", Note: "relative: 2003 behind 2007 or 2010, 2007 behind 2010; 5.5 behind 2003", Source: "Exchange 2010 Network Port Reference (Microsoft), notes", Confidence: "medium"},
+	{ID: "version.2019-se", End: "server", Versions: []string{"2019", "SE"}, ProvesVersion: true, Pending: "what a build number means is in builds.yaml", What: "third part of the build: below 2562 is 2019, from 2562 on SE", Note: "needs a full build number (X-OWA-Version, X-ServerApplication); MS-Server-ActiveSync gives 15.2 alone", Source: "packs/builds.yaml", Confidence: "high"},
+}, NoEvidence: []RoleEvidence{
+	{ID: "smtp.banner.masked", End: "server", What: "banner: 220 followed by asterisks", Note: "a firewall's SMTP inspection: proves nothing about the server", Source: "expert knowledge", Confidence: "medium"},
+	{ID: "smtp.ehlo.common", End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"SIZE", "PIPELINING", "DSN", "ENHANCEDSTATUSCODES", "STARTTLS", "8BITMIME", "BINARYMIME", "CHUNKING"}}}},
+	}, What: "EHLO: SIZE, PIPELINING, DSN, ENHANCEDSTATUSCODES, STARTTLS, AUTH NTLM, 8BITMIME, BINARYMIME, CHUNKING", Note: "IIS and other products offer the same", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/mail-flow/test-smtp-with-telnet.md", Confidence: "high"},
+	{ID: "smtp.port.inner", End: "server", Versions: []string{"2013", "2016", "2019", "SE"}, What: "ports 2525, 475, 717, 465", FooledBy: "anything may listen there", Note: "a port number proves nothing. With the banner or X-ANONYMOUSTLS: 717 is cas; 2525, 465 and 475 are mailbox", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/mail-flow/connectors/receive-connectors.md", Confidence: "high"},
+	{ID: "smtp.rset.iis", End: "server", What: "answers such as 250 2.1.0, 354 Start mail input", Note: "shared with IIS", Source: "expert knowledge", Confidence: "low"},
+	{ID: "http.x-z-push", End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.header", Values: []string{"X-Z-Push-Version"}}}},
+	}, Vetoes: true, What: "header X-Z-Push-Version", Note: "proves that the server is NOT Exchange, whatever MS-Server-ActiveSync says", Source: "Z-Push headers in public issue threads", Confidence: "medium"},
+	{ID: "http.iis", End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.server", Values: []string{"Microsoft-IIS*"}}}},
+	}, What: "Server: Microsoft-IIS/x, X-Powered-By: ASP.NET, X-AspNet-Version", FooledBy: "every IIS", Note: "bounds the Windows version at most", Source: "microsoft/CSS-Exchange HealthChecker test data applicationHost.config (E16, E19)", Confidence: "high"},
+	{ID: "http.www-authenticate", End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "http.challenge", Values: []string{"*"}}}},
+	}, What: "WWW-Authenticate: Negotiate, NTLM, Basic realm", Note: "any web server; the NTLM challenge names the host", Source: "expert knowledge", Confidence: "medium"},
+	{ID: "http.spn", End: "server", Any: []Match{
+		{Protocol: "http", Facts: []Fact{{Name: "kerberos.service", Values: []string{"HTTP/*"}}}},
+	}, What: "service principal HTTP/*", Note: "every web server; where Exchange uses an alternate service account it names the load balanced name, not the host", Source: "microsoft/CSS-Exchange GetExchangeServerADInformation.xml (E16, E19)", Confidence: "high"},
+	{ID: "tls.cert.auth", End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "tls.subject", Values: []string{"CN=Microsoft Exchange Server Auth Certificate"}}}},
+	}, What: "subject CN=Microsoft Exchange Server Auth Certificate", Note: "signs tokens; must not appear as a server certificate: a finding in itself", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/client-access/certificates.md; MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/plan-and-deploy/integration-with-sharepoint-and-skype/configure-oauth.md", Confidence: "medium"},
+	{ID: "tls.port.444", End: "server", Versions: []string{"2013", "2016", "2019", "SE"}, What: "TLS on 444", FooledBy: "Simple Network Paging and much else", Note: "with the self-signed certificate and an Exchange client: weak for mailbox", Source: "microsoft/CSS-Exchange HealthChecker test data applicationHost.config (E16, E19)", Confidence: "high"},
+	{ID: "rpc.unnamed", End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"unnamed"}}}},
+	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "unknown interfaces", Note: "server to server interfaces after 2007 have no published UUID", Source: "PROTOCOLS.md 1.2", Confidence: "high"},
+	{ID: "krb.host", End: "both", Any: []Match{
+		{Facts: []Fact{{Name: "kerberos.service", Values: []string{"HOST/*", "RestrictedKrbHost/*", "WSMAN/*", "TERMSRV/*", "cifs/*"}}}},
+	}, What: "HOST/*, RestrictedKrbHost/*, WSMAN/*, TERMSRV/*, cifs/*", Note: "every Windows host", Source: "microsoft/CSS-Exchange GetExchangeServerADInformation.xml (E16, E19)", Confidence: "high"},
+	{ID: "ntlm.challenge", End: "server", Any: []Match{
+		{Facts: []Fact{{Name: "ntlm.server", Values: []string{"*"}}}},
+	}, What: "NTLM challenge: names and VERSION", Note: "names identify the host, VERSION is the build of Windows, not of Exchange", Source: "[MS-NLMP] 2.2.1.2, 2.2.2.10", Confidence: "high"},
+	{ID: "dns.srv.kms", End: "server", What: "SRV answer _vlmcs._tcp", Note: "platform only", Source: "MicrosoftDocs/windowsserverdocs get-started/kms-activation-planning.md", Confidence: "high"},
+	{ID: "backup.client", Roles: []Role{"backup"}, End: "client", What: "reads shares or runs backup agents", FooledBy: "everything", Note: "the role has to be named in the site file", Source: "expert knowledge", Confidence: "medium"},
+	{ID: "edge.no-domain", Roles: []Role{"edge"}, End: "client", Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "never asks a domain controller for tickets", FooledBy: "workgroup hosts", Note: "Edge servers usually are no domain members: supports, never proves", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer2013/edge-transport-server-planning-exchange-2013-help.md", Confidence: "low"},
+	{ID: "cas.2003", Roles: []Role{"cas"}, End: "server", Versions: []string{"2003"}, What: "front end or back end", Note: "a 2003 front end answers like a back end; what tells it is that it opens 80, 143, 110 to another 2003 server itself: weak for cas", Source: "Exchange 2003 front-end/back-end topology guide, tables 3 and 4 (quoted in tech-archive.net microsoft.public.isa 2004-12)", Confidence: "medium"},
+	{ID: "version.windows", End: "both", What: "Windows build in NTLM, SMB, Server: Microsoft-IIS", Note: "bounds only: 2019 and SE need Windows 2019 or later, 2016 runs on 2012 to 2016 (expert knowledge)", Source: "expert knowledge", Confidence: "low"},
+}}
+
 var packExchange = Pack{Name: "exchange", Interfaces: []Interface{
 	{UUID: "a4f1db00-ca47-1067-b31f-00dd010662da", Version: "0.81", Name: "emsmdb", Title: "EMSMDB (MAPI store access)", Service: "2000-2007: store.exe (MSExchangeIS). 2010: MSExchangeRPC (RpcClientAccess) on CAS and Mailbox. 2013+: RpcClientAccess, ncacn_http 6001 only", Use: "2010.static.rpc-client-access (dst cas) | 2010.mailbox.mapi (dst mailbox) | 2010.cas.mailbox-rpc (src cas) | 2010.transport.hub-mailbox-mapi (src hub) | 2010.um.mailbox (src um) | 2010.mailbox.sa-legacy-mapi (src mailbox) | 2003.msrpc", Source: "learn.microsoft.com ms-oxcrpc 1.9 / 2.1; zeek/zeek scripts/base/protocols/dce-rpc/consts.zeek; openchange/openchange exchange.idl; zeek trace mapi.pcap", Confidence: "high"},
 	{UUID: "5261574a-4572-206e-b268-6b199213b4e4", Version: "0.1", Name: "asyncemsmdb", Title: "AsyncEMSMDB (notification long poll)", Service: "same process as EMSMDB, Exchange 2007+", Use: "same path as the EMSMDB flow of the same client/server pair", Source: "learn.microsoft.com ms-oxcrpc 1.9 / 2.1; zeek/zeek scripts/base/protocols/dce-rpc/consts.zeek; openchange asyncemsmdb.idl", Confidence: "high"},
@@ -718,79 +1156,6 @@ var packExchange = Pack{Name: "exchange", Interfaces: []Interface{
 	{UUID: "4f82f460-0e21-11cf-909e-00805f48a135", Version: "4.0", Name: "nntpsvc", Title: "NNTP service admin", Service: "inetinfo.exe", Use: "2003.nntp (administration)", Source: "Tenable DCE Services Enumeration list", Confidence: "medium"},
 	{UUID: "2465e9e0-a873-11d0-930b-00a0c90ab17c", Version: "3.0", Name: "imap4svc", Title: "IMAP4 service admin", Service: "inetinfo.exe", Use: "2003.imap4 (administration)", Source: "Tenable DCE Services Enumeration list", Confidence: "medium"},
 	{UUID: "1be617c0-31a5-11cf-a7d8-00805f48a135", Version: "3.0", Name: "pop3svc", Title: "POP3 service admin", Service: "inetinfo.exe", Use: "2003.pop3 (administration)", Source: "Tenable DCE Services Enumeration list", Confidence: "medium"},
-}, Evidence: []RoleEvidence{
-	{Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
-		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"emsmdb", "asyncemsmdb"}}}},
-	}, Note: "serves the mailbox store interface", Source: "[MS-OXCRPC] 2.1: the information store to 2007, RPC Client Access on Client Access and Mailbox servers in 2010", Confidence: "high"},
-	{Roles: []Role{"mailbox"}, End: "server", Any: []Match{
-		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"storeadmin3", "storeadmin2", "storeadmin1", "sysatt-private", "sysatt-public", "sysatt-cluster"}}}},
-	}, Note: "serves an interface of the information store or the System Attendant", Source: "hsc.fr msrpc_exchange.html; openchange/openchange exchange.idl", Confidence: "high"},
-	{Roles: []Role{"cas"}, End: "server", Any: []Match{
-		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"rfr"}}}},
-	}, Note: "refers clients to an address book", Source: "[MS-OXABREF]; in 2010 the Address Book service of Client Access", Confidence: "high"},
-	{Roles: []Role{"cas", "gc"}, End: "server", Any: []Match{
-		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"nspi"}}}},
-	}, Note: "serves the address book", Source: "[MS-OXNSPI] 2.1: the Address Book service of Client Access in 2010, and every global catalog", Confidence: "high"},
-	{Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
-		{Protocol: "dcerpc", Facts: []Fact{{Name: "kerberos.service", Values: []string{"exchangeMDB/*", "exchangeRFR/*", "exchangeAB/*"}}}},
-		{Protocol: "dcerpc", Facts: []Fact{{Name: "ntlm.service", Values: []string{"exchangeMDB/*", "exchangeRFR/*", "exchangeAB/*"}}}},
-	}, Note: "called by a service principal of Exchange", Source: "service principals registered by Exchange servers (microsoft/CSS-Exchange, GetExchangeServerADInformation.xml)", Confidence: "high"},
-	{Roles: []Role{"client"}, End: "client", Any: []Match{
-		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"emsmdb", "asyncemsmdb", "nspi", "rfr"}}}},
-	}, Weak: true, Note: "calls a mailbox or address book interface; servers do too", Source: "[MS-OXCRPC] 1.3", Confidence: "high"},
-	{Roles: []Role{"pbx", "ocs"}, End: "client", Any: []Match{
-		{Protocol: "sip", Facts: []Fact{{Name: "sip.method", Values: []string{"INVITE"}}}},
-	}, Weak: true, Note: "invites to a call", Source: "RFC 3261 section 13; the reference's paths into Unified Messaging", Confidence: "high"},
-	{Roles: []Role{"hub", "edge"}, End: "server", Any: []Match{
-		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"X-EXPS", "X-EXPS=LOGIN", "X-ANONYMOUSTLS", "XEXCH50", "XRDST"}}}},
-	}, Note: "offers SMTP verbs that only Exchange has", Source: "KB 812455; Exchange documentation, test-smtp-with-telnet", Confidence: "high"},
-	{Roles: []Role{"hub", "edge"}, End: "server", Any: []Match{
-		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"XSHADOW"}}}},
-	}, Version: "2010", Note: "advertises shadow redundancy, which 2013 and later do not", Source: "Exchange documentation, shadow-redundancy; nmap scan of an Exchange 2010 server", Confidence: "high"},
-	{Roles: []Role{"mailbox"}, End: "server", Any: []Match{
-		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"X-LINK2STATE", "X-LSA-2"}}}},
-	}, Version: "2003", Note: "exchanges link state, which ended with 2003 (2000 and 2003 look alike)", Source: "KB 812455", Confidence: "high"},
-	{Roles: []Role{"hub", "edge"}, End: "server", Any: []Match{
-		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.banner", Values: []string{"*Microsoft ESMTP MAIL Service ready*"}}}},
-	}, Note: "banner of Exchange 2007 and later; that of IIS has a version number", Source: "rapid7/recog smtp_banners.xml; Exchange documentation, modify-smtp-banners", Confidence: "high"},
-	{Roles: []Role{"cas"}, End: "server", Any: []Match{
-		{Protocol: "imap", Facts: []Fact{{Name: "imap.banner", Values: []string{"*The Microsoft Exchange IMAP4 service is ready*"}}}},
-		{Protocol: "pop3", Facts: []Fact{{Name: "pop3.banner", Values: []string{"*The Microsoft Exchange POP3 service is ready*"}}}},
-	}, Note: "banner of Exchange 2010 and later", Source: "rapid7/recog imap_banners.xml, pop_banners.xml; nmap/nmap nmap-service-probes", Confidence: "high"},
-	{Roles: []Role{"cas"}, End: "server", Any: []Match{
-		{Protocol: "imap", Facts: []Fact{{Name: "imap.banner", Values: []string{"*Microsoft Exchange Server 2007 IMAP4 service ready*"}}}},
-		{Protocol: "pop3", Facts: []Fact{{Name: "pop3.banner", Values: []string{"*Microsoft Exchange Server 2007 POP3 service ready*"}}}},
-	}, Version: "2007", Note: "banner of Exchange 2007", Source: "rapid7/recog imap_banners.xml, pop_banners.xml; nmap/nmap nmap-service-probes", Confidence: "high"},
-	{Roles: []Role{"mailbox"}, End: "server", Any: []Match{
-		{Protocol: "imap", Facts: []Fact{{Name: "imap.banner", Values: []string{"*Microsoft Exchange Server 2003 IMAP4rev1 server*", "*Microsoft Exchange 2000 IMAP4rev1 server*"}}}},
-		{Protocol: "pop3", Facts: []Fact{{Name: "pop3.banner", Values: []string{"*Microsoft Exchange Server 2003 POP3 server*", "*Microsoft Exchange 2000 POP3 server*"}}}},
-	}, Version: "2003", Note: "banner of Exchange 2000 or 2003, whose data paths are listed together", Source: "rapid7/recog imap_banners.xml, pop_banners.xml; nmap/nmap nmap-service-probes", Confidence: "high"},
-	{Roles: []Role{"cas"}, End: "server", Any: []Match{
-		{Protocol: "http", Facts: []Fact{{Name: "exchange.version", Values: []string{"8.*"}}}},
-		{Protocol: "http", Facts: []Fact{{Name: "activesync.version", Values: []string{"8.*"}}}},
-	}, Version: "2007", Note: "answers with the build number of Exchange 2007", Source: "headers X-OWA-Version and MS-Server-ActiveSync ([MS-ASHTTP])", Confidence: "high"},
-	{Roles: []Role{"cas"}, End: "server", Any: []Match{
-		{Protocol: "http", Facts: []Fact{{Name: "exchange.version", Values: []string{"14.*"}}}},
-		{Protocol: "http", Facts: []Fact{{Name: "activesync.version", Values: []string{"14.*"}}}},
-	}, Version: "2010", Note: "answers with the build number of Exchange 2010", Source: "headers X-OWA-Version and MS-Server-ActiveSync ([MS-ASHTTP])", Confidence: "high"},
-	{Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
-		{Protocol: "http", Facts: []Fact{{Name: "exchange.version", Values: []string{"15.0*"}}}},
-		{Protocol: "http", Facts: []Fact{{Name: "activesync.version", Values: []string{"15.0*"}}}},
-	}, Version: "2013", Note: "answers with the build number of Exchange 2013", Source: "headers X-OWA-Version and MS-Server-ActiveSync ([MS-ASHTTP])", Confidence: "high"},
-	{Roles: []Role{"mailbox"}, End: "server", Any: []Match{
-		{Protocol: "http", Facts: []Fact{{Name: "exchange.version", Values: []string{"15.1*"}}}},
-		{Protocol: "http", Facts: []Fact{{Name: "activesync.version", Values: []string{"15.1*"}}}},
-	}, Version: "2016", Note: "answers with the build number of Exchange 2016", Source: "headers X-OWA-Version and MS-Server-ActiveSync ([MS-ASHTTP]); microsoft/CSS-Exchange", Confidence: "high"},
-	{Roles: []Role{"mailbox"}, End: "server", Any: []Match{
-		{Protocol: "http", Facts: []Fact{{Name: "exchange.version", Values: []string{"15.2*"}}}},
-		{Protocol: "http", Facts: []Fact{{Name: "activesync.version", Values: []string{"15.2*"}}}},
-	}, Note: "answers with the build number of Exchange 2019, which Subscription Edition shares", Source: "headers X-OWA-Version and MS-Server-ActiveSync ([MS-ASHTTP])", Confidence: "high"},
-	{Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
-		{Protocol: "http", Facts: []Fact{{Name: "exchange.role", Values: []string{"frontend", "backend"}}}},
-	}, Note: "names the server behind a web site, as 2013 and later do", Source: "headers X-FEServer and X-BEServer (web.config files in microsoft/CSS-Exchange)", Confidence: "high"},
-	{Roles: []Role{"um"}, End: "server", Any: []Match{
-		{Protocol: "sip", Facts: []Fact{{Name: "sip.server", Values: []string{"*UnifiedMessaging*"}}}},
-	}, Weak: true, Note: "names Unified Messaging in its Server header (wording from one weak source)", Source: "RFC 3261, section 20.35", Confidence: "high"},
 }}
 
 var packPlatform = Pack{Name: "platform", Version: "windows", Documents: []Document{
@@ -1182,33 +1547,6 @@ var packWindows = Pack{Name: "windows", Interfaces: []Interface{
 	{UUID: "12345678-1234-abcd-ef00-0123456789ab", Version: "1.0", Name: "spoolss", Title: "spoolss", Service: "spoolsv.exe", Use: "not Exchange: flag", Source: "zeek/zeek scripts/base/protocols/dce-rpc/consts.zeek", Confidence: "high"},
 	{UUID: "91ae6020-9e3c-11cf-8d7c-00aa00c091be", Version: "0.0", Name: "icertpassage", Title: "ICertPassage (certificate enrolment)", Service: "certsvc.exe", Source: "zeek/zeek scripts/base/protocols/dce-rpc/consts.zeek; [MS-ICPR] 1.9", Confidence: "high"},
 	{UUID: "d99e6e70-fc88-11d0-b498-00a0c90312f3", Version: "0.0", Name: "icertrequestd", Title: "ICertRequestD (certificate enrolment, DCOM)", Service: "certsvc.exe", Source: "zeek/zeek scripts/base/protocols/dce-rpc/consts.zeek; [MS-WCCE] 1.9", Confidence: "high"},
-}, Evidence: []RoleEvidence{
-	{Roles: []Role{"dc"}, End: "server", Any: []Match{
-		{Protocol: "kerberos", Facts: []Fact{{Name: "kerberos.message", Values: []string{"as-rep", "tgs-rep"}}}},
-	}, Note: "issues Kerberos tickets", Source: "RFC 4120, section 3; [MS-KILE]", Confidence: "high"},
-	{Roles: []Role{"dc"}, End: "server", Any: []Match{
-		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"drsuapi", "dsaop"}}}},
-		{Protocol: "dcerpc", Facts: []Fact{{Name: "rpc.interface", Values: []string{"netlogon"}}}},
-	}, Note: "serves directory replication, or the net logon interface over TCP", Source: "[MS-DRSR] 2.1; [MS-NRPC] 2.1", Confidence: "high"},
-	{Roles: []Role{"dc"}, End: "server", Any: []Match{
-		{Protocol: "ldap", Facts: []Fact{{Name: "ldap.cldap", Values: []string{"netlogon"}}}},
-	}, Note: "answers the ping that finds domain controllers (LDAP over UDP)", Source: "[MS-ADTS] 6.3.3, LDAP ping", Confidence: "high"},
-	{Roles: []Role{"dc"}, End: "server", Any: []Match{
-		{Protocol: "ldap", Facts: []Fact{{Name: "ldap.base", Values: []string{"*CN=Configuration,DC=*"}}}},
-	}, Note: "holds the configuration naming context of a forest", Source: "[MS-ADTS]: CN=Configuration below the root domain is a naming context of Active Directory", Confidence: "high"},
-	{Roles: []Role{"gc"}, End: "server", Any: []Match{
-		{Port: Port{From: 0xcc4, To: 0xcc4, TCP: true}, Protocol: "ldap"},
-	}, Note: "LDAP read on the port of the global catalog", Source: "[MS-ADTS]: 3268 and 3269 are the global catalog", Confidence: "high"},
-	{Roles: []Role{"dc"}, End: "server", Any: []Match{
-		{Port: Port{From: 0xcc4, To: 0xcc4, TCP: true}, Protocol: "ldap"},
-	}, Note: "LDAP read on the port of the global catalog, which only domain controllers have", Source: "[MS-ADTS]: 3268 and 3269 are the global catalog", Confidence: "high"},
-	{Roles: []Role{"gc"}, End: "server", Any: []Match{
-		{Protocol: "ldap", Facts: []Fact{{Name: "kerberos.service", Values: []string{"GC/*"}}}},
-		{Protocol: "ldap", Facts: []Fact{{Name: "ntlm.service", Values: []string{"GC/*"}}}},
-	}, Note: "called by the service principal of a global catalog", Source: "[MS-ADTS]: service principal names ldap/ and GC/", Confidence: "high"},
-	{Roles: []Role{"dns"}, End: "server", Any: []Match{
-		{Protocol: "dns"},
-	}, Note: "answers name queries", Source: "RFC 1035", Confidence: "high"},
 }}
 
 var packExchange2003 = Pack{Name: "exchange2003", Version: "2003", Documents: []Document{

@@ -365,7 +365,7 @@ var badFiles = []struct {
 		`evidence-by-version.yaml:6:45: bad port "0": ports are 1 to 65535`,
 		`evidence-by-version.yaml:6:56: unknown role "hubs"; did you mean hub?`,
 		`evidence-by-version.yaml:6:63: roles of a version has no "roles"`,
-		`evidence-by-version.yaml:10:35: facts must be a mapping, not a list`,
+		`evidence-by-version.yaml:10:35: facts is empty`,
 		`evidence-by-version.yaml:12:5: the evidence has no "note"`,
 	}},
 	{"pack/extends-not.yaml", []string{

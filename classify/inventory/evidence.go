@@ -161,6 +161,9 @@ func (v *Inventory) prove(a capture.Addr, r *evidenceRule, evidence string, from
 			}
 		}
 	}
+	if len(r.Versions) > 0 && version == "" && !r.Weak && !from.weak {
+		v.hosts.among(a, r.Versions)
+	}
 	n := v.hosts.prove(a, roleProof{rule: r.RoleEvidence, roles: r.Roles, evidence: evidence, weak: r.Weak || from.weak, from: from}, version, build)
 	c.Host, c.Evidence = netip.AddrPortFrom(a.Netip(), 0), evidence
 	if r.Weak || from.weak {

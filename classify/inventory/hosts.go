@@ -34,16 +34,19 @@ type roleProof struct {
 
 // host is what is known of one address.
 type host struct {
-	addr    netip.Addr
-	name    string
-	named   bool // by the site file
-	site    *rules.Server
-	proofs  []roleProof
-	version string
-	build   string         // the build number with the update it belongs to, if that is how the version is known
-	bySite  bool           // the site file tells the version
-	vetoed  bool           // it is no Exchange server
-	roles   *match.RoleSet // made when asked for
+	addr      netip.Addr
+	name      string
+	named     bool // by the site file
+	site      *rules.Server
+	proofs    []roleProof
+	version   string
+	build     string               // the build number with the update it belongs to, if that is how the version is known
+	bySite    bool                 // the site file tells the version
+	among     []string             // the versions that it can have by what it showed, oldest first; nil for any
+	assumed   string               // the version that roles were made for, where none is known
+	assumedBy record.VersionSource // the source of that version
+	vetoed    bool                 // it is no Exchange server
+	roles     *match.RoleSet       // made when asked for
 }
 
 // hosts knows who is who.
@@ -60,8 +63,9 @@ type hosts struct {
 	// networks go from the longest prefix to the shortest, their roles beside.
 	networks     []rules.Network
 	networkRoles []match.RoleSet
-	// organisation is the newest version of the hosts whose version is known.
-	organisation string
+	// organisation is the newest version of the hosts whose version is known, given
+	// the one that the operator gave; either may be empty.
+	organisation, given string
 	// internet and anywhere are the roles of hosts of which nothing else is known.
 	internet, anywhere match.RoleSet
 	// known is the number of hosts in byAddr of which more is known than a
@@ -75,8 +79,8 @@ type hosts struct {
 	policy *rules.Policy
 }
 
-func newHosts(policy *rules.Policy, site *rules.Site) *hosts {
-	h := &hosts{byAddr: map[capture.Addr]*host{}, sets: map[string]*match.RoleSet{}, policy: policy}
+func newHosts(policy *rules.Policy, site *rules.Site, version string) *hosts {
+	h := &hosts{byAddr: map[capture.Addr]*host{}, sets: map[string]*match.RoleSet{}, policy: policy, given: version}
 	h.internet = h.roleSet(match.Certain, [][]rules.Role{{rules.Internet}})
 	h.anywhere = h.roleSet(match.Unknown, nil)
 	if site == nil {
@@ -225,21 +229,45 @@ func (h *hosts) runs(version string) {
 	}
 }
 
-// rolesFor returns what a proof proves of a host of a version, which may be
-// empty.
+// among takes in that a host has one of some versions.
+func (h *hosts) among(a capture.Addr, versions []string) {
+	if h.elsewhere(&a) == &h.internet {
+		return
+	}
+	x := h.add(a, h.known)
+	if x == nil || x.version != "" {
+		return
+	}
+	left := versions
+	if x.among != nil {
+		left = slices.DeleteFunc(slices.Clone(x.among), func(v string) bool { return !slices.Contains(versions, v) })
+	}
+	if len(left) > 0 { // else what it shows contradicts itself
+		x.among, x.roles = left, nil
+	}
+}
+
+// assume returns the version that is assumed of a host of which none is known, and
+// why.
+func (h *hosts) assume(x *host) (string, record.VersionSource) {
+	fits := func(v string) bool { return v != "" && (x.among == nil || slices.Contains(x.among, v)) }
+	switch {
+	case fits(h.given):
+		return h.given, record.ByFlag
+	case fits(h.organisation):
+		return h.organisation, record.ByOrganisation
+	case x.among == nil || slices.Contains(x.among, match.DefaultVersion):
+		return match.DefaultVersion, record.ByDefault
+	}
+	return x.among[0], record.ByDefault
+}
+
+// rolesFor returns what a proof proves of a host of a version.
 func (p *roleProof) rolesFor(version string) []rules.Role {
-	if p.rule == nil || version == "" {
+	if p.rule == nil {
 		return p.roles
 	}
-	if len(p.rule.Versions) > 0 && !slices.Contains(p.rule.Versions, version) {
-		return nil
-	}
-	for _, r := range p.rule.ByVersion {
-		if slices.Contains(r.Versions, version) && (len(r.Ports) == 0 || slices.Contains(r.Ports, p.from.port)) {
-			return r.Roles
-		}
-	}
-	return p.roles
+	return p.rule.RolesFor(version, p.from.port)
 }
 
 // roleSet returns a role set with an id of its own.
@@ -256,13 +284,20 @@ func (h *hosts) find(a *capture.Addr) (*match.RoleSet, string) {
 	switch {
 	case x == nil:
 		return h.elsewhere(a), ""
-	case x.roles != nil:
+	case x.roles != nil && (x.version != "" || !x.stale(h)):
 		return x.roles, x.name
 	case x.site == nil && len(x.proofs) == 0 && x.version == "":
 		return h.elsewhere(a), x.name
 	}
 	x.roles = h.rolesOf(x, a)
 	return x.roles, x.name
+}
+
+// stale reports whether another version is assumed of a host than when its roles
+// were worked out.
+func (x *host) stale(h *hosts) bool {
+	version, source := h.assume(x)
+	return x.assumed != version || x.assumedBy != source
 }
 
 // rolesOf works out the roles of a host of which more is known than its name.
@@ -273,17 +308,27 @@ func (h *hosts) rolesOf(x *host, a *capture.Addr) *match.RoleSet {
 			sets = append(sets, x.site.Roles[i:i+1])
 		}
 		r := match.NewRoleSet(h.policy, match.Certain, sets)
-		r.Version, r.BySite, r.Static = x.version, x.bySite, x.site.StaticPorts
+		r.Static = x.site.StaticPorts
 		r.Exchange = r.Exchange || slices.Contains(x.site.Roles, rules.LB)
+		h.setVersion(&r, x)
 		return h.share(r)
 	}
+	version := x.version
+	if version == "" {
+		version, _ = h.assume(x)
+	}
 	where := h.elsewhere(a)
+	if where.Known == match.Certain {
+		return where // the site file names the role of the network
+	}
 	var strong, weak [][]rules.Role
 	for i := range x.proofs {
 		p := &x.proofs[i]
-		roles := p.rolesFor(x.version)
+		roles := p.rolesFor(version)
 		switch {
 		case len(roles) == 0 || x.vetoed && slices.ContainsFunc(roles, h.exchange):
+		case p.weak && len(roles) == 1 && roles[0] == rules.Client && where.Known == match.Unknown:
+			// Any host may be a client, and servers call the same services.
 		case p.weak:
 			weak = append(weak, roles)
 		default:
@@ -291,16 +336,26 @@ func (h *hosts) rolesOf(x *host, a *capture.Addr) *match.RoleSet {
 		}
 	}
 	// Weak evidence counts only where nothing else is known.
-	sets, known := append(h.explained(strong), where.Sets...), match.Proven
-	switch {
-	case len(strong) == 0 && where.Known == match.Certain:
-		known = match.Certain
-	case len(strong) == 0:
+	sets, known := h.explained(strong), match.Proven
+	if len(strong) == 0 {
 		sets, known = h.explained(weak), where.Known
 	}
 	r := match.NewRoleSet(h.policy, known, sets)
-	r.Version = x.version
+	h.setVersion(&r, x)
 	return h.share(r)
+}
+
+// setVersion sets the version of a host's role set, if it is an Exchange server.
+func (h *hosts) setVersion(r *match.RoleSet, x *host) {
+	x.assumed, x.assumedBy = h.assume(x)
+	switch {
+	case x.bySite:
+		r.Version, r.Source = x.version, record.BySite
+	case x.version != "":
+		r.Version, r.Source = x.version, record.ByTraffic
+	case r.Exchange:
+		r.Version, r.Source = h.assume(x)
+	}
 }
 
 func (h *hosts) exchange(role rules.Role) bool {
@@ -309,7 +364,7 @@ func (h *hosts) exchange(role rules.Role) bool {
 
 // share returns the role set that says the same as r.
 func (h *hosts) share(r match.RoleSet) *match.RoleSet {
-	key := fmt.Sprintf("%s %t %t %d %s", r.Version, r.BySite, r.Exchange, r.Known, strings.Join(r.Names, " "))
+	key := fmt.Sprintf("%s %s %t %d %s", r.Version, r.Source, r.Exchange, r.Known, strings.Join(r.Names, " "))
 	if len(r.Static) > 0 {
 		key += fmt.Sprint(r.Static)
 	}
@@ -391,7 +446,7 @@ func (v *Inventory) Hosts() []record.HostSummary {
 		} else {
 			set, _ := v.hosts.find(&a)
 			for _, p := range h.proofs {
-				if name := match.Join(p.rolesFor(h.version)); slices.Contains(set.Names, name) {
+				if name := match.Join(p.rolesFor(set.Version)); slices.Contains(set.Names, name) {
 					hs.Roles = append(hs.Roles, record.RoleProof{Role: name, Evidence: p.evidence})
 				}
 			}
@@ -403,7 +458,3 @@ func (v *Inventory) Hosts() []record.HostSummary {
 	slices.SortFunc(list, func(a, b record.HostSummary) int { return a.Addr.Compare(b.Addr) })
 	return list
 }
-
-// Organisation returns the newest version of the Exchange servers whose version
-// is known, or "".
-func (v *Inventory) Organisation() string { return v.hosts.organisation }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/match"
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -39,7 +40,7 @@ func TestLocal(t *testing.T) {
 // TestHostsShareRoles: equal roles are one set, and a change of one host's is
 // none of another's.
 func TestHostsShareRoles(t *testing.T) {
-	h := newHosts(testPacks(t).Policy(), nil)
+	h := newHosts(testPacks(t).Policy(), nil, "")
 	a, b := capture.AddrFrom(netip.MustParseAddr("10.0.0.1")), capture.AddrFrom(netip.MustParseAddr("10.0.0.2"))
 	for _, x := range []capture.Addr{a, b} {
 		h.prove(x, roleProof{roles: []rules.Role{rules.Mailbox, rules.CAS}, evidence: "test"}, "", "")
@@ -48,22 +49,22 @@ func TestHostsShareRoles(t *testing.T) {
 		t.Error("equal roles are two sets")
 	}
 	h.prove(b, roleProof{roles: []rules.Role{rules.Hub}, evidence: "test"}, "2010", "")
-	if rolesOf(h, a) == rolesOf(h, b) || len(rolesOf(h, a).Names) != 1 || len(rolesOf(h, b).Names) != 2 || rolesOf(h, a).Version != "" || rolesOf(h, b).Version != "2010" {
+	if rolesOf(h, a) == rolesOf(h, b) || len(rolesOf(h, a).Names) != 1 || len(rolesOf(h, b).Names) != 2 || rolesOf(h, a).Source != record.ByOrganisation || rolesOf(h, b).Source != record.ByTraffic {
 		t.Errorf("%v, %v", rolesOf(h, a), rolesOf(h, b))
 	}
 }
 
-// TestWeakProof fails if a caller from outside becomes a client by calling, or
-// one of the own network does not.
+// TestWeakProof: weak evidence counts for a host of which nothing is known, and not
+// for one of a network that the site file names or of the internet.
 func TestWeakProof(t *testing.T) {
 	site, err := rules.LoadSite("site.yaml", []byte("networks:\n  - {cidr: 10.8.0.0/16, role: admin}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := newHosts(testPacks(t).Policy(), site)
-	for addr, want := range map[string]string{"10.0.0.1": "client", "10.8.0.1": "admin", "198.51.100.7": "internet"} {
+	h := newHosts(testPacks(t).Policy(), site, "")
+	for addr, want := range map[string]string{"10.0.0.1": "pbx", "10.8.0.1": "admin", "198.51.100.7": "internet"} {
 		a := capture.AddrFrom(netip.MustParseAddr(addr))
-		h.prove(a, roleProof{roles: []rules.Role{rules.Client}, weak: true, evidence: "rpc.interface=emsmdb on port 40001"}, "", "")
+		h.prove(a, roleProof{roles: []rules.Role{rules.PBX}, weak: true, evidence: "sip.method=INVITE on port 5060"}, "", "")
 		if got := strings.Join(rolesOf(h, a).Names, ","); got != want {
 			t.Errorf("%s is %s, want %s", addr, got, want)
 		}
@@ -87,7 +88,7 @@ func testPacks(t testing.TB) *rules.Packs {
 // TestNamesLeaveRoom: names alone do not keep what is proven of servers from
 // being remembered.
 func TestNamesLeaveRoom(t *testing.T) {
-	h := newHosts(testPacks(t).Policy(), nil)
+	h := newHosts(testPacks(t).Policy(), nil, "")
 	for i := range uint32(MaxHosts + 10) {
 		h.name(netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)}), "a.example")
 	}

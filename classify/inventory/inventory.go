@@ -69,19 +69,22 @@ type Inventory struct {
 	hosts     *hosts
 	evidence  *evidence
 	packs     *rules.Packs
+	given     string
 	changes   []Change
 }
 
 // New returns an inventory that knows what the site file tells; site may be nil.
 // Protocols are the names of the protocols that session.Heard.Protocol counts.
-func New(packs *rules.Packs, site *rules.Site, protocols []string) *Inventory {
-	v := &Inventory{Pairs: newPairs(), endpoints: newEndpoints(packs.Policy())}
+// Version is the Exchange version of servers of which nothing tells it, as the
+// operator gave it, or empty.
+func New(packs *rules.Packs, site *rules.Site, protocols []string, version string) *Inventory {
+	v := &Inventory{Pairs: newPairs(), endpoints: newEndpoints(packs.Policy()), given: version}
 	v.setRules(packs, site, protocols)
 	return v
 }
 
 func (v *Inventory) setRules(packs *rules.Packs, site *rules.Site, protocols []string) {
-	v.packs, v.hosts = packs, newHosts(packs.Policy(), site)
+	v.packs, v.hosts = packs, newHosts(packs.Policy(), site, v.given)
 	v.evidence = compileEvidence(packs, protocols)
 	v.endpoints.learnSite(site)
 }

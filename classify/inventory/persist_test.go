@@ -13,7 +13,7 @@ import (
 
 func TestSaveRestore(t *testing.T) {
 	packs := testPacks(t)
-	v := New(packs, nil, nil)
+	v := New(packs, nil, nil, "")
 	server := netip.MustParseAddrPort("10.0.0.3:6010")
 	from := netip.MustParseAddrPort("10.0.0.3:135")
 	now := int64(1_600_000_000e9)
@@ -25,7 +25,7 @@ func TestSaveRestore(t *testing.T) {
 	if err := v.Save(&b, now); err != nil {
 		t.Fatal(err)
 	}
-	v2 := New(packs, nil, nil)
+	v2 := New(packs, nil, nil, "")
 	if err := v2.Restore(bytes.NewReader(b.Bytes())); err != nil {
 		t.Fatal(err)
 	}

@@ -144,8 +144,8 @@ func (f *finder) mechanism(value string) {
 		f.add(record.FindingAuthNotDefault, record.Remark, "%s, %s documents %s by default", value, p.ID, strings.Join(p.DefaultAuth, " or "))
 	}
 	if clearPassword(value) && f.Facts.Has(observe.Encryption, "none") {
-		level := record.Remark // where no document speaks of encryption
-		if slices.ContainsFunc(f.tied, func(h *hit) bool { return len(h.row.path.Encryption) > 0 }) {
+		level := record.Remark // where no document promises encryption
+		if slices.ContainsFunc(f.tied, func(h *hit) bool { return h.row.path.ByDefault == "yes" }) {
 			level = record.Violation
 		}
 		f.add(record.FindingWeakAuth, level, "%s sends the password in clear", value)

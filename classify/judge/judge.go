@@ -3,7 +3,6 @@
 package judge
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -30,14 +29,12 @@ type Subject struct {
 	Protocol string
 	Outcome  record.Outcome
 	Dropped  string // what dropped the flow's packets, if the captured computer says so
-	// Organisation is the Exchange version of the other servers, or empty.
-	Organisation string
-	Port         uint16 // of the server
-	Proto        uint8  // capture.TCP or capture.UDP
-	Payload      bool   // payload was seen
-	Begun        bool   // the begin of the flow was seen
-	Late         bool   // the protocol was not found by the first bytes of the flow
-	Missing      bool   // bytes of the content are missing: lost, or cut by the snap length
+	Port     uint16 // of the server
+	Proto    uint8  // capture.TCP or capture.UDP
+	Payload  bool   // payload was seen
+	Begun    bool   // the begin of the flow was seen
+	Late     bool   // the protocol was not found by the first bytes of the flow
+	Missing  bool   // bytes of the content are missing: lost, or cut by the snap length
 }
 
 // Verdict is the verdict on all flows with the same Subject. It must not be
@@ -74,7 +71,6 @@ type Judge struct {
 	packs    *rules.Packs
 	policy   *rules.Policy
 	site     *rules.Site // nil for none
-	given    string      // the version that the operator gave, or empty
 	assumed  string      // the version where nothing tells
 	rulesets []*ruleset
 	platform *ruleset // the rows of Windows, or nil
@@ -105,28 +101,17 @@ type worded struct {
 	verdict *record.Verdict
 }
 
-// DefaultVersion is the Exchange version that is assumed where nothing tells.
-const DefaultVersion = "2010"
-
-// Options are choices of the operator.
-type Options struct {
-	// Version is the Exchange version where neither the site file nor traffic tells,
-	// or empty.
-	Version string
-	// NoPlatform leaves out the rows of Windows itself.
-	NoPlatform bool
-}
-
-// New returns a Judge. The packs must have paths for the version of the options
-// or, if it is empty, for DefaultVersion.
-func New(packs *rules.Packs, site *rules.Site, opt Options) (*Judge, error) {
-	j := &Judge{packs: packs, policy: packs.Policy(), site: site, given: opt.Version, assumed: DefaultVersion}
+// New returns a Judge. The packs must have paths for the given version, which is
+// assumed for servers without one. With platform the traffic of Windows itself is
+// documented too.
+func New(packs *rules.Packs, site *rules.Site, version string, platform bool) (*Judge, error) {
+	j := &Judge{packs: packs, policy: packs.Policy(), site: site, assumed: version}
 	var versions []string
 	for _, p := range packs.All() {
 		switch {
 		case len(p.Paths) == 0:
 		case p.Version == rules.Platform:
-			if !opt.NoPlatform {
+			if platform {
 				j.platform = compile(packs, p, site)
 			}
 		default:
@@ -134,9 +119,8 @@ func New(packs *rules.Packs, site *rules.Site, opt Options) (*Judge, error) {
 			versions = append(versions, p.Version)
 		}
 	}
-	want := packVersion(cmp.Or(opt.Version, DefaultVersion))
-	if !slices.ContainsFunc(versions, func(v string) bool { return strings.EqualFold(v, want) }) {
-		return nil, fmt.Errorf("no rules for Exchange %s; there are rules for %s", cmp.Or(opt.Version, DefaultVersion), strings.Join(versions, ", "))
+	if !slices.ContainsFunc(versions, func(v string) bool { return strings.EqualFold(v, packVersion(version)) }) {
+		return nil, fmt.Errorf("no rules for Exchange %s; there are rules for %s", version, strings.Join(versions, ", "))
 	}
 	return j, nil
 }

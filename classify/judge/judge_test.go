@@ -52,11 +52,11 @@ func TestJudge(t *testing.T) {
 		t.Fatal(err)
 	}
 	packs := testPacks(t)
-	j, err := judge.New(packs, site, judge.Options{})
+	j, err := judge.New(packs, site, match.DefaultVersion, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := inventory.New(packs, site, nil)
+	known := inventory.New(packs, site, nil, "")
 	mapped := func(service string) []match.Service {
 		return []match.Service{{Name: service, Source: observe.FromMap, Protocol: "dcerpc"}}
 	}

@@ -88,20 +88,17 @@ func (h *hit) resting(s *Subject, v record.Verdict) Verdict {
 // judged by the newer one, whose rows name what it does with older servers.
 func (j *Judge) rulesFor(s *Subject) (string, record.VersionSource, *ruleset) {
 	version, source := "", record.ByDefault
+	known := false
 	for _, r := range [...]*match.RoleSet{s.Server, s.Client} {
-		if r.Exchange && match.Newer(r.Version, version) {
-			if version, source = r.Version, record.ByTraffic; r.BySite {
-				source = record.BySite
-			}
+		if !r.Exchange || r.Version == "" {
+			continue
+		}
+		// What is known of one server counts more than what is assumed of another.
+		if sure := r.Source == record.BySite || r.Source == record.ByTraffic; sure && !known || sure == known && match.Newer(r.Version, version) {
+			version, source, known = r.Version, r.Source, sure
 		}
 	}
-	switch {
-	case version != "":
-	case j.given != "":
-		version, source = j.given, record.ByFlag
-	case s.Organisation != "":
-		version, source = s.Organisation, record.ByOrganisation
-	default:
+	if version == "" {
 		version = j.assumed
 	}
 	i := slices.IndexFunc(j.rulesets, func(rs *ruleset) bool { return strings.EqualFold(rs.version, packVersion(version)) })

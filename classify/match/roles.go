@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -24,10 +25,10 @@ type RoleSet struct {
 	Exchange bool
 	// Known tells how much is known of the host.
 	Known Knowledge
-	// Version is the Exchange version of the host, or empty. BySite reports whether
-	// the site file tells it, rather than traffic.
+	// Version is the Exchange version of an Exchange server, and Source tells how it
+	// is known.
 	Version string
-	BySite  bool
+	Source  record.VersionSource
 	// Static maps the RPC services of the host to the ports that the site file
 	// names, or is nil.
 	Static map[string]uint16
@@ -181,3 +182,6 @@ var versions = []string{"4.0", "5.0", "5.5", "2000", "2003", "2007", "2010", "20
 func Newer(version, than string) bool {
 	return slices.Index(versions, version) > slices.Index(versions, than)
 }
+
+// DefaultVersion is the Exchange version that is assumed where nothing tells.
+const DefaultVersion = "2010"

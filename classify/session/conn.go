@@ -28,7 +28,7 @@ type conn struct {
 	id      flow.ID
 	doubted uint32 // its number among the doubtful flows, or 0
 	counted int32  // its bytes in Reader.buffered
-	weighed uint8  // facts that were told when proto named the flow
+	weighed uint8  // facts that were told when proto named the flow and the server had spoken
 	proto   uint8  // that of the first observer: one plus its index
 	offers  uint8
 	flags   uint8

@@ -32,7 +32,7 @@ type Heard struct {
 	// Changed reports whether Facts differ from what was told before.
 	Changed bool
 	// Weighed is the number of facts there were when the flow's facts were last
-	// weighed as evidence for roles.
+	// weighed as evidence for roles, after the server had spoken.
 	Weighed int
 	// Endpoints are the endpoints that the flow announced.
 	Endpoints []observe.Endpoint

@@ -235,7 +235,7 @@ func (r *Reader) End(id flow.ID, f *flow.Flow, st *State) *Heard {
 	r.report.Facts = c.facts
 	c.streams.flush(&r.deliver)
 	r.finish(c)
-	h := r.gather(c)
+	h := r.gather(c, true)
 	r.release(c, h)
 	return h
 }
@@ -252,7 +252,7 @@ func (r *Reader) conclude(c *conn) (h *Heard) {
 		if c.done {
 			r.finish(c)
 		}
-		h = r.gather(c)
+		h = r.gather(c, c.done)
 		if c.done || c.idle() {
 			r.release(c, h)
 		}
@@ -264,21 +264,23 @@ func (r *Reader) conclude(c *conn) (h *Heard) {
 }
 
 // gather takes what observers reported away from the report. It returns nil if
-// that is nothing.
-func (r *Reader) gather(c *conn) *Heard {
+// that is nothing. last reports whether the reading of the flow ends.
+func (r *Reader) gather(c *conn, last bool) *Heard {
 	from, h := &r.report, &r.heard
-	if !from.News() && len(from.Streams) == 0 {
+	// Facts that were told before the server spoke are told again at the end.
+	again := last && c.named && int(c.weighed) < c.facts.Len() && r.serverSpoke()
+	if !from.News() && len(from.Streams) == 0 && !again {
 		return nil
 	}
 	client, server := r.at.ends()
 	h.ID, h.Client, h.Server, h.Proto = r.at.id, *client, *server, r.at.proto
 	h.Time, h.Number = r.in.Time, r.in.Number
-	h.ServerSpoke = r.at.state.Spoke(r.at.state.Ends.Side(observe.ToClient))
-	h.Facts, h.Changed, h.Protocol, h.Weighed = &from.Facts, from.Changed, 0, int(c.weighed)
+	h.ServerSpoke = r.serverSpoke()
+	h.Facts, h.Changed, h.Protocol, h.Weighed = &from.Facts, from.Changed || again, 0, int(c.weighed)
 	if c.named {
 		h.Protocol = c.proto
 	}
-	if from.Changed {
+	if h.Changed {
 		from.Changed = false
 		r.keepFacts(c)
 	}
@@ -294,10 +296,15 @@ func (r *Reader) gather(c *conn) *Heard {
 	return h
 }
 
+// serverSpoke reports whether the server of the flow at hand has sent payload.
+func (r *Reader) serverSpoke() bool {
+	return r.at.state.Spoke(r.at.state.Ends.Side(observe.ToClient))
+}
+
 // keepFacts takes the facts of the report over to a conn.
 func (r *Reader) keepFacts(c *conn) {
 	c.facts = r.report.Facts
-	if c.named {
+	if c.named && r.serverSpoke() {
 		c.weighed = uint8(c.facts.Len())
 	}
 }

@@ -68,7 +68,7 @@ func (o *observer) wantsStub(h *header, c *context, in *observe.Input, b []byte)
 
 // mayMissRequest reports whether requests can have gone unseen on this flow.
 func (o *observer) mayMissRequest(in *observe.Input) bool {
-	return !in.Handshake || o.dirs[observe.ToServer].lost
+	return !in.Handshake || o.dirs[observe.ToServer].lost || !o.dirs[observe.ToServer].seen
 }
 
 // readStub reads a stub that wantsStub wanted: p is the whole PDU.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
-	"github.com/exspan/exspan/classify/judge"
+	"github.com/exspan/exspan/classify/match"
 )
 
 // pipeHold is how long an ended flow waits where the end of the input may never
@@ -63,7 +63,7 @@ func (o *Options) InputFlags(f *pflag.FlagSet) {
 func (o *Options) EngineFlags(f *pflag.FlagSet, hold string) {
 	f.StringVar(&o.Site, "site", "", "`FILE` that says what is known of the network")
 	f.StringArrayVar(&o.Rules, "rules", nil, "`FILE` of rules besides the built-in ones; a data path of the same id replaces it (repeatable)")
-	f.StringVar(&o.Exchange, "exchange", judge.DefaultVersion, "`VERSION` of Exchange where neither the site file nor traffic tells")
+	f.StringVar(&o.Exchange, "exchange", match.DefaultVersion, "`VERSION` of Exchange where neither the site file nor traffic tells")
 	o.exchange = f.Lookup("exchange")
 	f.BoolVar(&o.NoPlatform, "no-platform", false, "leave out the rules for the traffic of Windows itself")
 	f.DurationVar(&o.Hold, "hold", o.Hold, hold)
