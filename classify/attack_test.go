@@ -15,6 +15,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/capture/capturetest"
+	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/inventory"
 )
 
@@ -326,6 +327,77 @@ func TestFloodInPipe(t *testing.T) {
 	tellText(t, a, text.String())
 	if _, _, facts := a.e.reader.Content(&a.e.flows.stateOf(1).State); a.e.reader.Reading() != 1 || !facts.Has("smb.pipe", "winreg") || !facts.Has("rpc.interface", "winreg") {
 		t.Error("the pipe was not read")
+	}
+	a.within(100, time.Minute)
+}
+
+// TestFloodOfLoneSegments sends segments from the middle of connections of which
+// nothing else is seen, until as many flows are read as may be: conversations that
+// begin then are read all the same, and one under way is read on.
+func TestFloodOfLoneSegments(t *testing.T) {
+	const flows = 500
+	a := newAttack(t, Config{Limits: Limits{MaxConns: flows}})
+	mail, client := netip.MustParseAddrPort("10.0.1.1:25"), netip.MustParseAddrPort("10.0.0.1:40000")
+	a.open(client, mail)
+	a.say(mail, client, []byte("220 mb1 Microsoft ESMTP MAIL Service ready\r\n"), 1460)
+	a.say(client, mail, []byte("EHLO a\r\n"), 1460)
+	record := append([]byte("\x17\x03\x03\x00\x40"), make([]byte, 64)...)
+	lone := func(i int) {
+		src := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)}), 50000)
+		a.send(capture.TCP, src, netip.MustParseAddrPort("10.0.1.1:443"), capture.ACK|capture.PSH, record)
+	}
+	for i := range 4 * flows {
+		lone(i)
+	}
+	mapper := netip.MustParseAddrPort("10.0.1.1:110")
+	a.open(client, mapper)
+	a.say(mapper, client, []byte("+OK Microsoft Exchange POP3 server ready\r\n"), 1460)
+	for i := range 4 * flows {
+		lone(4*flows + i)
+	}
+	a.say(client, mapper, []byte("CAPA\r\n"), 1460)
+	a.say(mapper, client, []byte("+OK\r\nTOP\r\nSTLS\r\n.\r\n"), 1460)
+	a.say(mail, client, []byte("250-mb1 Hello\r\n250-XRDST\r\n250 CHUNKING\r\n"), 1460)
+	a.flush()
+	if n := a.e.reader.Reading(); n > flows || a.limit("conns") == 0 {
+		t.Errorf("%d flows are read, limits %v", n, a.e.limits())
+	}
+	found := map[uint16]string{}
+	for id := 1; id <= a.e.flows.table.Used(); id++ {
+		s := a.e.flows.at(flow.ID(id))
+		if i, _, facts := a.e.reader.Content(&s.State); i != 0 && s.Sides[0] == capture.EndpointFrom(client) {
+			found[s.Sides[1].Port] = fmt.Sprint(a.e.protocols[i-1].Name, facts.All())
+		}
+	}
+	if !strings.Contains(found[25], "XRDST") || !strings.Contains(found[110], "STLS") {
+		t.Errorf("conversations are not read: %v", found)
+	}
+	a.within(100, time.Minute)
+}
+
+// TestHoardersPay lets flows make their observers hold much, on which the budget
+// of all is spent: a conversation that holds little is read on.
+func TestHoardersPay(t *testing.T) {
+	a := newAttack(t, Config{Limits: Limits{MaxBuffered: 4 << 20}})
+	mail, client := netip.MustParseAddrPort("10.0.1.1:25"), netip.MustParseAddrPort("10.0.0.1:40000")
+	a.open(client, mail)
+	a.say(mail, client, []byte("220 mb1 Microsoft ESMTP MAIL Service ready\r\n"), 1460)
+	for i := range 300 {
+		src := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)}), 50000)
+		dst := netip.MustParseAddrPort("10.0.1.1:80")
+		a.open(src, dst)
+		a.say(src, dst, []byte("GET / HTTP/1.1\r\n"), 1460)
+		a.say(src, dst, []byte(strings.Repeat("X-A: "+strings.Repeat("b", 90)+"\r\n", 500)), 1460)
+	}
+	a.say(client, mail, []byte("EHLO a"), 1460)
+	a.say(client, mail, []byte("\r\n"), 1460)
+	a.say(mail, client, []byte("250-mb1 Hello\r\n250-XRDST\r\n250 CHUNKING\r\n"), 1460)
+	a.flush()
+	if n := a.e.reader.Buffered(); n > 5<<20 {
+		t.Errorf("%d bytes are held", n)
+	}
+	if _, _, facts := a.e.reader.Content(&a.e.flows.stateOf(1).State); !facts.Has("smtp.keywords", "XRDST") {
+		t.Errorf("the conversation is not read on: %v", facts.All())
 	}
 	a.within(100, time.Minute)
 }

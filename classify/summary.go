@@ -55,10 +55,10 @@ func (e *Engine) limits() []record.NamedCount {
 	}
 	limit("flows", "flows ended early because the flow table was full", e.counts.evicted)
 	limit("held_flows", "flows judged early because too many were held", e.counts.heldEarly)
-	limit("conns", "flows not read because too many were being read", e.reader.Conns)
+	limit("conns", "flows not read on because too many were being read", e.reader.Conns)
 	limit("unrecognised", "flows given up because they kept sending what is not known", e.reader.Unrecognised)
 	limit("stream_bytes", "flows not read on because one message was too long", e.reader.StreamHeld)
-	limit("buffered_bytes", "flows not read on because streams held too much in all", e.reader.Counts.Buffered)
+	limit("buffered_bytes", "flows not read on because streams and observers held too much in all", e.reader.Counts.Buffered)
 	limit("facts", "facts left out of flows that had too many", e.reader.Counts.Facts)
 	for _, l := range e.inventory.Limits() {
 		limit(l.ID, l.Name, l.Count)

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"cmp"
+
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/observe"
@@ -26,7 +28,8 @@ type conn struct {
 	state   *State
 	tried   uint64 // the set of protocols that refused the flow
 	id      flow.ID
-	doubted uint32 // its number among the doubtful flows, or 0
+	doubted uint16 // its number among the doubtful flows, modulo 1<<16; 0 for none
+	held    uint16 // what the observer holds, in units of heldUnit
 	counted int32  // its bytes in Reader.buffered
 	weighed uint8  // facts that were told when proto named the flow and the server had spoken
 	proto   uint8  // that of the first observer: one plus its index
@@ -55,6 +58,7 @@ type conns struct {
 	max  int
 	all  []*conn
 	free []uint32
+	hand int // where the last sample ended
 }
 
 func (k *conns) at(n uint32) *conn { return k.all[n-1] }
@@ -96,6 +100,12 @@ func (k *conns) giveBack(n uint32) {
 func (r *Reader) newConn(p *capture.Packet, ev *flow.Event) *conn {
 	st := r.at.state
 	if st.conn = r.conns.take(); st.conn == 0 {
+		if v := r.conns.victim(1 << 16); v != nil {
+			r.evict(v, TooMany)
+			st.conn = r.conns.take()
+		}
+	}
+	if st.conn == 0 {
 		r.Conns++
 		r.abandon(r.at.id, st, TooMany)
 		return nil
@@ -153,12 +163,87 @@ func (r *Reader) account(c *conn) {
 	if c.obs == nil {
 		a.ready, b.ready = false, false
 	}
+	if due(c.number) {
+		c.held = r.heldBy(c)
+	}
+	n += int(c.held) * heldUnit
 	r.buffered += n - int(c.counted)
 	c.counted = int32(n)
-	if n > 0 && r.buffered > r.cfg.MaxBuffered {
+	if n == 0 || r.buffered <= r.cfg.MaxBuffered {
+		return
+	}
+	// The flow pays for what it holds, unless that is little.
+	if v := r.conns.victim(n); v != nil && v != c && n < smallShare {
+		r.Counts.Buffered++
+		r.evict(v, TooMuch)
+	} else {
 		r.Counts.Buffered++
 		r.giveUpFor(c, TooMuch)
 	}
+}
+
+const (
+	// heldUnit is the number of bytes in which conn.held counts.
+	heldUnit = 64
+	// smallShare is the number of bytes up to which a flow is read on where streams
+	// and observers hold too much in all, at the expense of one that holds more.
+	smallShare = 4 << 10
+)
+
+// due reports whether it is time to ask an observer what it holds: with one
+// packet of many, as most observers hold nothing.
+func due(number uint64) bool { return number%32 == 0 }
+
+// heldBy returns what the observer of a flow holds, in units of heldUnit.
+func (r *Reader) heldBy(c *conn) uint16 {
+	if c.obs == nil || !r.observers[c.reader-1].holds {
+		return 0
+	}
+	return uint16(min(c.obs.(observe.Holder).Held()/heldUnit, 1<<16-1))
+}
+
+// sample is the number of conns among which a victim is looked for.
+const sample = 32
+
+// victim returns the flow that is to be read no further so that others can be,
+// out of a sample: one of which a single side was seen before one that has told
+// nothing, and that before others; of equal ones the one that holds most, in
+// steps of the bytes given, then the one that was silent for longest. It returns
+// nil if no flow is read.
+func (k *conns) victim(step int) *conn {
+	var worst *conn
+	rank := func(c *conn) int {
+		switch {
+		case c.state.flags&(spokeA|spokeB) != spokeA|spokeB && !(c.streams[0].begun && c.streams[1].begun):
+			return 2
+		case c.facts.Len() == 0:
+			return 1
+		}
+		return 0
+	}
+	for range min(sample, len(k.all)) {
+		if k.hand++; k.hand >= len(k.all) {
+			k.hand = 0
+		}
+		c := k.all[k.hand]
+		if c.state == nil {
+			continue // it is free
+		}
+		if worst == nil || cmp.Or(rank(c)-rank(worst), int(c.counted)/step-int(worst.counted)/step, cmp.Compare(worst.number, c.number)) > 0 {
+			worst = c
+		}
+	}
+	return worst
+}
+
+// evict ends the reading of a flow in favour of others. What it has told stays.
+func (r *Reader) evict(c *conn, why Reason) {
+	if why == TooMany {
+		r.Conns++
+	}
+	c.state.flags |= uint8(why) * reason
+	r.quiet(c)
+	r.giveBack(c)
 }
 
 // release gives the conn of the flow at hand back and keeps what it has told.
@@ -243,14 +328,14 @@ func (r *Reader) doubt(c *conn) {
 	}
 	*n = c.state.conn
 	d.count++
-	c.doubted = max(d.count, 1)
+	c.doubted = max(uint16(d.count), 1)
 }
 
 // endDoubts gives the flows up that began as doubtful ones long ago and have
 // not proven themselves until now.
 func (r *Reader) endDoubts() {
 	for _, n := range r.doubts.due {
-		if c := r.conns.at(n); c.doubted != 0 && r.doubts.count-c.doubted >= maxDoubtful && !c.named && c.facts.Len() == 0 {
+		if c := r.conns.at(n); c.doubted != 0 && uint16(r.doubts.count)-c.doubted >= maxDoubtful && !c.named && c.facts.Len() == 0 {
 			c.obs = nil
 			r.quiet(c)
 			r.giveBack(c)

@@ -13,6 +13,7 @@ type pool struct {
 	spare     []observe.Observer // those given back, as new
 	tentative bool
 	finishes  bool // the observers are Finishers
+	holds     bool // the observers are Holders
 }
 
 // maxSpare is how many observers of a protocol are kept for flows to come.

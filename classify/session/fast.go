@@ -41,7 +41,7 @@ func (r *Reader) Next(p *capture.Packet, ev *flow.Event, st *State) *Heard {
 	r.open(c, p, data, st.Ends.Direction(sender))
 	in.Continues = a.valid && other.begun && a.number == other.next
 	n, err := c.obs.Observe(in, &r.report)
-	if err == nil && n >= len(data) && !r.report.News() {
+	if err == nil && n >= len(data) && !r.report.News() && !due(p.Number) {
 		s.skip = n - len(data)
 		c.facts.Dropped = r.report.Dropped
 		return nil
@@ -67,7 +67,7 @@ func (r *Reader) nextDatagram(c *conn, st *State, p *capture.Packet, ev *flow.Ev
 	in.Datagram, in.Cut, in.Continues = true, int(p.PayloadLength) > len(p.Payload), false
 	r.open(c, p, p.Payload, st.Ends.Direction(sender))
 	_, err := c.obs.Observe(in, &r.report)
-	if err == nil && !r.report.News() {
+	if err == nil && !r.report.News() && !due(p.Number) {
 		c.facts.Dropped = r.report.Dropped
 		return nil
 	}

@@ -19,13 +19,13 @@ type Config struct {
 	// Identities lets observers keep principals and names.
 	Identities bool
 	// MaxConns bounds the flows whose content is read at a time, MaxBuffered the
-	// bytes that their streams hold, and MaxFacts the fact values of all flows.
+	// bytes that their streams and observers hold, and MaxFacts the fact values of all flows.
 	MaxConns, MaxBuffered, MaxFacts int
 }
 
 // Counts counts what limits refused and what observers gave up on.
 type Counts struct {
-	Conns      uint64 // flows not read because MaxConns were
+	Conns      uint64 // flows not read, or not read on, because MaxConns were read
 	StreamHeld uint64 // flows not read on because an observer wanted to hold too much
 	Buffered   uint64 // flows not read on because MaxBuffered was reached
 	Violations uint64 // observers that found another protocol
@@ -53,7 +53,7 @@ type Reader struct {
 	conns     conns
 	contents  contents
 	doubts    doubts
-	buffered  int // bytes that streams hold
+	buffered  int // bytes that streams and observers hold
 	ending    bool
 
 	at      hand
@@ -93,8 +93,10 @@ func NewReader(cfg Config) (*Reader, error) {
 	r := &Reader{cfg: cfg, detect: newDetector(cfg.Protocols), lists: observe.NewFactLists()}
 	r.observers = make([]pool, len(cfg.Protocols))
 	for i, p := range cfg.Protocols {
-		_, finishes := p.New().(observe.Finisher)
-		r.observers[i] = pool{new: p.New, renew: p.Renew, tentative: p.Tentative, finishes: finishes}
+		o := p.New()
+		_, finishes := o.(observe.Finisher)
+		_, holds := o.(observe.Holder)
+		r.observers[i] = pool{new: p.New, renew: p.Renew, tentative: p.Tentative, finishes: finishes, holds: holds}
 	}
 	r.conns.max = cfg.MaxConns
 	r.report.Identities = cfg.Identities
@@ -330,7 +332,7 @@ func (r *Reader) Amended(h *Heard) {
 // Reading returns the number of flows whose content is being read.
 func (r *Reader) Reading() int { return r.conns.used() }
 
-// Buffered returns the number of bytes that streams hold.
+// Buffered returns the number of bytes that streams and observers hold.
 func (r *Reader) Buffered() int { return r.buffered }
 
 // FactValues returns the number of fact values that flows hold which are not
