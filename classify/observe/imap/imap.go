@@ -176,7 +176,7 @@ type observer struct {
 // Observe implements observe.Observer.
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	if in.Gap > 0 {
-		o.gap(in.Dir)
+		o.gap(in)
 		return 0, nil
 	}
 	used := 0
@@ -235,11 +235,14 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 
 // gap is called where bytes are missing. Tags tell which answer belongs to
 // which command all the same.
-func (o *observer) gap(d observe.Direction) {
-	o.split[d] = line.Splitter{}
+func (o *observer) gap(in *observe.Input) {
+	o.split[in.Dir] = line.Splitter{}
 	o.tls.Gap()
-	if d == observe.ToClient {
-		o.heard, o.unheard, o.greeted, o.amid = true, true, true, true
+	if in.Dir == observe.ToClient {
+		// Before the greeting was read, no literal can have begun.
+		o.amid = o.amid || o.greeted || !in.Handshake
+		o.begin = o.begin || !o.greeted && in.Handshake
+		o.heard, o.unheard, o.greeted = true, true, true
 		return
 	}
 	o.lost, o.turned = !o.unasked, false // an answer before its command belongs to what is missing

@@ -194,7 +194,9 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 func (o *observer) gap(d observe.Direction) {
 	o.split[d] = line.Splitter{}
 	o.tls.Gap()
-	o.unsure, o.gapped, o.pending, o.list = true, true, line.Queue{}, false
+	// Where nothing was asked yet, it is the greeting that is missing.
+	o.unsure = o.unsure || o.greeted || !o.pending.Empty() || d == observe.ToServer
+	o.gapped, o.pending, o.list = true, line.Queue{}, false
 	if d == observe.ToClient {
 		o.heard, o.unheard, o.greeted = true, true, true
 		return

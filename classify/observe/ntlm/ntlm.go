@@ -5,7 +5,6 @@
 package ntlm
 
 import (
-	"bytes"
 	"encoding/binary"
 	"strconv"
 	"strings"
@@ -78,14 +77,6 @@ type Info struct {
 // Is reports whether b begins with an NTLMSSP message.
 func Is(b []byte) bool {
 	return len(b) >= len(Signature) && string(b[:len(Signature)]) == Signature
-}
-
-// Find returns the part of b that begins with an NTLMSSP message, or nil.
-func Find(b []byte) []byte {
-	if i := bytes.Index(b, []byte(Signature)); i >= 0 {
-		return b[i:]
-	}
-	return nil
 }
 
 // Parse reads the message at the beginning of b. What lies beyond the end of b

@@ -1,6 +1,7 @@
 package ntlm
 
 import (
+	"bytes"
 	"encoding/hex"
 	"slices"
 	"strconv"
@@ -145,7 +146,8 @@ func TestTshark(t *testing.T) {
 			seen := map[string]bool{}
 			for _, f := range observetest.Flows(t, file, "") {
 				for _, s := range f.Segments {
-					if b := Find(s.Data); b != nil {
+					if i := bytes.Index(s.Data, []byte(Signature)); i >= 0 {
+						b := s.Data[i:]
 						if m, ok := Parse(b); ok {
 							seen[m.DNSComputer], seen[m.Windows] = true, true
 							seen["v"+strconv.Itoa(m.Version)] = true

@@ -183,7 +183,9 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 func (o *observer) gap(d observe.Direction) {
 	o.split[d] = line.Splitter{}
 	o.tls.Gap()
-	o.unsure, o.pending, o.list = true, line.Queue{}, other
+	// Where nothing was asked yet, it is the greeting that is missing.
+	o.unsure = o.unsure || o.greeted || !o.pending.Empty() || d == observe.ToServer
+	o.pending, o.list = line.Queue{}, other
 	if d == observe.ToClient {
 		o.heard, o.unheard, o.greeted = true, true, true
 		return

@@ -124,9 +124,11 @@ func (o *observer) gap(d observe.Direction) {
 	o.gaps[d] = true
 	o.tls.Gap()
 	if d == observe.ToClient {
+		// Where nothing was asked yet, it is the greeting that is missing.
+		o.unsure = o.unsure || o.greeted || !o.pending.Empty()
 		o.greeted, o.inReply, o.reading = true, false, noList
 		o.heard, o.unheard = true, true
-		o.unsure, o.pending = true, line.Queue{}
+		o.pending = line.Queue{}
 		return
 	}
 	switch {
@@ -389,8 +391,9 @@ func (o *observer) reply(l []byte, in *observe.Input, r *observe.Report) error {
 		if k == ehlo || guess {
 			o.reading = wholeList
 		} else if o.unsure && !o.listed && !last {
+			// A list begins with the server's domain, which is no keyword.
 			o.reading = wholeList
-			if w, known := keyword(line.First(body)); known >= 0 && w != "OK" {
+			if w, _ := keyword(line.First(body)); w != "" {
 				o.reading = partList
 				o.keyword(body, r)
 			}
@@ -555,50 +558,4 @@ func (o *observer) banner(b []byte, r *observe.Report) {
 	words := line.Words(b)
 	words.Next()
 	line.AddBanner(r, Banner, Greeting, o.banners.Banner(words.Rest()), b)
-}
-
-// keyword reads a line of the answer to EHLO (RFC 5321 section 4.1.1.1). In an
-// answer that may be to another command, such as VRFY, it reads known keywords
-// alone.
-func (o *observer) keyword(b []byte, r *observe.Report) {
-	words := line.Words(b)
-	word := words.Next()
-	var w string
-	if o.keywords < maxKeywords && r.AddAgain(Keywords, word) {
-		w = r.All()[r.Len()-1].Value
-		o.keywords++
-	} else {
-		var known int
-		if w, known = keyword(word); w == "" || w == "OK" || o.unsure && known < 0 {
-			return
-		}
-		o.found = o.found || known >= 0
-		if known < 0 || o.known&(1<<known) == 0 {
-			if o.keywords == maxKeywords && !r.Has(Keywords, w) {
-				return
-			}
-			n := r.Len()
-			r.Add(Keywords, w)
-			o.keywords += uint8(r.Len() - n)
-			if known >= 0 {
-				o.known |= 1 << known
-			}
-		}
-	}
-	switch w {
-	case "STARTTLS", "X-ANONYMOUSTLS":
-		o.offers = true
-	case "AUTH", "X-EXPS":
-		for range 8 {
-			m := words.Next()
-			if r.AddAgain(Mechanisms, m) {
-				continue
-			}
-			name := sasl.Mechanism(m)
-			if name == "" {
-				break
-			}
-			r.Add(Mechanisms, name)
-		}
-	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/observe/internal/line"
+	"github.com/exspan/exspan/classify/observe/internal/sasl"
 )
 
 // Name is the protocol's name.
@@ -161,3 +162,49 @@ func keyword(b []byte) (string, int) {
 var keywords = [...]string{"SIZE", "PIPELINING", "DSN", "ENHANCEDSTATUSCODES", "STARTTLS", "X-ANONYMOUSTLS", "AUTH", "X-EXPS", "8BITMIME",
 	"BINARYMIME", "CHUNKING", "SMTPUTF8", "XRDST", "XEXCH50", "XSHADOW", "XSHADOWREQUEST", "XPROXY", "XPROXYFROM", "XPROXYTO", "X-LINK2STATE",
 	"X-EXPS=LOGIN", "AUTH=LOGIN", "TURN", "ATRN", "ETRN", "VRFY", "EXPN", "HELP", "ONEX", "OK"}
+
+// keyword reads a line of the answer to EHLO (RFC 5321 section 4.1.1.1). In an
+// answer that may be to another command, such as VRFY, it reads known keywords
+// alone.
+func (o *observer) keyword(b []byte, r *observe.Report) {
+	words := line.Words(b)
+	word := words.Next()
+	var w string
+	if o.keywords < maxKeywords && r.AddAgain(Keywords, word) {
+		w = r.All()[r.Len()-1].Value
+		o.keywords++
+	} else {
+		var known int
+		if w, known = keyword(word); w == "" || w == "OK" || o.unsure && known < 0 {
+			return
+		}
+		o.found = o.found || known >= 0
+		if known < 0 || o.known&(1<<known) == 0 {
+			if o.keywords == maxKeywords && !r.Has(Keywords, w) {
+				return
+			}
+			n := r.Len()
+			r.Add(Keywords, w)
+			o.keywords += uint8(r.Len() - n)
+			if known >= 0 {
+				o.known |= 1 << known
+			}
+		}
+	}
+	switch w {
+	case "STARTTLS", "X-ANONYMOUSTLS":
+		o.offers = true
+	case "AUTH", "X-EXPS":
+		for range 8 {
+			m := words.Next()
+			if r.AddAgain(Mechanisms, m) {
+				continue
+			}
+			name := sasl.Mechanism(m)
+			if name == "" {
+				break
+			}
+			r.Add(Mechanisms, name)
+		}
+	}
+}

@@ -162,7 +162,7 @@ var conversations = []Conversation{
 		ToClient("220 go\r\n"), ToServer("\x16\x03\x01")}, Want: facts2010, Err: observe.ErrUpgrade},
 	{Name: "greeting lost in part, TLS refused", Conv: []Segment{ToClient("220 x"), Lost(observe.ToClient, 20), ToClient("ESMTP\r\n"),
 		ToServer("STARTTLS\r\n"),
-		ToClient("502 no\r\n"), ToServer("QUIT\r\n"), ToClient("221 bye\r\n")}},
+		ToClient("502 no\r\n"), ToServer("QUIT\r\n"), ToClient("221 bye\r\n")}, Want: []string{"smtp.tls=refused"}},
 	{Name: "not SMTP", Conv: []Segment{ToClient("SSH-2.0-OpenSSH_9\r\n")}, Err: observe.ErrViolation},
 	{Name: "names on request", Conv: []Segment{ToClient(plainOnly)}, Options: Options{Identities: true},
 		Want: []string{"smtp.banner=ESMTP Postfix (Debian/GNU)", "smtp.greeting=relay.example.com ESMTP Postfix (Debian/GNU)"}},

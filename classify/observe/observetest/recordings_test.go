@@ -1,0 +1,57 @@
+package observetest_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/http"
+	"github.com/exspan/exspan/classify/observe/imap"
+	"github.com/exspan/exspan/classify/observe/ldap"
+	"github.com/exspan/exspan/classify/observe/nntp"
+	. "github.com/exspan/exspan/classify/observe/observetest"
+	"github.com/exspan/exspan/classify/observe/pop3"
+	"github.com/exspan/exspan/classify/observe/smb"
+	"github.com/exspan/exspan/classify/observe/smtp"
+)
+
+// TestLoss loses segments of recorded conversations, and of those of the corpus
+// where there is one.
+func TestLoss(t *testing.T) {
+	if _, err := exec.LookPath("tshark"); err != nil {
+		t.Skip(err)
+	}
+	var files []string
+	for _, name := range []string{"mail", "web", "directory"} {
+		files = append(files, "../../../testdata/"+name+".pcapng")
+	}
+	if dir := os.Getenv("EXSPAN_CORPUS"); dir != "" {
+		for _, sub := range []string{"smtp", "pop-imap", "http", "mapi"} {
+			more, _ := filepath.Glob(filepath.Join(dir, sub, "*"))
+			files = append(files, more...)
+		}
+	}
+	// Words that tell how far a session got.
+	exempt := map[string][]string{"smtp.tls": {"offered", "none"}, "imap.tls": {"offered", "none"}, "pop3.tls": {"offered", "none"}, "nntp.tls": {"offered", "none"}}
+	for _, c := range []struct {
+		p      observe.Protocol
+		filter string
+	}{
+		{smtp.Protocol(), "tcp.port in {25, 587}"}, {http.Protocol(), "tcp.port in {80, 81, 5985}"}, {imap.Protocol(), "tcp.port == 143"},
+		{pop3.Protocol(), "tcp.port == 110"}, {nntp.Protocol(), "tcp.port == 119"}, {ldap.Protocol(), "tcp.port in {389, 3268}"},
+		{smb.Protocol(), "tcp.port == 445"},
+	} {
+		t.Run(c.p.Name, func(t *testing.T) {
+			compared, missed, flows := 0, 0, 0
+			for _, file := range files {
+				for _, f := range Flows(t, file, c.filter) {
+					n, m := CheckLoss(t, c.p, f.Segments, f.Options(), exempt)
+					compared, missed, flows = compared+n, missed+m, flows+1
+				}
+			}
+			t.Logf("%d flows: %d facts compared, %d missing beyond what the segment carried", flows, compared, missed)
+		})
+	}
+}
