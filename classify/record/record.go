@@ -66,6 +66,8 @@ type Level string
 const (
 	Violation Level = "violation"
 	Remark    Level = "remark"
+	// Accepted is a violation that the site file accepts.
+	Accepted Level = "accepted"
 )
 
 // Finding is something about a flow with a data path that its documentation

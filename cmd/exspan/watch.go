@@ -22,6 +22,7 @@ import (
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/exspan/exspan/exporter"
+	"github.com/exspan/exspan/exporter/accept"
 	"github.com/exspan/exspan/exporter/ndjson"
 	"github.com/exspan/exspan/exporter/pcapng"
 	"github.com/exspan/exspan/exporter/prometheus"
@@ -159,7 +160,7 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 	if m.write != "" {
 		cfg.OnJudged = func(j record.Judged) { w.delay.Judged(j) } // delay is made by openWrite
 	}
-	if w.eng, err = classify.New(cfg, exporter.Multi(sinks...)); err != nil {
+	if w.eng, err = classify.New(cfg, accept.New(cfg.Site, exporter.Multi(sinks...))); err != nil {
 		return w, err
 	}
 	if m.write != "" {

@@ -9,6 +9,7 @@ package csv
 import (
 	"encoding/csv"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -110,7 +111,7 @@ func row(f []string, r *record.Record) []string {
 		also = append(also, p.ID)
 	}
 	f = append(f, string(v.Status), text(path), list(also), text(group), v.Confidence.String(), text(grade), string(v.Reason), text(v.Why))
-	return append(f, findings(v.Findings, record.Violation), findings(v.Findings, record.Remark))
+	return append(f, findings(v.Findings, record.Violation), findings(v.Findings, record.Remark, record.Accepted))
 }
 
 func host(f []string, h *record.Host) []string {
@@ -143,10 +144,11 @@ func facts(all []observe.Fact) string {
 	return list(items)
 }
 
-func findings(all []record.Finding, level record.Level) string {
+// findings lists the ids of findings of the given levels.
+func findings(all []record.Finding, levels ...record.Level) string {
 	var ids []string
 	for _, x := range all {
-		if x.Level == level {
+		if slices.Contains(levels, x.Level) {
 			ids = append(ids, string(x.ID))
 		}
 	}

@@ -115,7 +115,7 @@ func (r *Run) things(kind Kind, counts bool) map[string]thing {
 		}
 	case Finding:
 		for k, f := range r.t.Findings.All() {
-			list[string(k.ID)+" "+k.Path] = thing{string(k.ID) + " on " + tally.PathName(k.Path, f.Path, r.name), string(k.ID), ""}
+			list[string(k.ID)+" "+k.Path] = thing{string(k.ID) + " on " + tally.PathName(k.Path, f.Path, r.name), string(k.ID), string(k.Level)}
 		}
 	case Service:
 		for _, u := range r.t.Unexpected.All() {
@@ -239,9 +239,9 @@ func Write(w io.Writer, changes []Change, o Options) error {
 		switch {
 		case c.State == Changed:
 			line += ": " + c.Was + ", now " + c.Now
-		case c.State == New && c.Now != "" && c.Kind != Pair:
+		case c.State == New && c.Now != "" && c.Kind != Pair && c.Kind != Finding:
 			line += ": " + c.Now
-		case c.State == Gone && c.Was != "" && c.Kind != Pair:
+		case c.State == Gone && c.Was != "" && c.Kind != Pair && c.Kind != Finding:
 			line += ": was " + c.Was
 		}
 		line = text.Printable(line)

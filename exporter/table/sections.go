@@ -21,7 +21,7 @@ func (s *Sink) writeFindings(p *printer) {
 			text.Count(g.flows, "flow")+"  "+string(g.id))
 		var sources, todo []string
 		for _, label := range g.paths {
-			f := s.t.Findings.Get(tally.FindingKey{ID: g.id, Path: label})
+			f := s.t.Findings.Get(tally.FindingKey{ID: g.id, Path: label, Level: g.level})
 			s.writeFinding(p, g, label, f)
 			if f.Path != nil && f.Path.Source != "" && !slices.Contains(sources, f.Path.Source) {
 				sources = append(sources, f.Path.Source)
@@ -336,6 +336,25 @@ func confidences(weakest, strongest record.Confidence) string {
 	return weakest.String() + " to " + strongest.String()
 }
 
+// writeAccepted writes the violations that the site file accepts.
+func (s *Sink) writeAccepted(p *printer) {
+	groups := s.groupsOf(record.Accepted)
+	if len(groups) == 0 {
+		return
+	}
+	p.heading("ACCEPTED BY THE SITE FILE")
+	for _, g := range groups {
+		p.spread(plain, "  "+g.entry.Title, text.Count(g.flows, "flow")+"  "+string(g.id))
+		for _, label := range g.paths {
+			f := s.t.Findings.Get(tally.FindingKey{ID: g.id, Path: label, Level: record.Accepted})
+			p.spread(plain, "      "+s.pathName(label, f.Path), text.Count(f.Flows, "flow"))
+			for _, d := range f.Details.Sorted() {
+				p.wrap(8, 8, detail(d.Name, f))
+			}
+		}
+	}
+}
+
 // writeRemarks writes one line a remark; those on blocked flows stand under
 // Blocked.
 func (s *Sink) writeRemarks(p *printer) {
@@ -353,7 +372,7 @@ func (s *Sink) writeRemarks(p *printer) {
 		p.spread(plain, "  "+g.entry.Title, text.Count(g.flows, "flow")+"  "+string(g.id))
 		var parts []string
 		for _, label := range g.paths {
-			f := s.t.Findings.Get(tally.FindingKey{ID: g.id, Path: label})
+			f := s.t.Findings.Get(tally.FindingKey{ID: g.id, Path: label, Level: g.level})
 			parts = append(parts, s.pathName(label, f.Path)+" "+text.Thousands(f.Flows))
 		}
 		p.wrap(6, 8, strings.Join(parts, ", "))

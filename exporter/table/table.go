@@ -96,6 +96,7 @@ func (s *Sink) Close(sum *record.Summary) error {
 	s.writeBlocked(p, drops)
 	s.writeUnexpected(p)
 	s.writePaths(p)
+	s.writeAccepted(p)
 	s.writeRemarks(p)
 	s.writeHosts(p, sum.Hosts)
 	s.writeEndpoints(p, sum)
@@ -265,6 +266,7 @@ func (s *Sink) writeNoExchange(p *printer) {
 // group is one finding on all its paths.
 type group struct {
 	id    record.FindingID
+	level record.Level
 	entry *glossary.Entry
 	flows uint64
 	paths []string // labels, sorted
@@ -285,7 +287,7 @@ func (s *Sink) groupsOf(level record.Level) []*group {
 		}
 		g := byID[k.ID]
 		if g == nil {
-			g = &group{id: k.ID, entry: glossary.OfFinding(k.ID)}
+			g = &group{id: k.ID, level: level, entry: glossary.OfFinding(k.ID)}
 			byID[k.ID] = g
 			list = append(list, g)
 		}
@@ -309,7 +311,7 @@ func (s *Sink) narrowed(g *group) *glossary.Entry {
 		return g.entry
 	}
 	for _, label := range g.paths {
-		for _, d := range s.t.Findings.Get(tally.FindingKey{ID: g.id, Path: label}).Details {
+		for _, d := range s.t.Findings.Get(tally.FindingKey{ID: g.id, Path: label, Level: g.level}).Details {
 			if !strings.HasSuffix(d.Name, " sends the password in clear") {
 				return g.entry
 			}

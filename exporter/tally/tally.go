@@ -166,10 +166,12 @@ func (m Mechanisms) Sorted() Mechanisms {
 	return m
 }
 
-// FindingKey is a finding on a data path or a group.
+// FindingKey is a finding on a data path or a group. A finding that the site file
+// accepts is another one.
 type FindingKey struct {
-	ID   record.FindingID
-	Path string
+	ID    record.FindingID
+	Path  string
+	Level record.Level
 }
 
 // Finding counts the flows with one finding on one path.
@@ -513,7 +515,7 @@ func (p *Path) mayBe(id string) {
 // finding counts the finding of r with an index.
 func (t *Tally) finding(r *record.Record, index int, label string) {
 	f := &r.Verdict.Findings[index]
-	x := t.Findings.at(FindingKey{f.ID, label}, len(f.ID)<<6+len(label))
+	x := t.Findings.at(FindingKey{f.ID, label, f.Level}, len(f.ID)<<6+len(label))
 	if x == nil {
 		return
 	}
@@ -524,7 +526,7 @@ func (t *Tally) finding(r *record.Record, index int, label string) {
 		x.Details.count(f.Detail, maxDetails)
 	}
 	for i := range index {
-		if r.Verdict.Findings[i].ID == f.ID {
+		if o := &r.Verdict.Findings[i]; o.ID == f.ID && o.Level == f.Level {
 			return // the flow was counted with that one
 		}
 	}

@@ -53,7 +53,7 @@ func TestAdd(t *testing.T) {
 	if ta.Flows() != 10 || ta.Of(record.Deviating) != 4 || ta.Attention != 6 || ta.Bytes != 1500 {
 		t.Errorf("flows %d, deviating %d, attention %d, bytes %d", ta.Flows(), ta.Of(record.Deviating), ta.Attention, ta.Bytes)
 	}
-	f := ta.Findings.Get(FindingKey{record.FindingWeakAuth, imap.ID})
+	f := ta.Findings.Get(FindingKey{record.FindingWeakAuth, imap.ID, record.Violation})
 	if f == nil || f.Flows != 4 || len(f.Details) != 2 || len(f.Examples) != 2 || f.Examples[0].Flows != 2 {
 		t.Errorf("a finding with two details counts its flow once: %+v", f)
 	}
@@ -111,7 +111,7 @@ func TestBounded(t *testing.T) {
 	if n := ta.Pairs.Len(); n != MaxPairs || ta.Pairs.More != flows-MaxPairs {
 		t.Errorf("%d pairs, %d more", n, ta.Pairs.More)
 	}
-	f := ta.Findings.Get(FindingKey{record.FindingCleartext, imap.ID})
+	f := ta.Findings.Get(FindingKey{record.FindingCleartext, imap.ID, ""})
 	if f.Flows != flows/2 || len(f.Details) > maxDetails || len(f.Examples) != 2 {
 		t.Errorf("finding: %d flows, %d details, %d examples", f.Flows, len(f.Details), len(f.Examples))
 	}

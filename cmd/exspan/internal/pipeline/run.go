@@ -16,6 +16,7 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter/accept"
 )
 
 // An Error is a run-time error: a damaged file or a full disk. Commands treat
@@ -62,6 +63,7 @@ func (r *Result) Err() error {
 // unless reading or writing failed, which it returns as an Error. When ctx
 // ends, Run reports what was read until then.
 func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view record.Sink) (*Result, error) {
+	view = accept.New(cfg.Site, view)
 	if records, err := o.recordFiles(&s); err != nil {
 		return nil, err
 	} else if records {
