@@ -17,11 +17,13 @@ const (
 	// recentBits says how many packets are remembered, two in each place: more than
 	// there are in the window at a million a second.
 	recentBits = 11
-	// watchFirst is how many packets with payload of TCP are looked at first, and
-	// watchOn how many after each copy. The others, which are most and cost most, are
-	// not looked at while no copy shows: acknowledgements and datagrams always are.
+	// To look at a packet costs as much as to decode it, so packets are looked at as long
+	// as copies show: the first watchFirst, watchOn after each copy, and watchAgain of
+	// every watchPause. The begin and the end of connections always are.
 	watchFirst = 1 << 12
 	watchOn    = 1 << 18
+	watchAgain = 1 << 10
+	watchPause = 1 << 16
 	// mirrorsTwice is how many copies within mirrorsTime prove that a link shows frames
 	// twice, so that an acknowledgement without an IP identification may be a copy.
 	mirrorsTwice = 4
@@ -33,7 +35,7 @@ const (
 // copies recognises copies of packets.
 type copies struct {
 	window int64 // nanoseconds; 0 is off
-	watch  int   // segments with payload still to be looked at
+	watch  int   // packets still to be looked at; below 0, those that were not
 	proven int   // copies within mirrorsTime of each other
 	last   int64 // time of the last copy
 	// recent holds what was seen: the print of the packet (32 bits), of the way that it
@@ -43,7 +45,13 @@ type copies struct {
 
 // wants reports whether p is to be looked at.
 func (c *copies) wants(p *Packet) bool {
-	return c.window != 0 && (c.watch > 0 || p.Proto != TCP || p.PayloadLength == 0)
+	if c.window == 0 || p.Flags&(SYN|FIN|RST) != 0 { // which only TCP has
+		return c.window != 0
+	}
+	if c.watch--; c.watch < -watchPause {
+		c.watch = watchAgain
+	}
+	return c.watch >= 0
 }
 
 // seen reports whether p, whose IP header is ip, is a copy of a packet within the
@@ -55,9 +63,6 @@ func (c *copies) wants(p *Packet) bool {
 // a copy only where TTL, MAC addresses or VLANs differ, or where the link is known
 // to show frames twice: acknowledgements may be repeated at once.
 func (c *copies) seen(p *Packet, ip, way []byte) bool {
-	if p.Proto == TCP && p.PayloadLength > 0 {
-		c.watch--
-	}
 	id, ttl, transport := uint16(0), uint8(0), []byte(nil)
 	switch {
 	case len(ip) < 20:
@@ -99,7 +104,7 @@ func (c *copies) seen(p *Packet, ip, way []byte) bool {
 			c.proven++
 			c.last = p.Time
 		}
-		c.watch = watchOn
+		c.watch = max(c.watch, watchOn)
 		return true
 	}
 	place[1] = place[0]
