@@ -746,20 +746,24 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 	{ID: "smtp.ehlo.xshadowrequest", Roles: []Role{"mailbox"}, End: "server", Any: []Match{
 		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"XSHADOWREQUEST"}}, {Name: "smtp.keywords", Values: []string{"XEXCH50"}}, {Name: "smtp.keywords", Values: []string{"XRDST"}}}},
 	}, Versions: []string{"2013", "2016", "2019", "SE"}, What: "EHLO: XSHADOWREQUEST (with XEXCH50 and XRDST)", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "the Transport service of 2013 and 2016; not seen for 2019 and SE, not excluded", Source: "MicrosoftDocs/SupportArticles-docs Event 7009 (KB 2866822: EHLO of a Transport service)", Confidence: "medium"},
-	{ID: "smtp.ehlo.frontend", Roles: []Role{"cas"}, End: "server", Versions: []string{"2013", "2016", "2019", "SE"}, Pending: "keywords that must be absent (smtp.list is complete)", What: "EHLO: X-ANONYMOUSTLS or X-EXPS, and XRDST, without XEXCH50, XSHADOW and XSHADOWREQUEST", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "Front End Transport. On 2016 and later the host is mailbox too", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/mail-flow/test-smtp-with-telnet.md", Confidence: "medium"},
+	{ID: "smtp.ehlo.frontend", Roles: []Role{"cas"}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"X-ANONYMOUSTLS", "X-EXPS"}}, {Name: "smtp.keywords", Values: []string{"XRDST"}}, {Name: "smtp.list", Values: []string{"complete"}}}, Without: []Fact{{Name: "smtp.keywords", Values: []string{"XEXCH50", "XSHADOW", "XSHADOWREQUEST"}}}},
+	}, Versions: []string{"2013", "2016", "2019", "SE"}, What: "EHLO: X-ANONYMOUSTLS or X-EXPS, and XRDST, without XEXCH50, XSHADOW and XSHADOWREQUEST", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "Front End Transport. On 2016 and later the host is mailbox too", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/mail-flow/test-smtp-with-telnet.md", Confidence: "medium"},
 	{ID: "smtp.ehlo.smtputf8", Roles: []Role{"edge", "mailbox", "cas"}, ByVersion: []RolesOf{
 		{Versions: []string{"2019", "SE"}, Roles: []Role{"edge", "mailbox", "cas"}},
 	}, End: "server", Any: []Match{
 		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"SMTPUTF8"}}, {Name: "smtp.keywords", Values: []string{"X-EXPS", "X-ANONYMOUSTLS", "XRDST"}}}},
 	}, Versions: []string{"2019", "SE"}, What: "EHLO: SMTPUTF8 together with X-EXPS, X-ANONYMOUSTLS or XRDST", FooledBy: "Exchange Online offers SMTPUTF8 too; a connector may have it switched off", Note: "internationalised addresses are new in 2019; all default connectors of the test data have SmtpUtf8Enabled", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/new-features/new-features.md; microsoft/CSS-Exchange GetReceiveConnector.xml (E19)", Confidence: "medium"},
-	{ID: "smtp.ehlo.xexch50-alone", Roles: []Role{"hub"}, End: "server", Weak: true, Versions: []string{"2007", "2010"}, Pending: "a keyword that must be absent (smtp.list is complete)", What: "EHLO: XEXCH50 without XSHADOW", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "2007 by exclusion; a 2010 connector without the right to it, or XEXCH50 with XRDST, is not settled", Source: "CERN smtp-multi-addr.pcap (measured); expert knowledge", Confidence: "low"},
+	{ID: "smtp.ehlo.xexch50-alone", Roles: []Role{"hub"}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"XEXCH50"}}, {Name: "smtp.list", Values: []string{"complete"}}}, Without: []Fact{{Name: "smtp.keywords", Values: []string{"XSHADOW", "XSHADOWREQUEST"}}}},
+	}, Weak: true, Versions: []string{"2007", "2010"}, What: "EHLO: XEXCH50 without XSHADOW", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "2007 by exclusion; a 2010 connector without the right to it, or XEXCH50 with XRDST, is not settled", Source: "CERN smtp-multi-addr.pcap (measured); expert knowledge", Confidence: "low"},
 	{ID: "smtp.verb.x-anonymoustls", Roles: []Role{"hub", "edge", "mailbox", "cas"}, ByVersion: []RolesOf{
 		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub", "edge"}},
 		{Versions: []string{"2013"}, Roles: []Role{"edge", "mailbox", "cas"}},
 		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"edge", "mailbox", "cas"}},
 	}, End: "both", Any: []Match{
 		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.tls", Values: []string{"x-anonymoustls"}}}},
-	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "verb X-ANONYMOUSTLS sent by the client and answered 220", FooledBy: "nothing known", Note: "both ends are Exchange servers of one organisation (with Edge by direct trust); a server proven in this way may not be called client", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer2013/scenario-configure-exchange-to-support-wan-optimization-controllers-exchange-2013-help.md; PROTOCOLS.md 0, item 5", Confidence: "high"},
+	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "verb X-ANONYMOUSTLS sent by the client and answered 220", FooledBy: "nothing known", Note: "both ends are Exchange servers of one organisation (with Edge by direct trust); a server proven in this way may not be called client", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer2013/scenario-configure-exchange-to-support-wan-optimization-controllers-exchange-2013-help.md; a measured recording", Confidence: "high"},
 	{ID: "smtp.verb.x-exps", Roles: []Role{"hub", "edge", "mailbox", "cas"}, ByVersion: []RolesOf{
 		{Versions: []string{"2003"}, Roles: []Role{"mailbox", "cas"}},
 		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub", "edge"}},
@@ -834,7 +838,7 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
 	}, End: "server", Any: []Match{
 		{Protocol: "http", Facts: []Fact{{Name: "http.header", Values: []string{"X-OWA-Version"}}}},
-	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, BuildFact: "exchange.version", ProvesVersion: true, What: "header X-OWA-Version, such as 8.1.177.3, 14.3.x, 15.2.986.14 or 15.02.2562.037", FooledBy: "reverse proxies and load balancers pass the header on: it then proves what lies behind, not the host itself; removed by hardening guides; honeypots; Exchange Online sends it too (role exchange-online, not a server of the organisation)", Note: "the number maps by packs/builds.yaml; on 2016 and later the role is mailbox|cas. Both spellings, short and zero-padded", Source: "samples in public issue threads; PROTOCOLS.md; expert knowledge (Exchange Online)", Confidence: "high"},
+	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, BuildFact: "exchange.version", ProvesVersion: true, What: "header X-OWA-Version, such as 8.1.177.3, 14.3.x, 15.2.986.14 or 15.02.2562.037", FooledBy: "reverse proxies and load balancers pass the header on: it then proves what lies behind, not the host itself; removed by hardening guides; honeypots; Exchange Online sends it too (role exchange-online, not a server of the organisation)", Note: "the number maps by packs/builds.yaml; on 2016 and later the role is mailbox|cas. Both spellings, short and zero-padded", Source: "samples in public issue threads; expert knowledge (Exchange Online)", Confidence: "high"},
 	{ID: "http.ms-server-activesync", Roles: []Role{"cas"}, ByVersion: []RolesOf{
 		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
 	}, End: "server", Any: []Match{
@@ -977,7 +981,7 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 		{Versions: []string{"2007"}, Roles: []Role{"mailbox"}},
 	}, End: "server", Any: []Match{
 		{Protocol: "dcerpc", Facts: []Fact{{Name: "kerberos.service", Values: []string{"exchangeMDB/*", "exchangeRFR/*", "exchangeAB/*"}}}},
-	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "service principals exchangeMDB/*, exchangeRFR/*, exchangeAB/* in a bind, a ticket or an NTLM target name", FooledBy: "an alternate service account: the principal names the array, not the host", Note: "measured on 2016 and 2019 servers, which all register all three; earlier versions by the roles that serve the interfaces", Source: "microsoft/CSS-Exchange GetExchangeServerADInformation.xml (E16, E19); PROTOCOLS.md", Confidence: "high"},
+	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "service principals exchangeMDB/*, exchangeRFR/*, exchangeAB/* in a bind, a ticket or an NTLM target name", FooledBy: "an alternate service account: the principal names the array, not the host", Note: "measured on 2016 and 2019 servers, which all register all three; earlier versions by the roles that serve the interfaces", Source: "microsoft/CSS-Exchange GetExchangeServerADInformation.xml (E16, E19)", Confidence: "high"},
 	{ID: "rpc.spn.request", Roles: []Role{"client", "any-exchange"}, End: "client", Any: []Match{
 		{Protocol: "kerberos", Facts: []Fact{{Name: "kerberos.service", Values: []string{"exchangeMDB/*", "exchangeRFR/*", "exchangeAB/*"}}}},
 	}, Weak: true, What: "TGS-REQ for exchangeMDB/*, exchangeRFR/*, exchangeAB/*", Note: "the client will talk to that host: proves the named host's role (by its name), the asker is a client or a server", Source: "microsoft/CSS-Exchange GetExchangeServerADInformation.xml (E16, E19)", Confidence: "medium"},
@@ -1118,7 +1122,7 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 	{ID: "tls.port.444", End: "server", Versions: []string{"2013", "2016", "2019", "SE"}, What: "TLS on 444", FooledBy: "Simple Network Paging and much else", Note: "with the self-signed certificate and an Exchange client: weak for mailbox", Source: "microsoft/CSS-Exchange HealthChecker test data applicationHost.config (E16, E19)", Confidence: "high"},
 	{ID: "rpc.unnamed", End: "server", Any: []Match{
 		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"unnamed"}}}},
-	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "unknown interfaces", Note: "server to server interfaces after 2007 have no published UUID", Source: "PROTOCOLS.md 1.2", Confidence: "high"},
+	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "unknown interfaces", Note: "server to server interfaces after 2007 have no published UUID", Source: "expert knowledge", Confidence: "high"},
 	{ID: "krb.host", End: "both", Any: []Match{
 		{Facts: []Fact{{Name: "kerberos.service", Values: []string{"HOST/*", "RestrictedKrbHost/*", "WSMAN/*", "TERMSRV/*", "cifs/*"}}}},
 	}, What: "HOST/*, RestrictedKrbHost/*, WSMAN/*, TERMSRV/*, cifs/*", Note: "every Windows host", Source: "microsoft/CSS-Exchange GetExchangeServerADInformation.xml (E16, E19)", Confidence: "high"},

@@ -116,6 +116,11 @@ func proofsOf(p *Packs, list func(*Pack) []RoleEvidence, protocol, shown string,
 						return slices.ContainsFunc(have[f.Name], func(v string) bool { return Fits(w, v) })
 					})
 				}
+				for _, f := range m.Without {
+					ok = ok && !slices.ContainsFunc(f.Values, func(w string) bool {
+						return slices.ContainsFunc(have[f.Name], func(v string) bool { return Fits(w, v) })
+					})
+				}
 				if ok && !slices.Contains(ids, e.ID) {
 					ids = append(ids, e.ID)
 				}
@@ -163,6 +168,11 @@ func TestEvidence(t *testing.T) {
 		{"smtp", "smtp.keywords=X-EXPS", 25, "smtp.ehlo.x-exps"},
 		{"smtp", "smtp.keywords=XSHADOW", 25, ""},
 		{"smtp", "smtp.keywords=XSHADOW smtp.keywords=XEXCH50", 25, "smtp.ehlo.xshadow"},
+		{"smtp", "smtp.list=complete smtp.keywords=XSHADOW smtp.keywords=XEXCH50", 25, "smtp.ehlo.xshadow"},
+		{"smtp", "smtp.keywords=XEXCH50", 25, ""},
+		{"smtp", "smtp.list=complete smtp.keywords=XEXCH50", 25, "smtp.ehlo.xexch50-alone"},
+		{"smtp", "smtp.list=complete smtp.keywords=X-EXPS smtp.keywords=XRDST", 25, "smtp.ehlo.x-exps smtp.ehlo.frontend"},
+		{"smtp", "smtp.list=complete smtp.keywords=X-EXPS smtp.keywords=XRDST smtp.keywords=XEXCH50", 25, "smtp.ehlo.x-exps smtp.ehlo.xexch50-alone"},
 		{"smtp", "smtp.keywords=XSHADOWREQUEST smtp.keywords=XEXCH50 smtp.keywords=XRDST", 25, "smtp.ehlo.xshadowrequest"},
 		{"smtp", "smtp.keywords=SMTPUTF8", 25, ""},
 		{"smtp", "smtp.keywords=SMTPUTF8 smtp.keywords=XRDST", 25, "smtp.ehlo.smtputf8"},

@@ -136,6 +136,8 @@ func (r *packReader) match(m *Match, key string, v ast.Node) bool {
 		sortFacts(m.Facts)
 	case "either":
 		m.Either = r.facts(v, key)
+	case "without":
+		m.Without = r.facts(v, key)
 	default:
 		return false
 	}

@@ -61,6 +61,9 @@ var wording = []struct {
 	{regexp.MustCompile(`\bseed([^-\w]|$)`), "reference$1"},
 	{regexp.MustCompile(`rpc-interfaces\.tsv`), "packs/exchange.yaml, interfaces"},
 	{regexp.MustCompile(`version-map\.tsv`), "packs/builds.yaml"},
+	{regexp.MustCompile(`PROTOCOLS\.md 0, item 5`), "a measured recording"},
+	{regexp.MustCompile(`^PROTOCOLS\.md 1\.2$`), "expert knowledge"},
+	{regexp.MustCompile(`; PROTOCOLS\.md(;|$)`), "$1"},
 	{regexp.MustCompile(`PROTOCOLS\.md \((one third-party nmap -sV scan of a 2013-or-later server, one of a 2010 server)\)`), "$1"},
 }
 

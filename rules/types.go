@@ -95,6 +95,9 @@ type Match struct {
 	// a pattern that may stand for a host or for a path. It is empty or holds two
 	// or more.
 	Either []Fact
+	// Without lists attributes of which no value may fit. What is not there can have
+	// been missed, so such a Match asks for a fact that says that all was read.
+	Without []Fact
 	// ContentOnly reports that the content must have been read: neither the port
 	// nor what only surrounds the content (TLS) makes a match.
 	ContentOnly bool

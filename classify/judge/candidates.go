@@ -23,7 +23,7 @@ func (j *Judge) Candidates(s *Subject) []record.Candidate {
 	}
 	tables := []*table{&rs.paths}
 	if j.platform != nil {
-		tables = append(tables, &j.platform.paths)
+		tables = append(tables, &j.compiled(j.platform).paths)
 	}
 	var legs []*legRef
 	for _, t := range tables {

@@ -112,10 +112,10 @@ func New(packs *rules.Packs, site *rules.Site, version string, platform bool) (*
 		case len(p.Paths) == 0:
 		case p.Version == rules.Platform:
 			if platform {
-				j.platform = compile(packs, p, site)
+				j.platform = &ruleset{version: p.Version, pack: p}
 			}
 		default:
-			j.rulesets = append(j.rulesets, compile(packs, p, site))
+			j.rulesets = append(j.rulesets, &ruleset{version: p.Version, pack: p})
 			versions = append(versions, p.Version)
 		}
 	}

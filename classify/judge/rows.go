@@ -28,6 +28,7 @@ type row struct {
 // ruleset is the paths of one version, arranged for look-up.
 type ruleset struct {
 	version string
+	pack    *rules.Pack // until it is compiled
 	paths   table
 	unused  table // paths that the reference lists and Exchange does not use
 	absent  table // what the version must not have
@@ -49,8 +50,19 @@ type span struct {
 	legs  []*legRef
 }
 
-func compile(packs *rules.Packs, pack *rules.Pack, site *rules.Site) *ruleset {
-	rs := &ruleset{version: pack.Version, local: slices.Clone(pack.LocalOnly)}
+// compiled returns a ruleset ready for use. Most captures need the rules of one
+// version, so the others are never compiled.
+func (j *Judge) compiled(rs *ruleset) *ruleset {
+	if rs.pack != nil {
+		*rs = compile(j.packs, rs.pack, j.site)
+	}
+	return rs
+}
+
+// compile arranges the paths of a pack for look-up, with what its version must not
+// have.
+func compile(packs *rules.Packs, pack *rules.Pack, site *rules.Site) ruleset {
+	rs := ruleset{version: pack.Version, local: slices.Clone(pack.LocalOnly)}
 	var paths, unused, absent []*legRef
 	for i := range pack.Paths {
 		p := &pack.Paths[i]

@@ -42,7 +42,7 @@ func (j *Judge) by(s *Subject, version string, source record.VersionSource, rs *
 	}
 	j.platformHits = j.platformHits[:0]
 	if j.platform != nil {
-		j.platformHits = j.hitsOf(&j.platform.paths, s, j.platformHits)
+		j.platformHits = j.hitsOf(&j.compiled(j.platform).paths, s, j.platformHits)
 		slices.SortStableFunc(j.platformHits, compare)
 		if v, ok := j.documented(s, version, j.platformHits, match.Yes, false); ok {
 			return v
@@ -105,7 +105,7 @@ func (j *Judge) rulesFor(s *Subject) (string, record.VersionSource, *ruleset) {
 	if i < 0 {
 		return version, source, nil
 	}
-	return version, source, j.rulesets[i]
+	return version, source, j.compiled(j.rulesets[i])
 }
 
 // packVersion returns the version under which packs list a version: the paths of
@@ -330,7 +330,7 @@ func (j *Judge) otherVersion(s *Subject, rs *ruleset) (*ruleset, *hit) {
 		if other == rs {
 			continue
 		}
-		j.others = j.hitsOf(&other.paths, s, j.others[:0])
+		j.others = j.hitsOf(&j.compiled(other).paths, s, j.others[:0])
 		for i := range j.others {
 			if h := &j.others[i]; !h.mismatch && h.fit >= match.Likely && !h.row.path.LastResort() {
 				return other, h

@@ -12,12 +12,13 @@ import (
 
 // Content is what a rules.Match asks of the content of a flow.
 type Content struct {
-	all    []rules.Fact // each must have a value that fits
-	either []rules.Fact // one of these suffices; empty for none
+	all     []rules.Fact // each must have a value that fits
+	either  []rules.Fact // one of these suffices; empty for none
+	without []rules.Fact // none may have a value that fits
 }
 
 // Compile compiles what a Match asks of the content.
-func Compile(m *rules.Match) Content { return Content{m.Facts, m.Either} }
+func Compile(m *rules.Match) Content { return Content{m.Facts, m.Either, m.Without} }
 
 // Empty reports whether nothing is asked of the content.
 func (c *Content) Empty() bool { return len(c.all)+len(c.either) == 0 }
@@ -28,7 +29,7 @@ func (c *Content) Len() int { return len(c.all) }
 // Names returns the names of the attributes that c asks for.
 func (c *Content) Names() []string {
 	var names []string
-	for _, list := range [...][]rules.Fact{c.all, c.either} {
+	for _, list := range [...][]rules.Fact{c.all, c.either, c.without} {
 		for i := range list {
 			names = append(names, list[i].Name)
 		}
@@ -51,6 +52,11 @@ type Result struct {
 // Match compares observed facts with c.
 func (c *Content) Match(have []observe.Fact) Result {
 	r := Result{Complete: true}
+	for i := range c.without {
+		if best, _ := compare(&c.without[i], have); best != noMatch {
+			return Result{Contradicted: true}
+		}
+	}
 	for i := range c.all {
 		best, seen := compare(&c.all[i], have)
 		switch {
