@@ -143,8 +143,8 @@ func trim(b []byte) []byte {
 	return bytes.TrimSpace(b)
 }
 
-// header reads one header field. Most say nothing of interest, and are passed
-// over by their first letter and the place of their colon.
+// header reads one header field. It skips most fields by their first letter and
+// the place of their colon.
 func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observe.Report) {
 	asks := dir == observe.ToServer
 	switch line[0] | 0x20 {
@@ -592,7 +592,7 @@ func (o *observer) pass(s *side, in *observe.Input, b []byte, r *observe.Report)
 	return n
 }
 
-// ended goes on when a body or chunk is over.
+// ended moves on at the end of a body or chunk.
 func (o *observer) ended(s *side) {
 	if s.left > 0 {
 		return
@@ -622,7 +622,7 @@ func (o *observer) channelOpen(s *side, r *observe.Report) {
 	}
 }
 
-// hand gives a piece of a body to package dcerpc.
+// hand passes a piece of a body to package dcerpc.
 func (o *observer) hand(in *observe.Input, b []byte, r *observe.Report) {
 	sub := *in
 	sub.Data = b

@@ -1,7 +1,7 @@
-// Package http reads HTTP/1.0 and HTTP/1.1 in clear (RFC 9110, RFC 9112): who
-// is asked for which of Exchange's virtual directories, how requests are
-// authenticated, and whether content was exchanged in clear. Bodies are passed
-// over, except those of RPC over HTTP ([MS-RPCH]), which package dcerpc reads.
+// Package http reads HTTP/1.0 and HTTP/1.1 in clear (RFC 9110, RFC 9112): which of
+// Exchange's virtual directories clients ask for, how requests are authenticated,
+// and whether content was exchanged in clear. It skips bodies, except those of RPC
+// over HTTP ([MS-RPCH]), which package dcerpc reads.
 package http
 
 import (
@@ -113,13 +113,13 @@ const (
 	toClose              // a body that only the connection's end ends
 )
 
-// side is how far one direction is read. Two of them fill a line of the cache.
+// side is the state of one direction. Two of them fill a cache line.
 type side struct {
 	left   int64
 	length int64  // Content-Length, -1 for none
 	lines  uint16 // of header fields in this message
 	stage  stage
-	cutOff bool // the rest of a line that is too long is passed over
+	cutOff bool // the rest of a line that is too long is skipped
 	began  bool // a message was read
 
 	lost bool // bytes are missing
@@ -412,8 +412,8 @@ func begins(dir observe.Direction, b []byte, old bool) observe.Match {
 	return beginsAnswer(b)
 }
 
-// gap takes the word that bytes are missing. Within a body whose bytes are
-// counted that does no harm.
+// gap notes that bytes are missing. Within a body whose bytes are counted that does
+// no harm.
 func (o *observer) gap(s *side, in *observe.Input, r *observe.Report) error {
 	if (s.stage == body || s.stage == chunk) && int64(in.Gap) <= s.left && !s.lost {
 		if s.isRPC && o.rpc != nil {
@@ -429,15 +429,15 @@ func (o *observer) gap(s *side, in *observe.Input, r *observe.Report) error {
 	return nil
 }
 
-// lose gives up a direction until messages can be found again in it.
+// lose gives up a direction until a message is found in it again.
 func (o *observer) lose(s *side) {
 	*s = side{lost: true, began: s.began}
 	o.gaps = true
 	o.pending = o.pending[:0] // whether these were answered, and how, is not known
 }
 
-// found goes on with a direction that was lost. An answer is that of the only
-// request since then if it came right after it.
+// found resumes a direction that was lost. An answer belongs to the only request
+// since then if it came right after that request.
 func (o *observer) found(s *side, in *observe.Input) {
 	if in.Dir == observe.ToClient && (len(o.pending) != 1 || s.gapped || !in.Continues) {
 		o.pending = o.pending[:0]
@@ -445,8 +445,7 @@ func (o *observer) found(s *side, in *observe.Input) {
 	s.lost, s.turned, s.gapped = false, false, false
 }
 
-// refuse gives up a direction that is not HTTP, and the flow if nothing of it
-// was.
+// refuse gives up a direction that is not HTTP, and the flow if none of it was.
 func (o *observer) refuse(s *side, in *observe.Input) (int, error) {
 	if in.Handshake && !o.sides[0].began && !o.sides[1].began {
 		return 0, observe.ErrViolation
@@ -455,8 +454,8 @@ func (o *observer) refuse(s *side, in *observe.Input) (int, error) {
 	return len(in.Data), nil
 }
 
-// step reads what b begins with and returns how many bytes that is, more than
-// there are for what is passed over, and 0 if more are needed.
+// step reads what b begins with and returns its length in bytes: more than len(b)
+// for what is skipped, and 0 if more bytes are needed.
 func (o *observer) step(s *side, in *observe.Input, b []byte, r *observe.Report) (int, error) {
 	if s.cutOff {
 		i := bytes.IndexByte(b, '\n')

@@ -1,8 +1,8 @@
 // Package smb reads SMB 1 ([MS-CIFS], [MS-SMB]) and SMB 2 and 3 ([MS-SMB2])
 // over TCP and over NetBIOS sessions (RFC 1002 section 4.3): the version
 // spoken, how sessions are authenticated, which shares and named pipes are
-// used, what protects them, and the RPC inside of pipes. Names and contents of
-// files are passed over.
+// used, what protects them, and the RPC inside pipes. It skips names and contents
+// of files.
 package smb
 
 import (
