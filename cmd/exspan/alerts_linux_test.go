@@ -185,7 +185,8 @@ func TestAlerts(t *testing.T) {
 	l.replay(testdata("org.pcapng"), "-x", "10")
 	prom.wait(`sum(exspan_path_flows_total{status="expected"}) >= 50 and on () sum(exspan_flow_table_flows{state="held"}) == 0`)
 	time.Sleep(3 * time.Second) // some scrapes and evaluations
-	if alerts := prom.query(`ALERTS`); len(alerts) > 0 {
+	// One flow of it deviates: edge1 to hub1, see testdata/README.md.
+	if alerts := prom.query(`ALERTS{path!="2010.transport.edge-hub"}`); len(alerts) > 0 {
 		t.Errorf("alerts on traffic that is as documented: %v", alerts)
 	}
 
