@@ -15,9 +15,9 @@ const (
 
 // common reads an Ethernet frame of the shape that nearly all have, in one go:
 // two tags at most, IPv4 without options or IPv6 without extension headers, TCP
-// or UDP, and nothing of the packet cut off. It says false for any other frame,
-// and for what looks odd. Where it says true, a Decoder would have set the same;
-// network is then where the IP header begins.
+// or UDP, and nothing of the packet cut off. It returns false for any other frame
+// and for any that looks odd. Where it returns true, a Decoder would have set the
+// same fields, and network is the offset of the IP header.
 //
 // A Decoder takes two and a half times as many instructions. So what counts here
 // is that the compiler sees the lengths: headers are read from arrays, and

@@ -20,7 +20,7 @@ type Options struct {
 	// Parallel reads in a goroutine of its own that is a few batches ahead of
 	// Read. What is delivered is the same.
 	Parallel bool
-	// Pieces is for who calls Fetch and Decode in goroutines of its own. What may
+	// Pieces is for callers of Fetch and Decode in goroutines of their own. What may
 	// be slow is read as with Parallel.
 	Pieces bool
 	// Progress is told how many bytes of the files were read, and how many
@@ -32,7 +32,7 @@ type Options struct {
 	// AllAppearances reads a packet of a trace of Windows at each layer and adapter
 	// where it was seen, instead of once.
 	AllAppearances bool
-	// Frames is for who calls NextFrame instead of Read.
+	// Frames is for callers of NextFrame instead of Read.
 	Frames bool
 	// Fragments bounds the reassembly of IP fragments.
 	Fragments FragmentLimits

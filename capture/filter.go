@@ -155,7 +155,7 @@ func verify(code []instruction) error {
 	return nil
 }
 
-// match says whether a frame passes.
+// match reports whether a frame passes.
 func (f *filter) match(b []byte, wire uint32) bool {
 	switch f.link {
 	case LinkNull, LinkLoop:

@@ -27,7 +27,7 @@ func compile(expr string, linkType uint8) ([]instruction, error) {
 	return code, nil
 }
 
-// isPcapTimeout says whether err is what a pcap handle returns when nothing
+// isPcapTimeout reports whether err is what a pcap handle returns when nothing
 // arrived for a while.
 func isPcapTimeout(err error) bool {
 	return errors.Is(err, pcap.NextErrorTimeoutExpired)

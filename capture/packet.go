@@ -39,7 +39,7 @@ func AddrFrom(a netip.Addr) Addr { return a.As16() }
 // Netip returns the address as a netip.Addr, IPv4-mapped addresses as IPv4.
 func (a Addr) Netip() netip.Addr { return netip.AddrFrom16(a).Unmap() }
 
-// Is4 says whether the address is an IPv4 address.
+// Is4 reports whether the address is an IPv4 address.
 func (a Addr) Is4() bool {
 	return a[0] == 0 && a[1] == 0 && a[2] == 0 && a[3] == 0 && a[4] == 0 && a[5] == 0 &&
 		a[6] == 0 && a[7] == 0 && a[8] == 0 && a[9] == 0 && a[10] == 0xff && a[11] == 0xff

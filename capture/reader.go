@@ -332,7 +332,7 @@ type sink struct {
 	stats  Stats // without what finish adds
 }
 
-// frame decodes one frame into bt and says whether that is full now. Without a
+// frame decodes one frame into bt and reports whether bt is full now. Without a
 // batch it keeps the frame in head.
 func (k *sink) frame(bt *fileBatch, f *iface, data []byte, wire uint32, t int64) bool {
 	if bt == nil {
@@ -500,7 +500,7 @@ func (r *reader) scanPcap(bt *fileBatch) (need int, err error) {
 }
 
 // scanPlain reads records as nearly all are, up to the first that is not, and
-// says whether bt is full then. It is a loop of its own because what nearly all
+// reports whether bt is full then. It is a loop of its own because what nearly all
 // packets go through has to be short.
 func (r *reader) scanPlain(bt *fileBatch) bool {
 	k, scale := r.sink, r.ifaces[0].scale.mul

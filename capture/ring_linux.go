@@ -9,7 +9,7 @@ import (
 	"github.com/google/gopacket/afpacket"
 )
 
-// isRingTimeout says whether err is what an AF_PACKET ring returns when
+// isRingTimeout reports whether err is what an AF_PACKET ring returns when
 // nothing arrived for a while.
 func isRingTimeout(err error) bool { return errors.Is(err, afpacket.ErrTimeout) }
 

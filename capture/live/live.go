@@ -141,14 +141,14 @@ func explain(err error) error {
 	return err
 }
 
-// denied says whether err is one of missing privileges.
+// denied reports whether err is one of missing privileges.
 func denied(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, os.ErrPermission) ||
 		strings.Contains(err.Error(), "Operation not permitted") || strings.Contains(err.Error(), "Permission Denied") ||
 		strings.Contains(err.Error(), "permission to capture")
 }
 
-// mentionsTags says whether an expression speaks of tags and labels that the
+// mentionsTags reports whether an expression speaks of tags and labels that the
 // kernel may have taken off a frame.
 func mentionsTags(expr string) bool {
 	for _, w := range strings.FieldsFunc(expr, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {

@@ -12,9 +12,9 @@ type Ends struct {
 	serverIsA, proven bool
 }
 
-// Guess says who is the server of a flow by its first packet. Where no
-// handshake tells, known says whether an end is known as a server; where that
-// does not tell either, it is the end with the lower port.
+// Guess tells client from server by the first packet of a flow: by its handshake,
+// else by known, which reports whether an end is known as a server, else by the
+// port: the server's is the lower one.
 func Guess(p *capture.Packet, known func(e capture.Endpoint, proto uint8) bool) Ends {
 	if p.Proto == capture.TCP && p.Flags&capture.SYN != 0 {
 		return Ends{serverIsA: p.Flags&capture.ACK != 0, proven: true}
@@ -36,7 +36,7 @@ func (e *Ends) Handshake(sender int, ack bool) {
 	}
 }
 
-// Turn swaps client and server unless they are proven, and says whether it did.
+// Turn swaps client and server unless they are proven, and reports whether it did.
 // A turn is a proof: there is at most one.
 func (e *Ends) Turn() bool {
 	if e.proven {

@@ -22,10 +22,10 @@ const (
 	fromB      = 1 << senderBit // B sent the packet
 )
 
-// senderBit is the place of who sent the packet in Event.What: it is shifted there.
+// senderBit is the position of the sender in Event.What.
 const senderBit = 15
 
-// Event is what somebody who reads flows has to know of a packet.
+// Event is what a reader of flows has to know of a packet.
 type Event struct {
 	ID     ID
 	What   uint16
@@ -37,8 +37,8 @@ type Event struct {
 	Clock int64
 }
 
-// Sender returns who sent the packet, 0 for A and 1 for B; of an ICMP error, who
-// sent what it quotes.
+// Sender returns the sender of the packet, 0 for A and 1 for B; of an ICMP error,
+// the sender of the packet that it quotes.
 func (e *Event) Sender() int { return int(e.What / fromB) }
 
 // Follow tracks the packets of a batch, of less than 65,536, from the one with the

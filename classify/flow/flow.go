@@ -56,7 +56,7 @@ const (
 // of the processor's cache long and lies on them: what says whose a packet is and
 // what is known of the flow, then what is counted.
 type Flow struct {
-	// Sides are the flow's ends: A, who sent the first packet, then B.
+	// Sides are the flow's ends: A, which sent the first packet, then B.
 	Sides [2]capture.Endpoint
 	Proto uint8 // capture.TCP, capture.UDP or capture.ESP
 	class class
@@ -127,16 +127,16 @@ func (f *Flow) GapBytes(sender int) uint64 { return uint64(f.gaps[sender]) }
 // SetupTime returns the time from SYN to SYN-ACK, or 0 when not both were seen.
 func (f *Flow) SetupTime() time.Duration { return time.Duration(f.setup) * time.Microsecond }
 
-// BothWays says whether packets were seen in both directions.
+// BothWays reports whether packets were seen in both directions.
 func (f *Flow) BothWays() bool { return f.packets[0] > 0 && f.packets[1] > 0 }
 
-// Begun says whether the begin of the streams was seen: payload that was read
+// Begun reports whether the begin of the streams was seen: payload that was read
 // starts at their first byte.
 func (f *Flow) Begun() bool { return f.Seen&SeenBegun != 0 }
 
-// usual says whose packets Follow may deal with in few steps from now on: not the
-// first of either end, and of TCP, what follows on bytes that were seen on a
-// connection that is set up.
+// usual marks the senders whose packets Follow may take the short way from now on:
+// not the first packet of either end, and of TCP, only those that continue bytes
+// that were seen, on a connection that is set up.
 func (f *Flow) usual() {
 	if f.class == classHalfOpen {
 		return
@@ -154,8 +154,8 @@ func (f *Flow) usual() {
 	f.Seen |= usual
 }
 
-// sender says who sent a packet, 0 for A and 1 for B, and whether it is one of the
-// flow's.
+// sender returns the sender of a packet, 0 for A and 1 for B, and whether the packet
+// belongs to the flow.
 func (f *Flow) sender(p *capture.Packet, proto uint8) (sender int, ok bool) {
 	there := differ(&f.Sides[0], &p.Src) | differ(&f.Sides[1], &p.Dst)
 	back := differ(&f.Sides[0], &p.Dst) | differ(&f.Sides[1], &p.Src)

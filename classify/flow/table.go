@@ -501,7 +501,7 @@ func (t *Table) Quiet(id ID) {
 	}
 }
 
-// All calls f for every live flow, in no particular order, until f says false.
+// All calls f for every live flow, in no particular order, until f returns false.
 func (t *Table) All(f func(ID, *Flow) bool) {
 	for _, e := range t.index {
 		if e != 0 && !f(ID(uint32(e)), t.At(ID(uint32(e)))) {

@@ -11,7 +11,7 @@ import (
 // the sensor missed packets, one behind them looks as if it was ahead.
 const window = 1 << 16
 
-// client returns who began the flow: 0 for A, 1 for B.
+// client returns the end that began the flow: 0 for A, 1 for B.
 func (f *Flow) client() int {
 	if f.Seen&seenSYNByB != 0 {
 		return 1
@@ -45,8 +45,8 @@ func (t *Table) transition(id ID, f *Flow, sender int, p *capture.Packet) {
 			f.class = classEstablished
 		}
 	case f.class == classResetA && sender == 0, f.class == classResetB && sender == 1:
-		// Who has reset a connection sends nothing more on it: it was somebody else's
-		// RST, or an older one.
+		// An end that has reset a connection sends nothing more on it: the RST was
+		// another host's, or an older one.
 		if f.inWindow(sender, p) && f.Seen&SeenRefused == 0 {
 			f.Seen &^= SeenRST
 			f.class = classEstablished
@@ -137,7 +137,7 @@ func (t *Table) overtaken(id ID, f *Flow, p *capture.Packet) bool {
 	return f.Seen&(SeenSYN|SeenSYNACK|SeenPayload|SeenRST) == SeenRST && f.Sides[0] == p.Dst && t.rest(id).isn == p.Seq
 }
 
-// renews says whether a packet on a known key begins another flow, although the
+// renews reports whether a packet on a known key begins another flow, although the
 // old one has not timed out: a SYN with another initial sequence number after its
 // end or after a silence.
 func (t *Table) renews(id ID, f *Flow, p *capture.Packet) bool {
