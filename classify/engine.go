@@ -84,6 +84,8 @@ type Engine struct {
 	reader    *session.Reader
 	protocols []observe.Protocol // of reader
 	inventory *inventory.Inventory
+	tunnels   tunnels
+	sought    inventory.Flow // used again by subjectOf and tally
 	judge     *judge.Judge
 	subject   subject // used again by subjectOf
 	calls     *calls.Table
@@ -128,6 +130,7 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 		names = append(names, e.protocols[i].Name)
 	}
 	e.inventory = inventory.New(cfg.Packs, cfg.Site, names, cfg.Exchange)
+	e.tunnels.setSite(cfg.Site)
 	e.reader, err = session.NewReader(session.Config{
 		Protocols: e.protocols, Announced: e.announced, Identities: cfg.Identities,
 		MaxConns: cfg.Limits.MaxConns, MaxBuffered: cfg.Limits.MaxBuffered, MaxFacts: cfg.Limits.MaxFacts,
@@ -155,6 +158,7 @@ func (e *Engine) Batch(b *capture.Batch) error {
 		e.takeTracked(nil)
 		e.countDue()
 	}
+	e.tunnels.table = b.Tunnels
 	packets := b.Packets
 	for len(packets) > 0 {
 		n := min(len(packets), flow.WarmSize)
@@ -218,7 +222,11 @@ func (e *Engine) take(packets []capture.Packet, events []flow.Event) {
 		e.clock = ev.Clock
 		switch {
 		case ev.What&notable == 0 && e.ledger == nil:
-			if h := e.reader.Next(&packets[ev.Packet], ev, &e.flows.stateOf(ev.ID).State); h != nil {
+			p := &packets[ev.Packet]
+			if p.Tunnel != 0 {
+				e.tunnels.note(ev.ID, p.Tunnel, false)
+			}
+			if h := e.reader.Next(p, ev, &e.flows.stateOf(ev.ID).State); h != nil {
 				e.absorb(h)
 			}
 		case ev.What&flow.Ended != 0:
@@ -257,6 +265,9 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 	if ev.What&flow.New != 0 {
 		e.flows.begin(ev.ID, e.ends(p))
 	}
+	if p.Tunnel != 0 || len(e.tunnels.of) > 0 {
+		e.tunnels.note(ev.ID, p.Tunnel, ev.What&flow.New != 0)
+	}
 	st, sender := e.flows.stateOf(ev.ID), ev.Sender()
 	e.ledger.packet(p, ev, st, e.passed)
 	e.countDue()
@@ -274,7 +285,7 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 		if st.Ends.Direction(sender) == observe.ToServer {
 			server = p.Dst
 		}
-		e.inventory.Refused(server, p.Time)
+		e.inventory.Refused(server, e.tunnels.onWire(p.Tunnel), p.Time)
 	}
 	if p.Proto == capture.ESP {
 		e.reader.Sealed(ev, &st.State)
@@ -354,8 +365,10 @@ func (e *Engine) tally(s *slot) {
 	if s.Proto == capture.TCP {
 		e.counts.loss.add(s.Flow)
 	}
-	_, server := s.ends()
-	e.inventory.Use(server, s.Proto, s.First, s.Last)
+	if client, server := s.ends(); e.inventory.Ever(server.Port) {
+		f := e.find(s, client, server)
+		e.inventory.Use(f, s.Spoke(s.Ends.Side(observe.ToClient)) && (s.Foreign() || f.Protocol != "" && !e.late(s)))
+	}
 }
 
 // asks reports whether the protocol of a flow is one in which every request
@@ -391,6 +404,7 @@ func (e *Engine) emit(s *slot, must bool) bool {
 	e.write(s, sub, v, "ended")
 	e.reader.Forget(&s.State)
 	e.notePair(s)
+	e.tunnels.forget(s.id)
 	e.flows.free(s.id)
 	return true
 }

@@ -238,6 +238,7 @@ func (e *Engine) takeStep(b *capture.Batch, st *step) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.flows.view, e.counts.tracked, e.counts.source = st.view, st.tracked, b.Stats
+	e.tunnels.table = b.Tunnels
 	e.takeAll(b.Packets, st.events)
 	if cap(st.events) > maxEvents {
 		st.events = nil // many flows ended at once: that is not kept for the next time

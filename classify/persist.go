@@ -42,6 +42,7 @@ func (e *Engine) Reload(packs *rules.Packs, site *rules.Site) error {
 	e.cfg.Packs, e.cfg.Site = packs, site
 	e.judge = j
 	e.inventory.Reload(packs, site, e.clock)
+	e.tunnels.setSite(site)
 	e.reader.Announcements = e.inventory.MediaAnnounced()
 	e.ledger.addLabels(packs)
 	return nil

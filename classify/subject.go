@@ -24,10 +24,12 @@ type subject struct {
 func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
 	client, server := s.ends()
 	sub := &e.subject
-	sub.entries = e.inventory.Find(client, server, s.Proto, s.First, s.Last, sub.entries)
+	f := e.find(s, client, server)
+	sub.entries = e.inventory.Find(f, sub.entries)
 	if len(sub.entries) == 0 && s.Proto == capture.TCP {
 		// What was announced tells who is the server, unless the handshake did.
-		if sub.entries = e.inventory.Find(server, client, s.Proto, s.First, s.Last, sub.entries); len(sub.entries) > 0 {
+		f.Client, f.Server = server, client
+		if sub.entries = e.inventory.Find(f, sub.entries); len(sub.entries) > 0 {
 			if s.Ends.Turn() {
 				client, server = server, client
 			} else {
@@ -42,13 +44,32 @@ func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
 	sub.clientAddr, sub.serverAddr = &client.Addr, &server.Addr
 	sub.Announced = e.inventory.Services(sub.entries)
 	sub.Missing = s.GapBytes(0)+s.GapBytes(1) > 0
-	var protocol uint8
-	protocol, sub.Late, sub.facts = e.reader.Content(&s.State)
-	sub.Facts, sub.Protocol = sub.facts.List(), ""
-	if protocol != 0 {
-		sub.Protocol = e.protocols[protocol-1].Name
-	}
+	_, sub.Late, sub.facts = e.reader.Content(&s.State)
+	sub.Facts, sub.Protocol, sub.Foreign = f.Facts, f.Protocol, s.Foreign()
 	return sub
+}
+
+// find returns what a flow is looked up by among the learned endpoints. The
+// result is valid until the next call.
+func (e *Engine) find(s *slot, client, server *capture.Endpoint) *inventory.Flow {
+	protocol, _, facts := e.reader.Content(&s.State)
+	f := &e.sought
+	f.Client, f.Server, f.Proto, f.First, f.Last = client, server, s.Proto, s.First, s.Last
+	f.Protocol, f.Facts, f.Tunnels = "", facts.List(), nil
+	if protocol != 0 {
+		f.Protocol = e.protocols[protocol-1].Name
+	}
+	if len(e.tunnels.of) > 0 {
+		f.Tunnels = e.tunnels.of[s.id]
+	}
+	return f
+}
+
+// late reports whether the protocol of a flow was found later than by its first
+// bytes.
+func (e *Engine) late(s *slot) bool {
+	_, late, _ := e.reader.Content(&s.State)
+	return late
 }
 
 // mayBeFinal reports whether a verdict of the subject can be final before all is
@@ -90,6 +111,11 @@ func (s *subject) used() *inventory.Endpoint {
 // absorb takes in what a flow has just told.
 func (e *Engine) absorb(h *session.Heard) {
 	before := h.Facts.List()
+	if h.Tunnel != 0 {
+		h.Tunnel = e.tunnels.onWire(h.Tunnel)
+	} else if list := e.tunnels.of[h.ID]; h.Ended && len(list) > 0 {
+		h.Tunnel = list[0]
+	}
 	e.inventory.Hear(h)
 	e.reader.Announcements = e.inventory.MediaAnnounced()
 	if h.Facts.List() != before {

@@ -1417,7 +1417,7 @@ var packPolicy = Pack{Name: "policy", Policy: &Policy{Weak: []Weakness{
 		{Versions: []string{"2003", "2007"}, Level: "remark", Note: "Windows 2000 and 2003 have no other version", Source: "[MS-SMB2] 1.7, product behaviour"},
 		{Level: "violation", Note: "Windows Server 2008 and later do not need it; the advice for Exchange is to disable it", Source: "techcommunity.microsoft.com Exchange Server and SMBv1 (February 2020); MicrosoftDocs/windowsserverdocs detect-enable-and-disable-smbv1-v2-v3.md"},
 	}},
-}, ExchangeRoles: []Role{"hub", "edge", "mailbox", "mailbox-legacy", "cas", "um", "any-exchange"}, Answering: []string{"dns", "kerberos", "sip", "dcerpc", "ldap"}, Violations: []string{"cleartext", "auth-unsupported", "auth-missing", "weak-auth", "weak-encryption", "protocol-mismatch", "prohibited", "external-source", "wrong-direction", "retired-protocol"}, Remarks: []string{"auth-not-default", "port-undocumented", "endpoint-unannounced", "static-port-recommended", "static-port-unused", "refused", "unanswered"}, Announced: []Announced{
+}, ExchangeRoles: []Role{"hub", "edge", "mailbox", "mailbox-legacy", "cas", "um", "any-exchange"}, Answering: []string{"dns", "kerberos", "sip", "dcerpc", "ldap"}, Violations: []string{"cleartext", "auth-unsupported", "auth-missing", "weak-auth", "weak-encryption", "protocol-mismatch", "prohibited", "external-source", "wrong-direction", "retired-protocol"}, Remarks: []string{"auth-not-default", "port-undocumented", "endpoint-unannounced", "announcement-conflict", "static-port-recommended", "static-port-unused", "refused", "unanswered"}, Announced: []Announced{
 	{By: []string{"ept_map", "ept_lookup", "bind", "site"}, Protocol: "dcerpc"},
 	{By: []string{"sdp"}, Protocol: "rtp"},
 }}}

@@ -2,10 +2,10 @@ package inventory
 
 import (
 	"cmp"
-	"encoding/binary"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/exspan/exspan/capture"
@@ -13,23 +13,6 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
-)
-
-// MaxServerEndpoints bounds the endpoints of one server address.
-const MaxServerEndpoints = 16_384
-
-// Limits of the learned endpoints.
-const (
-	maxEndpoints   = 200_000 // entries in all, ended ones included
-	maxPerEndpoint = 64      // entries of one address, protocol and port
-)
-
-// Entries that are over are kept to explain flows that wait, until room is
-// needed: then those over for longer than pruneAge go, looked for at most once in
-// pruneInterval, both in packet time.
-const (
-	pruneAge      = int64(10 * time.Minute)
-	pruneInterval = int64(10 * time.Second)
 )
 
 // endpointIdle is how long an entry lives after its last use.
@@ -50,14 +33,21 @@ type Endpoint struct {
 	source     observe.Source
 	from       netip.AddrPort
 	announced  netip.Addr
-	scope      string
-	weak       bool
+	by         capture.Addr // the host that has it announced: who asked, or who announces itself
+	codecs     string       // see observe.Endpoint.Codecs
+	dispute    string       // what contradicts the entry, in words; empty for nothing
+	dialog     *dialog      // that ends the entry; nil for none
+	tunnel     capture.TunnelID
+	weak       bool  // its form is all that speaks for it
+	strange    bool  // announced by a host that does not own the address
 	datagram   bool  // taught by a UDP flow
+	confirmed  bool  // a flow to the endpoint spoke the protocol
+	gone       bool  // no look-up finds it any more
 	learned    int64 // packet time
 	used       int64 // packet time of the last use
 	idle       int64
 	ended      int64 // packet time of its end, or 0
-	gone       bool  // no look-up finds it any more
+	doubted    int64 // packet time at which the server seemed to end it, or 0
 	flows      uint64
 	list       *match.Announced // of this service alone; nil until asked for
 }
@@ -67,39 +57,44 @@ func (en *Endpoint) overAt(t int64) bool {
 	return en.ended != 0 && t > en.ended || en.source != observe.FromSite && t > en.used+en.idle
 }
 
-// rank orders sources by how much they prove.
-func (en *Endpoint) rank() int {
-	r := 0
-	switch en.source {
-	case observe.FromSite:
-		r = 6
-	case observe.FromMap:
-		r = 5
-	case observe.FromLookup:
-		r = 4
-	case observe.FromBind:
-		r = 3
-	case observe.FromSDP, observe.FromRedirect, observe.FromPush:
-		r = 2
-	}
-	if en.datagram {
-		r = 2
-	}
-	if en.weak {
-		r = 1
-	}
-	return r
-}
-
 // proof returns how well the entry is known.
 func (en *Endpoint) proof() Proof {
 	switch {
 	case en.source == observe.FromSite:
 		return SiteFile
+	case en.strange:
+		return WeakEvidence
 	case en.weak:
 		return OneSided
 	}
 	return TwoSided
+}
+
+// rank orders entries by how much they prove: by their proof, and by their
+// source where that is equal.
+func (en *Endpoint) rank() int {
+	r := 4 * int(en.proof())
+	switch {
+	case en.weak || en.datagram:
+	case en.source == observe.FromMap:
+		r += 3
+	case en.source == observe.FromLookup:
+		r += 2
+	case en.source == observe.FromBind:
+		r++
+	}
+	return r
+}
+
+// hearing tells how an announcement was heard.
+type hearing struct {
+	service  string
+	by       capture.Addr // as Endpoint.by
+	to       capture.Addr // the other host of the flow
+	tunnel   capture.TunnelID
+	strange  bool
+	datagram bool
+	time     int64 // packet time
 }
 
 // endpoints is the table of learned endpoints.
@@ -108,29 +103,24 @@ type endpoints struct {
 	byKey   map[endpointKey][]*Endpoint
 	ports   [1 << 16 / 64]uint64 // ports that were ever in byKey, a bit each
 	perHost map[capture.Addr]int
-	scopes  map[string][]*Endpoint
-	all     []*Endpoint // in order of learning
-	refused uint64      // by a cap
-	media   uint32      // how often a UDP endpoint was learned
-	pruned  int64       // packet time of the last prune
-	ended   []*Endpoint // what the last call ended
+	dialogs map[string][]*dialog // by scope
+	all     []*Endpoint          // in order of learning, some of them gone
+	gone    int                  // of all
+	media   uint32               // how often a UDP endpoint was learned
+	ended   []*Endpoint          // what the last call ended
 
-	// alone and together hold the lists of services that flows are judged by, by
-	// one service and by the ids of several lists of one.
-	alone    map[match.Service]*match.Announced
-	together map[string]*match.Announced
-	ids      []byte // a key of together
-	lastID   uint64
+	limits    endpointLimits
+	conflicts uint64 // entries that other bytes contradict
+	lists     lists
 }
 
 func newEndpoints(policy *rules.Policy) *endpoints {
 	return &endpoints{
-		policy:   policy,
-		alone:    map[match.Service]*match.Announced{},
-		together: map[string]*match.Announced{},
-		byKey:    map[endpointKey][]*Endpoint{},
-		perHost:  map[capture.Addr]int{},
-		scopes:   map[string][]*Endpoint{},
+		policy:  policy,
+		lists:   newLists(),
+		byKey:   map[endpointKey][]*Endpoint{},
+		perHost: map[capture.Addr]int{},
+		dialogs: map[string][]*dialog{},
 	}
 }
 
@@ -143,128 +133,91 @@ func (t *endpoints) at(e *capture.Endpoint, proto uint8) []*Endpoint {
 	return t.byKey[endpointKey{*e, proto}]
 }
 
-// ever says whether an entry ever had a port.
+// ever reports whether an entry ever had a port.
 func (t *endpoints) ever(port uint16) bool { return t.ports[port/64]&(1<<(port%64)) != 0 }
+
+// len returns the number of entries.
+func (t *endpoints) len() int { return len(t.all) - t.gone }
 
 // learn adds what a flow announced. It returns the entry and whether it is
 // new, nil where a limit refused it.
-func (t *endpoints) learn(e *observe.Endpoint, service string, datagram bool, now int64) (*Endpoint, bool) {
-	proto := uint8(capture.TCP)
-	if e.UDP {
-		proto = capture.UDP
-	}
-	key := endpointKey{capture.EndpointFrom(e.Server), proto}
-	idle := e.Idle
-	if idle == 0 {
-		idle = endpointIdle
-	}
-	candidate := Endpoint{key: key, service: service, annotation: e.Annotation, source: e.Source, from: e.From, announced: e.Announced,
-		scope: e.Scope, weak: e.Weak, datagram: datagram, learned: now, used: now, idle: idle}
-	list := t.byKey[key]
-	for _, en := range list {
-		if en.service != service || en.scope != e.Scope || en.overAt(now) {
-			continue
-		}
-		// Known already: another UUID adds, the same one only gains. What proves
-		// more takes over, and keeps the time it was first learned.
-		en.used = max(en.used, now)
-		if en.annotation == "" && e.Annotation != "" {
-			en.annotation, en.list = e.Annotation, nil
-		}
-		if candidate.rank() > en.rank() {
-			en.list = nil
-			en.source, en.from, en.announced, en.weak, en.datagram = candidate.source, candidate.from, candidate.announced, candidate.weak, candidate.datagram
-		}
-		return en, false
-	}
-	full := func() bool {
-		return len(t.all) >= maxEndpoints || t.perHost[key.server.Addr] >= MaxServerEndpoints || len(list) >= maxPerEndpoint
-	}
-	if full() && now-t.pruned >= pruneInterval {
-		t.prune(now)
-		list = t.byKey[key]
-	}
-	if full() {
-		if len(list) >= maxPerEndpoint && list[0].overAt(now) {
-			// History of the same port makes room for what holds now.
-			t.forget(list[0])
-			list = t.byKey[key]
-		} else {
-			t.refused++
+func (t *endpoints) learn(e *observe.Endpoint, h hearing) (*Endpoint, bool) {
+	candidate := candidateOf(e, &h)
+	var d *dialog
+	if e.Scope != "" {
+		var room bool
+		if d, room = t.dialogFor(e.Scope, h.by, h.to); !room {
+			t.limits.dialogs++
 			return nil, false
 		}
+	}
+	candidate.dialog = d
+	for _, en := range t.byKey[candidate.key] {
+		if en.service == h.service && en.dialog == d && (d != nil || e.Scope == "") && en.tunnel == h.tunnel && !en.overAt(h.time) {
+			t.again(en, &candidate)
+			if e.Disputed {
+				t.contradict(en, twoAnswers)
+			}
+			return en, false
+		}
+	}
+	if !t.roomFor(&candidate) {
+		return nil, false
 	}
 	if e.UDP {
 		t.media++
 	}
 	en := new(Endpoint) // what is known already costs none
 	*en = candidate
-	t.byKey[key] = append(list, en)
+	if e.Scope != "" {
+		t.enter(en, e.Scope, &h)
+	}
+	key := en.key
+	t.byKey[key] = append(t.byKey[key], en)
 	t.ports[key.server.Port/64] |= 1 << (key.server.Port % 64)
 	t.perHost[key.server.Addr]++
 	t.all = append(t.all, en)
-	if en.scope != "" {
-		t.scopes[en.scope] = append(t.scopes[en.scope], en)
+	if e.Disputed {
+		t.contradict(en, twoAnswers)
 	}
 	return en, true
 }
 
-// prune forgets entries that have been over for long.
-func (t *endpoints) prune(now int64) {
-	t.pruned = now
-	var old []*Endpoint
-	t.all = slices.DeleteFunc(t.all, func(en *Endpoint) bool {
-		if en.gone {
-			return true
-		}
-		if en.gone = en.overAt(now - pruneAge); en.gone {
-			old = append(old, en)
-		}
-		return en.gone
-	})
-	for _, en := range old {
-		t.unlink(en)
+// candidateOf returns the entry that an announcement makes.
+func candidateOf(e *observe.Endpoint, h *hearing) Endpoint {
+	proto := uint8(capture.TCP)
+	if e.UDP {
+		proto = capture.UDP
 	}
+	idle := e.Idle
+	if idle == 0 {
+		idle = endpointIdle
+	}
+	return Endpoint{key: endpointKey{capture.EndpointFrom(e.Server), proto}, service: h.service, annotation: e.Annotation,
+		source: e.Source, from: e.From, announced: e.Announced, by: h.by, codecs: e.Codecs, tunnel: h.tunnel,
+		weak: e.Weak, strange: h.strange, datagram: h.datagram, learned: h.time, used: h.time, idle: idle}
 }
 
-// forget takes one entry out of every list but that of all, which prune
-// tidies.
-func (t *endpoints) forget(en *Endpoint) {
-	en.gone = true
-	t.unlink(en)
-}
-
-// unlink takes what is gone out of the lists that an entry is in.
-func (t *endpoints) unlink(en *Endpoint) {
-	over := func(en *Endpoint) bool { return en.gone }
-	if list := slices.DeleteFunc(t.byKey[en.key], over); len(list) > 0 {
-		t.byKey[en.key] = list
-	} else {
-		delete(t.byKey, en.key)
+// again takes in an announcement of what is known already: another UUID adds,
+// the same one only gains. What proves more takes over, and keeps the time at
+// which the entry was first learned.
+func (t *endpoints) again(en, candidate *Endpoint) {
+	en.used = max(en.used, candidate.used)
+	if en.annotation == "" && candidate.annotation != "" {
+		en.annotation, en.list = candidate.annotation, nil
 	}
-	if t.perHost[en.key.server.Addr]--; t.perHost[en.key.server.Addr] <= 0 {
-		delete(t.perHost, en.key.server.Addr)
-	}
-	if en.scope == "" {
+	if candidate.rank() < en.rank() {
 		return
 	}
-	if list := slices.DeleteFunc(t.scopes[en.scope], over); len(list) > 0 {
-		t.scopes[en.scope] = list
-	} else {
-		delete(t.scopes, en.scope)
+	en.doubted = 0
+	if candidate.rank() > en.rank() {
+		en.list = nil
+		en.source, en.from, en.announced, en.by = candidate.source, candidate.from, candidate.announced, candidate.by
+		en.weak, en.strange, en.datagram, en.codecs = candidate.weak, candidate.strange, candidate.datagram, candidate.codecs
 	}
 }
 
-// endScope ends the entries of a dialog, and returns those that it ended.
-func (t *endpoints) endScope(scope string, now int64) []*Endpoint {
-	t.ended = t.ended[:0]
-	for _, en := range t.scopes[scope] {
-		t.end(en, now)
-	}
-	delete(t.scopes, scope)
-	return t.ended
-}
-
+// end ends an entry.
 func (t *endpoints) end(en *Endpoint, now int64) {
 	if en.ended == 0 {
 		en.ended = now
@@ -272,28 +225,55 @@ func (t *endpoints) end(en *Endpoint, now int64) {
 	}
 }
 
-// reject ends one service of an endpoint, as its server refused to serve it, and
-// returns what it ended.
-func (t *endpoints) reject(key endpointKey, service string, now int64) []*Endpoint {
+// reject takes in that a server refused to serve one service of an endpoint, as
+// a flow showed in a tunnel. It ends what no more than a bind proves, and returns
+// that. What an endpoint mapper announced stays: the refusal may be forged, and
+// the flows to come show what is right.
+func (t *endpoints) reject(key endpointKey, service string, tunnel capture.TunnelID, now int64) []*Endpoint {
 	t.ended = t.ended[:0]
 	for _, en := range t.byKey[key] {
-		if en.service == service && en.source != observe.FromSite {
+		switch {
+		case en.service != service || en.tunnel != tunnel || en.source == observe.FromSite || en.overAt(now):
+		case en.source == observe.FromBind || en.proof() < TwoSided:
 			t.end(en, now)
+		default:
+			en.doubted = now
+			t.contradict(en, rejected)
 		}
 	}
 	return t.ended
 }
 
-// close ends all services of an endpoint, as its server refused a connection,
-// and returns what it ended.
-func (t *endpoints) close(key endpointKey, now int64) []*Endpoint {
+// close takes in that a server refused a connection to an endpoint. A reset is
+// seen from one side, so it ends what is known from one side, and returns that.
+func (t *endpoints) close(key endpointKey, tunnel capture.TunnelID, now int64) []*Endpoint {
 	t.ended = t.ended[:0]
 	for _, en := range t.byKey[key] {
-		if en.source != observe.FromSite {
+		switch {
+		case en.tunnel != tunnel || en.source == observe.FromSite || en.overAt(now):
+		case en.proof() < TwoSided:
 			t.end(en, now)
+		default:
+			en.doubted = now
 		}
 	}
 	return t.ended
+}
+
+// What contradicts an entry, in words.
+const (
+	twoAnswers   = "the endpoint mapper seemed to give two answers at once"
+	rejected     = "the server was seen to reject the service later"
+	otherContent = "the server was seen to send what the service does not"
+)
+
+// contradict notes what contradicts an entry. The entry stays, and flows that
+// rest on it say so.
+func (t *endpoints) contradict(en *Endpoint, what string) {
+	if en.dispute == "" && en.source != observe.FromSite {
+		en.dispute, en.list = what, nil
+		t.conflicts++
+	}
 }
 
 // learnSite learns the static ports that the site file names.
@@ -304,7 +284,7 @@ func (t *endpoints) learnSite(site *rules.Site) {
 	for _, s := range site.Servers {
 		for _, a := range s.Addresses {
 			for _, service := range slices.Sorted(maps.Keys(s.StaticPorts)) {
-				t.learn(&observe.Endpoint{Server: netip.AddrPortFrom(a, s.StaticPorts[service]), Source: observe.FromSite}, service, false, 0)
+				t.learn(&observe.Endpoint{Server: netip.AddrPortFrom(a, s.StaticPorts[service]), Source: observe.FromSite}, hearing{service: service})
 			}
 		}
 	}
@@ -319,104 +299,87 @@ func (t *endpoints) endSite(now int64) {
 	}
 }
 
-// announced returns a service that holds for an endpoint now, or "".
+// announced returns a service that holds for an endpoint now, or "". What a
+// stranger announced is no reason to read a flow in another way.
 func (t *endpoints) announced(e *capture.Endpoint, proto uint8, now int64) string {
 	for _, en := range t.at(e, proto) {
-		if !en.overAt(now) {
+		if !en.strange && !en.overAt(now) {
 			return en.service
 		}
 	}
 	return ""
 }
 
-// lookup returns the entries that explain a flow to an endpoint between two
-// packet times, those that prove most first: entries that held during the flow;
-// where there are none, entries learned after it, because a session may be older
-// than the first question about its port. The result is valid until the next
-// call.
-func (t *endpoints) lookup(key endpointKey, first, last int64, buf []*Endpoint) []*Endpoint {
+// Flow is what Find asks of a flow.
+type Flow struct {
+	Client, Server *capture.Endpoint
+	Proto          uint8
+	// First and Last are the packet times of its first and last packet.
+	First, Last int64
+	// Tunnels are those in which its packets came; none means the wire.
+	Tunnels []capture.TunnelID
+	// Protocol was read of it, or is empty. Facts are what was read.
+	Protocol string
+	Facts    *observe.List
+}
+
+// explains reports whether an entry can explain a flow to its endpoint: what is
+// said inside a tunnel explains nothing outside it, and what a stranger says
+// only a flow that shows by itself what it is.
+func (t *endpoints) explains(en *Endpoint, f *Flow) bool {
+	switch {
+	case en.source == observe.FromSite:
+		return true
+	case en.tunnel == capture.TunnelOther:
+		return false
+	case len(f.Tunnels) > 0 && !slices.Contains(f.Tunnels, en.tunnel), len(f.Tunnels) == 0 && en.tunnel != 0:
+		return false
+	}
+	return !en.strange || f.Protocol == t.protocolOf(en) && en.carries(f.Facts)
+}
+
+// carries reports whether facts show a codec that was announced.
+func (en *Endpoint) carries(facts *observe.List) bool {
+	if en.codecs == "" {
+		return en.source != observe.FromSDP
+	}
+	for _, x := range facts.All() {
+		if x.Name == codecFact && slices.Contains(strings.Fields(en.codecs), x.Value) {
+			return true
+		}
+	}
+	return false
+}
+
+// codecFact is the fact that names the codec of RTP packets.
+const codecFact = "rtp.codec"
+
+// lookup returns the entries that explain a flow to an endpoint, those that prove
+// most first: entries that held during the flow; where there are none, entries
+// learned after it, because a session may be older than the first question about
+// its port. The result is valid until the next call.
+func (t *endpoints) lookup(key endpointKey, f *Flow, buf []*Endpoint) []*Endpoint {
 	buf = buf[:0]
 	list := t.byKey[key]
 	for _, en := range list {
-		if en.learned <= last && !en.overAt(first) {
+		if en.learned <= f.Last && !en.overAt(f.First) && t.explains(en, f) {
 			buf = append(buf, en)
 		}
 	}
 	if len(buf) == 0 {
 		for _, en := range list {
-			if en.learned > last {
+			if en.learned > f.Last && t.explains(en, f) {
 				buf = append(buf, en)
 			}
 		}
 	}
+	if len(buf) < 2 {
+		return buf
+	}
 	slices.SortStableFunc(buf, func(a, b *Endpoint) int {
-		if c := cmp.Compare(b.rank(), a.rank()); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.learned, b.learned)
+		return cmp.Or(cmp.Compare(b.rank(), a.rank()), cmp.Compare(min(a.doubted, 1), min(b.doubted, 1)), cmp.Compare(a.learned, b.learned))
 	})
 	return buf
-}
-
-// maxLists bounds the lists that are shared.
-const maxLists = 4096
-
-// listOf returns the services of entries as flows are judged by them, nil for no
-// entries.
-func (t *endpoints) listOf(entries []*Endpoint) *match.Announced {
-	switch len(entries) {
-	case 0:
-		return nil
-	case 1:
-		return t.listOfOne(entries[0])
-	}
-	t.ids = t.ids[:0]
-	for _, en := range entries {
-		t.ids = binary.BigEndian.AppendUint64(t.ids, t.listOfOne(en).ID)
-	}
-	if known := t.together[string(t.ids)]; known != nil {
-		return known
-	}
-	a := &match.Announced{ID: t.nextID()}
-	for _, en := range entries {
-		a.Services = append(a.Services, t.listOfOne(en).Services...)
-	}
-	if len(t.together) >= maxLists {
-		clear(t.together)
-	}
-	t.together[string(t.ids)] = a
-	return a
-}
-
-func (t *endpoints) listOfOne(en *Endpoint) *match.Announced {
-	if en.list != nil {
-		return en.list
-	}
-	service := match.Service{Name: en.service, Annotation: en.annotation, Source: en.source, Protocol: t.protocolOf(en), Weak: en.weak}
-	if en.list = t.alone[service]; en.list != nil {
-		return en.list
-	}
-	en.list = &match.Announced{Services: []match.Service{service}, ID: t.nextID()}
-	if len(t.alone) >= maxLists {
-		clear(t.alone) // entries keep those that they have
-	}
-	t.alone[service] = en.list
-	return en.list
-}
-
-func (t *endpoints) nextID() uint64 {
-	t.lastID++
-	return t.lastID
-}
-
-// setPolicy replaces the policy.
-func (t *endpoints) setPolicy(policy *rules.Policy) {
-	t.policy = policy
-	clear(t.alone)
-	clear(t.together)
-	for _, en := range t.all {
-		en.list = nil
-	}
 }
 
 // protocolOf returns the protocol that an announced service speaks.
@@ -424,31 +387,37 @@ func (t *endpoints) protocolOf(en *Endpoint) string {
 	return cmp.Or(t.policy.ProtocolOf(string(en.source)), en.service)
 }
 
-// Find returns the entries that explain a flow between two packet times, in buf,
-// the one that proves most first. Media come from where they are wanted, or
-// through NAT, so the end that was announced may be the one that sent first.
-func (v *Inventory) Find(client, server *capture.Endpoint, proto uint8, first, last int64, buf []*Endpoint) []*Endpoint {
+// Find returns the entries that explain a flow, in buf, the one that proves most
+// first. Media come from where they are wanted, or through NAT, so the end that
+// was announced may be the one that sent first.
+func (v *Inventory) Find(f *Flow, buf []*Endpoint) []*Endpoint {
 	buf = buf[:0]
-	if v.endpoints.ever(server.Port) {
-		buf = v.endpoints.lookup(endpointKey{*server, proto}, first, last, buf)
+	if v.endpoints.ever(f.Server.Port) {
+		buf = v.endpoints.lookup(endpointKey{*f.Server, f.Proto}, f, buf)
 	}
-	if len(buf) == 0 && proto == capture.UDP && v.endpoints.ever(client.Port) {
-		buf = v.endpoints.lookup(endpointKey{*client, proto}, first, last, buf)
+	if len(buf) == 0 && f.Proto == capture.UDP && v.endpoints.ever(f.Client.Port) {
+		buf = v.endpoints.lookup(endpointKey{*f.Client, f.Proto}, f, buf)
 	}
 	return buf
 }
 
-// Services returns the services of entries as flows are judged by them, nil for
-// no entries.
-func (v *Inventory) Services(entries []*Endpoint) *match.Announced {
-	return v.endpoints.listOf(entries)
-}
+// Ever reports whether an endpoint with a port was ever known.
+func (v *Inventory) Ever(port uint16) bool { return v.endpoints.ever(port) }
 
-// Use notes that a flow used an endpoint between two packet times.
-func (v *Inventory) Use(server *capture.Endpoint, proto uint8, first, last int64) {
-	for _, en := range v.endpoints.at(server, proto) {
-		if !en.overAt(first) {
-			en.used = max(en.used, last)
+// Use notes that a flow used an endpoint. Other reports whether the flow began
+// with what is not the protocol, and its server took part in that.
+func (v *Inventory) Use(f *Flow, other bool) {
+	t := v.endpoints
+	for _, en := range t.at(f.Server, f.Proto) {
+		if en.overAt(f.First) || !t.explains(en, f) {
+			continue
+		}
+		en.used = max(en.used, f.Last)
+		switch protocol := t.protocolOf(en); {
+		case f.Protocol == protocol:
+			en.confirmed = true
+		case protocol == rpc && other && en.learned < f.Last:
+			t.contradict(en, otherContent)
 		}
 	}
 }

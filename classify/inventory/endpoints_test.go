@@ -14,13 +14,14 @@ import (
 const minute = int64(time.Minute)
 
 func learn(t *endpoints, addr, service string, source observe.Source, scope string, now int64) bool {
-	en, _ := t.learn(&observe.Endpoint{Server: netip.MustParseAddrPort(addr), Source: source, Scope: scope, UDP: source == observe.FromSDP}, service, false, now)
+	en, _ := t.learn(&observe.Endpoint{Server: netip.MustParseAddrPort(addr), Source: source, Scope: scope, UDP: source == observe.FromSDP},
+		hearing{service: service, time: now})
 	return en != nil
 }
 
 func services(t *endpoints, addr string, first, last int64) string {
 	s := ""
-	for _, en := range t.lookup(endpointKey{capture.EndpointFrom(netip.MustParseAddrPort(addr)), capture.TCP}, first, last, nil) {
+	for _, en := range t.lookup(endpointKey{capture.EndpointFrom(netip.MustParseAddrPort(addr)), capture.TCP}, &Flow{First: first, Last: last}, nil) {
 		s += en.service + " "
 	}
 	return s
@@ -45,20 +46,24 @@ func TestEndpoints(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.what, got, c.want)
 		}
 	}
-	e.reject(key, "nspi", 20*minute)
-	if got := services(e, a, 21*minute, 22*minute); got != "emsmdb " {
-		t.Errorf("after nspi was rejected: %q", got)
+	e.reject(key, "emsmdb", 0, 20*minute)
+	if got := services(e, a, 21*minute, 22*minute); got != "nspi " {
+		t.Errorf("after emsmdb, which a bind proves, was rejected: %q", got)
 	}
 	if got := services(e, a, 19*minute, 22*minute); got != "nspi emsmdb " {
 		t.Errorf("a flow that began before: %q", got)
 	}
-	e.close(key, 30*minute)
-	if got := services(e, a, 31*minute, 32*minute); got != "" {
+	e.reject(key, "nspi", 0, 22*minute)
+	if got := services(e, a, 23*minute, 24*minute); got != "nspi " || e.conflicts != 1 {
+		t.Errorf("after nspi, which the mapper announced, was rejected: %q, %d conflicts", got, e.conflicts)
+	}
+	e.close(key, 0, 30*minute)
+	if got := services(e, a, 31*minute, 32*minute); got != "nspi " {
 		t.Errorf("after the server refused: %q", got)
 	}
 	learn(e, a, "rfr", observe.FromMap, "", 40*minute)
-	if got := services(e, a, 41*minute, 42*minute); got != "rfr " {
-		t.Errorf("after the port was taken anew: %q", got)
+	if got := services(e, a, 41*minute, 42*minute); got != "rfr nspi " {
+		t.Errorf("after the port was taken anew, what is in doubt last: %q", got)
 	}
 	if got := services(e, a, 41*minute+endpointIdle, 42*minute+endpointIdle); got != "" {
 		t.Errorf("a day later: %q", got)
@@ -76,18 +81,19 @@ func TestEndpointsMakeRoom(t *testing.T) {
 		if !learn(e, fmt.Sprintf("10.0.0.3:%d", 1024+i%60_000), "rtp", observe.FromSDP, scope, now) {
 			t.Fatalf("endpoint %d was refused", i)
 		}
-		e.endScope(scope, now+1)
+		e.endDialog(scope, capture.Addr{}, capture.Addr{}, now+1)
 	}
-	if len(e.all) > MaxServerEndpoints || len(e.byKey) > len(e.all) || len(e.scopes) != 0 {
-		t.Errorf("%d entries, %d keys, %d scopes", len(e.all), len(e.byKey), len(e.scopes))
+	if e.len() > MaxServerEndpoints || len(e.byKey) > e.len() || len(e.dialogs) != 0 {
+		t.Errorf("%d entries, %d keys, %d dialogs", e.len(), len(e.byKey), len(e.dialogs))
 	}
-	// What holds stays, and what is new is refused and counted.
+	// What proves more stays, and what is new is refused and counted.
 	e = newEndpoints(&rules.Policy{})
 	for i := range MaxServerEndpoints {
 		learn(e, fmt.Sprintf("10.0.0.3:%d", 1024+i), "emsmdb", observe.FromMap, "", 1)
 	}
-	if learn(e, "10.0.0.3:1000", "emsmdb", observe.FromMap, "", 20*minute) || e.refused != 1 {
-		t.Error("one host's endpoints are not bounded")
+	weak := &observe.Endpoint{Server: netip.MustParseAddrPort("10.0.0.3:1000"), Source: observe.FromMap, Weak: true}
+	if en, _ := e.learn(weak, hearing{service: "emsmdb", time: 20 * minute}); en != nil || e.limits.refused != 1 {
+		t.Error("what proves less displaces what proves more")
 	}
 	if !learn(e, "10.0.0.4:1000", "emsmdb", observe.FromMap, "", 20*minute) {
 		t.Error("another host is refused")

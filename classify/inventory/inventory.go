@@ -5,9 +5,11 @@ package inventory
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/session"
 	"github.com/exspan/exspan/rules"
 )
@@ -70,6 +72,7 @@ type Inventory struct {
 	evidence  *evidence
 	packs     *rules.Packs
 	given     string
+	relays    []netip.Prefix // that announce for others
 	changes   []Change
 }
 
@@ -86,6 +89,10 @@ func New(packs *rules.Packs, site *rules.Site, protocols []string, version strin
 func (v *Inventory) setRules(packs *rules.Packs, site *rules.Site, protocols []string) {
 	v.packs, v.hosts = packs, newHosts(packs.Policy(), site, v.given)
 	v.evidence = compileEvidence(packs, protocols)
+	v.relays = nil
+	if site != nil {
+		v.relays = site.Relays
+	}
 	v.endpoints.learnSite(site)
 }
 
@@ -114,23 +121,22 @@ func (v *Inventory) Hear(h *session.Heard) []Change {
 
 // hearOthers takes in what a flow told of endpoints and names.
 func (v *Inventory) hearOthers(h *session.Heard) {
-	datagram := h.Proto == capture.UDP
 	for i := range h.Endpoints {
 		ep := &h.Endpoints[i]
 		if ep.End {
-			for _, en := range v.endpoints.endScope(ep.Scope, h.Time) {
+			for _, en := range v.endpoints.endDialog(ep.Scope, h.Client.Addr, h.Server.Addr, h.Time) {
 				v.ended(en, h)
 			}
 			continue
 		}
-		if en, isNew := v.endpoints.learn(ep, v.serviceName(ep.Service), datagram, h.Time); isNew {
+		if en, isNew := v.endpoints.learn(ep, v.hearing(ep, h)); isNew {
 			v.changed(Change{Kind: EndpointChange, Proof: en.proof(), Evidence: string(en.source), Announcer: en.from,
 				Host: en.key.server.AddrPort(), UDP: en.key.proto == capture.UDP, Value: en.service}, h)
 			v.weighEndpoint(en, h.Time)
 		}
 	}
 	for _, service := range h.Rejected {
-		for _, en := range v.endpoints.reject(endpointKey{h.Server, h.Proto}, v.serviceName(service), h.Time) {
+		for _, en := range v.endpoints.reject(endpointKey{h.Server, h.Proto}, v.serviceName(service), h.Tunnel, h.Time) {
 			v.ended(en, h)
 		}
 	}
@@ -140,6 +146,27 @@ func (v *Inventory) hearOthers(h *session.Heard) {
 				Host: netip.AddrPortFrom(n.Addr, 0), Value: name}, h)
 		}
 	}
+}
+
+// hearing tells how a flow announced an endpoint. Who announces must own: the
+// address is that of the sender, or the site file names the sender as a relay.
+func (v *Inventory) hearing(ep *observe.Endpoint, h *session.Heard) hearing {
+	x := hearing{service: v.serviceName(ep.Service), by: capture.AddrFrom(ep.From.Addr()), to: h.Client.Addr, tunnel: h.Tunnel,
+		datagram: h.Proto == capture.UDP, time: h.Time}
+	if x.by == x.to {
+		x.to = h.Server.Addr
+	}
+	switch ep.Source {
+	case observe.FromSDP, observe.FromRedirect:
+		from := ep.From.Addr().Unmap()
+		x.strange = ep.Server.Addr().Unmap() != from && !slices.ContainsFunc(v.relays, func(p netip.Prefix) bool { return p.Contains(from) })
+		if x.strange {
+			v.endpoints.limits.strange++
+		}
+	case observe.FromMap, observe.FromLookup, observe.FromBind:
+		x.by = h.Client.Addr // who asked
+	}
+	return x
 }
 
 // sides returns the proof that a flow gives.
@@ -160,11 +187,11 @@ func (v *Inventory) ended(en *Endpoint, h *session.Heard) {
 		Host: en.key.server.AddrPort(), UDP: en.key.proto == capture.UDP, Value: en.service}, h)
 }
 
-// Refused takes in that a server refused a connection: its endpoint serves
-// nothing more. It returns what ended, valid until the next call.
-func (v *Inventory) Refused(server capture.Endpoint, now int64) []Change {
+// Refused takes in that a server refused a connection, as a packet in a tunnel
+// showed. It returns what ended, valid until the next call.
+func (v *Inventory) Refused(server capture.Endpoint, tunnel capture.TunnelID, now int64) []Change {
 	v.changes = v.changes[:0]
-	for _, en := range v.endpoints.close(endpointKey{server, capture.TCP}, now) {
+	for _, en := range v.endpoints.close(endpointKey{server, capture.TCP}, tunnel, now) {
 		v.changes = append(v.changes, Change{Kind: EndpointChange, Ended: true, Proof: en.proof(), Evidence: "connection refused", Time: now,
 			Announcer: server.AddrPort(), Host: server.AddrPort(), Value: en.service})
 	}
@@ -198,7 +225,7 @@ func (v *Inventory) Announced(client, server *capture.Endpoint, proto uint8, now
 // packet time.
 func (v *Inventory) Known(e *capture.Endpoint, proto uint8, now int64) bool {
 	for _, en := range v.endpoints.at(e, proto) {
-		if !en.overAt(now) {
+		if !en.strange && !en.overAt(now) {
 			return true
 		}
 	}

@@ -17,8 +17,8 @@ func TestSaveRestore(t *testing.T) {
 	server := netip.MustParseAddrPort("10.0.0.3:6010")
 	from := netip.MustParseAddrPort("10.0.0.3:135")
 	now := int64(1_600_000_000e9)
-	v.endpoints.learn(&observe.Endpoint{Server: server, Source: observe.FromMap, From: from}, "emsmdb", false, now)
-	v.endpoints.learn(&observe.Endpoint{Server: server, Source: observe.FromSDP, Scope: "call"}, "rtp", false, now)
+	v.endpoints.learn(&observe.Endpoint{Server: server, Source: observe.FromMap, From: from}, hearing{service: "emsmdb", time: now})
+	v.endpoints.learn(&observe.Endpoint{Server: server, Source: observe.FromSDP, Scope: "call"}, hearing{service: "rtp", time: now})
 	v.hosts.prove(capture.AddrFrom(server.Addr()), roleProof{roles: []rules.Role{rules.Mailbox, rules.CAS}, evidence: "emsmdb"}, "2010", "")
 	v.hosts.name(server.Addr(), "MB1.example.com.")
 	var b bytes.Buffer

@@ -19,6 +19,7 @@ func (v *Inventory) Endpoints() []record.EndpointSummary {
 		i      int
 	}
 	t := v.endpoints
+	t.tidy()
 	order := make([]place, len(t.all))
 	for i, en := range t.all {
 		order[i] = place{en.key.server.AddrPort(), i}
@@ -47,7 +48,7 @@ func (v *Inventory) Counts(now int64) []record.EndpointCount {
 	}
 	counts := map[key]int{}
 	for _, en := range v.endpoints.all {
-		if !en.overAt(now) {
+		if !en.gone && !en.overAt(now) {
 			counts[key{en.service, en.source}]++
 		}
 	}
@@ -63,12 +64,20 @@ func (v *Inventory) Counts(now int64) []record.EndpointCount {
 
 // Limits returns how often each limit of the inventory was reached, 0 included.
 func (v *Inventory) Limits() []record.NamedCount {
+	l := &v.endpoints.limits
 	return []record.NamedCount{
-		{ID: "endpoints", Name: "learned endpoints refused", Count: v.endpoints.refused},
+		{ID: "endpoints", Name: "learned endpoints refused, as they prove less than those there are", Count: l.refused},
+		{ID: "endpoint_services", Name: "services forgotten because their endpoint had too many", Count: l.evicted[0]},
+		{ID: "server_endpoints", Name: "learned endpoints forgotten because their server had too many", Count: l.evicted[1]},
+		{ID: "all_endpoints", Name: "learned endpoints forgotten because there were too many", Count: l.evicted[2]},
+		{ID: "dialogs", Name: "announcements left out because hosts without anything in common used the name of one call", Count: l.dialogs},
+		{ID: "dialog_ends", Name: "ends of calls left out because they came from hosts that take no part in them", Count: l.ends},
+		{ID: "strange_announcements", Name: "announcements for the address of another host", Count: l.strange},
+		{ID: "announcement_conflicts", Name: "learned endpoints that other bytes contradict", Count: v.endpoints.conflicts},
 		{ID: "hosts", Name: "hosts not remembered", Count: v.hosts.refused},
 		{ID: "host_pairs", Name: "host pairs not remembered", Count: v.Pairs.refused},
 	}
 }
 
 // Len returns the number of hosts and of endpoints that are remembered.
-func (v *Inventory) Len() (hosts, endpoints int) { return len(v.hosts.byAddr), len(v.endpoints.all) }
+func (v *Inventory) Len() (hosts, endpoints int) { return len(v.hosts.byAddr), v.endpoints.len() }

@@ -29,7 +29,7 @@ func (j *Judge) findings(s *Subject, version string, tied []*hit) []record.Findi
 	f := finder{Subject: s, tied: tied}
 	first := tied[0]
 	if first.mismatch {
-		f.add(record.FindingProtocolMismatch, record.Violation, "%s carries %s, %s documents %s", s.portName(), s.Protocol, first.row.path.ID, first.leg.Protocol)
+		f.add(record.FindingProtocolMismatch, record.Violation, "%s carries %s, %s documents %s", s.portName(), s.content(), first.row.path.ID, first.leg.Protocol)
 	} else {
 		f.columns(j.policy, version)
 	}
@@ -44,6 +44,10 @@ func (j *Judge) findings(s *Subject, version string, tied []*hit) []record.Findi
 	}
 	if first.leg.Port.Dynamic && s.Facts.Any(observe.RPCInterface) && onlyBinds(s.Announced) {
 		f.add(record.FindingEndpointUnannounced, record.Remark, "no endpoint mapper was seen to announce port %d", s.Port)
+	}
+	if i := first.service; i >= 0 && s.Announced.Services[i].Dispute != "" {
+		x := &s.Announced.Services[i]
+		f.add(record.FindingAnnouncementConflict, record.Remark, "%s was announced at port %d, but %s", x.Name, s.Port, x.Dispute)
 	}
 	j.staticPort(&f)
 	if first.leg.Port.Dynamic && (s.Client.Has(rules.LB) || s.Server.Has(rules.LB)) && s.Protocol == "dcerpc" {

@@ -244,6 +244,9 @@ func (j *Judge) hitsOf(t *table, s *Subject, buf []hit) []hit {
 			}
 		}
 	}
+	if s.Announced != nil && (s.Foreign || s.Protocol != "" && s.Begun && !s.Late) {
+		buf = t.foreign(s, buf)
+	}
 	for _, ref := range t.movable {
 		if h, ok := s.fitMoved(ref); ok {
 			buf = append(buf, h)
@@ -251,6 +254,33 @@ func (j *Judge) hitsOf(t *table, s *Subject, buf []hit) []hit {
 	}
 	for i := range buf {
 		buf[i].fit = buf[i].row.fits(s, buf[i].leg)
+	}
+	return buf
+}
+
+// foreign takes in that a subject did not begin with the protocol of what was
+// announced: the legs that rest on that in buf are mismatches, or where another
+// protocol was read, which fits no leg in buf, those of the announced services are
+// appended as such.
+func (t *table) foreign(s *Subject, buf []hit) []hit {
+	if s.Protocol == "" {
+		for i := range buf {
+			buf[i].mismatch = buf[i].mismatch || buf[i].service >= 0
+		}
+		return buf
+	}
+	if slices.ContainsFunc(buf, func(h hit) bool { return !h.mismatch }) {
+		return buf
+	}
+	for i, x := range s.Announced.Services {
+		if x.Protocol == s.Protocol || slices.ContainsFunc(s.Announced.Services[:i], func(y match.Service) bool { return y.Protocol == x.Protocol }) {
+			continue
+		}
+		for _, ref := range t.dynamic[x.Protocol] {
+			if i := s.serviceFor(ref); i >= 0 && match.Transport(ref.leg.Port, s.Proto) {
+				buf = append(buf, hit{legRef: ref, service: i, confidence: s.trust(i), mismatch: true, undocumented: s.outside(ref.leg)})
+			}
+		}
 	}
 	return buf
 }

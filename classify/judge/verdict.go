@@ -398,6 +398,8 @@ func (s *Subject) anyFits(list []*row, least match.Fit) bool {
 // service's index or -1.
 func (h *hit) why(s *Subject) (string, int) {
 	switch {
+	case h.mismatch && h.service >= 0:
+		return s.content() + " on " + s.portName(), h.service
 	case h.mismatch:
 		return "port " + s.portName() + ", where " + s.Protocol + " was read instead of " + h.leg.Protocol, -1
 	case h.confidence == record.ByPort:

@@ -141,3 +141,11 @@ func openRoles(v *Verdict, o Origin) string {
 	}
 	return ""
 }
+
+// content names what was read of a subject.
+func (s *Subject) content() string {
+	if s.Protocol == "" {
+		return "content that no observer knows"
+	}
+	return s.Protocol
+}

@@ -151,7 +151,7 @@ func fits(f *rules.Fact, have string) int {
 	for _, w := range f.Values {
 		switch {
 		case f.Name == observe.RPCInterface && w == rules.Unnamed:
-			if unnamed(have) {
+			if Unnamed(have) {
 				best = bySet
 			}
 		case rules.Fits(w, have):
@@ -164,9 +164,9 @@ func fits(f *rules.Fact, have string) int {
 	return best
 }
 
-// unnamed reports whether an interface is written as its UUID, because no pack
+// Unnamed reports whether an interface is written as its UUID, because no pack
 // names it.
-func unnamed(service string) bool {
+func Unnamed(service string) bool {
 	return len(service) > 36 && service[8] == '-' && service[36] == ' '
 }
 

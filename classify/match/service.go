@@ -13,6 +13,8 @@ type Service struct {
 	Protocol string
 	// Weak reports whether the announcement's own form is all that speaks for it.
 	Weak bool
+	// Dispute is what contradicts the announcement, in words; empty for nothing.
+	Dispute string
 }
 
 // Announced is the list of the services announced for one endpoint, the one

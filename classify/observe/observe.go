@@ -103,6 +103,14 @@ type Holder interface {
 // MaxHeld is the number of bytes beyond which an observer holds no more.
 const MaxHeld = 96 << 10
 
+// Rereader is implemented by observers that learn endpoints from answers which
+// somebody else can try to give first. Again offers bytes that came in the place
+// of others in the stream: of those with which the observer last learned
+// endpoints. What the observer reports of either is disputed.
+type Rereader interface {
+	Again(in *Input, r *Report)
+}
+
 // Errors that Observe returns.
 var (
 	// ErrDone means that nothing later on this flow can change what was reported.
@@ -275,6 +283,12 @@ type Endpoint struct {
 	// Announced is the address in the announcement if it differs from Server's, which
 	// is a sign of NAT or a load balancer. 0.0.0.0 does not count as different.
 	Announced netip.Addr
+	// Codecs are the codecs of announced media as facts of RTP name them, with
+	// spaces between, where Server has another address than From.
+	Codecs string
+	// Disputed says that two packets of the flow took the same place in its stream
+	// and announced different things: this is one of them.
+	Disputed bool
 	// Scope is the dialog (SIP Call-ID) whose end ends the entry, or empty.
 	Scope string
 	// End reports that the entries of Scope end now. All other fields except From are

@@ -24,6 +24,7 @@ const (
 	FindingAuthNotDefault        FindingID = "auth-not-default"        // supported, but not the default mechanism
 	FindingPortUndocumented      FindingID = "port-undocumented"       // a dynamic port outside the documented range
 	FindingEndpointUnannounced   FindingID = "endpoint-unannounced"    // no endpoint mapper announced the port
+	FindingAnnouncementConflict  FindingID = "announcement-conflict"   // other bytes contradict what was announced of the port
 	FindingStaticPortRecommended FindingID = "static-port-recommended" // dynamic RPC through a load balancer
 	FindingStaticPortUnused      FindingID = "static-port-unused"      // the endpoint mapper contradicts the site file's static port
 	FindingRefused               FindingID = "refused"                 // the server refused the connection
@@ -35,7 +36,7 @@ func Findings() []FindingID {
 	return []FindingID{
 		FindingCleartext, FindingAuthUnsupported, FindingWeakAuth, FindingWeakEncryption, FindingProtocolMismatch, FindingProhibited,
 		FindingExternalSource, FindingWrongDirection, FindingRetiredProtocol, FindingAuthMissing,
-		FindingAuthNotDefault, FindingPortUndocumented, FindingEndpointUnannounced, FindingStaticPortRecommended, FindingStaticPortUnused,
+		FindingAuthNotDefault, FindingPortUndocumented, FindingEndpointUnannounced, FindingAnnouncementConflict, FindingStaticPortRecommended, FindingStaticPortUnused,
 		FindingRefused, FindingUnanswered,
 	}
 }

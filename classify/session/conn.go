@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"cmp"
 
 	"github.com/exspan/exspan/capture"
@@ -25,6 +26,7 @@ type conn struct {
 
 	streams streams // by sender: A, then B
 
+	taught  *taughtBy // nil unless the observer may be offered other bytes in their place
 	state   *State
 	tried   uint64 // the set of protocols that refused the flow
 	id      flow.ID
@@ -42,6 +44,22 @@ const (
 	lateFind = 1 << iota // the protocol was not found by the flow's first bytes
 	bFirst               // B spoke first
 )
+
+// taughtBy is the segment with which an observer last learned endpoints.
+type taughtBy struct {
+	sender int
+	seq    uint32
+	data   []byte
+}
+
+// other reports whether a segment of a sender has other bytes in its place.
+func (t *taughtBy) other(sender int, p *capture.Packet) bool {
+	if t == nil || sender != t.sender || sequence(p) != t.seq {
+		return false
+	}
+	n := min(len(p.Payload), len(t.data))
+	return n > 0 && !bytes.Equal(p.Payload[:n], t.data[:n])
+}
 
 // idle reports whether nothing is kept and no observer waits, so that the flow
 // can do without the conn until it sends something promising.

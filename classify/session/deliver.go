@@ -124,7 +124,7 @@ func (r *Reader) datagram(c *conn, sender int, p *capture.Packet) {
 	for c.obs == nil {
 		i, _ := r.find(c, sender, p.Payload, nil)
 		if i < 0 {
-			if r.at.state.search.inVain(len(p.Payload)) {
+			if r.at.state.vain(capture.UDP, len(p.Payload)) {
 				r.giveUpFor(c, Unrecognised)
 			} else if r.report.Len() == 0 {
 				// Nothing to remember until the next datagram: no conn is held.
@@ -263,6 +263,9 @@ func (r *Reader) look(c *conn, sender int, data []byte) bool {
 		return !c.done
 	}
 	if !more || c.offers >= maxFirstOffers || len(data) > maxFirstBytes {
+		if !more && !c.named {
+			c.state.begunForeign()
+		}
 		c.state.flags |= midA << sender
 		c.offers = 0
 		n := len(data)
@@ -293,7 +296,7 @@ func (r *Reader) lookMid(c *conn, sender int, data []byte) bool {
 
 // inVain notes that n bytes of a flow were looked at in vain.
 func (r *Reader) inVain(c *conn, n int) {
-	if c.state.search.inVain(n) {
+	if c.state.vain(r.at.proto, n) {
 		r.giveUpFor(c, Unrecognised)
 	}
 }
@@ -394,6 +397,9 @@ func (r *Reader) exception(c *conn, sender int, data []byte, n int, err error) [
 			return data
 		}
 		if c.done = r.report.Len() > 0; !c.done { // else what was read says what the flow is
+			if c.begun && !c.named {
+				c.state.begunForeign()
+			}
 			c.state.flags |= midA << sender
 			r.inVain(c, len(data))
 		}

@@ -96,8 +96,11 @@ func (r *Reader) promising(p *capture.Packet, ev *flow.Event) bool {
 			return true
 		}
 		st.flags |= midA << sender
+		if len(p.Payload) == int(p.PayloadLength) {
+			st.begunForeign()
+		}
 	}
-	if st.search.inVain(len(p.Payload)) {
+	if st.vain(p.Proto, len(p.Payload)) {
 		r.abandon(r.at.id, st, Unrecognised)
 	}
 	return false

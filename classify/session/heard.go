@@ -22,6 +22,10 @@ type Heard struct {
 	// number of the packet.
 	Time   int64
 	Number uint64
+	// Tunnel is the one that carried the packet, as capture.Packet has it. Ended
+	// reports whether there is no packet, because the flow has ended.
+	Tunnel capture.TunnelID
+	Ended  bool
 	// Protocol is the protocol that names the flow: one plus its index in
 	// Protocols(). It is 0 while none does.
 	Protocol uint8

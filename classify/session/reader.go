@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 
@@ -176,6 +177,10 @@ func (r *Reader) Read(p *capture.Packet, ev *flow.Event, st *State) *Heard {
 	}
 	r.at.conn = c
 	r.open(c, p, p.Payload, st.Ends.Direction(sender))
+	if c.taught.other(sender, p) && c.obs != nil {
+		c.obs.(observe.Rereader).Again(&r.in, &r.report)
+		return r.conclude(c)
+	}
 	if p.Proto == capture.UDP {
 		r.datagram(c, sender, p)
 	} else {
@@ -276,7 +281,10 @@ func (r *Reader) gather(c *conn, last bool) *Heard {
 	}
 	client, server := r.at.ends()
 	h.ID, h.Client, h.Server, h.Proto = r.at.id, *client, *server, r.at.proto
-	h.Time, h.Number = r.in.Time, r.in.Number
+	h.Time, h.Number, h.Tunnel, h.Ended = r.in.Time, r.in.Number, 0, r.at.packet == nil
+	if !h.Ended {
+		h.Tunnel = r.at.packet.Tunnel
+	}
 	h.ServerSpoke = r.serverSpoke()
 	h.Facts, h.Changed, h.Protocol, h.Weighed = &from.Facts, from.Changed || again, 0, int(c.weighed)
 	if c.named {
@@ -285,6 +293,9 @@ func (r *Reader) gather(c *conn, last bool) *Heard {
 	if h.Changed {
 		from.Changed = false
 		r.keepFacts(c)
+	}
+	if len(from.Endpoints) > 0 && h.Proto == capture.TCP && !h.Ended {
+		r.keepTaught(c, r.at.packet)
 	}
 	// The report gets the room of what was told before.
 	clear(h.Endpoints)
@@ -301,6 +312,16 @@ func (r *Reader) gather(c *conn, last bool) *Heard {
 // serverSpoke reports whether the server of the flow at hand has sent payload.
 func (r *Reader) serverSpoke() bool {
 	return r.at.state.Spoke(r.at.state.Ends.Side(observe.ToClient))
+}
+
+// keepTaught keeps the segment with which an observer learned endpoints, if it may
+// be offered others in its place.
+func (r *Reader) keepTaught(c *conn, p *capture.Packet) {
+	sender := r.at.state.Ends.Side(r.at.dir)
+	s := &c.streams[sender]
+	if _, ok := c.obs.(observe.Rereader); ok && !c.taught.other(sender, p) && s.next == sequence(p)+p.PayloadLength && r.report.Endpoints[0].Source != observe.FromBind {
+		c.taught = &taughtBy{sender, sequence(p), bytes.Clone(p.Payload)}
+	}
 }
 
 // keepFacts takes the facts of the report over to a conn.

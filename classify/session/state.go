@@ -1,6 +1,7 @@
 package session
 
 import (
+	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/observe"
 )
@@ -10,11 +11,41 @@ import (
 type State struct {
 	// Ends says which end is the server.
 	Ends    flow.Ends
-	proto   uint8 // the protocol that names the flow: one plus its index; 0 for none
+	proto   uint8 // the protocol that names the flow: one plus its index; 0 for none, or foreign
 	flags   uint8
 	conn    uint32 // the number of its conn while the flow is read, else 0
 	content uint32 // the number of what is kept of its content, or 0
 	search  search
+}
+
+// foreign is what State.proto is while no protocol names a flow that began with what
+// no observer knows.
+const foreign = 255
+
+// Foreign reports whether the flow began with what no observer knows: the first
+// bytes of a stream were seen, or so many datagrams that media would have shown
+// themselves.
+func (s *State) Foreign() bool { return s.proto == foreign }
+
+// begunForeign notes that the first bytes of a side are of no protocol.
+func (s *State) begunForeign() {
+	if s.proto == 0 {
+		s.proto = foreign
+	}
+}
+
+// foreignDatagrams is the number of datagrams, looked at in vain, that make a flow a
+// foreign one.
+const foreignDatagrams = 5
+
+// vain notes that nothing was found in a payload of n bytes. It reports whether
+// that was the last one to be looked at.
+func (s *State) vain(proto uint8, n int) bool {
+	last := s.search.inVain(n)
+	if proto == capture.UDP && s.search.bits&vainBits >= foreignDatagrams {
+		s.begunForeign()
+	}
+	return last
 }
 
 // The bits of State.flags.
@@ -167,6 +198,9 @@ var noFacts observe.Facts
 // by the flow's first bytes, and the facts.
 func (r *Reader) Content(s *State) (protocol uint8, late bool, facts *observe.Facts) {
 	protocol, late, facts = s.proto, s.flags&foundLate != 0, &noFacts
+	if protocol == foreign {
+		protocol = 0
+	}
 	switch {
 	case s.conn != 0:
 		c := r.conns.at(s.conn)

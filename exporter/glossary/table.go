@@ -114,6 +114,10 @@ var entries = []Entry{
 	{Word: "port-undocumented", Kind: Finding, Title: "A dynamic port outside the documented range", Severity: Low, Clause: "outside the documented ports",
 		Text:   "The server listens on a dynamic port outside the range that Exchange setup configures. Another program may have moved the range.",
 		Advice: []Advice{{Do: "Look at the range: netsh int ipv4 show dynamicport tcp.", Source: mapPorts}}},
+	{Word: "announcement-conflict", Kind: Finding, Title: "Other bytes contradict the announcement", Severity: Medium, Clause: "whose announcement other bytes contradict",
+		Text: "The verdict rests on what was announced of the port, and something else that was seen contradicts it: a second answer " +
+			"in the place of the first, a server that rejects the service, or one that sends another protocol. Both are kept. The service " +
+			"moved to another port, or somebody forges packets."},
 	{Word: "endpoint-unannounced", Kind: Finding, Title: "No endpoint mapper announced the port", Severity: Low, Clause: "on an unannounced port",
 		Text: "The service was recognised by what the client bound, but no endpoint mapper was seen to announce its port."},
 	{Word: "static-port-recommended", Kind: Finding, Title: "Dynamic RPC through a load balancer", Severity: Low, Clause: "that want a static port",

@@ -1,6 +1,7 @@
 package dcerpc
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/exspan/exspan/classify/observe"
@@ -147,6 +148,7 @@ func (o *observer) dgAnswer(p *dgPDU, in *observe.Input, b []byte, r *observe.Re
 	if asked {
 		iface, opnum = o.dg.calls[i].iface, o.dg.calls[i].opnum
 	} else if o.dirs[observe.ToServer].seen {
+		o.dgAgain(p, in, b, r)
 		return
 	}
 	o.retract(r)
@@ -181,5 +183,31 @@ func (o *observer) dgAnswer(p *dgPDU, in *observe.Input, b []byte, r *observe.Re
 	if asked && opnum == eptMap && status == notRegistered {
 		r.Add(MapStatus, "not-registered")
 	}
+	before := len(r.Endpoints)
 	teach(e, opnum, !asked, in, r)
+	if asked && len(r.Endpoints) > before {
+		call := p.dgCall
+		call.opnum = opnum
+		o.taught = &taught{dg: call, body: bytes.Clone(body), endpoints: slices.Clone(r.Endpoints[before:])}
+	}
+}
+
+// dgAgain reads another answer of the mapper to the call that was answered last.
+func (o *observer) dgAgain(p *dgPDU, in *observe.Input, b []byte, r *observe.Report) {
+	t := o.taught
+	if t == nil || p.ptype != response || p.flags1&dgFragment != 0 || p.proto != authNone || t.dg.activity != p.activity || t.dg.seq != p.seq {
+		return
+	}
+	body := b[dgHeader:min(len(b), dgHeader+p.length)]
+	if bytes.Equal(body, t.body) {
+		return
+	}
+	t.dispute(r)
+	before := len(r.Endpoints)
+	if e, _, whole, ok := answer(body, t.dg.opnum, p.big, false); ok && whole {
+		teach(e, t.dg.opnum, false, in, r)
+	}
+	for i := range r.Endpoints[before:] {
+		r.Endpoints[before+i].Disputed = true
+	}
 }

@@ -79,7 +79,8 @@ type observer struct {
 	guessed  []Interface    // reported by Finish without an answer
 	fromBind []observe.Fact // reported for binds only
 	mapCalls []mapCall
-	stub     []byte // of an answer by the mapper, so far
+	taught   *taught // nil until the mapper has taught something
+	stub     []byte  // of an answer by the mapper, so far
 	stubCall uint32
 	// nested reports that the flow's server port is not the RPC endpoint, so that
 	// binds teach no endpoint. pipe is then the pipe's name in lower case, or empty.

@@ -144,9 +144,50 @@ func (o *observer) answerMap(h *header, c *context, in *observe.Input, stub []by
 			if asked && op == eptMap && status == notRegistered {
 				r.Add(MapStatus, "not-registered")
 			}
+			before := len(r.Endpoints)
 			teach(e, op, !asked, in, r)
+			if asked && len(r.Endpoints) > before {
+				o.taught = &taught{call: mapCall{h.call, op}, endpoints: slices.Clone(r.Endpoints[before:])}
+			}
 			return
 		}
+	}
+}
+
+// taught is the last answer of the mapper that taught anything.
+type taught struct {
+	call      mapCall
+	endpoints []observe.Endpoint
+	dg        dgCall // of a connectionless answer
+	body      []byte // the same
+}
+
+// dispute reports again what the last answer taught.
+func (t *taught) dispute(r *observe.Report) {
+	for _, e := range t.endpoints {
+		e.Disputed = true
+		r.Learn(e)
+	}
+}
+
+// Again reads another answer of the mapper in the place of the last one: one of
+// the two is forged, or both.
+func (o *observer) Again(in *observe.Input, r *observe.Report) {
+	t := o.taught
+	if t == nil || in.Dir != observe.ToClient {
+		return
+	}
+	t.dispute(r)
+	var h header
+	b := in.Data
+	if h.read(b) != observe.Yes || h.ptype != response || h.call != t.call.call || h.frag > len(b) || h.flags&(firstFrag|lastFrag) != firstFrag|lastFrag {
+		return
+	}
+	before := len(r.Endpoints)
+	o.mapCalls = append(o.mapCalls, t.call)
+	o.readStub(&h, o.known(h.u16(b[20:])), in, b[:h.frag], r)
+	for i := range r.Endpoints[before:] {
+		r.Endpoints[before+i].Disputed = true
 	}
 }
 

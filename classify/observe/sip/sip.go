@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/observe/sdp"
@@ -536,8 +537,11 @@ func (o *observer) teach(r *observe.Report, ev *observe.CallEvent, md *observe.M
 		if !a.Addr().IsValid() || a.Addr().IsUnspecified() || a.Port() == 0 || a.Port() == 9 {
 			return
 		}
-		r.Learn(observe.Endpoint{Server: a, UDP: true, Service: service, Source: observe.FromSDP, From: ev.Src, Scope: ev.CallID,
-			Idle: mediaIdle})
+		e := observe.Endpoint{Server: a, UDP: true, Service: service, Source: observe.FromSDP, From: ev.Src, Scope: ev.CallID, Idle: mediaIdle}
+		if a.Addr().Unmap() != ev.Src.Addr().Unmap() {
+			e.Codecs = codecs(md)
+		}
+		r.Learn(e)
 	}
 	if md.Addr.Port() == 0 {
 		return
@@ -555,6 +559,22 @@ func (o *observer) teach(r *observe.Report, ev *observe.CallEvent, md *observe.M
 			learn(c, service)
 		}
 	}
+}
+
+// codecs returns the codecs of a medium as facts of RTP name them.
+func codecs(md *observe.Media) string {
+	var b strings.Builder
+	for _, c := range md.Codecs {
+		name, _ := sdp.StaticPayload(c.Type)
+		if name == "" {
+			name = "dynamic-" + strconv.Itoa(int(c.Type))
+		}
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(name)
+	}
+	return b.String()
 }
 
 // redirect takes the places that a 3xx answer to an INVITE names.
