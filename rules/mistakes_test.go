@@ -425,7 +425,7 @@ var badFiles = []struct {
 		`pinned.yaml:4:36: unknown key "port" in a service`,
 	}},
 	{"site/accept.yaml", []string{
-		`accept.yaml:4:15: unknown finding "cleartxt" (one of cleartext, auth-unsupported, auth-missing, weak-auth, weak-encryption, protocol-mismatch, prohibited, external-source, wrong-direction, retired-protocol, auth-not-default, port-undocumented, endpoint-unannounced, static-port-recommended, static-port-unused, refused, unanswered); did you mean cleartext?`,
+		`accept.yaml:4:15: unknown finding "cleartxt" (one of cleartext, auth-unsupported, auth-missing, weak-auth, weak-encryption, protocol-mismatch, prohibited, external-source, wrong-direction, retired-protocol, auth-not-default, port-undocumented, endpoint-unannounced, announcement-conflict, static-port-recommended, static-port-unused, refused, unanswered); did you mean cleartext?`,
 		`accept.yaml:4:31: "cas pop3" is no data path: the id of one, such as 2010.cas.pop3, or its beginning with *`,
 		`accept.yaml:4:47: "mb2" is no role, no address, no network and no name of a server in this site file; did you mean mb1?`,
 		`accept.yaml:4:68: bad date "31.12.2026": a day such as 2026-12-31`,
