@@ -31,6 +31,9 @@ type evidence struct {
 	// weighed holds what lists of facts prove, by the id of the list; a list takes
 	// the place of another.
 	weighed [1 << 11]weighing
+	// announced holds what services prove of the host that serves them, by the name
+	// of the service.
+	announced map[string][]*evidenceRule
 }
 
 // weighing is what a list of facts proves.
@@ -56,7 +59,7 @@ type source struct {
 }
 
 func compileEvidence(packs *rules.Packs, protocols []string) *evidence {
-	e := &evidence{protocols: protocols, any: map[string][]evidenceRule{}}
+	e := &evidence{protocols: protocols, any: map[string][]evidenceRule{}, announced: map[string][]*evidenceRule{}}
 	for _, pack := range packs.All() {
 		var list []*rules.RoleEvidence
 		for i := range pack.Evidence {
@@ -185,21 +188,38 @@ func (v *Inventory) weighEndpoint(en *Endpoint, now int64) {
 	if en.datagram || en.source == observe.FromSite || v.endpoints.protocolOf(en) != rpc {
 		return
 	}
-	v.proveAnnounced(en.key.server.Addr, en.service, en.weak, fmt.Sprintf("%s announced at port %d by %s", en.service, en.key.server.Port, en.from),
-		Change{Proof: en.proof(), Announcer: en.from, Time: now})
+	for _, r := range v.evidence.rulesFor(en.service) {
+		if !v.hosts.proven(&en.key.server.Addr, r, 0) {
+			v.prove(en.key.server.Addr, r, fmt.Sprintf("%s announced at port %d by %s", en.service, en.key.server.Port, en.from),
+				source{service: en.service, weak: en.weak}, Change{Proof: en.proof(), Announcer: en.from, Time: now})
+		}
+	}
 }
 
 const rpc = "dcerpc" // the protocol of services that endpoint mappers announce
 
-// proveAnnounced adds what an announced service proves of its host.
-func (v *Inventory) proveAnnounced(a capture.Addr, service string, weak bool, evidence string, c Change) {
+// maxAnnounced bounds the services of which it is remembered what they prove.
+const maxAnnounced = 4096
+
+// rulesFor returns the rules by which an announced service proves something of its
+// host.
+func (e *evidence) rulesFor(service string) []*evidenceRule {
+	list, known := e.announced[service]
+	if known {
+		return list
+	}
 	for _, key := range [...]string{rpc, ""} {
-		for i := range v.evidence.any[key] {
-			if r := &v.evidence.any[key][i]; r.End == "server" && r.content.NamesInterface(service) {
-				v.prove(a, r, evidence, source{service: service, weak: weak}, c)
+		for i := range e.any[key] {
+			if r := &e.any[key][i]; r.End == "server" && r.content.NamesInterface(service) {
+				list = append(list, r)
 			}
 		}
 	}
+	if len(e.announced) >= maxAnnounced {
+		clear(e.announced)
+	}
+	e.announced[service] = list
+	return list
 }
 
 // nameServices adds the short names of the RPC services among facts.
@@ -230,7 +250,9 @@ func (v *Inventory) reweigh(old *hosts) {
 					}
 				}
 			case p.from.service != "":
-				v.proveAnnounced(a, p.from.service, p.from.weak, p.evidence, Change{})
+				for _, r := range v.evidence.rulesFor(p.from.service) {
+					v.prove(a, r, p.evidence, p.from, Change{})
+				}
 			default:
 				v.keep(a, x, p)
 			}

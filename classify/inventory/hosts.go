@@ -34,19 +34,18 @@ type roleProof struct {
 
 // host is what is known of one address.
 type host struct {
-	addr      netip.Addr
-	name      string
-	named     bool // by the site file
-	site      *rules.Server
-	proofs    []roleProof
-	version   string
-	build     string               // the build number with the update it belongs to, if that is how the version is known
-	bySite    bool                 // the site file tells the version
-	among     []string             // the versions that it can have by what it showed, oldest first; nil for any
-	assumed   string               // the version that roles were made for, where none is known
-	assumedBy record.VersionSource // the source of that version
-	vetoed    bool                 // it is no Exchange server
-	roles     *match.RoleSet       // made when asked for
+	addr    netip.Addr
+	name    string
+	named   bool // by the site file
+	site    *rules.Server
+	proofs  []roleProof
+	version string
+	build   string         // the build number with the update it belongs to, if that is how the version is known
+	bySite  bool           // the site file tells the version
+	among   []string       // the versions that it can have by what it showed, oldest first; nil for any
+	epoch   uint32         // hosts.epoch when roles were made
+	vetoed  bool           // it is no Exchange server
+	roles   *match.RoleSet // made when asked for
 }
 
 // hosts knows who is who.
@@ -66,6 +65,7 @@ type hosts struct {
 	// organisation is the newest version of the hosts whose version is known, given
 	// the one that the operator gave; either may be empty.
 	organisation, given string
+	epoch               uint32 // counts what may change the version that is assumed of a host
 	// internet and anywhere are the roles of hosts of which nothing else is known.
 	internet, anywhere match.RoleSet
 	// known is the number of hosts in byAddr of which more is known than a
@@ -226,6 +226,7 @@ func (h *hosts) prove(a capture.Addr, p roleProof, version, build string) (n new
 func (h *hosts) runs(version string) {
 	if version != rules.Online && match.Newer(version, h.organisation) {
 		h.organisation = version
+		h.epoch++
 	}
 }
 
@@ -284,7 +285,7 @@ func (h *hosts) find(a *capture.Addr) (*match.RoleSet, string) {
 	switch {
 	case x == nil:
 		return h.elsewhere(a), ""
-	case x.roles != nil && (x.version != "" || !x.stale(h)):
+	case x.roles != nil && (x.version != "" || x.epoch == h.epoch):
 		return x.roles, x.name
 	case x.site == nil && len(x.proofs) == 0 && x.version == "":
 		return h.elsewhere(a), x.name
@@ -293,11 +294,13 @@ func (h *hosts) find(a *capture.Addr) (*match.RoleSet, string) {
 	return x.roles, x.name
 }
 
-// stale reports whether another version is assumed of a host than when its roles
-// were worked out.
-func (x *host) stale(h *hosts) bool {
-	version, source := h.assume(x)
-	return x.assumed != version || x.assumedBy != source
+// versionOf returns the version that a host has, or is assumed to have.
+func (h *hosts) versionOf(x *host) string {
+	if x.version != "" {
+		return x.version
+	}
+	version, _ := h.assume(x)
+	return version
 }
 
 // rolesOf works out the roles of a host of which more is known than its name.
@@ -313,10 +316,7 @@ func (h *hosts) rolesOf(x *host, a *capture.Addr) *match.RoleSet {
 		h.setVersion(&r, x)
 		return h.share(r)
 	}
-	version := x.version
-	if version == "" {
-		version, _ = h.assume(x)
-	}
+	version := h.versionOf(x)
 	where := h.elsewhere(a)
 	if where.Known == match.Certain {
 		return where // the site file names the role of the network
@@ -347,7 +347,7 @@ func (h *hosts) rolesOf(x *host, a *capture.Addr) *match.RoleSet {
 
 // setVersion sets the version of a host's role set, if it is an Exchange server.
 func (h *hosts) setVersion(r *match.RoleSet, x *host) {
-	x.assumed, x.assumedBy = h.assume(x)
+	x.epoch = h.epoch
 	switch {
 	case x.bySite:
 		r.Version, r.Source = x.version, record.BySite
@@ -446,7 +446,9 @@ func (v *Inventory) Hosts() []record.HostSummary {
 		} else {
 			set, _ := v.hosts.find(&a)
 			for _, p := range h.proofs {
-				if name := match.Join(p.rolesFor(set.Version)); slices.Contains(set.Names, name) {
+				name := match.Join(p.rolesFor(v.hosts.versionOf(h)))
+				listed := slices.ContainsFunc(hs.Roles, func(r record.RoleProof) bool { return r.Role == name })
+				if slices.Contains(set.Names, name) && !listed {
 					hs.Roles = append(hs.Roles, record.RoleProof{Role: name, Evidence: p.evidence})
 				}
 			}

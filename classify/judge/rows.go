@@ -229,14 +229,12 @@ func (j *Judge) hitsOf(t *table, s *Subject, buf []hit) []hit {
 		}
 	}
 	switch {
-	case s.Protocol != "" && s.Announced == nil:
-		for _, m := range j.spokenFor(t, s) {
-			if h, ok := s.fitSpoken(m); ok {
+	case s.Protocol != "":
+		for _, m := range j.possible(t, s) {
+			if h, ok := s.fitDynamic(m.legRef, m.result); ok {
 				buf = append(buf, h)
 			}
 		}
-	case s.Protocol != "":
-		buf = s.fitAllDynamic(t.dynamic[s.Protocol], buf)
 	case s.Announced != nil:
 		for i, x := range s.Announced.Services {
 			if !slices.ContainsFunc(s.Announced.Services[:i], func(y match.Service) bool { return y.Protocol == x.Protocol }) {
@@ -287,7 +285,7 @@ func (t *table) foreign(s *Subject, buf []hit) []hit {
 
 func (s *Subject) fitAllDynamic(refs []*legRef, buf []hit) []hit {
 	for _, ref := range refs {
-		if h, ok := s.fitDynamic(ref); ok {
+		if h, ok := s.fitDynamic(ref, ref.content.Match(s.Facts.All())); ok {
 			buf = append(buf, h)
 		}
 	}
@@ -346,8 +344,8 @@ func (s *Subject) fitStatic(ref *legRef) (hit, bool) {
 	return h, true
 }
 
-// spoken is which legs with announced ports a list of facts speaks for by
-// itself. It is kept by the id of the list.
+// spoken is which legs with announced ports a list of facts does not contradict.
+// It is kept by the id of the list.
 type spoken struct {
 	list     uint64
 	by       *table
@@ -355,23 +353,23 @@ type spoken struct {
 	legs     []legMatch
 }
 
-// legMatch is a leg of which every attribute fits, some of them by name.
+// legMatch is a leg and how the facts of a flow compare with it.
 type legMatch struct {
 	*legRef
 	result match.Result
 }
 
-// spokenFor returns the legs with announced ports that a subject's protocol and
-// facts speak for by themselves.
-func (j *Judge) spokenFor(t *table, s *Subject) []legMatch {
+// possible returns the legs with announced ports of a subject's protocol that its
+// facts do not contradict.
+func (j *Judge) possible(t *table, s *Subject) []legMatch {
 	id := s.Facts.ID()
-	known := &j.spoken[id%uint64(len(j.spoken))]
+	known := &j.spoken[(id*3+uint64(len(t.tcp)))%uint64(len(j.spoken))]
 	if id != 0 && known.list == id && known.by == t && known.protocol == s.Protocol {
 		return known.legs
 	}
 	var legs []legMatch
 	for _, ref := range t.dynamic[s.Protocol] {
-		if own := ref.content.Match(s.Facts.All()); own.Complete && ref.speaks() {
+		if own := ref.content.Match(s.Facts.All()); !own.Contradicted {
 			legs = append(legs, legMatch{ref, own})
 		}
 	}
@@ -385,15 +383,6 @@ func (j *Judge) spokenFor(t *table, s *Subject) []legMatch {
 // carries cannot be seen.
 func (ref *legRef) speaks() bool { return ref.leg.Inside == "" || !ref.content.Empty() }
 
-// fitSpoken compares a subject to whose endpoint nothing was announced with a
-// leg that its facts speak for.
-func (s *Subject) fitSpoken(m legMatch) (hit, bool) {
-	l := m.leg
-	return hit{
-		legRef: m.legRef, service: -1, specific: m.result.Specific, confidence: min(record.Observed, capOf(l)), undocumented: s.outside(l),
-	}, match.Transport(l.Port, s.Proto) && m.admits(s, m.result)
-}
-
 // outside reports whether the port is outside the range that is documented for a
 // leg whose port is announced.
 func (s *Subject) outside(l *rules.Leg) bool {
@@ -402,13 +391,12 @@ func (s *Subject) outside(l *rules.Leg) bool {
 
 // fitDynamic compares a subject with a leg whose port is announced: the content
 // or the announcement must speak for it, the number never does.
-func (s *Subject) fitDynamic(ref *legRef) (hit, bool) {
+func (s *Subject) fitDynamic(ref *legRef, own match.Result) (hit, bool) {
 	h := hit{legRef: ref, service: -1}
 	l := ref.leg
 	if !match.Transport(l.Port, s.Proto) || s.Protocol != "" && s.Protocol != l.Protocol {
 		return h, false
 	}
-	own := ref.content.Match(s.Facts.All())
 	if own.Contradicted || !ref.admits(s, own) {
 		return h, false
 	}
