@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// newManCmd writes the manual pages. It is for those who make packages, so help
+// newManCmd writes the manual pages. It serves packaging, so help
 // does not list it.
 func newManCmd() *cobra.Command {
 	return &cobra.Command{

@@ -224,7 +224,7 @@ func (w *watch) openOutput(name string, stdout io.Writer, head func() []byte) (*
 		}
 		to = o.file
 	}
-	var quiet time.Time // errors come in thousands; one a minute is told
+	var quiet time.Time // errors come in thousands; one a minute is logged
 	o.Queue = queue.New(to, int(w.m.queue), func(err error) {
 		if now := time.Now(); now.After(quiet) {
 			quiet = now.Add(time.Minute)
@@ -350,7 +350,7 @@ func (w *watch) saveState() {
 // end writes what is open. failed is what ended the input, if not its end.
 func (w *watch) end(failed error) error {
 	// Now there is time to wait for a slow disk, but with live capture not for
-	// ever: nobody may be there to say so.
+	// ever: no operator may be there to end it.
 	if w.live != nil {
 		w.hurry()
 	}

@@ -49,7 +49,7 @@ type Row struct {
 // Options say which paths are told, and how.
 type Options struct {
 	Packs *rules.Packs
-	// Version is told where no path of any version was seen.
+	// Version is the version whose paths are written if no path of any was seen.
 	Version string
 	JSON    bool
 	Width   int // 0 means 100

@@ -1,4 +1,4 @@
-// Package filter passes on the records that somebody asked for.
+// Package filter passes on the records that meet given criteria.
 package filter
 
 import (

@@ -141,7 +141,7 @@ func checkFile(name string, st fs.FileInfo) error {
 	}
 	defer func() { _ = f.Close() }()
 	head := make([]byte, 8)
-	n, _ := f.Read(head) // reading errors are told when the file is read
+	n, _ := f.Read(head) // errors show when the file is read
 	for _, c := range compressions {
 		if bytes.HasPrefix(head[:n], []byte(c.magic)) {
 			return fmt.Errorf("%s is compressed with %s; decompress it first: %s %[1]s | exspan analyze -", name, c.name, c.tool)
