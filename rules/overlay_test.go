@@ -94,3 +94,47 @@ paths:
 		t.Errorf("the built-in packs were changed: %v", err)
 	}
 }
+
+// A policy of one's own takes the place of the built-in one, and a pack can
+// extend one that is built in.
+func TestEmbeddedWithPolicy(t *testing.T) {
+	files := fstest.MapFS{
+		"mine.yaml": {Data: []byte(`policy:
+  exchange_roles: mailbox
+  answering: [dns]
+  violations: [weak-encryption]
+  weak:
+    - {id: ours, finding: weak-encryption, fact: tls.version, values: ["1.2"], text: "TLS {value}", grades: [{level: remark, source: us}]}
+`)},
+		"next.yaml": {Data: []byte(`version: "5.5"
+extends: exchangese
+confidence: low
+append: {note: ours, source: us, confidence: low}
+paths:
+  - {id: 5.5.client.owa, name: ours}
+`)},
+	}
+	packs, err := EmbeddedWith(files, "mine.yaml", "next.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := packs.Policy()
+	if len(policy.Weak) != 1 || !policy.Weak[0].Fits("tls.version", "1.2") || policy.Exchange(Hub) || !policy.Answers("dns") {
+		t.Errorf("%+v", policy)
+	}
+	old := packs.Path("se.client.owa")
+	d := packs.Path("5.5.client.owa")
+	if old == nil || d == nil {
+		t.Fatal("a path is missing")
+	}
+	if d.Name != "ours" || d.Version != "5.5" || d.Group != "5.5.https.client" || d.Confidence != "low" ||
+		d.Note != old.Note+"; ours" || d.Source != old.Source+"; us" || len(d.Legs) != len(old.Legs) || d.Legs[0].Group != d.Group {
+		t.Errorf("%+v\nextends %+v", d, old)
+	}
+	if packs.GroupName("5.5.https.client") != "HTTPS client access" || old.Group != "se.https.client" {
+		t.Errorf("groups %q and %q", packs.GroupName("5.5.https.client"), old.Group)
+	}
+	if plain := embeddedPacks(t).Policy(); len(plain.Weak) < 5 {
+		t.Errorf("the built-in policy was changed: %+v", plain)
+	}
+}
