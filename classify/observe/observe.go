@@ -240,6 +240,9 @@ type HostName struct {
 	Addr netip.Addr
 	// Name is in lower case, without a trailing dot.
 	Name string
+	// Service is the service for which DNS named the host, as SRV records write it
+	// ("_ldap._tcp"), "mx" for a mail server, or empty.
+	Service string
 }
 
 // Learn adds an endpoint.

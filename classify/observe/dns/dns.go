@@ -7,6 +7,7 @@ package dns
 import (
 	"encoding/binary"
 	"net/netip"
+	"strings"
 
 	"github.com/exspan/exspan/classify/observe"
 )
@@ -228,7 +229,7 @@ func (o *observer) message(b []byte, dir observe.Direction, r *observe.Report) e
 			if c := h.rcode(); c != 0 {
 				r.Add(Rcode, rcodes[c])
 			} else {
-				answers(b, next, h, q.hash, r)
+				answers(b, next, h, q.hash, serviceOf(labels, typ), r)
 			}
 			break
 		}
@@ -246,6 +247,7 @@ type address struct {
 	owner      uint64 // hash of its name
 	name, data uint16 // offsets of its name and of the address
 	v6         bool
+	target     bool // it is that of the target of an SRV or MX record
 }
 
 // of returns the address in msg.
@@ -260,8 +262,8 @@ func (a *address) of(msg []byte) netip.Addr {
 // section, and additional ones of the hosts that SRV and MX records there
 // name. A name with several addresses of one family is a service's (that of a
 // domain, in Active Directory) and names no host. asked is the hash of the name
-// in the question.
-func answers(b []byte, off int, h header, asked uint64, r *observe.Report) {
+// in the question, service what it asks for.
+func answers(b []byte, off int, h header, asked uint64, service string, r *observe.Report) {
 	var (
 		d         name
 		list      [maxNames]address
@@ -299,7 +301,7 @@ func answers(b []byte, off int, h header, asked uint64, r *observe.Report) {
 					known = targets[i] == owner
 				}
 				if known && n < maxNames {
-					list[n] = address{owner, uint16(at), uint16(rec.data), rec.typ == typeAAAA}
+					list[n] = address{owner, uint16(at), uint16(rec.data), rec.typ == typeAAAA, additional}
 					n++
 				}
 			case rec.typ == typeSRV && rec.size > 6, rec.typ == typeMX && rec.size > 2:
@@ -341,10 +343,30 @@ func answers(b []byte, off int, h header, asked uint64, r *observe.Report) {
 		if _, err := d.read(b, int(a.name)); err != nil || d.n == 0 {
 			continue
 		}
-		if odd, service := odd(d.labels()); !odd && !service {
-			r.Names = append(r.Names, observe.HostName{Addr: addr.Unmap(), Name: text(d.labels())})
+		if odd, ofService := odd(d.labels()); !odd && !ofService {
+			name := observe.HostName{Addr: addr.Unmap(), Name: text(d.labels())}
+			if a.target {
+				name.Service = service
+			}
+			r.Names = append(r.Names, name)
 		}
 	}
+}
+
+// serviceOf returns the service that a question asks for: the first two labels of
+// an SRV name (RFC 2782), "mx" for the mail servers of a domain, else "".
+func serviceOf(labels []byte, typ uint16) string {
+	if typ == typeMX {
+		return "mx"
+	}
+	if typ != typeSRV {
+		return ""
+	}
+	first := strings.SplitN(text(labels), ".", 3)
+	if len(first) < 3 || first[0] == "" || first[0][0] != '_' || first[1] == "" || first[1][0] != '_' {
+		return ""
+	}
+	return first[0] + "." + first[1]
 }
 
 // names reports whether an address can be a host's.

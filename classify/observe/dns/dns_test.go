@@ -91,8 +91,8 @@ func TestObserve(t *testing.T) {
 						a("else.example.com.", "10.0.0.7")})),
 			},
 			want: []string{
-				"dns.name=_ldap._tcp.dc._msdcs.example.com", "host 10.0.0.5 dc1.example.com", "host 10.0.0.6 dc2.example.com",
-				"host 2001:db8::6 dc2.example.com",
+				"dns.name=_ldap._tcp.dc._msdcs.example.com", "host 10.0.0.5 dc1.example.com service=_ldap._tcp",
+				"host 10.0.0.6 dc2.example.com service=_ldap._tcp", "host 2001:db8::6 dc2.example.com service=_ldap._tcp",
 			},
 		},
 		{
@@ -308,6 +308,7 @@ func TestCorpus(t *testing.T) {
 				n++
 				got := r.Lines()
 				for _, l := range got {
+					l, _, _ := strings.Cut(l, " service=")
 					if host, ok := strings.CutPrefix(l, "host "); ok {
 						hosts++
 						host, _, _ = strings.Cut(host, " ")

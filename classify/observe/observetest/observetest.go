@@ -102,7 +102,11 @@ func (r *Result) Lines() []string {
 		l = append(l, "rejected "+s)
 	}
 	for _, n := range r.Names {
-		l = append(l, "host "+n.Addr.String()+" "+n.Name)
+		host := "host " + n.Addr.String() + " " + n.Name
+		if n.Service != "" {
+			host += " service=" + n.Service
+		}
+		l = append(l, host)
 	}
 	slices.Sort(l)
 	return slices.Compact(l)
