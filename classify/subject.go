@@ -43,7 +43,6 @@ func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
 	sub.Server, sub.serverName = e.inventory.Host(&server.Addr)
 	sub.clientAddr, sub.serverAddr = &client.Addr, &server.Addr
 	sub.Announced = e.inventory.Services(sub.entries)
-	sub.Missing = s.GapBytes(0)+s.GapBytes(1) > 0
 	_, sub.Late, sub.facts = e.reader.Content(&s.State)
 	sub.Facts, sub.Protocol, sub.Foreign = f.Facts, f.Protocol, s.Foreign()
 	return sub

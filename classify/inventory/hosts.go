@@ -48,7 +48,7 @@ type host struct {
 	roles   *match.RoleSet // made when asked for
 }
 
-// hosts knows who is who.
+// hosts is what is known of hosts, by address.
 type hosts struct {
 	byAddr map[capture.Addr]*host
 	// some has a bit for each address in byAddr, which others may share: of most

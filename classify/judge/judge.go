@@ -35,7 +35,6 @@ type Subject struct {
 	Begun    bool   // the begin of the flow was seen
 	Late     bool   // the protocol was not found by the first bytes of the flow
 	Foreign  bool   // the flow began with what no observer knows
-	Missing  bool   // bytes of the content are missing: lost, or cut by the snap length
 }
 
 // Verdict is the verdict on all flows with the same Subject. It must not be

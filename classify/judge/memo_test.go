@@ -80,8 +80,6 @@ func TestMemo(t *testing.T) {
 	check("found by the first bytes")
 	s.Payload, s.Begun, s.Proto = false, false, capture.UDP
 	check("another transport")
-	s.Missing = true
-	check("lost bytes")
 	for port := range 8 * len(j.memo) {
 		s.Port = uint16(port)
 		got, want := j.Verdict(s), j.decide(s)
