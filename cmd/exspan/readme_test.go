@@ -24,7 +24,7 @@ func TestReadmeCommands(t *testing.T) {
 	}
 	wants := map[string]string{
 		"--by pair": "10.20.4.42 > ", "cleartext,weak-auth": "DEVIATING", "unexpected": "UNEXPECTED", "explain": "documented is",
-		"rules coverage": "documented paths seen", "diff": "No difference.", "site infer": "servers:", "glossary": "To do", "": "need attention",
+		"rules coverage": "documented paths seen", "diff": "No difference.", "ports ": "endpoint", "site infer": "servers:", "glossary": "To do", "": "need attention",
 	}
 	commands := 0
 	for line := range strings.Lines(section) {

@@ -1,6 +1,5 @@
-// Package queue stands between those who must not wait and a writer that may:
-// a disk, a pipe, a terminal. What a bounded queue cannot hold is lost and
-// counted.
+// Package queue decouples a caller that must not wait from a slow writer: a disk,
+// a pipe, a terminal. A queue is bounded; it counts what it has to drop.
 package queue
 
 import (
@@ -42,9 +41,9 @@ type Queue struct {
 	errs atomic.Uint64
 }
 
-// New returns a queue of at most limit bytes before w. fail is told the errors
-// of w by the goroutine that writes; nil for nobody. After an error w is tried
-// again with the next records.
+// New returns a queue that holds at most limit bytes for w. The goroutine that
+// writes calls fail, unless it is nil, with each error of w, and goes on with the
+// next records.
 func New(w io.Writer, limit int, fail func(error)) *Queue {
 	q := &Queue{w: w, limit: limit, fail: fail, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), done: make(chan struct{})}
 	go q.run()
