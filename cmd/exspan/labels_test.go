@@ -226,6 +226,8 @@ func trueRole(roles []string, role string) bool {
 		can = append(can, "client")
 	case slices.Contains(roles, "dc"):
 		can = append(can, "dc", "gc", "dns")
+	case slices.ContainsFunc(roles, inside):
+		can = append(can, "any-exchange")
 	}
 	return slices.ContainsFunc(strings.Split(role, "|"), func(r string) bool { return slices.Contains(can, r) })
 }
