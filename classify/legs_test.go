@@ -24,25 +24,6 @@ func testPacks(t testing.TB) *rules.Packs {
 	return packs
 }
 
-const judgeSite = `
-exchange: "2010"
-servers:
-  - {name: hub1, addresses: [10.0.0.1], roles: [hub]}
-  - {name: hub2, addresses: [10.0.0.2], roles: [hub]}
-  - {name: edge1, addresses: [10.0.1.1], roles: [edge]}
-  - {name: mb1, addresses: [10.0.0.3], roles: [mailbox]}
-  - {name: cas1, addresses: [10.0.0.4], roles: [cas], static_ports: {emsmdb: 59532}}
-  - {name: um1, addresses: [10.0.0.5], roles: [um]}
-  - {name: dc1, addresses: [10.0.0.6], roles: [dc, gc]}
-  - {name: lb1, addresses: [10.0.0.7], roles: [lb]}
-  - {name: pbx1, addresses: [10.0.0.8], roles: [pbx]}
-networks:
-  - {cidr: 10.9.0.0/16, role: client}
-  - {cidr: 10.8.0.0/16, role: admin}
-allow:
-  - {from: admin, to: any, port: 3389/tcp, note: remote desktop}
-`
-
 // unread are the protocols of legs that no observer reads: their port is all
 // that tells them.
 var unread = []string{

@@ -17,7 +17,6 @@ type netmon struct {
 	size         int64
 	read         int64 // bytes of all frames; as they cannot overlap, at most size
 	stream       stream
-	event        []byte
 	bad          bool
 }
 

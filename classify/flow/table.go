@@ -176,9 +176,11 @@ func (t *Table) advance(now int64) {
 // is if the last packets left that open.
 func (t *Table) Finish() { t.clock.finish() }
 
-// Steps returns how often the clock went back, and Outliers how many packets had a
-// time that was not believed: far ahead of the packets around them, or behind.
-func (t *Table) Steps() uint64    { return t.clock.steps }
+// Steps returns how often the clock went back.
+func (t *Table) Steps() uint64 { return t.clock.steps }
+
+// Outliers returns the number of packets with a time that was not believed: far
+// ahead of the packets around them, or behind.
 func (t *Table) Outliers() uint64 { return t.clock.outliers }
 
 // turn goes through one bucket: flows whose deadline has come end, the others

@@ -152,7 +152,6 @@ func exspanReads(t *testing.T, file string) flowFacts {
 func withoutSegment(c *capturetest.Capture, first bool, nth int) *capturetest.Capture {
 	type side struct {
 		seen []uint32 // sequence numbers of data segments
-		cut  bool
 	}
 	leader := map[string]string{}
 	sides := map[string]*side{}

@@ -100,12 +100,12 @@ func (s *Sink) Write(r *record.Record) error {
 	if s.layout != nil {
 		return s.write(&x)
 	}
-	if n := x.memory(); s.held+n > s.o.MaxMemory {
+	n := x.memory()
+	if s.held+n > s.o.MaxMemory {
 		s.dropped++
 		return nil
-	} else {
-		s.held += n
 	}
+	s.held += n
 	s.rows = append(s.rows, x)
 	if s.o.Sort == "" && len(s.rows) == sizing {
 		return s.flush()

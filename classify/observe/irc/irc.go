@@ -110,7 +110,7 @@ func (observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	if !whole && len(in.Data) < maxLine {
 		return 0, nil
 	}
-	if name := line.First(l); len(name) > 1 && name[0] == ':' && len(name) <= 64 && bytes.IndexAny(name, ".!@") < 0 {
+	if name := line.First(l); len(name) > 1 && name[0] == ':' && len(name) <= 64 && !bytes.ContainsAny(name, ".!@") {
 		r.AddBytes(Server, name[1:])
 	}
 	return 0, observe.ErrDone

@@ -79,7 +79,7 @@ const (
 func sessionNames(b []byte) observe.Match {
 	const name = 0x20
 	for i, c := range b[:min(len(b), frameHeader+1+name)] {
-		ok := true
+		var ok bool
 		switch {
 		case i == 0:
 			ok = c == sessionRequest

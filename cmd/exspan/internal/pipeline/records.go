@@ -95,7 +95,7 @@ func (o *Options) replay(ctx context.Context, cfg classify.Config, s Streams, vi
 		return r, errors.New("a BPF expression chooses packets, and flow records have none; choose flows by --host and --port")
 	}
 	for _, name := range o.Files {
-		var in io.ReadCloser = io.NopCloser(s.Stdin)
+		in := io.NopCloser(s.Stdin)
 		if name != "-" {
 			var err error
 			if in, err = openRecords(name); err != nil {
