@@ -8,6 +8,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/session"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -151,6 +152,34 @@ func TestRestoreRefuses(t *testing.T) {
 		}
 		if h, n := v.Len(); h+n != 0 {
 			t.Errorf("%s: something was taken in", text)
+		}
+	}
+}
+
+// TestWhoAnnouncesMustOwn holds session descriptions for the sender's own address
+// and for another one, with and without the sender among the relays.
+func TestWhoAnnouncesMustOwn(t *testing.T) {
+	sbc := netip.MustParseAddr("10.0.3.9")
+	for _, c := range []struct {
+		server string
+		relays []netip.Prefix
+		want   Proof
+	}{
+		{"10.0.3.9:20000", nil, TwoSided},
+		{"10.0.0.25:4444", nil, WeakEvidence},
+		{"10.0.0.25:4444", []netip.Prefix{netip.MustParsePrefix("10.0.3.8/32")}, WeakEvidence},
+		{"10.0.0.25:4444", []netip.Prefix{netip.MustParsePrefix("10.0.3.9/32")}, TwoSided},
+	} {
+		v := New(testPacks(t), &rules.Site{Relays: c.relays}, nil, "")
+		h := &session.Heard{Client: capture.Endpoint{Addr: capture.AddrFrom(sbc), Port: 5060}, Server: capture.Endpoint{Addr: addr("10.0.0.25"), Port: 5060},
+			Proto: capture.UDP, Time: 1, Endpoints: []observe.Endpoint{{Server: netip.MustParseAddrPort(c.server), UDP: true, Service: "rtp",
+				Source: observe.FromSDP, From: netip.AddrPortFrom(sbc, 5060), Scope: "call"}}}
+		changes := v.Hear(h)
+		if len(changes) != 1 || changes[0].Proof != c.want {
+			t.Errorf("%s, relays %v: %+v, want proof %d", c.server, c.relays, changes, c.want)
+		}
+		if promised := v.Announced(&h.Client, &capture.Endpoint{Addr: addr("10.0.0.25"), Port: 4444}, capture.UDP, 2); (promised != "") != (c.want == TwoSided && c.server != "10.0.3.9:20000") {
+			t.Errorf("%s, relays %v: %q is promised", c.server, c.relays, promised)
 		}
 	}
 }
