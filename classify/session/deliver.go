@@ -269,6 +269,7 @@ func (r *Reader) look(c *conn, sender int, data []byte) bool {
 		c.state.flags |= midA << sender
 		c.offers = 0
 		n := len(data)
+		c.state.search.firstInVain(n)
 		s.pending = s.pending[:0]
 		r.inVain(c, n)
 		return !c.done

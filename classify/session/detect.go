@@ -99,6 +99,7 @@ func (r *Reader) promising(p *capture.Packet, ev *flow.Event) bool {
 		if len(p.Payload) == int(p.PayloadLength) {
 			st.begunForeign()
 		}
+		st.search.firstInVain(len(p.Payload))
 	}
 	if st.vain(p.Proto, len(p.Payload)) {
 		r.abandon(r.at.id, st, Unrecognised)

@@ -11,7 +11,7 @@ import (
 // nothing to report. Nearly all packets are of that kind.
 func (r *Reader) Next(p *capture.Packet, ev *flow.Event, st *State) *Heard {
 	if st.conn == 0 {
-		if st.flags&done != 0 {
+		if st.flags&done != 0 || r.isNothing(p, ev, st) {
 			return nil
 		}
 		return r.Read(p, ev, st)
@@ -50,6 +50,26 @@ func (r *Reader) Next(p *capture.Packet, ev *flow.Event, st *State) *Heard {
 	r.at.conn, r.at.ack = c, a
 	r.feedOn(c, sender, data, n, err)
 	return r.conclude(c)
+}
+
+// isNothing reports whether a packet of a flow that is not being read begins
+// nothing that can be read, where its first bytes show that. It does then what
+// Read would do.
+func (r *Reader) isNothing(p *capture.Packet, ev *flow.Event, st *State) bool {
+	sender := ev.Sender()
+	if len(p.Payload) <= maxPadding || p.Proto == capture.TCP && st.flags&(midA<<sender) == 0 {
+		return false
+	}
+	if st.search.next(sender, p.Time) {
+		if r.detect.beginning(p.Proto == capture.UDP, st.Ends.Direction(sender), p.Payload) != 0 {
+			return false
+		}
+		if st.vain(p.Proto, len(p.Payload)) {
+			r.abandon(ev.ID, st, Unrecognised)
+		}
+	}
+	st.flags |= spokeA << sender
+	return true
 }
 
 // nextDatagram does what Read does with another datagram.

@@ -113,6 +113,9 @@ const (
 	// maxVain is the number of payloads that are looked at in vain before a flow is
 	// given up.
 	maxVain = 40
+	// firstBytes is the number of payloads for which the first bytes of a side count:
+	// a flow is given up if neither side begins with anything that is known.
+	firstBytes = maxVain / 2
 	// maxBurst is the number of payloads that are looked at in vain until the other
 	// side speaks or the sender pauses.
 	maxBurst = 6
@@ -135,6 +138,14 @@ func (s *search) next(sender int, now int64) bool {
 		s.bits = s.bits&^(vainBits|burstBits|fromB) | from | vain - min(vain, gap/giveBack)
 	}
 	return s.bits&burstBits < maxBurst*burstOne
+}
+
+// firstInVain notes that nothing was found in the first n bytes of a side. It is
+// followed by inVain.
+func (s *search) firstInVain(n int) {
+	if n >= minMessage {
+		s.bits += min(firstBytes, maxVain-s.bits&vainBits) - 1
+	}
 }
 
 // inVain notes that nothing was found in a payload of n bytes. It reports
