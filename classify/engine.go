@@ -39,8 +39,6 @@ type Config struct {
 	// empty for that of the organisation's other servers, else
 	// match.DefaultVersion. The packs must have it.
 	Exchange string
-	// NoPlatform leaves out the rules for the traffic of Windows itself.
-	NoPlatform bool
 	// Hold is how long, in packet time, an ended flow waits for what may still
 	// explain it; 0 means to the end of the input.
 	Hold time.Duration
@@ -69,7 +67,7 @@ type Config struct {
 
 // newJudge returns the judge for a set of rules.
 func (c *Config) newJudge(packs *rules.Packs, site *rules.Site) (*judge.Judge, error) {
-	return judge.New(packs, site, cmp.Or(c.Exchange, match.DefaultVersion), !c.NoPlatform)
+	return judge.New(packs, site, cmp.Or(c.Exchange, match.DefaultVersion))
 }
 
 // Engine turns batches of packets into records. Batches come from one

@@ -45,6 +45,9 @@ const (
 // hold beside those of every Exchange version.
 const Platform = "windows"
 
+// Platform reports whether p is a data path of Windows itself.
+func (p *DataPath) Platform() bool { return p.Version == Platform }
+
 // Exchange reports whether a host in the role is an Exchange server.
 func (r Role) Exchange() bool {
 	switch r {

@@ -102,18 +102,15 @@ type worded struct {
 }
 
 // New returns a Judge. The packs must have paths for the given version, which is
-// assumed for servers without one. With platform the traffic of Windows itself is
-// documented too.
-func New(packs *rules.Packs, site *rules.Site, version string, platform bool) (*Judge, error) {
+// assumed for servers without one.
+func New(packs *rules.Packs, site *rules.Site, version string) (*Judge, error) {
 	j := &Judge{packs: packs, policy: packs.Policy(), site: site, assumed: version}
 	var versions []string
 	for _, p := range packs.All() {
 		switch {
 		case len(p.Paths) == 0:
 		case p.Version == rules.Platform:
-			if platform {
-				j.platform = &ruleset{version: p.Version, pack: p}
-			}
+			j.platform = &ruleset{version: p.Version, pack: p}
 		default:
 			j.rulesets = append(j.rulesets, &ruleset{version: p.Version, pack: p})
 			versions = append(versions, p.Version)

@@ -52,7 +52,7 @@ func TestJudge(t *testing.T) {
 		t.Fatal(err)
 	}
 	packs := testPacks(t)
-	j, err := judge.New(packs, site, match.DefaultVersion, true)
+	j, err := judge.New(packs, site, match.DefaultVersion)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func TestMemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := New(packs, nil, match.DefaultVersion, true)
+	j, err := New(packs, nil, match.DefaultVersion)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestWord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := New(packs, nil, match.DefaultVersion, true)
+	j, err := New(packs, nil, match.DefaultVersion)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func BenchmarkDecide(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	j, err := New(packs, nil, match.DefaultVersion, true)
+	j, err := New(packs, nil, match.DefaultVersion)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -100,6 +100,10 @@ type Verdict struct {
 	Findings []Finding
 }
 
+// Platform reports whether the flow is the traffic of Windows itself, on no data
+// path of Exchange.
+func (v *Verdict) Platform() bool { return v.Path != nil && v.Path.Platform() }
+
 // VersionSource tells how the version of a server is known.
 type VersionSource string
 
@@ -241,6 +245,9 @@ type Summary struct {
 	Frames     uint64
 	Packets    uint64
 	IPBytes    uint64
+	// LeftOut counts the flows that got no record, because they are the traffic of
+	// Windows itself and the operator wants none of it.
+	LeftOut uint64
 	// AckedUnseen is the share of acknowledged TCP bytes that was never seen, 0 to 1.
 	AckedUnseen float64
 	// Errors holds what damaged the input, in order.

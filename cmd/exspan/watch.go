@@ -160,7 +160,7 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 	if m.write != "" {
 		cfg.OnJudged = func(j record.Judged) { w.delay.Judged(j) } // delay is made by openWrite
 	}
-	if w.eng, err = classify.New(cfg, accept.New(cfg.Site, exporter.Multi(sinks...))); err != nil {
+	if w.eng, err = classify.New(cfg, accept.New(cfg.Site, m.Wanted(exporter.Multi(sinks...)))); err != nil {
 		return w, err
 	}
 	if m.write != "" {

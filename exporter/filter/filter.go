@@ -154,3 +154,27 @@ func (s *sink) Write(r *record.Record) error {
 }
 
 func (s *sink) Close(sum *record.Summary) error { return s.next.Close(sum) }
+
+// NoPlatform returns a sink that gives next all records but those of the traffic
+// of Windows itself. The summary tells how many flows were left out.
+func NoPlatform(next record.Sink) record.Sink { return &noPlatform{next: next} }
+
+type noPlatform struct {
+	next record.Sink
+	left uint64
+}
+
+func (s *noPlatform) Write(r *record.Record) error {
+	if !r.Verdict.Platform() {
+		return s.next.Write(r)
+	}
+	if r.State != "active" {
+		s.left++
+	}
+	return nil
+}
+
+func (s *noPlatform) Close(sum *record.Summary) error {
+	sum.LeftOut = s.left
+	return s.next.Close(sum)
+}

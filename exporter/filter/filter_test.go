@@ -78,3 +78,38 @@ func TestParsePort(t *testing.T) {
 		}
 	}
 }
+
+// sums keeps what a sink was given.
+type sums struct {
+	records []*record.Record
+	sum     record.Summary
+}
+
+func (s *sums) Write(r *record.Record) error        { s.records = append(s.records, r); return nil }
+func (s *sums) Close(summary *record.Summary) error { s.sum = *summary; return nil }
+
+func TestNoPlatform(t *testing.T) {
+	owa := &rules.DataPath{ID: "2010.cas.owa", Version: "2010"}
+	ntp := &rules.DataPath{ID: "windows.ntp", Version: rules.Platform}
+	var got sums
+	s := NoPlatform(&got)
+	for _, r := range []*record.Record{
+		{State: "ended", Verdict: record.Verdict{Status: record.Expected, Path: owa}},
+		{State: "ended", Verdict: record.Verdict{Status: record.Expected, Path: ntp}},
+		{State: "active", Verdict: record.Verdict{Status: record.Expected, Path: ntp}},
+		{State: "ended", Verdict: record.Verdict{Status: record.Unexpected}},
+	} {
+		if err := s.Write(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(&record.Summary{Packets: 9}); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.records) != 2 || got.records[0].Verdict.Path != owa || got.records[1].Verdict.Status != record.Unexpected {
+		t.Errorf("got %d records", len(got.records))
+	}
+	if got.sum.LeftOut != 1 || got.sum.Packets != 9 {
+		t.Errorf("the summary has %d left out and %d packets", got.sum.LeftOut, got.sum.Packets)
+	}
+}

@@ -259,7 +259,13 @@ func (s *Sink) writePaths(p *printer) {
 		return
 	}
 	rows := make([]*tally.Path, 0, s.t.Paths.Len())
+	var platform tally.Traffic
 	for _, r := range s.t.Paths.All() {
+		if r.Path.Platform() && r.Deviating == 0 && !s.o.All {
+			platform.Flows += r.Flows
+			platform.Bytes += r.Bytes
+			continue
+		}
 		rows = append(rows, r)
 	}
 	slices.SortFunc(rows, func(a, b *tally.Path) int { return cmp.Compare(a.Label, b.Label) })
@@ -282,7 +288,9 @@ func (s *Sink) writePaths(p *printer) {
 		cells[1+len(rows)+i] = []string{"Allowed", text.Thousands(a.Flows), text.Size(a.Bytes), text.Thousands(a.Flows), "-"}
 	}
 	lines := align(cells, "lrrrr", min(p.width, rightEdge))
-	p.styled(bold, lines[0])
+	if len(lines) > 1 {
+		p.styled(bold, lines[0])
+	}
 	for i, r := range rows {
 		st := plain
 		if r.Deviating > 0 {
@@ -294,6 +302,9 @@ func (s *Sink) writePaths(p *printer) {
 	for i, note := range notes {
 		p.styled(plain, lines[1+len(rows)+i])
 		p.wrap(4, 6, note)
+	}
+	if platform.Flows > 0 {
+		p.wrap(0, 2, "Windows' own traffic: "+text.Count(platform.Flows, "flow")+", "+text.Size(platform.Bytes)+"; --all lists them")
 	}
 	p.more(s.t.Paths.More)
 	if low {

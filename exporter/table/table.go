@@ -102,6 +102,10 @@ func (s *Sink) Close(sum *record.Summary) error {
 	s.writeEndpoints(p, sum)
 	s.writeDrops(p, sum.Drops)
 	s.writeRest(p)
+	if sum.LeftOut > 0 {
+		p.gap()
+		p.wrap(0, 4, "Windows' own traffic: "+text.Count(sum.LeftOut, "flow")+" left out (--no-platform)")
+	}
 	writeTrouble(p, sum)
 	_, err := s.w.Write(p.b)
 	return err

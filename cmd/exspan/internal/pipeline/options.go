@@ -14,6 +14,8 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/match"
+	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter/filter"
 )
 
 // pipeHold is how long an ended flow waits where the end of the input may never
@@ -65,7 +67,7 @@ func (o *Options) EngineFlags(f *pflag.FlagSet, hold string) {
 	f.StringArrayVar(&o.Rules, "rules", nil, "`FILE` of rules besides the built-in ones; a data path of the same id replaces it (repeatable)")
 	f.StringVar(&o.Exchange, "exchange", match.DefaultVersion, "`VERSION` of Exchange where neither the site file nor traffic tells")
 	o.exchange = f.Lookup("exchange")
-	f.BoolVar(&o.NoPlatform, "no-platform", false, "leave out the rules for the traffic of Windows itself")
+	f.BoolVar(&o.NoPlatform, "no-platform", false, "leave flows out that are the traffic of Windows itself, on no data path of Exchange")
 	f.DurationVar(&o.Hold, "hold", o.Hold, hold)
 	f.IntVar(&o.MaxHeld, "max-held", 1_000_000, "how many ended flows wait at most")
 	f.BoolVar(&o.KeyVLAN, "key-vlan", false, "the same addresses and ports in other VLANs are other flows")
@@ -144,7 +146,7 @@ func (o *Options) Capture() capture.Options {
 // Config loads rules and site file, and returns the engine's configuration.
 func (o *Options) Config() (classify.Config, error) {
 	cfg := classify.Config{
-		Exchange: o.given(), NoPlatform: o.NoPlatform, Hold: o.Hold, KeyVLAN: o.KeyVLAN, Identities: o.Identities,
+		Exchange: o.given(), Hold: o.Hold, KeyVLAN: o.KeyVLAN, Identities: o.Identities,
 		Limits: classify.Limits{MaxHeld: o.MaxHeld},
 	}
 	packs, err := loadPacks(o.Rules)
@@ -156,6 +158,14 @@ func (o *Options) Config() (classify.Config, error) {
 		cfg.Site, err = loadSite(o.Site)
 	}
 	return cfg, err
+}
+
+// Wanted returns a sink that gives view the records that the flags leave.
+func (o *Options) Wanted(view record.Sink) record.Sink {
+	if o.NoPlatform {
+		return filter.NoPlatform(view)
+	}
+	return view
 }
 
 // Title names the input in a few words.

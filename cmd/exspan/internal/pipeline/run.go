@@ -63,7 +63,7 @@ func (r *Result) Err() error {
 // unless reading or writing failed, which it returns as an Error. When ctx
 // ends, Run reports what was read until then.
 func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view record.Sink) (*Result, error) {
-	view = accept.New(cfg.Site, view)
+	view = accept.New(cfg.Site, o.Wanted(view))
 	if records, err := o.recordFiles(&s); err != nil {
 		return nil, err
 	} else if records {
