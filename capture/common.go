@@ -21,7 +21,8 @@ const (
 //
 // A Decoder takes two and a half times as many instructions. So what counts here
 // is that the compiler sees the lengths: headers are read from arrays, and
-// lengths are unsigned, which leaves one check of the bounds for each.
+// lengths are unsigned, which leaves one check of the bounds for each. That works
+// only within one function, so common is a long one.
 func common(b []byte, p *Packet, tunnels *ports) (network int, ok bool) {
 	if len(b) < leastCommon {
 		return 0, false

@@ -173,8 +173,9 @@ func (f *filter) match(b []byte, wire uint32) bool {
 	return f.run(b, wire)
 }
 
-// run runs the program over a frame. It is done here and not by libpcap
-// because a call into C costs more than the program, and allocates.
+// run runs the program over a frame. exspan does this itself because a call into
+// libpcap costs more than the program, and allocates. The interpreter is one
+// function, so that the registers stay in registers of the processor.
 func (f *filter) run(b []byte, wire uint32) bool {
 	var a, x uint32
 	var mem [bpfMemWords]uint32

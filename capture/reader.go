@@ -1,5 +1,8 @@
 package capture
 
+// This file is long because it holds both formats, pcap and pcapng: they share
+// the reading in blocks, the errors and the time scales.
+
 import (
 	"encoding/binary"
 	"errors"

@@ -139,6 +139,8 @@ type options struct {
 	lost                                           bool
 }
 
+// statement executes one line of the language. It is long because it has one
+// short case for each verb.
 func (p *parser) statement(words []string) error {
 	verb := words[0]
 	args := words[1:]

@@ -251,7 +251,7 @@ type address struct {
 }
 
 // of returns the address in msg.
-func (a *address) of(msg []byte) netip.Addr {
+func (a *address) in(msg []byte) netip.Addr {
 	if a.v6 {
 		return netip.AddrFrom16([16]byte(msg[a.data:]))
 	}
@@ -326,14 +326,19 @@ func answers(b []byte, off int, h header, asked uint64, service string, r *obser
 			n = answered
 		}
 	}
-	if n == maxNames {
-		return
+	if n < maxNames {
+		d.hosts(b, list[:n], service, r)
 	}
-	for i := range list[:n] {
+}
+
+// hosts reports the hosts that the addresses of an answer belong to. d is
+// scratch space.
+func (d *name) hosts(b []byte, list []address, service string, r *observe.Report) {
+	for i := range list {
 		a := &list[i]
-		addr, alone := a.of(b), true
-		for j := range list[:n] {
-			if other := &list[j]; i != j && a.owner == other.owner && a.v6 == other.v6 && addr != other.of(b) {
+		addr, alone := a.in(b), true
+		for j := range list {
+			if o := &list[j]; i != j && a.owner == o.owner && a.v6 == o.v6 && addr != o.in(b) {
 				alone = false
 			}
 		}

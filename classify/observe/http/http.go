@@ -253,97 +253,6 @@ type joined struct {
 	some  bool
 }
 
-// slot is a fact that most messages repeat.
-type slot uint8
-
-const (
-	slotMethod slot = iota
-	slotHost
-	slotPath
-	slotAgent
-	slotServer
-	slotStatus
-	slotBuild
-	slotRole
-	slotPort
-	slotForwarded
-	slotAnswer
-	slotRPCServer
-	slotClientID
-	slotSync
-	slotOWABuild
-	slotType
-	slotAuth
-	slotEncryption
-	numSlots
-)
-
-var names = [numSlots]string{Method, Host, Path, UserAgent, Server, Status, ExchangeVersion, ExchangeRole, RPCPort, ForwardedFor,
-	Answer, RPCServer, ClientID, ActiveSync, OWABuild, RequestType,
-	observe.Auth, observe.Encryption}
-
-// last returns the last value of a slot, if it is still there.
-func (o *observer) last(r *observe.Report, which slot) string {
-	if i := int(o.at[which]); i < r.Len() {
-		if f := &r.All()[i]; f.Name == names[which] {
-			return f.Value
-		}
-	}
-	return ""
-}
-
-// say adds a fact.
-func (o *observer) say(r *observe.Report, which slot, value string) {
-	if o.last(r, which) == value {
-		return
-	}
-	n := r.Len()
-	if r.Add(names[which], value); r.Len() > n {
-		o.at[which] = uint8(n)
-	}
-}
-
-// add adds a fact for a value with a tail behind it, unless it was added before
-// or there are too many.
-func (o *observer) add(r *observe.Report, which slot, value []byte, tail string) {
-	if len(value) == 0 || o.howMany[which] == maxValues {
-		return
-	}
-	if o.howMany[which] > 0 {
-		if tail == "" && string(value) == o.last(r, which) {
-			return
-		}
-		for i, f := range r.All() {
-			if f.Name != names[which] || len(f.Value) != len(value)+len(tail) || f.Value[len(value):] != tail {
-				continue
-			}
-			if v := f.Value[:len(value)]; string(value) == v || which == slotHost && equalFold(value, v) {
-				o.at[which] = uint8(i)
-				return
-			}
-		}
-	}
-	var room [64]byte
-	if which == slotHost {
-		value = appendLower(room[:0], value)
-	} else if tail != "" {
-		value = append(append(room[:0], value...), tail...)
-	}
-	n := r.Len()
-	if r.AddBytes(names[which], value); r.Len() > n {
-		o.at[which] = uint8(n)
-		o.howMany[which]++
-	}
-}
-
-// appendLower appends b to a with its ASCII letters in lower case.
-func appendLower(a, b []byte) []byte {
-	for _, c := range b {
-		a = append(a, lower(c))
-	}
-	return a
-}
-
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	s := &o.sides[in.Dir&1]
 	if !in.Handshake {
@@ -502,29 +411,7 @@ func (o *observer) step(s *side, in *observe.Input, b []byte, r *observe.Report)
 	}
 	switch s.stage {
 	case start:
-		if len(line) == 0 && s.lines < 4 {
-			s.lines++ // empty lines before a message (RFC 9112 section 2.2)
-			return n, nil
-		}
-		s.lines = 0
-		if string(line) == preface[:len(preface)-2] && in.Dir == observe.ToServer {
-			r.Add(Version, "2")
-			return n, observe.ErrDone
-		}
-		if in.Dir == observe.ToServer {
-			if !o.requestLine(line, s.cutOff, r) {
-				return o.refuse(s, in)
-			}
-		} else if beginsAnswer(line) != observe.Yes {
-			return o.refuse(s, in)
-		} else {
-			o.res = answer{code: status(line)}
-		}
-		if s.began = true; o.old && in.Dir == observe.ToServer {
-			o.requested(s)
-			break
-		}
-		*s = side{stage: headers, began: true, cutOff: s.cutOff, turned: s.turned, length: -1}
+		return o.startLine(s, in, line, n, r)
 	case size:
 		left, ok := chunkSize(line)
 		if !ok {
@@ -549,6 +436,35 @@ func (o *observer) step(s *side, in *observe.Input, b []byte, r *observe.Report)
 			s.stage, s.lines = start, 0
 		}
 	}
+	return n, nil
+}
+
+// startLine reads the first line of a message, which takes n bytes of the
+// stream, and returns n.
+func (o *observer) startLine(s *side, in *observe.Input, line []byte, n int, r *observe.Report) (int, error) {
+	if len(line) == 0 && s.lines < 4 {
+		s.lines++ // empty lines before a message (RFC 9112 section 2.2)
+		return n, nil
+	}
+	s.lines = 0
+	if string(line) == preface[:len(preface)-2] && in.Dir == observe.ToServer {
+		r.Add(Version, "2")
+		return n, observe.ErrDone
+	}
+	if in.Dir == observe.ToServer {
+		if !o.requestLine(line, s.cutOff, r) {
+			return o.refuse(s, in)
+		}
+	} else if beginsAnswer(line) != observe.Yes {
+		return o.refuse(s, in)
+	} else {
+		o.res = answer{code: status(line)}
+	}
+	if s.began = true; o.old && in.Dir == observe.ToServer {
+		o.requested(s)
+		return n, nil
+	}
+	*s = side{stage: headers, began: true, cutOff: s.cutOff, turned: s.turned, length: -1}
 	return n, nil
 }
 

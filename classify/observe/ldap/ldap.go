@@ -6,7 +6,6 @@ package ldap
 
 import (
 	"bytes"
-	"encoding/binary"
 
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/observe/internal/der"
@@ -94,197 +93,6 @@ func Protocol() observe.Protocol {
 	}
 }
 
-// kind is what bytes can begin with.
-type kind uint8
-
-const (
-	neither kind = iota
-	tooShort
-	plain   // an LDAPMessage
-	wrapped // a SASL buffer
-)
-
-// message is the beginning of a message or a SASL buffer.
-type message struct {
-	kind kind
-	op   byte
-	size int // bytes in all
-	at   int // where the body begins
-	id   int64
-	body []byte // what there is of the operation's content, or of the buffer's
-}
-
-// look sets m to what b begins with: an LDAPMessage, or a SASL buffer if sasl is
-// set. It sets kind alone if that is neither.
-func (m *message) look(b []byte, sasl bool) {
-	if !m.windows(b) {
-		m.lookAny(b, sasl)
-	}
-}
-
-// lookAny is look for messages with lengths of any form.
-func (m *message) lookAny(b []byte, sasl bool) {
-	m.kind = tooShort
-	if len(b) == 0 {
-		return
-	}
-	if b[0] == 0 && sasl {
-		if len(b) < 4 {
-			return
-		}
-		size := int(binary.BigEndian.Uint32(b))
-		if size < 16 || size > maxBuffer {
-			m.kind = neither
-			return
-		}
-		head := min(size, maxWrap)
-		if len(b) < 4+head {
-			return
-		}
-		*m = message{kind: wrapped, size: 4 + size, at: 4, body: b[4 : 4+head]}
-		return
-	}
-	if b[0] != der.Sequence {
-		m.kind = neither
-		return
-	}
-	_, at, length, err := der.Header(b)
-	if err == der.ErrForm || length > maxMessage {
-		m.kind = neither
-		return
-	}
-	if err != nil {
-		return
-	}
-	size := at + length
-	// What is not all there is too short, and what is all there and yet too short
-	// is no message.
-	short := tooShort
-	if len(b) >= size {
-		b, short = b[:size], neither
-	}
-	m.kind = neither
-	if len(b) < at+2 {
-		m.kind = short
-		return
-	}
-	n := int(b[at+1])
-	if b[at] != der.Integer || n < 1 || n > 4 {
-		return
-	}
-	if len(b) < at+2+n+1 {
-		m.kind = short
-		return
-	}
-	id := int64(int8(b[at+2]))
-	for _, c := range b[at+3 : at+2+n] {
-		id = id<<8 | int64(c)
-	}
-	at += 2 + n
-	is := &ops[b[at]]
-	if id < 0 || is.wanted == 0 {
-		return
-	}
-	op, head, n, err := der.Header(b[at:])
-	if err == der.ErrShort {
-		m.kind = short
-		return
-	}
-	at += head
-	if err != nil || at+n > size {
-		return
-	}
-	body := b[at:min(len(b), at+n)]
-	if is.first != 0 {
-		if len(body) == 0 && n > 0 {
-			m.kind = short
-			return
-		}
-		if n == 0 || body[0] != is.first {
-			return
-		}
-	}
-	m.kind, m.op, m.size, m.at, m.id, m.body = plain, op, size, at, id, body
-}
-
-// windows is look for what nearly all messages are: those of Windows, which
-// writes lengths in four octets. It reports whether b begins with one.
-func (m *message) windows(b []byte) bool {
-	if len(b) < 2*der.MaxHeader+2+4+1 || binary.BigEndian.Uint16(b) != der.Sequence<<8|0x84 || b[6] != der.Integer || b[7]-1 >= 4 || b[8] >= 0x80 {
-		return false
-	}
-	id := binary.BigEndian.Uint32(b[8:]) >> (32 - 8*b[7])
-	at := 8 + int(b[7])
-	op := b[at]
-	size, n := 6+int(binary.BigEndian.Uint32(b[2:])), int(binary.BigEndian.Uint32(b[at+2:]))
-	if b[at+1] != 0x84 || size > maxMessage {
-		return false
-	}
-	at += 6
-	is := &ops[op]
-	if is.wanted == 0 || n == 0 || n > size-at || is.first != 0 && b[at] != is.first {
-		return false
-	}
-	m.kind, m.op, m.size, m.at, m.id, m.body = plain, op, size, at, int64(id), b[at:min(len(b), at+n)]
-	return true
-}
-
-// operation describes an operation.
-type operation struct {
-	wanted  uint16 // bytes of a message that are read; 0 for what is none
-	request bool   // it is one of a client
-	first   byte   // the first octet of its content, where that is always the same
-}
-
-var ops = [256]operation{
-	opBind:         {maxToken, true, der.Integer}, // version
-	opBindResponse: {maxToken, false, der.Enumerated},
-	opUnbind:       {minOp, true, 0},
-	opSearch:       {maxRequest, true, der.OctetString}, // base
-	opEntry:        {minOp, false, der.OctetString},     // name
-	opSearchDone:   {minOp, false, der.Enumerated},
-	opModify:       {minOp, true, der.OctetString},
-	opModify + 1:   {minOp, false, der.Enumerated},
-	opAdd:          {minOp, true, der.OctetString},
-	opAdd + 1:      {minOp, false, der.Enumerated},
-	opDelete:       {minOp, true, 0},
-	0x6b:           {minOp, false, der.Enumerated},
-	opModifyDN:     {minOp, true, der.OctetString},
-	opModifyDN + 1: {minOp, false, der.Enumerated},
-	opCompare:      {minOp, true, der.OctetString},
-	opCompare + 1:  {minOp, false, der.Enumerated},
-	opAbandon:      {minOp, true, 0},
-	opReference:    {minOp, false, der.OctetString},
-	opExtended:     {maxExtended, true, 0x80}, // requestName [0]
-	// All of it: TLS can begin behind it.
-	opExtendedReply: {maxRequest, false, der.Enumerated},
-	opIntermediate:  {minOp, false, 0},
-}
-
-// request reports whether op is one of a client.
-func request(op byte) bool { return ops[op].request }
-
-func detect(f *observe.First) observe.Match {
-	b := f.ToServer
-	if len(b) == 0 {
-		b = f.ToClient
-	}
-	var m message
-	m.look(b, f.OnPort && !f.Datagram)
-	switch {
-	case f.Datagram:
-		// Searches and their results, of which the snap length can take the end.
-		if m.kind == plain && fills(&m, b) && (m.op == opSearch || m.op == opEntry || m.op == opSearchDone || m.op == opAbandon) {
-			return observe.Yes
-		}
-	case m.kind == tooShort:
-		return observe.More
-	case m.kind == plain, m.kind == wrapped && protection(m.body, m.size-4, false) != "":
-		return observe.Yes
-	}
-	return observe.No
-}
-
 // observer reads one flow. The fields that most messages need come first.
 type observer struct {
 	dirs [2]direction
@@ -335,12 +143,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	if in.Datagram {
 		return len(in.Data), o.datagram(in, r)
 	}
-	if o.who == unsaid {
-		o.who = somebody
-		if in.Handshake {
-			o.who = nobody
-		}
-	}
+	o.start(in.Handshake)
 	d, other := &o.dirs[in.Dir&1], &o.dirs[in.Dir&1^1]
 	if in.Gap > 0 {
 		o.lose(d)
@@ -350,18 +153,9 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	other.turned = true
 	var m message
 	if d.lost {
-		if !d.turned {
-			return len(in.Data), nil
+		if used := o.resume(d, in.Data, &m); d.lost {
+			return used, nil
 		}
-		m.look(in.Data, true)
-		if m.kind == tooShort {
-			return 0, nil
-		}
-		if m.kind == neither || m.kind == wrapped && protection(m.body, m.size-4, o.digest) == "" {
-			d.turned = false
-			return len(in.Data), nil
-		}
-		d.lost = false
 	}
 	pos := 0
 	for pos < len(in.Data) {
@@ -421,6 +215,37 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		}
 	}
 	return pos, nil
+}
+
+// start records, before the first bytes, whether a bind may have gone before
+// them: without the handshake it may.
+func (o *observer) start(handshake bool) {
+	switch {
+	case o.who != unsaid:
+	case handshake:
+		o.who = nobody
+	default:
+		o.who = somebody
+	}
+}
+
+// resume looks for a message at the beginning of b, after lost bytes, and leaves
+// it in m. d.lost tells whether there was none; then resume returns how many
+// bytes to skip.
+func (o *observer) resume(d *direction, b []byte, m *message) int {
+	if !d.turned {
+		return len(b)
+	}
+	m.look(b, true)
+	if m.kind == tooShort {
+		return 0
+	}
+	if m.kind == neither || m.kind == wrapped && protection(m.body, m.size-4, o.digest) == "" {
+		d.turned = false
+		return len(b)
+	}
+	d.lost = false
+	return 0
 }
 
 // lose gives up a direction until messages can be found again in it.
@@ -692,116 +517,4 @@ func result(code int64) string {
 		return "unwillingToPerform"
 	}
 	return "other"
-}
-
-// search reads a SearchRequest (RFC 4511 section 4.5.1) up to its scope and
-// reports whether it asks for data: the root DSE is none, it tells what the
-// server can do.
-func (o *observer) search(b []byte, r *observe.Report) (data bool) {
-	tag, head, length, err := der.Header(b)
-	if err != nil || tag != der.OctetString {
-		return false
-	}
-	b = b[head:]
-	if length == 0 {
-		if o.clear {
-			return true // it makes no difference
-		}
-		scope, _, ok := der.Int(b)
-		return ok && scope != 0
-	}
-	if length > maxBase || length > len(b) {
-		return true
-	}
-	base := b[:length]
-	h := hash(base)
-	for _, known := range o.bases[:o.nBases] {
-		if known == h {
-			return true
-		}
-	}
-	if o.nBases < maxBases {
-		o.bases[o.nBases] = h
-		o.nBases++
-		r.Add(Base, namingContext(string(base)))
-		if r.Identities {
-			r.Add(DN, string(base))
-		}
-	}
-	return true
-}
-
-// hash tells the bases of one flow apart.
-func hash(b []byte) uint64 {
-	h := uint64(len(b))
-	for ; len(b) >= 8; b = b[8:] {
-		h = (h ^ binary.LittleEndian.Uint64(b)) * 0x9e3779b97f4a7c15
-		h ^= h >> 32
-	}
-	for _, c := range b {
-		h = (h ^ uint64(c)) * 0x9e3779b97f4a7c15
-	}
-	return h
-}
-
-// fills reports whether b holds the message m, which can be cut short, and
-// nothing else but one more: the end of the results, which servers send along.
-func fills(m *message, b []byte) bool {
-	if m.size >= len(b) {
-		return true
-	}
-	var next message
-	next.look(b[m.size:], false)
-	return next.kind == plain && next.size >= len(b)-m.size
-}
-
-// datagram reads a CLDAP message.
-func (o *observer) datagram(in *observe.Input, r *observe.Report) error {
-	var m message
-	m.look(in.Data, false)
-	switch {
-	case m.kind != plain || !fills(&m, in.Data) || m.size > len(in.Data) && !in.Cut:
-		if o.seen || in.Cut {
-			return nil
-		}
-		return observe.ErrViolation
-	case request(m.op) != (in.Dir == observe.ToServer):
-		if o.seen {
-			return nil
-		}
-		return observe.ErrReversed
-	}
-	o.seen = true
-	if m.op == opEntry {
-		o.entry(m.body, r)
-	}
-	if m.op != opSearch {
-		return nil
-	}
-	b := m.body
-	// Base, scope, aliases, size limit, time limit, types only, filter; then the
-	// attributes.
-	for range 7 {
-		_, rest, ok := der.Next(b)
-		if !ok {
-			return nil
-		}
-		b = rest
-	}
-	attrs, _, ok := der.Open(b, der.Sequence)
-	if !ok {
-		return nil
-	}
-	for len(attrs) > 0 {
-		var e der.Element
-		if e, attrs, ok = der.Next(attrs); !ok {
-			break
-		}
-		if bytes.EqualFold(e.Body, []byte("netlogon")) {
-			r.Add(CLDAP, "netlogon")
-			return nil
-		}
-	}
-	r.Add(CLDAP, "rootdse")
-	return nil
 }

@@ -76,8 +76,8 @@ func isScheme(b []byte) bool {
 }
 
 // headers reads the header lines that b begins with, and returns where they
-// end. Whole says that the empty line behind them was there; without it only
-// lines with an end count. Folded lines are kept as they are: line ends count
+// end. whole reports whether the empty line behind them was there; without it
+// only complete lines count. Folded lines are kept as they are: line ends count
 // as blanks in values.
 func (m *message) headers(b []byte) (end int, whole bool) {
 	m.length = -1
@@ -120,52 +120,58 @@ func (m *message) headers(b []byte) (end int, whole bool) {
 			low[i] = c
 		}
 		value := line[colon+1:]
-		switch string(low[:n]) {
-		case "call-id", "i":
-			set(&m.callID, value)
-		case "cseq":
-			n, method := word(value)
-			seq, ok := number(n, 1<<31-1)
-			if ok {
-				m.cseq = uint32(seq)
-			}
-			method, _ = word(method)
-			if !m.request && isMethod(method) {
-				m.method = method
-			}
-			m.noSense = m.noSense || !ok || m.request && !bytes.Equal(method, m.method)
-		case "from", "f":
-			set(&m.from, value)
-		case "to", "t":
-			set(&m.to, value)
-		case "contact", "m":
-			if contacts < len(m.contacts) {
-				m.contacts[contacts] = bytes.TrimSpace(value)
-				contacts++
-			}
-		case "content-type", "c":
-			set(&m.contentType, value)
-		case "content-encoding", "e":
-			set(&m.contentEncoding, value)
-		case "content-length", "l":
-			if n, ok := number(bytes.TrimSpace(value), maxBody); ok && m.length < 0 {
-				m.length = n
-			} else if !ok || n != m.length {
-				m.badLength = true
-			}
-		case "user-agent":
-			set(&m.product, value)
-		case "server":
-			if m.product == nil {
-				m.product, m.server = bytes.TrimSpace(value), true
-			}
-		case "authorization", "proxy-authorization":
-			set(&m.authorization, value)
-		case "www-authenticate", "proxy-authenticate":
-			set(&m.challenge, value)
-		case "ms-diagnostics", "ms-diagnostics-public":
-			set(&m.diagnostics, value)
+		m.field(low[:n], value, &contacts)
+	}
+}
+
+// field reads one header field. The name is in lower case; contacts counts the
+// Contact fields of the message.
+func (m *message) field(name, value []byte, contacts *int) {
+	switch string(name) {
+	case "call-id", "i":
+		set(&m.callID, value)
+	case "cseq":
+		n, method := word(value)
+		seq, ok := number(n, 1<<31-1)
+		if ok {
+			m.cseq = uint32(seq)
 		}
+		method, _ = word(method)
+		if !m.request && isMethod(method) {
+			m.method = method
+		}
+		m.noSense = m.noSense || !ok || m.request && !bytes.Equal(method, m.method)
+	case "from", "f":
+		set(&m.from, value)
+	case "to", "t":
+		set(&m.to, value)
+	case "contact", "m":
+		if *contacts < len(m.contacts) {
+			m.contacts[*contacts] = bytes.TrimSpace(value)
+			*contacts++
+		}
+	case "content-type", "c":
+		set(&m.contentType, value)
+	case "content-encoding", "e":
+		set(&m.contentEncoding, value)
+	case "content-length", "l":
+		if n, ok := number(bytes.TrimSpace(value), maxBody); ok && m.length < 0 {
+			m.length = n
+		} else if !ok || n != m.length {
+			m.badLength = true
+		}
+	case "user-agent":
+		set(&m.product, value)
+	case "server":
+		if m.product == nil {
+			m.product, m.server = bytes.TrimSpace(value), true
+		}
+	case "authorization", "proxy-authorization":
+		set(&m.authorization, value)
+	case "www-authenticate", "proxy-authenticate":
+		set(&m.challenge, value)
+	case "ms-diagnostics", "ms-diagnostics-public":
+		set(&m.diagnostics, value)
 	}
 }
 

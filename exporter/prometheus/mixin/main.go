@@ -80,6 +80,8 @@ func quantile(q, histogram, selector, by string) string {
 	return fmt.Sprintf("histogram_quantile(%s, sum by (%s) (rate(%s_bucket{%s}[$__rate_interval])))", q, by, histogram, selector)
 }
 
+// rows returns the rows of the dashboard in the order in which Grafana shows
+// them. It is one literal, so that the dashboard can be read from top to bottom.
 func rows() []row {
 	return []row{
 		{"Overview", []panel{
