@@ -27,7 +27,9 @@ func TestWindowsRecordings(t *testing.T) {
 			"netsh":  {CPUs: 4, Layers: 2, Split: 7, Noise: true},
 			"pktmon": {CPUs: 4, Layers: 6, Pktmon: true, Compressed: true, NewIDs: true, WiFi: true, Unsummed: true, Noise: true},
 		} {
-			trace := filepath.Join(t.TempDir(), name+"."+how+".etl")
+			// Under the name of the original, which the report repeats: a trace is
+			// recognised by its content.
+			trace := filepath.Join(t.TempDir(), name+".pcapng")
 			if err := os.WriteFile(trace, etwtest.ETL(frames, o), 0o600); err != nil {
 				t.Fatal(err)
 			}
