@@ -94,7 +94,7 @@ func (r *recording) flow(t *testing.T, step string, port uint16, n int) recorded
 	return recordedFlow{}
 }
 
-// has says whether a packet belongs to the flow, and its direction.
+// has reports whether a packet belongs to the flow, and its direction.
 func (f *recordedFlow) has(p *capture.Packet) (d observe.Direction, ok bool) {
 	if p.Proto != capture.TCP && p.Proto != capture.UDP {
 		return 0, false
@@ -109,7 +109,7 @@ func (f *recordedFlow) has(p *capture.Packet) (d observe.Direction, ok bool) {
 }
 
 // change is what becomes of the packets of a flow: i counts them from 0. It
-// says whether the packet was seen at all.
+// reports whether the packet was seen at all.
 type change func(i int, d observe.Direction, p *capture.Packet) bool
 
 // The changes.

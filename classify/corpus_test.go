@@ -221,7 +221,7 @@ func checkEndpoint(t *testing.T, k *kept, m []string) {
 	}
 }
 
-// unknownHere says whether no pack names an interface that the ground truth
+// unknownHere reports whether no pack names an interface that the ground truth
 // names: its endpoint is then listed by UUID.
 func unknownHere(service string) bool {
 	switch service {

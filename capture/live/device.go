@@ -1,9 +1,9 @@
 package live
 
-// Device is an interface that can be captured from.
+// A Device is an interface to capture from.
 type Device struct {
 	Name        string
-	Description string   // on Windows what people call it; may be empty
+	Description string   // the friendly name on Windows; may be empty
 	Addresses   []string // of IP
 	Up          bool
 	Running     bool

@@ -1,7 +1,7 @@
-// Package live captures from network interfaces, with libpcap wherever that
-// exists and on Linux with an AF_PACKET ring (TPACKET_V3). Several interfaces,
-// and several rings of one, become one source of packets in order of time. An
-// interface that vanishes is waited for and opened again.
+// Package live captures from network interfaces, with libpcap or, on Linux, with
+// AF_PACKET rings (TPACKET_V3). It merges several interfaces, and several rings of
+// one, into one source of packets in order of time. When an interface vanishes, the
+// source waits for it to return.
 package live
 
 import (
@@ -15,48 +15,48 @@ import (
 	"github.com/google/gopacket"
 )
 
-// The methods of capture.
+// Capture methods.
 const (
 	Auto     = "auto"     // AF_PACKET where it works, else libpcap
 	Pcap     = "pcap"     // libpcap, Npcap
 	AFPacket = "afpacket" // Linux
 )
 
-// Methods are the methods that Options.Method can name.
+// Methods returns the values that Options.Method can have besides the empty string.
 func Methods() []string { return []string{Auto, Pcap, AFPacket} }
 
 // Limits of Options.
 const (
 	MaxWorkers = 64
-	MaxSnapLen = 256 << 10 // bytes; more is not asked for, as it never comes
+	MaxSnapLen = 256 << 10 // bytes; no frame is longer
 )
 
-// Options says how an interface is captured from.
+// Options holds the settings for one interface.
 type Options struct {
-	// Interface is its name.
+	// Interface is the name of the interface.
 	Interface string
 	// Method is one of Methods; empty means Auto.
 	Method string
-	// Workers is the number of AF_PACKET rings that share the interface's
-	// frames, both directions of a flow in one ring; less than 1 means 1. libpcap
-	// always takes one.
+	// Workers is the number of AF_PACKET rings that share the frames of the
+	// interface; less than 1 means 1. Both directions of a flow go to the same ring.
+	// libpcap ignores it.
 	Workers int
-	// SnapLen is how many bytes of a frame are captured at most; 0 means
+	// SnapLen is the maximum number of bytes to capture of a frame; 0 means
 	// MaxSnapLen.
 	SnapLen int
-	// BufferSize is the size in bytes of the kernel's buffer for the interface;
-	// 0 means 64 MiB.
+	// BufferSize is the size of the kernel buffer for the interface in bytes; 0 means
+	// 64 MiB.
 	BufferSize int
-	// Promiscuous takes frames that are not addressed to the interface.
+	// Promiscuous captures frames that are not addressed to the interface, too.
 	Promiscuous bool
-	// TimestampType names a source of time stamps (pcap-tstamp(7)); empty is the
-	// kernel's clock. Only libpcap can choose.
+	// TimestampType names a source of time stamps (pcap-tstamp(7)); empty means the
+	// clock of the kernel. Only libpcap supports others.
 	TimestampType string
 	// Filter is a BPF expression; see capture.FilterExpression.
 	Filter string
 	// KeepFrames sets Packet.Frame.
 	KeepFrames bool
-	// DuplicateWindow is that of capture.Options.
+	// DuplicateWindow is the same as in capture.Options.
 	DuplicateWindow time.Duration
 	// VXLANPorts are UDP ports of VXLAN besides 4789 and 8472.
 	VXLANPorts []uint16
@@ -80,9 +80,8 @@ func (o Options) withDefaults() Options {
 type handle interface {
 	gopacket.ZeroCopyPacketDataSource
 	Close()
-	// counts returns what was read since the handle was opened, and what was
-	// lost in the kernel's buffer and in the interface. It may be called by any
-	// goroutine.
+	// counts returns the numbers of frames read, lost in the kernel buffer and lost in
+	// the interface since the handle was opened. It may be called by any goroutine.
 	counts() counts
 }
 
@@ -92,11 +91,11 @@ func (c counts) plus(d counts) counts {
 	return counts{c.frames + d.frames, c.kernel + d.kernel, c.iface + d.iface}
 }
 
-// opened is an interface that was opened: one handle a worker.
+// opened is an open interface, with one handle for each worker.
 type opened struct {
 	handles []handle
 	link    int    // link type
-	method  string // the one that was used
+	method  string // the method in use
 }
 
 // open opens an interface. An error names it.
@@ -133,7 +132,7 @@ func open(o Options) (*opened, error) {
 	return op, nil
 }
 
-// explain adds what can be done about an error.
+// explain adds to an error what the operator can do about it.
 func explain(err error) error {
 	if denied(err) {
 		return fmt.Errorf("%w (capturing needs root or the capability CAP_NET_RAW)", err)
@@ -141,15 +140,15 @@ func explain(err error) error {
 	return err
 }
 
-// denied reports whether err is one of missing privileges.
+// denied reports whether err means that privileges are missing.
 func denied(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, os.ErrPermission) ||
 		strings.Contains(err.Error(), "Operation not permitted") || strings.Contains(err.Error(), "Permission Denied") ||
 		strings.Contains(err.Error(), "permission to capture")
 }
 
-// mentionsTags reports whether an expression speaks of tags and labels that the
-// kernel may have taken off a frame.
+// mentionsTags reports whether an expression tests tags or labels that the kernel
+// may have stripped from a frame.
 func mentionsTags(expr string) bool {
 	for _, w := range strings.FieldsFunc(expr, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
 		switch w {

@@ -15,7 +15,7 @@ const (
 
 // Offloads names the receive offloads of an interface, "GRO" and "LRO", that
 // merge frames before they are captured, so that packet counts and times are
-// not those of the wire. It returns none where that cannot be known.
+// not those of the wire. It returns nil if it cannot find out.
 func Offloads(name string) []string {
 	var on []string
 	if v, ok := ethtool(name, ethtoolGGRO); ok && v != 0 {
@@ -27,7 +27,7 @@ func Offloads(name string) []string {
 	return on
 }
 
-// ethtool asks for a value (struct ethtool_value).
+// ethtool reads one value (struct ethtool_value).
 func ethtool(name string, cmd uint32) (uint32, bool) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

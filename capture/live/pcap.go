@@ -17,16 +17,16 @@ import (
 	"github.com/exspan/exspan/capture"
 )
 
-// readTimeout is how long a read waits for a frame, so that the last frames
-// before a silence are seen and a handle can be closed.
+// readTimeout is the time for which a read waits for a frame. It bounds the delay of
+// the last frames before a pause, and of closing a handle.
 const readTimeout = 100 * time.Millisecond
 
-// pcapHandle counts what libpcap does, in 64 bits.
+// pcapHandle is a libpcap handle with 64-bit counters.
 type pcapHandle struct {
 	h      *pcap.Handle
 	frames atomic.Uint64
 
-	mu     sync.Mutex // held by Close and counts: statistics of a closed handle are none
+	mu     sync.Mutex // guards against reading statistics of a closed handle
 	closed bool
 	last   pcap.Stats
 	sum    counts
@@ -49,7 +49,7 @@ func openPcap(o Options) (*opened, error) {
 	}
 	h, err := in.Activate()
 	if err != nil {
-		// The text of libpcap is in the handle, its kind in the error.
+		// The handle has the message of libpcap, the error only its kind.
 		if text := in.Error(); text != nil && text.Error() != "" && text.Error() != err.Error() {
 			err = fmt.Errorf("%w: %w", err, text)
 		}
@@ -65,7 +65,7 @@ func openPcap(o Options) (*opened, error) {
 }
 
 // linkOf returns the LINKTYPE_ value of a handle. libpcap's own numbers (DLT_)
-// are the same but for raw IP.
+// are the same except for raw IP.
 func linkOf(h *pcap.Handle) int {
 	switch l := int(h.LinkType()); l {
 	case 12, 14:
@@ -78,7 +78,7 @@ func linkOf(h *pcap.Handle) int {
 func setTimestamps(in *pcap.InactiveHandle, name string) error {
 	source, err := pcap.TimestampSourceFromString(name)
 	if err != nil {
-		return fmt.Errorf("time stamps of type %q are not known", name)
+		return fmt.Errorf("unknown type of time stamps %q", name)
 	}
 	offered := in.SupportedTimestamps()
 	if len(offered) > 0 && !slices.Contains(offered, source) {
@@ -86,15 +86,14 @@ func setTimestamps(in *pcap.InactiveHandle, name string) error {
 		for i, s := range offered {
 			names[i] = s.String()
 		}
-		return fmt.Errorf("time stamps of type %s are not offered, but %v", name, names)
+		return fmt.Errorf("no time stamps of type %s; the interface has %v", name, names)
 	}
 	return in.SetTimestampSource(source)
 }
 
-// setFilter lets libpcap filter. What it compiles itself for a live handle
-// finds the tags that the kernel took off, so an expression that speaks of
-// tags is left to it; any other is the rewritten one, which looks at the
-// frame without its outermost tag.
+// setFilter sets the filter of libpcap. Code that libpcap compiles for a live handle
+// finds the tags that the kernel has stripped, so it gets expressions on tags as
+// they are. All others are rewritten, so that they also match frames with a tag.
 func setFilter(h *pcap.Handle, expr string) error {
 	if mentionsTags(expr) {
 		return h.SetBPFFilter(expr)
@@ -134,7 +133,7 @@ func (p *pcapHandle) counts() counts {
 	defer p.mu.Unlock()
 	if !p.closed {
 		if s, err := p.h.Stats(); err == nil {
-			// They are of 32 bits, and go round.
+			// The counters of libpcap have 32 bits and wrap around.
 			p.sum.kernel += uint64(uint32(s.PacketsDropped) - uint32(p.last.PacketsDropped))
 			p.sum.iface += uint64(uint32(s.PacketsIfDropped) - uint32(p.last.PacketsIfDropped))
 			p.last = *s
@@ -144,8 +143,8 @@ func (p *pcapHandle) counts() counts {
 	return p.sum
 }
 
-// compile translates an expression for a socket filter that lets snap bytes
-// of a frame through.
+// compile translates an expression into a socket filter that passes snap bytes of a
+// frame.
 func compile(expr string, link, snap int) ([]instruction, error) {
 	program, err := pcap.CompileBPFFilter(layers.LinkType(link), snap, expr)
 	if err != nil {
@@ -158,7 +157,7 @@ func compile(expr string, link, snap int) ([]instruction, error) {
 	return code, nil
 }
 
-// List returns the interfaces that can be captured from.
+// List returns the interfaces to capture from.
 func List() ([]Device, error) {
 	found, err := pcap.FindAllDevs()
 	if err != nil {

@@ -16,7 +16,7 @@ func openPcap(Options) (*opened, error) {
 }
 
 func compile(string, int, int) ([]instruction, error) {
-	return nil, errors.New("this exspan was built without libpcap, which expressions need")
+	return nil, errors.New("this exspan was built without libpcap, which BPF expressions need")
 }
 
 // List returns the interfaces of the system.

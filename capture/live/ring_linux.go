@@ -21,10 +21,9 @@ import (
 	"github.com/exspan/exspan/capture"
 )
 
-// The ring's geometry. A block is handed over when it is full or after
-// blockTimeout, and a frame never spans two of them. So at low rates it is the
-// number of blocks that says for how long the ring holds frames: 256 blocks of
-// 40 ms, 10 s.
+// The geometry of the ring. The kernel hands over a block when it is full or after
+// blockTimeout, and a frame never spans two blocks. So at low rates the number of
+// blocks determines for how long the ring holds frames: 256 blocks of 40 ms, 10 s.
 const (
 	ringBlock    = 256 << 10
 	blockTimeout = 40 * time.Millisecond
@@ -34,8 +33,8 @@ const (
 type ring struct {
 	t      *afpacket.TPacket
 	name   string
-	iface  *net.Interface // of the first ring of an interface, which tells what that lost
-	since  time.Time      // frames before it are not taken: every ring of the interface got them
+	iface  *net.Interface // set in the first ring of an interface only, which counts the losses of that
+	since  time.Time      // earlier frames are ignored, because every ring of the interface got them
 	frames atomic.Uint64
 
 	mu        sync.Mutex // held by Close and counts
@@ -46,8 +45,8 @@ type ring struct {
 	sum       counts
 }
 
-// sysfs reads a number that the kernel tells of an interface. The folder shows
-// one network namespace, which need not be ours.
+// sysfs reads a number about an interface from /sys. That folder shows one network
+// namespace, which may be another than ours.
 func sysfs(iface *net.Interface, what string) uint64 {
 	number := func(file string) uint64 {
 		b, err := os.ReadFile("/sys/class/net/" + iface.Name + "/" + file)
@@ -80,10 +79,10 @@ func hardware(name string) (int, error) {
 	return int(request.Uint16()), nil
 }
 
-// ringFits says why an interface cannot be captured from with AF_PACKET.
+// ringFits returns an error if AF_PACKET cannot capture from an interface.
 func ringFits(o Options) error {
 	if o.TimestampType != "" {
-		return errors.New("the type of time stamps can be chosen with libpcap only")
+		return errors.New("only libpcap can select the type of time stamps")
 	}
 	kind, err := hardware(o.Interface)
 	switch {
@@ -97,7 +96,7 @@ func ringFits(o Options) error {
 		return fmt.Errorf("not an Ethernet interface (type %d), which AF_PACKET needs; use libpcap", kind)
 	}
 	if iface, err := net.InterfaceByName(o.Interface); err == nil && iface.Flags&net.FlagUp == 0 {
-		return errDown // a ring can be bound to it, but ends at once
+		return errDown // a ring can be bound to it, but fails at once
 	}
 	return nil
 }
@@ -135,8 +134,8 @@ func openRings(o Options) (op *opened, err error) {
 			return nil, err
 		}
 		if o.Workers > 1 {
-			// The kernel hashes both directions of a flow alike, and puts
-			// fragments together first, so that a flow stays in one ring.
+			// The kernel hashes both directions of a flow alike, and reassembles
+			// fragments first, so a flow stays in one ring.
 			if err := t.SetFanout(afpacket.FanoutHashWithDefrag, id); err != nil {
 				return nil, fmt.Errorf("fanout: %w", err)
 			}
@@ -154,7 +153,7 @@ func openRings(o Options) (op *opened, err error) {
 		}
 	}
 	if o.Workers > 1 {
-		// Until the last ring had joined, frames went to more than one.
+		// Before the last ring had joined, frames went to more than one.
 		now := time.Now()
 		for _, h := range rings.handles {
 			h.(*ring).since = now
@@ -163,9 +162,9 @@ func openRings(o Options) (op *opened, err error) {
 	return rings, nil
 }
 
-// socketFilter is what the kernel applies. It sees frames without their
-// outermost tag, so that an expression which speaks of tags cannot be left to
-// it; the frames are filtered again once the tag is back.
+// socketFilter returns the filter for the kernel. The kernel sees frames without
+// their outermost tag, so it cannot apply expressions on tags; frames are filtered
+// again once the tag is restored.
 func socketFilter(o Options) ([]bpf.RawInstruction, error) {
 	if o.Filter == "" || mentionsTags(o.Filter) {
 		return []bpf.RawInstruction{{Op: 0x06, K: uint32(o.SnapLen)}}, nil // ret
@@ -181,8 +180,8 @@ func socketFilter(o Options) ([]bpf.RawInstruction, error) {
 	return raw, nil
 }
 
-// promiscuous makes the interface promiscuous for as long as the socket it
-// returns is open (packet(7)).
+// promiscuous makes the interface promiscuous while the returned socket is open
+// (packet(7)).
 func promiscuous(name string) (int, error) {
 	iface, err := net.InterfaceByName(name)
 	if err != nil {
@@ -200,7 +199,8 @@ func promiscuous(name string) (int, error) {
 	return fd, nil
 }
 
-// interfaceDrops is what libpcap counts as lost in an interface.
+// interfaceDrops returns the number of frames lost in an interface, as libpcap counts
+// them.
 func interfaceDrops(iface *net.Interface) uint64 {
 	return sysfs(iface, "statistics/rx_missed_errors") + sysfs(iface, "statistics/rx_fifo_errors")
 }

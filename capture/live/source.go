@@ -13,25 +13,24 @@ import (
 )
 
 const (
-	holdBack   = 500 * time.Millisecond // how long packets of one source wait for earlier ones of another
-	maxQueued  = 256                    // batches of one source that wait for those of another, at most
+	holdBack   = 500 * time.Millisecond // maximum wait for earlier packets of other handles
+	maxQueued  = 256                    // maximum number of waiting batches of one handle
 	idleTick   = time.Second
 	reopenWait = time.Second
 )
 
-// Interface is what was counted of an interface since the source was opened.
+// Interface holds the counters of an interface since the source was opened.
 type Interface struct {
 	Name   string
 	Method string // Pcap or AFPacket
-	Up     bool   // false while it is waited for
+	Up     bool   // false while the source waits for its return
 	Frames uint64 // read
 	Kernel uint64 // frames lost because the kernel's buffer was full
 	Iface  uint64 // frames lost in the interface or its driver
 }
 
-// Source is a capture.Source that reads interfaces. Packets are numbered in
-// the order they are delivered. What a batch holds is valid until it is released,
-// and at most until the next Read.
+// A Source is a capture.Source that reads interfaces. It numbers packets in the order
+// of delivery. A batch is valid until it is released, or until the next Read.
 type Source struct {
 	faces []*face
 	log   *slog.Logger
@@ -49,7 +48,7 @@ type Source struct {
 	tunnels *capture.Tunnels
 	timer   *time.Timer
 	last    time.Time // when a batch was delivered last
-	lost    int       // interfaces that are not waited for any more
+	lost    int       // interfaces that will not return
 	lastErr error
 }
 
@@ -59,20 +58,20 @@ type face struct {
 	index uint16
 
 	mu     sync.Mutex
-	open   *opened // nil while the interface is waited for
+	open   *opened // nil while the source waits for its return
 	method string
 	before counts // of handles that are closed
 }
 
-// item is what a reading goroutine hands over: that q begins, a batch, that q
-// has ended with err, or without q that an interface is lost for good.
+// item is a message of a reading goroutine: q has begun, a batch of q, q has ended
+// with err, or, without q, an interface is lost for good.
 type item struct {
 	q     *queue
 	batch *capture.Batch
 	err   error
 }
 
-// queue holds the batches of one handle that were not delivered yet.
+// queue holds the batches of one handle that are not delivered yet.
 type queue struct {
 	face    *face
 	stats   capture.Stats
@@ -82,7 +81,7 @@ type queue struct {
 	ended   bool
 }
 
-// Open opens interfaces. log is told when one vanishes and comes back.
+// Open opens interfaces. It logs to log when one vanishes or returns.
 func Open(options []Options, log *slog.Logger) (*Source, error) {
 	s := &Source{in: make(chan item, 4), stop: make(chan struct{}), log: log, timer: time.NewTimer(idleTick), last: time.Now(),
 		out: make([]capture.Packet, 0, 512), tunnels: new(capture.Tunnels)}
@@ -123,7 +122,7 @@ type reader struct {
 	q *queue
 }
 
-// readers starts capturing from what was opened.
+// readers starts capturing from an open interface.
 func (f *face) readers(op *opened, tunnels *capture.Tunnels) ([]reader, error) {
 	var readers []reader
 	for _, h := range op.handles {
@@ -139,7 +138,7 @@ func (f *face) readers(op *opened, tunnels *capture.Tunnels) ([]reader, error) {
 	return readers, nil
 }
 
-// shut closes the handles of an interface and keeps their counts.
+// shut closes the handles of an interface and keeps their counters.
 func (f *face) shut() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -153,8 +152,8 @@ func (f *face) shut() {
 	f.open = nil
 }
 
-// begin starts reading an interface whose queues are known from the start, so
-// that the first packets are waited for.
+// begin starts reading an interface. Its queues exist from the start, so that
+// delivery waits for the first packets.
 func (s *Source) begin(f *face, readers []reader) {
 	for _, r := range readers {
 		s.queues = append(s.queues, r.q)
@@ -163,8 +162,8 @@ func (s *Source) begin(f *face, readers []reader) {
 	go s.run(f, readers)
 }
 
-// run reads an interface until the source is closed, and waits for it where it
-// vanishes.
+// run reads an interface until the source is closed. It waits for the interface when
+// it vanishes.
 func (s *Source) run(f *face, readers []reader) {
 	defer s.ended.Done()
 	for {
@@ -173,16 +172,16 @@ func (s *Source) run(f *face, readers []reader) {
 		if s.closing() {
 			return
 		}
-		s.log.Warn("The interface cannot be read; waiting for it", "interface", f.opt.Interface, "err", err)
+		s.log.Warn("Cannot read the interface; waiting for it", "interface", f.opt.Interface, "err", err)
 		if readers = s.reopen(f); readers == nil {
 			return
 		}
-		s.log.Info("The interface is read again", "interface", f.opt.Interface)
+		s.log.Info("The interface is back", "interface", f.opt.Interface)
 	}
 }
 
-// reopen waits until the interface can be opened. It returns nil when the
-// source is closed, or when waiting is in vain.
+// reopen waits until the interface can be opened. It returns nil when the source is
+// closed, or when the interface cannot be opened any more.
 func (s *Source) reopen(f *face) []reader {
 	for {
 		select {
@@ -205,7 +204,7 @@ func (s *Source) reopen(f *face) []reader {
 			f.shut()
 		}
 		if denied(err) {
-			err = fmt.Errorf("interface %s vanished and cannot be opened again, as privileges were dropped: "+
+			err = fmt.Errorf("interface %s vanished and cannot be opened again, because privileges were dropped: "+
 				"let the program keep CAP_NET_RAW, or restart it", f.opt.Interface)
 			s.log.Error("The interface is lost", "interface", f.opt.Interface, "err", err)
 			s.send(item{err: err})
@@ -214,8 +213,8 @@ func (s *Source) reopen(f *face) []reader {
 	}
 }
 
-// read hands over what the handles of an interface deliver, until one of them
-// ends or the source is closed. All are closed then.
+// read hands over what the handles of an interface deliver, until one of them ends
+// or the source is closed. Then it closes all of them.
 func (s *Source) read(readers []reader) error {
 	done := make(chan error, len(readers)+1)
 	for _, r := range readers {
@@ -272,9 +271,9 @@ func (s *Source) closing() bool {
 	}
 }
 
-// Read implements capture.Source. When nothing arrives, it returns a batch
-// with Tick set once a second, even while all interfaces are waited for. After
-// Close it returns what was read already, then io.EOF.
+// Read implements capture.Source. If no packet arrives, it returns a batch with Tick
+// set once a second, even while no interface is open. After Close it returns what was
+// already read, then io.EOF.
 func (s *Source) Read() (*capture.Batch, error) {
 	for _, b := range s.spent {
 		b.Release()
@@ -315,7 +314,7 @@ func (s *Source) Read() (*capture.Batch, error) {
 	}
 }
 
-// drain takes what the reading goroutines have handed over, without waiting.
+// drain takes all items that are ready, without waiting.
 func (s *Source) drain() {
 	for {
 		select {
@@ -327,7 +326,7 @@ func (s *Source) drain() {
 	}
 }
 
-// take puts what a reading goroutine handed over into its queue.
+// take applies one item to its queue.
 func (s *Source) take(it item) {
 	q := it.q
 	switch {
@@ -352,7 +351,7 @@ func (s *Source) take(it item) {
 	}
 }
 
-// drop forgets a queue that has ended, but not what it counted.
+// drop removes a queue that has ended. It keeps the counters.
 func (s *Source) drop(q *queue) {
 	for i, k := range s.queues {
 		if k == q {
@@ -363,8 +362,8 @@ func (s *Source) drop(q *queue) {
 	}
 }
 
-// wait says how long what is queued has to wait: until every source has
-// something, so that the earliest packet is known, or for holdBack.
+// wait returns how long the queued packets have to wait. They wait until every queue
+// has a packet, so that the earliest is known, and at most for holdBack.
 func (s *Source) wait(now time.Time) (wait time.Duration, queued bool) {
 	var oldest time.Time
 	all := true
@@ -387,9 +386,9 @@ func (s *Source) wait(now time.Time) (wait time.Duration, queued bool) {
 	return holdBack - now.Sub(oldest), true
 }
 
-// deliver returns packets of the queues in order of time. Where a queue is
-// empty, what it gets next may be earlier than what others hold: then only
-// what has waited long enough is taken.
+// deliver returns packets of the queues in order of time. The next packet of an empty
+// queue may be earlier than those of other queues. So while one is empty, deliver
+// takes only packets that have waited long enough.
 func (s *Source) deliver(now time.Time) *capture.Batch {
 	if len(s.queues) == 1 {
 		q := s.queues[0]
@@ -428,7 +427,7 @@ func (s *Source) deliver(now time.Time) *capture.Batch {
 	return s.batch(s.out, nil)
 }
 
-// bound is the time of the latest packet that has waited long enough.
+// bound returns the time of the latest packet that has waited long enough.
 func (s *Source) bound(now time.Time) int64 {
 	if s.closing() {
 		return math.MaxInt64
@@ -463,7 +462,7 @@ func (s *Source) finish(q *queue) {
 	}
 }
 
-// batch numbers packets and makes them a batch.
+// batch numbers packets and returns them as a batch.
 func (s *Source) batch(packets []capture.Packet, f *face) *capture.Batch {
 	for i := range packets {
 		s.number++
@@ -483,9 +482,9 @@ func (s *Source) total() capture.Stats {
 	return t
 }
 
-// Interfaces returns the counts of all interfaces. It may be called by any
-// goroutine, also after Close, and should be called every few minutes at least:
-// the kernel's own counters are of 32 bits.
+// Interfaces returns the counters of all interfaces. It may be called by any
+// goroutine, also after Close. Call it at least every few minutes, because the
+// counters of the kernel have 32 bits.
 func (s *Source) Interfaces() []Interface {
 	list := make([]Interface, len(s.faces))
 	for i, f := range s.faces {

@@ -7,9 +7,8 @@ import (
 	"github.com/exspan/exspan/capture"
 )
 
-// Watch looks at packets for what a SPAN port can do wrong: sending the same
-// packet twice, and sending one direction only. It is given packets by one
-// goroutine.
+// A Watch detects mistakes in the configuration of a SPAN port: packets that arrive
+// twice, and traffic of one direction only. Only one goroutine may pass it packets.
 type Watch struct {
 	duplicates atomic.Uint64
 	packets    uint64
@@ -18,28 +17,28 @@ type Watch struct {
 }
 
 type seen struct {
-	packet uint64 // hash of what tells packets apart
+	packet uint64 // hash of what distinguishes packets
 	time   int64
 }
 
 type pair struct{ low, high capture.Addr }
 
 const (
-	duplicateTime = 2_000_000 // nanoseconds; a packet is mirrored twice within less
+	duplicateTime = 2_000_000 // nanoseconds; both copies of a packet arrive within this time
 	maxPairs      = 4096
 )
 
 // NewWatch returns a Watch.
 func NewWatch() *Watch { return &Watch{pairs: make(map[pair]uint8)} }
 
-// Packets looks at packets in order of time.
+// Packets inspects packets, which must be in order of time.
 func (w *Watch) Packets(packets []capture.Packet) {
 	for i := range packets {
 		p := &packets[i]
 		w.packets++
 		switch p.Proto {
 		case capture.TCP:
-			// Bare acknowledgements can be the same on purpose.
+			// Two bare acknowledgements may be equal legitimately.
 			if p.PayloadLength > 0 || p.Flags&(capture.SYN|capture.FIN|capture.RST) != 0 {
 				w.duplicate(p, uint64(p.Seq)<<32|uint64(p.Ack))
 			}
@@ -47,8 +46,8 @@ func (w *Watch) Packets(packets []capture.Packet) {
 				w.direction(p)
 			}
 		case capture.UDP:
-			// Shorter payloads can be the same on purpose, and the header of RTP,
-			// which has a sequence number, is 12 bytes.
+			// Shorter payloads may be equal legitimately. The header of RTP, which has a
+			// sequence number, takes 12 bytes.
 			if len(p.Payload) >= 12 {
 				w.duplicate(p, prefix(p.Payload))
 			}
@@ -90,13 +89,13 @@ func (w *Watch) direction(p *capture.Packet) {
 	w.pairs[k] |= bit
 }
 
-// Duplicates is the number of packets that were seen twice within 2 ms. It may
-// be called by any goroutine.
+// Duplicates returns the number of packets seen twice within 2 ms. It may be called
+// by any goroutine.
 func (w *Watch) Duplicates() uint64 { return w.duplicates.Load() }
 
-// Share returns the share of packets that were seen twice, 0 to 1, and that of
-// pairs of hosts with data in one direction only; each is 0 where too little was
-// was seen to say. What is remembered of pairs is forgotten.
+// Share returns two fractions, 0 to 1: packets that were seen twice, and pairs of
+// hosts with data in one direction only. Each is 0 if there was too little traffic to
+// tell. Share resets what it knows of pairs.
 func (w *Watch) Share() (duplicates, oneWay float64) {
 	const few = 20
 	if w.packets >= few {

@@ -1,6 +1,6 @@
-// Package calls joins the signalling messages of several flows and the media
-// streams of others into telephone calls: legs, redirections, media endpoints,
-// quality, who hung up and the answer code. It is data in, data out.
+// Package calls joins signalling messages and media streams, which come from
+// different flows, into telephone calls: legs, redirections, media endpoints,
+// quality, the side that hung up and the answer code.
 package calls
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// Limits of a Table. What goes beyond is counted.
+// Limits of a Table. It counts what it refuses.
 const (
 	MaxCalls    = 10_000
 	MaxStreams  = 50_000
@@ -22,117 +22,120 @@ const (
 	maxAnnounce = 48 // addresses of one call
 )
 
-// Outcome is how a call went.
+// An Outcome is the result of a call.
 type Outcome string
 
-// The outcomes, a closed list.
+// All outcomes.
 const (
 	Answered   Outcome = "answered"
 	Rejected   Outcome = "rejected"   // a final answer of 400 or more
 	Cancelled  Outcome = "cancelled"  // the caller gave up before an answer
-	Redirected Outcome = "redirected" // sent elsewhere, and no call there was seen
+	Redirected Outcome = "redirected" // redirected, and no call to the new place was seen
 	Pending    Outcome = "pending"    // no final answer was seen
 )
 
-// Call is one call from its first INVITE on.
+// A Call is one telephone call, from its first INVITE on.
 type Call struct {
-	// Number is that of the packet with the first message, which identifies the
-	// call in one input.
+	// Number is the number of the packet that carried the first message. It
+	// identifies the call within one input.
 	Number uint64
-	// Start is the time of the first message, Answer of the final answer of 200,
-	// End of the BYE, the CANCEL or the last final answer; zero where not seen.
+	// Start is the time of the first message, Answer that of the 200 response, and
+	// End that of the BYE, the CANCEL or the last final response. A time is zero if
+	// its message was not seen.
 	Start, Answer, End time.Time
 	Outcome            Outcome
-	// Code is the last final answer to an INVITE that set up the call (302 only
-	// where nothing followed it), 0 for none.
+	// Code is the status code of the last final response to an INVITE that set up the
+	// call, 302 only if nothing followed it, and 0 for none.
 	Code int
-	// Diagnostic is the number in an ms-diagnostics header of that answer.
+	// Diagnostic is the number in the ms-diagnostics header of that response.
 	Diagnostic string
-	// HungUp says who ended the call: "caller", "callee" or empty. By is the host
-	// that sent the BYE or CANCEL.
+	// HungUp is the side that ended the call: "caller", "callee" or empty. By is the
+	// host that sent the BYE or CANCEL.
 	HungUp string
 	By     netip.Addr
-	// Caller and Callee are user parts; only with identities.
+	// Caller and Callee are the user parts of both URIs. They are set only if
+	// identities are included.
 	Caller, Callee string
 	Legs           []Leg
 	Media          []Medium
 	Streams        []Stream
-	// Changes counts re-INVITEs and UPDATEs with a new description, Holds those of
-	// them that put the call on hold, Transfers the REFERs.
+	// Changes is the number of re-INVITEs and UPDATEs with a new description, Holds
+	// the number of those that put the call on hold, and Transfers that of REFERs.
 	Changes, Holds, Transfers int
 	Fax                       bool // T.38 was agreed on
-	// OneWay says that voice came from one side alone although both sides offered
-	// to send. Only for answered calls with a stream.
+	// OneWay reports whether voice came from one side only although both sides had
+	// offered to send. It is set only for answered calls with a stream.
 	OneWay bool
 }
 
-// Leg is one place that the call was sent to.
+// A Leg is one attempt to reach the callee, at one place.
 type Leg struct {
 	From, To netip.AddrPort
 	TCP      bool
 	Start    time.Time
-	// Code is the last answer seen, provisional ones included; 0 for none.
+	// Code is the status code of the last response, which may be provisional; 0 for
+	// none.
 	Code int
-	// RedirectedTo are the places named by a 3xx answer. Redirect is the index of
-	// the leg whose redirection led here, or -1.
+	// RedirectedTo holds the places that a 3xx response named. Redirect is the index
+	// of the leg whose redirection led to this one, or -1.
 	RedirectedTo []observe.Target
 	Redirect     int
 }
 
-// Medium is an address that one side announced.
+// A Medium is an address that one side announced for media.
 type Medium struct {
 	Side       string // "caller" or "callee"
 	Kind       string // "audio", "image" ...
 	Addr, RTCP netip.AddrPort
 	Encryption string // "none", "srtp" or empty
-	Direction  string // the last one announced
+	Direction  string // as announced last
 	Codecs     []observe.Codec
 }
 
-// Stream is a media stream with what the call knows of it.
+// A Stream is a media stream with what the description of its call adds.
 type Stream struct {
 	observe.Stream
-	// Side is who sent it: "caller", "callee" or empty if neither announced an
-	// end of it.
+	// Side is the side that sent the stream: "caller", "callee", or empty if neither
+	// had announced one of its ends.
 	Side string
-	// Codec is the encoding of most of its packets, Rate the clock rate in Hz; empty
-	// and 0 where no description says.
+	// Codec is the encoding of most of the packets, Rate the clock rate in Hz. They
+	// are empty and 0 if no description names them.
 	Codec string
 	Rate  int
-	// Jitter is that of the codec's packets.
+	// Jitter is the jitter of the packets in that encoding.
 	Jitter observe.Jitter
 	// Loss is the share of lost packets, 0 to 1.
 	Loss float64
-	// NAT says that one end is an address that nobody announced although that side
-	// did announce some: a translator or a relay stands between.
+	// NAT reports whether one end is at an address that its side did not announce,
+	// although it announced others. An address translator or a relay is between.
 	NAT bool
-	// R is the transmission rating of the E-model without its delay term, and MOS
-	// the mean opinion score estimated from it, 1 to 4.5; both 0 for encodings
-	// without published values.
+	// R is the transmission rating of the E-model (ITU-T G.107) without its delay
+	// term. MOS is the mean opinion score estimated from R, 1 to 4.5. Both are 0 for
+	// encodings without published values.
 	R, MOS float64
 }
 
-// Table collects events and streams. The zero value is not usable; see New.
+// A Table collects events and streams. Use New to create one.
 type Table struct {
 	maxCalls, maxStreams int
 	byID                 map[string]*call
 	calls                []*call
 	streams              []observe.Stream
-	// DroppedCalls and DroppedStreams count what was refused by the limits.
+	// DroppedCalls and DroppedStreams are the numbers refused at the limits.
 	DroppedCalls, DroppedStreams uint64
 }
 
-// call is a Call that is being put together.
+// call is a Call under construction.
 type call struct {
 	Call
 	fromTag  string
-	partial  bool      // the first INVITE was not seen: who is the caller is not known
-	over     bool      // a new INVITE is a new call
+	partial  bool      // the first INVITE was not seen, so the caller is unknown
+	complete bool      // the call is over: another INVITE begins a new one
 	changed  [2]uint32 // CSeq of the last change or transfer, by caller and callee
 	announce []announcement
 }
 
-// announcement is an address that a side wants media on.
+// announcement is an address at which a side wants to receive media.
 type announcement struct {
 	addr   netip.AddrPort
 	caller bool
@@ -140,12 +143,12 @@ type announcement struct {
 	medium int
 }
 
-// New returns an empty table with the default limits.
+// New returns an empty Table with the default limits.
 func New() *Table {
 	return &Table{maxCalls: MaxCalls, maxStreams: MaxStreams, byID: map[string]*call{}}
 }
 
-// AddStreams takes the streams of a flow whose record is final.
+// AddStreams adds the streams of a flow whose record is final.
 func (t *Table) AddStreams(list []observe.Stream) {
 	for i := range list {
 		if len(t.streams) >= t.maxStreams {
@@ -156,7 +159,7 @@ func (t *Table) AddStreams(list []observe.Stream) {
 	}
 }
 
-// Add takes an event. Events come in packet order.
+// Add adds an event. Events must be added in the order of packets.
 func (t *Table) Add(ev *observe.CallEvent) {
 	switch ev.Method {
 	case "OPTIONS", "REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE":
@@ -164,7 +167,7 @@ func (t *Table) Add(ev *observe.CallEvent) {
 	}
 	c := t.byID[ev.CallID]
 	initial := ev.Method == "INVITE" && ev.Code == 0 && ev.ToTag == ""
-	if c == nil || c.over && initial && ev.FromTag != c.fromTag {
+	if c == nil || c.complete && initial && ev.FromTag != c.fromTag {
 		if len(t.calls) >= t.maxCalls {
 			t.DroppedCalls++
 			return
@@ -181,7 +184,7 @@ func (t *Table) Add(ev *observe.CallEvent) {
 	}
 	switch {
 	case initial:
-		c.over = false
+		c.complete = false
 		c.begin(ev)
 	case ev.Method == "INVITE" && ev.Code != 0 && byCaller:
 		c.answer(ev)
@@ -201,8 +204,8 @@ func (t *Table) Add(ev *observe.CallEvent) {
 	c.describe(ev, sender, initial)
 }
 
-// byCaller says whether the request of a message came from the caller: by its
-// tags, where these fit neither end by its address.
+// byCaller reports whether the request of a message came from the caller. It
+// compares tags, and addresses where the tags match neither end.
 func (c *call) byCaller(ev *observe.CallEvent) bool {
 	if ev.FromTag == c.fromTag || ev.ToTag == c.fromTag {
 		return ev.FromTag == c.fromTag
@@ -214,7 +217,7 @@ func (c *call) byCaller(ev *observe.CallEvent) bool {
 	return slices.ContainsFunc(c.Legs, func(l Leg) bool { return l.From.Addr() == from })
 }
 
-// begin takes an INVITE that sets up a leg.
+// begin adds an INVITE that sets up a leg.
 func (c *call) begin(ev *observe.CallEvent) {
 	for i := range c.Legs {
 		if l := &c.Legs[i]; l.From.Addr() == ev.Src.Addr() && l.To == ev.Dst {
@@ -238,7 +241,7 @@ func (c *call) begin(ev *observe.CallEvent) {
 	c.Legs = append(c.Legs, l)
 }
 
-// answer takes a response to an INVITE of the caller.
+// answer adds a response to an INVITE of the caller.
 func (c *call) answer(ev *observe.CallEvent) {
 	var l *Leg
 	for i := range c.Legs {
@@ -288,11 +291,11 @@ func (c *call) answer(ev *observe.CallEvent) {
 		if c.Outcome != Cancelled {
 			c.End = stamp(ev.Time)
 		}
-		c.over = ev.Code >= 400
+		c.complete = ev.Code >= 400
 	}
 }
 
-// end takes the request that ends the call. The first one counts.
+// end adds a request that ends the call. Only the first one counts.
 func (c *call) end(ev *observe.CallEvent, side string, o Outcome) {
 	if ev.Method == "CANCEL" && !c.Answer.IsZero() || c.HungUp != "" {
 		return
@@ -302,11 +305,11 @@ func (c *call) end(ev *observe.CallEvent, side string, o Outcome) {
 	}
 	c.HungUp, c.By, c.End, c.Outcome = side, ev.Src.Addr(), stamp(ev.Time), o
 	if ev.Method == "BYE" {
-		c.over = true
+		c.complete = true
 	}
 }
 
-// describe takes the media that a message announces for its sender.
+// describe adds the media that a message announces for its sender.
 func (c *call) describe(ev *observe.CallEvent, caller, initial bool) {
 	if len(ev.Media) == 0 {
 		return
@@ -318,8 +321,7 @@ func (c *call) describe(ev *observe.CallEvent, caller, initial bool) {
 	held := false
 	for i := range ev.Media {
 		m := &ev.Media[i]
-		// 0.0.0.0 was the way to hold before there was sendonly (RFC 3264 section
-		// 8.4).
+		// Before sendonly, an address of 0.0.0.0 meant hold (RFC 3264 section 8.4).
 		held = held || m.Direction == "sendonly" || m.Direction == "inactive" || m.Addr.Addr().IsValid() && m.Addr.Addr().IsUnspecified()
 		if m.Addr.Port() == 0 || !m.Addr.Addr().IsValid() || m.Addr.Addr().IsUnspecified() {
 			continue
@@ -341,7 +343,7 @@ func (c *call) describe(ev *observe.CallEvent, caller, initial bool) {
 			o.Encryption = m.Encryption
 		}
 		for _, codec := range m.Codecs {
-			// The latest name of a payload type holds.
+			// The latest name of a payload type is in force.
 			if j := slices.IndexFunc(o.Codecs, func(x observe.Codec) bool { return x.Type == codec.Type }); j >= 0 {
 				if codec.Name != "" {
 					o.Codecs[j] = codec
@@ -369,8 +371,8 @@ func (c *call) describe(ev *observe.CallEvent, caller, initial bool) {
 	}
 }
 
-// fresh says whether a request is not one that was counted before, sent again
-// or seen on another leg.
+// fresh reports whether a request has not been counted yet. Retransmissions and
+// copies on other legs are not fresh.
 func (c *call) fresh(ev *observe.CallEvent, caller bool) bool {
 	i := 0
 	if !caller {
@@ -383,7 +385,7 @@ func (c *call) fresh(ev *observe.CallEvent, caller bool) bool {
 	return true
 }
 
-// promise notes an address that a side wants media on.
+// promise records an address at which a side wants to receive media.
 func (c *call) promise(a netip.AddrPort, caller bool, since int64, medium int) {
 	if !a.IsValid() || a.Port() == 0 || len(c.announce) >= maxAnnounce {
 		return

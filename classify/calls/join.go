@@ -20,9 +20,9 @@ type promised struct {
 	call *call
 }
 
-// Calls returns every call in the order of its first message, with the streams
-// joined to them. Streams that belong to no call are returned beside. The
-// table can go on to be filled.
+// Calls returns all calls, with their streams, in the order of their first messages,
+// and the streams that belong to no call. More events and streams may be added
+// afterwards.
 func (t *Table) Calls() (list []Call, loose []Stream) {
 	byAddr := map[netip.AddrPort][]promised{}
 	for _, c := range t.calls {
@@ -35,8 +35,8 @@ func (t *Table) Calls() (list []Call, loose []Stream) {
 		to, okTo := find(byAddr[s.Dst], &s)
 		from, okFrom := find(byAddr[s.Src], &s)
 		if okTo && okFrom && to.call != from.call {
-			// Each end belongs to another call: the receiver's announcement counts,
-			// for that is what an announcement is.
+			// The ends belong to different calls. The receiver's announcement decides,
+			// because an announcement says where its side receives.
 			okFrom = false
 		}
 		switch {
@@ -49,7 +49,7 @@ func (t *Table) Calls() (list []Call, loose []Stream) {
 			q.measure(media)
 			to.call.Streams = append(to.call.Streams, q)
 		case okFrom:
-			// The receiver announced another address or was not heard of.
+			// The receiver announced another address, or nothing.
 			q := Stream{Stream: s, Side: side(from.caller), NAT: from.call.described(side(!from.caller))}
 			media := []Medium{from.call.Media[from.medium]}
 			q.measure(media)
@@ -62,7 +62,7 @@ func (t *Table) Calls() (list []Call, loose []Stream) {
 	}
 	for _, c := range t.calls {
 		if len(c.Legs) == 0 && len(c.Media) == 0 {
-			continue // a lone message of a call that was over before the capture
+			continue // a single message of a call that ended before the capture
 		}
 		slices.SortStableFunc(c.Streams, func(a, b Stream) int { return cmp.Compare(a.First, b.First) })
 		c.OneWay = c.oneWay()
@@ -72,7 +72,7 @@ func (t *Table) Calls() (list []Call, loose []Stream) {
 	return list, loose
 }
 
-// described says whether a side announced any address.
+// described reports whether a side announced any address.
 func (c *call) described(side string) bool {
 	return slices.ContainsFunc(c.Media, func(m Medium) bool { return m.Side == side })
 }
@@ -84,9 +84,8 @@ func side(caller bool) string {
 	return "callee"
 }
 
-// find returns the announcement that holds for a stream: the latest one that
-// was made before the stream ended and whose call was not over before it
-// began.
+// find returns the announcement that covers a stream: the latest one made before
+// the end of the stream, whose call had not ended before its beginning.
 func find(list []promised, s *observe.Stream) (best promised, ok bool) {
 	for _, p := range list {
 		if s.First != 0 && (p.since > s.Last || !p.call.End.IsZero() && stamp(s.First).After(p.call.End.Add(grace))) {
@@ -99,8 +98,8 @@ func find(list []promised, s *observe.Stream) (best promised, ok bool) {
 	return best, ok
 }
 
-// merge puts what RTCP on a flow of its own says of a stream beside the
-// stream: same SSRC, same hosts, same direction.
+// merge adds reports from RTCP flows to the streams with the same SSRC, hosts and
+// direction.
 func merge(streams []observe.Stream) []observe.Stream {
 	type key struct {
 		ssrc     uint32
@@ -131,8 +130,8 @@ func merge(streams []observe.Stream) []observe.Stream {
 	return out
 }
 
-// Quality returns a stream with what can be said of it without the call's
-// description: encodings and clock rates are those that RFC 3551 assigns.
+// Quality measures a stream without the description of a call. Encodings and clock
+// rates are those that RFC 3551 assigns.
 func Quality(s observe.Stream) Stream {
 	q := Stream{Stream: s}
 	q.measure(nil)
@@ -190,7 +189,7 @@ func named(p *observe.Payload, media []Medium) (string, int) {
 	return "", 0
 }
 
-// oneWay says whether voice came from one side alone although both announced
+// oneWay reports whether voice came from one side only although both had announced
 // that they would send and receive.
 func (c *call) oneWay() bool {
 	if c.Outcome != Answered || len(c.Streams) == 0 {

@@ -81,7 +81,7 @@ func (r *RoleSet) Has(role rules.Role) bool {
 	return false
 }
 
-// Fit tells whether a host may act in a role.
+// Fit reports whether a host may act in a role.
 type Fit uint8
 
 // The answers, worst first.
@@ -92,7 +92,7 @@ const (
 	Yes
 )
 
-// Fits tells whether the host may act in one of the roles. An unknown host acts
+// Fits reports whether the host may act in one of the roles. An unknown host acts
 // as a client, and as a host of the internet, as neither role needs evidence.
 func (r *RoleSet) Fits(want []rules.Role) Fit {
 	switch {

@@ -9,10 +9,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// applyConfig sets flags from a configuration file: a mapping from flags' long
-// names to their values, lists for those that are repeatable. What was given on
-// the command line is left alone. The key "filter" is the BPF expression. All
-// mistakes are returned, each with its place.
+// applyConfig sets flags from a configuration file, which maps the long names of
+// flags to their values, and repeatable flags to lists. Flags given on the command
+// line keep their values. The key "filter" holds the BPF expression. applyConfig
+// returns all mistakes, each with its file, line and column.
 func applyConfig(flags *pflag.FlagSet, filter *string, name string, data []byte) error {
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
@@ -75,7 +75,8 @@ func applyConfig(flags *pflag.FlagSet, filter *string, name string, data []byte)
 	return errors.Join(errs...)
 }
 
-// scalars returns a scalar or a list of them as text.
+// scalars returns a scalar, or a list of scalars, as text. It reports whether n is
+// one of these.
 func scalars(n ast.Node) ([]string, bool) {
 	switch v := n.(type) {
 	case *ast.SequenceNode:

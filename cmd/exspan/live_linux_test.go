@@ -159,7 +159,7 @@ func TestStateOutlivesKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	p = l.monitor(9000, args...)
-	if !strings.Contains(p.log.String(), "The state file is not used") {
+	if !strings.Contains(p.log.String(), "Ignoring the damaged state file") {
 		t.Errorf("nothing is said of the damaged file:\n%s", p.log)
 	}
 	if aside, _ := filepath.Glob(state + ".damaged.*"); len(aside) != 1 {
@@ -193,7 +193,7 @@ func TestReload(t *testing.T) {
 	if err != nil || code != http.StatusInternalServerError || !strings.Contains(body, "site.yaml:2:") {
 		t.Errorf("a bad file: %d %q %v", code, body, err)
 	}
-	if successful() != 0 || !strings.Contains(p.log.String(), "Reloading failed") {
+	if successful() != 0 || !strings.Contains(p.log.String(), "Reload failed") {
 		t.Errorf("a bad file is not told of:\n%s", p.log)
 	}
 
@@ -497,7 +497,7 @@ func TestInterfaceVanishes(t *testing.T) {
 			if n := s.sum("exspan_capture_packets_total"); n != 8 {
 				t.Errorf("exspan_capture_packets_total is %v, want 8", n)
 			}
-			for _, want := range []string{"cannot be read; waiting for it", "is read again"} {
+			for _, want := range []string{"Cannot read the interface; waiting for it", "is back"} {
 				if !strings.Contains(p.log.String(), want) {
 					t.Errorf("%q is not told:\n%s", want, p.log)
 				}

@@ -12,7 +12,7 @@ import (
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 )
 
-// look holds the flags that say how text for people looks.
+// look holds the flags on the appearance of text output.
 type look struct {
 	width int
 	color string
@@ -21,8 +21,8 @@ type look struct {
 var colorWords = []string{"auto", "always", "never"}
 
 func (l *look) flags(f *pflag.FlagSet) {
-	f.IntVar(&l.width, "width", 0, "columns of text; 0 means those of the terminal, else $COLUMNS, else 100")
-	f.StringVar(&l.color, "color", "auto", "`WHEN` to use colours: "+orList(colorWords)+"; auto heeds $NO_COLOR")
+	f.IntVar(&l.width, "width", 0, "columns of text; 0 means the width of the terminal, else $COLUMNS, else 100")
+	f.StringVar(&l.color, "color", "auto", "`WHEN` to use colours: "+orList(colorWords)+"; auto respects $NO_COLOR")
 }
 
 func (l *look) check() error {

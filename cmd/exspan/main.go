@@ -1,4 +1,4 @@
-// Command exspan says which documented Exchange data path each network flow
+// Command exspan reports which documented Exchange data path each network flow
 // follows, whether its authentication and encryption are as documented, and
 // which flows no document explains.
 package main
@@ -28,8 +28,8 @@ const (
 	exitFound = 3 // --fail-on found what it names
 )
 
-// errFound is returned when --fail-on found what it names; what it found was
-// printed already.
+// errFound is returned when --fail-on found what it names. The command has printed
+// what it found.
 var errFound = errors.New("found")
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -77,7 +77,7 @@ func newRootCmd() *cobra.Command {
 		Use:   "exspan",
 		Short: "Passive traffic classifier for Microsoft Exchange",
 		Long: `exspan reads network traffic, recognises the protocol of each flow, learns the
-dynamic ports that endpoint mappers announce, and says which documented
+dynamic ports that endpoint mappers announce, and reports which documented
 Microsoft Exchange data path each flow follows.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -113,7 +113,8 @@ func addVersion(cmd *cobra.Command) {
 	}
 }
 
-// unknownCommand returns an error that says what to type instead of args.
+// unknownCommand returns an error with a suggestion of what to type instead of
+// args.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -130,7 +131,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %q%s; %s --help lists them", args[0], suggest.Hint(args[0], names), cmd.CommandPath())
 }
 
-// habits are flags of other programs, and what exspan has for them.
+// habits maps flags of other programs to what exspan has instead.
 var habits = map[string]string{
 	"-f": "a BPF expression comes at the end, after --",
 	"-Y": "a BPF expression comes at the end, after --",

@@ -18,13 +18,13 @@ import (
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 )
 
-// listenAddress is where metrics are served. The list of default ports that the
+// listenAddress is the default address for metrics. The list of default ports that the
 // Prometheus project keeps
 // (https://github.com/prometheus/prometheus/wiki/Default-port-allocations)
-// has used up 9100 to 9999 and goes on from 10000; 10135 is free.
+// has used up 9100 to 9999 and continues from 10000; 10135 is free.
 const listenAddress = ":10135"
 
-// monitor holds what the flags of monitor say.
+// monitor holds the flags of the command monitor.
 type monitor struct {
 	pipeline.Options
 	interfaces  []string
@@ -64,13 +64,13 @@ func newMonitorCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "monitor [flags] {-i INTERFACE... | -r FILE} [-- BPF-EXPRESSION]",
 		Short: "Watch interfaces and serve metrics by data path",
-		Long: `Read network interfaces day and night, say of each flow which documented
-Exchange data path it follows, write flow records, and serve metrics for
+		Long: `Capture from network interfaces around the clock, match each flow to a
+documented Exchange data path, write flow records, and serve metrics for
 Prometheus on /metrics.
 
-SIGHUP and a POST to /-/reload read the rules and the site file again, without
+SIGHUP, or a POST to /-/reload, reloads the rules and the site file without
 losing a packet; a file with a mistake changes nothing. SIGTERM writes all open
-flows and ends. Flags can be given in the file that --config.file names as well.
+flows and ends. The file that --config.file names can set any flag.
 
 Exit codes: 0 done, 1 a run-time error such as a lost interface, 2 a mistake in
 flags, configuration, site file or rules.`,
@@ -89,44 +89,44 @@ flags, configuration, site file or rules.`,
 	m.judgeFlags(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&m.read, "read", "r", "", "read a capture `FILE` instead of interfaces; \"-\" is standard input")
-	f.BoolVarP(&m.dumpFilter, "dump-filter", "d", false, "print the expression that is applied, and end")
+	f.BoolVarP(&m.dumpFilter, "dump-filter", "d", false, "print the BPF expression in effect and exit")
 	f.StringVar(&m.ndjson, "ndjson", "", "write flow records to `FILE`, one JSON object a line; \"-\" is standard output")
-	f.StringVarP(&m.write, "write", "w", "", "write the packets of flows to the pcapng `FILE`, the verdict as packet comment")
-	f.StringSliceVar(&m.writeStatus, "write-status", []string{"deviating", "unexpected"}, "of flows with these statuses (`LIST`, with --write)")
+	f.StringVarP(&m.write, "write", "w", "", "write the packets of flows to the pcapng `FILE`, with the verdict as packet comment")
+	f.StringSliceVar(&m.writeStatus, "write-status", []string{"deviating", "unexpected"}, "`LIST` of statuses: --write takes flows that have one of them")
 	m.writeBuffer = 64 << 20
-	f.Var(&m.writeBuffer, "write-buffer", "memory for packets whose flow's status is open yet (with --write)")
-	f.Var(&m.rotateSize, "rotate-size", "begin --ndjson and --write files anew at this size; 0 means never")
-	f.DurationVar(&m.rotateInterval, "rotate-interval", 0, "begin them anew at this age; 0 means never")
-	f.IntVar(&m.rotateKeep, "rotate-keep", 0, "how many old ones to keep; 0 means all")
+	f.Var(&m.writeBuffer, "write-buffer", "memory for packets that wait for the status of their flow (with --write)")
+	f.Var(&m.rotateSize, "rotate-size", "start new --ndjson and --write files at this size; 0 means never")
+	f.DurationVar(&m.rotateInterval, "rotate-interval", 0, "start new files at this age; 0 means never")
+	f.IntVar(&m.rotateKeep, "rotate-keep", 0, "number of old files to keep; 0 means all")
 	m.queue = 16 << 20
 	f.Var(&m.queue, "queue-size", "memory for records that wait for a slow disk or reader")
-	f.StringVar(&m.state, "state", "", "keep what is learned in `FILE` over a restart")
-	f.DurationVar(&m.stateInterval, "state-interval", 30*time.Second, "how often the state is written")
+	f.StringVar(&m.state, "state", "", "keep learned endpoints and roles in `FILE` across restarts")
+	f.DurationVar(&m.stateInterval, "state-interval", 30*time.Second, "how often to write the state")
 	_ = f.MarkHidden("state-interval")
-	f.StringVar(&m.user, "user", "", "become `USER` when interfaces and sockets are open")
+	f.StringVar(&m.user, "user", "", "switch to `USER` once interfaces and sockets are open")
 	f.StringArrayVar(&m.listen, "web.listen-address", []string{listenAddress}, "`ADDRESS` to serve metrics on (repeatable); empty for none")
-	f.BoolVar(&m.systemdSocket, "web.systemd-socket", false, "serve metrics on the sockets that systemd passes")
-	f.StringVar(&m.webConfig, "web.config.file", "", "`FILE` with TLS and basic authentication, as exporter-toolkit describes")
+	f.BoolVar(&m.systemdSocket, "web.systemd-socket", false, "serve metrics on sockets passed by systemd")
+	f.StringVar(&m.webConfig, "web.config.file", "", "`FILE` with TLS and authentication settings, in the format of exporter-toolkit")
 	f.BoolVar(&m.pprof, "web.enable-pprof", false, "serve profiles on /debug/pprof")
-	f.StringVar(&m.logLevel, "log.level", "info", "least severe messages that are logged: debug, info, warn, error")
-	f.StringVar(&m.logFormat, "log.format", "logfmt", "logfmt or json")
-	f.StringVar(&m.config, "config.file", "", "`FILE` of flags in YAML; what is given on the command line comes first")
+	f.StringVar(&m.logLevel, "log.level", "info", "lowest level to log: debug, info, warn, error")
+	f.StringVar(&m.logFormat, "log.format", "logfmt", "log format: logfmt or json")
+	f.StringVar(&m.config, "config.file", "", "`FILE` of flags in YAML; flags on the command line take precedence")
 	_ = cmd.RegisterFlagCompletionFunc("write-status", cobra.FixedCompletions(statuses, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("log.level", cobra.FixedCompletions(promslog.LevelFlagOptions, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("log.format", cobra.FixedCompletions(promslog.FormatFlagOptions, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-// captureFlags are the flags that say what is captured and how.
+// captureFlags adds the flags on capturing.
 func (m *monitor) captureFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVarP(&m.interfaces, "interface", "i", nil, "`INTERFACE` to capture from (repeatable); \"exspan interfaces\" lists them")
-	f.StringVar(&m.method, "capture", live.Auto, "how: "+strings.Join(live.Methods(), ", "))
-	f.IntVar(&m.rings, "workers", 1, "how many AF_PACKET rings share the frames of an interface")
-	f.IntVar(&m.snapLen, "snaplen", live.MaxSnapLen, "how many `BYTES` of a frame to capture")
+	f.StringVar(&m.method, "capture", live.Auto, "capture method: "+strings.Join(live.Methods(), ", "))
+	f.IntVar(&m.rings, "workers", 1, "number of AF_PACKET rings that share the frames of an interface")
+	f.IntVar(&m.snapLen, "snaplen", live.MaxSnapLen, "maximum number of `BYTES` to capture of a frame")
 	m.buffer = 64 << 20
-	f.Var(&m.buffer, "buffer-size", "the kernel's buffer for an interface")
-	f.BoolVar(&m.promiscuous, "promiscuous", true, "capture frames that are addressed to others")
+	f.Var(&m.buffer, "buffer-size", "size of the kernel buffer for each interface")
+	f.BoolVar(&m.promiscuous, "promiscuous", true, "capture frames addressed to other hosts")
 	f.StringVar(&m.timestamps, "timestamp-type", "", "`TYPE` of time stamps, as in pcap-tstamp(7)")
 	_ = cmd.RegisterFlagCompletionFunc("capture", cobra.FixedCompletions(live.Methods(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("interface", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -139,15 +139,16 @@ func (m *monitor) captureFlags(cmd *cobra.Command) {
 	})
 }
 
-// judgeFlags are the flags that say how flows are judged.
+// judgeFlags adds the flags on verdicts and records.
 func (m *monitor) judgeFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	m.Hold = 5 * time.Minute
-	m.EngineFlags(f, "how long, in packet time, an ended flow waits for what may still explain it")
-	f.DurationVar(&m.interim, "interim", time.Minute, "how often, in packet time, a record of each live flow is written; 0 means never")
+	m.EngineFlags(f, "how long, in packet time, to hold the record of an ended flow for what may still explain it")
+	f.DurationVar(&m.interim, "interim", time.Minute, "how often, in packet time, to write a record of each live flow; 0 means never")
 }
 
-// complete takes in arguments and configuration file, and finds mistakes.
+// complete applies the arguments and the configuration file, and returns all
+// mistakes in them.
 func (m *monitor) complete(cmd *cobra.Command, args []string) error {
 	if dash := cmd.ArgsLenAtDash(); dash > 0 || dash < 0 && len(args) > 0 && len(m.interfaces) == 0 && m.read == "" && m.config == "" && !m.dumpFilter {
 		return fmt.Errorf("unexpected argument %q; interfaces are given with -i, files with -r", args[0])
@@ -164,19 +165,19 @@ func (m *monitor) complete(cmd *cobra.Command, args []string) error {
 	}
 	err := m.check()
 	if m.write == "" && cmd.Flags().Changed("write-status") {
-		err = errors.Join(err, errors.New("--write-status: needs -w FILE, the file that those packets are written to"))
+		err = errors.Join(err, errors.New("--write-status: needs -w FILE, the file to write those packets to"))
 	}
 	return err
 }
 
-// check finds mistakes in the flags, all of them.
+// check returns all mistakes in the flags.
 func (m *monitor) check() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	switch {
 	case m.dumpFilter:
 	case m.read == "" && len(m.interfaces) == 0:
-		wrong("nothing to read: give an interface with -i, or a file with -r")
+		wrong("nothing to read: name an interface with -i, or a file with -r")
 	case m.read != "" && len(m.interfaces) > 0:
 		wrong("--read and --interface exclude each other")
 	case m.read != "":
@@ -204,7 +205,7 @@ func (m *monitor) check() error {
 		}
 	}
 	if m.Hold == 0 {
-		wrong("--hold: 0s is not more than 0")
+		wrong("--hold: must be more than 0s")
 	}
 	errs = append(errs, m.CheckEngine()...)
 	if m.interim < 0 {
@@ -243,14 +244,14 @@ func (m *monitor) check() error {
 	return errors.Join(errs...)
 }
 
-// engineConfig loads rules and site file.
+// engineConfig loads the rules and the site file.
 func (m *monitor) engineConfig() (classify.Config, error) {
 	cfg, err := m.Config()
 	cfg.Traffic, cfg.Interim = true, m.interim
 	return cfg, err
 }
 
-// captureOptions says how the interfaces are opened.
+// captureOptions returns the options of each interface.
 func (m *monitor) captureOptions() []live.Options {
 	var list []live.Options
 	for _, name := range m.interfaces {

@@ -43,7 +43,7 @@ func TestMonitorMistakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ args, want string }{
-		{"", `nothing to read: give an interface with -i, or a file with -r`},
+		{"", `nothing to read: name an interface with -i, or a file with -r`},
 		{"eth9", `unexpected argument "eth9"; interfaces are given with -i, files with -r`},
 		{"-i a -r b", `--read and --interface exclude each other`},
 		{"-i a -i a", `--interface: a is given twice`},
@@ -51,7 +51,7 @@ func TestMonitorMistakes(t *testing.T) {
 		{"-i a --workers 0", `--workers: 0 is not between 1 and 64`},
 		{"-i a --snaplen 10", `--snaplen: 10 is not between 64 and 262144`},
 		{"-i a --buffer-size 10", `--buffer-size: 10 is not between 1MiB and 2GiB`},
-		{"-i a --hold 0", `--hold: 0s is not more than 0`},
+		{"-i a --hold 0", `--hold: must be more than 0s`},
 		{"-i a --max-held 0", `--max-held: 0 is less than 1`},
 		{"-i a --interim -1s", `--interim: -1s is less than 0`},
 		{"-i a --write-status x", `--write-status: unknown "x"; known are expected, deviating, unexpected, unrelated, undetermined`},
@@ -138,7 +138,7 @@ filter: "host 10.0.0.5"
 		"config.file: x":            `c.yaml:1:1: unknown key "config.file"`,
 		"filter: [a, b]":            `c.yaml:1:1: filter: want one value`,
 		"interim: 1s\ninterim: 2s":  `c.yaml`,
-		"rotate-size: 1 mile":       `c.yaml:1:14: rotate-size: "1 mile" is no size`,
+		"rotate-size: 1 mile":       `c.yaml:1:14: rotate-size: "1 mile" is not a size`,
 		"a: b\nc: d":                "c.yaml:1:1: unknown key \"a\"; the keys are the flags' long names, and filter\nc.yaml:2:1:",
 		"hold: 5m\n  bad indent: [": `c.yaml`,
 	} {

@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 )
 
-// output is where the records go: standard output, or a file that gets its
+// output is the destination of records: standard output, or a file that gets its
 // name only when it is complete.
 type output struct {
 	*bufio.Writer
-	file *os.File // nil for a writer that is not ours
-	name string   // what file is to be called; empty if it is called so already
+	file *os.File // nil for standard output
+	name string   // final name of file; empty if it has that name already
 }
 
 // openOutput opens the named file for writing; an empty name or "-" is stdout.
@@ -22,7 +22,7 @@ func openOutput(name string, stdout io.Writer) (*output, error) {
 	if name == "" || name == "-" {
 		return &output{Writer: bufio.NewWriterSize(stdout, 64<<10)}, nil
 	}
-	// What a symbolic link names is to be replaced, not the link.
+	// Replace the file that a symbolic link names, not the link.
 	if target, err := filepath.EvalSymlinks(name); err == nil {
 		name = target
 	}
@@ -58,7 +58,7 @@ func openOutput(name string, stdout io.Writer) (*output, error) {
 	return &output{Writer: bufio.NewWriterSize(f, 64<<10), file: f, name: name}, nil
 }
 
-// commit writes what is buffered and gives the file its name.
+// commit flushes the output and gives the file its name.
 func (o *output) commit() error {
 	err := o.Flush()
 	if o.file == nil {
@@ -73,7 +73,7 @@ func (o *output) commit() error {
 	return err
 }
 
-// abandon takes away what was not committed. It does nothing after commit.
+// abandon removes a file that was not committed. It does nothing after commit.
 func (o *output) abandon() {
 	if o.file == nil {
 		return

@@ -7,7 +7,7 @@ import (
 	prom "github.com/prometheus/client_golang/prometheus"
 )
 
-// reloader swaps rules and site file of a running monitor.
+// reloader replaces the rules and the site file of a running monitor.
 type reloader struct {
 	mu      sync.Mutex
 	w       *watch
@@ -18,9 +18,9 @@ type reloader struct {
 func (r *reloader) init(w *watch) {
 	r.w = w
 	r.success = prom.NewGauge(prom.GaugeOpts{Name: "exspan_config_last_reload_successful",
-		Help: "Whether the last reading of rules and site file was successful."})
+		Help: "Whether the last reload of the rules and the site file succeeded."})
 	r.at = prom.NewGauge(prom.GaugeOpts{Name: "exspan_config_last_reload_success_timestamp_seconds",
-		Help: "Time of the last successful reading of rules and site file."})
+		Help: "Time of the last successful reload of the rules and the site file."})
 	r.done(nil)
 }
 
@@ -33,8 +33,8 @@ func (r *reloader) done(err error) {
 	r.at.Set(float64(time.Now().UnixMilli()) / 1e3)
 }
 
-// now reads rules and site file again. If there is a mistake in them, those in
-// use stay.
+// now reloads the rules and the site file. If they have a mistake, those in use
+// stay.
 func (r *reloader) now() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -44,10 +44,10 @@ func (r *reloader) now() error {
 	}
 	r.done(err)
 	if err != nil {
-		r.w.log.Error("Reloading failed; the rules and the site file in use stay", "err", err)
+		r.w.log.Error("Reload failed; the current rules and site file stay in use", "err", err)
 		return err
 	}
 	r.w.exporter.Reload(cfg.Packs)
-	r.w.log.Info("Rules and site file were read again")
+	r.w.log.Info("Reloaded the rules and the site file")
 	return nil
 }

@@ -36,7 +36,7 @@ func (s *size) Set(text string) error {
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || n < 0 || n > (1<<62)/factor {
-		return fmt.Errorf("%q is no size; sizes are written as 4096, 64MiB or 100MB", text)
+		return fmt.Errorf("%q is not a size; write 4096, 64MiB or 100MB", text)
 	}
 	*s = size(n * factor)
 	return nil

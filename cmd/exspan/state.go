@@ -12,9 +12,9 @@ import (
 	"github.com/exspan/exspan/classify"
 )
 
-// restoreState gives the engine what an earlier run learned. A damaged file is
-// put aside, so that it can be looked at and the next run does not stumble over
-// it again.
+// restoreState loads what an earlier run learned into the engine. It renames a
+// damaged file, so that an operator can look at it and the next run does not fail
+// on it again.
 func restoreState(eng *classify.Engine, name string, now time.Time, log *slog.Logger) error {
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -27,15 +27,16 @@ func restoreState(eng *classify.Engine, name string, now time.Time, log *slog.Lo
 	_ = f.Close()
 	if err != nil {
 		aside := name + ".damaged." + now.UTC().Format("20060102T150405Z")
-		log.Warn("The state file is not used", "file", name, "err", err, "renamed_to", aside)
+		log.Warn("Ignoring the damaged state file", "file", name, "err", err, "renamed_to", aside)
 		if err := os.Rename(name, aside); err != nil {
-			log.Warn("The damaged state file cannot be renamed", "err", err)
+			log.Warn("Cannot rename the damaged state file", "err", err)
 		}
 	}
 	return nil
 }
 
-// saveState writes what the engine has learned, to a temporary name first.
+// saveState writes what the engine has learned. It writes to a temporary file
+// first, and renames it, so that there is never half a state file.
 func saveState(eng *classify.Engine, name string) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {

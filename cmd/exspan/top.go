@@ -21,7 +21,7 @@ import (
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 )
 
-// top holds what the flags of top say.
+// top holds the flags of the command top.
 type top struct {
 	monitor
 	url      string
@@ -34,9 +34,9 @@ func newTopCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [flags] [URL | -i INTERFACE... [-- BPF-EXPRESSION]]",
 		Short: "Show paths, rates and findings live in the terminal",
-		Long: `Show a live picture of data paths, rates and findings: that of a running
-"exspan monitor", from its metrics at URL, or that of interfaces which are read
-for the purpose. Ctrl-C ends it.`,
+		Long: `Show data paths, rates and findings live, either those of a running "exspan
+monitor", from its metrics at URL, or those of interfaces that top captures from
+itself. Ctrl-C ends it.`,
 		Example: `  exspan top
   exspan top http://sensor:10135/metrics
   exspan top -i eth1 --site site.yaml`,
@@ -107,7 +107,7 @@ func (t *top) scrape(ctx context.Context) (sample, error) {
 	}
 }
 
-// capture shows interfaces that are read for the purpose.
+// capture captures from interfaces itself and shows what it finds.
 func (t *top) capture(ctx context.Context, stdout io.Writer) error {
 	var last lastLine
 	w, err := t.start(nil, nil, t.logger(&last))
@@ -133,7 +133,8 @@ func (t *top) capture(ctx context.Context, stdout io.Writer) error {
 	return err
 }
 
-// lastLine keeps the last line written to it, for the bottom of the screen.
+// lastLine keeps the last line written to it. The screen shows that line at the
+// bottom.
 type lastLine struct {
 	mu   sync.Mutex
 	text string
@@ -152,8 +153,8 @@ func (l *lastLine) get() string {
 	return l.text
 }
 
-// show draws pictures until ctx ends. message, which may be nil, returns the
-// last line.
+// show draws a picture after each interval until ctx ends. message returns the
+// last line of the screen; it may be nil.
 func (t *top) show(ctx context.Context, stdout io.Writer, take func(context.Context) (sample, error), message func() string) error {
 	before, err := take(ctx)
 	if err != nil {
@@ -162,7 +163,7 @@ func (t *top) show(ctx context.Context, stdout io.Writer, take func(context.Cont
 	out := bufio.NewWriter(stdout)
 	screen := pipeline.IsTerminal(stdout) && !t.once
 	if screen {
-		fmt.Fprint(out, "\x1b[?1049h\x1b[?25l") // the other screen, no cursor
+		fmt.Fprint(out, "\x1b[?1049h\x1b[?25l") // alternate screen, cursor off
 		defer func() {
 			fmt.Fprint(out, "\x1b[?25h\x1b[?1049l")
 			_ = out.Flush()
@@ -188,7 +189,7 @@ func (t *top) show(ctx context.Context, stdout io.Writer, take func(context.Cont
 		case err != nil && !screen:
 			return pipeline.Error{Err: err}
 		case err != nil:
-			lines = []string{"exspan top: " + err.Error()} // it may come back
+			lines = []string{"exspan top: " + err.Error()} // the monitor may come back
 		default:
 			lines = picture(before, now, height)
 			before = now
@@ -224,7 +225,7 @@ func (t *top) show(ctx context.Context, stdout io.Writer, take func(context.Cont
 	}
 }
 
-// sample is the metrics at one time.
+// sample holds the metrics at one time.
 type sample struct {
 	at     time.Time
 	series map[string][]series // by name
@@ -297,8 +298,8 @@ type pathRow struct {
 	unanswered, refused float64
 }
 
-// picture draws the difference of two samples, in as many lines as fit into
-// height, or all if that is 0.
+// picture draws the difference between two samples. It returns at most as many
+// lines as fit into height; 0 means no limit.
 func picture(before, now sample, height int) []string {
 	seconds := now.at.Sub(before.at).Seconds()
 	if seconds <= 0 {
@@ -376,7 +377,7 @@ func picture(before, now sample, height int) []string {
 	return append(lines, findings...)
 }
 
-// findingLines lists findings, the most frequent first.
+// findingLines returns the findings as lines, the most frequent first.
 func findingLines(now *sample) []string {
 	list := slices.Clone(now.series["exspan_path_findings_total"])
 	if len(list) == 0 {
@@ -401,7 +402,7 @@ func sorted(m map[string]float64) []string {
 	return keys
 }
 
-// inBytes writes a number of bytes in at most eight columns.
+// inBytes formats a number of bytes in at most eight columns.
 func inBytes(n float64) string {
 	for _, u := range []string{"B", "kB", "MB", "GB"} {
 		if n < 999.5 {
@@ -415,7 +416,7 @@ func inBytes(n float64) string {
 	return fmt.Sprintf("%.3g TB", n)
 }
 
-// inCount writes a number in at most six columns.
+// inCount formats a number in at most six columns.
 func inCount(n float64) string {
 	switch {
 	case n == 0 || n >= 10 && n < 99_999.5 || n == float64(int64(n)) && n < 10:
@@ -430,7 +431,7 @@ func inCount(n float64) string {
 	return fmt.Sprintf("%.3gG", n/1e9)
 }
 
-// inAge writes how long ago something was.
+// inAge formats an age.
 func inAge(d time.Duration) string {
 	switch {
 	case d < time.Second:

@@ -31,7 +31,7 @@ import (
 )
 
 const (
-	writeDelay = 10 * time.Second // a flow's verdict has settled by then
+	writeDelay = 10 * time.Second // by then the verdict of a flow is stable
 	endTime    = 3500 * time.Millisecond
 	warnAfter  = time.Minute
 )
@@ -52,7 +52,7 @@ type watch struct {
 	delay    *pcapng.Delay
 	span     *live.Watch
 
-	// patience ends when outputs have had all the time there is.
+	// patience ends when outputs have no more time to write.
 	patience   context.Context
 	impatience context.CancelFunc
 
@@ -96,7 +96,7 @@ func (m *monitor) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Wr
 		}
 	}
 	if m.state != "" {
-		// That it can be written is known now, not in 30 s.
+		// Fail now, not in 30 s, if the file cannot be written.
 		if err := saveState(w.eng, m.state); err != nil {
 			return fmt.Errorf("--state: %w", err)
 		}
@@ -125,7 +125,8 @@ func (m *monitor) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Wr
 	return nil
 }
 
-// start makes everything but the servers, and opens what is read.
+// start opens the input and the outputs, and creates everything but the web
+// server.
 func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w *watch, err error) {
 	w = &watch{m: m, log: log, span: live.NewWatch()}
 	w.patience, w.impatience = context.WithCancel(context.Background())
@@ -158,7 +159,7 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 		sinks = append(sinks, ndjson.New(w.records))
 	}
 	if m.write != "" {
-		cfg.OnJudged = func(j record.Judged) { w.delay.Judged(j) } // delay is made by openWrite
+		cfg.OnJudged = func(j record.Judged) { w.delay.Judged(j) } // openWrite sets delay
 	}
 	if w.eng, err = classify.New(cfg, accept.New(cfg.Site, m.Wanted(exporter.Multi(sinks...)))); err != nil {
 		return w, err
@@ -178,14 +179,14 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 		opt.Parallel, opt.KeepFrames, opt.Stdin = true, m.write != "", stdin
 		w.src, err = capture.OpenFiles(m.Files, opt)
 		if err == nil {
-			// A file and a pipe can wait for a slow disk, an interface cannot.
+			// Files and pipes can wait for a slow disk. Interfaces cannot.
 			for _, o := range w.outputs {
 				o.WaitForRoom(w.patience)
 			}
 		}
 	} else if w.live, err = live.Open(m.captureOptions(), log); err == nil {
 		w.src = w.live
-		w.tellInterfaces()
+		w.logInterfaces()
 	}
 	if err != nil {
 		return w, err
@@ -196,18 +197,18 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 	return w, nil
 }
 
-// tellInterfaces logs what is captured from, and what would make the picture
-// wrong.
-func (w *watch) tellInterfaces() {
+// logInterfaces logs which interfaces are captured from, and what on them would
+// distort the results.
+func (w *watch) logInterfaces() {
 	for _, i := range w.live.Interfaces() {
 		w.log.Info("Capturing", "interface", i.Name, "method", i.Method)
 		for _, o := range live.Offloads(i.Name) {
-			w.log.Warn("The interface merges frames before they are captured, so packets are not those of the wire; "+
-				"turn it off with ethtool -K", "interface", i.Name, "offload", o)
+			w.log.Warn("The interface merges frames before capture, so packets differ from those on the wire; "+
+				"turn the offload off with ethtool -K", "interface", i.Name, "offload", o)
 		}
 	}
 	if f := capture.FilterExpression(w.m.Filter, capture.LinkEthernet); f != w.m.Filter {
-		w.log.Info("The filter is applied to frames with VLAN tags too", "filter", f)
+		w.log.Info("The filter also applies to frames with VLAN tags", "filter", f)
 	}
 }
 
@@ -224,11 +225,11 @@ func (w *watch) openOutput(name string, stdout io.Writer, head func() []byte) (*
 		}
 		to = o.file
 	}
-	var quiet time.Time // errors come in thousands; one a minute is logged
+	var quiet time.Time // errors come in thousands; log one a minute
 	o.Queue = queue.New(to, int(w.m.queue), func(err error) {
 		if now := time.Now(); now.After(quiet) {
 			quiet = now.Add(time.Minute)
-			w.log.Error("Writing failed; what could not be written is lost, and counted in exspan_output_lost_total", "output", name, "err", err)
+			w.log.Error("Writing failed; exspan_output_lost_total counts what was lost", "output", name, "err", err)
 		}
 	})
 	w.outputs = append(w.outputs, o)
@@ -253,10 +254,10 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// hurry leaves outputs the time that there is after a signal.
+// hurry limits the time for outputs to endTime from now.
 func (w *watch) hurry() { time.AfterFunc(endTime, w.impatience) }
 
-// feed gives all packets to the engine until the source ends or is closed.
+// feed passes all packets to the engine until the source ends or is closed.
 func (w *watch) feed() error {
 	warn := time.Now().Add(warnAfter)
 	for {
@@ -303,18 +304,19 @@ func (w *watch) batch(b *capture.Batch) error {
 	return nil
 }
 
-// warnSpan tells what the first minute showed of the SPAN port.
+// warnSpan logs what the first minute of packets shows about the SPAN port.
 func (w *watch) warnSpan() {
 	duplicates, oneWay := w.span.Share()
 	if duplicates > 0.01 {
-		w.log.Warn("Packets come twice: the SPAN port may mirror both receive and transmit, or two VLANs of a path", "share", fmt.Sprintf("%.2f", duplicates))
+		w.log.Warn("Packets arrive twice: the SPAN port may mirror both receive and transmit, or two VLANs on one path", "share", fmt.Sprintf("%.2f", duplicates))
 	}
 	if oneWay > 0.5 {
-		w.log.Warn("Most pairs of hosts are seen in one direction only: the SPAN port may mirror receive or transmit alone", "share", fmt.Sprintf("%.2f", oneWay))
+		w.log.Warn("Most pairs of hosts show one direction only: the SPAN port may mirror only receive or only transmit", "share", fmt.Sprintf("%.2f", oneWay))
 	}
 }
 
-// housekeep saves the state, keeps the interfaces' counts, and reloads.
+// housekeep saves the state, reads the counters of interfaces, and reloads on a
+// signal.
 func (w *watch) housekeep(hup <-chan os.Signal, ended <-chan struct{}) {
 	tick := time.NewTicker(w.m.stateInterval)
 	defer tick.Stop()
@@ -343,14 +345,15 @@ func (w *watch) saveState() {
 		return
 	}
 	if err := saveState(w.eng, w.m.state); err != nil {
-		w.log.Error("The state cannot be saved", "err", err)
+		w.log.Error("Cannot save the state", "err", err)
 	}
 }
 
-// end writes what is open. failed is what ended the input, if not its end.
+// end writes what is still open. failed is the error that ended the input, if
+// any.
 func (w *watch) end(failed error) error {
-	// Now there is time to wait for a slow disk, but with live capture not for
-	// ever: no operator may be there to end it.
+	// Now there is time to wait for a slow disk. With live capture the wait is
+	// limited, because there may be no operator to end it.
 	if w.live != nil {
 		w.hurry()
 	}
@@ -361,18 +364,18 @@ func (w *watch) end(failed error) error {
 	if f, ok := w.src.(*capture.Files); ok {
 		damage = f.Errors()
 	}
-	told := damage
+	inputErrs := damage
 	if failed != nil {
-		told = append(slices.Clone(damage), failed)
+		inputErrs = append(slices.Clone(damage), failed)
 	}
-	err := w.eng.Close(told)
+	err := w.eng.Close(inputErrs)
 	if w.delay != nil {
 		w.delay.Finish()
 	}
 	w.saveState()
 	for _, o := range w.outputs {
 		if cerr := o.Queue.Close(w.patience); cerr != nil {
-			w.log.Error("Not everything could be written", "output", o.name, "err", cerr)
+			w.log.Error("Some output could not be written in time", "output", o.name, "err", cerr)
 		} else if o.file != nil {
 			err = errors.Join(err, o.file.Close())
 		}

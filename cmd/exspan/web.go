@@ -20,7 +20,7 @@ import (
 	"github.com/exspan/exspan/exporter/prometheus"
 )
 
-// listeners opens the sockets that metrics are served on.
+// listeners opens the sockets on which metrics are served.
 func (m *monitor) listeners() ([]net.Listener, error) {
 	if m.systemdSocket {
 		list, err := activation.Listeners()
@@ -46,7 +46,7 @@ func (m *monitor) listeners() ([]net.Listener, error) {
 	return list, nil
 }
 
-// register makes the registry that /metrics shows.
+// register creates the registry that /metrics serves.
 func (w *watch) register() {
 	w.registry = prom.NewRegistry()
 	promversion.Version = versionNumber()
@@ -65,24 +65,24 @@ func (w *watch) register() {
 	}
 }
 
-// watchCollector tells what the monitor itself counts.
+// watchCollector exports what the monitor itself counts.
 type watchCollector watch
 
 var (
 	behindDesc = prom.NewDesc("exspan_capture_behind_seconds",
-		"Wall clock minus the time of the packet processed last.", nil, nil)
+		"Wall-clock time minus the time stamp of the last packet processed.", nil, nil)
 	duplicatesDesc = prom.NewDesc("exspan_capture_duplicate_packets_total",
 		"Packets seen twice within 2 ms, as SPAN ports send them; they are counted as traffic twice.", nil, nil)
 	upDesc = prom.NewDesc("exspan_capture_interface_up",
-		"Whether a capture interface is read (1) or waited for (0).", []string{"interface"}, nil)
+		"Whether the monitor reads an interface (1) or waits for it to return (0).", []string{"interface"}, nil)
 	lostDesc = prom.NewDesc("exspan_output_lost_total",
-		"Records or packets that an output lost, because it was full, closed or slow.", []string{"output"}, nil)
+		"Records or packets lost because an output was full, closed or slow.", []string{"output"}, nil)
 	errorsDesc = prom.NewDesc("exspan_output_errors_total",
-		"Errors in writing to an output.", []string{"output"}, nil)
+		"Errors while writing to an output.", []string{"output"}, nil)
 	writtenDesc = prom.NewDesc("exspan_write_packets_total",
-		"Packets of chosen flows that were given to the file of packets.", nil, nil)
+		"Packets of selected flows passed to the packet file.", nil, nil)
 	undecidedDesc = prom.NewDesc("exspan_write_undecided_packets_total",
-		"Packets not written because their memory was wanted before their flow's status had settled.", nil, nil)
+		"Packets dropped from the write buffer, to make room, before the status of their flow was known.", nil, nil)
 )
 
 func (c *watchCollector) Describe(ch chan<- *prom.Desc) {
@@ -123,7 +123,7 @@ func (c *watchCollector) Collect(ch chan<- prom.Metric) {
 	}
 }
 
-// handler serves everything.
+// handler returns the handler of all pages.
 func (w *watch) handler() (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.InstrumentMetricHandler(w.registry, promhttp.HandlerFor(w.registry, promhttp.HandlerOpts{
@@ -150,8 +150,8 @@ func (w *watch) handler() (http.Handler, error) {
 		Name: "exspan", Description: "Microsoft Exchange traffic by documented data path", Version: versionNumber(), Profiling: "false",
 		Links: []web.LandingLinks{
 			{Address: "/metrics", Text: "Metrics"},
-			{Address: "/-/healthy", Text: "Health", Description: "whether the program runs"},
-			{Address: "/-/ready", Text: "Readiness", Description: "whether it captures"},
+			{Address: "/-/healthy", Text: "Health", Description: "whether the process is alive"},
+			{Address: "/-/ready", Text: "Readiness", Description: "whether it is capturing"},
 		},
 	}
 	if w.m.pprof {
@@ -170,14 +170,14 @@ func (w *watch) handler() (http.Handler, error) {
 	return mux, nil
 }
 
-// serve serves on the listeners until the function it returns is called.
+// serve serves pages on the listeners until the returned function is called.
 func (w *watch) serve(listeners []net.Listener) (stop func()) {
 	if len(listeners) == 0 {
 		return func() {}
 	}
 	handler, err := w.handler()
 	if err != nil {
-		w.log.Error("The landing page cannot be made", "err", err)
+		w.log.Error("Cannot create the landing page", "err", err)
 		handler = http.NotFoundHandler()
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}

@@ -1,6 +1,5 @@
-// Package calls writes telephone calls instead of flows: as a table that a
-// person reads, or as one JSON object a call. Media streams that belong to no
-// call come last.
+// Package calls writes telephone calls instead of flows, as text or as one line of
+// JSON for each call. Media streams that belong to no call come last.
 package calls
 
 import (
@@ -16,16 +15,16 @@ import (
 	"github.com/exspan/exspan/classify/record"
 )
 
-// Sink writes the calls of a run when it ends.
+// A Sink writes the calls of a run when the run ends.
 type Sink struct {
 	w    io.Writer
 	json bool
 }
 
-// New returns a sink that writes to w, NDJSON or a table.
+// New returns a Sink that writes to w, NDJSON if ndjson is true and text if not.
 func New(w io.Writer, ndjson bool) *Sink { return &Sink{w, ndjson} }
 
-// Write does nothing: calls are known at the end.
+// Write does nothing, because calls are complete only at the end.
 func (s *Sink) Write(*record.Record) error { return nil }
 
 // Close writes the calls.
@@ -156,7 +155,7 @@ func shapeStream(s *calls.Stream) stream {
 		R: round(s.R, 1), MOS: round(s.MOS, 2), NAT: s.NAT}
 }
 
-// table writes a paragraph a call.
+// table writes one paragraph for each call.
 func (s *Sink) table(sum *record.Summary) error {
 	var b strings.Builder
 	line := func(indent int, format string, args ...any) {
@@ -237,8 +236,8 @@ func headline(c *calls.Call) string {
 	return text
 }
 
-// quality words what was measured of a stream. The MOS estimate leaves out
-// the delay term of the E-model, which a listener in the middle cannot know.
+// quality describes the measured quality of a stream. The MOS estimate omits the
+// delay term of the E-model, which a passive observer cannot measure.
 func quality(s *calls.Stream) string {
 	var b strings.Builder
 	from := s.Side

@@ -1,9 +1,9 @@
-// Package csv writes one flat line a flow, for spreadsheets and databases:
-// RFC 4180 with a header line.
+// Package csv writes one line for each flow, as CSV with a header line (RFC 4180),
+// for spreadsheets and databases.
 //
-// Lists are joined by "|"; a "|" or "\" inside a value is written "\|" or "\\".
-// A cell whose text begins with =, +, - or @ gets a ' in front of it, because
-// spreadsheets take such cells for formulas.
+// Values of a list are joined by "|"; a "|" or "\" inside a value is written as
+// "\|" or "\\". A cell that begins with =, +, - or @ is prefixed with ', because
+// spreadsheets would run it as a formula.
 package csv
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/exspan/exspan/classify/record"
 )
 
-// header names the columns; columns are added at the end only.
+// header names the columns. New columns are added at the end only.
 var header = []string{
 	"first", "last", "community_id", "proto",
 	"client_ip", "client_port", "client_name", "client_roles",
@@ -39,7 +39,7 @@ type Sink struct {
 	started bool
 }
 
-// New returns a sink that writes to w. Output is buffered until Close.
+// New returns a Sink that writes to w. It buffers output; Close flushes it.
 func New(w io.Writer) *Sink {
 	c := csv.NewWriter(w)
 	c.UseCRLF = true
@@ -55,7 +55,7 @@ func (s *Sink) Write(r *record.Record) error {
 	return s.w.Write(s.row)
 }
 
-// Close writes what is buffered, and the header if there was no flow.
+// Close flushes the output. It writes the header if there was no flow.
 func (s *Sink) Close(*record.Summary) error {
 	if err := s.start(); err != nil {
 		return err

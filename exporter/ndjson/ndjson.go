@@ -1,7 +1,7 @@
-// Package ndjson writes one JSON object a line (RFC 8259), one a flow. The
-// field names and their nesting are a promise to users: fields may be added,
-// those that exist stay as they are. Absent values are left out: there are no
-// empty strings, empty arrays or nulls.
+// Package ndjson writes one line of JSON (RFC 8259) for each flow, and reads such
+// lines. The names and the nesting of fields are an interface to users: fields may
+// be added, but existing ones do not change. Absent values are left out: there are
+// no empty strings, empty arrays or nulls.
 package ndjson
 
 import (
@@ -18,8 +18,8 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// Sink writes records to a writer, one call of its Write a record; give it a
-// buffered one where that matters.
+// A Sink writes records to a writer. It calls Write of that writer once for each
+// record, so pass a buffered writer where that matters.
 type Sink struct {
 	w   io.Writer
 	buf []byte
@@ -36,7 +36,7 @@ func (s *Sink) Write(r *record.Record) error {
 	return err
 }
 
-// Close writes nothing: the summary is no flow.
+// Close does nothing, because the summary is not a flow.
 func (s *Sink) Close(*record.Summary) error { return nil }
 
 // Append appends r as one JSON object, without a newline, to dst.
@@ -45,8 +45,8 @@ func Append(dst []byte, r *record.Record) []byte {
 	return e.record(dst, r)
 }
 
-// encoder keeps what makes the next record cheaper: the last whole second and
-// its text.
+// encoder caches the last whole second and its text, because records in a row
+// share it.
 type encoder struct {
 	second int64
 	text   []byte
@@ -110,8 +110,8 @@ func counts(b []byte, c record.Count) []byte {
 	return append(b, '}')
 }
 
-// facts writes one array a name, names in the order of their first value. The
-// quadratic walk is over at most observe.MaxFactValues values.
+// facts writes one array for each name, in the order of first values. The quadratic
+// search is over at most observe.MaxFactValues values.
 func facts(b []byte, all []observe.Fact) []byte {
 	b = append(b, '{')
 	for i := range all {
@@ -199,7 +199,7 @@ func also(b []byte, paths []*rules.DataPath) []byte {
 	return append(b, ']')
 }
 
-// comma appends a comma unless b ends in an opening bracket.
+// comma appends a comma unless b ends with an opening bracket.
 func comma(b []byte) []byte {
 	if n := len(b); n > 0 && (b[n-1] == '{' || b[n-1] == '[') {
 		return b
@@ -207,7 +207,7 @@ func comma(b []byte) []byte {
 	return append(b, ',')
 }
 
-// key appends a member's name that needs no escaping, and its colon.
+// key appends the name of a member, which must need no escaping, and a colon.
 func key(b []byte, name string) []byte {
 	b = append(comma(b), '"')
 	b = append(b, name...)
@@ -236,8 +236,8 @@ func stringList(b []byte, name string, list []string) []byte {
 	return append(b, ']')
 }
 
-// time appends t as RFC 3339 in UTC with nine digits of a second. Within 1969
-// to 2262, all that capture files can say, the year has four digits.
+// time appends t in UTC as RFC 3339 with nanoseconds. The year always has four
+// digits, because times in capture files are between 1969 and 2262.
 func (e *encoder) time(b []byte, t time.Time) []byte {
 	if s := t.Unix(); s != e.second || e.text == nil {
 		e.second = s

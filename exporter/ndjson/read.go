@@ -16,10 +16,10 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// maxLine is the longest line that is read. Records are far shorter.
+// maxLine is the maximum length of a line in bytes. Records are far shorter.
 const maxLine = 16 << 20
 
-// end is a host as it is written.
+// end is the JSON form of a host.
 type end struct {
 	IP    netip.Addr `json:"ip"`
 	Port  uint16     `json:"port"`
@@ -34,7 +34,7 @@ type direction struct {
 
 func (d direction) count() record.Count { return record.Count{d.ToServer, d.ToClient} }
 
-// line is a record as it is written.
+// line is the JSON form of a record.
 type line struct {
 	First    time.Time  `json:"first"`
 	Last     time.Time  `json:"last"`
@@ -77,7 +77,7 @@ type line struct {
 	} `json:"verdict"`
 }
 
-// orderedMap keeps the order of an object's members.
+// orderedMap keeps the order of the members of an object.
 type orderedMap []observe.Fact
 
 func (m *orderedMap) UnmarshalJSON(data []byte) error {
@@ -106,16 +106,16 @@ type Reader struct {
 	in    *bufio.Reader
 	packs *rules.Packs
 	line  int
-	paths map[string]*rules.DataPath // those that no pack has
+	paths map[string]*rules.DataPath // by id, those that no pack has
 }
 
-// NewReader returns a Reader of r. Packs gives the data paths that records name;
-// those that it lacks have their id alone.
+// NewReader returns a Reader of r. packs holds the data paths that records name. A
+// path that packs lacks gets nothing but its id.
 func NewReader(r io.Reader, packs *rules.Packs) *Reader {
 	return &Reader{in: bufio.NewReaderSize(r, 1<<16), packs: packs, paths: map[string]*rules.DataPath{}}
 }
 
-// Read returns the next record, or io.EOF after the last one. Errors name the
+// Read returns the next record, or io.EOF after the last one. Other errors name the
 // line.
 func (r *Reader) Read() (*record.Record, error) {
 	for {
@@ -128,11 +128,11 @@ func (r *Reader) Read() (*record.Record, error) {
 		}
 		var l line
 		if err := json.Unmarshal(data, &l); err != nil {
-			return nil, fmt.Errorf("line %d: no flow record: %w", r.line, err)
+			return nil, fmt.Errorf("line %d: not a flow record: %w", r.line, err)
 		}
 		rec, err := r.record(&l)
 		if err != nil {
-			return nil, fmt.Errorf("line %d: no flow record: %w", r.line, err)
+			return nil, fmt.Errorf("line %d: not a flow record: %w", r.line, err)
 		}
 		return rec, nil
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/exspan/exspan/classify/record"
 )
 
-// Delay writes the packets of flows chosen by their verdict while they are
-// captured: it holds every packet until its flow's verdict has settled, then
-// writes or drops it. Packets are written in the order they were given.
+// A Delay writes the packets of flows selected by verdict during capture. It holds
+// every packet for a fixed time, after which the verdict of its flow is stable, and
+// then writes or drops it. It keeps the order of packets.
 type Delay struct {
 	w        io.Writer
 	statuses []record.Status
@@ -35,12 +35,12 @@ type Delay struct {
 	dropped atomic.Uint64
 }
 
-// judged is what is known of a flow.
+// judged is the state of a flow.
 type judged struct {
-	known   bool // the verdict has settled
+	known   bool // there is a verdict
 	want    bool
-	over    bool
-	waiting int // packets of it that are held
+	ended   bool
+	waiting int // number of its held packets
 	comment string
 }
 
@@ -51,9 +51,9 @@ type waiting struct {
 }
 
 // NewDelay returns a Delay that writes the packets of flows with one of the
-// statuses to w, one call of its Write a packet. Packets wait for delay in
-// packet time, and hold at most limit bytes of frames. With vlans the VLAN tags
-// are part of a flow's key.
+// statuses to w, with one call of its Write for each packet. It holds packets for
+// delay, in packet time, and at most limit bytes of frames. If vlans is true, VLAN
+// tags are part of the key of a flow.
 func NewDelay(w io.Writer, statuses []record.Status, vlans bool, delay time.Duration, limit int) (*Delay, error) {
 	d := &Delay{w: w, statuses: statuses, vlans: vlans, delay: int64(delay), limit: limit, flows: map[key]*judged{}}
 	var err error
@@ -71,15 +71,16 @@ func (d *Delay) share() {
 	d.shared.Store(&head)
 }
 
-// Head is what a file has to begin with. It may be called by any goroutine.
+// Head returns the bytes that every file has to begin with. It may be called by any
+// goroutine.
 func (d *Delay) Head() []byte { return *d.shared.Load() }
 
-// Written is the number of packets given to the writer, Dropped that of those
-// lost because the limit was reached before their flow's verdict had settled.
-// Both may be called by any goroutine.
+// Written returns the number of packets passed to the writer. It may be called by
+// any goroutine.
 func (d *Delay) Written() uint64 { return d.written.Load() }
 
-// Dropped is described with Written.
+// Dropped returns the number of packets dropped at the limit before their flow had a
+// verdict. It may be called by any goroutine.
 func (d *Delay) Dropped() uint64 { return d.dropped.Load() }
 
 func (d *Delay) key(client, server capture.Endpoint, proto uint8, vlans capture.VLANs) key {
@@ -90,7 +91,7 @@ func (d *Delay) key(client, server capture.Endpoint, proto uint8, vlans capture.
 	return keyOf(client, server, proto, vlan)
 }
 
-// Judged takes in what a flow's verdict is now; see classify.Config.OnJudged.
+// Judged sets the current verdict of a flow; see classify.Config.OnJudged.
 func (d *Delay) Judged(f record.Judged) {
 	vlans := ""
 	if d.vlans {
@@ -106,17 +107,17 @@ func (d *Delay) Judged(f record.Judged) {
 		j = &judged{}
 		d.flows[k] = j
 	}
-	j.known, j.want, j.over = true, want, f.Ended
+	j.known, j.want, j.ended = true, want, f.Ended
 	if j.comment = ""; want {
 		j.comment = comment(&record.Record{Verdict: *f.Verdict})
 	}
-	if j.over && j.waiting == 0 {
+	if j.ended && j.waiting == 0 {
 		delete(d.flows, k)
 	}
 }
 
-// Packets takes in the packets of a batch that the engine has seen. They must
-// have frames; they are copied.
+// Packets adds copies of the packets of a batch that the engine has processed. The
+// packets must have frames.
 func (d *Delay) Packets(packets []capture.Packet) {
 	for i := range packets {
 		p := &packets[i]
@@ -145,7 +146,7 @@ func (d *Delay) Packets(packets []capture.Packet) {
 	}
 }
 
-// size is what a held packet costs.
+// size returns the memory of a held packet in bytes, roughly.
 func size(p *capture.Packet) int {
 	n := 256 + len(p.Frame.Data)
 	for i := range p.Frame.Earlier {
@@ -154,22 +155,22 @@ func size(p *capture.Packet) int {
 	return n
 }
 
-// Advance tells the packet time, in nanoseconds since the Unix epoch: what has
-// waited long enough is written or dropped.
+// Advance sets the packet time, in nanoseconds since the Unix epoch, and writes or
+// drops the packets that have waited long enough.
 func (d *Delay) Advance(now int64) {
 	for d.first < len(d.held) && d.held[d.first].p.Time+d.delay <= now {
 		d.pop(false)
 	}
 }
 
-// Finish writes or drops what still waits.
+// Finish writes or drops all packets that still wait.
 func (d *Delay) Finish() {
 	for d.first < len(d.held) {
 		d.pop(false)
 	}
 }
 
-// pop decides on the packet that waited longest.
+// pop writes or drops the packet that has waited longest.
 func (d *Delay) pop(early bool) {
 	h := &d.held[d.first]
 	j := h.flow
@@ -180,7 +181,7 @@ func (d *Delay) pop(early bool) {
 	case early && !j.known:
 		d.dropped.Add(1)
 	}
-	if j.waiting--; j.waiting == 0 && (j.over || !j.known) && d.flows[h.key] == j {
+	if j.waiting--; j.waiting == 0 && (j.ended || !j.known) && d.flows[h.key] == j {
 		delete(d.flows, h.key)
 	}
 	*h = waiting{}
@@ -192,17 +193,17 @@ func (d *Delay) pop(early bool) {
 	}
 }
 
-// write gives one packet to the writer.
+// write passes one packet to the writer.
 func (d *Delay) write(p *capture.Packet, comment string) {
 	if d.enc.Write(p, comment) != nil || d.enc.Flush() != nil {
-		d.buf.Reset() // a packet without frame: the source was not asked for frames
+		d.buf.Reset() // the packet has no frame: the source does not keep frames
 		return
 	}
 	b := d.buf.Bytes()
 	const describesInterface = 1
 	if binary.LittleEndian.Uint32(b) == describesInterface {
-		// A file may be begun anew between any two packets, so interfaces are
-		// described in its head. Here a new section begins, with that head.
+		// A new file may start between any two packets, so its head describes the
+		// interfaces. A new section with that head starts here.
 		n := binary.LittleEndian.Uint32(b[4:])
 		d.head = append(d.head, b[:n]...)
 		d.share()

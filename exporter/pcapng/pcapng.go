@@ -1,9 +1,9 @@
-// Package pcapng writes the packets of flows chosen by their verdict to a
-// capture file, with the verdict as comment of each packet.
+// Package pcapng writes the packets of flows selected by verdict to a capture file.
+// Each packet has the verdict as its comment.
 //
-// A verdict is known only when its flow is final, and by then the flow's
-// packets are gone. So the input is read twice: the first time the chosen flows
-// are remembered, the second time their packets are copied.
+// A verdict is known only when the record of its flow is final, and by then the
+// packets are gone. So the input is read twice: a Selection first remembers the
+// selected flows, and then copies their packets.
 package pcapng
 
 import (
@@ -18,21 +18,21 @@ import (
 	"github.com/exspan/exspan/classify/record"
 )
 
-// MaxFlows is how many flows are remembered at most.
+// MaxFlows is the maximum number of flows in a Selection.
 const MaxFlows = 250_000
 
-// Selection is a sink that remembers the flows with certain statuses.
+// A Selection is a sink that remembers the flows with certain statuses.
 type Selection struct {
 	statuses []record.Status
 	vlans    bool
 	flows    map[key][]span
 	kept     int
-	// Refused counts the flows beyond MaxFlows, whose packets are not copied.
+	// Refused is the number of flows beyond MaxFlows. Their packets are not copied.
 	Refused uint64
 }
 
-// key is the ends of a flow, the lower one first, and its VLAN tags where they
-// tell flows apart.
+// key holds the two ends of a flow, the lower one first, and its VLAN tags where
+// they distinguish flows.
 type key struct {
 	a, b  capture.Endpoint
 	proto uint8
@@ -46,20 +46,20 @@ func keyOf(a, b capture.Endpoint, proto uint8, vlan string) key {
 	return key{a, b, proto, vlan}
 }
 
-// span is one flow of several that can have the same ends.
+// span is one of several flows that can have the same key.
 type span struct {
 	number  uint64 // of its first packet
 	last    int64  // time of its last packet
 	comment string
 }
 
-// NewSelection returns a selection of the flows with one of the statuses. With
-// vlans the VLAN tags are part of a flow's key, as classify.Config.KeyVLAN says.
+// NewSelection returns a Selection of the flows with one of the statuses. If vlans
+// is true, VLAN tags are part of the key of a flow; see classify.Config.KeyVLAN.
 func NewSelection(statuses []record.Status, vlans bool) *Selection {
 	return &Selection{statuses: statuses, vlans: vlans, flows: map[key][]span{}}
 }
 
-// Write remembers r's flow if it is wanted.
+// Write remembers the flow of r if it is selected.
 func (s *Selection) Write(r *record.Record) error {
 	if r.State == "active" || !slices.Contains(s.statuses, r.Verdict.Status) {
 		return nil
@@ -82,7 +82,7 @@ func (s *Selection) Write(r *record.Record) error {
 // Close does nothing.
 func (s *Selection) Close(*record.Summary) error { return nil }
 
-// comment is the verdict in one line.
+// comment returns the verdict as one line.
 func comment(r *record.Record) string {
 	v := &r.Verdict
 	text := "exspan: " + string(v.Status)
@@ -118,7 +118,7 @@ func (s *Selection) find(p *capture.Packet) *span {
 	flows := s.flows[keyOf(p.Src, p.Dst, proto, vlan)]
 	i, exact := slices.BinarySearchFunc(flows, p.Number, func(f span, n uint64) int { return cmp.Compare(f.number, n) })
 	if !exact {
-		i-- // the last that began before p
+		i-- // the last one that began before p
 	}
 	if i < 0 || p.Time > flows[i].last {
 		return nil
@@ -126,10 +126,10 @@ func (s *Selection) find(p *capture.Packet) *span {
 	return &flows[i]
 }
 
-// Copy reads src, which must keep frames, up to the packet with the number
-// limit, and writes the packets of the chosen flows to w as pcapng. It returns
-// how many. src must deliver the same packets with the same numbers as when the
-// records were made.
+// Copy reads src, which must keep frames, up to the packet with the number limit,
+// and writes the packets of the selected flows to w as pcapng. It returns the
+// number of packets written. src must deliver the same packets, with the same
+// numbers, as in the first run.
 func (s *Selection) Copy(w io.Writer, src capture.Source, limit uint64) (packets uint64, err error) {
 	for _, flows := range s.flows {
 		slices.SortFunc(flows, func(a, b span) int { return cmp.Compare(a.number, b.number) })

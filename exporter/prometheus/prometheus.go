@@ -1,9 +1,9 @@
-// Package prometheus counts traffic and flows by data path for a Prometheus
-// server.
+// Package prometheus exports traffic and flows by data path as Prometheus metrics.
 //
-// Every label value comes from a set that is closed when the rules are loaded;
-// no address, port or host name is one. Bytes, packets and expected flows of
-// every path exist from the start, other series from first sight.
+// Every label value comes from a set that is fixed when the rules are loaded. No
+// label holds an address, a port or a host name. Series for bytes, packets and
+// expected flows of every path exist from the start, all others from their first
+// sample.
 package prometheus
 
 import (
@@ -32,22 +32,22 @@ var (
 	mediaServices = []string{"rtp", "rtcp", "srtp", "srtcp", "t38", "sip", "newmail"}
 )
 
-// Interface is what a capture interface counted since it was opened.
+// Interface holds the counters of a capture interface since it was opened.
 type Interface struct {
 	Name string
-	// Packets were delivered, Dropped holds what was lost by reason ("kernel",
-	// "interface").
+	// Packets is the number of packets delivered. Dropped is the number of packets
+	// lost, by reason ("kernel", "interface").
 	Packets uint64
 	Dropped map[string]uint64
 }
 
-// Exporter is a Sink and a Collector: flows are counted as their records come,
-// traffic is read off the engine at each scrape.
+// An Exporter is a record.Sink and a prometheus.Collector. It counts flows by their
+// records, and reads traffic from the engine at each scrape.
 type Exporter struct {
-	// Snapshot returns the engine's counts. It must be set before the first
-	// scrape, and may be called at any time then.
+	// Snapshot returns the counters of the engine. It must be set before the first
+	// scrape, and must be safe to call at any time.
 	Snapshot func() *record.Snapshot
-	// Interfaces returns the capture interfaces' counts; nil for none.
+	// Interfaces returns the counters of capture interfaces. nil means none.
 	Interfaces func() []Interface
 
 	flows      *prometheus.CounterVec
@@ -72,7 +72,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("exspan_"+name, help, labels, nil)
 }
 
-// What is read off the engine.
+// Metrics that are read from the engine.
 var (
 	pathBytes      = desc("path_bytes_total", "IP bytes of flows by data path.", "path", "direction")
 	pathPackets    = desc("path_packets_total", "Packets of flows by data path.", "path", "direction")
@@ -82,23 +82,23 @@ var (
 	relabelled     = desc("relabelled_flows_total", "Flows whose record names this path after their traffic was counted under another.", "path")
 	pendingBytes   = desc("pending_bytes", "IP bytes of live flows that are not counted under a path yet.")
 	pendingPackets = desc("pending_packets", "Packets of live flows that are not counted under a path yet.")
-	ipBytes        = desc("ip_bytes_total", "IP bytes of all packets taken in.")
-	ipPackets      = desc("ip_packets_total", "Packets taken in.")
-	endpoints      = desc("learned_endpoints", "Learned endpoints that hold now, by service and source.", "service", "source")
-	flowTable      = desc("flow_table_flows", "Flows in the table by state: live, held until their verdict is final, reading for those whose content is read.", "state")
+	ipBytes        = desc("ip_bytes_total", "IP bytes of all packets.")
+	ipPackets      = desc("ip_packets_total", "All packets.")
+	endpoints      = desc("learned_endpoints", "Learned endpoints that are valid now, by service and source.", "service", "source")
+	flowTable      = desc("flow_table_flows", "Flows in the table by state: live, held (ended, verdict not final) or reading (content is being read).", "state")
 	evictions      = desc("flow_table_evictions_total", "Flows ended early because the table was full.")
-	limits         = desc("limit_reached_total", "What was refused or dropped because of a limit.", "limit")
-	violations     = desc("observer_errors_total", "Observers that gave a flow up because it was not their protocol.")
-	frames         = desc("capture_frames_total", "Frames read, whatever became of them.")
+	limits         = desc("limit_reached_total", "Items refused or dropped because of a limit.", "limit")
+	violations     = desc("observer_errors_total", "Flows whose observer found that they are not of its protocol.")
+	frames         = desc("capture_frames_total", "Frames read, including skipped ones.")
 	frameBytes     = desc("capture_bytes_total", "Captured bytes of frames read.")
 	truncated      = desc("capture_truncated_packets_total", "Packets whose payload was cut by the snap length.")
-	fragmented     = desc("capture_fragmented_datagrams_total", "IP datagrams that came in fragments, by what became of them.", "result")
+	fragmented     = desc("capture_fragmented_datagrams_total", "Fragmented IP datagrams, by result.", "result")
 	skipped        = desc("capture_skipped_frames_total", "Frames that became no packet, by reason.", "reason")
 	capPackets     = desc("capture_packets_total", "Packets delivered by a capture interface.", "interface")
 	capDropped     = desc("capture_dropped_packets_total", "Packets lost before they were read.", "interface", "reason")
 )
 
-// New returns an exporter for a set of rules.
+// New returns an Exporter for a set of rules.
 func New(packs *rules.Packs) *Exporter {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "exspan_" + name, Help: help}, labels)
@@ -130,7 +130,7 @@ func New(packs *rules.Packs) *Exporter {
 	return e
 }
 
-// Reload takes in another set of rules. Series of paths that are gone stay.
+// Reload replaces the set of rules. Series of removed paths stay.
 func (e *Exporter) Reload(packs *rules.Packs) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -152,7 +152,7 @@ func (e *Exporter) Reload(packs *rules.Packs) {
 	}
 }
 
-// among returns value if it is in the set, else other.
+// among returns value if it is in the set, and other if not.
 func among(set []string, value string) string {
 	if slices.Contains(set, value) {
 		return value
@@ -214,7 +214,7 @@ func (e *Exporter) Write(r *record.Record) error {
 // media counts one RTP stream.
 func (e *Exporter) media(s *observe.Stream) {
 	if s.Packets == 0 {
-		return // only RTCP spoke of it
+		return // known from RTCP only
 	}
 	q := calls.Quality(*s)
 	for kind, n := range map[string]uint64{"expected": s.Expected, "lost": s.Lost, "duplicate": s.Duplicates, "reordered": s.Reordered} {
@@ -228,7 +228,7 @@ func (e *Exporter) media(s *observe.Stream) {
 	}
 }
 
-// Close does nothing: what was counted stays for the last scrape.
+// Close does nothing: the counters stay for the last scrape.
 func (e *Exporter) Close(*record.Summary) error { return nil }
 
 // Describe implements prometheus.Collector.
@@ -321,8 +321,8 @@ func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// collectEndpoints sums learned endpoints by service, those without a name
-// together.
+// collectEndpoints counts learned endpoints by service. Those without a service
+// name count together.
 func (e *Exporter) collectEndpoints(gauge func(*prometheus.Desc, float64, ...string), s *record.Snapshot) {
 	type key struct{ service, source string }
 	sums := map[key]int{}

@@ -108,7 +108,7 @@ func TestCounts(t *testing.T) {
 # HELP exspan_pending_bytes IP bytes of live flows that are not counted under a path yet.
 # TYPE exspan_pending_bytes gauge
 exspan_pending_bytes 40
-# HELP exspan_ip_bytes_total IP bytes of all packets taken in.
+# HELP exspan_ip_bytes_total IP bytes of all packets.
 # TYPE exspan_ip_bytes_total counter
 exspan_ip_bytes_total 245
 # HELP exspan_capture_dropped_packets_total Packets lost before they were read.

@@ -1,5 +1,5 @@
-// Package queue decouples a caller that must not wait from a slow writer: a disk,
-// a pipe, a terminal. A queue is bounded; it counts what it has to drop.
+// Package queue decouples a caller that must not wait from a slow writer, such as
+// a disk, a pipe or a terminal. A queue is bounded; it counts what it drops.
 package queue
 
 import (
@@ -10,28 +10,28 @@ import (
 	"sync/atomic"
 )
 
-// chunk is how many bytes are written at a time at most, but for larger
-// records.
+// chunk is the maximum number of bytes written at a time. A larger record is
+// written whole.
 const chunk = 64 << 10
 
-// ErrStuck is returned by Close where the writer did not take everything in
+// ErrStuck is the error of Close when the writer did not accept everything in
 // time.
 var ErrStuck = errors.New("the writer did not take everything in time")
 
-// Queue is an io.Writer that never fails and, but for WaitForRoom, never waits:
-// what is written goes to another writer in a goroutine of its own. One call
-// of Write is one record; records are written whole, and lost whole.
+// A Queue is an io.Writer that never fails and, unless WaitForRoom was called,
+// never waits: a goroutine of its own passes the data to another writer. One call
+// of Write is one record. A record is written whole or lost whole.
 type Queue struct {
 	w     io.Writer
 	limit int
 	fail  func(err error)
 
-	mu      sync.Mutex
-	pending []byte
-	ends    []int // of the records in pending
-	held    int   // bytes in pending and on their way
-	flying  int   // records on their way
-	closed  bool
+	mu       sync.Mutex
+	pending  []byte
+	ends     []int // of the records in pending
+	held     int   // bytes in pending and being written
+	inFlight int   // records that are being written
+	closed   bool
 
 	wake chan struct{} // there is something to write
 	room chan struct{} // something was written
@@ -41,27 +41,27 @@ type Queue struct {
 	errs atomic.Uint64
 }
 
-// New returns a queue that holds at most limit bytes for w. The goroutine that
-// writes calls fail, unless it is nil, with each error of w, and goes on with the
-// next records.
+// New returns a queue that holds at most limit bytes for w. The writing goroutine
+// calls fail, unless it is nil, with each error of w, and continues with the next
+// records.
 func New(w io.Writer, limit int, fail func(error)) *Queue {
 	q := &Queue{w: w, limit: limit, fail: fail, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), done: make(chan struct{})}
 	go q.run()
 	return q
 }
 
-// Lost is the number of records that were lost, because the queue was full or
-// the writer failed.
+// Lost returns the number of records lost because the queue was full or the writer
+// failed.
 func (q *Queue) Lost() uint64 { return q.lost.Load() }
 
-// Errors is the number of errors of the writer.
+// Errors returns the number of errors of the writer.
 func (q *Queue) Errors() uint64 { return q.errs.Load() }
 
-// WaitForRoom makes Write wait, until ctx ends, when the queue is full: for
+// WaitForRoom makes Write wait, until ctx ends, while the queue is full. Use it for
 // input that can wait, and at the end.
 func (q *Queue) WaitForRoom(ctx context.Context) {
 	q.wait.Store(&ctx)
-	q.signal(q.room) // one that waits may have to wait for another ctx
+	q.signal(q.room) // a waiting Write has to see the new ctx
 }
 
 func (q *Queue) signal(c chan struct{}) {
@@ -71,8 +71,8 @@ func (q *Queue) signal(c chan struct{}) {
 	}
 }
 
-// Write takes one record. The error is always nil, and n is len(p): a record
-// that is lost is counted. Only one goroutine may write.
+// Write queues one record. It always returns len(p) and nil; Lost counts records
+// that do not fit. Only one goroutine may call Write.
 func (q *Queue) Write(p []byte) (n int, err error) {
 	q.mu.Lock()
 	for q.held > 0 && q.held+len(p) > q.limit {
@@ -109,7 +109,7 @@ func (q *Queue) run() {
 		q.mu.Lock()
 		buf, q.pending = q.pending, buf[:0]
 		ends, q.ends = q.ends, ends[:0]
-		q.flying = len(ends)
+		q.inFlight = len(ends)
 		closed := q.closed
 		q.mu.Unlock()
 		if len(ends) == 0 {
@@ -127,7 +127,7 @@ func (q *Queue) run() {
 			q.write(buf[start:end], i+1-first)
 			start, first = end, i+1
 		}
-		// A burst should not cost its memory for ever.
+		// Do not keep the memory of a burst.
 		if cap(buf) > 1<<20 {
 			buf = nil
 		}
@@ -145,14 +145,15 @@ func (q *Queue) write(p []byte, records int) {
 	}
 	q.mu.Lock()
 	q.held -= len(p)
-	q.flying -= records
+	q.inFlight -= records
 	q.mu.Unlock()
 	q.signal(q.room)
 }
 
-// Close waits until what is in the queue is written, or ctx ends. The error is
-// nil or ErrStuck; what was not written then counts as lost. The writer is not
-// closed, and must not be after ErrStuck.
+// Close waits until the queue is written or ctx ends. It returns nil or ErrStuck;
+// after ErrStuck, records not yet written count as lost. Close does not close the
+// writer. After ErrStuck the caller must not close it either, because it is still
+// in use.
 func (q *Queue) Close(ctx context.Context) error {
 	q.mu.Lock()
 	q.closed = true
@@ -165,7 +166,7 @@ func (q *Queue) Close(ctx context.Context) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.lost.Add(uint64(len(q.ends) + q.flying))
+	q.lost.Add(uint64(len(q.ends) + q.inFlight))
 	q.ends = nil
 	return ErrStuck
 }

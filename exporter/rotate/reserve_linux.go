@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reserve sets n bytes of disk aside behind the first size bytes of a file,
-// whose length stays. What is then written there is not cut short by a full
-// disk, so that who reads the file never sees half a record that is taken back.
-// File systems that cannot do that reserve nothing.
+// reserve allocates n bytes of disk behind the first size bytes of a file, without
+// changing the length of the file (fallocate(2) with FALLOC_FL_KEEP_SIZE). A full
+// disk then cannot cut the next write short, so no reader of the file ever sees
+// half a record. On a file system without that function, reserve does nothing.
 func reserve(file *os.File, size, n int64) error {
 	conn, err := file.SyscallConn()
 	if err != nil {

@@ -4,6 +4,6 @@ package rotate
 
 import "os"
 
-// reserve reserves nothing here: a write that a full disk cuts short is taken
-// back.
+// reserve does nothing on this system. A write that a full disk cuts short is
+// undone instead.
 func reserve(*os.File, int64, int64) error { return nil }

@@ -1,4 +1,4 @@
-// Package rotate writes files that are begun anew when they are large or old.
+// Package rotate writes to files that it replaces when they are large or old.
 package rotate
 
 import (
@@ -13,26 +13,26 @@ import (
 	"time"
 )
 
-// Options says when a file is begun anew and what becomes of the old ones.
+// Options holds when a File starts a new file, and what becomes of old ones.
 type Options struct {
-	// Size is the number of bytes beyond which nothing more is added to a file;
-	// 0 means no limit.
+	// Size is the maximum size of a file in bytes; 0 means no limit. A single Write
+	// of more bytes gets a file of its own.
 	Size int64
-	// Interval is the age at which a file is begun anew; 0 means no limit. A file
-	// to which nothing is written is left alone.
+	// Interval is the maximum age of a file; 0 means no limit. The age is checked
+	// when something is written.
 	Interval time.Duration
-	// Keep is how many old files are kept; 0 means all.
+	// Keep is the number of old files to keep; 0 means all.
 	Keep int
-	// Head returns what every file begins with; nil for nothing. What a file
-	// with a head has from an earlier run is put aside, else it is added to.
+	// Head returns the bytes that every file begins with; nil means none. Open
+	// renames an existing file if there is a Head, and appends to it if not.
 	Head func() []byte
-	// Now tells the time; it names old files.
+	// Now returns the current time. Old files are named by it.
 	Now func() time.Time
 }
 
-// File is a file that is begun anew. The file in use has the name given; an old
-// one has the time at which it was put aside behind its name, as in
-// "flows.ndjson.20060102T150405Z". Its methods are for one goroutine, but for
+// A File is an io.WriteCloser that starts a new file as Options has it. The file in
+// use has the given name; an old one has the time of its renaming appended, as in
+// "flows.ndjson.20060102T150405Z". Only one goroutine may call its methods, except
 // Reopen.
 type File struct {
 	name    string
@@ -44,13 +44,12 @@ type File struct {
 	reopen  atomic.Bool
 }
 
-// Open opens or makes the named file. A device or a pipe is written to as it
-// is, and never begun anew.
+// Open opens or creates the named file. It never replaces a device or a pipe.
 func Open(name string, o Options) (*File, error) {
 	f := &File{name: name, opt: o}
 	if o.Head != nil {
 		if st, err := os.Stat(name); err == nil && st.Mode().IsRegular() && st.Size() > 0 {
-			if err := f.putAside(); err != nil {
+			if err := f.archive(); err != nil {
 				return nil, err
 			}
 		}
@@ -77,7 +76,7 @@ func (f *File) open() error {
 	case f.opt.Head != nil:
 		head = f.opt.Head()
 	case f.regular && f.size > 0:
-		// A program that was killed may have left half a line.
+		// A process that was killed may have left half a line.
 		var last [1]byte
 		if _, err := file.ReadAt(last[:], f.size-1); err == nil && last[0] != '\n' {
 			head = []byte("\n")
@@ -91,9 +90,9 @@ func (f *File) open() error {
 	return nil
 }
 
-// add writes p whole or not at all: room is reserved first, so that a full disk
-// does not cut it short, and where that is not possible what was written is taken
-// back.
+// add writes all of p or nothing. It reserves room first, so that a full disk does
+// not cut p short. Where that is not possible, it truncates the file after a short
+// write.
 func (f *File) add(p []byte) (int, error) {
 	if f.regular && len(p) > 0 {
 		if err := reserve(f.file, f.size, int64(len(p))); err != nil {
@@ -111,19 +110,19 @@ func (f *File) add(p []byte) (int, error) {
 	return n, nil
 }
 
-// Reopen makes the next Write open the file by its name again, as a program
-// that renamed it wants. It may be called by any goroutine.
+// Reopen makes the next Write open the file by its name again, for programs such
+// as logrotate that rename it. It may be called by any goroutine.
 func (f *File) Reopen() { f.reopen.Store(true) }
 
-// Write adds p, which should be whole records, to the file or to a new one.
-// After an error it can be tried again with the next records.
+// Write appends p, which should hold complete records, to the file or to a new
+// one. After an error, Write can be called again with the next records.
 func (f *File) Write(p []byte) (int, error) {
 	if f.reopen.Swap(false) && f.file != nil && f.regular {
 		_ = f.file.Close()
 		f.file = nil
 	}
 	if f.file != nil && f.regular && f.due(len(p)) {
-		if err := f.putAside(); err != nil {
+		if err := f.archive(); err != nil {
 			return 0, err
 		}
 	}
@@ -142,8 +141,8 @@ func (f *File) due(more int) bool {
 
 const stamp = "20060102T150405Z"
 
-// putAside gives the file in use its old name, and removes the oldest ones.
-func (f *File) putAside() error {
+// archive renames the file in use, and removes the oldest files.
+func (f *File) archive() error {
 	if f.file != nil {
 		err := f.file.Close()
 		f.file = nil
