@@ -83,6 +83,7 @@ type Engine struct {
 	protocols []observe.Protocol // of reader
 	inventory *inventory.Inventory
 	tunnels   tunnels
+	legs      legs
 	sought    inventory.Flow // used again by subjectOf and tally
 	judge     *judge.Judge
 	subject   subject // used again by subjectOf
@@ -129,6 +130,7 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 	}
 	e.inventory = inventory.New(cfg.Packs, cfg.Site, names, cfg.Exchange)
 	e.tunnels.setSite(cfg.Site)
+	e.legs.site = cfg.Site
 	e.reader, err = session.NewReader(session.Config{
 		Protocols: e.protocols, Announced: e.announced, Identities: cfg.Identities,
 		MaxConns: cfg.Limits.MaxConns, MaxBuffered: cfg.Limits.MaxBuffered, MaxFacts: cfg.Limits.MaxFacts,
@@ -310,6 +312,9 @@ func (e *Engine) ends(p *capture.Packet) flow.Ends {
 func (e *Engine) end(s *slot) {
 	e.breathe()
 	e.endReading(s)
+	if s.has(isLeg) {
+		e.legs.ended(s.id, s.Sides[0].Addr, s.Sides[1].Addr)
+	}
 	e.tally(s)
 	if e.emit(s, false) {
 		return
@@ -403,6 +408,7 @@ func (e *Engine) emit(s *slot, must bool) bool {
 	e.reader.Forget(&s.State)
 	e.notePair(s)
 	e.tunnels.forget(s.id)
+	delete(e.legs.of, s.id)
 	e.flows.free(s.id)
 	return true
 }

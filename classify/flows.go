@@ -27,6 +27,7 @@ const (
 	refused                     // ICMP: port unreachable
 	twoSided                    // both ends have sent, and the pair of hosts was not told yet
 	ended                       // the flow has ended
+	isLeg                       // legs has taken the flow in
 )
 
 func (s *state) has(m mark) bool { return s.marks&m != 0 }

@@ -1,9 +1,12 @@
 package classify
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/classify/session"
 	"github.com/exspan/exspan/rules"
@@ -50,5 +53,69 @@ func TestLegsName(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// legAt returns the place of a flow between two hosts.
+func legAt(id int, client, server string) *legPlace {
+	addr := func(s string) capture.Addr { return capture.AddrFrom(netip.MustParseAddr(s)) }
+	return &legPlace{legEnds{addr(client), addr(server)}, leg{flow.ID(id), uint16(1024 + id), 443, true}}
+}
+
+func TestLegsAlone(t *testing.T) {
+	var l legs
+	inner := legAt(99, "10.0.0.100", "10.0.0.11")
+	client := netip.MustParseAddr("10.0.9.9")
+	found := func() bool { _, ok := l.outer(inner, client); return ok }
+	const all = 11 // more than a list has room for
+	for id := 1; id <= all; id++ {
+		l.add(legAt(id, "10.0.9.9", "10.0.0.100"))
+		if got, want := found(), id == 1; got != want {
+			t.Errorf("with %d flows of the client, found %v", id, got)
+		}
+	}
+	for id := all; id > 0; id-- {
+		at := legAt(id, "10.0.9.9", "10.0.0.100")
+		l.ended(at.id, at.server, at.client)
+	}
+	if len(l.pairs) != 0 || found() {
+		t.Errorf("%d pairs are left", len(l.pairs))
+	}
+}
+
+func TestLegsLimits(t *testing.T) {
+	var l legs
+	for id := 1; id <= maxLegPairs+10; id++ {
+		at := legAt(id, "10.0.9.9", "10.0.0.100")
+		at.client[12], at.client[13], at.client[14] = byte(id>>16), byte(id>>8), byte(id)
+		l.add(at)
+		l.tie(uint64(2*id), at)
+		l.tie(uint64(2*id+1), at)
+		l.tie(uint64(2*id+1), at) // sent again
+	}
+	if len(l.pairs) != maxLegPairs || l.refused == 0 || len(l.of) != 0 {
+		t.Errorf("%d pairs, %d refused, %d joined", len(l.pairs), l.refused, len(l.of))
+	}
+	if len(l.ties) > maxTies {
+		t.Errorf("%d ties", len(l.ties))
+	}
+}
+
+// A place that another flow has taken is not joined for what the one before it
+// carried.
+func TestLegsEnded(t *testing.T) {
+	var l legs
+	a, b := legAt(1, "10.0.9.9", "10.0.0.100"), legAt(2, "10.0.0.100", "10.0.0.11")
+	l.add(a)
+	l.tie(77, a)
+	l.ended(a.id, a.client, a.server)
+	l.add(b)
+	if l.tie(77, b); len(l.of) != 0 {
+		t.Errorf("joined with a flow that has ended: %v", l.of)
+	}
+	c := legAt(3, "10.0.9.8", "10.0.0.100")
+	l.add(c)
+	if l.tie(77, c); l.of[2] == "" || l.of[2] != l.of[3] {
+		t.Errorf("not joined: %v", l.of)
 	}
 }

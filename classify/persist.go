@@ -43,6 +43,7 @@ func (e *Engine) Reload(packs *rules.Packs, site *rules.Site) error {
 	e.judge = j
 	e.inventory.Reload(packs, site, e.clock)
 	e.tunnels.setSite(site)
+	e.legs.site = site
 	e.reader.Announcements = e.inventory.MediaAnnounced()
 	e.ledger.addLabels(packs)
 	return nil

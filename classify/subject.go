@@ -120,6 +120,9 @@ func (e *Engine) absorb(h *session.Heard) {
 	if h.Facts.List() != before {
 		e.reader.Amended(h)
 	}
+	if h.Proto == capture.TCP && (h.Changed || len(h.Ties) > 0) {
+		e.joinLegs(h)
+	}
 	if e.calls != nil {
 		for i := range h.Calls {
 			e.calls.Add(&h.Calls[i])
@@ -131,6 +134,23 @@ func (e *Engine) absorb(h *session.Heard) {
 	if h.Changed {
 		e.newFacts(h.ID)
 	}
+}
+
+// joinLegs looks for the other legs of a flow's conversation.
+func (e *Engine) joinLegs(h *session.Heard) {
+	protocol := ""
+	if h.Protocol != 0 {
+		protocol = e.protocols[h.Protocol-1].Name
+	}
+	st := e.flows.stateOf(h.ID)
+	isNew := !st.has(isLeg)
+	if isNew {
+		if h.Ended || len(h.Ties) == 0 && !balanced(protocol) {
+			return
+		}
+		st.set(isLeg)
+	}
+	e.legs.hear(h, protocol, isNew)
 }
 
 // announced returns the service that a learned endpoint promises for a flow now,

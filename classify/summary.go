@@ -60,6 +60,7 @@ func (e *Engine) limits() []record.NamedCount {
 	limit("stream_bytes", "flows not read on because one message was too long", e.reader.StreamHeld)
 	limit("buffered_bytes", "flows not read on because streams and observers held too much in all", e.reader.Counts.Buffered)
 	limit("facts", "facts left out of flows that had too many", e.reader.Counts.Facts)
+	limit("legs", "flows not compared with the other legs of their conversation because there were too many", e.legs.refused)
 	for _, l := range e.inventory.Limits() {
 		limit(l.ID, l.Name, l.Count)
 	}

@@ -8,6 +8,7 @@ package observe
 import (
 	"encoding/binary"
 	"errors"
+	"math/bits"
 	"net/netip"
 )
 
@@ -218,10 +219,11 @@ type Report struct {
 }
 
 // Tie adds a tie for random, the random value of a TLS hello, whose first four
-// bytes can be a time and whose last eight a signal (RFC 8446 section 4.1.3).
+// bytes can be a time and whose last eight a signal (RFC 8446 section 4.1.3). One
+// byte repeated is not random, and ties nothing.
 func (r *Report) Tie(random []byte) {
 	if len(random) >= 32 {
-		if t := binary.LittleEndian.Uint64(random[8:]); t != 0 {
+		if t := binary.LittleEndian.Uint64(random[8:]); t != bits.RotateLeft64(t, 8) {
 			r.Ties = append(r.Ties, t)
 		}
 	}

@@ -171,9 +171,13 @@ type Record struct {
 	// GivenUp tells why the content was read no further although there was more:
 	// "unrecognised", "too-many" flows being read, or "too-much" to hold. It is empty
 	// for most.
-	GivenUp  string
-	Facts    *observe.Facts
-	Endpoint *LearnedEndpoint // nil when none was learned
+	GivenUp string
+	Facts   *observe.Facts
+	// Conversation is shared by the flows that are legs of one conversation, on either
+	// side of a load balancer, as far as one of them proves it; empty for others. It
+	// is the Community ID of the leg nearest to the client.
+	Conversation string
+	Endpoint     *LearnedEndpoint // nil when none was learned
 	// Streams is the quality of the flow's media, known when it has ended.
 	Streams []observe.Stream
 	// SetupTime is the time from SYN to SYN-ACK; 0 when not seen.

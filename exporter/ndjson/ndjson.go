@@ -64,6 +64,7 @@ func (e *encoder) record(b []byte, r *record.Record) []byte {
 	b = communityid.AppendV1(b, r.Proto, netip.AddrPortFrom(r.Client.Addr, r.Client.Port),
 		netip.AddrPortFrom(r.Server.Addr, r.Server.Port))
 	b = append(b, '"')
+	b = stringField(b, "conversation", r.Conversation)
 	b = stringField(b, "proto", capture.ProtoName(r.Proto))
 	b = host(key(b, "client"), &r.Client)
 	b = host(key(b, "server"), &r.Server)

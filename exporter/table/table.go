@@ -96,6 +96,7 @@ func (s *Sink) Close(sum *record.Summary) error {
 	s.writeBlocked(p, drops)
 	s.writeUnexpected(p)
 	s.writePaths(p)
+	s.writeJoined(p)
 	s.writeAccepted(p)
 	s.writeRemarks(p)
 	s.writeHosts(p, sum.Hosts)

@@ -59,6 +59,7 @@ type Tally struct {
 	MailLike     Counts[ServiceKey, Service]
 	Allowed      Counts[string, Traffic] // by the site file's note
 	Pairs        Counts[PairKey, Pair]
+	Joined       Counts[JoinedKey, Joined] // conversations of two legs
 
 	// With Options.Coverage: what was seen of each path, the flows of which one
 	// direction was seen only, and the roles of their ends.
@@ -67,7 +68,8 @@ type Tally struct {
 	Roles  map[string]bool
 
 	flows statuses
-	words []string // names of protocols and reasons: there are few
+	open  map[string]outerLeg // conversations of which a leg was counted
+	words []string            // names of protocols and reasons: there are few
 	names map[netip.Addr]string
 }
 
@@ -315,6 +317,9 @@ func (t *Tally) Add(r *record.Record) {
 	}
 	if v.Path != nil {
 		t.onPath(r)
+	}
+	if r.Conversation != "" {
+		t.leg(r)
 	}
 	if t.Options.Pairs {
 		t.pair(r)

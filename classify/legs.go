@@ -1,0 +1,264 @@
+package classify
+
+import (
+	"net/netip"
+
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/communityid"
+	"github.com/exspan/exspan/classify/flow"
+	"github.com/exspan/exspan/classify/observe/dcerpc"
+	"github.com/exspan/exspan/classify/observe/http"
+	"github.com/exspan/exspan/classify/observe/proxy"
+	"github.com/exspan/exspan/classify/session"
+	"github.com/exspan/exspan/rules"
+)
+
+// legs joins the flows that are legs of one conversation on either side of a load
+// balancer or proxy. Two things prove it: both flows carry the random value of the
+// same TLS hello, or one of them names the client of the other. Time alone proves
+// nothing, so a client with several connections to a load balancer has none of them
+// joined by its address. Legs are joined while both are live: what the inner one
+// says, the outer one has caused.
+type legs struct {
+	pairs   map[legEnds]legList // live flows by their hosts
+	ties    map[uint64]legPlace // live flows by the random values that they carry
+	of      map[flow.ID]string  // conversations of flows that are joined
+	site    *rules.Site         // nil for none
+	wait    int                 // hellos until ties of ended flows are looked for again
+	refused uint64              // flows that found no room
+}
+
+// The limits of a legs.
+const (
+	maxLegPairs = 1 << 14
+	maxTies     = 1 << 15
+	maxJoined   = 1 << 16
+)
+
+// legEnds are the hosts of a flow.
+type legEnds struct{ client, server capture.Addr }
+
+// leg is a flow that can be joined with others.
+type leg struct {
+	id                     flow.ID // 0 for none
+	clientPort, serverPort uint16
+	web                    bool // it can carry HTTP, else mail protocols
+}
+
+// legList holds the live flows of two hosts: n of them, and over more that found no
+// room.
+type legList struct {
+	legs [8]leg
+	n    uint8
+	over uint32
+}
+
+// legPlace is where a leg is found.
+type legPlace struct {
+	legEnds
+	leg
+}
+
+// conversation returns the id under which a leg and what it causes go: its own
+// Community ID.
+func (p *legPlace) conversation() string {
+	return communityid.V1(capture.TCP, netip.AddrPortFrom(p.client.Netip(), p.clientPort), netip.AddrPortFrom(p.server.Netip(), p.serverPort))
+}
+
+// balanced reports whether a protocol passes through load balancers, with TLS or
+// without.
+func balanced(protocol string) bool { return protocol == "tls" || protocol == "http" || mail(protocol) }
+
+func mail(protocol string) bool {
+	return protocol == "smtp" || protocol == "imap" || protocol == "pop3"
+}
+
+// mailPort reports whether a TCP port is that of SMTP, POP3 or IMAP4, with TLS or
+// without.
+func mailPort(port uint16) bool {
+	switch port {
+	case 25, 465, 587, 110, 995, 143, 993:
+		return true
+	}
+	return false
+}
+
+// hear takes in what a flow of a protocol has told. isNew reports whether the flow
+// has not been taken in before.
+func (l *legs) hear(h *session.Heard, protocol string, isNew bool) {
+	at := legPlace{legEnds{h.Client.Addr, h.Server.Addr}, leg{h.ID, h.Client.Port, h.Server.Port, !mail(protocol) && !mailPort(h.Server.Port)}}
+	if isNew {
+		l.add(&at)
+	}
+	for _, tie := range h.Ties {
+		l.tie(tie, &at)
+	}
+	if !h.Changed || l.of[h.ID] != "" {
+		return
+	}
+	client, ok := clientNamed(h)
+	if !ok {
+		return
+	}
+	if outer, found := l.outer(&at, client); found && outer.web == at.web {
+		l.join(&outer, &at)
+	}
+}
+
+// clientNamed returns the client of another leg that a flow names. A flow that names
+// several belongs to no single one.
+func clientNamed(h *session.Heard) (client netip.Addr, ok bool) {
+	for _, name := range [...]string{proxy.Client, http.ForwardedFor, dcerpc.ClientIP} {
+		if values := h.Facts.Values(name); len(values) == 1 {
+			if a, err := netip.ParseAddr(values[0]); err == nil {
+				return a.Unmap(), true
+			}
+		}
+	}
+	return client, false
+}
+
+// add takes in a live flow.
+func (l *legs) add(at *legPlace) {
+	if l.pairs == nil {
+		l.pairs, l.ties, l.of = map[legEnds]legList{}, map[uint64]legPlace{}, map[flow.ID]string{}
+	}
+	list, known := l.pairs[at.legEnds]
+	if !known && len(l.pairs) >= maxLegPairs {
+		l.refused++
+		return
+	}
+	if int(list.n) < len(list.legs) {
+		list.legs[list.n] = at.leg
+		list.n++
+	} else {
+		list.over++
+	}
+	l.pairs[at.legEnds] = list
+}
+
+// tie takes in a random value of a TLS hello that a flow carries.
+func (l *legs) tie(tie uint64, at *legPlace) {
+	other, known := l.ties[tie]
+	switch {
+	case known && other.id != at.id && l.live(&other):
+		l.join(&other, at)
+	case len(l.ties) < maxTies:
+		l.ties[tie] = *at
+	case l.wait > 0:
+		l.wait--
+		l.refused++
+	default:
+		// Those of flows that have ended make room. It takes long to look for them, so
+		// it is not done again soon.
+		for t, p := range l.ties {
+			if !l.live(&p) {
+				delete(l.ties, t)
+			}
+		}
+		if l.wait = maxTies / 8; len(l.ties) < maxTies {
+			l.ties[tie] = *at
+		} else {
+			l.refused++
+		}
+	}
+}
+
+// live reports whether a flow is live and can be found.
+func (l *legs) live(p *legPlace) bool {
+	list := l.pairs[p.legEnds]
+	for _, x := range list.legs {
+		if x == p.leg {
+			return true
+		}
+	}
+	return false
+}
+
+// outer returns the only live flow of a client to the host that inner comes from.
+func (l *legs) outer(inner *legPlace, client netip.Addr) (legPlace, bool) {
+	ends := legEnds{capture.AddrFrom(client), inner.client}
+	if p, ok := l.only(ends); ok || l.site == nil {
+		return p, ok
+	}
+	from := inner.client.Netip()
+	for i := range l.site.Servers {
+		s := &l.site.Servers[i]
+		if !containsAddr(s.Addresses, from) {
+			continue
+		}
+		for _, a := range s.Addresses {
+			ends.server = capture.AddrFrom(a)
+			if p, ok := l.only(ends); ok {
+				return p, true
+			}
+		}
+	}
+	return legPlace{}, false
+}
+
+func containsAddr(list []netip.Addr, a netip.Addr) bool {
+	for _, x := range list {
+		if x.Unmap() == a {
+			return true
+		}
+	}
+	return false
+}
+
+// only returns the only live flow of two hosts.
+func (l *legs) only(ends legEnds) (legPlace, bool) {
+	list := l.pairs[ends]
+	return legPlace{ends, list.legs[0]}, list.n == 1 && list.over == 0
+}
+
+// join makes two flows legs of one conversation, unless they belong to others.
+func (l *legs) join(outer, inner *legPlace) {
+	a, b := l.of[outer.id], l.of[inner.id]
+	switch {
+	case a != "" && b != "":
+	case len(l.of)+2 > maxJoined:
+		l.refused++
+	case b != "":
+		l.of[outer.id] = b
+	default:
+		if a == "" {
+			a = outer.conversation()
+			l.of[outer.id] = a
+		}
+		l.of[inner.id] = a
+	}
+}
+
+// ended takes a flow that has ended out of those that others can be joined with. a
+// and b are its hosts, in any order.
+func (l *legs) ended(id flow.ID, a, b capture.Addr) {
+	both := [...]legEnds{{a, b}, {b, a}}
+	for _, ends := range both {
+		list := l.pairs[ends]
+		for i := range list.legs {
+			if list.legs[i].id == id {
+				list.n--
+				list.legs[i], list.legs[list.n] = list.legs[list.n], leg{}
+				l.put(ends, list)
+				return
+			}
+		}
+	}
+	for _, ends := range both {
+		if list := l.pairs[ends]; list.over > 0 {
+			list.over--
+			l.put(ends, list)
+			return
+		}
+	}
+}
+
+// put keeps the flows of two hosts.
+func (l *legs) put(ends legEnds, list legList) {
+	if list.n == 0 && list.over == 0 {
+		delete(l.pairs, ends)
+	} else {
+		l.pairs[ends] = list
+	}
+}
