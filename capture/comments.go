@@ -29,9 +29,9 @@ const (
 // them.
 type comments struct {
 	report *etw.Report
-	of     map[[2]uint64][]remark // drops of captured packets
-	alone  []remark               // drops of others, in the order of time
-	more   int                    // those beyond maxRemarks
+	of     map[uint64][]remark // drops of captured packets
+	alone  []remark            // drops of others, in the order of time
+	more   int                 // those beyond maxRemarks
 }
 
 type remark struct {
@@ -43,7 +43,7 @@ type remark struct {
 
 // readComments reads a whole trace.
 func readComments(in io.ReaderAt, size int64) (*comments, error) {
-	c := &comments{of: map[[2]uint64][]remark{}}
+	c := &comments{of: map[uint64][]remark{}}
 	n := 0
 	var dec Decoder
 	r, err := etw.NewReader(in, size, etw.Options{Drop: func(d *etw.Drop) {

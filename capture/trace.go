@@ -44,6 +44,8 @@ type translator struct {
 	err   error  // what comes after rest
 
 	links   map[interfaceKey]uint32
+	last    interfaceKey // of the frame before, and its number in links
+	lastID  uint32
 	drops   drops
 	comment *comments // nil unless frames are read with names
 	done    atomic.Bool
@@ -235,12 +237,18 @@ func (t *translator) iface() (id uint32, block []byte) {
 	if t.comment != nil && len(t.links) < maxNamed {
 		key.component, key.event = t.frame.Point.Component, t.frame.Point.Event
 	}
+	if key == t.last && len(t.links) > 0 {
+		return t.lastID, nil
+	}
 	id, ok := t.links[key]
+	if !ok {
+		id = uint32(len(t.links))
+		t.links[key] = id
+	}
+	t.last, t.lastID = key, id
 	if ok {
 		return id, nil
 	}
-	id = uint32(len(t.links))
-	t.links[key] = id
 	b := binary.LittleEndian.AppendUint16(nil, key.link)
 	b = append(b, 0, 0, 0, 0, 0, 0)
 	if name := t.comment.name(key); name != "" {

@@ -50,7 +50,7 @@ type Frame struct {
 	Point Point
 	// Key is the same for the appearances of a packet, and for the drop of it. It is
 	// zero for packets that Network Monitor captured itself.
-	Key [2]uint64
+	Key uint64
 }
 
 // Point is where in Windows' network stack a packet was seen.
@@ -182,16 +182,19 @@ func (r *Reader) sift(k int) {
 
 // take turns what was seen into a frame and reports whether it is one to deliver.
 func (r *Reader) take(a *appearance, f *Frame) bool {
-	f.Time, f.Point, f.Link, f.Key = a.time, a.point, linkEthernet, [2]uint64{}
+	f.Time, f.Point, f.Link, f.Key = a.time, a.point, linkEthernet, 0
 	ok := r.frame(a, f)
+	if ok && !a.whole {
+		f.Key = r.once.key(f, a.link == link80211 || a.link == linkSniff)
+	}
 	if a.drop {
 		r.report.Drops++
 		// Several layers may report the drop of one packet.
-		if (!ok || r.dropped.first(f, false)) && r.opt.Drop != nil {
+		if (!ok || r.dropped.first(f)) && r.opt.Drop != nil {
 			if !ok {
 				f.Data = nil
 			}
-			r.drop = Drop{Frame: *f, Reason: a.reason, Location: a.location, Captured: ok && r.once.find(f.Key) != none}
+			r.drop = Drop{Frame: *f, Reason: a.reason, Location: a.location, Captured: ok && r.once.knows(f)}
 			r.opt.Drop(&r.drop)
 		}
 		return false
@@ -203,7 +206,7 @@ func (r *Reader) take(a *appearance, f *Frame) bool {
 	if a.whole {
 		return true // Network Monitor's own: each is there once
 	}
-	first := r.once.first(f, a.link == link80211 || a.link == linkSniff)
+	first := r.once.first(f)
 	if !first {
 		r.report.Appearances++
 	}

@@ -56,7 +56,7 @@ func openNetMon(in io.ReaderAt, size int64, r *Report) (*netmon, error) {
 		length = (size - off) &^ 3
 	}
 	n.table.in, n.frames.in = in, in
-	n.table.open(off, off+length)
+	n.table.open(off, off+length, fewChunk)
 	return n, nil
 }
 
@@ -161,7 +161,7 @@ func (n *netmon) at(off, size int64) []byte {
 	if d := off - w.position(); w.buf != nil && d >= 0 && d <= int64(w.fil-w.off) {
 		w.skip(int(d))
 	} else {
-		w.open(off, n.size)
+		w.open(off, n.size, fewChunk)
 	}
 	b := w.peek(int(size))
 	return b[:min(int64(len(b)), size)]

@@ -1,90 +1,87 @@
 package etw
 
-import (
-	"hash/maphash"
-)
+import "hash/maphash"
 
 const (
-	forget   = 1_000_000_000 // ns after which the same bytes are another packet
-	keyBytes = 80            // of a packet's content that tell it from others
-	otherLen = 46            // the same where it is not IP
-	maxKeys  = 1 << 20       // packets that are remembered at a time
-	maxSeen  = 64            // points that one packet is remembered at
+	forget    = 1_000_000_000 // ns after which the same bytes are another packet
+	keyBytes  = 80            // of a packet's content that tell it from others
+	otherLen  = 46            // the same where it is not IP
+	maxKeys   = 1 << 19       // packets that a generation remembers
+	maxPoints = 4 * maxKeys   // and the points that it does, besides the first of each packet
+	maxSeen   = 64            // points that one packet is remembered at
+
+	slotNumber = 2*maxKeys - 1 // the bits of a slot that hold the number of a packet
 )
 
 // once delivers each packet once. Windows logs one at each layer that it passes,
 // and newer versions no longer say which events are the same packet's, so the
 // content tells: what is seen more often at one point than at any other before is a
 // packet of its own.
+//
+// Packets are remembered in two generations, so that they are forgotten without
+// being looked for: the older one has only packets that were last seen before the
+// newer one began.
 type once struct {
-	table   []int32 // the first of each chain of packets; their number is a power of two
-	packets []known
-	points  []point
-	free    int32 // packets that are not in use, linked by next
-	spare   int32 // points that are not
-	// The packets by when they were seen last: the oldest and the newest.
-	oldest, newest int32
-	limit          int // keyBytes, or what a short 802.11 frame had
-	scratch        [keyBytes + 16]byte
-	full           uint64
+	newer, older generation
+	limit        int // keyBytes, or what a short 802.11 frame had
+	scratch      [keyBytes + 16]byte
+	full         uint64
 }
 
-// seeds make it impossible to write a file whose packets are taken for each other.
-var seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+// seed makes it impossible to write a file whose packets are taken for each other.
+var seed = maphash.MakeSeed()
+
+// generation is the packets that were seen last in one stretch of time.
+type generation struct {
+	start   int64
+	table   []uint64 // by the key's lowest bits; a slot has its highest bits, and the number of the packet and 1
+	packets []known
+	points  []point
+}
 
 // known is a packet that was seen.
 type known struct {
-	key          [2]uint64
-	last         int64
-	most         uint32 // how often it was seen at one point
-	seen         uint32
-	points       int32
-	next         int32 // in its chain
-	older, newer int32
+	key  uint64
+	last int64
+	most uint32 // how often it was seen at one point
+	seen uint32 // at how many points it was
+	// first is the point that saw it first. Most packets have no other, so that stands
+	// here, and the others in a list.
+	first point
 }
 
+// point is how often a packet was seen at one point. The next one of the packet has
+// the number next-1 in the generation.
 type point struct {
 	at    Point
 	count uint32
-	next  int32
+	next  uint32
 }
-
-const none = -1
 
 func (o *once) init() {
-	o.free, o.spare, o.oldest, o.newest, o.limit = none, none, none, none, keyBytes
-	o.grow(1 << 10)
-}
-
-func (o *once) grow(size int) {
-	o.table = make([]int32, size)
-	for i := range o.table {
-		o.table[i] = none
-	}
-	for i := o.oldest; i != none; i = o.packets[i].newer {
-		slot := &o.table[o.packets[i].key[0]&uint64(size-1)]
-		o.packets[i].next, *slot = *slot, i
-	}
+	o.limit = keyBytes
+	o.newer.grow(1 << 10)
+	o.older.grow(1 << 10)
 }
 
 // first reports whether f is to be delivered: as far as can be told, another event
 // did not show this packet before.
-func (o *once) first(f *Frame, wlan bool) bool {
-	key := o.key(f, wlan)
-	f.Key = key
-	for o.oldest != none && f.Time-o.packets[o.oldest].last > forget {
-		o.remove(o.oldest)
+func (o *once) first(f *Frame) bool {
+	if f.Time-o.newer.start > forget || len(o.newer.packets) == maxKeys || len(o.newer.points) >= maxPoints {
+		o.turn(f.Time)
 	}
-	i := o.find(key)
-	if i == none {
-		i = o.add(key)
-	} else {
-		o.unlink(i)
+	k := o.newer.find(f.Key)
+	if k == nil {
+		k = o.newer.add(f.Key)
+		if old := o.older.find(f.Key); old != nil {
+			o.newer.take(k, old, &o.older)
+		}
 	}
-	o.link(i)
-	k := &o.packets[i]
+	if f.Time-k.last > forget {
+		*k = known{key: k.key}
+	}
 	k.last = max(k.last, f.Time)
-	p := o.at(k, f.Point)
+	p := o.newer.at(k, f.Point)
 	if p == nil {
 		return false
 	}
@@ -95,9 +92,32 @@ func (o *once) first(f *Frame, wlan bool) bool {
 	return false
 }
 
+// knows reports whether the packet of f was seen.
+func (o *once) knows(f *Frame) bool {
+	k := o.newer.find(f.Key)
+	if k == nil {
+		k = o.older.find(f.Key)
+	}
+	return k != nil && f.Time-k.last <= forget
+}
+
+// turn begins a new generation at the time t, in the memory of the older one.
+func (o *once) turn(t int64) {
+	if t-o.newer.start <= forget {
+		for i := range o.older.packets {
+			if t-o.older.packets[i].last <= forget {
+				o.full++
+			}
+		}
+	}
+	o.newer, o.older = o.older, o.newer
+	clear(o.newer.table)
+	o.newer.packets, o.newer.points, o.newer.start = o.newer.packets[:0], o.newer.points[:0], t
+}
+
 // key is a hash of what stays the same between two points: not checksums, which the
 // adapter may compute, nor what pads a short frame, nor MAC addresses.
-func (o *once) key(f *Frame, wlan bool) [2]uint64 {
+func (o *once) key(f *Frame, wlan bool) uint64 {
 	p := layer3(f.Data)
 	b := o.scratch[:6]
 	be.PutUint16(b, p.kind)
@@ -105,7 +125,7 @@ func (o *once) key(f *Frame, wlan bool) [2]uint64 {
 	content := f.Data[p.offset:]
 	if p.length == 0 {
 		b = append(b, content[:min(len(content), otherLen)]...)
-		return [2]uint64{maphash.Bytes(seeds[0], b), maphash.Bytes(seeds[1], b)}
+		return maphash.Bytes(seed, b)
 	}
 	n := min(len(content), p.length)
 	if wlan && n < o.limit && uint32(len(f.Data)) < f.Wire {
@@ -127,101 +147,80 @@ func (o *once) key(f *Frame, wlan bool) [2]uint64 {
 	if sum > 0 && len(l3) >= sum+2 {
 		l3[sum], l3[sum+1] = 0, 0
 	}
-	return [2]uint64{maphash.Bytes(seeds[0], b), maphash.Bytes(seeds[1], b)}
+	return maphash.Bytes(seed, b)
 }
 
-func (o *once) find(key [2]uint64) int32 {
-	for i := o.table[key[0]&uint64(len(o.table)-1)]; i != none; i = o.packets[i].next {
-		if o.packets[i].key == key {
-			return i
+// find returns the packet with the key, or nil.
+func (g *generation) find(key uint64) *known {
+	mask := uint64(len(g.table) - 1)
+	for at := key & mask; g.table[at] != 0; at = (at + 1) & mask {
+		if slot := g.table[at]; slot&^slotNumber == key&^slotNumber {
+			if k := &g.packets[slot&slotNumber-1]; k.key == key {
+				return k
+			}
 		}
 	}
-	return none
+	return nil
 }
 
-func (o *once) add(key [2]uint64) int32 {
-	if o.free == none && len(o.packets) >= maxKeys {
-		o.full++
-		o.remove(o.oldest)
+// add adds a packet with a key that no other has.
+func (g *generation) add(key uint64) *known {
+	if 2*len(g.packets) >= len(g.table) {
+		g.grow(2 * len(g.table))
 	}
-	i := o.free
-	if i == none {
-		if len(o.packets) == len(o.table) {
-			o.grow(2 * len(o.table))
-		}
-		i = int32(len(o.packets))
-		o.packets = append(o.packets, known{})
-	} else {
-		o.free = o.packets[i].next
+	g.packets = append(g.packets, known{key: key})
+	g.put(len(g.packets) - 1)
+	return &g.packets[len(g.packets)-1]
+}
+
+// put puts packet i into the table, at the first free place from its own on.
+func (g *generation) put(i int) {
+	mask := uint64(len(g.table) - 1)
+	key := g.packets[i].key
+	at := key & mask
+	for g.table[at] != 0 {
+		at = (at + 1) & mask
 	}
-	slot := &o.table[key[0]&uint64(len(o.table)-1)]
-	o.packets[i] = known{key: key, points: none, next: *slot}
-	*slot = i
-	return i
+	g.table[at] = key&^slotNumber | uint64(i+1)
+}
+
+func (g *generation) grow(size int) {
+	g.table = make([]uint64, size)
+	for i := range g.packets {
+		g.put(i)
+	}
+}
+
+// take makes k what old is in the generation from.
+func (g *generation) take(k, old *known, from *generation) {
+	*k = *old
+	next := &k.first.next
+	for *next != 0 {
+		p := from.points[*next-1]
+		*next = uint32(len(g.points) + 1) // before append moves it
+		g.points = append(g.points, p)
+		next = &g.points[len(g.points)-1].next
+	}
 }
 
 // at returns the count of k at a point, or nil beyond the limit.
-func (o *once) at(k *known, where Point) *point {
-	for i := k.points; i != none; i = o.points[i].next {
-		if o.points[i].at == where {
-			return &o.points[i]
+func (g *generation) at(k *known, where Point) *point {
+	if k.seen == 0 {
+		k.seen, k.first = 1, point{at: where}
+		return &k.first
+	}
+	p := &k.first
+	for p.at != where {
+		if p.next == 0 {
+			if k.seen == maxSeen {
+				return nil
+			}
+			k.seen++
+			p.next = uint32(len(g.points) + 1) // before p is copied by append
+			g.points = append(g.points, point{at: where})
+			return &g.points[len(g.points)-1]
 		}
+		p = &g.points[p.next-1]
 	}
-	if k.seen == maxSeen {
-		return nil
-	}
-	k.seen++
-	i := o.spare
-	if i == none {
-		i = int32(len(o.points))
-		o.points = append(o.points, point{})
-	} else {
-		o.spare = o.points[i].next
-	}
-	o.points[i] = point{at: where, next: k.points}
-	k.points = i
-	return &o.points[i]
-}
-
-// remove forgets packet i.
-func (o *once) remove(i int32) {
-	o.unlink(i)
-	k := &o.packets[i]
-	slot := &o.table[k.key[0]&uint64(len(o.table)-1)]
-	for *slot != i {
-		slot = &o.packets[*slot].next
-	}
-	*slot = k.next
-	for j := k.points; j != none; {
-		next := o.points[j].next
-		o.points[j].next, o.spare = o.spare, j
-		j = next
-	}
-	k.next, o.free = o.free, i
-}
-
-// link makes packet i the newest.
-func (o *once) link(i int32) {
-	k := &o.packets[i]
-	k.older, k.newer = o.newest, none
-	if o.newest != none {
-		o.packets[o.newest].newer = i
-	} else {
-		o.oldest = i
-	}
-	o.newest = i
-}
-
-func (o *once) unlink(i int32) {
-	k := &o.packets[i]
-	if k.older != none {
-		o.packets[k.older].newer = k.newer
-	} else {
-		o.oldest = k.newer
-	}
-	if k.newer != none {
-		o.packets[k.newer].older = k.older
-	} else {
-		o.newest = k.older
-	}
+	return p
 }

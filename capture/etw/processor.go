@@ -81,10 +81,10 @@ func (p *processor) next(r *Report) bool {
 	p.now, p.open, p.bad, p.left = s, true, nil, 0
 	begin, end := s.offset+bufferHeader, s.offset+int64(s.length)
 	if !s.packed {
-		p.in.open(begin, max(begin, min(end, s.offset+int64(s.used))))
+		p.in.open(begin, max(begin, min(end, s.offset+int64(s.used))), fileChunk)
 		return true
 	}
-	p.in.open(begin, end)
+	p.in.open(begin, end, fileChunk)
 	p.lz, p.off = lz77{}, 0
 	if p.out == nil {
 		p.out = make([]byte, 0, outSize)

@@ -6,7 +6,7 @@ import (
 
 const (
 	fileChunk = 64 << 10 // how much is read of a file at a time, at most
-	fewChunk  = 8 << 10  // and at first, of a stretch that may be short
+	fewChunk  = 8 << 10  // and at first, of a stretch of which little may be needed
 	maxRecord = 64 << 10 // a record's size is a 16-bit number
 )
 
@@ -23,8 +23,9 @@ type window struct {
 }
 
 // open starts a new stretch. The window's memory is used again.
-func (w *window) open(off, end int64) {
-	w.next, w.end, w.chunk, w.off, w.fil, w.err = off, end, fewChunk, 0, 0, nil
+// Of that, first bytes are read at first.
+func (w *window) open(off, end int64, first int) {
+	w.next, w.end, w.chunk, w.off, w.fil, w.err = off, end, first, 0, 0, nil
 }
 
 // peek returns what is in memory, at least n bytes unless the stretch has fewer.

@@ -106,17 +106,21 @@ func compress(b []byte) []byte {
 	out := make([]byte, 4)
 	at, flags, n := 0, uint32(0), 0
 	half := -1
-	last := map[[3]byte]int{}
+	last := make([]int, 1<<16) // where three bytes stood last, and 1; by their hash
+	slot := func(i int) *int {
+		v := uint32(b[i]) | uint32(b[i+1])<<8 | uint32(b[i+2])<<16
+		return &last[v*2654435761>>16]
+	}
 	for i := 0; i < len(b); {
 		length, from := 0, 0
 		if i+3 <= len(b) {
-			k := [3]byte(b[i:])
-			if m, ok := last[k]; ok && i-m <= 8192 {
+			s := slot(i)
+			if m := *s - 1; m >= 0 && i-m <= 8192 && [3]byte(b[m:]) == [3]byte(b[i:]) {
 				from = m
 				for length = 3; i+length < len(b) && b[m+length] == b[i+length]; length++ {
 				}
 			}
-			last[k] = i
+			*s = i + 1
 		}
 		flags <<= 1
 		if length == 0 {
@@ -126,7 +130,7 @@ func compress(b []byte) []byte {
 			flags |= 1
 			out, half = appendMatch(out, i-from, length, half)
 			for j := i + 1; j < min(i+length, len(b)-2); j++ {
-				last[[3]byte(b[j:])] = j
+				*slot(j) = j + 1
 			}
 			i += length
 		}
