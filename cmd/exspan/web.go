@@ -72,7 +72,7 @@ var (
 	behindDesc = prom.NewDesc("exspan_capture_behind_seconds",
 		"Wall-clock time minus the time stamp of the last packet processed.", nil, nil)
 	duplicatesDesc = prom.NewDesc("exspan_capture_duplicate_packets_total",
-		"Packets seen twice within 2 ms, as SPAN ports send them; they are counted as traffic twice.", nil, nil)
+		"Packets seen twice within 2 ms that were not left out as copies; they count as traffic twice.", nil, nil)
 	upDesc = prom.NewDesc("exspan_capture_interface_up",
 		"Whether the monitor reads an interface (1) or waits for it to return (0).", []string{"interface"}, nil)
 	lostDesc = prom.NewDesc("exspan_output_lost_total",
