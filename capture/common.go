@@ -17,29 +17,29 @@ const (
 // two tags at most, IPv4 without options or IPv6 without extension headers, TCP
 // or UDP, and nothing of the packet cut off. It returns false for any other frame
 // and for any that looks odd. Where it returns true, a Decoder would have set the
-// same fields, and network is the offset of the IP header.
+// same fields.
 //
 // A Decoder takes two and a half times as many instructions. So what counts here
 // is that the compiler sees the lengths: headers are read from arrays, and
 // lengths are unsigned, which leaves one check of the bounds for each. That works
 // only within one function, so common is a long one.
-func common(b []byte, p *Packet, tunnels *ports) (network int, ok bool) {
+func common(b []byte, p *Packet, tunnels *ports) bool {
 	if len(b) < leastCommon {
-		return 0, false
+		return false
 	}
-	h, whole := (*[leastCommon]byte)(b), len(b)
+	h := (*[leastCommon]byte)(b)
 	tags := VLANs(0)
 	kind := binary.BigEndian.Uint16(h[12:])
 	if kind != etherIPv4 && (kind == etherVLAN || kind == etherQinQ) {
 		if len(b) < lenTag+leastCommon {
-			return 0, false
+			return false
 		}
 		b = b[lenTag:] // as if the frame began there
 		h = (*[leastCommon]byte)(b)
 		tags = tags.Push(binary.BigEndian.Uint16(h[10:]))
 		if kind = binary.BigEndian.Uint16(h[12:]); kind == etherVLAN {
 			if len(b) < lenTag+leastCommon {
-				return 0, false
+				return false
 			}
 			b = b[lenTag:]
 			h = (*[leastCommon]byte)(b)
@@ -54,7 +54,7 @@ func common(b []byte, p *Packet, tunnels *ports) (network int, ok bool) {
 	switch kind {
 	case etherIPv4:
 		if h[14] != 4<<4|lenIPv4/4 || binary.BigEndian.Uint16(h[20:])&0x3fff != 0 { // options, or a fragment
-			return 0, false
+			return false
 		}
 		x = (*[lenTCP]byte)(h[lenEther+lenIPv4:])
 		length, header, proto = uint(binary.BigEndian.Uint16(h[16:])), lenEther+lenIPv4, h[23]
@@ -65,7 +65,7 @@ func common(b []byte, p *Packet, tunnels *ports) (network int, ok bool) {
 		binary.LittleEndian.PutUint64(p.Dst.Addr[8:], dst)
 	case etherIPv6:
 		if h[14]>>4 != 6 || len(b) < lenEther+lenIPv6+lenTCP {
-			return 0, false
+			return false
 		}
 		h := (*[lenEther + lenIPv6 + lenTCP]byte)(b)
 		x = (*[lenTCP]byte)(h[lenEther+lenIPv6:])
@@ -74,7 +74,7 @@ func common(b []byte, p *Packet, tunnels *ports) (network int, ok bool) {
 		p.Dst.Addr = Addr(h[38:54])
 		src, dst = addrWord(&p.Src.Addr), addrWord(&p.Dst.Addr)
 	default:
-		return 0, false
+		return false
 	}
 	sport, dport := binary.BigEndian.Uint16(x[:]), binary.BigEndian.Uint16(x[2:])
 	p.Src.Port, p.Dst.Port = sport, dport
@@ -85,24 +85,24 @@ func common(b []byte, p *Packet, tunnels *ports) (network int, ok bool) {
 	switch proto {
 	case TCP:
 		if x[12] < lenTCP/4<<4 {
-			return 0, false
+			return false
 		}
 		header += uint(x[12]>>4) * 4
 		p.Flags = x[13]
 		p.Seq, p.Ack = binary.BigEndian.Uint32(x[4:]), binary.BigEndian.Uint32(x[8:])
 	case UDP:
 		if tunnels.has(sport, dport) || header+uint(binary.BigEndian.Uint16(x[4:])) != end {
-			return 0, false
+			return false
 		}
 		header += 8
 		p.Flags, p.Seq, p.Ack = 0, 0, 0
 	default:
-		return 0, false
+		return false
 	}
 	if header > end || end > uint(len(b)) {
-		return 0, false
+		return false
 	}
 	p.PayloadLength = uint32(end - header)
 	p.Payload = b[header:end:end] // what follows pads the frame
-	return lenEther + whole - len(b), true
+	return true
 }

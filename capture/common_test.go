@@ -19,7 +19,7 @@ func agree(t testing.TB, frame []byte) bool {
 	t.Helper()
 	var d Decoder
 	var p, q Packet
-	network, ok := common(frame, &q, usualPorts)
+	ok := common(frame, &q, usualPorts)
 	if !ok {
 		return false
 	}
@@ -29,7 +29,7 @@ func agree(t testing.TB, frame []byte) bool {
 	if !bytes.Equal(p.Payload, q.Payload) || int(q.PayloadLength) != len(q.Payload) {
 		t.Fatalf("%x: %q and %q", frame, p.Payload, q.Payload)
 	}
-	if len(frame)-network != len(d.network) {
+	if network := networkAt(frame); len(frame)-network != len(d.network) {
 		t.Fatalf("%x: the IP header begins at %d, the decoder has %d bytes from there", frame, network, len(d.network))
 	}
 	p.Payload, q.Payload = nil, nil

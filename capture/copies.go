@@ -35,7 +35,9 @@ const (
 // copies recognises copies of packets.
 type copies struct {
 	window int64 // nanoseconds; 0 is off
-	watch  int   // packets still to be looked at; below 0, those that were not
+	// watch counts down: the packets until the next pause begins, and of that. It is
+	// one number because each packet costs its count.
+	watch  uint
 	proven int   // copies within mirrorsTime of each other
 	last   int64 // time of the last copy
 	// recent holds what was seen: the print of the packet (32 bits), of the way that it
@@ -43,19 +45,28 @@ type copies struct {
 	recent [1 << recentBits][2]uint64
 }
 
-// wants reports whether p is to be looked at.
-func (c *copies) wants(p *Packet) bool {
-	if c.window == 0 || p.Flags&(SYN|FIN|RST) != 0 { // which only TCP has
-		return c.window != 0
-	}
-	if c.watch--; c.watch < -watchPause {
-		c.watch = watchAgain
-	}
-	return c.watch >= 0
+// newCopies returns what recognises copies within a window; 0 is off.
+func newCopies(window time.Duration) copies {
+	return copies{window: int64(window), watch: watchPause + watchFirst}
 }
 
-// seen reports whether p, whose IP header is ip, is a copy of a packet within the
-// window before it. way is the frame up to its IP header.
+// wants reports whether p is to be looked at.
+func (c *copies) wants(p *Packet) bool {
+	if p.Flags&(SYN|FIN|RST) != 0 { // which only TCP has
+		return true
+	}
+	c.watch-- // below 0 it is large
+	return c.watch >= watchPause
+}
+
+// seenCommon is seen for a packet that common has read.
+func (c *copies) seenCommon(p *Packet, frame []byte) bool {
+	n := networkAt(frame)
+	return c.seen(p, frame[n:], frame[:n])
+}
+
+// seen reports whether p, which is to be looked at and whose IP header is ip, is a
+// copy of a packet within the window before it. way is the frame up to its IP header.
 //
 // A packet is known by its ends, IP identification, sequence numbers, flags and
 // length; a datagram, and a segment without an identification (IPv6, or 0), by its
@@ -63,6 +74,12 @@ func (c *copies) wants(p *Packet) bool {
 // a copy only where TTL, MAC addresses or VLANs differ, or where the link is known
 // to show frames twice: acknowledgements may be repeated at once.
 func (c *copies) seen(p *Packet, ip, way []byte) bool {
+	if c.watch > watchPause+watchOn { // the pause is over
+		c.watch = watchPause + watchAgain
+	}
+	if c.window == 0 {
+		return false
+	}
 	id, ttl, transport := uint16(0), uint8(0), []byte(nil)
 	switch {
 	case len(ip) < 20:
@@ -104,12 +121,21 @@ func (c *copies) seen(p *Packet, ip, way []byte) bool {
 			c.proven++
 			c.last = p.Time
 		}
-		c.watch = max(c.watch, watchOn)
+		c.watch = max(c.watch, watchPause+watchOn)
 		return true
 	}
 	place[1] = place[0]
 	place[0] = entry
 	return false
+}
+
+// networkAt returns the offset of the IP header in a frame that common has read.
+func networkAt(frame []byte) int {
+	n := lenEther
+	for kind := binary.BigEndian.Uint16(frame[n-2:]); kind == etherVLAN || kind == etherQinQ; kind = binary.BigEndian.Uint16(frame[n-2:]) {
+		n += lenTag
+	}
+	return n
 }
 
 // like reports whether two entries are of the same packet, the second one within the

@@ -74,7 +74,7 @@ func TestCopies(t *testing.T) {
 		{"media with equal headers", seen{datagram: true, payload: "RTP header..media"}, seen{datagram: true, payload: "RTP header..Media"}, false},
 		{"media with equal headers and identification", seen{datagram: true, id: 1, payload: "RTP header..media"}, seen{datagram: true, id: 1, payload: "RTP header..Media"}, false},
 	} {
-		k := sink{pool: newPool(blockSize), copies: copies{window: int64(DuplicateWindow), watch: watchFirst}}
+		k := sink{pool: newPool(blockSize), copies: newCopies(DuplicateWindow)}
 		bt := k.pool.batch()
 		for i, s := range []seen{c.first, c.second} {
 			b := frame(s)
@@ -159,7 +159,7 @@ func recorded(t *testing.T, file string) []timed {
 
 // played returns how many packets frames of Ethernet become.
 func played(frames []timed, window time.Duration) (packets int) {
-	k := sink{pool: newPool(blockSize), copies: copies{window: int64(window), watch: watchFirst}}
+	k := sink{pool: newPool(blockSize), copies: newCopies(window)}
 	bt := k.pool.batch()
 	for _, f := range frames {
 		k.frame(bt, &iface{link: LinkEthernet, plain: true}, f.data, uint32(len(f.data)), f.time)

@@ -96,7 +96,7 @@ func OpenFiles(names []string, o Options) (*Files, error) {
 	if f.merge {
 		size = mergeSize
 	}
-	f.sink = sink{pool: newPool(size), filter: o.Filter, keep: o.KeepFrames, names: o.Frames, dec: o.decoder(), copies: copies{window: int64(o.DuplicateWindow), watch: watchFirst}}
+	f.sink = sink{pool: newPool(size), filter: o.Filter, keep: o.KeepFrames, names: o.Frames, dec: o.decoder(), copies: newCopies(o.DuplicateWindow)}
 	for i, name := range names {
 		in := &input{name: name, index: i, time: math.MinInt64}
 		if name == "-" {

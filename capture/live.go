@@ -53,7 +53,7 @@ func NewSource(in gopacket.ZeroCopyPacketDataSource, linkType int, o Options) (*
 	l := &Live{
 		in:    in,
 		face:  iface{link: uint16(linkType)},
-		sink:  sink{pool: newPool(blockSize), keep: o.KeepFrames, dec: o.decoder(), copies: copies{window: int64(o.DuplicateWindow), watch: watchFirst}},
+		sink:  sink{pool: newPool(blockSize), keep: o.KeepFrames, dec: o.decoder(), copies: newCopies(o.DuplicateWindow)},
 		ahead: make(chan *fileBatch, liveAhead), stop: make(chan struct{}), ended: make(chan struct{}),
 		idle: time.NewTimer(liveIdle),
 	}

@@ -346,12 +346,8 @@ func (k *sink) frame(bt *fileBatch, f *iface, data []byte, wire uint32, t int64)
 	k.stats.Frames++
 	k.stats.Bytes += uint64(len(data))
 	p.Number, p.Time, p.Interface = k.stats.Frames, t, f.index
-	network, ok := 0, false
-	if f.plain {
-		network, ok = common(data, p, k.dec.tunnelPorts())
-	}
-	if ok {
-		if k.copies.wants(p) && k.copies.seen(p, data[network:], data[:network]) {
+	if f.plain && common(data, p, k.dec.tunnelPorts()) {
+		if k.copies.wants(p) && k.copies.seenCommon(p, data) {
 			k.stats.Skipped[SkipDuplicate]++
 			return false
 		}
@@ -528,18 +524,16 @@ func (r *reader) scanPlain(bt *fileBatch) bool {
 		p.Interface = 0 // a pcap file has but one
 		bt.n++
 		r.off += n
-		frame := b[pcapFrameHeader:n:n]
-		network, ok := common(frame, p, ports)
-		if ok && k.copies.wants(p) && k.copies.seen(p, frame[network:], frame[:network]) {
-			k.stats.Skipped[SkipDuplicate]++
-			bt.n--
-		}
-		if !ok {
+		if !common(b[pcapFrameHeader:n:n], p, ports) {
 			k.stats.Frames--
 			k.stats.Bytes -= uint64(captured)
 			bt.n--
 			r.off -= n
 			break
+		}
+		if k.copies.wants(p) && k.copies.seenCommon(p, b[pcapFrameHeader:n:n]) {
+			k.stats.Skipped[SkipDuplicate]++
+			bt.n--
 		}
 	}
 	return bt.n == batchSize
