@@ -214,6 +214,9 @@ func (v *Inventory) serviceName(service string) string {
 // Announced returns the service that a learned endpoint promises for a flow at a
 // packet time, or "". Media come from either end.
 func (v *Inventory) Announced(client, server *capture.Endpoint, proto uint8, now int64) string {
+	if proto == capture.UDP && v.endpoints.media == 0 {
+		return ""
+	}
 	service := v.endpoints.announced(server, proto, now)
 	if service == "" && proto == capture.UDP {
 		service = v.endpoints.announced(client, proto, now)

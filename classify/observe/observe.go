@@ -171,6 +171,11 @@ type Protocol struct {
 	// empty if any byte can. Detect is not called for other datagrams. Streams need
 	// no such list: Detect is called once for each first byte.
 	Begins string
+	// Possible, if it is set, reports whether Detect may return anything but No for a
+	// datagram between two ports, in either direction. It looks at a few bytes, so most
+	// datagrams that are nothing known cost no call of Detect. It does not hold for
+	// announced endpoints, where it is not called.
+	Possible func(a, b uint16, datagram []byte) bool
 	// Text reports that if the first byte is text, Detect refuses a second or third
 	// byte that is a control character or not ASCII. It is not called for such
 	// bytes.

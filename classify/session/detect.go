@@ -21,6 +21,8 @@ type detector struct {
 	streams   uint64      // protocols carried by TCP
 	text      uint64      // those that begin with text
 	beginsUDP [256]uint64 // those carried by UDP, by the first byte of a datagram
+	possibles []func(a, b uint16, datagram []byte) bool
+	bounded   uint64 // those with a Possible
 	// begins holds the protocols that can begin with a byte, by direction and byte;
 	// known marks those that were worked out.
 	begins [2][256]uint64
@@ -40,11 +42,15 @@ func newDetector(protocols []observe.Protocol) *detector {
 	for i, p := range protocols {
 		bit := uint64(1) << i
 		d.asks = append(d.asks, p.Detect)
+		d.possibles = append(d.possibles, p.Possible)
 		if p.Stream {
 			d.streams |= bit
 		}
 		if p.Text {
 			d.text |= bit
+		}
+		if p.Possible != nil {
+			d.bounded |= bit
 		}
 		for b := range d.beginsUDP {
 			if p.Datagram && (p.Begins == "" || strings.IndexByte(p.Begins, byte(b)) >= 0) {
@@ -132,6 +138,11 @@ func (r *Reader) seek(tried uint64, dir observe.Direction, data, other []byte) (
 	f := &d.first
 	client, server := r.at.ends()
 	f.Datagram, f.Announced = datagram, r.cfg.Announced(client, server, r.at.proto)
+	if datagram && f.Announced == "" {
+		if set = d.possible(set, client.Port, server.Port, data); set == 0 {
+			return -1, false
+		}
+	}
 	f.ClientPort, f.ServerPort = client.Port, server.Port
 	return d.detect(set, dir, data, other)
 }
@@ -153,6 +164,17 @@ func (d *detector) beginning(datagram bool, dir observe.Direction, data []byte) 
 	return can
 }
 
+// possible returns those of a set of protocols that a datagram between two ports
+// can be of where no endpoint was announced.
+func (d *detector) possible(set uint64, a, b uint16, data []byte) uint64 {
+	for look := set & d.bounded; look != 0; look &= look - 1 {
+		if i := bits.TrailingZeros64(look); !d.possibles[i](a, b, data) {
+			set &^= 1 << i
+		}
+	}
+	return set
+}
+
 // isText reports whether a byte is ASCII text.
 func isText(b byte) bool { return b >= ' ' && b <= '~' || b == '\t' || b == '\r' || b == '\n' }
 
@@ -170,10 +192,13 @@ func (d *detector) detect(set uint64, dir observe.Direction, data, other []byte)
 	if f.Datagram {
 		on = &d.onUDP
 	}
+	index = -1
 	expected := on.at(f.ServerPort) & set
-	index, more = d.ask(expected, true)
-	if index < 0 && !more {
-		index, more = d.ask(set&^expected, false)
+	if expected != 0 {
+		index, more = d.ask(expected, true)
+	}
+	if set &^= expected; set != 0 && index < 0 && !more {
+		index, more = d.ask(set, false)
 	}
 	f.ToServer, f.ToClient = nil, nil
 	return index, more

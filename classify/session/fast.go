@@ -53,15 +53,16 @@ func (r *Reader) Next(p *capture.Packet, ev *flow.Event, st *State) *Heard {
 }
 
 // isNothing reports whether a packet of a flow that is not being read begins
-// nothing that can be read, where its first bytes show that. It does then what
-// Read would do.
+// nothing that can be read. It does then what Read would do. It leaves to Read what
+// may be the first bytes of a stream.
 func (r *Reader) isNothing(p *capture.Packet, ev *flow.Event, st *State) bool {
 	sender := ev.Sender()
 	if len(p.Payload) <= maxPadding || p.Proto == capture.TCP && st.flags&(midA<<sender) == 0 {
 		return false
 	}
 	if st.search.next(sender, p.Time) {
-		if r.detect.beginning(p.Proto == capture.UDP, st.Ends.Direction(sender), p.Payload) != 0 {
+		r.hold(p, ev, st)
+		if i, _ := r.seek(0, st.Ends.Direction(sender), p.Payload, nil); i >= 0 {
 			return false
 		}
 		if st.vain(p.Proto, len(p.Payload)) {

@@ -33,13 +33,19 @@ const (
 func Protocol() observe.Protocol {
 	return observe.Protocol{
 		Name: "dns", TCP: []uint16{53}, UDP: []uint16{53}, Stream: true, Datagram: true,
-		Detect: detect, New: func() observe.Observer { return new(observer) },
+		Possible: possible, Detect: detect, New: func() observe.Observer { return new(observer) },
 	}
 }
 
 // others are the ports of NetBIOS names, multicast DNS and LLMNR (RFC 1002,
 // 6762, 4795).
 func others(p uint16) bool { return p == 137 || p == 5353 || p == 5355 }
+
+// possible reports whether b can begin with a header: of one question, and with the
+// bit that must be zero.
+func possible(_, _ uint16, b []byte) bool {
+	return len(b) >= headerLength && b[3]&flagZero == 0 && b[4] == 0 && b[5] == 1
+}
 
 func detect(f *observe.First) observe.Match {
 	if others(f.ServerPort) || others(f.ClientPort) {
@@ -79,7 +85,7 @@ func begins(b []byte, size int, onPort bool) error {
 	if len(b) < headerLength {
 		return errShort
 	}
-	if b[3]&flagZero != 0 || b[4] != 0 || b[5] != 1 {
+	if !possible(0, 0, b) {
 		return errForm // what nearly all that is no message fails at
 	}
 	h := parseHeader(b)

@@ -16,12 +16,14 @@ const (
 
 // IKE describes IKE, versions 1 and 2.
 func IKE() observe.Protocol {
-	return observe.Protocol{Name: "ike", UDP: []uint16{port, portNAT}, Datagram: true, Detect: detectIKE, New: func() observe.Observer { return ike{} }}
+	return observe.Protocol{Name: "ike", UDP: []uint16{port, portNAT}, Datagram: true, Possible: isIKE, Detect: detectIKE,
+		New: func() observe.Observer { return ike{} }}
 }
 
 // ESP describes ESP, as a protocol of its own and in UDP.
 func ESP() observe.Protocol {
-	return observe.Protocol{Name: "esp", UDP: []uint16{portNAT}, Datagram: true, Tentative: true, Detect: detectESP, New: func() observe.Observer { return &esp{} }}
+	return observe.Protocol{Name: "esp", UDP: []uint16{portNAT}, Datagram: true, Tentative: true,
+		Possible: possibleESP, Detect: detectESP, New: func() observe.Observer { return &esp{} }}
 }
 
 // header returns the header of an IKE message (RFC 7296 section 3.1), if data is
@@ -51,6 +53,10 @@ func header(data []byte) []byte {
 	}
 	return data
 }
+
+func isIKE(_, _ uint16, datagram []byte) bool { return header(datagram) != nil }
+
+func possibleESP(a, b uint16, _ []byte) bool { return a == portNAT || b == portNAT }
 
 func detectIKE(f *observe.First) observe.Match {
 	data := f.ToServer

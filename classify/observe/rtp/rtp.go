@@ -42,6 +42,7 @@ func Protocol() observe.Protocol {
 		Name:      "rtp",
 		Detect:    detect,
 		Datagram:  true,
+		Possible:  possible,
 		Tentative: true,
 		New:       func() observe.Observer { return &observer{} },
 	}
@@ -75,6 +76,12 @@ func serviceOf(announced string) service {
 // media reports whether media were promised.
 func (s service) media() bool { return s == plainMedia || s == secureMedia || s == faxMedia }
 
+// possible reports whether an endpoint that is not announced may send a datagram:
+// RTP and RTCP of version 2, or STUN with its cookie.
+func possible(_, _ uint16, b []byte) bool {
+	return len(b) >= 8 && (b[0]>>6 == 2 || b[0] < 4 && string(b[4:8]) == cookie)
+}
+
 func detect(f *observe.First) observe.Match {
 	promised := serviceOf(f.Announced)
 	media := promised.media()
@@ -99,6 +106,8 @@ func detect(f *observe.First) observe.Match {
 	return got
 }
 
+const cookie = "\x21\x12\xa4\x42" // of STUN (RFC 8489 section 5)
+
 type kind uint8
 
 const (
@@ -117,7 +126,7 @@ func classify(b []byte) (kind, int) {
 	case len(b) < 8:
 		return kindNone, 0
 	case b[0] < 4:
-		if len(b) >= 20 && string(b[4:8]) == "\x21\x12\xa4\x42" && int(binary.BigEndian.Uint16(b[2:]))&^3 == len(b)-20 {
+		if len(b) >= 20 && string(b[4:8]) == cookie && int(binary.BigEndian.Uint16(b[2:]))&^3 == len(b)-20 {
 			return kindSTUN, 0
 		}
 	case b[0] >= 20 && b[0] < 64:
