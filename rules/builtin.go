@@ -758,7 +758,7 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"XEXCH50"}}, {Name: "smtp.list", Values: []string{"complete"}}}, Without: []Fact{{Name: "smtp.keywords", Values: []string{"XSHADOW", "XSHADOWREQUEST"}}}},
 	}, Weak: true, Versions: []string{"2007", "2010"}, What: "EHLO: XEXCH50 without XSHADOW", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "2007 by exclusion; a 2010 connector without the right to it, or XEXCH50 with XRDST, is not settled", Source: "CERN smtp-multi-addr.pcap (measured); expert knowledge", Confidence: "low"},
 	{ID: "smtp.verb.x-anonymoustls", Roles: []Role{"hub", "edge", "mailbox", "cas"}, ByVersion: []RolesOf{
-		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub", "edge"}},
+		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub", "edge", "um"}},
 		{Versions: []string{"2013"}, Roles: []Role{"edge", "mailbox", "cas"}},
 		{Versions: []string{"2016", "2019", "SE"}, Roles: []Role{"edge", "mailbox", "cas"}},
 	}, End: "both", Any: []Match{
@@ -1083,7 +1083,9 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 		{Protocol: "http", Facts: []Fact{{Name: "http.path", Values: []string{"/_wmcs*"}}}},
 	}, What: "answers below /_wmcs/certification or /_wmcs/licensing", Note: "paths of AD RMS by expert knowledge; behind TLS nothing tells it from any web server", Source: "expert knowledge", Confidence: "low"},
 	{ID: "lb.many", Roles: []Role{"lb"}, End: "client", Any: []Match{
-		{Protocol: "http", Facts: []Fact{{Name: "http.forwarded_for", Values: []string{"*"}}}},
+		{Port: Port{From: 0x1, To: 0x50, TCP: true}, Protocol: "http", Facts: []Fact{{Name: "http.forwarded_for", Values: []string{"*"}}}},
+		{Port: Port{From: 0x52, To: 0x1bb, TCP: true}, Protocol: "http", Facts: []Fact{{Name: "http.forwarded_for", Values: []string{"*"}}}},
+		{Port: Port{From: 0x1bd, To: 0xffff, TCP: true}, Protocol: "http", Facts: []Fact{{Name: "http.forwarded_for", Values: []string{"*"}}}},
 	}, Weak: true, What: "one host opens all client connections to several Exchange servers, often with X-Forwarded-For or Via", FooledBy: "proxies, terminal servers, NAT", Note: "best named in the site file", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/client-access/load-balancing.md; expert knowledge", Confidence: "low"},
 	{ID: "relay.client", Roles: []Role{"relay"}, End: "client", Weak: true, Pending: "what must be absent: X-ANONYMOUSTLS, X-EXPS and a login", What: "sends mail on 25 without X-ANONYMOUSTLS, X-EXPS and AUTH", FooledBy: "clients, the internet", Note: "any SMTP host that is not Exchange; from a public address it is internet", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/mail-flow/connectors/receive-connectors.md; expert knowledge", Confidence: "medium"},
 	{ID: "relay.banner", Roles: []Role{"relay"}, End: "server", Any: []Match{

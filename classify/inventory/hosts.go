@@ -341,8 +341,16 @@ func (h *hosts) rolesOf(x *host, a *capture.Addr) *match.RoleSet {
 		sets, known = h.explained(weak), where.Known
 	}
 	r := match.NewRoleSet(h.policy, known, sets)
+	r.Exchange = r.Exchange || slices.ContainsFunc(sets, h.publishes)
 	h.setVersion(&r, x)
 	return h.share(r)
+}
+
+// publishes reports whether a set of roles is that of an Exchange server or of a
+// load balancer in front of one: what goes to either is Exchange's.
+func (h *hosts) publishes(set []rules.Role) bool {
+	return slices.ContainsFunc(set, h.exchange) &&
+		!slices.ContainsFunc(set, func(r rules.Role) bool { return r != rules.LB && !h.exchange(r) })
 }
 
 // setVersion sets the version of a host's role set, if it is an Exchange server.
