@@ -10,13 +10,13 @@ import (
 	"github.com/exspan/exspan/capture"
 )
 
-// Idle time-outs in packet time. Windows sends TCP keep-alives every 2 h, and keeps
-// a closed connection in mind for 2 min: what belongs to it can come so late (RFC
-// 9293 section 3.6.1).
+// Idle time-outs in packet time. Windows sends TCP keep-alives every 2 h. What still
+// comes of a closed connection are FINs and RSTs that are sent again: with pauses that
+// double from 0.3 s on (RFC 6298 section 5), the sixth comes within 20 s.
 const (
 	EstablishedTimeout = 2*time.Hour + 10*time.Minute
 	HalfOpenTimeout    = 30 * time.Second
-	ClosedTimeout      = 2 * time.Minute
+	ClosedTimeout      = 30 * time.Second
 	UDPTimeout         = 3 * time.Minute
 )
 
@@ -27,7 +27,7 @@ const (
 	// AnswerTimeout is how long a SYN may wait before it counts as unanswered.
 	AnswerTimeout = int64(3 * time.Second)
 	// soon is the number of seconds in which no flow times out, half-open or not.
-	soon = uint32(HalfOpenTimeout / time.Second)
+	soon = uint32(min(HalfOpenTimeout, ClosedTimeout) / time.Second)
 )
 
 // The bits of Flow.Seen.

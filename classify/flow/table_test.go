@@ -324,7 +324,7 @@ func TestResets(t *testing.T) {
 		{"out of the window", append(open[:5:5], step{server, rst, 911 + 1<<17, 0, 0, 1}), SeenSYNACK},
 		{"injected, the flow goes on", append(open[:5:5], step{server, rst, 911, 0, 0, 1}, step{server, ack, 911, 111, 10, 20000}), SeenSYNACK},
 		{"the other end still sends", append(open[:5:5], step{server, rst, 911, 0, 0, 1}, step{client, ack, 111, 911, 10, 1}), SeenSYNACK | SeenRST},
-		{"a late RST", append(open[:5:5], step{client, fin | ack, 111, 911, 0, 1}, step{server, fin | ack, 911, 112, 0, 60000}, step{client, rst, 112, 912, 0, 60000}), SeenSYNACK | SeenRST | SeenFinA | SeenFinB},
+		{"a late RST", append(open[:5:5], step{client, fin | ack, 111, 911, 0, 1}, step{server, fin | ack, 911, 112, 0, 60000}, step{client, rst, 112, 912, 0, 20000}), SeenSYNACK | SeenRST | SeenFinA | SeenFinB},
 		{"a FIN out of the window", append(open[:5:5], step{client, fin | ack, 111 + 1<<17, 911, 0, 1}), SeenSYNACK},
 	} {
 		t.Run(c.name, func(t *testing.T) {

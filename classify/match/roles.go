@@ -35,6 +35,10 @@ type RoleSet struct {
 	// ID differs between most role sets.
 	ID     uint64
 	policy *rules.Policy
+	// acts are the roles that Acts answers for, and anyExchange reports whether that
+	// includes every role of Exchange servers.
+	acts        []rules.Role
+	anyExchange bool
 }
 
 // Knowledge tells how much is known of a host.
@@ -60,6 +64,9 @@ func NewRoleSet(policy *rules.Policy, known Knowledge, sets [][]rules.Role) Role
 	for _, set := range sets {
 		if n := Join(set); !slices.Contains(r.Names, n) {
 			r.Names = append(r.Names, n)
+		}
+		for _, role := range set {
+			r.note(role)
 		}
 		r.Exchange = r.Exchange || !slices.ContainsFunc(set, func(role rules.Role) bool { return !r.isExchange(role) })
 	}
@@ -146,20 +153,23 @@ func (r *RoleSet) Only(roles []rules.Role) bool {
 // it by the evidence. A global catalog server is a domain controller.
 func (r *RoleSet) Acts(want []rules.Role) bool {
 	for _, w := range want {
-		if w == rules.Any {
+		if w == rules.Any || slices.Contains(r.acts, w) || r.anyExchange && r.isExchange(w) {
 			return true
-		}
-		for _, set := range r.Sets {
-			for _, have := range set {
-				switch {
-				case have == w, have == rules.GC && w == rules.DC,
-					w == rules.AnyExchange && r.isExchange(have), have == rules.AnyExchange && r.isExchange(w):
-					return true
-				}
-			}
 		}
 	}
 	return false
+}
+
+// note sets what Acts answers, for one of the host's roles.
+func (r *RoleSet) note(role rules.Role) {
+	r.acts = append(r.acts, role)
+	if role == rules.GC {
+		r.acts = append(r.acts, rules.DC)
+	}
+	if r.isExchange(role) {
+		r.acts = append(r.acts, rules.AnyExchange)
+	}
+	r.anyExchange = r.anyExchange || role == rules.AnyExchange
 }
 
 // Join writes alternative roles as one word: "mailbox|cas".

@@ -63,7 +63,7 @@ func (s server) query(expr string) map[string]float64 {
 }
 
 // wait queries until there is a result. A flow is counted when it has ended, which
-// is two minutes after its connection was closed.
+// is 30 seconds after its connection was closed.
 func (s server) wait(expr string) {
 	s.t.Helper()
 	for end := time.Now().Add(200 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
