@@ -84,7 +84,7 @@ type Engine struct {
 	inventory *inventory.Inventory
 	tunnels   tunnels
 	legs      legs
-	sought    inventory.Flow // used again by subjectOf and tally
+	lookup    inventory.Flow // used again by subjectOf and tally
 	judge     *judge.Judge
 	subject   subject // used again by subjectOf
 	calls     *calls.Table

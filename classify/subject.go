@@ -52,7 +52,7 @@ func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
 // result is valid until the next call.
 func (e *Engine) find(s *slot, client, server *capture.Endpoint) *inventory.Flow {
 	protocol, _, facts := e.reader.Content(&s.State)
-	f := &e.sought
+	f := &e.lookup
 	f.Client, f.Server, f.Proto, f.First, f.Last = client, server, s.Proto, s.First, s.Last
 	f.Protocol, f.Facts, f.Tunnels = "", facts.List(), nil
 	if protocol != 0 {

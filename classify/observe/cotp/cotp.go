@@ -116,8 +116,8 @@ const (
 
 // connection is a connection request or confirm.
 type connection struct {
-	kind byte
-	rest []byte // its variable part
+	kind     byte
+	variable []byte // variable part
 }
 
 // connect reads the first side that spoke.
@@ -156,16 +156,16 @@ func connect(f *observe.First) (c connection, m observe.Match) {
 // desktop reports whether a connection is one of Remote Desktop: a routing token
 // or cookie, or a negotiation request, response or failure of eight bytes.
 func desktop(c connection) bool {
-	if c.kind == connectionRequest && (bytes.HasPrefix(c.rest, []byte("Cookie: mst"))) {
+	if c.kind == connectionRequest && (bytes.HasPrefix(c.variable, []byte("Cookie: mst"))) {
 		return true
 	}
-	if len(c.rest) < 8 || c.rest[2] != 8 || c.rest[3] != 0 {
+	if len(c.variable) < 8 || c.variable[2] != 8 || c.variable[3] != 0 {
 		return false
 	}
 	if c.kind == connectionRequest {
-		return c.rest[0] == 1
+		return c.variable[0] == 1
 	}
-	return c.rest[0] == 2 || c.rest[0] == 3
+	return c.variable[0] == 2 || c.variable[0] == 3
 }
 
 type observer struct{}

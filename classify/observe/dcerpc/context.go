@@ -39,7 +39,7 @@ func (o *observer) known(id uint16) *context {
 // bind reads the proposals of a bind or alter_context ([C706] sections 12.6.4.1
 // and 12.6.4.3).
 func (o *observer) bind(h *header, p []byte) {
-	o.answered(h.call)
+	o.dropProposals(h.call)
 	b := p[28:]
 	for i := range int(p[24]) {
 		if len(b) < 4+syntaxLength {
@@ -66,8 +66,8 @@ func (o *observer) bind(h *header, p []byte) {
 	}
 }
 
-// answered forgets the proposals of a call.
-func (o *observer) answered(call uint32) {
+// dropProposals forgets the proposals of a call.
+func (o *observer) dropProposals(call uint32) {
 	if len(o.pending) == 0 {
 		return
 	}
@@ -118,7 +118,7 @@ func (o *observer) ack(h *header, p []byte, r *observe.Report) {
 			refused = append(refused, c.iface)
 		}
 	}
-	o.answered(h.call)
+	o.dropProposals(h.call)
 	for i, f := range refused {
 		if !o.uses(f) && !slices.Contains(refused[:i], f) && !o.nested {
 			r.Rejected = append(r.Rejected, f.String())

@@ -181,7 +181,7 @@ func (o *observer) pdu(h *header, in *observe.Input, b []byte, r *observe.Report
 		o.ack(h, p, r)
 	case bindNak:
 		o.retract(r)
-		o.answered(h.call)
+		o.dropProposals(h.call)
 		// The connection ends: what its bind asked for was never in force.
 		o.secured = o.secured[:0]
 		o.retractBinds(r)

@@ -135,7 +135,7 @@ func (o *observer) bodyBegins(s *side) {
 	if s.coded {
 		s.stage = size
 	} else {
-		s.stage, s.left = body, s.length
+		s.stage, s.remaining = body, s.length
 	}
 }
 
@@ -174,8 +174,8 @@ func (o *observer) content(s *side, r *observe.Report) {
 	}
 }
 
-// answered is called at the end of an answer's header fields.
-func (o *observer) answered(s *side, r *observe.Report) error {
+// endAnswer is called at the end of an answer's header fields.
+func (o *observer) endAnswer(s *side, r *observe.Report) error {
 	a := o.res
 	if a.code < 200 && a.code != 101 {
 		return nil // the answer is yet to come (RFC 9110 section 15.2)
@@ -187,7 +187,7 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 		o.pending = o.pending[:copy(o.pending, o.pending[1:])]
 		o.done = q.number
 	}
-	if a != o.said {
+	if a != o.reported {
 		o.say(r, slotStatus, statusName(int(a.code)))
 		switch {
 		case a.fields&(fieldFrontEnd|fieldTarget) != 0:
@@ -196,12 +196,12 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 			o.say(r, slotRole, "backend")
 		}
 		for i, name := range answerFields {
-			if a.fields&^o.said.fields&(1<<i) != 0 {
+			if a.fields&^o.reported.fields&(1<<i) != 0 {
 				r.Add(Header, name)
 			}
 		}
 		if r.Len() < observe.MaxFactValues { // else each time counts as dropped
-			o.said = a
+			o.reported = a
 		}
 	}
 	if a.fields&(fieldActiveSync|fieldZPush) == fieldActiveSync {
@@ -244,7 +244,7 @@ func (o *observer) answered(s *side, r *observe.Report) error {
 	case s.coded:
 		s.stage = size
 	case s.length > 0:
-		s.stage, s.left = body, s.length
+		s.stage, s.remaining = body, s.length
 		o.content(s, r)
 	case s.length < 0:
 		s.stage = toClose
@@ -310,14 +310,14 @@ func (o *observer) authenticated(q request, code int16, r *observe.Report) {
 	}
 }
 
-// pass goes over the counted bytes of a body or chunk.
-func (o *observer) pass(s *side, in *observe.Input, b []byte, r *observe.Report) int {
-	n := int(min(s.left, maxSkip))
+// skipBody goes over the counted bytes of a body or chunk.
+func (o *observer) skipBody(s *side, in *observe.Input, b []byte, r *observe.Report) int {
+	n := int(min(s.remaining, maxSkip))
 	if s.isRPC && o.rpc != nil {
 		n = min(n, len(b))
 		o.hand(in, b[:n], r)
 	}
-	s.left -= int64(n)
+	s.remaining -= int64(n)
 	if s.isRPC && s == &o.sides[observe.ToServer] {
 		o.channelOpen(s, r)
 	}
@@ -327,7 +327,7 @@ func (o *observer) pass(s *side, in *observe.Input, b []byte, r *observe.Report)
 
 // ended moves on at the end of a body or chunk.
 func (o *observer) ended(s *side) {
-	if s.left > 0 {
+	if s.remaining > 0 {
 		return
 	}
 	if s.stage == body {
@@ -344,7 +344,7 @@ func (o *observer) ended(s *side) {
 func (o *observer) channelOpen(s *side, r *observe.Report) {
 	const connB1 = 104
 	n := len(o.pending)
-	if n == 0 || s.length-s.left <= connB1 {
+	if n == 0 || s.length-s.remaining <= connB1 {
 		return
 	}
 	if q := &o.pending[n-1]; q.method == rpcIn && q.number == o.asked {

@@ -115,12 +115,12 @@ const (
 
 // side is the state of one direction. Two of them fill a cache line.
 type side struct {
-	left   int64
-	length int64  // Content-Length, -1 for none
-	lines  uint16 // of header fields in this message
-	stage  stage
-	cutOff bool // the rest of a line that is too long is skipped
-	began  bool // a message was read
+	remaining int64
+	length    int64  // Content-Length, -1 for none
+	lines     uint16 // of header fields in this message
+	stage     stage
+	cutOff    bool // the rest of a line that is too long is skipped
+	began     bool // a message was read
 
 	lost bool // bytes are missing
 	// turned is set when the other direction speaks, gapped behind a gap: only
@@ -227,17 +227,17 @@ type observer struct {
 	// forToken is room for a token, of all observers.
 	forToken *[maxToken]byte
 
-	res, said answer // said is the last answer that was reported
-	heard     bool   // bytes of the server were seen, or are known to be missing
-	tunnel    bool   // behind the answer to CONNECT
-	lastPlace int8   // of the last path in known, or -1
-	joined    joined // the last value of Answer
-	build     [maxBuild]byte
-	buildSize uint8 // of the last resource asked for
-	sync      [maxBuild]byte
-	syncSize  uint8  // of MS-Server-ActiveSync in the answer
-	guessed   string // value of observe.Auth reported without an answer
-	rpc       *dcerpc.Pipe
+	res, reported answer // reported is the last answer whose facts were reported
+	heard         bool   // bytes of the server were seen, or are known to be missing
+	tunnel        bool   // behind the answer to CONNECT
+	lastPlace     int8   // of the last path in known, or -1
+	joined        joined // the last value of Answer
+	build         [maxBuild]byte
+	buildSize     uint8 // of the last resource asked for
+	sync          [maxBuild]byte
+	syncSize      uint8  // of MS-Server-ActiveSync in the answer
+	guessed       string // value of observe.Auth reported without an answer
+	rpc           *dcerpc.Pipe
 	// at is the place among the facts of the last value of some, where a repeat
 	// is found without a search; howMany counts the values added of each, so that
 	// none takes the room of all.
@@ -324,12 +324,12 @@ func begins(dir observe.Direction, b []byte, old bool) observe.Match {
 // gap notes that bytes are missing. Within a body whose bytes are counted that does
 // no harm.
 func (o *observer) gap(s *side, in *observe.Input, r *observe.Report) error {
-	if (s.stage == body || s.stage == chunk) && int64(in.Gap) <= s.left && !s.lost {
+	if (s.stage == body || s.stage == chunk) && int64(in.Gap) <= s.remaining && !s.lost {
 		if s.isRPC && o.rpc != nil {
 			sub := *in
 			_ = o.rpc.Write(&sub, r)
 		}
-		s.left -= int64(in.Gap)
+		s.remaining -= int64(in.Gap)
 		o.ended(s)
 		return nil
 	}
@@ -378,7 +378,7 @@ func (o *observer) step(s *side, in *observe.Input, b []byte, r *observe.Report)
 	case headers:
 		return o.fields(s, in, b, r)
 	case body, chunk:
-		return o.pass(s, in, b, r), nil
+		return o.skipBody(s, in, b, r), nil
 	case toClose:
 		o.content(s, r)
 		if s.isRPC && o.rpc != nil {
@@ -421,7 +421,7 @@ func (o *observer) step(s *side, in *observe.Input, b []byte, r *observe.Report)
 			s.stage, s.lines = trailer, 0
 			break
 		}
-		s.stage, s.left = chunk, left
+		s.stage, s.remaining = chunk, left
 		o.content(s, r)
 	case chunked:
 		if len(line) > 0 {
@@ -501,7 +501,7 @@ func (o *observer) headed(s *side, in *observe.Input, r *observe.Report) error {
 	s.stage, s.lines = start, 0
 	if in.Dir == observe.ToServer {
 		o.requested(s)
-	} else if err := o.answered(s, r); err != nil {
+	} else if err := o.endAnswer(s, r); err != nil {
 		return err
 	}
 	if s.badBody {

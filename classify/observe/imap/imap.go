@@ -159,18 +159,18 @@ type observer struct {
 	tls     line.StartTLS
 	words   line.Values
 
-	literal int  // bytes of the client's literal that follows
-	asked   bool // it waits for the server's word, or so does the next line of an authentication
-	rest    bool // the next line goes on with the command before a literal
-	client  bool
-	greeted bool
-	begin   bool
-	heard   bool // bytes of the server were seen, or are known to be missing
-	unheard bool // bytes of the server are missing since asked was set
-	lost    bool // bytes are missing, and what the client is sending is not known
-	turned  bool // the server has completed an answer since the client's last bytes
-	unasked bool // that answer belongs to no command that was seen
-	amid    bool // bytes are missing, and the server may be amid a literal
+	literal   int  // bytes of the client's literal that follows
+	asked     bool // it waits for the server's word, or so does the next line of an authentication
+	continued bool // the next line goes on with the command before a literal
+	client    bool
+	greeted   bool
+	begin     bool
+	heard     bool // bytes of the server were seen, or are known to be missing
+	unheard   bool // bytes of the server are missing since asked was set
+	lost      bool // bytes are missing, and what the client is sending is not known
+	turned    bool // the server has completed an answer since the client's last bytes
+	unasked   bool // that answer belongs to no command that was seen
+	amid      bool // bytes are missing, and the server may be amid a literal
 }
 
 // Observe implements observe.Observer.
@@ -211,7 +211,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 				o.credentials(r)
 				used += o.literal
 				o.literal = 0
-				o.rest = true
+				o.continued = true
 				continue
 			}
 		}
@@ -246,7 +246,7 @@ func (o *observer) gap(in *observe.Input) {
 		return
 	}
 	o.lost, o.turned = !o.unasked, false // an answer before its command belongs to what is missing
-	o.asked, o.rest, o.literal = false, false, 0
+	o.asked, o.continued, o.literal = false, false, 0
 	o.current.n, o.what = 0, other
 	o.sasl.End()
 }
@@ -301,8 +301,8 @@ func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 		}
 		o.ask()
 		return
-	case o.rest:
-		o.rest = false
+	case o.continued:
+		o.continued = false
 	default:
 		if !o.client && !in.Handshake && detectCommand(append(l[:len(l):len(l)], '\n'), true) != observe.Yes {
 			o.lost = true // in the middle of something
@@ -315,7 +315,7 @@ func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 	n, more, ok := literal(l)
 	switch {
 	case ok:
-		o.literal, o.rest = n, n == 0
+		o.literal, o.continued = n, n == 0
 		if o.asked = false; !more {
 			o.ask()
 		}
@@ -439,19 +439,19 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) (int, 
 		if o.current.is(first) && o.kind != startTLS {
 			// Answered, so that no literal is awaited any more.
 			if o.asked {
-				o.literal, o.rest = 0, false
+				o.literal, o.continued = 0, false
 			}
 			o.asked = false
 		}
 		if o.wait.is(first) {
-			return skip, o.answered(ok, r)
+			return skip, o.completion(ok, r)
 		}
 	}
 	return skip, nil
 }
 
-// answered is called at the answer to the command that matters.
-func (o *observer) answered(ok bool, r *observe.Report) error {
+// completion reads the response that completes the pending command.
+func (o *observer) completion(ok bool, r *observe.Report) error {
 	kind := o.kind
 	o.kind, o.wait.n = other, 0
 	o.asked = false

@@ -77,9 +77,9 @@ func detect(f *observe.First) observe.Match {
 // frame is the beginning of a message: [APPLICATION n] SEQUENCE, over TCP after
 // its length in four octets (RFC 4120 section 7.2.2).
 type frame struct {
-	tag  byte
-	head int // bytes up to the first element
-	left int // bytes of elements
+	tag       byte
+	head      int // bytes up to the first element
+	remaining int // bytes of elements
 }
 
 // request reports whether the message is one to the key distribution centre,
@@ -122,7 +122,7 @@ func open(b []byte, datagram bool) (f frame, err error) {
 		return f, der.ErrForm
 	}
 	f.head += head
-	f.left = left
+	f.remaining = left
 	return f, nil
 }
 
@@ -154,7 +154,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	pos := 0
 	for pos < len(in.Data) {
 		b := in.Data[pos:]
-		if d.left == 0 {
+		if d.remaining == 0 {
 			f, err := open(b, false)
 			if err == der.ErrShort {
 				return pos, nil
@@ -177,7 +177,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		if !o.report(d.tag, e, r) {
 			return len(in.Data), o.refuse(in, d)
 		}
-		d.left -= size
+		d.remaining -= size
 		pos += size
 	}
 	return pos, nil
@@ -214,7 +214,7 @@ func (f *frame) element(b []byte) (e der.Element, size int, err error) {
 		return e, 0, err
 	}
 	size = head + length
-	if size > f.left {
+	if size > f.remaining {
 		return e, 0, der.ErrForm
 	}
 	e = der.Element{Tag: tag, Len: length}

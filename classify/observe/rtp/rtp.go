@@ -293,7 +293,7 @@ func (o *observer) read(in *observe.Input, r *observe.Report) (int, error) {
 		if now.media() {
 			o.media, o.secure = true, now == secureMedia
 		}
-		o.unsettle()
+		o.clearUsual()
 	}
 	k, n := classify(b)
 	switch {
@@ -326,7 +326,7 @@ func (o *observer) read(in *observe.Input, r *observe.Report) (int, error) {
 	case k == kindSTUN || k == kindDTLS:
 		if k == kindDTLS && !o.dtls {
 			o.dtls = true
-			o.unsettle()
+			o.clearUsual()
 		}
 		o.proven = o.proven || o.media
 	default:
@@ -339,7 +339,7 @@ func (o *observer) read(in *observe.Input, r *observe.Report) (int, error) {
 	if o.proven {
 		o.tell(r, k, b)
 		if s := o.last[in.Dir]; k == kindRTP && s != nil && o.service != faxMedia {
-			s.settle(b, o.service)
+			s.setUsual(b, o.service)
 		}
 	} else if k != kindSTUN {
 		if o.unproven++; o.unproven > maxUnproven {
@@ -349,9 +349,9 @@ func (o *observer) read(in *observe.Input, r *observe.Report) (int, error) {
 	return len(b), nil
 }
 
-// unsettle has the next packets looked at in full: they may tell something
+// clearUsual has the next packets looked at in full: they may tell something
 // else than the last ones.
-func (o *observer) unsettle() {
+func (o *observer) clearUsual() {
 	for _, s := range o.streams {
 		s.usual = 0
 	}

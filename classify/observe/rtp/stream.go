@@ -123,9 +123,9 @@ func (s *stream) usually(announced service, now int64, b []byte) bool {
 	return true
 }
 
-// settle lets usually take packets like the one with b at its begin, under the
+// setUsual lets usually take packets like the one with b at its begin, under the
 // same announcement.
-func (s *stream) settle(b []byte, announced service) {
+func (s *stream) setUsual(b []byte, announced service) {
 	if pt := b[1] & 0x7f; b[0] == 0x80 && s.voiced && s.steady >= proof && s.badSeq == 1<<16 && s.at != nil && s.at.pt == pt && s.at.begun &&
 		(pt < 64 || pt >= 96) { // those between are RTCP where they have the marker
 		s.usual, s.service, s.aside = 0x8000|uint16(pt), announced, s.at != &s.own

@@ -165,11 +165,11 @@ type observer struct {
 
 // direction is the state of one direction.
 type direction struct {
-	started bool // a frame has been read, or nothing else can come
-	lost    bool // bytes were lost
-	resync  bool // look for the next frame
-	left    int  // bytes of the frame that were not read yet
-	old     bool // the frame is SMB 1
+	started   bool // a frame has been read, or nothing else can come
+	lost      bool // bytes were lost
+	resync    bool // look for the next frame
+	remaining int  // bytes of the frame that were not read yet
+	old       bool // the frame is SMB 1
 	// Data of a pipe that is being read, and the bytes of the message behind it.
 	feed     *pipe
 	feedLeft int
@@ -248,7 +248,7 @@ func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Re
 			return n, nil
 		}
 		return o.frame(d, in, b, r)
-	case d.left == 0:
+	case d.remaining == 0:
 		return o.frame(d, in, b, r)
 	case d.old:
 		return o.message1(d, in, b, r)
@@ -287,7 +287,7 @@ func (o *observer) frame(d *direction, in *observe.Input, b []byte, r *observe.R
 		case magicCompressed:
 			length += frameHeader
 		default:
-			d.left, d.old = length, b[4] == magicSMB1
+			d.remaining, d.old = length, b[4] == magicSMB1
 			length = frameHeader
 		}
 		o.seen, d.started = true, true
@@ -409,8 +409,8 @@ func (o *observer) setup(session, message uint64) *setup {
 	return &o.setups[len(o.setups)-1]
 }
 
-// answered returns the session set-up that a response belongs to, or nil.
-func (o *observer) answered(session, message uint64) *setup {
+// findSetup returns the session set-up that a response belongs to, or nil.
+func (o *observer) findSetup(session, message uint64) *setup {
 	for i := range o.setups {
 		if s := &o.setups[i]; s.message == message {
 			s.session = session

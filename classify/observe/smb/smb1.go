@@ -51,9 +51,9 @@ type block struct {
 
 // message1 reads a message of SMB 1, which fills its frame.
 func (o *observer) message1(d *direction, in *observe.Input, b []byte, r *observe.Report) (int, error) {
-	size := d.left
+	size := d.remaining
 	if size < smb1Header+3 {
-		d.left = 0
+		d.remaining = 0
 		return size, nil
 	}
 	if len(b) < smb1Header+3 {
@@ -73,14 +73,14 @@ func (o *observer) message1(d *direction, in *observe.Input, b []byte, r *observ
 	response := b[9]&replyFlag != 0
 	if command == comLockingAndX && !response && in.Dir == observe.ToClient && !o.roles {
 		// The server's notice of a lock that it takes back looks like a request.
-		d.left = 0
+		d.remaining = 0
 		return size, nil
 	}
 	ok, err := o.role(in, response)
 	if err != nil {
 		return 0, err
 	}
-	d.left = 0
+	d.remaining = 0
 	if !ok {
 		return size, nil
 	}
@@ -232,7 +232,7 @@ func (o *observer) response1(m []byte, k *block, r *observe.Report) (p *pipe, at
 	w := k.words
 	switch k.command {
 	case comSessionSetup:
-		s := o.answered(session, message)
+		s := o.findSetup(session, message)
 		if s == nil {
 			break
 		}

@@ -74,16 +74,16 @@ func wanted2(command uint16, response bool) int {
 
 // message2 reads one message of a frame, which can hold several.
 func (o *observer) message2(d *direction, in *observe.Input, b []byte, r *observe.Report) (int, error) {
-	size := d.left
+	size := d.remaining
 	if size < smb2Header {
-		d.left = 0
+		d.remaining = 0
 		return size, nil
 	}
 	if len(b) < smb2Header {
 		return 0, nil
 	}
 	if !valid2(b) {
-		d.left = 0
+		d.remaining = 0
 		return size, nil
 	}
 	if next := int64(binary.LittleEndian.Uint32(b[20:])); next >= smb2Header && next < int64(size) {
@@ -99,7 +99,7 @@ func (o *observer) message2(d *direction, in *observe.Input, b []byte, r *observ
 	if err != nil {
 		return 0, err
 	}
-	d.left -= size
+	d.remaining -= size
 	if !ok {
 		return size, nil
 	}
@@ -236,7 +236,7 @@ func (o *observer) response2(m, body []byte, command uint16, flags uint32, r *ob
 // setupAnswer reads a session set-up response.
 func (o *observer) setupAnswer(m, body []byte, status uint32, r *observe.Report) {
 	le := binary.LittleEndian
-	s := o.answered(le.Uint64(m[40:]), le.Uint64(m[24:]))
+	s := o.findSetup(le.Uint64(m[40:]), le.Uint64(m[24:]))
 	if s == nil {
 		return
 	}

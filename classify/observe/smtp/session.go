@@ -429,11 +429,11 @@ func (o *observer) replied(k kind, code int, body []byte, single bool, r *observ
 	if o.waiting != other && (o.pending.Empty() || o.unsure && k == o.waiting) {
 		o.waiting = other
 	}
-	return o.answered(k, code, body, r)
+	return o.replyTo(k, code, body, r)
 }
 
-// answered takes in the answer to a command.
-func (o *observer) answered(k kind, code int, body []byte, r *observe.Report) error {
+// replyTo reads the reply to a command.
+func (o *observer) replyTo(k kind, code int, body []byte, r *observe.Report) error {
 	o.authOK = o.authOK || code == 235
 	switch k {
 	case startTLS, anonymousTLS:

@@ -128,22 +128,22 @@ func Protocol() observe.Protocol {
 
 // direction is the state of one direction.
 type direction struct {
-	blind   bool // the record boundaries are not known
-	ccs     bool // ChangeCipherSpec was seen: handshake records are encrypted
-	lost    bool // handshake messages cannot be read any more
-	typ     byte // of the record being read
-	head    [4]byte
-	nhead   int
-	records int // records begun
-	left    int // bytes of the record not read yet
-	app     int // application data records
+	blind     bool // the record boundaries are not known
+	ccs       bool // ChangeCipherSpec was seen: handshake records are encrypted
+	lost      bool // handshake messages cannot be read any more
+	typ       byte // of the record being read
+	head      [4]byte
+	nhead     int
+	records   int // records begun
+	remaining int // bytes of the record not read yet
+	app       int // application data records
 
 	// The handshake message being read: its header (above), its length and how
 	// much of that is left, and as many of its bytes as are wanted.
-	length int
-	rest   int
-	want   int
-	buf    []byte
+	length      int
+	messageLeft int
+	want        int
+	buf         []byte
 }
 
 type observer struct {
@@ -178,7 +178,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		if d.blind {
 			return used + len(b), nil
 		}
-		if d.left == 0 {
+		if d.remaining == 0 {
 			n, err := o.header(d, b, in, r)
 			if n == 0 || err != nil {
 				return used, err
@@ -190,21 +190,21 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 			continue
 		}
 		if d.typ != recordHandshake || d.ccs || d.lost {
-			used, d.left = used+d.left, 0
+			used, d.remaining = used+d.remaining, 0
 			if used >= len(in.Data) {
 				return used, nil
 			}
 			b = in.Data[used:]
 			continue
 		}
-		n := min(d.left, len(b))
+		n := min(d.remaining, len(b))
 		if n == 0 {
 			return used, nil
 		}
 		if err := o.feed(d, b[:n], in, r); err != nil {
 			return used, err
 		}
-		d.left -= n
+		d.remaining -= n
 		used, b = used+n, b[n:]
 	}
 }
@@ -215,16 +215,16 @@ func (o *observer) Held() int { return cap(o.dir[0].buf) + cap(o.dir[1].buf) }
 // gap goes on after lost bytes where the next record's place is still known.
 func (o *observer) gap(d *direction, n int) (int, error) {
 	d.lost = true
-	if n <= d.left {
-		d.left -= n
+	if n <= d.remaining {
+		d.remaining -= n
 		return 0, nil
 	}
 	d.blind = true
-	return 0, o.over()
+	return 0, o.doneIfBlind()
 }
 
-// over returns ErrDone or ErrViolation if neither direction can be read any more.
-func (o *observer) over() error {
+// doneIfBlind returns ErrDone or ErrViolation if neither direction can be read any more.
+func (o *observer) doneIfBlind() error {
 	if !o.dir[observe.ToServer].blind || !o.dir[observe.ToClient].blind {
 		return nil
 	}
@@ -253,7 +253,7 @@ func (o *observer) header(d *direction, b []byte, in *observe.Input, r *observe.
 	if !ok || d.records == 0 && in.Handshake && !d.lost && typ != recordHandshake && typ != recordAlert {
 		return o.notRecord(d, b, in)
 	}
-	d.typ, d.left = typ, n
+	d.typ, d.remaining = typ, n
 	d.records++
 	switch typ {
 	case recordChangeCipherSpec:
@@ -267,7 +267,7 @@ func (o *observer) header(d *direction, b []byte, in *observe.Input, r *observe.
 			d.app++
 		}
 	}
-	return 5, o.settle(in, r)
+	return 5, o.reportEncryption(in, r)
 }
 
 // notRecord is called where a record should begin and does not.
@@ -276,7 +276,7 @@ func (o *observer) notRecord(d *direction, b []byte, in *observe.Input) (int, er
 		return 0, observe.ErrViolation
 	}
 	d.blind = true
-	return len(b), o.over()
+	return len(b), o.doneIfBlind()
 }
 
 // ssl2Message reads what is there of SSL 2.0: the client's hello, the server's
@@ -340,14 +340,14 @@ func (o *observer) feed(d *direction, b []byte, in *observe.Input, r *observe.Re
 				return nil
 			}
 			d.length = int(d.head[1])<<16 | int(d.head[2])<<8 | int(d.head[3])
-			d.rest = d.length
+			d.messageLeft = d.length
 			d.buf = d.buf[:0]
 			var err error
 			if d.want, err = o.begin(d, in, r); err != nil {
 				return err
 			}
 		}
-		n := min(len(b), d.rest)
+		n := min(len(b), d.messageLeft)
 		for part := b[:n]; len(part) > 0 && len(d.buf) < d.want; {
 			if want := d.want; len(d.buf) == 0 && len(part) >= want {
 				// All of it is here, and need not be kept.
@@ -368,8 +368,8 @@ func (o *observer) feed(d *direction, b []byte, in *observe.Input, r *observe.Re
 				}
 			}
 		}
-		d.rest, b = d.rest-n, b[n:]
-		if d.rest == 0 {
+		d.messageLeft, b = d.messageLeft-n, b[n:]
+		if d.messageLeft == 0 {
 			d.nhead = 0
 		}
 	}
@@ -381,7 +381,7 @@ func (o *observer) feed(d *direction, b []byte, in *observe.Input, r *observe.Re
 func (o *observer) begin(d *direction, in *observe.Input, r *observe.Report) (int, error) {
 	toClient := in.Dir == observe.ToClient
 	typ := d.head[0]
-	if !knownMessage(typ) || d.rest > maxMessage {
+	if !knownMessage(typ) || d.messageLeft > maxMessage {
 		// Encrypted, or the beginning of a flow that was not seen.
 		d.lost = true
 		return 0, nil
@@ -395,12 +395,12 @@ func (o *observer) begin(d *direction, in *observe.Input, r *observe.Report) (in
 			return 0, observe.ErrReversed
 		}
 		if toClient {
-			return min(d.rest, maxServerHello), nil
+			return min(d.messageLeft, maxServerHello), nil
 		}
-		return min(d.rest, maxClientHello), nil
+		return min(d.messageLeft, maxClientHello), nil
 	case msgCertificate:
 		o.full, o.certified = o.full || toClient, o.certified || toClient
-		return min(d.rest, 6), nil
+		return min(d.messageLeft, 6), nil
 	case msgServerKeyExchange:
 		o.full = o.full || toClient
 	case msgServerHelloDone:
@@ -444,7 +444,7 @@ func (o *observer) message(d *direction, b []byte, in *observe.Input, r *observe
 			o.seen.certificate(b[6:], r)
 		}
 	}
-	return o.settle(in, r)
+	return o.reportEncryption(in, r)
 }
 
 func (o *observer) clientHello(b []byte, r *observe.Report) {
@@ -511,9 +511,9 @@ func (o *observer) serverHello(b []byte, r *observe.Report) bool {
 	return true
 }
 
-// settle reports the encryption once the handshake got that far, and says
+// reportEncryption reports the encryption once the handshake got that far, and says
 // whether there is nothing left to learn.
-func (o *observer) settle(in *observe.Input, r *observe.Report) error {
+func (o *observer) reportEncryption(in *observe.Input, r *observe.Report) error {
 	c, s := &o.dir[observe.ToServer], &o.dir[observe.ToClient]
 	switch {
 	case o.version >= 0x0304:
@@ -536,11 +536,11 @@ func (o *observer) settle(in *observe.Input, r *observe.Report) error {
 		r.Add(observe.Auth, "certificate")
 	}
 	switch {
-	case o.version == 0, o.version >= 0x0304 && o.hello && (!o.helloRetry || s.app > 0), c.over() && s.over():
+	case o.version == 0, o.version >= 0x0304 && o.hello && (!o.helloRetry || s.app > 0), c.pastPlaintext() && s.pastPlaintext():
 		return observe.ErrDone
 	}
 	return nil
 }
 
-// over reports whether no plain handshake message can follow.
-func (d *direction) over() bool { return d.ccs || d.app > 0 || d.blind }
+// pastPlaintext reports whether no plain handshake message can follow.
+func (d *direction) pastPlaintext() bool { return d.ccs || d.app > 0 || d.blind }
