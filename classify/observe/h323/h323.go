@@ -1,6 +1,6 @@
 // Package h323 observes the call signalling of H.323 (ITU-T H.225.0): Q.931
-// messages in TPKT frames (RFC 1006, RFC 2126). It names the messages and reads
-// nothing within them.
+// messages in TPKT frames (RFC 1006, RFC 2126). It names the messages and ignores
+// their content.
 package h323
 
 import (
@@ -27,8 +27,8 @@ func Protocol() observe.Protocol {
 // discriminator, call reference and message type.
 const headerSize = 9
 
-// message returns the name of a Q.931 message type (ITU-T H.225.0 table 1), or
-// nothing.
+// message returns the name of a Q.931 message type (ITU-T H.225.0 table 1), or "" if
+// it is unknown.
 func message(b byte) string {
 	switch b {
 	case 0x01:
@@ -61,8 +61,8 @@ func message(b byte) string {
 	return ""
 }
 
-// check looks at the begin of a frame. It returns the message's name, empty
-// for a frame without message (a keep-alive), and the frame's length.
+// check inspects the beginning of a frame. It returns the name of the message, which is
+// empty for a frame without one (a keep-alive), and the length of the frame.
 func check(b []byte) (name string, size int, m observe.Match) {
 	for i, want := range [...]byte{3, 0} {
 		if len(b) > i && b[i] != want {
@@ -113,7 +113,7 @@ func detect(f *observe.First) observe.Match {
 
 type observer struct {
 	found bool
-	lost  [2]bool // the frame boundary of a direction is not known
+	lost  [2]bool // the frame boundary is unknown, by direction
 }
 
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
@@ -146,7 +146,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return size, nil
 }
 
-// lose gives up a direction; without either there is nothing left to read.
+// lose gives up a direction. It ends the observer once both are given up.
 func (o *observer) lose(d observe.Direction) error {
 	o.lost[d] = true
 	if o.lost[d.Reverse()] {

@@ -1,6 +1,5 @@
-// Package irc recognises IRC (RFC 1459, RFC 2812) and its extension IRCX, which
-// the chat service of Exchange 2000 speaks. Of the conversation it reads the name
-// that the server gives itself, and nothing else.
+// Package irc recognises IRC (RFC 1459, RFC 2812) and its extension IRCX, the protocol
+// of the chat service of Exchange 2000. It reads nothing but the name of the server.
 package irc
 
 import (
@@ -11,22 +10,21 @@ import (
 	"github.com/exspan/exspan/classify/observe/internal/line"
 )
 
-// Server is the name that the server gives itself in front of its messages, if it
-// has no domain: "Default-Chat-Community" is that of the chat service of Exchange
-// 2000.
+// Server is the name of the server, from the prefix of its messages, if it has no
+// domain. The chat service of Exchange 2000 is "Default-Chat-Community".
 const Server = "irc.server"
 
-// maxLine is the length of a message (RFC 2812 section 2.3).
+// maxLine is the maximum length of a message in bytes (RFC 2812 section 2.3).
 const maxLine = 512
 
-// Protocol describes IRC.
+// Protocol returns the description of IRC.
 func Protocol() observe.Protocol {
 	return observe.Protocol{Name: "irc", TCP: []uint16{6667, 7000}, Stream: true, Detect: detect,
 		New: func() observe.Observer { return observer{} }}
 }
 
-// Commands that clients begin with (RFC 2812 section 3.1). USER and PASS are
-// commands of other protocols too.
+// Commands with which clients begin (RFC 2812 section 3.1). Other protocols have USER
+// and PASS, too.
 var commands = [...]string{"NICK ", "CAP LS", "IRCX", "MODE ISIRCX", "USER ", "PASS "}
 
 func detect(f *observe.First) observe.Match {
@@ -81,7 +79,7 @@ func fromClient(l []byte, onPort bool) bool {
 
 const notice = "NOTICE AUTH "
 
-// fromServer reports whether a line is a server's notice or numeric answer.
+// fromServer reports whether a line is a notice or a numeric reply of a server.
 func fromServer(l []byte) bool {
 	if line.HasPrefix(l, notice) {
 		return true
@@ -98,7 +96,7 @@ func fromServer(l []byte) bool {
 
 type observer struct{}
 
-// Observe reads the server's first line.
+// Observe reads the first line of the server.
 func (observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	switch {
 	case in.Gap > 0:

@@ -1,6 +1,6 @@
-// Package nns reads .NET NegotiateStream ([MS-NNS]): which mechanism
-// authenticates, and whether what follows is protected. The log shipping of
-// Exchange begins with it, and .NET message framing can upgrade to it.
+// Package nns reads .NET NegotiateStream ([MS-NNS]): the mechanism that authenticates,
+// and whether the data behind it are protected. Log shipping of Exchange begins with
+// it, and .NET message framing can upgrade to it.
 package nns
 
 import (
@@ -16,8 +16,8 @@ import (
 // Error is the HRESULT of a failed handshake, "0x8009030c" (SEC_E_LOGON_DENIED).
 const Error = "nns.error"
 
-// encrypted is observe.Encryption of protected data. Signed and sealed data
-// look alike.
+// encrypted is the value of observe.Encryption for protected data. On the wire,
+// signed data cannot be distinguished from sealed data.
 const encrypted = "nns-protected"
 
 // Messages of the handshake ([MS-NNS] section 2.2.1).
@@ -33,18 +33,18 @@ const (
 // Limits.
 const (
 	maxPayload = 0xfc30   // bytes of a data message ([MS-NNS] section 2.2.2)
-	maxToken   = 12 << 10 // bytes of a token that are waited for
-	maxWait    = 16 << 10 // bytes that wait for the server's word
-	signature  = 16       // bytes of a data message that are looked at
+	maxToken   = 12 << 10 // bytes of a token to wait for
+	maxWait    = 16 << 10 // bytes that may wait for the answer of the server
+	signature  = 16       // bytes of a data message to inspect
 )
 
-// Protocol describes NegotiateStream on its own. Port: the log shipping of
-// Exchange.
+// Protocol returns the description of NegotiateStream directly on TCP. Its port is that
+// of log shipping of Exchange.
 func Protocol() observe.Protocol {
 	return observe.Protocol{Name: "nns", TCP: []uint16{64327}, Stream: true, Detect: Detect, New: New}
 }
 
-// New returns an observer of a TCP flow.
+// New returns an observer for a TCP flow.
 func New() observe.Observer { return new(observer) }
 
 // Detect looks for a handshake message.
@@ -101,32 +101,32 @@ func handshake(b []byte) observe.Match {
 	return observe.No
 }
 
-// Protection is how the data behind a handshake are protected.
+// Protection is the protection of the data behind a handshake.
 type Protection uint8
 
 // The kinds of protection.
 const (
-	// Undecided means that the handshake goes on, or nothing came behind it.
+	// Undecided means that the handshake goes on, or that no data followed it yet.
 	Undecided Protection = iota
-	// Protected data are signed or sealed.
+	// Protected means that the data are signed or sealed.
 	Protected
-	// Plain data are not even framed.
+	// Plain means that the data are neither protected nor framed.
 	Plain
-	// Unknown are data of a mechanism whose look is not known.
+	// Unknown means that the mechanism has no known form of protected data.
 	Unknown
 )
 
-// Session reads one NegotiateStream. The zero value is ready.
+// A Session reads one NegotiateStream. The zero value is ready to use.
 type Session struct {
 	tokens   spnego.Context
 	seen     bool
 	accepted bool // the server has ended the handshake
 }
 
-// Read reads what b, sent in direction dir, begins with. It returns how many
-// bytes it used, which can be more than there are, or 0 where it needs more.
-// Once it says how data are protected b begins with data, and nothing of them
-// was used. The error is one of observe's.
+// Read reads the beginning of b, which was sent in direction dir. It returns the number
+// of bytes used, which can exceed len(b), or 0 if it needs more bytes. When it returns
+// a Protection other than Undecided, b begins with data, and none of them was used.
+// Errors are those of package observe.
 func (s *Session) Read(dir observe.Direction, b []byte, r *observe.Report) (n int, p Protection, err error) {
 	switch handshake(b) {
 	case observe.More:
@@ -139,7 +139,7 @@ func (s *Session) Read(dir observe.Direction, b []byte, r *observe.Report) (n in
 		return 0, Undecided, observe.ErrViolation
 	}
 	if !s.accepted {
-		// The answer that ends the handshake can be seen late.
+		// The answer that ends the handshake may be captured late.
 		if len(b) > maxWait {
 			return 0, Undecided, observe.ErrDone
 		}
@@ -176,7 +176,7 @@ func (s *Session) message(dir observe.Direction, b []byte, r *observe.Report) (i
 	return headerLength + size, nil
 }
 
-// initial reports whether a token is one that only a client begins with.
+// initial reports whether a token can only be the first token of a client.
 func initial(token []byte) bool {
 	if m, ok := ntlm.Parse(token); ok {
 		return m.Type != ntlm.Challenge
@@ -184,9 +184,9 @@ func initial(token []byte) bool {
 	return token[0] == der.Application(0) || token[0] == der.Context(0)
 }
 
-// judge looks at the beginning of data. Protected data come in messages, a
-// length in little-endian order before each ([MS-NNS] section 2.2.2), and
-// begin with the mechanism's token; other data are sent as they are.
+// judge inspects the beginning of the data. Protected data come in messages, each behind
+// its length in little-endian order ([MS-NNS] section 2.2.2), and begin with a token of
+// the mechanism. Other data are sent as they are.
 func (s *Session) judge(b []byte) Protection {
 	if len(b) < 4 {
 		return Undecided
@@ -213,10 +213,10 @@ func (s *Session) judge(b []byte) Protection {
 
 type observer struct{ session Session }
 
-// Observe reads the handshake and the beginning of what follows.
+// Observe reads the handshake and the beginning of the data.
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	if in.Gap > 0 {
-		// Where the handshake ends can no longer be told.
+		// The end of the handshake is lost.
 		return 0, observe.ErrDone
 	}
 	n := 0

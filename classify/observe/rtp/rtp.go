@@ -2,9 +2,10 @@
 // and the DTLS handshake for SRTP (RFC 5764) on the same ports, and T.38 over
 // UDPTL, and measures the RTP streams.
 //
-// On an endpoint that SDP announced one packet tells what it is. Elsewhere an
-// RTP header proves little: only five packets of one SSRC with a growing
-// sequence, and a media time that goes on like the clock, make a flow RTP.
+// On an endpoint that SDP announced, one packet is enough to identify its kind.
+// Elsewhere an RTP header proves little: a flow is RTP only after five packets of one
+// SSRC with increasing sequence numbers and a media time that keeps pace with the
+// clock.
 package rtp
 
 import (
@@ -21,7 +22,7 @@ import (
 const (
 	Content = "rtp.content" // what was read: rtp, rtcp, stun, dtls, t38
 	Codec   = "rtp.codec"   // of RTP packets: PCMU ..., "dynamic-96" for types named by SDP alone
-	Limit   = "rtp.limit"   // a limit that left something out: streams
+	Limit   = "rtp.limit"   // a limit that was reached: streams
 )
 
 // Limits of one flow.
@@ -30,10 +31,10 @@ const (
 	maxPayloads = 8  // payload types of one stream
 	// Streams beyond the first maxMajor measure no more than maxMinorPayloads.
 	maxMajor, maxMinorPayloads = 4, 2
-	maxJunk                    = 32 // datagrams that are nothing known before the first known one
+	maxJunk                    = 32 // unknown datagrams before the first known one
 	maxBreaks                  = 3  // breaks of the sequence before the proof
-	maxUnproven                = 64 // datagrams before a flow without SDP must have proved itself
-	proof                      = 5  // packets of one SSRC with a growing sequence that prove RTP
+	maxUnproven                = 64 // datagrams within which a flow without SDP must prove itself
+	proof                      = 5  // packets of one SSRC in sequence that prove RTP
 )
 
 // Protocol returns the description of RTP.
@@ -48,7 +49,7 @@ func Protocol() observe.Protocol {
 	}
 }
 
-// service is what a learned endpoint promised.
+// service is the content that a learned endpoint announced.
 type service uint8
 
 const (
@@ -73,7 +74,7 @@ func serviceOf(announced string) service {
 	return foreign
 }
 
-// media reports whether media were promised.
+// media reports whether media were announced.
 func (s service) media() bool { return s == plainMedia || s == secureMedia || s == faxMedia }
 
 // possible reports whether an endpoint that is not announced may send a datagram:
@@ -85,7 +86,7 @@ func possible(_, _ uint16, b []byte) bool {
 func detect(f *observe.First) observe.Match {
 	promised := serviceOf(f.Announced)
 	media := promised.media()
-	// Media ports are never assigned ones (RFC 3551 section 8).
+	// Media never use assigned ports (RFC 3551 section 8).
 	if !media && (f.ClientPort < 1024 || f.ServerPort < 1024) {
 		return observe.No
 	}
@@ -118,9 +119,8 @@ const (
 	kindDTLS
 )
 
-// classify tells the packets that share a media port apart by their first
-// bytes (RFC 7983, RFC 5761 section 4), and returns the length of an RTP
-// packet's payload.
+// classify distinguishes the packets that share a media port by their first bytes (RFC
+// 7983, RFC 5761 section 4). It returns the payload length of RTP packets.
 func classify(b []byte) (kind, int) {
 	switch {
 	case len(b) < 8:
@@ -148,8 +148,8 @@ func classify(b []byte) (kind, int) {
 	return kindNone, 0
 }
 
-// payload returns the length of an RTP packet's payload, without header,
-// contributing sources, extension and padding (RFC 3550 section 5.1).
+// payload returns the payload length of an RTP packet, without header, contributing
+// sources, extension and padding (RFC 3550 section 5.1).
 func payload(b []byte) (int, bool) {
 	head := 12 + 4*int(b[0]&15)
 	if b[0]&0x10 != 0 {
@@ -163,8 +163,8 @@ func payload(b []byte) (int, bool) {
 		return 0, false
 	}
 	if b[0]&0x20 != 0 {
-		// Padding is encrypted in SRTP with the payload: an impossible count is
-		// no reason to refuse the packet.
+		// SRTP encrypts padding with the payload, so an impossible count is no reason to
+		// refuse the packet.
 		if pad := int(b[len(b)-1]); n > 0 && pad > 0 && pad <= n {
 			n -= pad
 		}
@@ -181,7 +181,7 @@ func assigned(pt uint8) bool {
 
 // isUDPTL reports whether b is a UDPTL packet (ITU-T T.38 section 9.1): sequence
 // number, primary packet, and error recovery by earlier packets or by parity.
-// A loose look, for an endpoint announced for T.38, ends with the primary
+// The loose check, for endpoints that were announced for T.38, ends with the primary
 // packet.
 func isUDPTL(b []byte, loose bool) bool {
 	rest, ok := octets(b[min(2, len(b)):])
@@ -216,8 +216,8 @@ func isUDPTL(b []byte, loose bool) bool {
 	return len(rest) == 0
 }
 
-// octets takes an open type in packed encoding off b: a length of one or two
-// bytes and that many octets (ITU-T X.691 section 11.9).
+// octets skips an open type in packed encoding: a length of one or two bytes and that
+// many octets (ITU-T X.691 section 11.9). It returns what follows.
 func octets(b []byte) (rest []byte, ok bool) {
 	if len(b) == 0 {
 		return nil, false
@@ -235,15 +235,15 @@ func octets(b []byte) (rest []byte, ok bool) {
 	return b[head+n:], true
 }
 
-// observer reads one flow. The first stream of each direction is part of it, so
-// that the usual packet waits for nothing but that stream's cache lines. They begin
-// where cache lines do: the runtime puts eight bytes before what is of this size.
+// observer reads one flow. It contains the first stream of each direction, so that the
+// usual packet loads only the cache lines of that stream. These are aligned: the
+// runtime puts eight bytes before an object of this size.
 type observer struct {
 	last           [2]*stream // the stream of the last packet, by direction
 	service        service    // the last announcement seen
 	begun          bool       // the first datagram was read
-	media          bool       // an announcement promised media
-	secure         bool       // it promised encrypted ones
+	media          bool       // media were announced
+	secure         bool       // encrypted media were announced
 	proven         bool       // the flow carries media
 	dtls           bool       // a DTLS handshake was seen
 	t38            bool
@@ -254,12 +254,12 @@ type observer struct {
 	codecs         [2]uint64 // payload types reported, a bit each
 	own            [2]stream
 	streams        []*stream
-	few            [2]*stream // what streams is made of as long as it is short
+	few            [2]*stream // backing array of streams while that is short
 	reports        []report
 	client, server netip.AddrPort
 }
 
-// report is what RTCP says of one SSRC.
+// report holds what RTCP reports of one SSRC.
 type report struct {
 	ssrc    uint32
 	dir     observe.Direction // of the RTP packets
@@ -281,12 +281,12 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return o.read(in, r)
 }
 
-// read takes any packet.
+// read reads any packet.
 func (o *observer) read(in *observe.Input, r *observe.Report) (int, error) {
 	b := in.Data
 	if !o.begun {
 		o.begun = true
-		o.client, o.server = in.Ends() // the ends stay: nothing turns a flow that this package reads
+		o.client, o.server = in.Ends() // the ends do not change: nothing reverses a flow of this package
 	}
 	if now := serviceOf(in.Announced); now != o.service {
 		o.service = now
@@ -349,16 +349,16 @@ func (o *observer) read(in *observe.Input, r *observe.Report) (int, error) {
 	return len(b), nil
 }
 
-// clearUsual has the next packets looked at in full: they may tell something
-// else than the last ones.
+// clearUsual makes the observer read the next packets in full, because they may differ
+// from the last ones.
 func (o *observer) clearUsual() {
 	for _, s := range o.streams {
 		s.usual = 0
 	}
 }
 
-// prove looks for what makes a flow without announcement RTP: a row of packets of
-// one SSRC, whose media time goes on like the clock.
+// prove checks what makes a flow without announcement RTP: successive packets of one
+// SSRC whose media time keeps pace with the clock.
 func (o *observer) prove(s *stream, pt uint8) error {
 	switch {
 	case s == nil || !assigned(pt) || s.breaks > maxBreaks:
@@ -369,8 +369,7 @@ func (o *observer) prove(s *stream, pt uint8) error {
 	return nil
 }
 
-// tell reports what a packet shows; everything but the first of its kind is
-// known already.
+// tell reports the facts of a packet. Only the first packet of a kind adds any.
 func (o *observer) tell(r *observe.Report, k kind, b []byte) {
 	if !o.seen[k] {
 		o.seen[k] = true
@@ -413,7 +412,7 @@ func codecName(pt uint8) string {
 	return "dynamic-" + string(digits[i:])
 }
 
-// stream returns the stream of an SSRC, nil beyond the limit.
+// stream returns the stream of an SSRC, or nil beyond the limit.
 func (o *observer) stream(dir observe.Direction, ssrc uint32) *stream {
 	if s := o.last[dir]; s != nil && s.ssrc == ssrc {
 		return s
@@ -462,7 +461,7 @@ func (o *observer) Held() int {
 	return n
 }
 
-// rtcp reads a compound packet's sender and receiver reports (RFC 3550 section
+// rtcp reads the sender and receiver reports of a compound packet (RFC 3550 section
 // 6.4).
 func (o *observer) rtcp(dir observe.Direction, b []byte) {
 	for len(b) >= 8 && b[0]>>6 == 2 {
@@ -487,7 +486,7 @@ func (o *observer) rtcp(dir observe.Direction, b []byte) {
 			continue
 		}
 		for i := byte(0); i < p[0]&31 && len(blocks) >= 24; i++ {
-			// The report is about packets that came the other way.
+			// The report is about packets of the other direction.
 			if rep := o.report(dir.Reverse(), binary.BigEndian.Uint32(blocks)); rep != nil {
 				rep.blocks++
 				rep.share = blocks[4]
@@ -512,8 +511,8 @@ func (o *observer) report(dir observe.Direction, ssrc uint32) *report {
 	return &o.reports[len(o.reports)-1]
 }
 
-// Finish gives the streams of the flow. RTCP on a flow of its own gives
-// streams without packets.
+// Finish reports the streams of the flow. A flow of RTCP alone has streams without
+// packets.
 func (o *observer) Finish(r *observe.Report) {
 	r.Streams = r.Streams[:0]
 	if !o.proven {
@@ -530,7 +529,7 @@ func (o *observer) Finish(r *observe.Report) {
 	}
 	var used [maxStreams]bool
 	for _, s := range o.streams {
-		// A lone packet of an SSRC that nothing else speaks of is a stray.
+		// A single packet of an SSRC that nothing else mentions is a stray.
 		if !o.media && s.steady < proof {
 			continue
 		}

@@ -10,28 +10,28 @@ import (
 	"github.com/exspan/exspan/classify/observe/sdp"
 )
 
-// Limits of a sequence (RFC 3550 appendix A.1, a smaller window for late
+// Limits of a sequence (RFC 3550 appendix A.1, with a smaller window for late
 // packets).
 const (
 	maxDropout  = 3000
 	maxMisorder = 63
 )
 
-// pause is the time without packets that ends talk.
+// pause is the time without packets that ends a talk spurt.
 const pause = int64(200e6)
 
 // rates are the clock rates in Hz of the dynamic payload types in use.
 var rates = [...]int32{8000, 12000, 16000, 24000, 32000, 44100, 48000, 90000}
 
-// stream measures the packets of one SSRC in one direction. What usually needs
-// comes first, in two cache lines.
+// stream measures the packets of one SSRC in one direction. The fields that usually
+// needs come first, in two cache lines.
 type stream struct {
 	own  payloadState // the first of payloads
 	ssrc uint32
-	// usual is how the packets begin that usually takes: version, flags and
+	// usual is the beginning of the packets that usually accepts: version, flags and
 	// payload type, without the marker; 0 for none.
 	usual   uint16
-	service service // under which they are usual
+	service service // the announcement under which they are usual
 	aside   bool    // their state is at, not own
 	last    int64
 	gap     int64
@@ -40,8 +40,8 @@ type stream struct {
 	run     run
 
 	at      *payloadState // of the last packet; nil for none
-	strays  uint32        // packets that no payload type counts
-	rowTime uint32        // when the row of steady packets began, in milliseconds
+	strays  uint32        // packets without a payloadState
+	rowTime uint32        // start of the row of steady packets, in milliseconds
 	dir     observe.Direction
 	begun   bool
 	voiced  bool  // the last packet was voice
@@ -50,17 +50,17 @@ type stream struct {
 	minor   bool  // one of many streams of its flow, which measures fewer payload types
 	lastSeq uint16
 	lastTS  uint32
-	badSeq  uint32 // where a jump would go on; 1<<16 for none
+	badSeq  uint32 // next number after a jump; 1<<16 for none
 
 	payloads []*payloadState
 	first    int64
 	restarts uint32
-	rowTS    uint32 // media time with which that row began
+	rowTS    uint32 // media time at the start of that row
 	done     *run   // sums of the runs before the last restart; nil for none
 }
 
-// run is a stretch of growing sequence numbers. Packets count as lost when
-// they leave the window without having come.
+// run is a stretch of increasing sequence numbers. A packet counts as lost when its
+// number leaves the window before the packet arrives.
 type run struct {
 	max        int64 // extended sequence number
 	window     uint64
@@ -81,17 +81,17 @@ type payloadState struct {
 	pt      uint8
 	begun   bool
 	rate    int32  // in Hz
-	starts  uint32 // packets of them that none came before, which measure nothing
+	starts  uint32 // packets without a predecessor, which measure nothing
 	jitter  jitter
-	others  *[len(rates) - 1]jitter // at the other rates that a dynamic type may have
+	others  *[len(rates) - 1]jitter // at the other possible rates of a dynamic type
 }
 
-// jitter is in nanoseconds.
+// jitter measures interarrival jitter in nanoseconds.
 type jitter struct{ last, sum, max float64 }
 
-// usually takes what nearly every packet is: one of voice like the last, a
-// little further on in sequence. It reports whether it was one; add takes all
-// others. What it leaves alone is as add would leave it.
+// usually adds the usual packet: voice like the last packet, a little further in
+// sequence. It reports whether the packet was one; add takes all others. Both leave
+// the stream in the same state.
 func (s *stream) usually(announced service, now int64, b []byte) bool {
 	if s.usual == 0 || announced != s.service || len(b) < 12 || binary.BigEndian.Uint16(b)&^0x80 != s.usual || binary.BigEndian.Uint32(b[8:]) != s.ssrc || len(b) == 12+4 {
 		return false
@@ -123,16 +123,16 @@ func (s *stream) usually(announced service, now int64, b []byte) bool {
 	return true
 }
 
-// setUsual lets usually take packets like the one with b at its begin, under the
-// same announcement.
+// setUsual makes usually accept packets that begin like b, under the same
+// announcement.
 func (s *stream) setUsual(b []byte, announced service) {
 	if pt := b[1] & 0x7f; b[0] == 0x80 && s.voiced && s.steady >= proof && s.badSeq == 1<<16 && s.at != nil && s.at.pt == pt && s.at.begun &&
-		(pt < 64 || pt >= 96) { // those between are RTCP where they have the marker
+		(pt < 64 || pt >= 96) { // the types between are RTCP if the marker is set
 		s.usual, s.service, s.aside = 0x8000|uint16(pt), announced, s.at != &s.own
 	}
 }
 
-// add takes a packet with n bytes of payload.
+// add adds a packet with n bytes of payload.
 func (s *stream) add(now int64, b []byte, n int) {
 	s.usual, s.at = 0, nil
 	pt := b[1] & 0x7f
@@ -146,8 +146,8 @@ func (s *stream) add(now int64, b []byte, n int) {
 		s.restart(int64(seq))
 		s.row(now, ts)
 	} else {
-		// The proof of a flow without announcement: small steps in sequence, no step
-		// back in media time.
+		// A flow without announcement proves itself by small steps in sequence and no
+		// step back in media time.
 		d := seq - s.lastSeq
 		switch {
 		case s.steady >= proof, d == 0 && ts == s.lastTS:
@@ -187,15 +187,15 @@ func (s *stream) row(now int64, ts uint32) {
 	s.steady, s.rowTime, s.rowTS = 1, uint32(now/1e6), ts
 }
 
-// Clock rates, in Hz, that media can seem to have while few packets have come:
-// a third of the slowest and three times the fastest (RFC 3551 section 6).
+// Limits of the clock rate, in Hz, that a few packets can suggest: a third of the
+// slowest rate and three times the fastest (RFC 3551 section 6).
 const (
 	minRate = 8000 / 3
 	maxRate = 90000 * 3
 )
 
-// paced reports whether the media time of the row went on as the clock did: what
-// only looks like RTP counts something else there, or nothing.
+// paced reports whether the media time of the row kept pace with the clock. In what only
+// looks like RTP, that field counts something else.
 func (s *stream) paced(pt uint8) bool {
 	ms := uint32(s.last/1e6) - s.rowTime
 	if ms < 20 || ms > 1<<31 {
@@ -223,8 +223,7 @@ const (
 	jump
 )
 
-// sequence places a sequence number in the run at hand (RFC 3550 appendix
-// A.1).
+// sequence places a sequence number in the current run (RFC 3550 appendix A.1).
 func (s *stream) sequence(seq uint16) order {
 	r := &s.run
 	delta := seq - uint16(r.max)
@@ -250,7 +249,7 @@ func (s *stream) sequence(seq uint16) order {
 		r.reordered++
 		return late
 	case uint32(seq) == s.badSeq:
-		// Two in a row: the other side started anew.
+		// Two in a row: the sender has restarted.
 		if s.done == nil {
 			s.done = new(run)
 		}
@@ -267,14 +266,14 @@ func (s *stream) sequence(seq uint16) order {
 	return jump
 }
 
-// advance moves the window to a packet delta further on and counts what leaves
+// advance moves the window forward by delta packets and counts the numbers that leave
 // it.
 func (r *run) advance(delta uint) {
 	if delta >= 64 {
 		r.leave(64)
 		r.window = 1
 		if delta > 64 {
-			// Beyond the window nothing but missing numbers is left to leave.
+			// All numbers beyond the window are missing.
 			r.lost += uint64(delta - 64)
 			if !r.inBurst {
 				r.inBurst = true
@@ -290,10 +289,10 @@ func (r *run) advance(delta uint) {
 	r.max += int64(delta)
 }
 
-// leave counts what is missing of the n numbers that leave the window, 1 to 64.
+// leave counts the missing ones of the n numbers, 1 to 64, that leave the window.
 func (r *run) leave(n uint) {
-	// A bit for each number that is missing, the last one's lowest. Those before
-	// the run's begin are none of it.
+	// One bit for each missing number, the lowest for the last one. Numbers before the
+	// beginning of the run do not count.
 	missing := ^r.window >> ((64 - n) & 63)
 	if before := r.base - (r.max - 63); before > 0 {
 		missing &= 1<<(n-min(uint(before), n)) - 1
@@ -310,7 +309,7 @@ func (r *run) leave(n uint) {
 // add closes c and adds what it counted.
 func (r *run) add(c *run) {
 	closed := *c
-	closed.advance(64) // everything in the window leaves it
+	closed.advance(64) // empty the window
 	r.expected += uint64(c.max - c.base + 1)
 	r.lost += closed.lost
 	r.bursts += closed.bursts
@@ -318,7 +317,7 @@ func (r *run) add(c *run) {
 	r.reordered += c.reordered
 }
 
-// payload returns the state of a payload type, nil beyond the limit.
+// payload returns the state of a payload type, or nil beyond the limit.
 func (s *stream) payload(pt uint8) *payloadState {
 	for _, p := range s.payloads {
 		if p.pt == pt {
@@ -342,7 +341,7 @@ func (s *stream) payload(pt uint8) *payloadState {
 	return p
 }
 
-// add takes a packet's arrival into the jitter (RFC 3550 appendix A.8).
+// add adds the arrival of a packet (RFC 3550 appendix A.8).
 func (p *payloadState) add(now int64, ts uint32) {
 	p.packets++
 	if !p.begun {
@@ -359,8 +358,8 @@ func (p *payloadState) add(now int64, ts uint32) {
 	p.begun, p.arrival, p.ts = true, now, ts
 }
 
-// add takes the time between two arrivals, and between their media times at a
-// rate of 1 Hz.
+// add adds the time between two arrivals, and between their media times at a rate of
+// 1 Hz.
 func (j *jitter) add(arrival, media float64, rate int32) {
 	d := math.Abs(arrival - media/float64(rate))
 	last := j.last + (d-j.last)/16
@@ -371,7 +370,7 @@ func (j *jitter) add(arrival, media float64, rate int32) {
 	}
 }
 
-// result gives what was measured so far.
+// result returns what was measured so far.
 func (s *stream) result() observe.Stream {
 	var total run
 	if s.done != nil {
