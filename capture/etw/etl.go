@@ -146,6 +146,9 @@ func (e *etl) nanoseconds(raw int64) int64 {
 	if e.clock == 3 {
 		unit, f = 10, e.mhz
 	}
+	if f == unit && e.start >= 0 && d >= 0 && d <= math.MaxInt64-e.start {
+		return unixNano(d + e.start) // as nearly always, and without a division
+	}
 	q, rest := d/f, d%f
 	if rest < 0 {
 		q, rest = q-1, rest+f

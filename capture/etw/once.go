@@ -9,6 +9,7 @@ const (
 	maxKeys   = 1 << 19       // packets that a generation remembers
 	maxPoints = 4 * maxKeys   // and the points that it does, besides the first of each packet
 	maxSeen   = 64            // points that one packet is remembered at
+	minTable  = 1 << 10       // slots of a generation's table
 
 	slotNumber = 2*maxKeys - 1 // the bits of a slot that hold the number of a packet
 )
@@ -34,7 +35,7 @@ var seed = maphash.MakeSeed()
 // generation is the packets that were seen last in one stretch of time.
 type generation struct {
 	start   int64
-	table   []uint64 // by the key's lowest bits; a slot has its highest bits, and the number of the packet and 1
+	table   []uint32 // by the key's lowest bits; a slot has its highest bits, and the number of the packet and 1
 	packets []known
 	points  []point
 }
@@ -60,8 +61,8 @@ type point struct {
 
 func (o *once) init() {
 	o.limit = keyBytes
-	o.newer.grow(1 << 10)
-	o.older.grow(1 << 10)
+	o.newer.grow(minTable)
+	o.older.grow(minTable)
 }
 
 // first reports whether f is to be delivered: as far as can be told, another event
@@ -111,6 +112,11 @@ func (o *once) turn(t int64) {
 		}
 	}
 	o.newer, o.older = o.older, o.newer
+	// A table that grew once is not cleared again and again for few packets, as in a
+	// trace whose times jump.
+	if n := len(o.newer.table); n > minTable && len(o.newer.packets) < n/16 {
+		o.newer.table = o.newer.table[:n/2]
+	}
 	clear(o.newer.table)
 	o.newer.packets, o.newer.points, o.newer.start = o.newer.packets[:0], o.newer.points[:0], t
 }
@@ -154,7 +160,7 @@ func (o *once) key(f *Frame, wlan bool) uint64 {
 func (g *generation) find(key uint64) *known {
 	mask := uint64(len(g.table) - 1)
 	for at := key & mask; g.table[at] != 0; at = (at + 1) & mask {
-		if slot := g.table[at]; slot&^slotNumber == key&^slotNumber {
+		if slot := g.table[at]; slot&^slotNumber == slotKey(key) {
 			if k := &g.packets[slot&slotNumber-1]; k.key == key {
 				return k
 			}
@@ -162,6 +168,9 @@ func (g *generation) find(key uint64) *known {
 	}
 	return nil
 }
+
+// slotKey returns the bits of a slot that it has of the key.
+func slotKey(key uint64) uint32 { return uint32(key>>32) &^ slotNumber }
 
 // add adds a packet with a key that no other has.
 func (g *generation) add(key uint64) *known {
@@ -181,11 +190,11 @@ func (g *generation) put(i int) {
 	for g.table[at] != 0 {
 		at = (at + 1) & mask
 	}
-	g.table[at] = key&^slotNumber | uint64(i+1)
+	g.table[at] = slotKey(key) | uint32(i+1)
 }
 
 func (g *generation) grow(size int) {
-	g.table = make([]uint64, size)
+	g.table = make([]uint32, size)
 	for i := range g.packets {
 		g.put(i)
 	}
