@@ -136,10 +136,10 @@ func feed(ctx context.Context, eng *classify.Engine, src capture.Source, paralle
 
 // limitMemory sets how much memory may be in use before garbage is collected:
 // the engine's tables, which hold no pointers and are never garbage, and on top
-// of them 36 MiB, or twice what else was alive at the last collection if that
+// of them 48 MiB, or twice what else was alive at the last collection if that
 // is more. Collections so stay rare however large the tables grow.
 func limitMemory(eng *classify.Engine, live []metrics.Sample) {
-	const small = 36 << 20
+	const small = 48 << 20
 	metrics.Read(live)
 	tables := eng.Memory()
 	rest := int(live[0].Value.Uint64()) - tables
