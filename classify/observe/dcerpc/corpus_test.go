@@ -331,7 +331,7 @@ func TestMAPI(t *testing.T) {
 		observetest.Expect(t, f.Result,
 			"auth=ntlm", "encryption=none", "rpc.auth_level=connect", "rpc.sec_addr=1032", "rpc.uuid="+names["EMSMDB(MAPI)"],
 			"ntlm.domain=CNAMIS", "ntlm.server=SATURN", "ntlm.version=1",
-			// EcDoConnect carries both in clear ([MS-OXCRPC] section 3.1.4.11): Exchange 5.5
+			// EcDoConnect carries both in clear ([MS-OXCRPC]): Exchange 5.5
 			// with Service Pack 4, and a client of its time.
 			"exchange.version=5.5.2653.23", "mapi.client_version=5.0.3144.0",
 			"endpoint 192.168.0.2:1032/tcp "+names["EMSMDB(MAPI)"]+" source=bind from=192.168.0.2:1032",
