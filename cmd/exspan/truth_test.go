@@ -214,8 +214,8 @@ func TestCorpus(t *testing.T) {
 				var stderr bytes.Buffer
 				code := run([]string{"analyze", "--quiet", "--format", format, "--workers", fmt.Sprint(i + 1), file}, &out[i], &stderr)
 				switch {
-				case code == exitDone && stderr.Len() == 0:
-				case code == exitError && strings.HasPrefix(stderr.String(), "exspan: "+file+": ") && strings.Count(stderr.String(), "\n") == 1:
+				case code == exitDone && withoutUnread(stderr.String()) == "":
+				case code == exitError && strings.HasPrefix(withoutUnread(stderr.String()), "exspan: "+file+": ") && strings.Count(withoutUnread(stderr.String()), "\n") == 1:
 					damaged++
 				default:
 					t.Errorf("%s: exit code %d: %s", file, code, &stderr)
@@ -229,4 +229,16 @@ func TestCorpus(t *testing.T) {
 		}
 	}
 	t.Logf("%d files, %d damaged", len(files), damaged/6)
+}
+
+// withoutUnread returns text without the lines that tell what of the input was not
+// read.
+func withoutUnread(text string) string {
+	var rest strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.Contains(line, " were not read: ") && !strings.Contains(line, " was not read: ") && !strings.Contains(line, " cut by the snap length; ") {
+			rest.WriteString(line)
+		}
+	}
+	return rest.String()
 }

@@ -127,15 +127,19 @@ func (s *Sink) Close(sum *record.Summary) error {
 }
 
 // decided returns the roles of a host that are proven without alternatives, and
-// the alternatives that they do not cover.
+// the alternatives that they do not cover. That a host is some Exchange server
+// leaves its role open.
 func decided(h *record.HostSummary) (roles []rules.Role, ambiguous string) {
+	single := func(role string) bool {
+		return !strings.Contains(role, "|") && rules.Role(role) != rules.AnyExchange
+	}
 	for _, p := range h.Roles {
-		if !strings.Contains(p.Role, "|") && !slices.Contains(roles, rules.Role(p.Role)) {
+		if single(p.Role) && !slices.Contains(roles, rules.Role(p.Role)) {
 			roles = append(roles, rules.Role(p.Role))
 		}
 	}
 	for _, p := range h.Roles {
-		covered := !strings.Contains(p.Role, "|")
+		covered := single(p.Role)
 		for role := range strings.SplitSeq(p.Role, "|") {
 			covered = covered || slices.Contains(roles, rules.Role(role))
 		}
@@ -273,6 +277,9 @@ func (s *Sink) openHost(h *record.HostSummary) string {
 	var parts []string
 	for _, p := range h.Roles {
 		part := strings.ReplaceAll(p.Role, "|", " or ")
+		if rules.Role(p.Role) == rules.AnyExchange {
+			part = "some Exchange server"
+		}
 		if p.Evidence != "" {
 			part += " (" + p.Evidence + ")"
 		}
