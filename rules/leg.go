@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// rpcInterface is the fact that names the RPC interfaces of a flow.
+const rpcInterface = "rpc.interface"
+
 // portless are the protocols whose legs have no port.
 var portless = []string{"icmp", "icmp6", "esp", "ah"}
 
@@ -95,7 +98,7 @@ func (l *Leg) details(list []string) string {
 	}
 	switch l.Protocol {
 	case "dcerpc":
-		l.Facts = []Fact{{"rpc.interface", list}}
+		l.Facts = []Fact{{rpcInterface, list}}
 		if slices.Equal(list, []string{Unnamed}) {
 			// Any unknown interface looks like any other.
 			l.MaxConfidence = "pattern"

@@ -50,9 +50,6 @@ var (
 // Roles returns the closed list of roles, AnyExchange and Any last.
 func Roles() []Role { return slices.Clone(roles) }
 
-// Versions returns the closed list of Exchange versions, oldest first.
-func Versions() []string { return slices.Clone(versions) }
-
 // Packs is a set of loaded packs. It does not change after loading and is safe for
 // concurrent use.
 type Packs struct {

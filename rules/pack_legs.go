@@ -37,7 +37,7 @@ func (r *packReader) legText(s string, at pos) Leg {
 		r.fail(at, "%v", err)
 	}
 	for _, f := range l.Facts {
-		if f.Name == "rpc.interface" {
+		if f.Name == rpcInterface {
 			for _, name := range f.Values {
 				r.used = append(r.used, word{name, at})
 			}
@@ -162,7 +162,7 @@ func (r *packReader) facts(n ast.Node, what string) []Fact {
 	r.each(n, what, func(name string, at pos, v ast.Node) bool {
 		empty = false
 		words := r.texts(v, name)
-		if name == "rpc.interface" {
+		if name == rpcInterface {
 			r.used = append(r.used, words...)
 		}
 		list = append(list, Fact{name, plainTexts(words)})

@@ -9,7 +9,7 @@ import (
 func TestPolicyWeaknesses(t *testing.T) {
 	packs := embeddedPacks(t)
 	policy := packs.Policy()
-	all := Versions()
+	all := versions
 	modern := []string{"2019", "SE"}
 	after2003 := []string{"2007", "2010", "2013", "2016", "2019", "SE"}
 	for _, tt := range []struct {

@@ -39,12 +39,6 @@ func (s *Sink) Write(r *record.Record) error {
 // Close does nothing, because the summary is not a flow.
 func (s *Sink) Close(*record.Summary) error { return nil }
 
-// Append appends r as one JSON object, without a newline, to dst.
-func Append(dst []byte, r *record.Record) []byte {
-	var e encoder
-	return e.record(dst, r)
-}
-
 // encoder caches the last whole second and its text, because records in a row
 // share it.
 type encoder struct {

@@ -167,7 +167,7 @@ func FuzzRecord(f *testing.F) {
 		r.Facts.Add(value, fact)
 		r.Endpoint.Annotation, r.Verdict.Findings[1].Detail = value, fact
 		r.Packets[1], r.First = n, time.Unix(0, at)
-		got := Append(nil, r)
+		got := new(encoder).record(nil, r)
 
 		var o oracle
 		d := json.NewDecoder(bytes.NewReader(got))

@@ -200,7 +200,7 @@ func text(b []byte) string {
 
 // Report reads the message at the beginning of b and adds its facts to r. It
 // returns the message and whether b is one. It leaves observe.Auth to the
-// caller, who knows what the message is used for.
+// caller, which knows what the message is used for.
 func Report(b []byte, r *observe.Report) (m Info, ok bool) {
 	m, ok = Parse(b)
 	if !ok {

@@ -3,7 +3,7 @@
 // the media that session descriptions announce.
 //
 // Exchange Unified Messaging answers an INVITE on 5060 with 302 and the port
-// of a worker process; that port is learned like one of an endpoint mapper.
+// of a worker process. That port is learned like one from an endpoint mapper.
 package sip
 
 import (
@@ -18,20 +18,20 @@ import (
 const (
 	Method    = "sip.method"     // of requests: INVITE, BYE ...; "other" for unknown ones
 	Status    = "sip.status"     // of responses: 200, 302 ...
-	Server    = "sip.server"     // the product that the flow's server names itself
-	UserAgent = "sip.user_agent" // the product that the flow's client names itself
-	Call      = "sip.call"       // what the client's INVITE was answered with: accepted, redirected, refused
-	Redirect  = "sip.redirect"   // ports of the places that the server sent the client's INVITE to: "5065"
-	SDPCodec  = "sdp.codec"      // what descriptions offer: PCMU/8000 ...
-	SDPMedia  = "sdp.media"      // kinds of media described: audio, image ...
-	Violation = "sip.violation"  // what broke the protocol: framing, content-length, header, header-size, sdp-limit
+	Server    = "sip.server"     // product of the server
+	UserAgent = "sip.user_agent" // product of the client
+	Call      = "sip.call"       // result of an INVITE of the client: accepted, redirected, refused
+	Redirect  = "sip.redirect"   // ports to which the server redirected an INVITE: "5065"
+	SDPCodec  = "sdp.codec"      // codecs in descriptions: PCMU/8000 ...
+	SDPMedia  = "sdp.media"      // media types in descriptions: audio, image ...
+	Violation = "sip.violation"  // violations of the protocol: framing, content-length, header, header-size, sdp-limit
 )
 
 // Limits of one flow.
 const (
 	maxLine     = 4 << 10  // start line
 	maxHeader   = 16 << 10 // start line and headers
-	maxWindow   = 16 << 10 // of a message, headers included, that is waited for
+	maxWindow   = 16 << 10 // maximum wait for a message, headers included
 	maxSearch   = 64 << 10 // bytes searched for a first message
 	maxDialogs  = 512      // calls followed at a time
 	maxHeld     = 64 << 10 // bytes that they take
@@ -43,11 +43,11 @@ const (
 	maxTag      = 128      // bytes of a tag
 )
 
-// mediaIdle is how long an announced endpoint lives without use.
+// mediaIdle is the time after which an unused announced endpoint expires.
 const mediaIdle = int64(3600e9)
 
 // Protocol returns the description of SIP. The ports are those of Unified
-// Messaging, its workers and instant messaging; SIP is found on others too.
+// Messaging, its workers and instant messaging. SIP is detected on other ports, too.
 func Protocol() observe.Protocol {
 	return observe.Protocol{
 		Name:   "sip",
@@ -124,8 +124,8 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return used, nil
 }
 
-// next takes a message, or what stands between messages, off b. It returns
-// the bytes used and whether it is worth to go on with the rest.
+// next reads one message, or bytes between messages, from b. It returns the number of
+// bytes used, and whether to continue with the bytes behind them.
 func (o *observer) next(in *observe.Input, r *observe.Report, d *side, b []byte) (n int, more bool, err error) {
 	if d.skipLine {
 		i := bytes.IndexByte(b, '\n')
@@ -186,8 +186,8 @@ func (o *observer) next(in *observe.Input, r *observe.Report, d *side, b []byte)
 	return total, true, nil
 }
 
-// bad gives up the message at hand and looks for the next start line. A flow
-// without any good message is not SIP.
+// bad gives up the current message and searches for the next start line. A flow without
+// any valid message is not SIP.
 func (o *observer) bad(r *observe.Report, d *side, b []byte, why string) (int, bool, error) {
 	resync, tooLong := d.resync, d.lineOK
 	if !o.started && !resync {
@@ -209,7 +209,7 @@ func (o *observer) bad(r *observe.Report, d *side, b []byte, why string) (int, b
 	return o.search(i + 1)
 }
 
-// search counts bytes in which a first message was looked for in vain.
+// search counts the bytes searched for a first message without success.
 func (o *observer) search(n int) (int, bool, error) {
 	if o.started {
 		return n, true, nil
@@ -220,7 +220,7 @@ func (o *observer) search(n int) (int, bool, error) {
 	return n, true, nil
 }
 
-// describes reports whether a body of the type can hold a session description.
+// describes reports whether a body of this type can hold a session description.
 func describes(contentType []byte) bool {
 	kind, _, _ := bytes.Cut(contentType, []byte(";"))
 	kind = bytes.TrimSpace(kind)
@@ -243,8 +243,8 @@ func (o *observer) datagram(in *observe.Input, r *observe.Report) error {
 		r.Add(Violation, "framing")
 		return nil
 	}
-	// Where the empty line is missing, cut by the snap length or saved, whole lines
-	// count.
+	// If the empty line is missing, because of the snap length or the sender, complete
+	// lines count.
 	end, whole := m.headers(b[begin:min(len(b), maxHeader)])
 	if !whole && len(b) > maxHeader {
 		o.started = true
@@ -268,7 +268,7 @@ func isSTUN(b []byte) bool {
 	return len(b) >= 20 && b[0] < 4 && string(b[4:8]) == "\x21\x12\xa4\x42"
 }
 
-// message takes what a whole message says.
+// message reads a complete message.
 func (o *observer) message(in *observe.Input, r *observe.Report, m *message, body []byte, cut bool) error {
 	if !o.started && in.Datagram && m.request == (in.Dir == observe.ToClient) {
 		if client, server := in.Ends(); !isPort(server.Port()) || isPort(client.Port()) {
@@ -362,8 +362,7 @@ func (o *observer) version(product []byte, r *observe.Report) {
 	r.Add(observe.ExchangeVersion, observe.Build(build))
 }
 
-// outcome reports what an INVITE of the client's was answered with. A challenge
-// is no answer yet.
+// outcome reports the result of an INVITE of the client. A challenge is not a result.
 func outcome(code int, r *observe.Report) {
 	switch {
 	case code < 200 || code == 401 || code == 407:
@@ -376,8 +375,8 @@ func outcome(code int, r *observe.Report) {
 	}
 }
 
-// auth reports the credentials of requests, and none where a request that
-// matters was granted without any.
+// auth reports the credentials of requests, or "none" if a relevant request succeeded
+// without any.
 func (o *observer) auth(r *observe.Report, m *message) {
 	if m.request && len(m.authorization) > 0 {
 		scheme, _ := word(m.authorization)
@@ -405,8 +404,8 @@ func (o *observer) auth(r *observe.Report, m *message) {
 	}
 }
 
-// follow keeps the calls of the flow as far as their end must be known, for
-// with a call its endpoints end.
+// follow tracks the calls of the flow until they end, because the endpoints of a call
+// expire with it.
 func (o *observer) follow(r *observe.Report, m *message, ev *observe.CallEvent) {
 	d := o.dialogs[ev.CallID]
 	switch {
@@ -426,7 +425,7 @@ func (o *observer) follow(r *observe.Report, m *message, ev *observe.CallEvent) 
 			o.held += 16 + len(k)
 		}
 	case ev.Method == "INVITE" && ev.Code >= 300 && d != nil && len(d.confirmed) == 0 && ev.CSeq == d.cseq:
-		// A redirected call goes on elsewhere, a challenged one right here.
+		// A redirected call continues elsewhere, a challenged one here.
 		switch {
 		case ev.Code == 401 || ev.Code == 407:
 		case ev.Code < 400:
@@ -450,12 +449,12 @@ func (o *observer) follow(r *observe.Report, m *message, ev *observe.CallEvent) 
 	}
 }
 
-// pair names a dialog by the tags of its ends, whoever speaks.
+// pair identifies a dialog by the tags of its ends, for messages of either end.
 func pair(ev *observe.CallEvent) string {
 	return min(ev.FromTag, ev.ToTag) + "|" + max(ev.FromTag, ev.ToTag)
 }
 
-// open starts to follow a call; beyond the limits the oldest are forgotten.
+// open starts to track a call. Beyond the limits it drops the oldest ones.
 func (o *observer) open(id string) *dialog {
 	if o.dialogs == nil {
 		o.dialogs = map[string]*dialog{}
@@ -475,7 +474,7 @@ func (o *observer) open(id string) *dialog {
 	return d
 }
 
-// close forgets a call.
+// close stops tracking a call.
 func (o *observer) close(d *dialog) {
 	if !d.dead {
 		o.held -= d.size()
@@ -484,7 +483,7 @@ func (o *observer) close(d *dialog) {
 	}
 }
 
-// size returns about how many bytes a call takes, with its places in the map and
+// size returns roughly the memory of a call in bytes, with its entries in the map and
 // the list.
 func (d *dialog) size() int {
 	n := 160 + len(d.id)
@@ -516,8 +515,8 @@ func methodName(b []byte) (name string, bit uint32) {
 var methods = [...]string{"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE", "REFER", "INFO", "MESSAGE",
 	"SUBSCRIBE", "NOTIFY", "PUBLISH", "SERVICE", "BENOTIFY", "NEGOTIATE"}
 
-// addUpTo adds a fact unless there are limit values of it. A value that is
-// there already costs no memory.
+// addUpTo adds a fact unless it already has limit values. Adding a present value does
+// not allocate.
 func addUpTo(r *observe.Report, name string, value []byte, limit int) {
 	n := 0
 	for _, f := range r.All() {
@@ -533,7 +532,7 @@ func addUpTo(r *observe.Report, name string, value []byte, limit int) {
 	}
 }
 
-// printable returns a part of a URI, with anything that cannot stand there as "?".
+// printable returns a part of a URI with invalid characters replaced by "?".
 func printable(b []byte) string {
 	c := bytes.Clone(b)
 	for i := range c {

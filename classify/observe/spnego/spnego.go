@@ -1,7 +1,7 @@
 // Package spnego reads the authentication tokens that other protocols carry:
 // SPNEGO negotiation (RFC 4178, [MS-SPNG]), Kerberos (RFC 4121) and NTLMSSP
-// messages, wrapped or bare. It tells which mechanism is in use, and which
-// service a Kerberos ticket is for.
+// messages, wrapped or bare. It reports the mechanism in use, and the service that a
+// Kerberos ticket is for.
 package spnego
 
 import (
@@ -13,35 +13,35 @@ import (
 	"github.com/exspan/exspan/classify/observe/ntlm"
 )
 
-// Mechanism is an authentication mechanism as observe.Auth names it.
+// A Mechanism is an authentication mechanism, named as in observe.Auth.
 type Mechanism string
 
-// The mechanisms that are told apart.
+// All mechanisms.
 const (
-	// Negotiate is SPNEGO whose mechanism is not known (yet), or another one.
+	// Negotiate is SPNEGO with another mechanism, or with one that is not known yet.
 	Negotiate Mechanism = "negotiate"
 	Kerberos  Mechanism = "kerberos"
 	NTLM      Mechanism = "ntlm"
 )
 
-// Strength is how much a token proves about the mechanism.
+// Strength is the evidence of a token for its mechanism.
 type Strength uint8
 
-// The strengths, weakest first.
+// All strengths, weakest first.
 const (
-	// None is a token that is not understood.
+	// None means that the token is not understood.
 	None Strength = iota
-	// Offered is a list of mechanisms only.
+	// Offered means that the token only lists mechanisms.
 	Offered
-	// Tried is a token of the mechanism by the client, which the server can
-	// still turn down for another mechanism.
+	// Tried means that the client sent a token of the mechanism. The server may still
+	// choose another mechanism.
 	Tried
-	// Settled is the server's choice, a Kerberos answer by the server, or an
-	// NTLMSSP message. Where two of them disagree, the later one holds.
+	// Settled means the choice of the server, a Kerberos reply of the server, or an
+	// NTLMSSP message. If two tokens disagree, the later one is right.
 	Settled
 )
 
-// Info is what one token says.
+// Info is the content of one token.
 type Info struct {
 	// Mechanism is empty for a token that is not understood.
 	Mechanism Mechanism
@@ -70,11 +70,11 @@ const (
 	tagError = 0x7e
 )
 
-// maxMechanisms bounds the mechanisms that are read of an offer.
+// maxMechanisms is the maximum number of mechanisms read from an offer.
 const maxMechanisms = 16
 
 // Inspect reads the token at the beginning of b, sent by the server or by the
-// client. The token can be cut short; then what is there counts. With
+// client. If the token is cut short, Inspect reads what is there. With
 // identities the ticket's service can be an account.
 func Inspect(b []byte, fromServer, identities bool) Info {
 	var i Info
@@ -128,7 +128,7 @@ func (i *Info) token(b []byte, fromServer, identities bool, depth int) {
 	}
 }
 
-// set keeps the strongest word on the mechanism.
+// set keeps the strongest evidence for a mechanism.
 func (i *Info) set(m Mechanism, s Strength) {
 	if s >= i.Strength {
 		i.Mechanism, i.Strength = m, s
@@ -136,7 +136,7 @@ func (i *Info) set(m Mechanism, s Strength) {
 }
 
 // init reads a NegTokenInit (RFC 4178 section 4.2.1). One sent by a server
-// ([MS-SPNG] section 2.2.1) is a hint, no choice.
+// ([MS-SPNG] section 2.2.1) is a hint, not a choice.
 func (i *Info) init(b []byte, fromServer, identities bool, depth int) {
 	b, _, ok := der.Open(b, der.Sequence)
 	if !ok {
@@ -235,7 +235,7 @@ type Context struct {
 
 // Add reads the next token, by the server or the client, adds what it says to
 // r, and updates the context. It adds facts of Kerberos and NTLM, and leaves
-// observe.Auth to the caller, who knows whether c.Mechanism protects anything.
+// observe.Auth to the caller, which knows whether c.Mechanism protects anything.
 func (c *Context) Add(b []byte, fromServer bool, r *observe.Report) Info {
 	i := Inspect(b, fromServer, r.Identities)
 	if i.Strength >= c.Strength && i.Mechanism != "" {
@@ -250,7 +250,7 @@ func (c *Context) Add(b []byte, fromServer bool, r *observe.Report) Info {
 	return i
 }
 
-// Signer tells the mechanism from the beginning of a per-message token, the
+// Signer returns the mechanism of a per-message token from its beginning. That is the
 // signature that goes with each message once authentication is done: NTLM's is
 // 16 bytes beginning with version 1 ([MS-NLMP] section 2.2.2.9), Kerberos'
 // begins with 04 04 or 05 04 (RFC 4121 section 4.2.6) or is wrapped with its
