@@ -187,7 +187,7 @@ type DataPath struct {
 // LastResort reports whether the path explains only what no other path explains:
 // its document is weak on ports or ends, or is a firewall rule, which names no
 // caller.
-func (d *DataPath) LastResort() bool { return d.Confidence == "low" || d.Table == "firewall" }
+func (p *DataPath) LastResort() bool { return p.Confidence == "low" || p.Table == "firewall" }
 
 // Conditions narrow a data path where roles, ports and content are not enough.
 type Conditions struct {

@@ -93,8 +93,7 @@ func TestDialogsOfStrangers(t *testing.T) {
 func TestWhatExplains(t *testing.T) {
 	e := newEndpoints(&rules.Policy{Announced: []rules.Announced{{By: []string{"sdp"}, Protocol: "rtp"}, {By: []string{"ept_map", "site"}, Protocol: "dcerpc"}}})
 	facts := func(codec string) *observe.List {
-		var f observe.Facts
-		f = observe.NewFactLists().Empty()
+		f := observe.NewFactLists().Empty()
 		f.Add(codecFact, codec)
 		return f.List()
 	}
