@@ -15,6 +15,9 @@ import (
 // TestCopies holds pairs of frames: which is a copy of the other, and which is a
 // packet of its own.
 func TestCopies(t *testing.T) {
+	// Eight bits tell two ways apart, so with one key in 256 a pair looks alike.
+	defer func(keys [4]uint64) { hashKeys = keys }(hashKeys)
+	hashKeys = [4]uint64{0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9, 0x94d049bb133111eb, 0xd6e8feb86659fd93}
 	type seen struct {
 		id             uint16
 		ttl            uint8
