@@ -408,7 +408,9 @@ func (e *Engine) emit(s *slot, must bool) bool {
 	e.reader.Forget(&s.State)
 	e.notePair(s)
 	e.tunnels.forget(s.id)
-	delete(e.legs.of, s.id)
+	if s.has(isLeg) {
+		delete(e.legs.of, s.id)
+	}
 	e.flows.free(s.id)
 	return true
 }

@@ -56,7 +56,9 @@ func (e *Engine) write(s *slot, sub *subject, v *record.Verdict, state string) {
 	for _, v := range e.flows.vlans[s.id] {
 		r.VLANs = append(r.VLANs, e.out.vlanText(v))
 	}
-	r.Conversation = e.legs.of[s.id]
+	if r.Conversation = ""; s.has(isLeg) {
+		r.Conversation = e.legs.of[s.id]
+	}
 	r.Streams = e.reader.Streams(&s.State)
 	if en := sub.used(); en != nil {
 		if state == "ended" {

@@ -152,7 +152,7 @@ func (r *Reader) newConn(p *capture.Packet, ev *flow.Event) *conn {
 			}
 		}
 	}
-	if r.detect.last.number == p.Number {
+	if last := &r.detect.last; last.number == p.Number && (last.index >= 0 || last.more) {
 		c.asked, c.announced = r.Announcements, r.detect.first.Announced // as seek found it
 	} else {
 		r.askAnnounced(c)
