@@ -22,7 +22,7 @@ talks to whom, on which ports, and with which authentication and encryption.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newRulesListCmd(), newRulesShowCmd(), newRulesPolicyCmd(), newRulesCheckCmd())
+	cmd.AddCommand(newRulesListCmd(), newRulesShowCmd(), newRulesPolicyCmd(), newRulesCheckCmd(), newSchemaCmd("packs of rules", "rules", rules.PackSchema))
 	return cmd
 }
 

@@ -23,7 +23,7 @@ func newSiteCmd() *cobra.Command {
 networks of clients, wanted flows and accepted findings.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newSiteInferCmd(), newSiteCheckCmd())
+	cmd.AddCommand(newSiteInferCmd(), newSiteCheckCmd(), newSchemaCmd("site files", "site", rules.SiteSchema))
 	return cmd
 }
 
@@ -86,6 +86,28 @@ func newSiteCheckCmd() *cobra.Command {
 				errs = append(errs, err)
 			}
 			return errors.Join(errs...)
+		},
+	}
+}
+
+// newSchemaCmd returns the command that prints the JSON Schema of a kind of file.
+func newSchemaCmd(files, name string, schema func() []byte) *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print a JSON Schema of " + files,
+		Long: `Print a JSON Schema of ` + files + `, by which editors complete keys and words, and mark
+mistakes while you type. Editors with the YAML language server (Visual Studio
+Code, Neovim, Emacs and others) take it from the first line of a file:
+
+    # yaml-language-server: $schema=` + name + `.schema.json
+
+What a schema cannot say, such as that a name is there twice, the command check
+finds.`,
+		Example: "  exspan " + name + " schema > " + name + ".schema.json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write(schema())
+			return err
 		},
 	}
 }
