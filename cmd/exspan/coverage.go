@@ -62,12 +62,15 @@ func newCoverageCmd() *cobra.Command {
 captures, or flow records that analyze or monitor wrote, show it: seen, seen
 deviating, only seen blocked, not seen, or not observable from where they were
 taken, and when it was seen first and last. A flow that may follow several paths
-counts for each of them; the number then has a ~ before it.`,
+counts for each of them; the number then has a ~ before it. Paths that the
+documents list as not used are left out, and those of Windows itself, such as
+logon and name resolution, unless --all asks for them.`,
 		Example: `  exspan rules coverage trace.pcapng
   exspan rules coverage --site site.yaml --fail-on blocked flows.ndjson`,
 		Args: cobra.ArbitraryArgs,
 	}
 	v.flags(cmd, coverageWords())
+	all := cmd.Flags().Bool("all", false, "list the paths of Windows itself too")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := v.check(coverageWords()); err != nil {
 			return err
@@ -79,7 +82,7 @@ counts for each of them; the number then has a ~ before it.`,
 			if cfg.Site != nil && cfg.Site.Version != "" {
 				version = cfg.Site.Version
 			}
-			sink = coverage.New(stdout, coverage.Options{Packs: cfg.Packs, Version: version, JSON: v.format == "json",
+			sink = coverage.New(stdout, coverage.Options{Packs: cfg.Packs, Version: version, Platform: *all, JSON: v.format == "json",
 				Width: v.look.columns(stdout), Color: v.look.colored(stdout)})
 			return sink
 		})

@@ -1,4 +1,4 @@
-// Package coverage tells which documented data paths a capture shows: seen, seen
+// Package coverage reports which documented data paths a capture shows: seen, seen
 // deviating, seen blocked, not seen, or not observable from where it was taken.
 package coverage
 
@@ -51,9 +51,11 @@ type Options struct {
 	Packs *rules.Packs
 	// Version is the version whose paths are written if no path of any was seen.
 	Version string
-	JSON    bool
-	Width   int // 0 means 100
-	Color   bool
+	// Platform adds the paths of Windows itself.
+	Platform bool
+	JSON     bool
+	Width    int // 0 means 100
+	Color    bool
 }
 
 // Sink collects records and writes the coverage on Close.
@@ -85,7 +87,11 @@ func (s *Sink) Rows() []Row { return s.rows }
 
 // Close writes the coverage.
 func (s *Sink) Close(sum *record.Summary) error {
-	for _, version := range s.versions(sum) {
+	versions := s.versions(sum)
+	if s.o.Platform {
+		versions = append(versions, rules.Platform)
+	}
+	for _, version := range versions {
 		for _, p := range s.o.Packs.Paths(version) {
 			if !p.NotUsed {
 				s.rows = append(s.rows, s.row(p, sum))
@@ -129,6 +135,12 @@ func (s *Sink) versions(sum *record.Summary) []string {
 func (s *Sink) row(p *rules.DataPath, sum *record.Summary) Row {
 	r := Row{ID: p.ID, Exchange: p.Version, Table: p.Table, Name: p.Name, State: NotSeen}
 	c := s.t.ByPath[p.ID]
+	if q := s.better(p); c == nil && q != nil {
+		c = s.t.ByPath[q.ID]
+		r.Flows, r.Tied, r.First, r.Last, r.State = c.Flows, true, c.First, c.Last, Seen
+		r.Why = "packets cannot tell it from " + q.Name + ", which is documented better"
+		return r
+	}
 	if c == nil {
 		if why := s.unobservable(p, sum); why != "" {
 			r.State, r.Why = NotObservable, why
@@ -149,12 +161,74 @@ func (s *Sink) row(p *rules.DataPath, sum *record.Summary) Row {
 	return r
 }
 
+// better returns a path that was seen in the group of p and explains the flows of
+// p, because its document is better, or nil.
+func (s *Sink) better(p *rules.DataPath) *rules.DataPath {
+	if !p.LastResort() {
+		return nil
+	}
+	for _, q := range s.o.Packs.Paths(p.Version) {
+		if q.Group == p.Group && s.t.ByPath[q.ID] != nil && common(p.From, q.From) && common(p.To, q.To) {
+			return q
+		}
+	}
+	return nil
+}
+
+// covered returns a path with a better document that explains every flow of p, or
+// nil.
+func (s *Sink) covered(p *rules.DataPath) *rules.DataPath {
+	if !p.LastResort() {
+		return nil
+	}
+	for _, q := range s.o.Packs.Paths(p.Version) {
+		if q.LastResort() || !common(p.From, q.From) || !common(p.To, q.To) {
+			continue
+		}
+		if !slices.ContainsFunc(p.Legs, func(l rules.Leg) bool {
+			return !slices.ContainsFunc(q.Legs, func(m rules.Leg) bool { return covers(&m, &l) })
+		}) {
+			return q
+		}
+	}
+	return nil
+}
+
+// covers reports whether every flow of a leg is also one of another leg m.
+func covers(m, l *rules.Leg) bool {
+	if m.Reverse != l.Reverse || m.Protocol != l.Protocol || m.Port.Dynamic != l.Port.Dynamic || len(m.Either)+len(m.Without) > 0 ||
+		m.Port.From != 0 && (l.Port.From == 0 || !m.Port.Contains(l.Port.From) || !m.Port.Contains(l.Port.To)) ||
+		l.Port.TCP && !m.Port.TCP || l.Port.UDP && !m.Port.UDP {
+		return false
+	}
+	for _, f := range m.Facts {
+		i := slices.IndexFunc(l.Facts, func(g rules.Fact) bool { return g.Name == f.Name })
+		if i < 0 || slices.ContainsFunc(l.Facts[i].Values, func(v string) bool { return !slices.Contains(f.Values, v) }) {
+			return false
+		}
+	}
+	return true
+}
+
+func common(a, b []rules.Role) bool {
+	return slices.ContainsFunc(a, func(r rules.Role) bool { return slices.Contains(b, r) })
+}
+
+// hidden reports whether a capture of one direction may hide a path: no leg that
+// carries the service has a TCP port by which either direction shows it. Announced
+// ports and content are in one direction, and so may all packets of UDP be.
+func hidden(p *rules.DataPath) bool {
+	return !slices.ContainsFunc(p.Legs, func(l rules.Leg) bool {
+		return l.Auth != rules.NotApplicable && l.Port.TCP && !l.Port.Dynamic && !l.ContentOnly && len(l.Facts)+len(l.Either) == 0
+	}) || p.Conditions.NamesDecide
+}
+
 // unobservable returns why a path cannot be seen from where the capture was
 // taken, or "". Of a capture in which no Exchange server takes part, nothing is
 // known.
 func (s *Sink) unobservable(p *rules.DataPath, sum *record.Summary) string {
-	if p.Local {
-		return "documented within one host only"
+	if s.t.Flows() == 0 {
+		return ""
 	}
 	exchange := false
 	roles := map[rules.Role]int{}
@@ -170,11 +244,13 @@ func (s *Sink) unobservable(p *rules.DataPath, sum *record.Summary) string {
 			roles[role]++
 		}
 	}
-	if !exchange {
+	switch {
+	case !exchange:
 		return ""
-	}
-	if n := s.t.Flows(); s.t.OneWay > n/2 {
-		return "most flows were captured in one direction only"
+	case p.Local:
+		return "documented within one host only"
+	case s.covered(p) != nil:
+		return "its flows count as " + s.covered(p).Name + ", which is documented better"
 	}
 	for _, side := range [][]rules.Role{p.From, p.To} {
 		if !inView(side, roles, s.t.Roles) {
@@ -184,6 +260,9 @@ func (s *Sink) unobservable(p *rules.DataPath, sum *record.Summary) string {
 	// Two hosts of a role are needed for what is documented between its like.
 	if len(p.From) == 1 && len(p.To) == 1 && p.From[0] == p.To[0] && p.From[0].Exchange() && roles[p.From[0]] == 1 {
 		return "only one host in view is " + string(p.From[0])
+	}
+	if s.t.OneWay > s.t.Flows()/2 && hidden(p) {
+		return "most flows were captured in one direction only, which may hide what shows it"
 	}
 	return ""
 }
@@ -229,7 +308,11 @@ func (s *Sink) writeVersion(b *strings.Builder, version string, rows []Row) {
 	for i := range rows {
 		n[rows[i].State]++
 	}
-	line := fmt.Sprintf("Exchange %s: %d of %d documented paths seen", version, n[Seen]+n[Deviating]+n[Blocked], len(rows))
+	title := "Exchange " + version
+	if version == rules.Platform {
+		title = "Windows itself"
+	}
+	line := fmt.Sprintf("%s: %d of %d documented paths seen", title, n[Seen]+n[Deviating]+n[Blocked], len(rows))
 	if n[Deviating] > 0 {
 		line += fmt.Sprintf(", %d of them deviating", n[Deviating])
 	}

@@ -342,7 +342,7 @@ func (t *Tally) cover(r *record.Record) {
 	if t.ByPath == nil {
 		t.ByPath, t.Roles = map[string]*Cover{}, map[string]bool{}
 	}
-	if r.Outcome == record.OneWay {
+	if r.Outcome == record.OneWay || r.Packets[0] == 0 {
 		t.OneWay++
 	}
 	for _, h := range [...]*record.Host{&r.Client, &r.Server} {
