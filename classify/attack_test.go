@@ -15,6 +15,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/capture/capturetest"
+	"github.com/exspan/exspan/capture/capturetest/readfile"
 	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/inventory"
 )
@@ -287,7 +288,7 @@ func tellText(t *testing.T, a *attack, text string) {
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	packets := packetsOf(t, file)
+	packets := readfile.Packets(t, file)
 	a.began = time.Now()
 	for batch := range slices.Chunk(packets, 256) {
 		if err := a.e.Batch(&capture.Batch{Packets: batch}); err != nil {

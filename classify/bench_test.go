@@ -1,8 +1,6 @@
 package classify
 
 import (
-	"errors"
-	"io"
 	"net/netip"
 	"path/filepath"
 	"runtime"
@@ -11,6 +9,7 @@ import (
 	"time"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/capture/capturetest/readfile"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -22,31 +21,6 @@ func recordings(t testing.TB) []string {
 		t.Fatal("no recordings in testdata")
 	}
 	return files
-}
-
-// packetsOf reads a capture into memory.
-func packetsOf(t testing.TB, file string) []capture.Packet {
-	t.Helper()
-	src, err := capture.OpenFiles([]string{file}, capture.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer src.Close()
-	var all []capture.Packet
-	for {
-		b, err := src.Read()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range b.Packets {
-			p.Payload = append([]byte(nil), p.Payload...)
-			all = append(all, p)
-		}
-		b.Release()
-	}
 }
 
 func newEngine(t testing.TB, cfg Config) *Engine {
@@ -63,7 +37,7 @@ func newEngine(t testing.TB, cfg Config) *Engine {
 // endpoints and rules.
 func BenchmarkReplay(b *testing.B) {
 	for _, file := range recordings(b) {
-		packets := packetsOf(b, file)
+		packets := readfile.Packets(b, file)
 		b.Run(strings.TrimSuffix(filepath.Base(file), ".pcapng"), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

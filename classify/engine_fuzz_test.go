@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/capture/capturetest/readfile"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
@@ -326,7 +327,7 @@ func tell(t testing.TB, cfg Config, m mode, packets []capture.Packet) string {
 // packets carry anything in any order at any time.
 func FuzzEngine(f *testing.F) {
 	for _, file := range recordings(f) {
-		packets := packetsOf(f, file)
+		packets := readfile.Packets(f, file)
 		for skip := 0; skip < 60; skip += 12 {
 			f.Add(storyOf(packets, skip), byte(skip))
 		}
@@ -405,7 +406,7 @@ func damage(packets []capture.Packet, how string, r *rand.Rand) []capture.Packet
 func TestDamagedRecordings(t *testing.T) {
 	packs := testPacks(t)
 	for n, file := range recordings(t) {
-		packets := packetsOf(t, file)
+		packets := readfile.Packets(t, file)
 		for i, how := range []string{"lost", "one-way", "twice", "cut", "changed", "flags", "times", "shuffled", "jittered"} {
 			cfg := Config{Packs: packs, Calls: true, Hold: time.Duration(i%2) * time.Minute}
 			damaged := damage(packets, how, rand.New(rand.NewPCG(uint64(n), uint64(i))))

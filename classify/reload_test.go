@@ -12,6 +12,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/capture/capturetest"
+	"github.com/exspan/exspan/capture/capturetest/readfile"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
@@ -123,7 +124,7 @@ tcp %[2]s:40001 > pc:%[1]d rpc-response(ntlm privacy)
 		if err := os.WriteFile(file, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		packets := packetsOf(t, file)
+		packets := readfile.Packets(t, file)
 		if err := e.Batch(&capture.Batch{Packets: packets[skip:]}); err != nil {
 			t.Fatal(err)
 		}

@@ -2,29 +2,39 @@ package rules
 
 import "strings"
 
+// Near returns the word of known that is closest to word, without regard to case,
+// or "" if none is close. Words are close if one becomes the other by at most one
+// insertion, deletion, substitution or transposition for every three of its letters,
+// or if one begins with the other.
+func Near(word string, known []string) string {
+	word = strings.ToLower(word)
+	best, least := "", len(word)/3+2
+	for _, k := range known {
+		d := editDistance(word, strings.ToLower(k))
+		if len(word) >= 3 && strings.HasPrefix(strings.ToLower(k), word) {
+			d = min(d, 1)
+		}
+		if d < least && d <= max(len(word), len(k))/3 {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
 // guess returns a hint at the known word that a misspelt one is nearest to, or
 // "".
 func guess(wrong string, known []string) string {
-	best, distance := "", 2
-	switch {
-	case strings.Trim(wrong, "0123456789.") == "":
+	if strings.Trim(wrong, "0123456789.") == "" {
 		return "" // numbers are no misspelt words
-	case len(wrong) > 5:
-		distance = 3
 	}
-	for _, k := range known {
-		if d := editDistance(strings.ToLower(wrong), strings.ToLower(k)); d < distance && d < len(k) {
-			best, distance = k, d
-		}
+	if near := Near(wrong, known); near != "" {
+		return "; did you mean " + near + "?"
 	}
-	if best == "" {
-		return ""
-	}
-	return "; did you mean " + best + "?"
+	return ""
 }
 
-// editDistance returns the number of letters to insert, delete, replace or
-// exchange with their neighbour to make b of a.
+// editDistance returns the restricted Damerau-Levenshtein distance of two words, in
+// bytes. Words of more than 64 bytes are far from all others.
 func editDistance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
 		return max(len(a), len(b))

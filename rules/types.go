@@ -6,6 +6,7 @@ package rules
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -204,6 +205,30 @@ type Conditions struct {
 	// UnannouncedUndetermined means that a flow at a high port that nothing
 	// announced is at most undetermined.
 	UnannouncedUndetermined bool
+}
+
+// Words returns the conditions in the form of the reference tables.
+func (c *Conditions) Words() []string {
+	var list []string
+	for _, r := range c.NotFrom {
+		list = append(list, "not-from:"+string(r))
+	}
+	for _, r := range c.NotTo {
+		list = append(list, "not-to:"+string(r))
+	}
+	if c.NoPipe {
+		list = append(list, "no-pipe")
+	}
+	if c.NamesDecide {
+		list = append(list, "names-decide")
+	}
+	if len(c.Methods) > 0 {
+		list = append(list, "http-methods:"+strings.Join(c.Methods, "|"))
+	}
+	if c.UnannouncedUndetermined {
+		list = append(list, "unannounced:undetermined")
+	}
+	return list
 }
 
 // Interface names one version of an RPC interface.

@@ -1,12 +1,11 @@
 package session
 
 import (
-	"errors"
-	"io"
 	"path/filepath"
 	"testing"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/capture/capturetest/readfile"
 	"github.com/exspan/exspan/classify/flow"
 )
 
@@ -63,31 +62,6 @@ func (b *bench) packet(p *capture.Packet) (h *Heard) {
 	return h
 }
 
-// packetsOf reads a capture into memory.
-func packetsOf(t testing.TB, file string) []capture.Packet {
-	t.Helper()
-	src, err := capture.OpenFiles([]string{file}, capture.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer src.Close()
-	var all []capture.Packet
-	for {
-		batch, err := src.Read()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range batch.Packets {
-			p.Payload = append([]byte(nil), p.Payload...)
-			all = append(all, p)
-		}
-		batch.Release()
-	}
-}
-
 // perMessage is how often a protocol may allocate for a message that it reads as
 // a whole and that tells nothing new; 0 for all others.
 var perMessage = map[string]float64{"kerberos": 2, "dns": 1, "nns": 5, "http": 8, "dcerpc": 5}
@@ -107,7 +81,7 @@ func TestKnownFlowsDoNotAllocate(t *testing.T) {
 	for _, file := range files {
 		b := newBench(t)
 		last := map[side]*capture.Packet{}
-		for _, p := range packetsOf(t, file) {
+		for _, p := range readfile.Packets(t, file) {
 			if p.Proto != capture.TCP && p.Proto != capture.UDP || p.Flags&capture.RST != 0 {
 				continue
 			}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/exspan/exspan/classify/record"
-	"github.com/exspan/exspan/cmd/exspan/internal/suggest"
 )
 
 // unread is the word of --fail-on for input of which too much was not read: the
@@ -61,7 +60,7 @@ func checkWords(flag string, given, known []string) error {
 	var unknown []string
 	for _, w := range given {
 		if !slices.Contains(known, w) {
-			unknown = append(unknown, fmt.Sprintf("%q%s", w, suggest.Hint(w, known)))
+			unknown = append(unknown, fmt.Sprintf("%q%s", w, didYouMean(w, known)))
 		}
 	}
 	if unknown == nil {

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
-	"github.com/exspan/exspan/cmd/exspan/internal/suggest"
 	"github.com/exspan/exspan/exporter/glossary"
 )
 
@@ -37,7 +36,7 @@ finding is and what to do about it. Without a WORD, list them all.`,
 			for _, word := range args {
 				found := glossary.Lookup(strings.ToLower(word))
 				if found == nil {
-					return fmt.Errorf("no entry for %q%s; exspan glossary lists the words", word, suggest.Hint(word, glossaryWords()))
+					return fmt.Errorf("no entry for %q%s; exspan glossary lists the words", word, didYouMean(word, glossaryWords()))
 				}
 				entries = append(entries, found...)
 			}

@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
-	"github.com/exspan/exspan/cmd/exspan/internal/suggest"
+	"github.com/exspan/exspan/rules"
 )
 
 // The exit codes; the first that applies is given.
@@ -128,7 +128,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if _, err := os.Stat(args[0]); err == nil && !cmd.HasParent() {
 		return fmt.Errorf("%s is a file, not a command; to classify its flows: exspan analyze %s", args[0], strings.Join(args, " "))
 	}
-	return fmt.Errorf("unknown command %q%s; %s --help lists them", args[0], suggest.Hint(args[0], names), cmd.CommandPath())
+	return fmt.Errorf("unknown command %q%s; %s --help lists them", args[0], didYouMean(args[0], names), cmd.CommandPath())
 }
 
 // habits maps flags of other programs to what exspan has instead.
@@ -168,5 +168,14 @@ func flagError(cmd *cobra.Command, err error) error {
 			known = append(known, "--"+f.Name)
 		}
 	})
-	return errors.New(text + suggest.Hint("--"+name, known))
+	return errors.New(text + didYouMean("--"+name, known))
+}
+
+// didYouMean returns a hint at the known word that is closest to a misspelt one, or
+// "".
+func didYouMean(word string, known []string) string {
+	if near := rules.Near(word, known); near != "" {
+		return fmt.Sprintf(" (did you mean %q?)", near)
+	}
+	return ""
 }

@@ -59,7 +59,7 @@ func pathsJSON(w io.Writer, packs *rules.Packs, paths []*rules.DataPath) error {
 	for i, p := range paths {
 		list[i] = pathJSON{
 			ID: p.ID, Exchange: p.Version, Table: p.Table, Name: p.Name, Group: p.Group, GroupName: packs.GroupName(p.Group), From: p.From,
-			To: p.To, OneEnd: p.OneEnd, External: p.External, Local: p.Local, NotUsed: p.NotUsed, Conditions: conditionWords(&p.Conditions),
+			To: p.To, OneEnd: p.OneEnd, External: p.External, Local: p.Local, NotUsed: p.NotUsed, Conditions: p.Conditions.Words(),
 			Ports: p.Ports, DefaultAuth: p.DefaultAuth, SupportedAuth: p.SupportedAuth, Encryption: p.Encryption, ByDefault: p.ByDefault,
 			Note: p.Note, Reference: p.Source, Documents: p.Documents, Confidence: p.Confidence, FirewallRules: p.FirewallRules,
 			Legs: legsJSON(p.Legs, p.Group),

@@ -119,36 +119,12 @@ func pathsTSV(w io.Writer, paths []*rules.DataPath) error {
 		b.WriteString(strings.Join([]string{
 			p.ID, p.Version, p.Table, p.Name, roleList(p.From), roleList(p.To), roleList(p.OneEnd), yes[p.External], p.Ports,
 			strings.Join(p.DefaultAuth, "|"), strings.Join(p.SupportedAuth, "|"), strings.Join(p.Encryption, "|"), p.ByDefault, group, yes[p.Local],
-			strings.Join(conditionWords(&p.Conditions), ";"), p.Note, strings.Join(p.FirewallRules, ";"), p.Source, p.Confidence,
+			strings.Join(p.Conditions.Words(), ";"), p.Note, strings.Join(p.FirewallRules, ";"), p.Source, p.Confidence,
 		}, "\t"))
 		b.WriteByte('\n')
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// conditionWords returns conditions in the form of the reference tables.
-func conditionWords(c *rules.Conditions) []string {
-	var list []string
-	for _, r := range c.NotFrom {
-		list = append(list, "not-from:"+string(r))
-	}
-	for _, r := range c.NotTo {
-		list = append(list, "not-to:"+string(r))
-	}
-	if c.NoPipe {
-		list = append(list, "no-pipe")
-	}
-	if c.NamesDecide {
-		list = append(list, "names-decide")
-	}
-	if len(c.Methods) > 0 {
-		list = append(list, "http-methods:"+strings.Join(c.Methods, "|"))
-	}
-	if c.UnannouncedUndetermined {
-		list = append(list, "unannounced:undetermined")
-	}
-	return list
 }
 
 // conditionTexts returns conditions as sentences.
