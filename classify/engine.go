@@ -51,10 +51,13 @@ type Config struct {
 	// Traffic makes the engine count bytes and packets by data path as they
 	// pass; see Engine.Traffic.
 	Traffic bool
-	// OnJudged is told the verdict of every flow when its traffic is counted under
-	// a label, when facts change after that, and when the flow ends. It is called
-	// by Batch and Close, and must not call the engine. It implies Traffic.
+	// OnJudged is told of every flow when its traffic is counted under a label,
+	// when facts change after that, and when the flow ends. It is called by Batch
+	// and Close, and must not call the engine. It implies Traffic.
 	OnJudged func(record.Judged)
+	// JudgedIf reports whether OnJudged wants to be told of a flow, by the number of
+	// its first packet and its verdict; nil means all.
+	JudgedIf func(number uint64, v *record.Verdict) bool
 	// Explain is asked of each last record, after the sink has had it, whether the
 	// rows that the flow could follow are wanted. It returns nil, or what is told
 	// them. It must not call the engine.
@@ -142,7 +145,7 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 		e.calls = calls.New()
 	}
 	if cfg.Traffic || cfg.OnJudged != nil {
-		e.ledger = newLedger(cfg.Packs, cfg.OnJudged)
+		e.ledger = newLedger(cfg.Packs)
 		e.flows.table.Every = true
 	}
 	return e, nil
@@ -286,6 +289,10 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 			server = p.Dst
 		}
 		e.inventory.Refused(server, e.tunnels.onWire(p.Tunnel), p.Time)
+		if e.ledger != nil && st.label == 0 { // nothing more is to come
+			s := e.flows.at(ev.ID)
+			e.countPending(&s, record.NoConfidence, record.Refused)
+		}
 	}
 	if p.Proto == capture.ESP {
 		e.reader.Sealed(ev, &st.State)
@@ -399,6 +406,7 @@ func (e *Engine) emit(s *slot, must bool) bool {
 	v := e.verdictOf(sub)
 	if isNew {
 		e.ledger.ended(s, v)
+		e.judged(s, sub, v, true)
 	}
 	if !must && !(v.Confidence >= record.Learned && (v.Status == record.Expected || v.Status == record.Deviating)) {
 		return false

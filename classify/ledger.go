@@ -25,9 +25,8 @@ type ledger struct {
 	pendingPackets uint64
 	// born holds the flows that may be pending, in order of their begin, from head
 	// on.
-	born     []birth
-	head     int
-	onJudged func(record.Judged) // may be nil
+	born []birth
+	head int
 }
 
 // birth names a flow whose place may be another flow's by now.
@@ -37,8 +36,8 @@ type birth struct {
 	time   int64
 }
 
-func newLedger(packs *rules.Packs, onJudged func(record.Judged)) *ledger {
-	l := &ledger{index: map[string]uint16{}, onJudged: onJudged}
+func newLedger(packs *rules.Packs) *ledger {
+	l := &ledger{index: map[string]uint16{}}
 	l.addLabels(packs)
 	return l
 }
@@ -99,7 +98,6 @@ func (l *ledger) count(s *slot, v *record.Verdict) {
 	}
 	path.LastSeen = max(path.LastSeen, s.Last)
 	path.Active++
-	l.tell(s, v, false)
 }
 
 func (l *ledger) labelOf(v *record.Verdict) uint16 {
@@ -111,14 +109,6 @@ func (l *ledger) labelOf(v *record.Verdict) uint16 {
 	return l.index[record.NoneLabel]
 }
 
-// tell tells the verdict of a flow to whoever asked for it.
-func (l *ledger) tell(s *slot, v *record.Verdict, hasEnded bool) {
-	if l.onJudged != nil {
-		client, server := s.ends()
-		l.onJudged(record.Judged{Client: client.AddrPort(), Server: server.AddrPort(), Proto: s.Proto, VLANs: s.VLANs.String(), Verdict: v, Ended: hasEnded})
-	}
-}
-
 // ended takes in the end of a flow.
 func (l *ledger) ended(s *slot, v *record.Verdict) {
 	if l == nil {
@@ -127,7 +117,6 @@ func (l *ledger) ended(s *slot, v *record.Verdict) {
 	if s.label == 0 {
 		l.count(s, v)
 	}
-	l.tell(s, v, true)
 	l.paths[s.label-1].Active--
 }
 
@@ -164,11 +153,25 @@ func (l *ledger) snapshot(s *record.Snapshot) {
 	s.PendingBytes, s.PendingPackets = l.pendingBytes, l.pendingPackets
 }
 
+// judged gives a flow as it stands to whoever asked for it.
+func (e *Engine) judged(s *slot, sub *subject, v *record.Verdict, hasEnded bool) {
+	if e.cfg.OnJudged == nil || e.cfg.JudgedIf != nil && !e.cfg.JudgedIf(s.Number, v) {
+		return
+	}
+	j := record.Judged{Record: e.fill(s, sub, v, "active"), Ended: hasEnded}
+	if s.VLANs != 0 {
+		j.Tags = e.out.vlanText(s.VLANs)
+	}
+	e.cfg.OnJudged(j)
+}
+
 // countPending counts a pending flow under its label if its verdict has at
-// least the confidence wanted.
-func (e *Engine) countPending(s *slot, want record.Confidence) {
-	if v := e.verdictOf(e.subjectOf(s, record.Answered)); v.Confidence >= want {
+// least the confidence wanted. outcome is how its set-up went so far.
+func (e *Engine) countPending(s *slot, want record.Confidence, outcome record.Outcome) {
+	sub := e.subjectOf(s, outcome)
+	if v := e.verdictOf(sub); v.Confidence >= want {
 		e.ledger.count(s, v)
+		e.judged(s, sub, v, false)
 	}
 }
 
@@ -180,9 +183,10 @@ func (e *Engine) newFacts(id flow.ID) {
 	switch s := e.flows.at(id); {
 	case s.has(ended):
 	case s.label == 0:
-		e.countPending(&s, record.Learned)
-	case e.ledger.onJudged != nil:
-		e.ledger.tell(&s, e.verdictOf(e.subjectOf(&s, record.Answered)), false)
+		e.countPending(&s, record.Learned, record.Answered)
+	case e.cfg.OnJudged != nil:
+		sub := e.subjectOf(&s, record.Answered)
+		e.judged(&s, sub, e.verdictOf(sub), false)
 	}
 }
 
@@ -195,7 +199,7 @@ func (e *Engine) countDue() {
 		}
 		e.breathe()
 		if s := e.flows.at(b.id); s.Number == b.number && s.label == 0 && !s.has(ended) {
-			e.countPending(&s, record.NoConfidence)
+			e.countPending(&s, record.NoConfidence, e.outcomeOf(&s))
 		}
 	}
 }

@@ -31,8 +31,9 @@ func (o *output) close(sum *record.Summary) {
 	o.note(o.sink.Close(sum))
 }
 
-// write gives the sink a record of a flow; state is that of the record.
-func (e *Engine) write(s *slot, sub *subject, v *record.Verdict, state string) {
+// fill returns the record of a flow as it stands; state is that of the record,
+// which is used again for the next.
+func (e *Engine) fill(s *slot, sub *subject, v *record.Verdict, state string) *record.Record {
 	client, server := s.ends()
 	r := &e.out.record
 	r.Number, r.Proto = s.Number, s.Proto
@@ -67,6 +68,12 @@ func (e *Engine) write(s *slot, sub *subject, v *record.Verdict, state string) {
 		p := en.Public()
 		r.Endpoint = &p
 	}
+	return r
+}
+
+// write gives the sink a record of a flow; state is that of the record.
+func (e *Engine) write(s *slot, sub *subject, v *record.Verdict, state string) {
+	r := e.fill(s, sub, v, state)
 	e.out.note(e.out.sink.Write(r))
 	if e.cfg.Explain == nil || state != "ended" {
 		return

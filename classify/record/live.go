@@ -1,8 +1,6 @@
 package record
 
 import (
-	"net/netip"
-
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/rules"
 )
@@ -86,12 +84,12 @@ type EndpointCount struct {
 	Count   int
 }
 
-// Judged is the current verdict of a live flow, or the last one of a flow that
-// ended.
+// Judged is a flow as it stands, with its current verdict. It is valid during the
+// call only.
 type Judged struct {
-	Client, Server netip.AddrPort
-	Proto          uint8  // capture.TCP or capture.UDP
-	VLANs          string // tag stack of the first packet, outermost first
-	Verdict        *Verdict
-	Ended          bool
+	// Record is in state "active", even if the flow has ended: its last record is
+	// still to come.
+	*Record
+	Tags  string // tag stack of the first packet, outermost first
+	Ended bool
 }

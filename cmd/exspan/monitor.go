@@ -54,6 +54,7 @@ type monitor struct {
 	systemdSocket bool
 	webConfig     string
 	pprof         bool
+	flows         bool
 	logLevel      string
 	logFormat     string
 	config        string
@@ -108,6 +109,7 @@ flags, configuration, site file or rules.`,
 	f.BoolVar(&m.systemdSocket, "web.systemd-socket", false, "serve metrics on sockets passed by systemd")
 	f.StringVar(&m.webConfig, "web.config.file", "", "`FILE` with TLS and authentication settings, in the format of exporter-toolkit")
 	f.BoolVar(&m.pprof, "web.enable-pprof", false, "serve profiles on /debug/pprof")
+	f.BoolVar(&m.flows, "web.enable-flows", false, "serve the last flows of each path, with addresses and names, on /flows, where \"exspan top\" reads them")
 	f.StringVar(&m.logLevel, "log.level", "info", "lowest level to log: debug, info, warn, error")
 	f.StringVar(&m.logFormat, "log.format", "logfmt", "log format: logfmt or json")
 	f.StringVar(&m.config, "config.file", "", "`FILE` of flags in YAML; flags on the command line take precedence")

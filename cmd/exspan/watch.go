@@ -27,6 +27,7 @@ import (
 	"github.com/exspan/exspan/exporter/pcapng"
 	"github.com/exspan/exspan/exporter/prometheus"
 	"github.com/exspan/exspan/exporter/queue"
+	"github.com/exspan/exspan/exporter/recent"
 	"github.com/exspan/exspan/exporter/rotate"
 )
 
@@ -45,6 +46,7 @@ type watch struct {
 	eng  *classify.Engine
 
 	exporter *prometheus.Exporter
+	recent   *recent.Table
 	registry *prom.Registry
 	outputs  []*sinkFile
 	records  *sinkFile // --ndjson
@@ -151,15 +153,24 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 		return w, err
 	}
 	w.exporter = prometheus.New(cfg.Packs)
-	sinks := []record.Sink{w.exporter}
+	w.recent = recent.New()
+	w.recent.PendingOnly = !m.flows
+	sinks := []record.Sink{w.exporter, w.recent}
 	if m.ndjson != "" {
 		if w.records, err = w.openOutput(m.ndjson, stdout, nil); err != nil {
 			return w, fmt.Errorf("--ndjson: %w", err)
 		}
 		sinks = append(sinks, ndjson.New(w.records))
 	}
-	if m.write != "" {
-		cfg.OnJudged = func(j record.Judged) { w.delay.Judged(j) } // openWrite sets delay
+	current := accept.New(cfg.Site, m.Wanted(w.recent))
+	cfg.OnJudged = func(j record.Judged) {
+		if w.delay != nil {
+			w.delay.Judged(j)
+		}
+		_ = current.Write(j.Record) // it does not fail
+	}
+	if m.write == "" {
+		cfg.JudgedIf = w.recent.Wants
 	}
 	if w.eng, err = classify.New(cfg, accept.New(cfg.Site, m.Wanted(exporter.Multi(sinks...)))); err != nil {
 		return w, err

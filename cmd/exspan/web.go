@@ -51,7 +51,7 @@ func (w *watch) register() {
 	w.registry = prom.NewRegistry()
 	promversion.Version = versionNumber()
 	w.registry.MustRegister(w.exporter, w.reload.success, w.reload.at, versioncollector.NewCollector("exspan"),
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), (*watchCollector)(w))
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), (*watchCollector)(w), pendingCollector{w.recent})
 	if w.live == nil {
 		return
 	}
@@ -153,6 +153,10 @@ func (w *watch) handler() (http.Handler, error) {
 			{Address: "/-/healthy", Text: "Health", Description: "whether the process is alive"},
 			{Address: "/-/ready", Text: "Readiness", Description: "whether it is capturing"},
 		},
+	}
+	if w.m.flows {
+		mux.Handle("/flows", w.recent)
+		landing.Links = append(landing.Links, web.LandingLinks{Address: "/flows?path=none", Text: "Flows", Description: "the last ones of a data path"})
 	}
 	if w.m.pprof {
 		landing.Profiling = "true"

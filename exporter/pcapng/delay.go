@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -95,9 +96,10 @@ func (d *Delay) key(client, server capture.Endpoint, proto uint8, vlans capture.
 func (d *Delay) Judged(f record.Judged) {
 	vlans := ""
 	if d.vlans {
-		vlans = f.VLANs
+		vlans = f.Tags
 	}
-	k := keyOf(capture.EndpointFrom(f.Client), capture.EndpointFrom(f.Server), f.Proto, vlans)
+	k := keyOf(capture.EndpointFrom(netip.AddrPortFrom(f.Client.Addr, f.Client.Port)),
+		capture.EndpointFrom(netip.AddrPortFrom(f.Server.Addr, f.Server.Port)), f.Proto, vlans)
 	j := d.flows[k]
 	want := slices.Contains(d.statuses, f.Verdict.Status)
 	if j == nil {
@@ -109,7 +111,7 @@ func (d *Delay) Judged(f record.Judged) {
 	}
 	j.known, j.want, j.ended = true, want, f.Ended
 	if j.comment = ""; want {
-		j.comment = comment(&record.Record{Verdict: *f.Verdict})
+		j.comment = comment(f.Record)
 	}
 	if j.ended && j.waiting == 0 {
 		delete(d.flows, k)

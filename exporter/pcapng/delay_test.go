@@ -45,7 +45,9 @@ func read(t *testing.T, name string, data []byte) []capture.Packet {
 
 // judged is a verdict on the flow of p.
 func verdictOn(p *capture.Packet, status record.Status, ended bool) record.Judged {
-	return record.Judged{Client: p.Src.AddrPort(), Server: p.Dst.AddrPort(), Proto: p.Proto, VLANs: p.VLANs.String(), Verdict: &record.Verdict{Status: status}, Ended: ended}
+	return record.Judged{Record: &record.Record{
+		Client: record.Host{Addr: p.Src.Addr.Netip(), Port: p.Src.Port}, Server: record.Host{Addr: p.Dst.Addr.Netip(), Port: p.Dst.Port},
+		Proto: p.Proto, Verdict: record.Verdict{Status: status}}, Tags: p.VLANs.String(), Ended: ended}
 }
 
 const delayed = `start 2026-01-01T00:00:00Z
