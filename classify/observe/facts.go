@@ -2,38 +2,38 @@ package observe
 
 import "strings"
 
-// Names of facts that several protocols report, or that are judged. Other facts
-// of one protocol are named in its package.
+// The names of facts that several protocols report or that rules judge. A protocol's
+// package names the facts that only it reports.
 const (
-	// Auth is the mechanism that authenticated the client: none, anonymous, basic,
-	// login, plain, digest, forms, ntlm, kerberos, negotiate, certificate ...
+	// Auth is the mechanism that authenticated the client: none, anonymous, basic, login,
+	// plain, digest, forms, ntlm, kerberos, negotiate, certificate ...
 	Auth = "auth"
-	// Encryption is what protects the payload: none, tls, rpc-privacy,
-	// rpc-integrity, sasl-sealed, sasl-signed, smb3, srtp, net.tcp ...
+	// Encryption is the protection of the payload: none, tls, rpc-privacy, rpc-integrity,
+	// sasl-sealed, sasl-signed, smb3, srtp, net.tcp ...
 	Encryption = "encryption"
 
-	RPCUUID       = "rpc.uuid"       // interfaces that the server accepted: "a4f1db00-ca47-1067-b31f-00dd010662da v0.81"
-	RPCInterface  = "rpc.interface"  // the same by short name, given by the engine: "emsmdb"
-	RPCAnnotation = "rpc.annotation" // the endpoint mapper's text for a service, in rules only
-	RPCAuthLevel  = "rpc.auth_level" // of calls: none, connect, call, packet, integrity, privacy
-	NTLMVersion   = "ntlm.version"   // of the protocol: "1" (with or without session security), "2"
-	TLSVersion    = "tls.version"    // as negotiated: "1.2"
-	TLSCipher     = "tls.cipher"     // as negotiated, by its IANA name
+	RPCUUID       = "rpc.uuid"       // interface that the server accepted: "a4f1db00-ca47-1067-b31f-00dd010662da v0.81"
+	RPCInterface  = "rpc.interface"  // its short name, which the engine adds: "emsmdb"
+	RPCAnnotation = "rpc.annotation" // the endpoint mapper's text for a service; used only in rules
+	RPCAuthLevel  = "rpc.auth_level" // authentication level of calls: none, connect, call, packet, integrity, privacy
+	NTLMVersion   = "ntlm.version"   // NTLM version: "1" (with or without session security), "2"
+	TLSVersion    = "tls.version"    // negotiated version: "1.2"
+	TLSCipher     = "tls.cipher"     // IANA name of the negotiated cipher suite
 	SMBVersion    = "smb.version"    // dialect: "1", "2.0.2", "2.1", "3.0", "3.0.2", "3.1.1"
 
-	// ExchangeVersion is the build number that a server gives itself, in the form
-	// of Microsoft's list: "15.1.2507.6", never "15.01.2507.006". See Build.
+	// ExchangeVersion is the build number that a server states. It has the form of
+	// Microsoft's list: "15.1.2507.6", never "15.01.2507.006". See Build.
 	ExchangeVersion = "exchange.version"
-	// ClientVersion is the build number that a client gives itself: Outlook's, or
-	// that of an Exchange server that calls another.
+	// ClientVersion is the build number that a client states. The client is Outlook, or
+	// an Exchange server that calls another one.
 	ClientVersion = "mapi.client_version"
 )
 
-// Build returns a build number of two to four parts without leading zeros in
-// them ("15.02.2562.037" becomes "15.2.2562.37"), or "" if b is none.
+// Build returns the build number b, of two to four parts, without leading zeros
+// ("15.02.2562.037" becomes "15.2.2562.37"). It returns "" if b is not a build number.
 func Build(b []byte) string { return string(AppendBuild(nil, b)) }
 
-// AppendBuild appends what Build returns to dst.
+// AppendBuild appends the result of Build for b to dst.
 func AppendBuild(dst, b []byte) []byte {
 	if len(b) > 24 {
 		return dst
@@ -62,9 +62,9 @@ func AppendBuild(dst, b []byte) []byte {
 	return out
 }
 
-// Limits of what one flow's facts can hold.
+// Limits of the facts of one flow.
 const (
-	MaxFactValues = 64  // values of all attributes in one flow
+	MaxFactValues = 64  // values of all attributes
 	MaxFactLength = 200 // bytes of one value
 )
 
@@ -73,20 +73,18 @@ type Fact struct {
 	Name, Value string
 }
 
-// Facts is a small set of values per attribute, in the order they were added.
-// The zero value is empty. A copy is a set of its own.
+// Facts is a small set of values per attribute, in the order in which they were added.
+// The zero value is an empty set. A copy is independent of the original.
 type Facts struct {
 	list *List // nil for none
-	// Dropped counts the values refused by a limit.
+	// Dropped counts the values that a limit refused.
 	Dropped uint32
-	// Changed is set by every Add of something new and cleared by the owner. The owner
-	// of a copy needs a new one only then.
+	// Changed is set when Add adds a new fact. The owner clears it.
 	Changed bool
 }
 
-// Add puts value into the set of name, once. Values are cut to MaxFactLength
-// bytes, control characters in them become spaces, and empty values are
-// ignored.
+// Add adds value to the set of name unless it is already there. It cuts value to
+// MaxFactLength bytes and replaces control characters by spaces. It ignores empty values.
 func (f *Facts) Add(name, value string) {
 	if value != "" {
 		f.addNext(name, value)
@@ -95,7 +93,7 @@ func (f *Facts) Add(name, value string) {
 
 func (f *Facts) addNext(name, value string) {
 	if f.list != nil {
-		// Most flows report what the one before them reported.
+		// Most flows report what the flow before them reported.
 		if next := f.list.next; next != nil && next.last.Name == name && next.last.Value == value {
 			f.list, f.Changed = next, true
 			return
@@ -104,8 +102,8 @@ func (f *Facts) addNext(name, value string) {
 	f.add(name, value)
 }
 
-// AddBytes is like Add, but does not allocate a string for a value that a flow like
-// this one reported before.
+// AddBytes is like Add, but does not allocate a string if a similar flow reported the
+// same value before.
 func (f *Facts) AddBytes(name string, value []byte) {
 	if f.AddAgain(name, value) {
 		return
@@ -119,8 +117,8 @@ func (f *Facts) AddBytes(name string, value []byte) {
 	f.add(name, string(value))
 }
 
-// AddAgain adds value if the last flow with the same facts so far added it next, and
-// reports whether it did. An observer then need not check the value.
+// AddAgain adds value if the last flow with the same facts so far added it next. It
+// reports whether it added value. If so, the observer need not check the value.
 func (f *Facts) AddAgain(name string, value []byte) bool {
 	if f.list == nil {
 		return false
@@ -158,10 +156,10 @@ func (f *Facts) add(name, value string) {
 // Has reports whether value is in the set of name.
 func (f *Facts) Has(name, value string) bool { return f.list.Has(name, value) }
 
-// Any reports whether there is any value of name.
+// Any reports whether name has any value.
 func (f *Facts) Any(name string) bool { return f.list.Any(name) }
 
-// Values returns the values of name in the order they were added.
+// Values returns the values of name in the order in which they were added.
 func (f *Facts) Values(name string) []string {
 	var v []string
 	for _, x := range f.All() {
@@ -172,22 +170,23 @@ func (f *Facts) Values(name string) []string {
 	return v
 }
 
-// Remove takes value out of the set of name. Observers use it when they learn
-// better: auth "negotiate" turns out to be "kerberos".
+// Remove removes value from the set of name. An observer calls it when later bytes are
+// more precise: auth "negotiate" turns out to be "kerberos".
 func (f *Facts) Remove(name, value string) {
 	if f.Has(name, value) {
 		f.list, f.Changed = f.list.without(Fact{name, value}), true
 	}
 }
 
-// All returns every fact in the order added. The slice must not be changed.
+// All returns all facts in the order in which they were added. The caller must not change
+// the slice.
 func (f *Facts) All() []Fact { return f.list.All() }
 
 // Len returns the number of values.
 func (f *Facts) Len() int { return len(f.All()) }
 
-// List returns the list of all facts, or nil if there are none. Equal lists mean
-// equal facts; equal facts mostly have equal lists.
+// List returns the list of all facts, or nil if there are none. Equal lists hold equal
+// facts. Equal facts usually, but not always, have equal lists.
 func (f *Facts) List() *List {
 	if f.Len() == 0 {
 		return nil
@@ -195,7 +194,8 @@ func (f *Facts) List() *List {
 	return f.list
 }
 
-// isClean reports whether clean would not change s. That holds for nearly all values.
+// isClean reports whether clean would leave s unchanged, as it does with nearly all
+// values.
 func isClean(s string) bool {
 	for i := range len(s) {
 		if s[i] < 0x20 || s[i] >= 0x7f {
@@ -205,8 +205,8 @@ func isClean(s string) bool {
 	return len(s) <= MaxFactLength
 }
 
-// clean returns s as valid UTF-8 without control characters, of at most
-// MaxFactLength bytes, so that it fits a line of output.
+// clean returns s as valid UTF-8 of at most MaxFactLength bytes without control
+// characters, so that it fits on a line of output.
 func clean(s string) string {
 	if len(s) > MaxFactLength {
 		s = s[:MaxFactLength]

@@ -1,8 +1,8 @@
-// Package observe defines observers. An observer reads one protocol: it takes the
-// bytes of a flow and returns facts and learned endpoints as data.
+// Package observe defines observers. An observer reads one protocol: it takes the bytes
+// of a flow and returns facts and learned endpoints.
 //
-// An observer knows its protocol and nothing else: neither Exchange nor the rules
-// nor other flows. It puts everything it learns into a Report.
+// An observer knows only its protocol. It does not know Exchange, rules or other flows.
+// It puts everything that it learns into a Report.
 package observe
 
 import (
@@ -31,40 +31,40 @@ func (d Direction) String() string {
 	return "to_client"
 }
 
-// Input offers bytes to an observer, or tells it that bytes are missing. It is
-// valid during the call only.
+// Input offers bytes to an observer, or reports that bytes are missing. It is valid only
+// during the call.
 type Input struct {
 	Dir Direction
-	// Time is the packet time in nanoseconds since the Unix epoch, and Number
-	// the number of the packet that completed Data.
+	// Time is the packet time in nanoseconds since the Unix epoch. Number is the number
+	// of the packet that completed Data.
 	Time   int64
 	Number uint64
-	// Data holds the bytes of a stream that the observer has not used yet, in
-	// order, or one whole datagram.
+	// Data holds one whole datagram, or the bytes of a stream, in order, that the
+	// observer has not used yet.
 	Data []byte
-	// Gap is the number of bytes that are missing before whatever is offered next
-	// in this direction. Data is then empty.
+	// Gap is the number of bytes that are missing before the next Data in this direction.
+	// Data is empty if Gap is not 0.
 	Gap int
-	// Datagram reports that Data is one datagram. Bytes of it that Observe does not
-	// use are dropped.
+	// Datagram reports that Data is one datagram. Any bytes that Observe does not use are
+	// dropped.
 	Datagram bool
 	// Cut reports that the snap length cut off the end of the datagram.
 	Cut bool
-	// Handshake reports that the beginning of the flow was seen, so that the first
+	// Handshake reports that the capture contains the beginning of the flow, so the first
 	// bytes offered are the first bytes of the stream.
 	Handshake bool
 	// Continues reports that the segment that completed Data acknowledges all bytes
-	// offered in the other direction so far. It is valid for streams.
+	// offered in the other direction so far. It applies only to streams.
 	Continues bool
-	// Announced is the service that a learned endpoint promised for this flow
-	// ("rtp", "emsmdb" ...), or empty.
+	// Announced is the service that a learned endpoint promised for this flow ("rtp",
+	// "emsmdb" ...), or "".
 	Announced string
-	// Flow returns the ends of the flow for Ends. It is nil if they are not known.
+	// Flow returns the ends of the flow for Ends. It is nil if they are unknown.
 	Flow func() (client, server netip.AddrPort)
 }
 
-// Ends returns the ends of the flow. It builds them on demand, because few
-// packets need them.
+// Ends returns the ends of the flow. It computes them on demand because few packets need
+// them.
 func (in *Input) Ends() (client, server netip.AddrPort) {
 	if in.Flow == nil {
 		return client, server
@@ -72,60 +72,58 @@ func (in *Input) Ends() (client, server netip.AddrPort) {
 	return in.Flow()
 }
 
-// Observer reads one flow. It must be used by one goroutine only.
+// Observer reads one flow. It is not safe for concurrent use.
 type Observer interface {
-	// Observe reads in and returns the number of bytes that it used. Bytes that it
-	// did not use are offered again with more behind them. If n is greater than
-	// len(in.Data), the observer does not need the bytes up to there, such as
-	// message bodies and stubs, and they are never offered. n is never negative. An
-	// observer must report the same facts however the stream is cut into offers.
+	// Observe reads in and returns the number of bytes that it used. Unused bytes are
+	// offered again, followed by more. If n is greater than len(in.Data), the observer
+	// does not need the bytes up to n, such as message bodies and stubs, and they are
+	// never offered. n is never negative. An observer must report the same facts however
+	// the stream is split into calls.
 	//
-	// The error is nil to go on, or ErrDone, ErrViolation, ErrReversed or
-	// ErrUpgrade itself, never wrapped. With an error n is ignored, except with
-	// ErrUpgrade.
+	// The error is nil to continue, or exactly ErrDone, ErrViolation, ErrReversed or
+	// ErrUpgrade, never wrapped. With an error n is ignored, except with ErrUpgrade.
 	Observe(in *Input, r *Report) (n int, err error)
 }
 
-// Finisher is implemented by observers that have something to report when their
-// flow ends, such as the quality of a media stream.
+// Finisher is implemented by observers that have something to report at the end of a
+// flow, such as the quality of a media stream.
 type Finisher interface {
-	// Finish reports what follows from all that was seen so far. It may be called
-	// more than once.
+	// Finish reports the conclusions from everything seen so far. It may be called more
+	// than once.
 	Finish(r *Report)
 }
 
-// Holder is implemented by observers whose memory grows with what a flow sends.
+// Holder is implemented by observers whose memory grows with the data of a flow.
 type Holder interface {
-	// Held returns about how many bytes the observer holds besides its own
-	// structure. It stays near MaxHeld at most, whatever the flow sends.
+	// Held returns the approximate number of bytes that the observer holds besides its
+	// own struct. It never exceeds MaxHeld by much, whatever the flow sends.
 	Held() int
 }
 
-// MaxHeld is the number of bytes beyond which an observer holds no more.
+// MaxHeld is the number of bytes at which an observer stops holding more.
 const MaxHeld = 96 << 10
 
-// Rereader is implemented by observers that learn endpoints from answers which
-// somebody else can try to give first. Again offers bytes that came in the place
-// of others in the stream: of those with which the observer last learned
-// endpoints. What the observer reports of either is disputed.
+// Rereader is implemented by observers that learn endpoints from answers that a third
+// party can forge. Again offers different bytes for the place in the stream from which
+// the observer last learned endpoints. Whatever the observer reports from either version
+// is disputed.
 type Rereader interface {
 	Again(in *Input, r *Report)
 }
 
 // Errors that Observe returns.
 var (
-	// ErrDone means that nothing later on this flow can change what was reported.
-	// The flow is not read any further.
+	// ErrDone means that the rest of the flow cannot change the report. The observer gets
+	// no more bytes.
 	ErrDone = errors.New("observer done")
-	// ErrViolation means that the flow does not carry this protocol after all. The
-	// next candidate is tried.
+	// ErrViolation means that the flow does not carry this protocol after all. The next
+	// candidate is tried.
 	ErrViolation = errors.New("not this protocol")
-	// ErrReversed means that client and server are swapped. Unless the handshake
-	// proved them, the flow is turned and a new observer starts with the same
-	// bytes.
+	// ErrReversed means that client and server are swapped. Unless the handshake proved
+	// the roles, they are exchanged and a new observer starts with the same bytes.
 	ErrReversed = errors.New("client and server are reversed")
-	// ErrUpgrade hands the flow over to the protocol named in Report.Next, behind
-	// the n bytes that were used.
+	// ErrUpgrade hands the flow over to the protocol named in Report.Next, starting after
+	// the n bytes used.
 	ErrUpgrade = errors.New("upgrade")
 )
 
@@ -134,98 +132,94 @@ type Match uint8
 
 // The results of Detect.
 const (
-	No   Match = iota // these are not first bytes of this protocol
-	More              // they can be, but more bytes are needed to say so
+	No   Match = iota // these are not the first bytes of this protocol
+	More              // they may be, but more bytes are needed to decide
 	Yes
 )
 
-// First holds the beginning of a flow whose protocol is not known yet. Either side
-// may be empty.
+// First holds the beginning of a flow whose protocol is unknown. Either side may be
+// empty.
 type First struct {
 	ToServer, ToClient []byte
-	// OnPort reports that the server's port is one of the protocol's. Detect should
-	// demand more certainty on other ports.
+	// OnPort reports that the server's port is one of the protocol's ports. Detect should
+	// require more certainty on other ports.
 	OnPort bool
 	// Datagram reports that the bytes are one datagram.
 	Datagram bool
-	// ClientPort and ServerPort are those of the flow's ends.
+	// ClientPort and ServerPort are the ports of the flow's ends.
 	ClientPort, ServerPort uint16
-	// Announced is the service that a learned endpoint promised for this flow,
-	// or empty.
+	// Announced is the service that a learned endpoint promised for this flow, or "".
 	Announced string
 }
 
-// Protocol describes how a protocol is detected and read.
+// Protocol describes how to detect and read a protocol.
 type Protocol struct {
 	// Name is the protocol's name in output and rules: "dcerpc", "smtp" ...
 	Name string
-	// TCP and UDP are the server ports on which it is expected and tried first.
+	// TCP and UDP are the server ports on which the protocol is expected and tried first.
 	TCP, UDP []uint16
 	// Detect reports whether the first bytes of a flow belong to the protocol. It is
-	// called on every port, for TCP flows if Stream is set and for UDP flows if
-	// Datagram is set. It must be cheap, must not keep the slices, and should return
-	// No as early as possible.
+	// called on every port, for TCP flows if Stream is set and for UDP flows if Datagram
+	// is set. It must be cheap, must not retain the slices, and should return No as early
+	// as possible.
 	Detect           func(f *First) Match
 	Stream, Datagram bool
-	// Begins holds the bytes with which a datagram of the protocol can begin. It is
-	// empty if any byte can. Detect is not called for other datagrams. Streams need
-	// no such list: Detect is called once for each first byte.
+	// Begins lists the possible first bytes of the protocol's datagrams. It is empty if
+	// any byte is possible. Detect is not called for other datagrams. Streams need no
+	// such list because Detect is called once for each first byte.
 	Begins string
-	// Possible, if it is set, reports whether Detect may return anything but No for a
-	// datagram between two ports, in either direction. It looks at a few bytes, so most
-	// datagrams that are nothing known cost no call of Detect. It does not hold for
-	// announced endpoints, where it is not called.
+	// Possible, if set, reports whether Detect can return anything but No for a datagram
+	// between two ports, in either direction. It looks at a few bytes, which spares most
+	// unknown datagrams a call of Detect. It is not called for announced endpoints.
 	Possible func(a, b uint16, datagram []byte) bool
-	// Text reports that if the first byte is text, Detect refuses a second or third
-	// byte that is a control character or not ASCII. It is not called for such
-	// bytes.
+	// Text reports that, if the first byte is text, Detect refuses a second or third byte
+	// that is a control character or not ASCII. Detect is not called for such bytes.
 	Text bool
-	// Tentative reports that the protocol names a flow only once its observer has
-	// reported a fact, because a first packet proves too little (RTP).
+	// Tentative reports that the protocol's name applies to a flow only after its
+	// observer has reported a fact, because the first packet proves too little (RTP).
 	Tentative bool
 	// New returns an observer for one flow. The observers of one Protocol may share
-	// memory and must be used by one goroutine only.
+	// memory and are not safe for concurrent use.
 	New func() Observer
-	// Renew resets an observer that is no longer used to what New returns, so that
-	// another flow can use it. It is nil where that would gain nothing.
+	// Renew resets an unused observer to the state in which New returns one, so that
+	// another flow can use it. It is nil if reuse would save nothing.
 	Renew func(Observer)
 }
 
-// Report holds what an observer learned. It belongs to one flow and stays with it
+// Report holds what an observer learned. It belongs to one flow and remains with the flow
 // through upgrades.
 type Report struct {
 	Facts
-	// Endpoints are the endpoints that this call learned. The caller takes them away
-	// after each call.
+	// Endpoints are the endpoints that this call learned. The caller takes them after
+	// each call.
 	Endpoints []Endpoint
 	// Rejected are the services that this flow's server refused ("abstract syntax not
-	// supported"). The caller takes them away after each call.
+	// supported"). The caller takes them after each call.
 	Rejected []string
 	// Calls are the telephone signalling messages that this call read, in order. The
-	// caller takes them away after each call.
+	// caller takes them after each call.
 	Calls []CallEvent
-	// Names are the names of hosts that this call learned. The caller takes them away
-	// after each call.
+	// Names are the host names that this call learned. The caller takes them after each
+	// call.
 	Names []HostName
-	// Ties are numbers that two flows share only if both carry the same bytes, as the
-	// legs of one conversation do on either side of a load balancer that passes TLS
-	// through. They are taken from random values, so they mean nothing by themselves.
-	// They are for matching only and are never printed. The caller takes them away
-	// after each call.
+	// Ties are numbers that two flows share only if both carry the same bytes. The legs
+	// of a conversation on both sides of a load balancer that passes TLS through are such
+	// flows. Ties are derived from random values and have no other meaning. They are used
+	// only for matching and are never printed. The caller takes them after each call.
 	Ties []uint64
 	// Streams are the media streams of the flow. Finish replaces them.
 	Streams []Stream
 	// Next is the protocol that takes over. It is set with ErrUpgrade.
 	Next string
-	// Identities reports that user and host principals, full paths and names may be
-	// reported (--include-identities). Otherwise an observer must not keep them. Facts
-	// on which rules depend are the same either way.
+	// Identities reports that the observer may report the principals of users and hosts,
+	// full paths and names (--include-identities). Otherwise the observer must not retain
+	// them. It does not affect the facts that rules use.
 	Identities bool
 }
 
-// Tie adds a tie for random, the random value of a TLS hello, whose first four
-// bytes can be a time and whose last eight a signal (RFC 8446 section 4.1.3). One
-// byte repeated is not random, and ties nothing.
+// Tie adds a tie for random, the random value of a TLS hello. It ignores the first four
+// bytes, which can be a time, and the last eight, which can be a signal (RFC 8446 section
+// 4.1.3). A single repeated byte is not random, so Tie ignores such values.
 func (r *Report) Tie(random []byte) {
 	if len(random) >= 32 {
 		if t := binary.LittleEndian.Uint64(random[8:]); t != bits.RotateLeft64(t, 8) {
@@ -234,28 +228,28 @@ func (r *Report) Tie(random []byte) {
 	}
 }
 
-// News reports whether there is anything to take away.
+// News reports whether the report holds anything for the caller to take.
 func (r *Report) News() bool { return r.Changed || r.Learned() }
 
-// Learned reports whether there is anything to take away besides facts.
+// Learned reports whether the report holds anything besides facts for the caller to take.
 func (r *Report) Learned() bool {
 	return len(r.Endpoints)+len(r.Rejected)+len(r.Names)+len(r.Calls)+len(r.Ties) > 0
 }
 
-// HostName is a name that the traffic gave to a host's address.
+// HostName is a name that the traffic gave for a host's address.
 type HostName struct {
 	Addr netip.Addr
-	// Name is in lower case, without a trailing dot.
+	// Name is in lower case and has no trailing dot.
 	Name string
-	// Service is the service for which DNS named the host, as SRV records write it
-	// ("_ldap._tcp"), "mx" for a mail server, or empty.
+	// Service is the service for which DNS named the host, in the form of SRV records
+	// ("_ldap._tcp"), "mx" for a mail server, or "".
 	Service string
 }
 
 // Learn adds an endpoint.
 func (r *Report) Learn(e Endpoint) { r.Endpoints = append(r.Endpoints, e) }
 
-// Source is the kind of message from which an endpoint was learned.
+// Source is the kind of message that announced an endpoint.
 type Source string
 
 // The sources.
@@ -269,45 +263,46 @@ const (
 	FromSite     Source = "site"
 )
 
-// Endpoint is a server endpoint that a flow announced: flows to it use Service.
+// Endpoint is a server endpoint that a flow announced. Flows to it use Service.
 type Endpoint struct {
-	// Server is where the service listens. The port comes from the announcement and
-	// the address from the packet that carried it, except for SDP and SIP redirects,
-	// which name other hosts.
+	// Server is the address on which the service listens. The port comes from the
+	// announcement. The address comes from the packet that carried it, except for SDP and
+	// SIP redirects, which name other hosts.
 	Server netip.AddrPort
-	// UDP reports that it is a UDP endpoint; otherwise it is a TCP endpoint.
+	// UDP reports that the endpoint is a UDP endpoint. Otherwise it is a TCP endpoint.
 	UDP bool
-	// Service is what is served. RPC services are written "UUID vMAJOR.MINOR"
-	// ("a4f1db00-ca47-1067-b31f-00dd010662da v0.81"), others by protocol ("rtp",
-	// "rtcp", "sip" ...).
+	// Service is the announced service. RPC services have the form "UUID vMAJOR.MINOR"
+	// ("a4f1db00-ca47-1067-b31f-00dd010662da v0.81"). Other services are named after the
+	// protocol ("rtp", "rtcp", "sip" ...).
 	Service string
-	// Annotation is the endpoint mapper's text for the service, or empty.
+	// Annotation is the endpoint mapper's text for the service, or "".
 	Annotation string
 	Source     Source
-	// From is the end of the flow that announced it: the mapper or the RPC server
-	// that answered, the sender of a session description or of a redirect, the
-	// client that registered for notifications. A host that announces its own service
-	// has the same address in From and Server; SDP and redirects can name any other
-	// host. If End is set, From is the sender of the message that ended the scope.
+	// From is the end of the flow that announced the endpoint: the mapper or RPC server
+	// that answered, the sender of a session description or redirect, or the client that
+	// registered for notifications. If a host announces its own service, From and Server
+	// have the same address. SDP and redirects can name any other host. If End is set,
+	// From is the sender of the message that ended the scope.
 	From netip.AddrPort
-	// Announced is the address in the announcement if it differs from Server's, which
-	// is a sign of NAT or a load balancer. 0.0.0.0 does not count as different.
+	// Announced is the address in the announcement if it differs from the address of
+	// Server. A difference indicates NAT or a load balancer. 0.0.0.0 does not count as a
+	// difference.
 	Announced netip.Addr
-	// Codecs are the codecs of announced media as facts of RTP name them, with
-	// spaces between, where Server has another address than From.
+	// Codecs lists the codecs of announced media, separated by spaces and named as in RTP
+	// facts. It is set if the addresses of Server and From differ.
 	Codecs string
-	// Disputed says that two packets of the flow took the same place in its stream
-	// and announced different things: this is one of them.
+	// Disputed reports that two packets of the flow occupied the same place in its stream
+	// and announced different endpoints, of which this is one.
 	Disputed bool
-	// Scope is the dialog (SIP Call-ID) whose end ends the entry, or empty.
+	// Scope is the dialog (SIP Call-ID) whose end ends the entry, or "".
 	Scope string
 	// End reports that the entries of Scope end now. All other fields except From are
-	// then empty.
+	// then zero.
 	End bool
-	// Weak reports that nothing but its own form supports the announcement, because
-	// no request for it was seen. It counts one confidence less.
+	// Weak reports that only its own form supports the announcement, because no request
+	// for it was seen. It lowers the confidence by one level.
 	Weak bool
-	// Idle is how long the entry lives without use, in nanoseconds. 0 means the
-	// default of 24 h.
+	// Idle is how long the entry lives without use, in nanoseconds. 0 means the default
+	// of 24 h.
 	Idle int64
 }

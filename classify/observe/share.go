@@ -2,21 +2,19 @@ package observe
 
 import "hash/maphash"
 
-// List is an immutable list of facts that flows share. It extends another list by
-// one fact.
+// List is an immutable list of facts that flows share. It extends another list by one
+// fact.
 type List struct {
 	last  Fact // of facts
 	facts []Fact
-	next  *List // the list that extended it last, or nil
-	// id identifies the list among those of lists; from is the id of the list that it
-	// extends.
+	next  *List // the most recent list that extends this one, or nil
+	// id identifies the list within lists. from is the id of the list that it extends.
 	id, from uint64
-	lists    *FactLists // that share it; nil for a list that is not shared
-	grown    bool       // another list uses the room behind facts
+	lists    *FactLists // the FactLists that share the list; nil if it is not shared
+	grown    bool       // another list uses the spare capacity of facts
 }
 
-// ID returns a number that is unique among the lists of one FactLists, or 0 for a
-// nil list.
+// ID returns a number that is unique within one FactLists, or 0 for a nil list.
 func (l *List) ID() uint64 {
 	if l == nil {
 		return 0
@@ -24,8 +22,8 @@ func (l *List) ID() uint64 {
 	return l.id
 }
 
-// All returns every fact of the list in the order added. The slice must not be
-// changed.
+// All returns all facts of the list in the order in which they were added. The caller
+// must not change the slice.
 func (l *List) All() []Fact {
 	if l == nil {
 		return nil
@@ -44,7 +42,7 @@ func (l *List) Has(name, value string) bool {
 	return false
 }
 
-// Any reports whether there is any value of name.
+// Any reports whether name has any value.
 func (l *List) Any(name string) bool {
 	all := l.All()
 	for i := range all {
@@ -55,15 +53,14 @@ func (l *List) Any(name string) bool {
 	return false
 }
 
-// FactLists lets flows with equal facts share one list, because most flows of a
-// kind report the same facts in the same order. It must be used by one goroutine
-// only.
+// FactLists lets flows with equal facts share one list. Most flows of a kind report the
+// same facts in the same order. FactLists is not safe for concurrent use.
 type FactLists struct {
 	seed maphash.Seed
 	root *List
-	last uint64 // id
-	// recent holds lists by the list and the fact that made them, most recently used
-	// first. A new list takes the place of an old one.
+	last uint64 // the last id assigned
+	// recent holds lists by the list and the fact that produced them, most recently used
+	// first. A new list replaces the least recently used one.
 	recent [1 << 10][4]*List
 }
 
@@ -74,10 +71,10 @@ func NewFactLists() *FactLists {
 	return l
 }
 
-// Empty returns empty facts whose lists are shared as they grow.
+// Empty returns an empty set of facts whose lists are shared as it grows.
 func (l *FactLists) Empty() Facts { return Facts{list: l.root} }
 
-// with returns the list extended by a fact that is not in it.
+// with returns the list extended by f, which must not be in it.
 func (l *List) with(f Fact) *List {
 	if l == nil {
 		l = &List{}
@@ -94,7 +91,7 @@ func (l *List) with(f Fact) *List {
 	return l.next
 }
 
-// known returns the list extended by a fact if it is remembered, and nil otherwise.
+// known returns the list extended by f if recent holds it, and nil otherwise.
 func (l *List) known(f Fact) *List {
 	if l.lists == nil {
 		return nil
@@ -108,8 +105,8 @@ func (l *List) known(f Fact) *List {
 	return nil
 }
 
-// knownBytes is like known, for a value that is not a string yet. A list never has
-// a fact twice, so it returns nil for a fact that is in l.
+// knownBytes is like known, for a value that is not yet a string. A list never contains a
+// fact twice, so knownBytes returns nil for a fact that is in l.
 func (l *List) knownBytes(name string, value []byte) *List {
 	if l.lists == nil {
 		return nil
@@ -123,8 +120,8 @@ func (l *List) knownBytes(name string, value []byte) *List {
 	return nil
 }
 
-// again makes the list at a place the most recently used and the next one, and
-// returns it.
+// again returns the list at index i of place. It moves the list to the front and makes it
+// the next list of l.
 func (l *List) again(place *[4]*List, i int) *List {
 	n := place[i]
 	if i > 0 {
@@ -135,14 +132,14 @@ func (l *List) again(place *[4]*List, i int) *List {
 	return n
 }
 
-// place returns where the list extended by a fact is remembered, by the hash of the
-// fact's value.
+// place returns the place in recent for the list extended by a fact with the given hash
+// of its value.
 func (l *List) place(hash uint64) *[4]*List {
 	hash += l.id * 0x9e3779b97f4a7c15
 	return &l.lists.recent[hash>>32%uint64(len(l.lists.recent))]
 }
 
-// and returns a new list with one more fact.
+// and returns a new list that extends l by f.
 func (l *List) and(f Fact) *List {
 	n := &List{last: f, facts: l.facts, from: l.id, lists: l.lists}
 	if l.grown || len(l.facts) == cap(l.facts) {
@@ -158,7 +155,7 @@ func (l *List) and(f Fact) *List {
 	return n
 }
 
-// without returns the list without one of its facts.
+// without returns the list without f.
 func (l *List) without(f Fact) *List {
 	var r *List
 	if l.lists != nil {

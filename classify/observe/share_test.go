@@ -42,8 +42,8 @@ func TestFactLists(t *testing.T) {
 	}
 }
 
-// TestFactListsTakeTurns: lists take the place of others and stay right, while
-// those that are used all the time stay.
+// TestFactListsTakeTurns verifies that replaced lists stay intact and that lists in
+// constant use are not replaced.
 func TestFactListsTakeTurns(t *testing.T) {
 	lists := NewFactLists()
 	usual := func() *List {
@@ -73,8 +73,7 @@ func TestFactListsTakeTurns(t *testing.T) {
 	}
 }
 
-// TestFactsOfTheirOwn holds facts that share lists, and that do not, against a
-// plain list.
+// TestFactsOfTheirOwn compares facts with and without shared lists with a plain list.
 func TestFactsOfTheirOwn(t *testing.T) {
 	lists := NewFactLists()
 	for seed := range 200 {

@@ -1,7 +1,7 @@
-// Package cotp recognises what begins with a connection of the ISO transport
-// protocol over TCP (RFC 1006, ISO 8073): X.400, T.120 data conferences, and
-// Remote Desktop, which tells itself apart ([MS-RDPBCGR] section 2.2.1.1). It
-// reads nothing of them.
+// Package cotp recognises protocols that start with a connection of the ISO transport
+// protocol over TCP (RFC 1006, ISO 8073): X.400, T.120 data conferences and Remote
+// Desktop, which is recognised by its own negotiation ([MS-RDPBCGR] section 2.2.1.1). It
+// reads nothing beyond the start.
 package cotp
 
 import (
@@ -11,10 +11,9 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// X400 describes X.400 messages between transfer agents: a transport connection
-// on port 102 in which a session of message transfer begins. Controllers of
-// industrial plants (S7, MMS) and directories use that port and that transport
-// too, so the connection alone is not enough.
+// X400 describes X.400 message transfer between agents: a transport connection on port
+// 102 followed by a message transfer session. Industrial controllers (S7, MMS) and
+// directories use the same port and transport, so the connection alone is not enough.
 func X400() observe.Protocol {
 	p := protocol("x400", 102)
 	connected := p.Detect
@@ -31,17 +30,17 @@ func X400() observe.Protocol {
 	return p
 }
 
-// Object identifiers that tell applications apart in the connection of the layers
-// above (ISO 8823, ISO 8650): all have the association control of OSI (2.2.1.0.1)
-// but X.400 of 1984, which has no such layers; X.400 of 1988 has one below
-// joint-iso-itu-t(2) mhs(6).
+// Object identifiers that distinguish the applications in the connection of the upper
+// layers (ISO 8823, ISO 8650). All applications use the association control of OSI
+// (2.2.1.0.1), except X.400 of 1984, which lacks these layers. X.400 of 1988 has an
+// identifier below joint-iso-itu-t(2) mhs(6).
 var (
 	associationControl = []byte{0x52, 0x01, 0x00, 0x01}
 	messageHandling    = []byte{0x56, 0x00}
 )
 
-// session reports whether b begins with a data unit in which the session of X.400
-// begins: a CONNECT of the session layer (ISO 8327 section 8.3.1).
+// session reports whether b starts with a data unit that opens an X.400 session: a
+// CONNECT of the session layer (ISO 8327 section 8.3.1).
 func session(b []byte) observe.Match {
 	const data, connectSession = 0xf0, 0x0d
 	want := [...]byte{0: 3, 1: 0, 4: 2, 5: data, 7: connectSession}
@@ -53,7 +52,7 @@ func session(b []byte) observe.Match {
 	if len(b) < len(want) {
 		return observe.More
 	}
-	// What is longer than detection waits for is judged by its beginning.
+	// A unit longer than detection waits for is judged by its beginning.
 	size := min(int(binary.BigEndian.Uint16(b[2:])), 1024)
 	if len(b) < size {
 		return observe.More
@@ -65,12 +64,11 @@ func session(b []byte) observe.Match {
 	return observe.Yes
 }
 
-// T120 describes the data conferences of T.120: a transport connection on port
-// 1503.
+// T120 describes the data conferences of T.120: a transport connection on port 1503.
 func T120() observe.Protocol { return protocol("t120", 1503) }
 
-// RDP describes Remote Desktop: a transport connection on port 3389, and on
-// any port one with its cookie or its negotiation.
+// RDP describes Remote Desktop: a transport connection on port 3389, or a transport
+// connection on any port with the cookie or the negotiation of Remote Desktop.
 func RDP() observe.Protocol {
 	p := protocol("rdp", 3389)
 	byPort := p.Detect
@@ -106,8 +104,8 @@ const (
 	connectionConfirm = 0xd0
 )
 
-// Lengths of the headers (RFC 1006 section 6, ISO 8073 section 13.3), and the
-// most that a connection request or confirm can have.
+// Header lengths (RFC 1006 section 6, ISO 8073 section 13.3) and the maximum length of a
+// connection request or confirm.
 const (
 	packetHeader = 4
 	unitHeader   = 7
@@ -120,7 +118,7 @@ type connection struct {
 	variable []byte // variable part
 }
 
-// connect reads the first side that spoke.
+// connect parses the message of the side that spoke first.
 func connect(f *observe.First) (c connection, m observe.Match) {
 	b, want := f.ToServer, byte(connectionRequest)
 	if len(b) == 0 {
@@ -128,7 +126,7 @@ func connect(f *observe.First) (c connection, m observe.Match) {
 			return c, observe.More
 		}
 	}
-	// Version 3, reserved; the length follows.
+	// The version is 3. A reserved byte and the length follow.
 	if b[0] != 3 || len(b) > 1 && b[1] != 0 {
 		return c, observe.No
 	}
@@ -139,8 +137,8 @@ func connect(f *observe.First) (c connection, m observe.Match) {
 	if size < packetHeader+unitHeader || size > maxUnit {
 		return c, observe.No
 	}
-	// Its own length counts what follows it. No user data comes with a connection
-	// of class 0, which is what RFC 1006 uses.
+	// The length indicator counts the bytes after it. A connection of class 0, which RFC
+	// 1006 uses, carries no user data.
 	if len(b) > 4 && int(b[4]) != size-packetHeader-1 || len(b) > 5 && b[5] != want {
 		return c, observe.No
 	}
@@ -153,8 +151,8 @@ func connect(f *observe.First) (c connection, m observe.Match) {
 	return connection{want, b[packetHeader+unitHeader : size]}, observe.Yes
 }
 
-// desktop reports whether a connection is one of Remote Desktop: a routing token
-// or cookie, or a negotiation request, response or failure of eight bytes.
+// desktop reports whether c belongs to Remote Desktop: a routing token or cookie, or a
+// negotiation request, response or failure of eight bytes.
 func desktop(c connection) bool {
 	if c.kind == connectionRequest && (bytes.HasPrefix(c.variable, []byte("Cookie: mst"))) {
 		return true
@@ -170,5 +168,5 @@ func desktop(c connection) bool {
 
 type observer struct{}
 
-// Observe has nothing to read: the name of the protocol is all there is.
+// Observe reads nothing. The name of the protocol is all that is reported.
 func (observer) Observe(*observe.Input, *observe.Report) (int, error) { return 0, observe.ErrDone }

@@ -8,16 +8,16 @@ import (
 )
 
 const (
-	// Of [MS-RDPBCGR] section 4.1.1 and 4.1.2, the cookie made shorter.
+	// From [MS-RDPBCGR] sections 4.1.1 and 4.1.2, with a shorter cookie.
 	rdpRequest = "\x03\x00\x00\x27\x22\xe0\x00\x00\x00\x00\x00Cookie: mstshash=el\r\n\x01\x00\x08\x00\x00\x00\x00"
 	rdpConfirm = "\x03\x00\x00\x13\x0e\xd0\x00\x00\x12\x34\x00\x02\x00\x08\x00\x01\x00\x00\x00"
 	rdpPlain   = "\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00"
-	// With transport selectors and the size of units (RFC 1006 section 5, ISO 8073
-	// section 13.3.4).
+	// With transport selectors and the TPDU size (RFC 1006 section 5, ISO 8073 section
+	// 13.3.4).
 	isoRequest = "\x03\x00\x00\x16\x11\xe0\x00\x00\x00\x01\x00\xc0\x01\x0a\xc1\x02\x01\x00\xc2\x02\x01\x02"
 	isoConfirm = "\x03\x00\x00\x0e\x09\xd0\x00\x01\x00\x05\x00\xc0\x01\x0a"
 	bare       = "\x03\x00\x00\x0b\x06\xe0\x00\x00\x00\x01\x00"
-	// A set-up of H.323 is in the same frames.
+	// An H.323 SETUP uses the same framing.
 	h323 = "\x03\x00\x00\x0b\x08\x02\x00\x01\x05\x00\x00"
 )
 
@@ -26,7 +26,7 @@ func TestDetect(t *testing.T) {
 	for _, test := range []struct {
 		in          string
 		server      bool
-		on, off     observe.Match // on the protocol's port, and elsewhere
+		on, off     observe.Match // on the protocol's port, and on other ports
 		rdp, rdpOff observe.Match
 	}{
 		{in: "", on: more, off: no, rdp: more, rdpOff: more},
@@ -51,7 +51,7 @@ func TestDetect(t *testing.T) {
 		got := [...]observe.Match{ask(X400(), true), ask(X400(), false), ask(T120(), true), ask(RDP(), true), ask(RDP(), false)}
 		x400 := test.on
 		if x400 == yes {
-			x400 = more // the session tells
+			x400 = more // the session decides
 		}
 		if want := [...]observe.Match{x400, test.off, test.on, test.rdp, test.rdpOff}; got != want {
 			t.Errorf("%q: %v, want %v", test.in, got, want)
@@ -62,7 +62,7 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// TestSession has what follows the transport connection on port 102.
+// TestSession covers the data after the transport connection on port 102.
 func TestSession(t *testing.T) {
 	unit := func(b string) string {
 		return string([]byte{3, 0, byte((7 + len(b)) >> 8), byte(7 + len(b))}) + "\x02\xf0\x80" + b

@@ -27,27 +27,27 @@ const (
 
 var levels = [...]string{"connect", "none", "connect", "call", "packet", "integrity", "privacy"}
 
-// signerLength is how many bytes of a per-message token spnego.Signer is shown.
+// signerLength is the number of bytes of a per-message token that spnego.Signer receives.
 const signerLength = 16
 
-// security is a security context: the tokens exchanged under one
-// auth_context_id.
+// security is a security context: the tokens exchanged under one auth_context_id.
 type security struct {
 	id         uint32
 	typ, level byte
 	tokens     spnego.Context
 }
 
-// callKey is what a call's sec_trailer says; the zero value is none.
+// callKey is the content of a call's sec_trailer. The zero value means that there is
+// none.
 type callKey struct {
 	id         uint32
 	typ, level byte
 	trailer    bool
-	certain    bool // without a sec_trailer: there is no security context
+	certain    bool // without a sec_trailer: there is certainly no security context
 }
 
-// mechanism names the mechanism of an auth_type as observe.Auth does; "" if it
-// is not known. Token is the beginning of a per-message token.
+// mechanism returns the name of an auth_type's mechanism, as in observe.Auth, or "" if it
+// is unknown. token is the beginning of a per-message token.
 func (s *security) mechanism(token []byte, length int) string {
 	switch s.typ {
 	case authNone:
@@ -72,7 +72,7 @@ func (s *security) mechanism(token []byte, length int) string {
 	return ""
 }
 
-// encryption names what a level protects as observe.Encryption does.
+// encryption returns the protection of a level, as in observe.Encryption.
 func encryption(level byte) string {
 	switch level {
 	case levelPrivacy:
@@ -83,8 +83,8 @@ func encryption(level byte) string {
 	return "none"
 }
 
-// token reads the sec_trailer of a PDU that builds a security context. P can
-// end before it.
+// token reads the sec_trailer of a PDU that establishes a security context. p can end
+// before it.
 func (o *observer) token(h *header, p []byte, in *observe.Input, r *observe.Report) {
 	if h.ptype == bind || h.ptype == bindAck {
 		o.dirs[in.Dir].whole = true
@@ -107,8 +107,8 @@ func (o *observer) token(h *header, p []byte, in *observe.Input, r *observe.Repo
 	}
 }
 
-// security returns the security context with the given id, a new one if there
-// is none, or nil if there are too many.
+// security returns the security context with the given id. It creates one if necessary,
+// and returns nil if there are too many.
 func (o *observer) security(id uint32) *security {
 	for i := range o.secured {
 		if o.secured[i].id == id {
@@ -122,8 +122,8 @@ func (o *observer) security(id uint32) *security {
 	return &o.secured[len(o.secured)-1]
 }
 
-// reportBinds reports the security contexts as long as no call is seen. A bind
-// without authentication says nothing about calls to come.
+// reportBinds reports the security contexts until a call is seen. A bind without
+// authentication does not determine the protection of later calls.
 func (o *observer) reportBinds(r *observe.Report) {
 	o.retractBinds(r)
 	add := func(name, value string) {
@@ -149,15 +149,14 @@ func (o *observer) retractBinds(r *observe.Report) {
 	o.fromBind = o.fromBind[:0]
 }
 
-// protection reports how a call is authenticated and protected: what its
-// sec_trailer says, given with the beginning of its token. Answers count only
-// where no request is seen, since faults need not be protected like their
-// calls.
+// protection reports how a call is authenticated and protected, according to its
+// sec_trailer, given with the beginning of its token. Responses count only if no request
+// is seen, because faults need not have the protection of their calls.
 //
-// Without a sec_trailer a call is not protected. It is not authenticated
-// either, unless there is a security context of level connect, for which
-// implementations other than Windows send none; that none was built is certain
-// only if the connection's begin was seen.
+// A call without a sec_trailer is not protected. It is not authenticated either, unless
+// there is a security context of level connect, for which implementations other than
+// Windows send no sec_trailer. The absence of such a context is certain only if the
+// beginning of the connection was seen.
 func (o *observer) protection(h *header, in *observe.Input, trailer []byte, r *observe.Report) {
 	if h.ptype == request {
 		o.asked = true

@@ -10,7 +10,7 @@ import (
 	. "github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// connectArguments are those of EcDoConnectEx up to the client's version.
+// connectArguments returns the arguments of EcDoConnectEx up to the client's version.
 func connectArguments(w wire, dn string, version ...uint16) string {
 	dn += "\x00"
 	n := uint32(len(dn))
@@ -26,7 +26,7 @@ func connectArguments(w wire, dn string, version ...uint16) string {
 	return b + w.u32(0)
 }
 
-// connectAnswer is what EcDoConnectEx returns, up to the server's version.
+// connectAnswer returns the results of EcDoConnectEx up to the server's version.
 func connectAnswer(w wire, version ...uint16) string {
 	b := strings.Repeat("h", 20) + w.u32(60000) + w.u32(6) + w.u32(10000) + w.u16(245) + "\xaa\xaa"
 	for _, s := range []string{"/o=x/cn=Recipients/cn=\x00", ""} {
@@ -43,8 +43,8 @@ func connectAnswer(w wire, version ...uint16) string {
 	return b + strings.Repeat("\x00", 40)
 }
 
-// TestConnect has the versions that a session begins with ([MS-OXCRPC] section
-// 3.1.4.1.3).
+// TestConnect verifies the versions in the call that begins a session ([MS-OXCRPC]
+// section 3.1.4.1.3).
 func TestConnect(t *testing.T) {
 	bound := func(w wire, auth ...sec) []Segment {
 		return []Segment{ToServer(w.bind(1, []ctx{{0, emsmdbs, ndr32s}}, auth...)), ToClient(w.ack(1, "59532", []result{{0, 0, ndr32s}}, auth...))}
@@ -94,8 +94,8 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// TestCorpusConnect has an Outlook and an Exchange 5.5 of 2003, whose greetings on
-// other ports name the same build.
+// TestCorpusConnect reads an Outlook and an Exchange 5.5 captured in 2003. Their
+// greetings on other ports name the same build.
 func TestCorpusConnect(t *testing.T) {
 	versions := map[string]bool{}
 	for _, f := range Flows(t, Corpus(t, "mapi/mapi.pcap"), "tcp") {
@@ -111,7 +111,7 @@ func TestCorpusConnect(t *testing.T) {
 	}
 }
 
-// TestHeld has a mapper's answer of many fragments and no end.
+// TestHeld reads a mapper's answer of many fragments that never ends.
 func TestHeld(t *testing.T) {
 	o := New().(*observer)
 	var r observe.Report

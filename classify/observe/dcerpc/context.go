@@ -7,23 +7,23 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// context is a presentation context in use: an interface behind a p_cont_id.
+// context is an accepted presentation context: the interface of a p_cont_id.
 type context struct {
 	id     uint16
 	iface  Interface
-	wide   bool // stubs are NDR64
-	strong bool // its endpoint was learned from a bind_ack
+	wide   bool // stubs are in NDR64
+	strong bool // a bind_ack announced its endpoint
 	push   bool // clients register for notifications on it
 }
 
-// pending is a context that was proposed and not answered.
+// pending is a context that was proposed and not yet answered.
 type pending struct {
 	call    uint32
-	index   uint8 // in the PDU: results have no other name
+	index   uint8 // position in the PDU, by which results refer to it
 	id      uint16
 	iface   Interface
 	wide    bool
-	feature bool // no interface, but bind-time feature negotiation
+	feature bool // bind-time feature negotiation instead of an interface
 }
 
 // known returns the context with the given id, or nil.
@@ -66,7 +66,7 @@ func (o *observer) bind(h *header, p []byte) {
 	}
 }
 
-// dropProposals forgets the proposals of a call.
+// dropProposals discards the proposals of a call.
 func (o *observer) dropProposals(call uint32) {
 	if len(o.pending) == 0 {
 		return
@@ -77,8 +77,8 @@ func (o *observer) dropProposals(call uint32) {
 	}
 }
 
-// Results of presentation contexts, and the reason for which a server does not
-// know an interface ([C706] section 12.6.3.1).
+// Results of presentation contexts, and the reason that a server gives for an unknown
+// interface ([C706] section 12.6.3.1).
 const (
 	acceptance            = 0
 	providerRejection     = 2
@@ -126,13 +126,13 @@ func (o *observer) ack(h *header, p []byte, r *observe.Report) {
 	}
 }
 
-// uses reports whether a context of this flow has the interface.
+// uses reports whether a context of this flow has interface i.
 func (o *observer) uses(i Interface) bool {
 	return slices.ContainsFunc(o.contexts, func(c context) bool { return c.iface == i })
 }
 
-// accept takes a context into use: one that the server acknowledged, or a weak
-// one, which only its use speaks for.
+// accept adds a context that the server acknowledged, or a weak one, for which only its
+// use is evidence.
 func (o *observer) accept(id uint16, i Interface, wide, weak bool, r *observe.Report) {
 	name := i.String()
 	r.Add(UUID, name)
@@ -151,13 +151,13 @@ func (o *observer) accept(id uint16, i Interface, wide, weak bool, r *observe.Re
 	*c = context{id, i, wide, !weak, i == emsmdb && !wide}
 }
 
-// confirms reports whether the use of a context id would answer a proposal: no
-// client calls on a context before the server has accepted it.
+// confirms reports whether the use of a context id implies the acceptance of a proposal.
+// Clients do not call on a context before the server has accepted it.
 func (o *observer) confirms(id uint16) bool {
 	return slices.ContainsFunc(o.pending, func(p pending) bool { return p.id == id && !p.feature })
 }
 
-// confirm takes a context into use whose acknowledgement was not seen.
+// confirm adds a context whose acknowledgement was not seen.
 func (o *observer) confirm(id uint16, r *observe.Report) *context {
 	for i := len(o.pending) - 1; i >= 0; i-- {
 		if p := o.pending[i]; p.id == id && !p.feature {

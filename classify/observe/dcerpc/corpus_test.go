@@ -15,7 +15,7 @@ import (
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// captures are the files of the corpus with DCE/RPC in them.
+// captures are the files of the corpus that contain DCE/RPC.
 var captures = []string{
 	"mapi/mapi.pcap", "mapi/dof-small-device.pcapng", "mapi/ntlm-empty-av-sequence.pcap",
 	"epm/ntlm_rpc.pcapng", "epm/dcerpc_privacy_ntlm.pcapng.gz", "epm/dcerpc-fault-stub-data-02.pcap.gz", "epm/aug_16_par4.pcap.gz",
@@ -26,8 +26,8 @@ var captures = []string{
 	recorded, directory,
 }
 
-// Our own captures of a Samba domain controller, impacket and stand-ins for
-// Exchange (see testdata/README.md).
+// Captures made for this project, of a Samba domain controller, impacket and simulated
+// Exchange servers (see testdata/README.md).
 const (
 	recorded  = "../../../testdata/rpc.pcapng"
 	directory = "../../../testdata/directory.pcapng"
@@ -47,14 +47,14 @@ func capture(t *testing.T, name string) string {
 	return name
 }
 
-// found is a flow that Detect takes for DCE/RPC, and what is reported of it.
+// found is a flow that Detect recognises as DCE/RPC, with its report.
 type found struct {
 	*observetest.Flow
 	observetest.Result
 }
 
-// read returns the flows of a capture that Detect recognises by their first
-// segment in each direction.
+// read returns the flows of a capture that Detect recognises by their first segment in
+// each direction.
 func read(t *testing.T, name string) []found {
 	t.Helper()
 	if out, ok := flowsOf[name]; ok {
@@ -81,18 +81,18 @@ func read(t *testing.T, name string) []found {
 	return out
 }
 
-// flowsOf keeps what read found: reading takes longer than the tests.
+// flowsOf caches the results of read, which takes longer than the tests.
 var flowsOf = map[string][]found{}
 
-// What tshark reads of binds, calls and towers must be what we read, and where
-// it reads no DCE/RPC over TCP or UDP, neither must we.
+// TestTshark compares binds, calls and towers with those that tshark reads. Where tshark
+// finds no DCE/RPC over TCP or UDP, Detect must find none.
 func TestTshark(t *testing.T) {
 	for _, name := range captures {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			flows := read(t, name)
 			type want struct {
 				uuids, levels, secAddr, ports, services []string
-				connect                                 bool // bound at level connect, where calls need no sec_trailer
+				connect                                 bool // bound at level connect, at which calls need no sec_trailer
 			}
 			streams := map[int]*want{}
 			var offered []string
@@ -164,7 +164,7 @@ func TestTshark(t *testing.T) {
 			for _, f := range flows {
 				w := streams[f.Stream]
 				if w == nil && name == "mapi/mapi.pcap" && f.Stream == 12 {
-					continue // tshark takes this session for another protocol; the corpus' notes say MAPI
+					continue // tshark decodes this session as another protocol; the corpus' notes say MAPI
 				}
 				if f.UDP || w == nil {
 					t.Errorf("stream %d %v > %v: tshark reads no DCE/RPC", f.Stream, f.Client, f.Server)
@@ -198,8 +198,8 @@ func set(l []string) []string {
 	return slices.Compact(l)
 }
 
-// names are the interfaces that the corpus' notes name, by their UUIDs in
-// Microsoft's and [C706]'s documents.
+// names maps the interface names in the corpus' notes to their UUIDs in the documents of
+// Microsoft and in [C706].
 var names = map[string]string{
 	"NSPI": "f5cc5a18-4264-101a-8c59-08002b2f8426 v56.0", "EMSMDB(MAPI)": "a4f1db00-ca47-1067-b31f-00dd010662da v0.81",
 	"DRSUAPI": "e3514235-4b06-11d1-ab04-00c04fc2dcd2 v4.0", "SVCCTL": "367abb81-9844-35f1-ad32-98f038001003 v2.0",
@@ -209,8 +209,8 @@ var names = map[string]string{
 	"FW": "6b5bdd1e-528c-422c-af8c-a4079be4fe48 v1.0", "EVENTLOG6": "f6beaff7-1e19-4fbb-9f8f-b89e2018337c v1.0",
 }
 
-// Every tower that a recording's ground truth lists is learned, and no other,
-// except for those in the given frames, which are answers over a named pipe.
+// TestRecorded verifies that exactly the towers in a recording's ground truth are
+// learned, except for those in the given frames, which are answers over a named pipe.
 func TestRecorded(t *testing.T) {
 	testRecorded(t, recorded)
 	testRecorded(t, directory, 1283)
@@ -250,7 +250,7 @@ func testRecorded(t *testing.T, name string, piped ...int) {
 	}
 }
 
-// Every mapping that the corpus' notes state is learned.
+// TestGroundTruth verifies that every mapping in the corpus' notes is learned.
 func TestGroundTruth(t *testing.T) {
 	notes, err := os.ReadFile(filepath.Join(os.Getenv("EXSPAN_CORPUS"), "GROUND-TRUTH.md"))
 	if err != nil {
@@ -297,8 +297,8 @@ func TestGroundTruth(t *testing.T) {
 	}
 }
 
-// Messenger spam is connectionless RPC that nobody answers: it names its
-// interface, and teaches no endpoint.
+// TestMessengerSpam reads connectionless RPC without answers. It names its interface and
+// announces no endpoint.
 func TestMessengerSpam(t *testing.T) {
 	n := 0
 	for _, f := range read(t, "span/aol.pcap") {
@@ -312,7 +312,7 @@ func TestMessengerSpam(t *testing.T) {
 	}
 }
 
-// None of these are DCE/RPC.
+// TestNegatives verifies that other protocols are not taken for DCE/RPC.
 func TestNegatives(t *testing.T) {
 	for _, name := range []string{"negatives/Stanag5066-TCP-ENCAP-Bftp-Exchange-tx-rx.pcapng", "negatives/krb-user1-openwall-1.pcap",
 		"http/NTLM.pcap", "ad/missing_ldap_logs.pcapng", "smtp/1flowB.pcap", "sip-rtp/SIP_DTMF2.pcap", "span/pcap_flow_lab_showcase.pcap"} {
@@ -322,7 +322,7 @@ func TestNegatives(t *testing.T) {
 	}
 }
 
-// The Exchange conversation of the corpus, in full.
+// TestMAPI reads the complete Exchange conversation of the corpus.
 func TestMAPI(t *testing.T) {
 	for _, f := range read(t, "mapi/mapi.pcap") {
 		if f.Client.Port() != 1073 {
@@ -331,8 +331,8 @@ func TestMAPI(t *testing.T) {
 		observetest.Expect(t, f.Result,
 			"auth=ntlm", "encryption=none", "rpc.auth_level=connect", "rpc.sec_addr=1032", "rpc.uuid="+names["EMSMDB(MAPI)"],
 			"ntlm.domain=CNAMIS", "ntlm.server=SATURN", "ntlm.version=1",
-			// EcDoConnect carries both in clear ([MS-OXCRPC]): Exchange 5.5
-			// with Service Pack 4, and a client of its time.
+			// EcDoConnect carries both versions in clear ([MS-OXCRPC]): Exchange 5.5 with
+			// Service Pack 4, and a client of its time.
 			"exchange.version=5.5.2653.23", "mapi.client_version=5.0.3144.0",
 			"endpoint 192.168.0.2:1032/tcp "+names["EMSMDB(MAPI)"]+" source=bind from=192.168.0.2:1032",
 			"endpoint 192.168.0.173:1071/udp newmail source=push from=192.168.0.173:1073")

@@ -7,8 +7,8 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// Types of connectionless PDUs ([C706] section 12.5.2) besides those that they
-// share with the others.
+// Types of connectionless PDUs ([C706] section 12.5.2) that connection-oriented RPC does
+// not share.
 const (
 	dgPing      = 1
 	dgWorking   = 4
@@ -22,19 +22,18 @@ const (
 
 const (
 	dgHeader   = 80
-	dgFragment = 0x04       // flags1: the PDU is one of several
+	dgFragment = 0x04       // in flags1: the PDU is a fragment
 	unknownIf  = 0x1c010003 // nca_s_unk_if
 )
 
 // datagrams is the state of a connectionless flow.
 type datagrams struct {
 	calls    []dgCall
-	iface    Interface // of the first request
+	iface    Interface // interface of the first request
 	answered bool
 }
 
-// dgCall is a request that was not answered: calls are told by activity and
-// sequence number.
+// dgCall is an unanswered request. Its activity and sequence number identify it.
 type dgCall struct {
 	activity [16]byte
 	seq      uint32
@@ -48,10 +47,10 @@ type dgPDU struct {
 	dgCall
 	flags1 byte
 	proto  byte // auth_proto
-	length int  // of the stub
+	length int  // length of the stub
 }
 
-// parseDatagram reads a connectionless PDU. Its stub can be cut short.
+// parseDatagram parses a connectionless PDU. Its stub can be cut short.
 func parseDatagram(b []byte) (p dgPDU, ok bool) {
 	if len(b) < dgHeader || b[0] != 4 || b[1] > dgCancelAck || b[4]&^0x11 != 0 || b[5] > 3 || b[6] != 0 {
 		return p, false
@@ -98,7 +97,7 @@ func (o *observer) datagram(in *observe.Input, r *observe.Report) (int, error) {
 		if !o.roles {
 			return 0, observe.ErrReversed
 		}
-		return len(b), nil // a callback of the server
+		return len(b), nil // a callback by the server
 	}
 	o.valid = true
 	o.roles = o.roles || p.ptype != dgFack
@@ -131,16 +130,16 @@ func (o *observer) dgRequest(p *dgPDU, b []byte, r *observe.Report) {
 		return
 	}
 	r.Add(observe.Auth, (&security{typ: p.proto}).mechanism(nil, 0))
-	// The trailer begins with the level, at a multiple of eight bytes ([MS-RPCE]
-	// section 2.2.3.4).
+	// The trailer begins with the level, at a multiple of eight bytes ([MS-RPCE] section
+	// 2.2.3.4).
 	if at := (dgHeader + p.length + 7) &^ 7; at < len(b) && b[at] > 0 && int(b[at]) < len(levels) {
 		r.Add(AuthLevel, levels[b[at]])
 		r.Add(observe.Encryption, encryption(b[at]))
 	}
 }
 
-// dgAnswer reads what a server sends: it accepts the interface of a call by
-// working on it, or refuses it.
+// dgAnswer reads a PDU from the server. The server accepts the interface of a call by
+// processing the call, or it refuses the interface.
 func (o *observer) dgAnswer(p *dgPDU, in *observe.Input, b []byte, r *observe.Report) {
 	i := slices.IndexFunc(o.dg.calls, func(c dgCall) bool { return c.activity == p.activity && c.seq == p.seq })
 	asked := i >= 0

@@ -1,6 +1,7 @@
 // Package dcerpc reads DCE/RPC ([C706], [MS-RPCE]) over TCP, UDP, RPC over HTTP
-// ([MS-RPCH]) and named pipes: which interfaces are bound and called, how calls
-// are authenticated and protected, and what endpoint mappers announce.
+// ([MS-RPCH]) and named pipes. It reports the interfaces that are bound and called, the
+// authentication and protection of calls, and the endpoints that endpoint mappers
+// announce.
 package dcerpc
 
 import (
@@ -10,16 +11,16 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// Facts of this protocol. observe.Auth and observe.Encryption are reported for
-// the calls of a flow, or for its security contexts as long as no call is seen.
+// Facts of this protocol. observe.Auth and observe.Encryption describe the calls of a
+// flow or, until a call is seen, its security contexts.
 const (
-	UUID      = observe.RPCUUID      // interfaces the server accepted: "a4f1db00-ca47-1067-b31f-00dd010662da v0.81"
+	UUID      = observe.RPCUUID      // interface that the server accepted: "a4f1db00-ca47-1067-b31f-00dd010662da v0.81"
 	AuthLevel = observe.RPCAuthLevel // of calls: none, connect, call, packet, integrity, privacy
-	SecAddr   = "rpc.sec_addr"       // what the server says its endpoint is: "4997", "\PIPE\lsass"
-	MapStatus = "epm.status"         // "not-registered": the mapper did not know the service it was asked for
+	SecAddr   = "rpc.sec_addr"       // the server's endpoint as it states it: "4997", "\PIPE\lsass"
+	MapStatus = "epm.status"         // "not-registered": the mapper did not know the requested service
 	Banner    = "rpc.banner"         // "ncacn_http/1.0"
-	Channel   = "rpc.rts"            // channels of RPC over HTTP: "in", "out"
-	Cookie    = "rpc.cookie"         // virtual connection that ties an IN and an OUT channel together
+	Channel   = "rpc.rts"            // channel of RPC over HTTP: "in", "out"
+	Cookie    = "rpc.cookie"         // virtual connection that joins an IN and an OUT channel
 	ClientIP  = "rpc.client_address" // the client's address as the RPC proxy forwards it
 )
 
@@ -32,16 +33,16 @@ const (
 
 // Limits of one flow.
 const (
-	maxWait     = 16 << 10 // bytes of a PDU that are waited for
-	maxStub     = 48 << 10 // bytes of a mapper's answer, over all fragments
-	maxContexts = 64       // presentation contexts, and as many unanswered
+	maxWait     = 16 << 10 // bytes of a PDU to wait for
+	maxStub     = 48 << 10 // bytes of a mapper's answer, in all fragments
+	maxContexts = 64       // presentation contexts, and as many unanswered proposals
 	maxSecurity = 16       // security contexts
-	maxCalls    = 16       // calls to the mapper without an answer
-	maxTrailers = 16       // requests of unknown interface searched for a verification trailer
+	maxCalls    = 16       // unanswered calls to the mapper
+	maxTrailers = 16       // requests on unknown interfaces that are searched for a verification trailer
 )
 
-// Protocol describes DCE/RPC. Ports: the endpoint mapper (135, over HTTP 593)
-// and Exchange's endpoints of RPC over HTTP.
+// Protocol describes DCE/RPC. Its ports are those of the endpoint mapper (135, and 593
+// for HTTP) and Exchange's endpoints of RPC over HTTP.
 func Protocol() observe.Protocol {
 	return observe.Protocol{
 		Name: "dcerpc", TCP: []uint16{135, 593, 6001, 6002, 6004}, UDP: []uint16{135},
@@ -54,36 +55,36 @@ func New() observe.Observer { return new(observer) }
 
 func renew(o observe.Observer) { *o.(*observer) = observer{} }
 
-// observer reads one flow or one pipe. The fields that calls without news need
-// come first, in one cache line, then those that all others need.
+// observer reads one flow or one pipe. The fields that every call needs come first, in
+// one cache line. Those that only calls with news need follow.
 type observer struct {
 	dirs     [2]direction
-	begun    bool // client, server and maps are known
-	maps     bool // the flow's server is an endpoint mapper, whose answers may teach
-	roles    bool // a PDU has proved who is the client
+	begun    bool // client, server and maps are set
+	maps     bool // the flow's server is an endpoint mapper, from whose answers endpoints are learned
+	roles    bool // a PDU proved which end is the client
 	valid    bool // a PDU was read
-	called   bool // a call has been seen
-	asked    bool // a request has been seen
+	called   bool // a call was seen
+	asked    bool // a request was seen
 	stubOn   bool
-	trailers uint8 // requests that were searched for a verification trailer
+	trailers uint8 // requests searched for a verification trailer
 	last     callKey
 	contexts []context
 	pending  []pending
 	secured  []security
 	push     *push
 
-	few      [1]pending // what pending is made of as long as it is short
+	few      [1]pending // initial storage of pending
 	tails    [2]tail
 	client   netip.AddrPort
 	server   netip.AddrPort
 	guessed  []Interface    // reported by Finish without an answer
-	fromBind []observe.Fact // reported for binds only
+	fromBind []observe.Fact // reported only for binds
 	mapCalls []mapCall
-	taught   *taught // nil until the mapper has taught something
-	stub     []byte  // of an answer by the mapper, so far
+	taught   *taught // nil until an answer of the mapper announced an endpoint
+	stub     []byte  // the mapper's answer so far
 	stubCall uint32
-	// nested reports that the flow's server port is not the RPC endpoint, so that
-	// binds teach no endpoint. pipe is then the pipe's name in lower case, or empty.
+	// nested reports that the flow's server port is not the RPC endpoint, so that binds
+	// announce no endpoint. pipe is then the pipe's name in lower case, or "".
 	nested bool
 	pipe   string
 
@@ -92,23 +93,23 @@ type observer struct {
 
 // direction is the state of one direction of a stream.
 type direction struct {
-	// quiet reports that the next calls bring nothing new. That holds for all
-	// responses, and for requests on the context quietOn (on any if onAny is set)
-	// that are protected like the last one: by the sec_trailer trailer, or without
-	// one if that is zero.
+	// quiet reports that further calls bring nothing new. It applies to all responses,
+	// and to requests on the context quietOn (on any context if onAny is set) with the
+	// same protection as the last one: the sec_trailer in trailer, or none if trailer is
+	// zero.
 	quiet   bool
 	onAny   bool
 	quietOn uint16
 	trailer uint64
-	seen    bool // any bytes
-	started bool // a PDU has been read, or nothing but a PDU can come
+	seen    bool // any bytes were seen
+	started bool // a PDU was read, or only a PDU can follow
 	lost    bool // bytes were lost
-	whole   bool // all since the connection's begin was read
-	resync  bool // look for the next PDU
+	whole   bool // everything since the beginning of the connection was read
+	resync  bool // search for the next PDU
 	waits   bool // for the end of a call, in tails
 }
 
-// begin notes the flow's ends, which do not change.
+// begin records the flow's ends, which do not change.
 func (o *observer) begin(in *observe.Input) {
 	o.begun = true
 	o.client, o.server = in.Ends()
@@ -167,7 +168,7 @@ func (o *observer) Held() int {
 	return n
 }
 
-// Finish reports the interfaces of binds whose answers this sensor cannot see.
+// Finish reports the interfaces of binds whose answers the capture does not contain.
 func (o *observer) Finish(r *observe.Report) {
 	if o.dirs[observe.ToClient].seen || o.dg != nil && o.dg.answered {
 		return
@@ -187,7 +188,7 @@ func (o *observer) Finish(r *observe.Report) {
 	}
 }
 
-// retract takes back what Finish reported of a bind that was answered later.
+// retract removes what Finish reported about a bind that was answered later.
 func (o *observer) retract(r *observe.Report) {
 	for _, i := range o.guessed {
 		r.Remove(UUID, i.String())
@@ -195,10 +196,10 @@ func (o *observer) retract(r *observe.Report) {
 	o.guessed = o.guessed[:0]
 }
 
-// learn announces the endpoint of this flow as serving i, which is called
-// name. The mapper's own ports are left out: everything that lives there (the
-// mapper itself, DCOM activation) is on every Windows host. So is the
-// management interface, which every RPC server has on each of its endpoints.
+// learn announces the endpoint of this flow as serving i under name. It ignores the
+// mapper's own ports, because the services there (the mapper itself, DCOM activation) run
+// on every Windows host. It also ignores the management interface, which every RPC server
+// has on each of its endpoints.
 func (o *observer) learn(i Interface, name string, udp, weak bool, r *observe.Report) {
 	if o.nested || i == mgmt || o.maps {
 		return

@@ -109,7 +109,7 @@ func (w wire) bind(call uint32, ctxs []ctx, auth ...sec) string {
 	return w.bindLike(bind, call, ctxs, auth...)
 }
 
-// result is one of a bind_ack.
+// result is one result of a bind_ack.
 type result struct {
 	result, reason uint16
 	transfer       string
@@ -145,12 +145,12 @@ func (w wire) response(flags byte, call uint32, ctx uint16, stub string, auth ..
 	return w.pdu(response, flags, call, w.u32(uint32(len(stub)))+w.u16(ctx)+"\x00\x00"+stub, auth...)
 }
 
-// floor is one of a tower.
+// floor returns one floor of a tower.
 func floor(lhs, rhs string) string {
 	return le.u16(uint16(len(lhs))) + lhs + le.u16(uint16(len(rhs))) + rhs
 }
 
-// tower builds a tower: its first floors, then the given ones.
+// tower builds a tower of the usual first floors and the given ones.
 func tower(iface string, floors ...string) string {
 	f := func(s string) string {
 		u, major, minor := split(s)
@@ -210,8 +210,8 @@ func (w wire) mapStub(wide bool, towers ...string) string {
 // note is an entry of an ept_lookup response.
 type note struct{ tower, annotation string }
 
-// lookupStub builds the stub of an ept_lookup response; an entry without a
-// tower has a null pointer.
+// lookupStub builds the stub of an ept_lookup response. An entry without a tower has a
+// null pointer.
 func (w wire) lookupStub(wide bool, entries ...note) string {
 	n := uint32(len(entries))
 	b := strings.Repeat("\x00", 20) + w.u32(n)
@@ -254,7 +254,8 @@ var open = []string{"auth=none", "rpc.auth_level=none", "encryption=none"}
 
 func with(l []string, more ...string) []string { return append(append([]string(nil), l...), more...) }
 
-// The endpoint mapper, in both byte orders and both transfer syntaxes.
+// TestMapper reads the endpoint mapper's answers in both byte orders and both transfer
+// syntaxes.
 func TestMapper(t *testing.T) {
 	towers := []string{
 		pipeTower(emsmdbs, `\PIPE\exchange`), localTower(emsmdbs), "garbage",
@@ -286,7 +287,7 @@ func TestMapper(t *testing.T) {
 				onMapper)
 			Expect(t, r, want...)
 
-			// In three fragments, of which the second is cut in a tower.
+			// Three fragments, the second of which is cut inside a tower.
 			r = Check(t, Protocol(), append(bound, ToServer(w.request(3, 2, id, eptMap, "request")),
 				ToClient(w.response(1, 2, id, stub[:24]), w.response(0, 2, id, stub[24:200]), w.response(2, 2, id, stub[200:]))), onMapper)
 			Expect(t, r, want...)
@@ -302,7 +303,7 @@ func TestMapper(t *testing.T) {
 	}
 }
 
-// A mapper that does not know the service says so.
+// TestNotRegistered covers a mapper that does not know the service.
 func TestNotRegistered(t *testing.T) {
 	stub := strings.Repeat("\x00", 20) + le.u32(0) + le.u32(4) + le.u32(0) + le.u32(0) + le.u32(notRegistered)
 	Expect(t, Check(t, Protocol(), []Segment{ToServer(le.bind(1, []ctx{{0, epms, ndr32s}})), ToClient(le.ack(1, "", []result{{0, 0, ndr32s}})),
@@ -310,8 +311,8 @@ func TestNotRegistered(t *testing.T) {
 		with(open, "rpc.uuid="+epms, "epm.status=not-registered")...)
 }
 
-// Who may teach: the server's end of a flow to the mapper, in answer to a
-// request on that flow.
+// TestWhoMayTeach verifies that endpoints are learned only from the server's end of a
+// flow to the mapper, in answer to a request on that flow.
 func TestWhoMayTeach(t *testing.T) {
 	stub := le.mapStub(false, tcpTower(emsmdbs, 59532, "\x00\x00\x00\x00"))
 	ask, answer := ToServer(le.request(3, 7, 0, eptMap, "request")), ToClient(le.response(3, 7, 0, stub))
@@ -362,7 +363,8 @@ func TestWhoMayTeach(t *testing.T) {
 	}
 }
 
-// The mapper behind its pipe teaches, and nothing else on a pipe does.
+// TestPipe verifies that endpoints are learned from the mapper's pipe and from no other
+// pipe.
 func TestPipe(t *testing.T) {
 	stub := le.mapStub(false, tcpTower(emsmdbs, 59532, "\x00\x00\x00\x00"))
 	conv := []Segment{ToServer(le.bind(1, []ctx{{0, epms, ndr32s}})), ToClient(le.ack(1, `\PIPE\epmapper`, []result{{0, 0, ndr32s}})),
@@ -377,8 +379,8 @@ func TestPipe(t *testing.T) {
 		{"lsass", want},
 		{"", want},
 	} {
-		// Through an observer that leaves holding bytes to the pipe, so that
-		// the property covers the pipe's own buffers.
+		// The observer leaves the buffering to the pipe, so that the property covers the
+		// pipe's own buffers.
 		p := Protocol()
 		p.New, p.Renew = func() observe.Observer { return pipeObserver{NewPipe(c.pipe)} }, nil
 		r := Check(t, p, conv, Options{Server: netip.MustParseAddrPort("192.0.2.1:445")})
@@ -392,7 +394,7 @@ func (o pipeObserver) Observe(in *observe.Input, r *observe.Report) (int, error)
 	return len(in.Data), o.p.Write(in, r)
 }
 
-// Binds: which interfaces count, and which endpoints they teach.
+// TestBind verifies which interfaces are reported and which endpoints binds announce.
 func TestBind(t *testing.T) {
 	two := []ctx{{0, emsmdbs, ndr32s}, {1, emsmdbs, ndr64s}, {2, emsmdbs, features}}
 	bound := learned("192.0.2.1:59532/tcp", emsmdbs, "bind", "")
@@ -447,7 +449,7 @@ func TestBind(t *testing.T) {
 	}
 }
 
-// How calls are authenticated and protected.
+// TestProtection verifies the reported authentication and protection of calls.
 func TestProtection(t *testing.T) {
 	ntlm1 := "NTLMSSP\x00\x01\x00\x00\x00" + strings.Repeat("\x00", 20)
 	sig := func(typ, level byte) sec { return sec{typ, level, 1, "\x01\x00\x00\x00" + strings.Repeat("s", 12)} }
@@ -517,8 +519,8 @@ func TestProtection(t *testing.T) {
 	}
 }
 
-// The interface of a flow without a bind, from the verification trailer of
-// [MS-RPCE] section 2.2.2.13.
+// TestVerificationTrailer reads the interface of a flow without a bind from the
+// verification trailer ([MS-RPCE] section 2.2.2.13).
 func TestVerificationTrailer(t *testing.T) {
 	vt := string(verificationSignature) + "\x01\x00\x04\x00\x01\x00\x00\x00" + "\x02\x40\x28\x00" + le.syntax(emsmdbs) + le.syntax(ndr32s)
 	broken := strings.Replace(vt, "\x02\x40\x28", "\x02\x40\x29", 1)
@@ -545,8 +547,8 @@ func TestVerificationTrailer(t *testing.T) {
 	}
 }
 
-// Channels of RPC over HTTP version 2 behind the proxy: [MS-RPCH] sections
-// 2.2.4.3 (CONN/A2) and 2.2.4.6 (CONN/B2).
+// rtsPDU builds an RTS PDU. The tests use the channels of RPC over HTTP version 2 behind
+// the proxy: [MS-RPCH] sections 2.2.4.3 (CONN/A2) and 2.2.4.6 (CONN/B2).
 func rtsPDU(flags uint16, cmds ...string) string {
 	return le.pdu(rts, 3, 0, le.u16(flags)+le.u16(uint16(len(cmds)))+strings.Join(cmds, ""))
 }
@@ -633,8 +635,8 @@ func TestDatagrams(t *testing.T) {
 	}
 }
 
-// tshark must read the towers of the vectors that no capture has: those in
-// NDR64 and in big-endian byte order.
+// TestVectorsInTshark verifies that tshark reads the same towers in the vectors that no
+// capture contains: those in NDR64 and in big-endian byte order.
 func TestVectorsInTshark(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -658,8 +660,8 @@ func TestVectorsInTshark(t *testing.T) {
 		got := fmt.Sprint(rows)
 		want := "[[59532 6005 6004  0x00000000] [59532  6004 Exchange RPC,null,HTTP 0x00000000]]"
 		if c.wide {
-			// tshark reads the annotation's offset and length as 32 bits in NDR64
-			// too; [MS-RPCE] section 2.2.5.3.2 makes them 64.
+			// tshark reads the offset and length of the annotation as 32 bits in NDR64
+			// too. In [MS-RPCE] section 2.2.5.3.2 they have 64 bits.
 			got, want = fmt.Sprint(rows[:1]), "[[59532 6005 6004  0x00000000]]"
 		}
 		if got != want {
@@ -744,8 +746,8 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// After lost bytes the next PDU is found, and a flow that turns into something
-// else keeps what was read.
+// TestGarbage verifies that the next PDU is found after lost bytes, and that a flow that
+// turns into something else keeps its facts.
 func TestGarbage(t *testing.T) {
 	b, ok := ToServer(le.bind(1, []ctx{{0, emsmdbs, ndr32s}})), ToClient(le.ack(1, "", []result{{0, 0, ndr32s}}))
 	facts := []string{"rpc.uuid=" + emsmdbs, learned("192.0.2.1:59532/tcp", emsmdbs, "bind", "")}
@@ -766,7 +768,7 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
-// Bulk data costs no allocation.
+// TestAllocs verifies that bulk data does not allocate.
 func TestAllocs(t *testing.T) {
 	sig := sec{authNTLM, 6, 1, strings.Repeat("s", 16)}
 	obs := New()
@@ -792,7 +794,7 @@ func TestAllocs(t *testing.T) {
 	}
 }
 
-// TestText keeps what a terminal obeys out of annotations.
+// TestText verifies that annotations contain no terminal control characters.
 func TestText(t *testing.T) {
 	for in, want := range map[string]string{
 		"Information Store\x00rest": "Information Store",

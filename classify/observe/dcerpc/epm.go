@@ -15,14 +15,14 @@ const (
 	eptMap    = 3
 )
 
-// mapCall is a request to the endpoint mapper that was not answered.
+// mapCall is an unanswered request to the endpoint mapper.
 type mapCall struct {
 	call  uint32
 	opnum uint16
 }
 
-// noteRequest remembers a request to the endpoint mapper, whose answer may
-// teach.
+// noteRequest records a request to the endpoint mapper. Endpoints may be learned from its
+// answer.
 func (o *observer) noteRequest(h *header, c *context, opnum uint16) {
 	if opnum != eptLookup && opnum != eptMap || c != nil && c.iface != epmapper {
 		return
@@ -34,7 +34,7 @@ func (o *observer) noteRequest(h *header, c *context, opnum uint16) {
 	o.mapCalls = append(o.mapCalls, mapCall{h.call, opnum})
 }
 
-// mapCall returns the operation that a call to the mapper asked for.
+// mapCall returns the operation that a call to the mapper requested.
 func (o *observer) mapCall(call uint32) (opnum uint16, ok bool) {
 	for _, m := range o.mapCalls {
 		if m.call == call {
@@ -44,8 +44,8 @@ func (o *observer) mapCall(call uint32) (opnum uint16, ok bool) {
 	return 0, false
 }
 
-// wantsStub reports whether the stub of a request or response is to be read. B
-// holds the PDU's first 24 bytes.
+// wantsStub reports whether the stub of a request or response is needed. b holds the
+// first 24 bytes of the PDU.
 func (o *observer) wantsStub(h *header, c *context, in *observe.Input, b []byte) bool {
 	if h.ptype == request {
 		opnum := h.u16(b[22:])
@@ -66,12 +66,12 @@ func (o *observer) wantsStub(h *header, c *context, in *observe.Input, b []byte)
 	return o.mayMissRequest(in)
 }
 
-// mayMissRequest reports whether requests can have gone unseen on this flow.
+// mayMissRequest reports whether the capture can lack requests of this flow.
 func (o *observer) mayMissRequest(in *observe.Input) bool {
 	return !in.Handshake || o.dirs[observe.ToServer].lost || !o.dirs[observe.ToServer].seen
 }
 
-// readStub reads a stub that wantsStub wanted: p is the whole PDU.
+// readStub reads a stub that wantsStub asked for. p is the whole PDU.
 func (o *observer) readStub(h *header, c *context, in *observe.Input, p []byte, r *observe.Report) {
 	end := len(p)
 	if h.auth > 0 {
@@ -120,10 +120,10 @@ func (o *observer) readStub(h *header, c *context, in *observe.Input, p []byte, 
 	}
 }
 
-// answerMap learns from an answer of the endpoint mapper. Only answers to a
-// request on this flow teach in full, if the handshake was seen, or else if
-// they acknowledge the request's bytes. Where the request can have been lost,
-// an answer teaches by its form alone, and weakly.
+// answerMap learns endpoints from an answer of the endpoint mapper. An answer counts in
+// full only if it answers a request on this flow and either the handshake was seen or the
+// answer acknowledges the request's bytes. If the capture can lack the request, only the
+// form of the answer is evidence, and the endpoints are weak.
 func (o *observer) answerMap(h *header, c *context, in *observe.Input, stub []byte, cut bool, r *observe.Report) {
 	opnum, asked := o.mapCall(h.call)
 	if asked {
@@ -154,15 +154,15 @@ func (o *observer) answerMap(h *header, c *context, in *observe.Input, stub []by
 	}
 }
 
-// taught is the last answer of the mapper that taught anything.
+// taught is the last answer of the mapper from which endpoints were learned.
 type taught struct {
 	call      mapCall
 	endpoints []observe.Endpoint
-	dg        dgCall // of a connectionless answer
-	body      []byte // the same
+	dg        dgCall // identifies a connectionless answer
+	body      []byte // its body
 }
 
-// dispute reports again what the last answer taught.
+// dispute reports the endpoints of the last answer again, as disputed.
 func (t *taught) dispute(r *observe.Report) {
 	for _, e := range t.endpoints {
 		e.Disputed = true
@@ -170,8 +170,8 @@ func (t *taught) dispute(r *observe.Report) {
 	}
 }
 
-// Again reads another answer of the mapper in the place of the last one: one of
-// the two is forged, or both.
+// Again reads another answer of the mapper for the place of the last one in the stream.
+// At least one of the two is forged.
 func (o *observer) Again(in *observe.Input, r *observe.Report) {
 	t := o.taught
 	if t == nil || in.Dir != observe.ToClient {
@@ -191,7 +191,7 @@ func (o *observer) Again(in *observe.Input, r *observe.Report) {
 	}
 }
 
-// teach learns the entries of a mapper's answer.
+// teach reports the entries of a mapper's answer.
 func teach(entries []entry, op uint16, weak bool, in *observe.Input, r *observe.Report) {
 	source := observe.FromMap
 	if op == eptLookup {
@@ -220,9 +220,9 @@ type entry struct {
 	annotation string
 }
 
-// answer reads the stub of an ept_map or ept_lookup response ([C706] appendix O)
-// in NDR, or in NDR64 ([MS-RPCE] section 2.2.5). Whole says that it was read
-// up to its status; ok is false if it contradicts itself.
+// answer parses the stub of an ept_map or ept_lookup response ([C706] appendix O) in NDR
+// or NDR64 ([MS-RPCE] section 2.2.5). whole reports that the stub was read up to its
+// status. ok is false if the stub is inconsistent.
 func answer(stub []byte, op uint16, big, wide bool) (entries []entry, status uint32, whole, ok bool) {
 	n := ndr{b: stub, big: big, wide: wide}
 	n.bytes(20) // entry_handle
@@ -234,7 +234,7 @@ func answer(stub []byte, op uint16, big, wide bool) (entries []entry, status uin
 	if offset != 0 || actual > limit || uint64(count) != actual {
 		return nil, 0, false, false
 	}
-	// Towers follow their array, one for each pointer that is not null.
+	// The towers follow their array, one for each pointer that is not null.
 	var notes []string
 	towers := 0
 	for range actual {
@@ -285,7 +285,7 @@ func answer(stub []byte, op uint16, big, wide bool) (entries []entry, status uin
 		}
 		entries = append(entries, e)
 	}
-	// The status is all that follows, in NDR64 with padding before or behind.
+	// Only the status follows. In NDR64 there is padding before or after it.
 	n.align(4)
 	switch rest := len(stub) - n.off; {
 	case rest == 8 && wide:
@@ -302,9 +302,8 @@ const (
 	notRegistered = 0x16c9a0d6 // ept_s_not_registered
 )
 
-// text reads an annotation up to its NUL. It is whatever a server says, in
-// whatever character set: bytes that are not printable ASCII become question
-// marks.
+// text reads an annotation up to its NUL. A server can send any text in any character
+// set, so text replaces bytes that are not printable ASCII by question marks.
 func text(b []byte) string {
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		b = b[:i]
@@ -318,8 +317,8 @@ func text(b []byte) string {
 	return string(b)
 }
 
-// ndr reads NDR ([C706] section 14) or NDR64 in turn. Once short, it reads
-// zeros.
+// ndr reads consecutive values in NDR ([C706] section 14) or NDR64. After the end of its
+// bytes it reads zeros.
 type ndr struct {
 	b         []byte
 	off       int
@@ -359,7 +358,7 @@ func (n *ndr) u32() uint32 {
 	return h.u32(b)
 }
 
-// size reads a referent, a count or an offset: 4 bytes, in NDR64 8.
+// size reads a referent, a count or an offset, which has 4 bytes, or 8 in NDR64.
 func (n *ndr) size() uint64 {
 	if !n.wide {
 		return uint64(n.u32())
@@ -386,8 +385,8 @@ const (
 	floorSyntax = 19 // bytes: identifier, UUID and major version
 )
 
-// parseTower reads a protocol tower ([C706] appendix L). Ok is false for towers
-// of other protocols than TCP, UDP and RPC over HTTP, and for broken ones.
+// parseTower parses a protocol tower ([C706] appendix L). ok is false for malformed
+// towers and for towers of protocols other than TCP, UDP and RPC over HTTP.
 func parseTower(b []byte) (e entry, ok bool) {
 	if len(b) < 2 {
 		return e, false

@@ -35,7 +35,8 @@ func FuzzDCERPC(f *testing.F) {
 	)
 }
 
-// A mapper's answer costs no more than its bytes, whatever they claim.
+// FuzzTower verifies that the cost of a mapper's answer is bounded by its length,
+// whatever its counts claim.
 func FuzzTower(f *testing.F) {
 	for _, t := range []string{tcpTower(emsmdbs, 59532, "\x0a\x00\x00\x09"), udpTower(rfrs, 6005), httpTower(nspis, 6004),
 		pipeTower(emsmdbs, "x"), localTower(epms)} {

@@ -32,8 +32,8 @@ const (
 	object    = 0x80
 )
 
-// minLength is the length of the fixed part of each type, which the sec_trailer
-// cannot overlap; 0 for types that are none.
+// minLength is the length of the fixed part of each PDU type, which the sec_trailer
+// cannot overlap. It is 0 for values that are not PDU types.
 var minLength = [21]int{request: 24, response: 24, fault: 24, bind: 28, bindAck: 26, bindNak: 18, alter: 28, alterResp: 26,
 	auth3: 16, shutdown: 16, cancel: 16, orphaned: 16, rts: 20}
 
@@ -44,18 +44,18 @@ const headerLength = 16
 type header struct {
 	ptype, flags byte
 	big          bool // integers are big-endian
-	frag, auth   int  // length of the PDU, and of its token
+	frag, auth   int  // lengths of the PDU and of its token
 	call         uint32
 }
 
-// check reports whether b can begin with a common header: No, More if it is too
-// short to say, or Yes.
+// check reports whether b can start with a common header. It returns More if b is too
+// short to decide.
 func check(b []byte) observe.Match {
 	var h header
 	return h.read(b)
 }
 
-// read is check, and reads the header where there is one.
+// read is like check, and fills h if there is a header.
 func (h *header) read(b []byte) observe.Match {
 	if len(b) < headerLength {
 		for i, c := range b[:min(len(b), 8)] {
@@ -65,7 +65,7 @@ func (h *header) read(b []byte) observe.Match {
 		}
 		return observe.More
 	}
-	// Version, type, flags and data representation, all as fits wants them.
+	// Compare the version, type, flags and data representation with what fits accepts.
 	first, second := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
 	if first&0xfffffcee_0000feff != 5 {
 		return observe.No
@@ -90,7 +90,7 @@ func (h *header) read(b []byte) observe.Match {
 	return observe.Yes
 }
 
-// fits reports whether c can be the byte at i of a common header.
+// fits reports whether c can be byte i of a common header.
 func fits(i int, c byte) bool {
 	switch i {
 	case 0:
@@ -123,12 +123,11 @@ func (h *header) u32(b []byte) uint32 {
 	return binary.LittleEndian.Uint32(b)
 }
 
-// strictLength is how many bytes strict needs.
+// strictLength is the number of bytes that strict needs.
 const strictLength = 28
 
-// strict is check for places where nothing else speaks for a PDU: ports of
-// other protocols and the middle of a stream. It looks at the body's fixed
-// part as well.
+// strict is a stricter check for places where a PDU is unlikely: ports of other protocols
+// and the middle of a stream. It also checks the fixed part of the body.
 func strict(b []byte) observe.Match {
 	var h header
 	if m := h.read(b); m != observe.Yes {
@@ -146,7 +145,7 @@ func strict(b []byte) observe.Match {
 	case request:
 		ok = h.u16(b[20:]) < 1024 && h.u16(b[22:]) < 1024
 	case response, fault:
-		// p_cont_id, then cancel_count and a reserved byte.
+		// p_cont_id, cancel_count and a reserved byte.
 		ok = h.u16(b[20:]) < 1024 && b[23] == 0
 	case bind, alter:
 		ok = b[24] > 0 && b[25] == 0 && b[26] == 0 && b[27] == 0 && h.frag >= 28+44
@@ -159,7 +158,7 @@ func strict(b []byte) observe.Match {
 	return observe.Yes
 }
 
-// toServer reports whether PDUs of a type go to the server.
+// toServer reports whether PDUs of a type are sent to the server.
 func toServer(ptype byte) bool {
 	const types = 1<<request | 1<<bind | 1<<alter | 1<<auth3 | 1<<cancel | 1<<orphaned
 	return types>>ptype&1 != 0
@@ -167,11 +166,11 @@ func toServer(ptype byte) bool {
 
 // Interface is an interface or a transfer syntax: a UUID and a version.
 type Interface struct {
-	UUID         [16]byte // in the order it is written
+	UUID         [16]byte // in the order in which it is written
 	Major, Minor uint16
 }
 
-// String returns the interface as facts and endpoints write it:
+// String returns the interface in the form of facts and endpoints:
 // "a4f1db00-ca47-1067-b31f-00dd010662da v0.81".
 func (i Interface) String() string {
 	b := make([]byte, 0, 48)
@@ -200,7 +199,7 @@ func appendUUID(b []byte, u [16]byte) []byte {
 	return b
 }
 
-// uuid reads a UUID; its first three fields are in the order of integers.
+// uuid parses a UUID. Its first three fields have the byte order of integers.
 func uuid(b []byte, big bool) (u [16]byte) {
 	copy(u[:], b)
 	if !big {
@@ -214,15 +213,15 @@ func uuid(b []byte, big bool) (u [16]byte) {
 // syntaxLength is the length of a p_syntax_id_t.
 const syntaxLength = 20
 
-// syntax reads a p_syntax_id_t ([C706] section 12.6.3.1): the version's low half
-// is the major version.
+// syntax parses a p_syntax_id_t ([C706] section 12.6.3.1). The low half of the version is
+// the major version.
 func syntax(b []byte, big bool) Interface {
 	h := header{big: big}
 	v := h.u32(b[16:])
 	return Interface{uuid(b, big), uint16(v), uint16(v >> 16)}
 }
 
-// Interfaces and transfer syntaxes that are treated apart.
+// Interfaces and transfer syntaxes with special treatment.
 var (
 	epmapper = Interface{[16]byte{0xe1, 0xaf, 0x83, 0x08, 0x5d, 0x1f, 0x11, 0xc9, 0x91, 0xa4, 0x08, 0x00, 0x2b, 0x14, 0xa0, 0xfa}, 3, 0}
 	mgmt     = Interface{[16]byte{0xaf, 0xa8, 0xbd, 0x80, 0x7d, 0x8a, 0x11, 0xc9, 0xbe, 0xf4, 0x08, 0x00, 0x2b, 0x10, 0x29, 0x89}, 1, 0}
@@ -230,15 +229,14 @@ var (
 	ndr64    = Interface{[16]byte{0x71, 0x71, 0x05, 0x33, 0xbe, 0xba, 0x49, 0x37, 0x83, 0x19, 0xb5, 0xdb, 0xef, 0x9c, 0xcc, 0x36}, 1, 0}
 )
 
-// feature reports whether a transfer syntax is none but the bind-time feature
-// negotiation, whose last eight bytes are a bit mask ([MS-RPCE] section
-// 2.2.2.14).
+// feature reports whether a transfer syntax is the bind-time feature negotiation, whose
+// last eight bytes are a bit mask ([MS-RPCE] section 2.2.2.14).
 func feature(s Interface) bool {
 	return [8]byte(s.UUID[:8]) == [8]byte{0x6c, 0xb7, 0x1c, 0x2c, 0x98, 0x12, 0x45, 0x40} && s.Major == 1 && s.Minor == 0
 }
 
-// detect recognises PDUs of either direction at the beginning of a flow, the
-// banner of RPC over HTTP, and connectionless PDUs.
+// detect recognises PDUs of either direction at the beginning of a flow, the banner of
+// RPC over HTTP, and connectionless PDUs.
 func detect(f *observe.First) observe.Match {
 	if f.Datagram {
 		b := f.ToServer
@@ -259,8 +257,8 @@ func detect(f *observe.First) observe.Match {
 	case c == observe.No && s == observe.No:
 		return observe.No
 	case c == observe.No && len(f.ToClient) == 0, s == observe.No && len(f.ToServer) == 0:
-		// The side that spoke did not speak RPC. Where a flow's begin was not seen,
-		// each segment is looked at by itself.
+		// The side that spoke did not speak RPC. If the beginning of the flow was not
+		// seen, each segment is checked by itself.
 		return observe.No
 	}
 	return observe.More
@@ -279,8 +277,8 @@ func detectSide(b []byte, expected, fromServer bool) observe.Match {
 	return strict(b)
 }
 
-// banner is what a server of RPC over HTTP says first, without a line end
-// ([MS-RPCH] section 2.1.2.2.1).
+// banner is the first message of an RPC over HTTP server, without a line end ([MS-RPCH]
+// section 2.1.2.2.1).
 const banner = "ncacn_http/1.0"
 
 func matchBanner(b []byte) observe.Match {

@@ -6,9 +6,8 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// Pipe reads DCE/RPC that another protocol carries: a named pipe of SMB, or the
-// channels of RPC over HTTP. It keeps what its PDUs leave unfinished, so that
-// its owner need not offer bytes again.
+// Pipe reads DCE/RPC that another protocol carries: a named pipe of SMB, or the channels
+// of RPC over HTTP. It buffers incomplete PDUs, so its owner need not offer bytes again.
 type Pipe struct {
 	o    observer
 	held [2][]byte
@@ -16,19 +15,19 @@ type Pipe struct {
 	err  error
 }
 
-// NewPipe returns a reader for the pipe of the given name ("epmapper",
-// "\PIPE\lsass"), or of no name for other carriers. Binds on it teach no
-// endpoint; the answers on the pipe epmapper do.
+// NewPipe returns a reader for the pipe with the given name ("epmapper", "\PIPE\lsass").
+// The name is empty for other carriers. Binds on the pipe announce no endpoint. Answers
+// on the pipe epmapper do.
 func NewPipe(name string) *Pipe {
 	name = strings.ToLower(name)
 	name = strings.TrimPrefix(strings.TrimPrefix(name, `\`), `pipe\`)
 	return &Pipe{o: observer{nested: true, pipe: name}}
 }
 
-// Write reads the bytes in in.Data, which follow those of the last call in
-// the same direction. In is otherwise as for an observer: Handshake says that
-// the pipe's opening was seen, Gap that bytes were lost. Once Write has
-// returned an error, which is one of observe's, it reads no more.
+// Write reads the bytes in in.Data, which follow those of the last call in the same
+// direction. in is as for an observer: Handshake reports that the opening of the pipe was
+// seen, and Gap that bytes were lost. After Write has returned an error, which is one of
+// package observe's, it must not be called again.
 func (p *Pipe) Write(in *observe.Input, r *observe.Report) error {
 	if p.err != nil {
 		return p.err
@@ -65,10 +64,10 @@ func (p *Pipe) Write(in *observe.Input, r *observe.Report) error {
 	return nil
 }
 
-// Held returns about how many bytes the pipe's reader holds: see observe.Holder.
+// Held returns the approximate number of bytes that the pipe holds (see observe.Holder).
 func (p *Pipe) Held() int { return cap(p.held[0]) + cap(p.held[1]) + p.o.Held() }
 
-// Drop gives up what the pipe's reader holds. It must not be written to any more.
+// Drop releases the buffers of the pipe. Write must not be called afterwards.
 func (p *Pipe) Drop() {
 	p.held, p.o.stub, p.err = [2][]byte{}, nil, observe.ErrDone
 }

@@ -8,18 +8,18 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// push is a call of EMSMDB that was not answered and whose answer is wanted: a
-// registration for new-mail notifications, or one that begins a session.
+// push is an unanswered call of EMSMDB whose answer is needed: a registration for
+// new-mail notifications, or a call that begins a session.
 type push struct {
 	call    uint32
-	addr    netip.AddrPort // of a registration
-	connect bool           // it begins a session
+	addr    netip.AddrPort // address in a registration
+	connect bool           // the call begins a session
 }
 
 // opPush is EcRRegisterPushNotification of EMSMDB ([MS-OXCRPC] section 3.1.4.5).
 const opPush = 4
 
-// maxPush bounds the PDU; a registration has some 100 bytes.
+// maxPush is the maximum length of the PDU. A registration has about 100 bytes.
 const maxPush = 1024
 
 // isPush reports whether a request registers for notifications.
@@ -28,15 +28,15 @@ func isPush(h *header, c *context, opnum uint16) bool {
 	return c != nil && c.push && opnum == opPush && h.flags&(whole|object) == whole && h.frag <= maxPush
 }
 
-// Address families of the callback address, as Windows numbers them.
+// Address families of the callback address, in the numbering of Windows.
 const (
 	afINET  = 2
 	afINET6 = 23
 )
 
-// readPush reads the arguments of a registration: context handle, iRpc,
-// rgbContext with its length, advise bits, and the callback address with its
-// length. It returns nil if they do not hold an address.
+// readPush parses the arguments of a registration: the context handle, iRpc, rgbContext
+// and its length, the advise bits, and the callback address and its length. It returns
+// nil if they contain no address.
 func readPush(h *header, stub []byte) *push {
 	n := ndr{b: stub, big: h.big}
 	n.bytes(20)
@@ -68,8 +68,8 @@ func readPush(h *header, stub []byte) *push {
 	return p
 }
 
-// Operations that begin a session ([MS-OXCRPC] section 3.1.4.1; EcDoConnect is
-// that of Outlook up to 2003).
+// Operations that begin a session ([MS-OXCRPC] section 3.1.4.1). Outlook up to 2003 uses
+// EcDoConnect.
 const (
 	opConnect   = 0
 	opConnectEx = 10
@@ -82,8 +82,8 @@ func isConnect(h *header, c *context, opnum uint16) bool {
 }
 
 // readConnect reads the arguments of EcDoConnect and EcDoConnectEx up to
-// rgwClientVersion, and reports that: szUserDN, seven long integers, a short one,
-// the version.
+// rgwClientVersion: szUserDN, seven long integers, a short integer, and the version. It
+// reports the version.
 func readConnect(h *header, stub []byte, r *observe.Report) *push {
 	n := ndr{b: stub, big: h.big}
 	n.text()
@@ -99,9 +99,9 @@ func readConnect(h *header, stub []byte, r *observe.Report) *push {
 	return &push{call: h.call, connect: true}
 }
 
-// answerConnect reports the server's version from the answer: the context handle,
+// answerConnect reports the server's version in the answer: the context handle,
 // pcmsPollsMax, pcRetry, pcmsRetryDelay, picxr, the pointers to szDNPrefix and
-// szDisplayName with their strings, rgwServerVersion.
+// szDisplayName with their strings, and rgwServerVersion.
 func (o *observer) answerConnect(h *header, stub []byte, r *observe.Report) {
 	o.push = nil
 	n := ndr{b: stub, big: h.big}
@@ -120,7 +120,7 @@ func (o *observer) answerConnect(h *header, stub []byte, r *observe.Report) {
 	}
 }
 
-// text passes over a conformant and varying string of bytes.
+// text skips a conformant and varying string of bytes.
 func (n *ndr) text() {
 	n.u32()
 	n.u32()
@@ -135,10 +135,10 @@ func (n *ndr) version() (v [3]uint16) {
 	return v
 }
 
-// buildNumber returns a version number on the wire as a build number, or "" where
-// it has none ([MS-OXCRPC] section 3.1.4.1.3). Of versions before 2007 the minor
-// number is not on the wire; that of a server follows from the build, as
-// Microsoft's list of builds has it.
+// buildNumber returns a version number on the wire as a build number, or "" if it is not
+// one ([MS-OXCRPC] section 3.1.4.1.3). Versions before 2007 do not transmit the minor
+// number. For a server it follows from the build, according to Microsoft's list of
+// builds.
 func buildNumber(v [3]uint16, server bool) string {
 	major, minor, build := v[0], uint16(0), v[1]
 	if build&0x8000 != 0 {
@@ -152,8 +152,8 @@ func buildNumber(v [3]uint16, server bool) string {
 	return fmt.Sprintf("%d.%d.%d.%d", major, minor, build, v[2])
 }
 
-// answerPush learns the client's endpoint if the server took the registration:
-// the response holds the context handle, hNotification and the return value.
+// answerPush learns the client's endpoint if the server accepted the registration. The
+// response holds the context handle, hNotification and the return value.
 func (o *observer) answerPush(h *header, stub []byte, r *observe.Report) {
 	p := o.push
 	o.push = nil

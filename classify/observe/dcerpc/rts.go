@@ -7,7 +7,7 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// RTS commands ([MS-RPCH] section 2.2.3.5) that matter here.
+// The RTS commands ([MS-RPCH] section 2.2.3.5) that are read.
 const (
 	cmdCookie        = 3
 	cmdVersion       = 6
@@ -16,17 +16,17 @@ const (
 	cmdAssocGroup    = 12
 )
 
-// rtsLength is the length of each command's body; ClientAddress and Padding
-// have their own.
+// rtsLength is the length of each command's body. ClientAddress and Padding state their
+// own length.
 var rtsLength = [...]int{0: 4, 1: 24, 2: 4, 3: 16, 4: 4, 5: 4, 6: 4, 7: 0, 8: 4, 9: 0, 10: 0, 11: 4, 12: 16, 13: 4, 14: 4}
 
-// opening is how a PDU that opens a channel begins.
+// opening lists the first commands of a PDU that opens a channel.
 var opening = [...]uint32{cmdVersion, cmdCookie, cmdCookie}
 
-// rts reads an RTS PDU ([MS-RPCH] section 2.2.3.6). The ones that open a
-// channel begin with Version, the cookie of the virtual connection and that of
-// the channel: CONN/A1 and A2 for OUT, CONN/B1 and B2 for IN channels, of
-// which only the latter name an association group ([MS-RPCH] section 2.2.4).
+// rts reads an RTS PDU ([MS-RPCH] section 2.2.3.6). A PDU that opens a channel starts
+// with Version, the cookie of the virtual connection and the cookie of the channel.
+// CONN/A1 and A2 open OUT channels; CONN/B1 and B2 open IN channels. Only the latter name
+// an association group ([MS-RPCH] section 2.2.4).
 func (o *observer) rts(p []byte, r *observe.Report) {
 	n := int(binary.LittleEndian.Uint16(p[18:]))
 	b := p[20:]
@@ -50,7 +50,8 @@ func (o *observer) rts(p []byte, r *observe.Report) {
 				return
 			}
 		case cmdClientAddress:
-			// Address type, address, 12 bytes of padding ([MS-RPCH] section 2.2.3.2).
+			// The address type, the address, and 12 bytes of padding ([MS-RPCH] section
+			// 2.2.3.2).
 			switch kind := binary.LittleEndian.Uint32(b); {
 			case kind == 0 && len(b) >= 20:
 				client = netip.AddrFrom4([4]byte(b[4:8]))

@@ -7,21 +7,20 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// tail is the end of a request or response that is waited for while its stub
-// is skipped: the sec_trailer, and what may hold a verification trailer
-// before it.
+// tail describes the end of a request or response whose stub is skipped: the sec_trailer,
+// and the bytes before it that may hold a verification trailer.
 type tail struct {
 	h       header
 	need    uint16 // bytes to wait for
-	rest    uint16 // bytes from here to the PDU's end
-	back    uint16 // bytes of them before the sec_trailer
+	rest    uint16 // bytes from here to the end of the PDU
+	back    uint16 // how many of them precede the sec_trailer
 	context uint16 // p_cont_id
 }
 
-// listen ends the quiet: what comes next may bring something new.
+// listen clears quiet: the next PDUs may bring something new.
 func (o *observer) listen() { o.dirs[0].quiet, o.dirs[1].quiet = false, false }
 
-// quiet notes whether calls like the last one can bring something new, as long as
+// quiet sets d.quiet if further calls like the last one bring nothing new, as long as
 // nothing else is read.
 func (o *observer) quiet(d *direction, h *header, c *context, ctx uint16) {
 	d.quiet = !d.waits && !o.maps && o.push == nil && len(o.pending) == 0
@@ -30,7 +29,7 @@ func (o *observer) quiet(d *direction, h *header, c *context, ctx uint16) {
 		return
 	}
 	d.quiet = d.quiet && (c != nil && !c.push || c == nil && o.trailers >= maxTrailers)
-	// As long as no context is known, one is like another.
+	// While no context is known, all are alike.
 	d.onAny, d.quietOn, d.trailer = len(o.contexts) == 0, ctx, 0
 	if h.auth == 0 {
 		d.quiet = d.quiet && len(o.secured) == 0
@@ -42,8 +41,8 @@ func (o *observer) quiet(d *direction, h *header, c *context, ctx uint16) {
 }
 
 // skip returns the length of the PDU at the start of b if it is a call that brings
-// nothing new, as quiet noted, and 0 otherwise. It reads little-endian integers
-// only, which nearly all are.
+// nothing new, according to quiet, and 0 otherwise. It reads only little-endian integers,
+// which nearly all PDUs use.
 func (d *direction) skip(dir observe.Direction, b []byte) int {
 	if len(b) < 24 {
 		return 0
@@ -70,12 +69,12 @@ func (d *direction) skip(dir observe.Direction, b []byte) int {
 	return frag
 }
 
-// padding is the part of a sec_trailer that does not concern the protection:
+// padding masks the part of a sec_trailer that does not affect the protection:
 // auth_pad_length and a reserved byte.
 const padding = 0xffff << 16
 
-// step reads a PDU at the start of b, or the end of a PDU whose stub was skipped.
-// It returns the number of bytes used, 0 if more are needed.
+// step reads a PDU at the start of b, or the end of a PDU whose stub was skipped. It
+// returns the number of bytes used, or 0 if it needs more.
 func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Report) (int, error) {
 	if d.waits {
 		return o.tail(d, in, b, r), nil
@@ -104,7 +103,7 @@ func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Re
 		return 0, nil
 	case observe.No:
 		if !d.started && !in.Handshake {
-			// The flow was under way, and this direction began amid a PDU.
+			// The flow was under way, and this direction starts in the middle of a PDU.
 			d.lost, d.resync = true, true
 			return o.step(d, in, b, r)
 		}
@@ -117,7 +116,7 @@ func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Re
 		if !o.roles {
 			return 0, observe.ErrReversed
 		}
-		// A callback within a call: it says nothing about this flow's server.
+		// A callback within a call is no evidence about this flow's server.
 		d.started = true
 		return h.frag, nil
 	}
@@ -136,9 +135,9 @@ func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Re
 	return n, nil
 }
 
-// resync looks for the next PDU after lost bytes. It returns the bytes to give
-// up, and whether a PDU follows them. A position is judged only when all of
-// what strict looks at is there, so cuts make no difference.
+// resync searches for the next PDU after lost bytes. It returns the number of bytes to
+// discard and whether a PDU follows them. It judges a position only when all bytes that
+// strict needs are there, so the result does not depend on how the stream is split.
 func resync(b []byte) (n int, found bool) {
 	for n < len(b) {
 		i := bytes.IndexByte(b[n:], 5)
@@ -157,9 +156,8 @@ func resync(b []byte) (n int, found bool) {
 	return n, false
 }
 
-// pdu reads one PDU other than calls, as much of it as is needed, and returns
-// its length, or 0 if more bytes are needed. Nothing is reported before
-// everything needed is there.
+// pdu reads as much as it needs of a PDU that is not a call. It returns the length of the
+// PDU, or 0 if it needs more bytes. It reports nothing before it has all that it needs.
 func (o *observer) pdu(h *header, in *observe.Input, b []byte, r *observe.Report) int {
 	switch h.ptype {
 	case bind, alter, bindAck, alterResp, bindNak, auth3, rts:
@@ -182,7 +180,7 @@ func (o *observer) pdu(h *header, in *observe.Input, b []byte, r *observe.Report
 	case bindNak:
 		o.retract(r)
 		o.dropProposals(h.call)
-		// The connection ends: what its bind asked for was never in force.
+		// The connection ends. The protection that its bind asked for never took effect.
 		o.secured = o.secured[:0]
 		o.retractBinds(r)
 	case auth3:
@@ -193,10 +191,10 @@ func (o *observer) pdu(h *header, in *observe.Input, b []byte, r *observe.Report
 	return h.frag
 }
 
-// call reads a request or a response ([C706] sections 12.6.4.9 and 12.6.4.10):
-// its context, and its sec_trailer. Stubs are skipped, unless they are those of
-// an endpoint mapper or a registration for notifications. It returns what pdu
-// does, or the offset of the PDU's end part.
+// call reads the context and the sec_trailer of a request or response ([C706] sections
+// 12.6.4.9 and 12.6.4.10). It skips the stub, unless the stub is from an endpoint mapper
+// or registers for notifications. It returns what pdu does, or the offset of the end part
+// of the PDU.
 func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r *observe.Report) int {
 	if len(b) < 24 {
 		return 0
@@ -226,7 +224,7 @@ func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r 
 		}
 		if o.asked {
 			o.quiet(d, h, c, ctx)
-			return h.frag // the rest says no more than the request did
+			return h.frag // the other fragments add nothing to the request
 		}
 	} else if o.maps && h.flags&firstFrag != 0 {
 		o.noteRequest(h, c, h.u16(b[22:]))
@@ -235,7 +233,7 @@ func (o *observer) call(d *direction, h *header, in *observe.Input, b []byte, r 
 	if h.auth > 0 {
 		end -= h.auth + 8
 	} else if d.whole != o.last.certain || o.last.trailer || !o.called || !o.asked || len(o.secured) > 0 {
-		o.protection(h, in, nil, r) // else it would find what it found last
+		o.protection(h, in, nil, r) // otherwise it would find what it found last
 	}
 	back := 0
 	if h.ptype == request && c == nil && h.flags&lastFrag != 0 && o.trailers < maxTrailers {
@@ -271,7 +269,7 @@ func (o *observer) tail(d *direction, in *observe.Input, b []byte, r *observe.Re
 	return int(t.rest)
 }
 
-// readTail reads the end of a PDU: back bytes of the stub, and the sec_trailer.
+// readTail reads the end of a PDU: the last back bytes of the stub, and the sec_trailer.
 func (o *observer) readTail(h *header, back int, ctx uint16, in *observe.Input, b []byte, r *observe.Report) {
 	if h.auth > 0 {
 		o.protection(h, in, b[back:], r)
@@ -289,8 +287,8 @@ func (o *observer) readTail(h *header, back int, ctx uint16, in *observe.Input, 
 	}
 }
 
-// Verification trailers ([MS-RPCE] section 2.2.2.13): a signature at a multiple
-// of four bytes, then commands, always little-endian.
+// Verification trailers ([MS-RPCE] section 2.2.2.13) consist of a signature at a multiple
+// of four bytes and of commands. They are always little-endian.
 const (
 	verificationMax      = 160 // bytes before the sec_trailer that are searched
 	verificationContext  = 2   // rpc_sec_vt_pcontext
@@ -300,8 +298,8 @@ const (
 
 var verificationSignature = []byte{0x8a, 0xe3, 0x13, 0x71, 0x02, 0xf4, 0x36, 0x71}
 
-// verificationTrailer finds the verification trailer that ends a stub, and
-// returns the interface and transfer syntax in it.
+// verificationTrailer finds the verification trailer at the end of a stub and returns the
+// interface and transfer syntax in it.
 func verificationTrailer(stub []byte) (iface, syn Interface, ok bool) {
 	i := -1
 	for at := 0; ; at++ {
@@ -327,7 +325,7 @@ func verificationTrailer(stub []byte) (iface, syn Interface, ok bool) {
 		}
 		b = b[n:]
 		if cmd&verificationEnd != 0 {
-			// Nothing but padding can follow.
+			// Only padding can follow.
 			return iface, syn, ok && len(b) < 16
 		}
 	}

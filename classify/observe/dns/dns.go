@@ -1,7 +1,6 @@
-// Package dns reads DNS over UDP and TCP (RFC 1035): which domain controllers
-// and mail exchangers are looked for, and which names the hosts have.
-// Multicast DNS, LLMNR and NetBIOS names, which share the format, are left
-// alone.
+// Package dns reads DNS over UDP and TCP (RFC 1035). It reports which domain controllers
+// and mail exchangers clients look up, and the names of hosts. It ignores multicast DNS,
+// LLMNR and NetBIOS names, which share the format.
 package dns
 
 import (
@@ -15,15 +14,15 @@ import (
 // Facts of this protocol.
 const (
 	Name  = "dns.name"  // name in a question for SRV or MX records, in lower case
-	Rcode = "dns.rcode" // of answers: "nxdomain", "servfail" ...; never "noerror"
+	Rcode = "dns.rcode" // code of an answer: "nxdomain", "servfail" ...; never "noerror"
 )
 
 // Limits.
 const (
-	maxPending = 16   // questions without an answer
-	maxRecords = 64   // records read in one section of an answer
-	maxNames   = 32   // addresses read in one answer
-	maxTargets = 16   // targets of SRV and MX records remembered in one answer
+	maxPending = 16   // unanswered questions
+	maxRecords = 64   // records read per section of an answer
+	maxNames   = 32   // addresses read per answer
+	maxTargets = 16   // targets of SRV and MX records remembered per answer
 	maxMessage = 4096 // bytes read of one message over TCP
 
 	maxDatagram = 1<<16 - 1
@@ -37,12 +36,12 @@ func Protocol() observe.Protocol {
 	}
 }
 
-// others are the ports of NetBIOS names, multicast DNS and LLMNR (RFC 1002,
-// 6762, 4795).
+// others reports whether p is the port of NetBIOS names, multicast DNS or LLMNR (RFC
+// 1002, 6762, 4795).
 func others(p uint16) bool { return p == 137 || p == 5353 || p == 5355 }
 
-// possible reports whether b can begin with a header: of one question, and with the
-// bit that must be zero.
+// possible reports whether b can start with a header that has one question and a zero in
+// the bit that must be zero.
 func possible(_, _ uint16, b []byte) bool {
 	return len(b) >= headerLength && b[3]&flagZero == 0 && b[4] == 0 && b[5] == 1
 }
@@ -78,15 +77,15 @@ func detect(f *observe.First) observe.Match {
 	return observe.No
 }
 
-// begins reports whether b can be the beginning of a DNS message of size bytes: a
-// question in class IN, and off the port nothing but a plain query or its
-// answer with a question that is common.
+// begins reports whether b can be the beginning of a DNS message of size bytes. The
+// message must have a question in class IN. On ports other than 53 it must be a plain
+// query, or the answer to one, with a question of a common type.
 func begins(b []byte, size int, onPort bool) error {
 	if len(b) < headerLength {
 		return errShort
 	}
 	if !possible(0, 0, b) {
-		return errForm // what nearly all that is no message fails at
+		return errForm // nearly everything that is not DNS fails here
 	}
 	h := parseHeader(b)
 	switch op := h.opcode(); {
@@ -121,14 +120,14 @@ func begins(b []byte, size int, onPort bool) error {
 }
 
 type observer struct {
-	pending []asked  // the last maxPending
-	few     [1]asked // what pending is made of as long as it is short
-	next    uint8    // where the next question goes
+	pending []asked  // the last maxPending questions
+	few     [1]asked // initial storage of pending
+	next    uint8    // index for the next question
 	seen    bool
 	lost    [2]bool
 }
 
-// asked is a question that waits for its answer.
+// asked is an unanswered question.
 type asked struct {
 	hash  uint64
 	id    uint16
@@ -181,7 +180,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return max(pos, len(in.Data)), nil
 }
 
-// message reads one message. The error is errForm if it is none.
+// message reads one message. It returns errForm if b is not a DNS message.
 func (o *observer) message(b []byte, dir observe.Direction, r *observe.Report) error {
 	if len(b) < headerLength {
 		return errForm
@@ -189,7 +188,7 @@ func (o *observer) message(b []byte, dir observe.Direction, r *observe.Report) e
 	h := parseHeader(b)
 	if h.response() != (dir == observe.ToClient) {
 		if o.seen {
-			return nil // servers ask each other on one pair of ports
+			return nil // servers query each other between the same two ports
 		}
 		if begins(b, len(b), true) != nil {
 			return errForm
@@ -200,15 +199,15 @@ func (o *observer) message(b []byte, dir observe.Direction, r *observe.Report) e
 		return errForm
 	}
 	if h.opcode() != 0 || h.questions() != 1 {
-		// Updates and notifications: of no interest, but DNS. Answers without a
-		// question report errors of format, or continue a zone transfer.
+		// Updates and notifications are DNS, but of no interest. Answers without a
+		// question report format errors or continue a zone transfer.
 		o.seen = o.seen || h.questions() == 1
 		return nil
 	}
 	labels, typ, _, next, err := question(b)
 	if err != nil {
 		if err == errShort {
-			return nil // the snap length
+			return nil // cut by the snap length
 		}
 		return err
 	}
@@ -253,10 +252,10 @@ type address struct {
 	owner      uint64 // hash of its name
 	name, data uint16 // offsets of its name and of the address
 	v6         bool
-	target     bool // it is that of the target of an SRV or MX record
+	target     bool // it belongs to the target of an SRV or MX record
 }
 
-// of returns the address in msg.
+// in returns the address in msg.
 func (a *address) in(msg []byte) netip.Addr {
 	if a.v6 {
 		return netip.AddrFrom16([16]byte(msg[a.data:]))
@@ -264,11 +263,11 @@ func (a *address) in(msg []byte) netip.Addr {
 	return netip.AddrFrom4([4]byte(msg[a.data:]))
 }
 
-// answers reports the hosts that an answer names: addresses in the answer
-// section, and additional ones of the hosts that SRV and MX records there
-// name. A name with several addresses of one family is a service's (that of a
-// domain, in Active Directory) and names no host. asked is the hash of the name
-// in the question, service what it asks for.
+// answers reports the hosts that an answer names. They come from the addresses in the
+// answer section, and from the additional addresses of the targets of SRV and MX records
+// there. A name with several addresses of one family belongs to a service (to a domain,
+// in Active Directory) and names no host. asked is the hash of the name in the question,
+// and service the service that it asks for.
 func answers(b []byte, off int, h header, asked uint64, service string, r *observe.Report) {
 	var (
 		d         name
@@ -284,7 +283,7 @@ func answers(b []byte, off int, h header, asked uint64, service string, r *obser
 		for range count {
 			at, owner := off, asked
 			if off+1 < len(b) && b[off] == 0xc0 && b[off+1] == headerLength {
-				off += 2 // the name in the question, as nearly always
+				off += 2 // nearly always the name in the question
 			} else {
 				next, err := d.read(b, off)
 				if err != nil {
@@ -323,7 +322,7 @@ func answers(b []byte, off int, h header, asked uint64, service string, r *obser
 		}
 		return true
 	}
-	// A section that cannot be read to its end may hide a second address.
+	// If a section cannot be read to its end, it may hide a second address.
 	if h.flags()&flagTruncated != 0 || !section(h.answers(), true, false) {
 		return
 	}
@@ -337,8 +336,7 @@ func answers(b []byte, off int, h header, asked uint64, service string, r *obser
 	}
 }
 
-// hosts reports the hosts that the addresses of an answer belong to. d is
-// scratch space.
+// hosts reports the hosts that own the addresses of an answer. d is scratch space.
 func (d *name) hosts(b []byte, list []address, service string, r *observe.Report) {
 	for i := range list {
 		a := &list[i]
@@ -364,8 +362,8 @@ func (d *name) hosts(b []byte, list []address, service string, r *observe.Report
 	}
 }
 
-// serviceOf returns the service that a question asks for: the first two labels of
-// an SRV name (RFC 2782), "mx" for the mail servers of a domain, else "".
+// serviceOf returns the service that a question asks for: the first two labels of an SRV
+// name (RFC 2782), "mx" for the mail servers of a domain, or "".
 func serviceOf(labels []byte, typ uint16) string {
 	if typ == typeMX {
 		return "mx"
@@ -380,7 +378,7 @@ func serviceOf(labels []byte, typ uint16) string {
 	return first[0] + "." + first[1]
 }
 
-// names reports whether an address can be a host's.
+// names reports whether a can be the address of a host.
 func names(a netip.Addr) bool {
 	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }

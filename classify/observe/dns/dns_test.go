@@ -16,7 +16,7 @@ import (
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// Messages are built by another implementation.
+// Another implementation builds the messages.
 
 func pack(m dnsmessage.Message) string {
 	b, err := m.Pack()
@@ -72,7 +72,7 @@ func TestObserve(t *testing.T) {
 		servers = rrs{srv(ldapSRV, "dc1.example.com.", 389), srv(ldapSRV, "dc2.example.com.", 389)}
 		loop    = ask(9, "x.example.com.", dnsmessage.TypeA)
 	)
-	// An answer whose owner is a pointer to itself.
+	// The owner of the answer is a pointer to itself.
 	loop = loop[:2] + "\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00" + loop[12:]
 	loop += "\xc0" + string(rune(len(loop))) + "\x00\x01\x00\x01\x00\x00\x00\x05\x00\x04\x0a\x00\x00\x01"
 	for _, c := range []struct {
@@ -178,7 +178,7 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// TestName holds readers of names to RFC 1035 section 4.1.4.
+// TestName compares the readers of names with RFC 1035 section 4.1.4.
 func TestName(t *testing.T) {
 	prefix := strings.Repeat("\x00", headerLength) + "\x07Example\x03com\x00" // at 12
 	long := strings.Repeat("\x3f"+strings.Repeat("a", 63), 4)
@@ -253,8 +253,7 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// TestCorpus holds against tshark: questions for SRV and MX, codes of answers
-// and addresses.
+// TestCorpus compares questions for SRV and MX, answer codes and addresses with tshark's.
 func TestCorpus(t *testing.T) {
 	for _, file := range []string{
 		"epm/aug_16_par4.pcap.gz", "epm/chip_host_signin.pcap.gz", "epm/schtasks.pcap", "ad/purplesharp_ad_playbook_I_2020-10-22042947.cap",
@@ -286,7 +285,8 @@ func TestCorpus(t *testing.T) {
 				for _, addr := range strings.Split(row[7]+","+row[8], ",") {
 					w["?host "+addr] = true
 				}
-				// One address and no alias: the name asked for is its name.
+				// With one address and no alias, the name in the question is the name of
+				// the host.
 				if row[4] == "1" && row[8] == "" && row[7] != "" && !strings.Contains(row[7], ",") && !strings.Contains(row[3], "_") {
 					w["?name "+row[7]] = true
 				}

@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// errShort means that a message ends too early, errForm that it is malformed.
+// errShort means that a message ends too early. errForm means that it is malformed.
 var (
 	errShort = errors.New("dns: message is not complete")
 	errForm  = errors.New("dns: not a message")
@@ -13,9 +13,8 @@ var (
 
 const headerLength = 12
 
-// header is the header section (RFC 1035 section 4.1.1): identifier, flags and
-// the number of questions and answers, then those of authority and additional
-// records.
+// header is the header section (RFC 1035 section 4.1.1): the identifier, the flags, and
+// the numbers of questions, answers, authority records and additional records.
 type header struct {
 	first  uint64
 	second uint32
@@ -42,7 +41,7 @@ func (h header) response() bool { return h.flags()&flagResponse != 0 }
 func (h header) opcode() int    { return int(h.flags() >> 11 & 0xf) }
 func (h header) rcode() int     { return int(h.flags() & 0xf) }
 
-// Types and classes (RFC 1035, 3596, 2782) that are read.
+// The types and classes (RFC 1035, 3596, 2782) that are read.
 const (
 	typeA    = 1
 	typeMX   = 15
@@ -53,11 +52,11 @@ const (
 	classANY = 255
 )
 
-// maxName bounds a name's labels with the length before each: a name has at
-// most 255 bytes (RFC 1035 section 2.3.4), and the last one is zero.
+// maxName is the maximum length of a name's labels, including their length bytes. A name
+// has at most 255 bytes (RFC 1035 section 2.3.4), and the last one is zero.
 const maxName = 254
 
-// name is a domain name as messages have it, without the zero at its end.
+// name is a domain name in the form of messages, without the zero at its end.
 type name struct {
 	wire [maxName]byte
 	n    int
@@ -65,8 +64,8 @@ type name struct {
 
 func (d *name) labels() []byte { return d.wire[:d.n] }
 
-// hash is one of labels in lower case: names are compared by it where a wrong
-// match costs nothing.
+// hash returns a hash of labels in lower case. It is used to compare names where a false
+// match does no harm.
 func hash(labels []byte) uint64 {
 	h := uint64(len(labels))
 	for ; len(labels) >= 8; labels = labels[8:] {
@@ -81,17 +80,16 @@ func hash(labels []byte) uint64 {
 	return h ^ h>>32
 }
 
-// lower puts the capitals among eight bytes into lower case. Lengths of labels
-// are below all letters.
+// lower converts the capital letters among eight bytes to lower case. Label lengths are
+// smaller than all letters.
 func lower(b uint64) uint64 {
 	const each = 0x0101010101010101
 	low := b & (0x7f * each)
-	capitals := (low + (0x80-'A')*each) ^ (low + (0x7f-'Z')*each) // in each high bit
+	capitals := (low + (0x80-'A')*each) ^ (low + (0x7f-'Z')*each) // in the high bit of each byte
 	return b | capitals&^b&(0x80*each)>>2
 }
 
-// text returns a name in lower case, its labels joined by dots and without a
-// dot at the end.
+// text returns a name in lower case, with dots between its labels and no dot at the end.
 func text(labels []byte) string {
 	var buf [(maxName + 7) &^ 7]byte
 	b := buf[:copy(buf[:], labels)]
@@ -106,9 +104,9 @@ func text(labels []byte) string {
 	return string(b[min(1, len(b)):])
 }
 
-// odd says that a label holds something else than letters, digits, hyphens and
-// underscores: nothing that names a host. Service says that one begins with an
-// underscore.
+// odd reports whether a label contains anything but letters, digits, hyphens and
+// underscores; such names do not name hosts. service reports whether a label begins with
+// an underscore.
 func odd(labels []byte) (odd, service bool) {
 	for len(labels) > 0 {
 		l := int(labels[0])
@@ -126,9 +124,8 @@ func odd(labels []byte) (odd, service bool) {
 	return odd, service
 }
 
-// read reads the name at off in msg and returns the offset behind it. Pointers
-// (RFC 1035 section 4.1.4) must point before everything followed so far, so
-// that there are no loops.
+// read reads the name at off in msg and returns the offset after it. A pointer (RFC 1035
+// section 4.1.4) must point before everything followed so far, which rules out loops.
 func (d *name) read(msg []byte, off int) (next int, err error) {
 	d.n = 0
 	limit := off
@@ -166,8 +163,8 @@ func (d *name) read(msg []byte, off int) (next int, err error) {
 	}
 }
 
-// question reads the question of a message (RFC 1035 section 4.1.2), whose name
-// has no pointers, and returns its labels, and the offset behind it.
+// question parses the question of a message (RFC 1035 section 4.1.2), whose name has no
+// pointers. It returns its labels and the offset after it.
 func question(msg []byte) (labels []byte, typ, class uint16, next int, err error) {
 	off := headerLength
 	for {
@@ -193,15 +190,14 @@ func question(msg []byte) (labels []byte, typ, class uint16, next int, err error
 	return msg[headerLength:off], uint16(end >> 16), uint16(end), next, nil
 }
 
-// record is a resource record (RFC 1035 section 4.1.3); data is the offset of
-// its RDATA.
+// record is a resource record (RFC 1035 section 4.1.3). data is the offset of its RDATA.
 type record struct {
 	typ, class uint16
 	data, size int
 }
 
-// readRecord reads the fixed part of a record, behind its name, and returns the
-// offset behind the record.
+// readRecord parses the fixed part of a record, after its name, and returns the offset
+// after the record.
 func readRecord(msg []byte, off int) (r record, next int, err error) {
 	if len(msg) < off+10 {
 		return r, 0, errShort

@@ -40,7 +40,7 @@ func TestDetect(t *testing.T) {
 		keepAlive:                      observe.More,
 		keepAlive + frame(0x5a, 0):     observe.Yes,
 		frame(0x44, 10):                observe.No,
-		"\x03\x00\x00\x13\x0e\xe0\x00": observe.No, // X.224, as remote desktop begins
+		"\x03\x00\x00\x13\x0e\xe0\x00": observe.No, // X.224, with which Remote Desktop begins
 		"\x03\x01":                     observe.No,
 		"\x03\x00\x00\x05\x08":         observe.No,
 		"GET / HTTP/1.1\r\n":           observe.No,
@@ -51,7 +51,8 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// TestCorpus reads the call of a capture by others; tshark names its messages.
+// TestCorpus reads the call of a third-party capture and compares its message names with
+// tshark's.
 func TestCorpus(t *testing.T) {
 	file := observetest.Corpus(t, "sip-rtp/1filtered.cap")
 	for _, f := range observetest.Flows(t, file, "tcp.port == 1720") {

@@ -7,8 +7,8 @@ import (
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// TestEvidence has what proves that a server is Exchange, or that it is not, as
-// it stands on the wire. Only the facts that evidence rests on are compared.
+// TestEvidence reads messages that prove that a server is Exchange, or that it is not. It
+// compares only the facts on which evidence is based.
 func TestEvidence(t *testing.T) {
 	evidence := []string{observe.ExchangeVersion, ExchangeRole, ActiveSync, OWABuild, Header, Answer, ClientID, ForwardedFor, RPCServer, RPCPort,
 		UserAgent, Path, Challenge}
@@ -99,13 +99,13 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// TestOneDirection has requests whose answers are not seen.
+// TestOneDirection reads requests whose answers are not seen.
 func TestOneDirection(t *testing.T) {
 	request := to(msg("", "GET /owa HTTP/1.1", "Authorization: Basic YWxpY2U6c2VjcmV0"))
 	r := observetest.Check(t, Protocol(), []observetest.Segment{request}, observetest.Options{})
 	observetest.Expect(t, r, "http.method=GET", "http.path=/owa", "auth=basic", "encryption=none")
 
-	// An answer tells better: an observer takes back what it had to guess.
+	// An answer is better evidence: the observer retracts its guess.
 	o, in := Protocol().New(), observe.Input{Dir: observe.ToServer, Data: request.Data, Handshake: true}
 	var report observe.Report
 	for _, data := range [][]byte{request.Data, []byte(msg("", "HTTP/1.1 401 Unauthorized", length(0)))} {

@@ -10,8 +10,8 @@ import (
 	"github.com/exspan/exspan/classify/observe/spnego"
 )
 
-// requestLine reads a request line (RFC 9112 section 3). Of a line that was
-// cut the version is not known.
+// requestLine reads a request line (RFC 9112 section 3). If the line was cut, its version
+// is unknown.
 func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 	o.req = request{place: -1}
 	if !cut {
@@ -44,7 +44,7 @@ func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 		return true
 	}
 	if target[0] != '/' {
-		// The absolute form (RFC 9112 section 3.2.2).
+		// The absolute form of a target (RFC 9112 section 3.2.2).
 		if i := bytes.Index(target[:min(len(target), 8)], []byte("://")); i > 0 {
 			target = target[i+3:]
 			end := bytes.IndexAny(target, "/?")
@@ -66,7 +66,7 @@ func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 		o.add(r, slotPort, port, "")
 		o.add(r, slotRPCServer, server, "")
 	}
-	// Log-on pages, and what load balancers ask for, are there for everybody.
+	// Log-on pages and the health checks of load balancers need no authentication.
 	o.req.open = hasPrefix(path, "/owa/auth/") || hasSuffix(path, "/healthcheck.htm")
 	if o.req.method == post && (hasSuffix(path, "/auth.owa") || hasSuffix(path, "/owaauth.dll")) {
 		o.req.with = form
@@ -81,7 +81,7 @@ func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 	return true
 }
 
-// path reports what identifies the service in the path of a request.
+// path reports the part of a request's path that identifies the service.
 func (o *observer) path(path []byte, r *observe.Report) {
 	p := reduce(path)
 	o.req.place, o.req.below = int8(p.place), p.below
@@ -102,7 +102,7 @@ func (o *observer) path(path []byte, r *observe.Report) {
 	}
 }
 
-// requested is called at the end of a request's header fields.
+// requested is called after the header fields of a request.
 func (o *observer) requested(s *side) {
 	o.asked++
 	q := o.req
@@ -120,7 +120,8 @@ func (o *observer) requested(s *side) {
 		o.bodyBegins(s)
 	}
 	if len(o.pending) == maxPending {
-		// More than any client pipelines: answers cannot be told apart any more.
+		// No client pipelines so many requests. Their answers cannot be assigned any
+		// more.
 		o.gaps = true
 		o.pending = slices.Delete(o.pending, 0, 1)
 	}
@@ -130,7 +131,7 @@ func (o *observer) requested(s *side) {
 	o.pending = append(o.pending, q)
 }
 
-// bodyBegins goes on to the body that the header fields announced.
+// bodyBegins proceeds to the body that the header fields announced.
 func (o *observer) bodyBegins(s *side) {
 	if s.coded {
 		s.stage = size
@@ -139,9 +140,9 @@ func (o *observer) bodyBegins(s *side) {
 	}
 }
 
-// await decides, after Expect: 100-continue, whether b is the body or already
-// the next request: a client whose request was answered leaves the body out
-// (RFC 9110 section 10.1.1). It returns false if more bytes are needed.
+// await decides, after Expect: 100-continue, whether b is the body or the next request: a
+// client that already got its answer omits the body (RFC 9110 section 10.1.1). It returns
+// false if it needs more bytes.
 func (o *observer) await(s *side, b []byte) bool {
 	if o.done >= o.asked {
 		switch beginsRequest(b, false) {
@@ -158,14 +159,14 @@ func (o *observer) await(s *side, b []byte) bool {
 	return true
 }
 
-// hasBody notes that the last request came with a body.
+// hasBody records that the last request has a body.
 func (o *observer) hasBody() {
 	if n := len(o.pending); n > 0 && o.pending[n-1].number == o.asked {
 		o.pending[n-1].body = true
 	}
 }
 
-// content is called when a body turns out not to be empty.
+// content is called at the first byte of a body.
 func (o *observer) content(s *side, r *observe.Report) {
 	if s == &o.sides[observe.ToServer] {
 		o.hasBody()
@@ -174,11 +175,11 @@ func (o *observer) content(s *side, r *observe.Report) {
 	}
 }
 
-// endAnswer is called at the end of an answer's header fields.
+// endAnswer is called after the header fields of an answer.
 func (o *observer) endAnswer(s *side, r *observe.Report) error {
 	a := o.res
 	if a.code < 200 && a.code != 101 {
-		return nil // the answer is yet to come (RFC 9110 section 15.2)
+		return nil // the final answer follows (RFC 9110 section 15.2)
 	}
 	var q request
 	known := len(o.pending) > 0
@@ -200,7 +201,7 @@ func (o *observer) endAnswer(s *side, r *observe.Report) error {
 				r.Add(Header, name)
 			}
 		}
-		if r.Len() < observe.MaxFactValues { // else each time counts as dropped
+		if r.Len() < observe.MaxFactValues { // otherwise every repetition counts as dropped
 			o.reported = a
 		}
 	}
@@ -230,7 +231,7 @@ func (o *observer) endAnswer(s *side, r *observe.Report) error {
 	if s.sealed || q.sealed && ok {
 		o.say(r, slotEncryption, MessageSealed)
 	}
-	// What else there is depends on the request, which may not be known.
+	// The rest depends on the request, which may be unknown.
 	switch {
 	case q.method == head, a.code == 204, a.code == 304:
 		return nil
@@ -252,7 +253,7 @@ func (o *observer) endAnswer(s *side, r *observe.Report) error {
 	return nil
 }
 
-// join reports what a request for a known path was answered with.
+// join reports the status with which a request for a known path was answered.
 func (o *observer) join(q *request, code int16, r *observe.Report) {
 	if q.asset && (code == 200 || code == 304) {
 		o.number(slotOWABuild, o.build[:o.buildSize], r)
@@ -277,11 +278,11 @@ func (o *observer) join(q *request, code int16, r *observe.Report) {
 	o.add(r, slotAnswer, value, "")
 }
 
-// authenticated reports what a request was accepted with.
+// authenticated reports the authentication with which a request was accepted.
 func (o *observer) authenticated(q request, code int16, r *observe.Report) {
 	switch code {
 	case 400, 401, 403, 407, 408, 411, 413, 414, 417, 421, 426, 429, 431, 502, 503, 504:
-		return // not accepted, or turned away before anybody looked
+		return // not accepted, or rejected before authentication
 	}
 	switch q.with {
 	case basic, digest, bearer, form:
@@ -303,14 +304,15 @@ func (o *observer) authenticated(q request, code int16, r *observe.Report) {
 	case otherCredentials:
 		o.authed = true
 	case noCredentials:
-		// Only what was seen from its begin is known to be without credentials.
+		// The absence of credentials is certain only if the connection was seen from its
+		// beginning.
 		if code/100 == 2 && !o.gaps && !o.authed && !q.open && q.method != options {
 			o.say(r, slotAuth, "anonymous")
 		}
 	}
 }
 
-// skipBody goes over the counted bytes of a body or chunk.
+// skipBody skips the counted bytes of a body or chunk.
 func (o *observer) skipBody(s *side, in *observe.Input, b []byte, r *observe.Report) int {
 	n := int(min(s.remaining, maxSkip))
 	if s.isRPC && o.rpc != nil {
@@ -325,7 +327,7 @@ func (o *observer) skipBody(s *side, in *observe.Input, b []byte, r *observe.Rep
 	return n
 }
 
-// ended moves on at the end of a body or chunk.
+// ended proceeds after the end of a body or chunk.
 func (o *observer) ended(s *side) {
 	if s.remaining > 0 {
 		return
@@ -337,10 +339,10 @@ func (o *observer) ended(s *side) {
 	}
 }
 
-// channelOpen reports what an IN channel of RPC over HTTP was opened with. It is
-// answered only when it ends; but a client that sends more on it than the
-// request that opens it, CONN/B1 of 104 bytes, has been told on the OUT channel
-// that both are open ([MS-RPCH] sections 2.2.4.5 and 3.2.2.4.1.4).
+// channelOpen reports the authentication of an IN channel of RPC over HTTP. The server
+// answers the channel's request only when the channel ends. A client that sends more on
+// the channel than the request that opens it (CONN/B1, 104 bytes) knows from the OUT
+// channel that both are open ([MS-RPCH] sections 2.2.4.5 and 3.2.2.4.1.4).
 func (o *observer) channelOpen(s *side, r *observe.Report) {
 	const connB1 = 104
 	n := len(o.pending)
@@ -355,15 +357,15 @@ func (o *observer) channelOpen(s *side, r *observe.Report) {
 	}
 }
 
-// hand passes a piece of a body to package dcerpc.
+// hand passes a part of a body to package dcerpc.
 func (o *observer) hand(in *observe.Input, b []byte, r *observe.Report) {
 	sub := *in
 	sub.Data = b
-	_ = o.rpc.Write(&sub, r) // an error means that it wants no more
+	_ = o.rpc.Write(&sub, r) // after an error it reads no more
 }
 
-// Finish reports what dcerpc knows only at the end, and the credentials that
-// were sent in clear to a server that this sensor does not see.
+// Finish reports what dcerpc knows only at the end, and credentials that were sent in
+// clear to a server whose packets the capture lacks.
 func (o *observer) Finish(r *observe.Report) {
 	if o.rpc != nil {
 		o.rpc.Finish(r)
@@ -373,7 +375,7 @@ func (o *observer) Finish(r *observe.Report) {
 	}
 	for i := range o.pending {
 		q := &o.pending[i]
-		if name := q.with.name(); q.with.readable() && !q.rpc { // an IN channel is not answered while it lives
+		if name := q.with.name(); q.with.readable() && !q.rpc { // an IN channel is not answered while it is open
 			if !r.Has(observe.Auth, name) {
 				o.guessed = name
 			}
@@ -396,7 +398,7 @@ func (o *observer) Held() int {
 	return n
 }
 
-// hear notes that the server is seen, whose answers tell what it accepted.
+// hear records that the server's packets are seen. Its answers show what it accepted.
 func (o *observer) hear(r *observe.Report) {
 	o.heard = true
 	if o.guessed != "" {
@@ -405,7 +407,7 @@ func (o *observer) hear(r *observe.Report) {
 	}
 }
 
-// decimal reads a number of at most 18 digits.
+// decimal parses a number of at most 18 digits.
 func decimal(b []byte) (n int64, ok bool) {
 	if len(b) == 0 || len(b) > 18 {
 		return 0, false
@@ -419,7 +421,7 @@ func decimal(b []byte) (n int64, ok bool) {
 	return n, true
 }
 
-// chunkSize reads the size of a chunk, of at most 15 hexadecimal digits.
+// chunkSize parses the size of a chunk, of at most 15 hexadecimal digits.
 func chunkSize(line []byte) (n int64, ok bool) {
 	for i, c := range line {
 		var d byte

@@ -14,7 +14,8 @@ func hasSuffix(b []byte, s string) bool {
 	return n >= 0 && lower(b[n]) == s[0] && equalFold(b[n:], s)
 }
 
-// named reports whether a header field has a name, whose first letter was compared.
+// named reports whether a header field has the given name. The caller has compared the
+// first letter.
 func named(line []byte, name string) bool {
 	n := len(name)
 	if len(line) <= n || line[n] != ':' {
@@ -38,10 +39,10 @@ func lower(c byte) byte {
 	return c
 }
 
-// valueOf returns the value of a header field with a name of n bytes.
+// valueOf returns the value of a header field whose name has n bytes.
 func valueOf(line []byte, n int) []byte { return trim(line[n+1:]) }
 
-// trim cuts white space off both ends, of which there is usually one space.
+// trim removes white space at both ends of b. There is usually one space.
 func trim(b []byte) []byte {
 	if len(b) > 1 && b[0] == ' ' {
 		b = b[1:]
@@ -52,9 +53,9 @@ func trim(b []byte) []byte {
 	return bytes.TrimSpace(b)
 }
 
-// header reads one header field. It skips most fields by their first letter and
-// the place of their colon. It is one long function because the fields share
-// that one switch.
+// header reads one header field. It skips most fields by their first letter and the
+// position of their colon. It is a single long function because all fields share one
+// switch.
 func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observe.Report) {
 	asks := dir == observe.ToServer
 	switch line[0] | 0x20 {
@@ -74,7 +75,7 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 			s.rpcType = equalFold(value, "application/rpc")
 		case asks && o.req.with == noCredentials && named(line, "Cookie"):
 			o.req.with = cookie
-			// The cookie of forms authentication; its value is not looked at.
+			// The cookie of forms authentication. Its value is ignored.
 			if bytes.Contains(line, []byte("cadata")) {
 				o.req.with = formCookie
 			}
@@ -110,7 +111,7 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 		}
 	case 't':
 		if named(line, "Transfer-Encoding") {
-			// Other codings stand before chunked, which is the last (RFC 9112 section 6.1).
+			// "chunked" is the last coding in the list (RFC 9112 section 6.1).
 			value := valueOf(line, len("Transfer-Encoding"))
 			s.coded = string(value) == "chunked" || hasSuffix(value, "chunked")
 			s.badBody = s.badBody || !s.coded && !equalFold(value, "identity")
@@ -161,7 +162,8 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 	}
 }
 
-// forwarded reports the address of a client that a proxy speaks for, in node.
+// forwarded reports the address in node, the client on whose behalf a proxy sends the
+// request.
 func (o *observer) forwarded(node []byte, r *observe.Report) {
 	if len(node) == 0 || string(node) == o.last(r, slotForwarded) {
 		return
@@ -191,7 +193,7 @@ func (o *observer) authorization(value []byte, r *observe.Report) {
 	case equalFold(scheme, "bearer"):
 		o.req.with = bearer
 	case equalFold(scheme, "negotiate"), equalFold(scheme, "kerberos"):
-		o.req.with = negotiate // the latter is Windows remote management's
+		o.req.with = negotiate // the latter belongs to Windows Remote Management
 		o.token(rest, false, r)
 	case equalFold(scheme, "ntlm"):
 		o.req.with = ntlmOnly
@@ -199,7 +201,7 @@ func (o *observer) authorization(value []byte, r *observe.Report) {
 	}
 }
 
-// number reports a build number. Most are the same as the last.
+// number reports a build number. Most are equal to the last one.
 func (o *observer) number(which slot, value []byte, r *observe.Report) {
 	if string(value) != o.last(r, which) {
 		var room [maxBuild]byte
@@ -239,7 +241,7 @@ func (o *observer) challenges(value []byte, r *observe.Report) {
 	}
 }
 
-// cutList cuts a list at its first comma outside quotes.
+// cutList splits a list at its first comma outside quotes.
 func cutList(b []byte) (first, rest []byte) {
 	comma := bytes.IndexByte(b, ',')
 	if comma < 0 {
@@ -260,14 +262,14 @@ func cutList(b []byte) (first, rest []byte) {
 	return b, nil
 }
 
-// token opens a token of the Negotiate or NTLM scheme (RFC 4559 section 4), or
-// as much of it as there is.
+// token reads a token of the Negotiate or NTLM scheme (RFC 4559 section 4), which may be
+// incomplete.
 func (o *observer) token(b []byte, fromServer bool, r *observe.Report) {
 	b = trim(b)
 	if len(b) < 4 {
 		return
 	}
-	// Most tokens are short, and there can be one in each request.
+	// Most tokens are short, and every request can have one.
 	raw := o.forToken[:]
 	if size := base64.StdEncoding.DecodedLen(len(b)); size > len(raw) {
 		raw = make([]byte, size)

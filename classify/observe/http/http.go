@@ -1,7 +1,7 @@
-// Package http reads HTTP/1.0 and HTTP/1.1 in clear (RFC 9110, RFC 9112): which of
-// Exchange's virtual directories clients ask for, how requests are authenticated,
-// and whether content was exchanged in clear. It skips bodies, except those of RPC
-// over HTTP ([MS-RPCH]), which package dcerpc reads.
+// Package http reads HTTP/1.0 and HTTP/1.1 in clear (RFC 9110, RFC 9112). It reports the
+// virtual directories of Exchange that clients request, how requests are authenticated,
+// and whether content was exchanged in clear. It skips bodies, except those of RPC over
+// HTTP ([MS-RPCH]), which package dcerpc reads.
 package http
 
 import (
@@ -14,38 +14,37 @@ import (
 
 // Facts of this protocol.
 const (
-	Method    = "http.method"     // of requests, as on the wire; "other" for unknown ones
-	Host      = "http.host"       // of requests, in lower case and without a port
-	Path      = "http.path"       // of requests, reduced: see Target
-	Target    = "http.target"     // the whole path of requests; with Report.Identities only
+	Method    = "http.method"     // of requests, as on the wire; "other" if unknown
+	Host      = "http.host"       // of requests, in lower case and without the port
+	Path      = "http.path"       // of requests, shortened: see Target
+	Target    = "http.target"     // the whole path of requests; only with Report.Identities
 	UserAgent = "http.user_agent" // product and version of the client
-	Server    = "http.server"     // the server's products
+	Server    = "http.server"     // the server's product names
 	Status    = "http.status"     // of answers: "200", "401" ..., or the class: "4xx"
-	Challenge = "http.challenge"  // schemes the server offers: basic, digest, ntlm, negotiate, bearer ...
-	Redirect  = "http.redirect"   // "https" where an answer sent the client there
+	Challenge = "http.challenge"  // schemes that the server offers: basic, digest, ntlm, negotiate, bearer ...
+	Redirect  = "http.redirect"   // "https" if an answer redirected the client there
 	Version   = "http.version"    // "2" for HTTP/2 in clear, "0.9"; HTTP/1 is not reported
 
-	// Answer joins the status and the path of an answered request for one of
-	// Exchange's virtual directories: "401 /EWS/Exchange.asmx", "200 /owa/…". A
-	// path that nobody answered, or with 404, proves nothing about the server.
+	// Answer joins the status and the path of an answered request for one of Exchange's
+	// virtual directories: "401 /EWS/Exchange.asmx", "200 /owa/…". A path without an
+	// answer, or with 404, proves nothing about the server.
 	Answer = "http.answer"
-	// Header holds the names of header fields of the server's answers that tell
-	// the product: see answerFields. Their values are not kept.
+	// Header lists the names of header fields in the server's answers that identify the
+	// product: see answerFields. Their values are not kept.
 	Header = "http.header"
-	// ClientID is the application that a server's Bearer challenge asks tokens for
-	// ([MS-OAPX] section 2.2.1): "00000002-0000-0ff1-ce00-000000000000" is Exchange.
+	// ClientID is the application for which a server's Bearer challenge requests tokens
+	// ([MS-OAPX] section 2.2.1). "00000002-0000-0ff1-ce00-000000000000" is Exchange.
 	ClientID = "http.client_id"
-	// ForwardedFor holds the client addresses that X-Forwarded-For and Forwarded
-	// fields of requests begin with (RFC 7239 section 5.2): a proxy or load balancer
-	// sends the requests on.
+	// ForwardedFor is the first client address in the X-Forwarded-For and Forwarded
+	// fields of requests (RFC 7239 section 5.2), which a proxy or load balancer adds.
 	ForwardedFor = "http.forwarded_for"
 
-	ExchangeRole = "exchange.role"      // "frontend" or "backend": which web site of 2013 and later answered
-	ActiveSync   = "activesync.version" // of MS-Server-ActiveSync, unless Z-Push names itself beside it: "14.3"
-	OWABuild     = "owa.build"          // build in the path of a resource of Outlook Web App that the server delivered: "15.1.2507"
+	ExchangeRole = "exchange.role"      // "frontend" or "backend": the web site of 2013 and later that answered
+	ActiveSync   = "activesync.version" // of MS-Server-ActiveSync, unless the server also identifies itself as Z-Push: "14.3"
+	OWABuild     = "owa.build"          // build in the path of a resource of Outlook Web App that the server returned: "15.1.2507"
 	RequestType  = "mapi.request_type"  // of MAPI over HTTP: "Connect", "Execute" ...
-	RPCPort      = "rpc.http_port"      // port of the RPC server that the client asks the RPC proxy for
-	RPCServer    = "rpc.http_server"    // name of that server, unless it is a mailbox's
+	RPCPort      = "rpc.http_port"      // port of the RPC server that the client requests from the RPC proxy
+	RPCServer    = "rpc.http_server"    // name of that server, unless the name denotes a mailbox
 )
 
 // ExchangeVersion is the build number in X-OWA-Version and X-ServerApplication.
@@ -57,12 +56,12 @@ const MessageSealed = "message-sealed"
 
 // Limits.
 const (
-	maxLine    = 8 << 10 // bytes of a line that are waited for and read
+	maxLine    = 8 << 10 // bytes of a line that are awaited and read
 	maxHeaders = 256     // header fields of one message
-	maxPending = 32      // requests that wait for their answers
-	maxValues  = 12      // different values that a fact gets on one flow
-	maxSkip    = 1 << 30 // bytes passed over at once
-	maxToken   = 512     // bytes of a token for which memory is there
+	maxPending = 32      // requests that await their answers
+	maxValues  = 12      // different values of one fact per flow
+	maxSkip    = 1 << 30 // bytes skipped at once
+	maxToken   = 512     // bytes of a token for which a buffer is reserved
 	maxBuild   = 24      // bytes of a build number
 )
 
@@ -90,54 +89,54 @@ func detect(f *observe.First) observe.Match {
 	if m := beginsRequest(f.ToServer, f.OnPort); m != observe.No {
 		return m
 	}
-	// On a flow whose begin was not seen, the client may be amid a body, or be
-	// the server.
+	// If the beginning of the flow was not seen, the client may be in the middle of a
+	// body, or may be the server.
 	if m := beginsAnswer(f.ToServer); m != observe.No {
 		return m
 	}
 	return answer
 }
 
-// stage is what comes next in a direction.
+// stage is the next element of a direction.
 type stage uint8
 
 const (
 	start   stage = iota // a request or status line
 	headers              // header fields
-	awaited              // a body that the server can make needless (Expect: 100-continue)
-	body                 // left bytes of a body
+	awaited              // a body that the server can make unnecessary (Expect: 100-continue)
+	body                 // the next left bytes of a body
 	size                 // a chunk's size (RFC 9112 section 7.1)
-	chunk                // left bytes of a chunk
+	chunk                // the next left bytes of a chunk
 	chunked              // the end of a chunk's line
 	trailer              // trailer fields
-	toClose              // a body that only the connection's end ends
+	toClose              // a body that ends with the connection
 )
 
-// side is the state of one direction. Two of them fill a cache line.
+// side is the state of one direction. Two sides fill a cache line.
 type side struct {
 	remaining int64
-	length    int64  // Content-Length, -1 for none
-	lines     uint16 // of header fields in this message
+	length    int64  // Content-Length, or -1 if there is none
+	lines     uint16 // header fields read in this message
 	stage     stage
-	cutOff    bool // the rest of a line that is too long is skipped
+	cutOff    bool // the rest of an overlong line is skipped
 	began     bool // a message was read
 
 	lost bool // bytes are missing
-	// turned is set when the other direction speaks, gapped behind a gap: only
-	// there can the next bytes of a lost direction be the beginning of a message.
+	// turned is set when the other direction sends, and gapped after a gap. Only then can
+	// the next bytes of a lost direction be the beginning of a message.
 	turned, gapped bool
 
-	// Of the message's header fields.
+	// From the header fields of the message.
 	coded   bool // Transfer-Encoding: chunked
-	badBody bool // fields that contradict each other
+	badBody bool // the fields contradict each other
 	expect  bool // Expect: 100-continue
-	sealed  bool // a Content-Type of encrypted messages
-	rpcType bool // a Content-Type of RPC over HTTP
-	isRPC   bool // the body is read by package dcerpc
-	clear   bool // a body that follows is content in clear
+	sealed  bool // Content-Type is that of encrypted messages
+	rpcType bool // Content-Type is that of RPC over HTTP
+	isRPC   bool // package dcerpc reads the body
+	clear   bool // a body, if there is one, is content in clear
 }
 
-// credentials are what a request was sent with.
+// credentials is the kind of credentials in a request.
 type credentials uint8
 
 const (
@@ -149,15 +148,15 @@ const (
 	negotiate
 	ntlmOnly
 	form       // posted to the log-on form of Outlook Web App
-	formCookie // the cookie it gives
-	cookie     // others, which may be credentials
+	formCookie // the cookie that the form returns
+	cookie     // other cookies, which may be credentials
 )
 
-// readable reports whether the credentials themselves can be read off the wire.
+// readable reports whether the credentials can be read from the capture.
 func (c credentials) readable() bool { return c == basic || c == bearer || c == form }
 
-// name returns credentials that need no token to be read as observe.Auth names
-// them.
+// name returns the name in observe.Auth of credentials that need no token to be
+// identified.
 func (c credentials) name() string {
 	switch c {
 	case basic:
@@ -172,29 +171,29 @@ func (c credentials) name() string {
 	return ""
 }
 
-// request is one that waits for its answer.
+// request is a request that awaits its answer.
 type request struct {
 	method verb
 	with   credentials
-	open   bool // what it asks for is meant for everybody
+	open   bool // the resource needs no authentication
 	body   bool // it has a body
 	sealed bool
 	rpc    bool
-	asset  bool // it asks for a resource with a build number in its path
-	below  bool // the path goes on below the known one
-	place  int8 // of the path in known, or -1
+	asset  bool // it requests a resource with a build number in its path
+	below  bool // the path continues below the known one
+	place  int8 // index of the path in known, or -1
 	number int
 }
 
-// answer is what is known of the answer that is read.
+// answer is the part of an answer read so far.
 type answer struct {
 	code   int16
-	https  bool  // its Location is there
+	https  bool  // its Location is an https URL
 	fields uint8 // a bit for each of answerFields
 }
 
-// answerFields are the header fields of answers that tell the product.
-// X-Z-Push-Version tells that it is not Exchange.
+// answerFields are the header fields of answers that identify the product.
+// X-Z-Push-Version shows that it is not Exchange.
 var answerFields = [8]string{"X-FEServer", "X-CalculatedBETarget", "X-BEServer", "X-DiagInfo", "X-OWA-Version", "X-ServerApplication",
 	"MS-Server-ActiveSync", "X-Z-Push-Version"}
 
@@ -212,40 +211,40 @@ const (
 
 type observer struct {
 	sides   [2]side
-	gaps    bool // something was not seen: the begin, or bytes
+	gaps    bool // the beginning or other bytes were not seen
 	req     request
 	pending []request // at most maxPending
 	room    [1]request
-	asked   int  // requests read
-	old     bool // the only request is one of HTTP/0.9, whose answer has no header
-	done    int  // number of the last request that was finally answered
+	asked   int  // number of requests read
+	old     bool // the only request is an HTTP/0.9 request, whose answer has no header
+	done    int  // number of the last request with a final answer
 
-	// auth is the authentication that NTLM and Negotiate make for the whole
-	// connection ([MS-NTHT], RFC 4559); authed is set once it succeeded.
+	// auth is the authentication of the whole connection by NTLM or Negotiate ([MS-NTHT],
+	// RFC 4559). authed is set when it succeeds.
 	auth   spnego.Context
 	authed bool
-	// forToken is room for a token, of all observers.
+	// forToken is a buffer for a token that all observers share.
 	forToken *[maxToken]byte
 
 	res, reported answer // reported is the last answer whose facts were reported
-	heard         bool   // bytes of the server were seen, or are known to be missing
-	tunnel        bool   // behind the answer to CONNECT
-	lastPlace     int8   // of the last path in known, or -1
+	heard         bool   // bytes of the server were seen or are known to be missing
+	tunnel        bool   // after the answer to CONNECT
+	lastPlace     int8   // index of the last path in known, or -1
 	joined        joined // the last value of Answer
 	build         [maxBuild]byte
-	buildSize     uint8 // of the last resource asked for
+	buildSize     uint8 // of the last requested resource
 	sync          [maxBuild]byte
 	syncSize      uint8  // of MS-Server-ActiveSync in the answer
-	guessed       string // value of observe.Auth reported without an answer
+	guessed       string // the value of observe.Auth that was reported without an answer
 	rpc           *dcerpc.Pipe
-	// at is the place among the facts of the last value of some, where a repeat
-	// is found without a search; howMany counts the values added of each, so that
-	// none takes the room of all.
+	// at holds the positions of the last values of some facts, so that a repetition is
+	// found without a search. howMany holds the numbers of their values, so that no fact
+	// uses all the room.
 	at, howMany [numSlots]uint8
-	agentKept   bool // the last user agent is kept as it was written
+	agentKept   bool // the last user agent was kept unchanged
 }
 
-// joined is what a value of Answer was made of.
+// joined holds the components of a value of Answer.
 type joined struct {
 	code  int16
 	place int8
@@ -303,8 +302,8 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return pos, nil
 }
 
-// tunnelled looks at the first bytes in the tunnel that CONNECT made (RFC 9110
-// section 9.3.6). Only TLS is read there.
+// tunnelled examines the first bytes in a tunnel that CONNECT opened (RFC 9110 section
+// 9.3.6). Only TLS is read there.
 func (o *observer) tunnelled(in *observe.Input, r *observe.Report) (int, error) {
 	if c := in.Data[0]; c != 0x16 && c < 0x80 {
 		return 0, observe.ErrDone
@@ -313,7 +312,7 @@ func (o *observer) tunnelled(in *observe.Input, r *observe.Report) (int, error) 
 	return 0, observe.ErrUpgrade
 }
 
-// begins reports whether b begins a message of a direction; see beginsRequest.
+// begins reports whether b begins a message of the given direction; see beginsRequest.
 func begins(dir observe.Direction, b []byte, old bool) observe.Match {
 	if dir == observe.ToServer {
 		return beginsRequest(b, old)
@@ -321,8 +320,7 @@ func begins(dir observe.Direction, b []byte, old bool) observe.Match {
 	return beginsAnswer(b)
 }
 
-// gap notes that bytes are missing. Within a body whose bytes are counted that does
-// no harm.
+// gap records that bytes are missing. A gap within a body of known length does no harm.
 func (o *observer) gap(s *side, in *observe.Input, r *observe.Report) error {
 	if (s.stage == body || s.stage == chunk) && int64(in.Gap) <= s.remaining && !s.lost {
 		if s.isRPC && o.rpc != nil {
@@ -338,15 +336,15 @@ func (o *observer) gap(s *side, in *observe.Input, r *observe.Report) error {
 	return nil
 }
 
-// lose gives up a direction until a message is found in it again.
+// lose stops reading a direction until another message is found in it.
 func (o *observer) lose(s *side) {
 	*s = side{lost: true, began: s.began}
 	o.gaps = true
-	o.pending = o.pending[:0] // whether these were answered, and how, is not known
+	o.pending = o.pending[:0] // their answers are unknown
 }
 
-// found resumes a direction that was lost. An answer belongs to the only request
-// since then if it came right after that request.
+// found resumes a lost direction. An answer belongs to the only request since the loss if
+// it came directly after that request.
 func (o *observer) found(s *side, in *observe.Input) {
 	if in.Dir == observe.ToClient && (len(o.pending) != 1 || s.gapped || !in.Continues) {
 		o.pending = o.pending[:0]
@@ -354,7 +352,8 @@ func (o *observer) found(s *side, in *observe.Input) {
 	s.lost, s.turned, s.gapped = false, false, false
 }
 
-// refuse gives up a direction that is not HTTP, and the flow if none of it was.
+// refuse stops reading a direction that is not HTTP. It ends the flow if no message was
+// read.
 func (o *observer) refuse(s *side, in *observe.Input) (int, error) {
 	if in.Handshake && !o.sides[0].began && !o.sides[1].began {
 		return 0, observe.ErrViolation
@@ -363,8 +362,8 @@ func (o *observer) refuse(s *side, in *observe.Input) (int, error) {
 	return len(in.Data), nil
 }
 
-// step reads what b begins with and returns its length in bytes: more than len(b)
-// for what is skipped, and 0 if more bytes are needed.
+// step reads the element at the start of b and returns its length in bytes. The length is
+// greater than len(b) if bytes are skipped, and 0 if more bytes are needed.
 func (o *observer) step(s *side, in *observe.Input, b []byte, r *observe.Report) (int, error) {
 	if s.cutOff {
 		i := bytes.IndexByte(b, '\n')
@@ -439,8 +438,8 @@ func (o *observer) step(s *side, in *observe.Input, b []byte, r *observe.Report)
 	return n, nil
 }
 
-// startLine reads the first line of a message, which takes n bytes of the
-// stream, and returns n.
+// startLine reads the first line of a message, which occupies n bytes of the stream, and
+// returns n.
 func (o *observer) startLine(s *side, in *observe.Input, line []byte, n int, r *observe.Report) (int, error) {
 	if len(line) == 0 && s.lines < 4 {
 		s.lines++ // empty lines before a message (RFC 9112 section 2.2)
@@ -468,7 +467,7 @@ func (o *observer) startLine(s *side, in *observe.Input, line []byte, n int, r *
 	return n, nil
 }
 
-// fields reads header fields up to the empty line behind them.
+// fields reads header fields up to and including the empty line after them.
 func (o *observer) fields(s *side, in *observe.Input, b []byte, r *observe.Report) (int, error) {
 	rest, dir := b, in.Dir
 	for !s.cutOff {
@@ -496,7 +495,7 @@ func (o *observer) fields(s *side, in *observe.Input, b []byte, r *observe.Repor
 	return len(b) - len(rest), nil
 }
 
-// headed is called at the end of a message's header fields.
+// headed is called after the header fields of a message.
 func (o *observer) headed(s *side, in *observe.Input, r *observe.Report) error {
 	s.stage, s.lines = start, 0
 	if in.Dir == observe.ToServer {
@@ -510,8 +509,8 @@ func (o *observer) headed(s *side, in *observe.Input, r *observe.Report) error {
 	return nil
 }
 
-// first reports whether b can be the first message of its direction. An answer
-// from the client, and a request from the server, tell that they are reversed.
+// first reports whether b can be the first message of its direction. An answer from the
+// client, or a request from the server, shows that the two are reversed.
 func (o *observer) first(in *observe.Input, b []byte) (observe.Match, error) {
 	m := begins(in.Dir, b, true)
 	if m == observe.No && !o.sides[0].began && !o.sides[1].began {
@@ -522,9 +521,9 @@ func (o *observer) first(in *observe.Input, b []byte) (observe.Match, error) {
 	return m, nil
 }
 
-// line returns the line that b begins with, without its end, and its length
-// with that; n is 0 if more bytes are needed. Of a longer line than maxLine
-// the beginning is returned.
+// line returns the line at the start of b without its line end, and its length n with it.
+// n is 0 if more bytes are needed. line returns the beginning of a line longer than
+// maxLine.
 func (s *side) line(b []byte) (line []byte, n int) {
 	if len(b) > maxLine {
 		b = b[:maxLine]

@@ -13,7 +13,7 @@ import (
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// msg is a message of header lines and a body.
+// msg returns a message of header lines and a body.
 func msg(body string, lines ...string) string { return strings.Join(lines, "\r\n") + "\r\n\r\n" + body }
 
 func length(n int) string { return "Content-Length: " + strconv.Itoa(n) }
@@ -26,17 +26,17 @@ var (
 	ntlm1 = b64("NTLMSSP\x00\x01\x00\x00\x00\x07\x82\x08\xa2" + strings.Repeat("\x00", 16))
 	ntlm2 = b64("NTLMSSP\x00\x02\x00\x00\x00" + strings.Repeat("\x00", 44))
 	ntlm3 = b64("NTLMSSP\x00\x03\x00\x00\x00" + strings.Repeat("\x00", 60))
-	// A SPNEGO NegTokenInit that offers Kerberos alone (RFC 4178 section 4.2.1).
+	// A SPNEGO NegTokenInit that offers only Kerberos (RFC 4178 section 4.2.1).
 	kerberosOffer = b64("\x60\x1b\x06\x06\x2b\x06\x01\x05\x05\x02\xa0\x11\x30\x0f\xa0\x0d\x30\x0b\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02")
 
 	// connA1 is the request of an OUT channel ([MS-RPCH] section 2.2.4.2).
 	connA1 = unhex("05001403100000004c00000000000000" + "00000400" + "0600000001000000" +
 		"03000000" + "11111111111111111111111111111111" + "03000000" + "22222222222222222222222222222222" + "0000000000000100")
-	// connB1 is that of an IN channel ([MS-RPCH] section 2.2.4.5).
+	// connB1 is the request of an IN channel ([MS-RPCH] section 2.2.4.5).
 	connB1 = unhex("05001403100000006800000000000000" + "00000600" + "0600000001000000" +
 		"03000000" + "11111111111111111111111111111111" + "03000000" + "33333333333333333333333333333333" + "0400000000000040" +
 		"05000000e0930400" + "0c000000" + "44444444444444444444444444444444")
-	// bind asks for NSPI ([C706] section 12.6.4.3, [MS-NSPI] section 1.9).
+	// bind binds NSPI ([C706] section 12.6.4.3, [MS-NSPI] section 1.9).
 	bind = unhex("05000b03100000004800000001000000" + "d016d01600000000" + "01000000" + "00000100" +
 		"185accf564421a108c5908002b2f8426" + "38000000" + "045d888aeb1cc9119fe808002b104860" + "02000000")
 )
@@ -353,7 +353,7 @@ func TestObserve(t *testing.T) {
 			if r.Err != c.err {
 				t.Errorf("ends with %v, want %v", r.Err, c.err)
 			}
-			// What was answered how is joined in one more fact, which TestEvidence has.
+			// TestEvidence covers the fact that joins paths and answers.
 			for _, v := range r.Facts.Values(Answer) {
 				r.Facts.Remove(Answer, v)
 			}
@@ -430,7 +430,8 @@ func TestProduct(t *testing.T) {
 	}
 }
 
-// TestIsProduct: where a value is said to give a known product, it does.
+// TestIsProduct verifies that product returns the known product wherever isProduct is
+// true.
 func TestIsProduct(t *testing.T) {
 	words := []string{"", "A", "B b", "Office/16.0", "/", " ", "(x)", ";", ",", "C c c c", "/1 d", strings.Repeat("e", 63), "@"}
 	said := 0
@@ -488,8 +489,8 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// TestCorpus holds against tshark: methods, hosts, paths, statuses, servers and
-// the mechanism that was accepted.
+// TestCorpus compares methods, hosts, paths, statuses, servers and the accepted mechanism
+// with tshark's.
 func TestCorpus(t *testing.T) {
 	for _, file := range []string{
 		"http/NTLM.pcap", "http/winrm_psremote_05-16.pcap", "ad/eternalchampion.pcap", "ad/purplesharp_ad_playbook_I_2020-10-22042947.cap",
@@ -500,8 +501,8 @@ func TestCorpus(t *testing.T) {
 		t.Run(file, func(t *testing.T) {
 			path := observetest.Corpus(t, file)
 			want := map[string]map[string]bool{}
-			// tshark passes over a message whose body does not end if it puts bodies
-			// together, and over one that begins amid a segment if it does not.
+			// With reassembly of bodies, tshark skips a message whose body does not end.
+			// Without it, tshark skips a message that begins in the middle of a segment.
 			var rows [][]string
 			for _, together := range []string{"true", "false"} {
 				rows = append(rows, observetest.Tshark(t, path, "http and tcp and not http.response.code == 236", []string{"tcp.stream",
@@ -584,8 +585,8 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
-// TestRemoteManagement: remote management of Windows, of which remote Exchange
-// shells are made, is authenticated and encrypted in each of these flows.
+// TestRemoteManagement reads Windows Remote Management, on which remote Exchange shells
+// are based. It is authenticated and encrypted in each of these flows.
 func TestRemoteManagement(t *testing.T) {
 	for file, mechanisms := range map[string][]string{
 		"http/winrm_psremote_05-16.pcap":                    {"kerberos", "ntlm"},

@@ -8,9 +8,9 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// methods are those of HTTP and WebDAV (RFC 9110, RFC 4918, RFC 5323), of
-// Exchange's own WebDAV ([MS-WDVME], [MS-XWDSEARCH]), of RVP and of RPC over
-// HTTP ([MS-RPCH] section 2.1.2).
+// methods lists the methods of HTTP and WebDAV (RFC 9110, RFC 4918, RFC 5323), of
+// Exchange's own WebDAV ([MS-WDVME], [MS-XWDSEARCH]), of RVP and of RPC over HTTP
+// ([MS-RPCH] section 2.1.2).
 var methods = [...]string{get: "GET", post: "POST", head: "HEAD", options: "OPTIONS", connect: "CONNECT", rpcIn: "RPC_IN_DATA",
 	rpcOut: "RPC_OUT_DATA", otherMethod: "other",
 	"PUT", "DELETE", "TRACE", "PATCH", "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE",
@@ -18,10 +18,10 @@ var methods = [...]string{get: "GET", post: "POST", head: "HEAD", options: "OPTI
 	"UNSUBSCRIBE", "NOTIFY", "POLL", "X-MS-ENUMATTS", "RPC_CONNECT", "RPC_ECHO_DATA",
 }
 
-// verb is the place of a method among methods.
+// verb is the index of a method in methods.
 type verb uint8
 
-// The methods that matter.
+// The methods with special treatment.
 const (
 	noMethod verb = iota
 	get
@@ -31,13 +31,13 @@ const (
 	connect
 	rpcIn
 	rpcOut
-	otherMethod // one that is not known
+	otherMethod // an unknown method
 )
 
 const longestMethod = 13
 
-// method returns the known method that b begins with, and a space behind it.
-// It returns noMethod and true if more bytes could make one.
+// method returns the known method that b starts with, if a space follows. It returns
+// noMethod and true if more bytes are needed.
 func method(b []byte) (known verb, short bool) {
 	if len(b) > 0 && (b[0] < 'A' || b[0] > 'X') {
 		return noMethod, false
@@ -57,13 +57,13 @@ func method(b []byte) (known verb, short bool) {
 }
 
 const (
-	preface  = "PRI * HTTP/2.0\r\n" // begin of the connection preface (RFC 9113 section 3.4)
-	firstCut = 256                  // bytes after which a request line is believed without its end
+	preface  = "PRI * HTTP/2.0\r\n" // start of the connection preface (RFC 9113 section 3.4)
+	firstCut = 256                  // bytes after which a request line is accepted without its end
 )
 
-// beginsRequest reports whether b begins with a request line, or with the preface
-// of HTTP/2. With old it may be one of HTTP/0.9, as load balancers send it to
-// see whether a server is alive.
+// beginsRequest reports whether b begins with a request line, or with the preface of
+// HTTP/2. If old is set, it also accepts a request line of HTTP/0.9, which load balancers
+// send as a health check.
 func beginsRequest(b []byte, old bool) observe.Match {
 	if n := min(len(b), len(preface)); n > 1 && string(b[:n]) == preface[:n] {
 		if n == len(preface) {
@@ -103,8 +103,8 @@ func beginsRequest(b []byte, old bool) observe.Match {
 	return observe.More
 }
 
-// version takes the version off the end of a request line, and reports whether
-// it is one of HTTP/1.
+// version removes the version from the end of a request line and reports whether it is
+// one of HTTP/1.
 func version(line []byte) (rest []byte, ok bool) {
 	n := len(line)
 	if n > 0 && line[n-1] == '\r' {
@@ -118,8 +118,8 @@ func version(line []byte) (rest []byte, ok bool) {
 	return line[:i], true
 }
 
-// oldTarget reports whether line, the rest of a GET request line, is that of
-// HTTP/0.9 (RFC 1945 section 5.1): a path and no version.
+// oldTarget reports whether line, the rest of a GET request line, belongs to HTTP/0.9
+// (RFC 1945 section 5.1): a path without a version.
 func oldTarget(line []byte) bool {
 	line = bytes.TrimSuffix(line, []byte{'\r'})
 	return len(line) > 0 && line[0] == '/' && bytes.IndexByte(line, ' ') < 0
@@ -144,14 +144,14 @@ func beginsAnswer(b []byte) observe.Match {
 
 func digit(c byte) bool { return c >= '0' && c <= '9' }
 
-// status reads the code of a status line.
+// status parses the code of a status line.
 func status(line []byte) int16 {
 	return int16(line[9]-'0')*100 + int16(line[10]-'0')*10 + int16(line[11]-'0')
 }
 
-// statuses are the codes worth a value of their own; others give their class.
-// 440 is the log-on time-out of Outlook Web App, 449 ActiveSync's demand for
-// provisioning.
+// statusName returns the value for a status code. Important codes have a value of their
+// own; others share that of their class. 440 is the log-on time-out of Outlook Web App,
+// and 449 is the provisioning request of ActiveSync.
 func statusName(code int) string {
 	switch code {
 	case 101:
@@ -206,8 +206,8 @@ func statusName(code int) string {
 	return ""
 }
 
-// isProduct reports whether b begins with what product returned of another value,
-// and ends or goes on so that it would return the same of b.
+// isProduct reports whether b starts with known, a result of product for another value,
+// and continues in such a way that product would return known for b.
 func isProduct(b []byte, known string) bool {
 	n := len(known)
 	if n == 0 || n >= maxProduct || len(b) <= n || string(b[:n]) != known {
@@ -222,12 +222,12 @@ func isProduct(b []byte, known string) bool {
 	return false
 }
 
-// maxProduct is the number of bytes kept of a product.
+// maxProduct is the maximum length of a product in bytes.
 const maxProduct = 64
 
-// product returns the product of a User-Agent (RFC 9110 section 10.1.5): the
-// name and version it begins with, without comments and further products.
-// Names of several words are known ("Microsoft WinRM Client").
+// product returns the product of a User-Agent (RFC 9110 section 10.1.5): its first name
+// and version, without comments and further products. Some names of several words are
+// known ("Microsoft WinRM Client").
 func product(b []byte) []byte {
 	words, version := 0, false
 loop:
@@ -252,7 +252,7 @@ loop:
 	}
 	b = trim(b)
 	if bytes.IndexByte(b, '@') >= 0 {
-		// ASProxy names the mailbox that it asks for; the product remains.
+		// ASProxy adds the name of the mailbox. Only the product is kept.
 		if b, _, _ = bytes.Cut(b, []byte{'/'}); bytes.IndexByte(b, '@') >= 0 {
 			return nil
 		}
@@ -263,8 +263,8 @@ loop:
 	return b
 }
 
-// hostName returns the host of a Host field or an authority, without its port
-// and anything before an "@"; nil for what is no host.
+// hostName returns the host of a Host field or an authority, without its port and
+// anything before an "@". It returns nil if b is not a host.
 func hostName(b []byte) []byte {
 	if i := bytes.LastIndexByte(b, '@'); i >= 0 {
 		b = b[i+1:]
@@ -287,7 +287,8 @@ func hostName(b []byte) []byte {
 	return b
 }
 
-// requestTypes are those of MAPI over HTTP ([MS-OXCMAPIHTTP] section 2.2.3.3.1).
+// requestTypes lists the request types of MAPI over HTTP ([MS-OXCMAPIHTTP] section
+// 2.2.3.3.1).
 var requestTypes = [...]string{
 	"Connect", "Execute", "Disconnect", "NotificationWait", "PING", "Bind", "Unbind", "CompareMIds", "DNToMId", "GetMatches",
 	"GetPropList", "GetProps", "GetSpecialTable", "GetTemplateInfo", "ModLinkAtt", "ModProps", "QueryColumns", "QueryRows",
@@ -308,9 +309,9 @@ func requestType(b []byte) string {
 	return "other"
 }
 
-// rpcTarget returns the server and the port in the target of RPC over HTTP,
-// "server:port" ([MS-RPCH] section 2.2.2). Both are nil where there is no port,
-// and the server is where it is a mailbox ("GUID@domain"), as from 2013 on.
+// rpcTarget returns the server and the port in the target of RPC over HTTP, "server:port"
+// ([MS-RPCH] section 2.2.2). Both are nil if there is no port. The server is nil if it is
+// a mailbox ("GUID@domain"), as in 2013 and later.
 func rpcTarget(query []byte) (server, port []byte) {
 	i := bytes.LastIndexByte(query, ':')
 	if i < 0 {
@@ -331,8 +332,8 @@ func rpcTarget(query []byte) (server, port []byte) {
 	return hostName(server), port
 }
 
-// forwarded returns the node at the beginning of an X-Forwarded-For field: the
-// client, before the proxies.
+// forwarded returns the first node of an X-Forwarded-For field: the client, which
+// precedes the proxies.
 func forwarded(value []byte) []byte {
 	value, _, _ = bytes.Cut(value, []byte{','})
 	return bytes.Trim(value, " \t\"")
@@ -352,7 +353,7 @@ func forwardedFor(value []byte) []byte {
 	return nil
 }
 
-// parseNode returns the address of a node, which can have a port behind it.
+// parseNode returns the address of a node, which may have a port.
 func parseNode(node []byte) netip.Addr {
 	if len(node) > 64 {
 		return netip.Addr{}
@@ -367,8 +368,7 @@ func parseNode(node []byte) netip.Addr {
 	return netip.Addr{}
 }
 
-// clientID returns the GUID behind client_id in one part of a Bearer challenge,
-// or nil.
+// clientID returns the GUID of client_id in one part of a Bearer challenge, or nil.
 func clientID(b []byte) []byte {
 	const name = "client_id=\""
 	i := bytes.Index(b, []byte(name))

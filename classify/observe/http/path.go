@@ -5,13 +5,12 @@ import (
 	"strings"
 )
 
-// more stands for the part of a path that is not kept.
+// more replaces the part of a path that is not kept.
 const more = "…"
 
-// known holds the virtual directories and files of Exchange, as Exchange spells
-// them, and a few of other services whose first segment alone says too little.
-// A path is reduced to the longest of them that it is or lies below. They are
-// sorted by the letter behind the slash.
+// known lists the virtual directories and files of Exchange in Exchange's spelling, and a
+// few of other services whose first segment alone is ambiguous. A path is shortened to
+// the longest of them that contains it. They are sorted by the letter after the slash.
 var known = func() []knownPath {
 	list := []string{
 		"/API", "/Autodiscover", "/Autodiscover/Autodiscover.json", "/Autodiscover/Autodiscover.svc", "/Autodiscover/Autodiscover.xml",
@@ -29,12 +28,12 @@ var known = func() []knownPath {
 	return out
 }()
 
-// knownPath is a path in lower case, as Exchange spells it, and as something
-// below it is written.
+// knownPath is a known path in lower case, in Exchange's spelling, and in the form for a
+// path below it.
 type knownPath struct{ lower, exact, below string }
 
-// knownFrom has the place in known of the first path with a letter or a later
-// one behind the slash. What is not a letter comes last.
+// knownFrom holds, for each letter, the index in known of the first path whose letter
+// after the slash is the same or later. Other characters come last.
 var knownFrom = func() (from [28]uint8) {
 	for c := range from {
 		n := 0
@@ -47,23 +46,22 @@ var knownFrom = func() (from [28]uint8) {
 	return from
 }()
 
-// publicFiles are the ends of names that tell what is fetched and nothing about
-// who fetches it: certificates, revocation lists (RFC 5280 section 4.2.1.13) and
-// updates. They stay in view however deep in a path they stand.
+// publicFiles lists file name extensions that reveal what is fetched and nothing about
+// the user: certificates, revocation lists (RFC 5280 section 4.2.1.13) and updates. They
+// are kept at any depth of a path.
 var publicFiles = []string{".crl", ".crt", ".cer", ".p7b", ".p7c", ".cab", ".msu"}
 
-// reduced is what may be kept of a path.
+// reduced is the part of a path that may be kept.
 type reduced struct {
 	place    int    // index in known, or -1
-	below    bool   // the path goes on below it
-	constant string // the value, where it is a constant, which costs no allocation
-	first    []byte // else the path's first segment
-	tail     string // and what stands for the rest
+	below    bool   // the path continues below it
+	constant string // the value if it is a constant, which needs no allocation
+	first    []byte // otherwise, the path's first segment
+	tail     string // and the replacement of the rest
 }
 
-// reduce returns what may be kept of a path: a known path, or else its first
-// segment. That is kept unless it is long or looks as if it carried something
-// ("/~user").
+// reduce returns the part of a path that may be kept: a known path, or else its first
+// segment. The segment is not kept if it is long or may contain an identity ("/~user").
 func reduce(path []byte) reduced {
 	p := reduced{place: -1}
 	candidates, from := known[:0], 0
@@ -118,7 +116,7 @@ func reduce(path []byte) reduced {
 	return p
 }
 
-// tails are what stands for the rest of a path, by the end of the public file.
+// tails maps the extension of a public file to the replacement of the rest of its path.
 var tails = func() map[string]string {
 	m := map[string]string{"": "/" + more}
 	for _, s := range publicFiles {
@@ -127,7 +125,7 @@ var tails = func() map[string]string {
 	return m
 }()
 
-// publicFile returns the end of path, if it is among publicFiles, else "".
+// publicFile returns the extension of path if it is in publicFiles, and "" otherwise.
 func publicFile(path []byte) string {
 	if len(path) < 4 || path[len(path)-4] != '.' {
 		return ""
@@ -166,8 +164,8 @@ func owaBuild(path []byte) []byte {
 	return nil
 }
 
-// equalFold reports whether b is s but for the case of ASCII letters; s is in
-// lower case.
+// equalFold reports whether b equals s, ignoring the case of ASCII letters. s is in lower
+// case.
 func equalFold(b []byte, s string) bool {
 	if len(b) != len(s) {
 		return false

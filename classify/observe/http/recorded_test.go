@@ -16,13 +16,13 @@ import (
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// TestRecorded reads the recorded sessions of HTTP, Kerberos, LDAP and DNS and
-// compares with what was done and with what tshark reads.
+// TestRecorded reads the recorded sessions of HTTP, Kerberos, LDAP and DNS. It compares
+// the facts with the recording scripts and with tshark.
 func TestRecorded(t *testing.T) {
 	protocols := map[string]observe.Protocol{
 		"http": http.Protocol(), "kerberos": kerberos.Protocol(), "ldap": ldap.Protocol(), "cldap": ldap.Protocol(), "dns": dns.Protocol(),
 	}
-	// What the recording scripts and tshark say, by the names of facts.
+	// The values according to the recording scripts and tshark, by fact.
 	done := []string{
 		observe.Auth, observe.Encryption, http.Path, http.Status, ldap.Bind, ldap.TLS, ldap.Base,
 	}
@@ -88,10 +88,10 @@ func TestRecorded(t *testing.T) {
 					switch {
 					case v == "":
 					case name == observe.Auth && v == "basic" && p.Name == "ldap":
-						has("the script", name, "simple") // as it is called there
+						has("the script", name, "simple") // the name in the script
 					case name == observe.Auth && v == "anonymous" || name == ldap.Bind && v == "simple":
-						// Nobody's bind, for the root DSE, is no authentication: what the client
-						// is told is for everybody.
+						// An anonymous bind to read the root DSE is not authentication:
+						// the root DSE is public.
 						if !r.Facts.Has(ldap.Bind, "anonymous") {
 							has("the script", name, v)
 						}
@@ -103,7 +103,8 @@ func TestRecorded(t *testing.T) {
 						has("the script", name, v)
 					}
 				}
-				// What the client was told to do. Told to sign, it negotiates sealing too.
+				// The protection that the client was configured to use. A client
+				// configured to sign also negotiates sealing.
 				if v := map[string]string{"seal": "sasl-sealed", "plain": "none"}[want.Expect["wrapping"]]; v != "" {
 					has("the script", observe.Encryption, v)
 				}
@@ -115,7 +116,7 @@ func TestRecorded(t *testing.T) {
 						case ldap.Bind:
 							v = "sasl:" + v
 						case kerberos.Service:
-							// An account, or the ticket inside a request for another.
+							// An account, or the ticket in a request for another ticket.
 							if !strings.Contains(v, "/") || strings.HasPrefix(v, "krbtgt/") && r.Facts.Has(kerberos.Message, "tgs-req") {
 								continue
 							}

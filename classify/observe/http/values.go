@@ -31,7 +31,7 @@ var names = [numSlots]string{Method, Host, Path, UserAgent, Server, Status, Exch
 	Answer, RPCServer, ClientID, ActiveSync, OWABuild, RequestType,
 	observe.Auth, observe.Encryption}
 
-// last returns the last value of a slot, if it is still there.
+// last returns the last value of a slot if it is still among the facts.
 func (o *observer) last(r *observe.Report, which slot) string {
 	if i := int(o.at[which]); i < r.Len() {
 		if f := &r.All()[i]; f.Name == names[which] {
@@ -52,8 +52,7 @@ func (o *observer) say(r *observe.Report, which slot, value string) {
 	}
 }
 
-// add adds a fact for a value with a tail behind it, unless it was added before
-// or there are too many.
+// add adds the fact value + tail, unless it was added before or there are too many.
 func (o *observer) add(r *observe.Report, which slot, value []byte, tail string) {
 	if len(value) == 0 || o.howMany[which] == maxValues {
 		return
@@ -85,7 +84,7 @@ func (o *observer) add(r *observe.Report, which slot, value []byte, tail string)
 	}
 }
 
-// appendLower appends b to a with its ASCII letters in lower case.
+// appendLower appends b to a with its ASCII letters converted to lower case.
 func appendLower(a, b []byte) []byte {
 	for _, c := range b {
 		a = append(a, lower(c))

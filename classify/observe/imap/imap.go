@@ -1,9 +1,9 @@
-// Package imap observes IMAP4 (RFC 9051, RFC 3501) up to the login: what the
-// server says it is and can do, whether TLS was taken up, and how the client
-// authenticated. User names, passwords, mailboxes and messages are skipped and
-// never kept.
+// Package imap observes IMAP4 (RFC 9051, RFC 3501) up to the login. It reports the
+// server's greeting and capabilities, whether the client starts TLS, and how it
+// authenticates. It skips user names, passwords, mailboxes and messages and never keeps
+// them.
 //
-// After an accepted STARTTLS the flow is handed to tls.
+// After an accepted STARTTLS it hands the flow over to tls.
 package imap
 
 import (
@@ -17,17 +17,17 @@ import (
 // Name is the protocol's name.
 const Name = "imap"
 
-// The facts.
+// The facts of this protocol.
 const (
-	// Banner is the wording of the greeting behind "* OK", without names, session
-	// identifiers and dates.
+	// Banner is the text of the greeting after "* OK", without names, session identifiers
+	// and dates.
 	Banner = "imap.banner"
-	// Greeting is the whole greeting; with Report.Identities only.
+	// Greeting is the whole greeting; only with Report.Identities.
 	Greeting = "imap.greeting"
-	// Capability has the words of the server's capability lists before the
-	// login, in upper case: "IMAP4REV1", "AUTH=NTLM", "LOGINDISABLED".
+	// Capability holds the words of the server's capability lists before the login, in
+	// upper case: "IMAP4REV1", "AUTH=NTLM", "LOGINDISABLED".
 	Capability = "imap.capability"
-	// TLS is what became of TLS; its values are those of package line.
+	// TLS is the outcome of STARTTLS. Its values are defined in package line.
 	TLS = "imap.tls"
 )
 
@@ -46,8 +46,8 @@ func Protocol() observe.Protocol {
 	}
 }
 
-// Detect recognises a greeting on any port, and on the expected one any
-// untagged answer or a command with its tag.
+// Detect recognises a greeting on any port. On the expected port it also recognises any
+// untagged answer or tagged command.
 func Detect(f *observe.First) observe.Match {
 	server := detectAnswer(f.ToClient, f.OnPort)
 	if server == observe.More {
@@ -72,7 +72,7 @@ func detectAnswer(b []byte, onPort bool) observe.Match {
 	return answer
 }
 
-// command is what a client's command means here.
+// command is the kind of a client's command.
 type command uint8
 
 const (
@@ -80,7 +80,7 @@ const (
 	login
 	authenticate
 	startTLS
-	access // a command of a user who is logged in
+	access // a command that requires a logged-in user
 )
 
 var commands = map[string]command{
@@ -91,10 +91,10 @@ var commands = map[string]command{
 	"UNSUBSCRIBE": access, "NAMESPACE": access, "ENABLE": access,
 }
 
-// maxCommand is the length of the longest command above.
+// maxCommand is the length of the longest of these commands.
 const maxCommand = 12
 
-// detectCommand looks for a tag and a command.
+// detectCommand reports whether b starts with a tag and a command.
 func detectCommand(b []byte, onPort bool) observe.Match {
 	for i, c := range b {
 		switch {
@@ -119,7 +119,7 @@ func detectVerb(b []byte, onPort bool) observe.Match {
 		return observe.No
 	}
 	if !onPort {
-		return observe.More // the server's greeting tells
+		return observe.More // the server's greeting decides
 	}
 	return observe.Yes
 }
@@ -133,8 +133,8 @@ func letters(b []byte) bool {
 	return true
 }
 
-// tagByte reports whether c can be part of a tag (RFC 9051 section 9), of those
-// that clients use.
+// tagByte reports whether c can be part of a tag (RFC 9051 section 9). It accepts the
+// characters that clients use.
 func tagByte(c byte) bool {
 	return c > ' ' && c < 0x7f && !bytes.ContainsRune([]byte(`(){%*"\+]`), rune(c))
 }
@@ -152,25 +152,25 @@ func (t *tag) is(b []byte) bool { return t.n > 0 && bytes.Equal(t.b[:t.n], b) }
 type observer struct {
 	split   [2]line.Splitter
 	current tag     // of the command being read
-	what    command // of it
-	wait    tag     // of the command whose answer matters
+	what    command // its kind
+	wait    tag     // of the command whose answer is awaited
 	kind    command
 	sasl    sasl.Exchange
 	tls     line.StartTLS
 	words   line.Values
 
-	literal   int  // bytes of the client's literal that follows
-	asked     bool // it waits for the server's word, or so does the next line of an authentication
-	continued bool // the next line goes on with the command before a literal
+	literal   int  // bytes of the client's literal that follow
+	asked     bool // the client waits for the server's go-ahead, or so does the next line of an authentication
+	continued bool // the next line continues the command before a literal
 	client    bool
 	greeted   bool
 	begin     bool
-	heard     bool // bytes of the server were seen, or are known to be missing
+	heard     bool // bytes of the server were seen or are known to be missing
 	unheard   bool // bytes of the server are missing since asked was set
-	lost      bool // bytes are missing, and what the client is sending is not known
+	lost      bool // bytes are missing, and the state of the client is unknown
 	turned    bool // the server has completed an answer since the client's last bytes
-	unasked   bool // that answer belongs to no command that was seen
-	amid      bool // bytes are missing, and the server may be amid a literal
+	unasked   bool // that answer belongs to an unseen command
+	amid      bool // bytes are missing, and the server may be in the middle of a literal
 }
 
 // Observe implements observe.Observer.
@@ -188,7 +188,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 			if !o.turned || !in.Continues {
 				return len(in.Data), nil
 			}
-			// The client has heard the answer, so this begins a command.
+			// The client got the answer, so this begins a command.
 			o.lost = false
 		}
 		if o.tls.Accepted() {
@@ -233,8 +233,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return used, nil
 }
 
-// gap is called where bytes are missing. Tags tell which answer belongs to
-// which command all the same.
+// gap is called when bytes are missing. Tags still match answers with their commands.
 func (o *observer) gap(in *observe.Input) {
 	o.split[in.Dir] = line.Splitter{}
 	o.tls.Gap()
@@ -245,14 +244,14 @@ func (o *observer) gap(in *observe.Input) {
 		o.heard, o.unheard, o.greeted = true, true, true
 		return
 	}
-	o.lost, o.turned = !o.unasked, false // an answer before its command belongs to what is missing
+	o.lost, o.turned = !o.unasked, false // an answer before its command belongs to missing bytes
 	o.asked, o.continued, o.literal = false, false, 0
 	o.current.n, o.what = 0, other
 	o.sasl.End()
 }
 
-// resolve decides by what the client goes on with what the server's word was
-// that is missing. It reports whether it takes more bytes to tell.
+// resolve infers the missing reply of the server from what the client sends next. It
+// reports whether it needs more bytes.
 func (o *observer) resolve(b []byte, r *observe.Report) (more bool) {
 	switch {
 	case o.what == startTLS && o.kind == startTLS:
@@ -279,7 +278,7 @@ func (o *observer) inClear(r *observe.Report) {
 	}
 }
 
-// credentials is called where those of a LOGIN are sent.
+// credentials is called when the credentials of a LOGIN are sent.
 func (o *observer) credentials(r *observe.Report) {
 	if o.what == login {
 		r.Add(observe.Auth, "login")
@@ -287,10 +286,10 @@ func (o *observer) credentials(r *observe.Report) {
 	}
 }
 
-// ask notes that the client waits for the server's word.
+// ask records that the client waits for the server.
 func (o *observer) ask() { o.asked, o.unheard = true, false }
 
-// request reads a line of the client's.
+// request reads a line from the client.
 func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 	o.turned, o.unasked = false, false
 	switch {
@@ -305,7 +304,7 @@ func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 		o.continued = false
 	default:
 		if !o.client && !in.Handshake && detectCommand(append(l[:len(l):len(l)], '\n'), true) != observe.Yes {
-			o.lost = true // in the middle of something
+			o.lost = true // in the middle of a command
 			return
 		}
 		if o.command(l, r) {
@@ -324,8 +323,8 @@ func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 	}
 }
 
-// command reads the first line of a command. It reports whether that is all of
-// it, and an answer is awaited.
+// command reads the first line of a command. It reports whether the command is complete
+// and an answer is expected.
 func (o *observer) command(l []byte, r *observe.Report) bool {
 	if o.amid {
 		o.kind, o.wait.n = other, 0 // the answer is missing
@@ -356,7 +355,7 @@ func (o *observer) command(l []byte, r *observe.Report) bool {
 		}
 		o.wait, o.kind = o.current, authenticate
 		o.sasl.Start(m)
-		if first := words.Rest(); len(first) > 0 { // RFC 4959
+		if first := words.Rest(); len(first) > 0 { // initial response, RFC 4959
 			o.sasl.Client(first, r)
 			o.inClear(r)
 		}
@@ -369,8 +368,8 @@ func (o *observer) command(l []byte, r *observe.Report) bool {
 	return false
 }
 
-// literal reads the announcement of a literal at the end of a line (RFC 9051
-// section 4.3, RFC 7888). nonSync means that the client does not wait.
+// literal parses the announcement of a literal at the end of a line (RFC 9051 section
+// 4.3, RFC 7888). nonSync reports that the client does not wait.
 func literal(l []byte) (n int, nonSync, ok bool) {
 	if len(l) < 3 || l[len(l)-1] != '}' {
 		return 0, false, false
@@ -392,8 +391,8 @@ func literal(l []byte) (n int, nonSync, ok bool) {
 	return n, nonSync, true
 }
 
-// answer reads a line of the server's, and returns how many bytes of a literal
-// follow it.
+// answer reads a line from the server and returns the number of bytes of the literal that
+// follows it.
 func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) (int, error) {
 	words := line.Words(l)
 	first := words.Next()
@@ -410,7 +409,7 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) (int, 
 		}
 	}
 	if o.split[in.Dir].Skipping() {
-		o.amid = true // too long a line to see whether a literal follows
+		o.amid = true // the line is too long to see whether a literal follows
 		return 0, nil
 	}
 	skip := 0
@@ -437,7 +436,7 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) (int, 
 		o.turned, o.amid = true, false
 		ok := line.Is(words.Next(), "OK")
 		if o.current.is(first) && o.kind != startTLS {
-			// Answered, so that no literal is awaited any more.
+			// The command is answered, so no literal is awaited.
 			if o.asked {
 				o.literal, o.continued = 0, false
 			}
@@ -465,7 +464,7 @@ func (o *observer) completion(ok bool, r *observe.Report) error {
 	case login, authenticate:
 		o.sasl.End()
 		if ok {
-			return observe.ErrDone // nothing of the rest changes what was reported
+			return observe.ErrDone // the rest cannot change the report
 		}
 	case access:
 		if ok {

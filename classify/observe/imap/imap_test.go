@@ -91,7 +91,7 @@ func TestConversations(t *testing.T) {
 	CheckAll(t, Protocol(), conversations, "user", "pass")
 }
 
-// TestSameEvidence: what proves a role does not depend on what may be printed.
+// TestSameEvidence verifies that evidence of a role does not depend on Report.Identities.
 func TestSameEvidence(t *testing.T) {
 	SameEvidence(t, Protocol(), begin, Options{}, Banner, Capability)
 }
@@ -121,7 +121,7 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// TestCorpus: the capability list is the text of the frame as tshark shows it.
+// TestCorpus compares the capability list with the text of the frame in tshark.
 func TestCorpus(t *testing.T) {
 	file := Corpus(t, "pop-imap/imap-starttls.pcap")
 	rows := Tshark(t, file, "imap.request.command == \"STARTTLS\" or imap.response.command == \"CAPABILITY\"", []string{"frame.number"})

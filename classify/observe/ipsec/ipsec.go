@@ -1,5 +1,5 @@
-// Package ipsec recognises IPsec: IKE (RFC 2408, RFC 7296) by its header, and ESP in
-// UDP (RFC 3948) by its sequence numbers. It reads nothing of what they carry.
+// Package ipsec recognises IPsec: IKE (RFC 2408, RFC 7296) by its header, and ESP in UDP
+// (RFC 3948) by its sequence numbers. It ignores their payloads.
 package ipsec
 
 import (
@@ -14,20 +14,20 @@ const (
 	lenHeader = 28
 )
 
-// IKE describes IKE, versions 1 and 2.
+// IKE describes IKE versions 1 and 2.
 func IKE() observe.Protocol {
 	return observe.Protocol{Name: "ike", UDP: []uint16{port, portNAT}, Datagram: true, Possible: isIKE, Detect: detectIKE,
 		New: func() observe.Observer { return ike{} }}
 }
 
-// ESP describes ESP, as a protocol of its own and in UDP.
+// ESP describes ESP in IP and in UDP.
 func ESP() observe.Protocol {
 	return observe.Protocol{Name: "esp", UDP: []uint16{portNAT}, Datagram: true, Tentative: true,
 		Possible: possibleESP, Detect: detectESP, New: func() observe.Observer { return &esp{} }}
 }
 
-// header returns the header of an IKE message (RFC 7296 section 3.1), if data is
-// one, behind the zeros that tell it from ESP on port 4500.
+// header returns the header of an IKE message (RFC 7296 section 3.1), or nil if data is
+// none. It skips the zeros that distinguish IKE from ESP on port 4500.
 func header(data []byte) []byte {
 	if len(data) > 4 && binary.BigEndian.Uint32(data) == 0 {
 		data = data[4:]
@@ -41,7 +41,7 @@ func header(data []byte) []byte {
 		if exchange < 1 || exchange > 6 && exchange != 32 && exchange != 33 {
 			return nil
 		}
-	case 0x20: // IKE_SA_INIT to INFORMATIONAL, and later ones up to IKE_FOLLOWUP_KE
+	case 0x20: // IKE_SA_INIT to INFORMATIONAL, and later exchanges up to IKE_FOLLOWUP_KE
 		if exchange < 34 || exchange > 44 {
 			return nil
 		}
@@ -82,9 +82,9 @@ func (ike) Observe(in *observe.Input, r *observe.Report) (int, error) {
 }
 
 const (
-	maxReserved = 255 // of the SPIs (RFC 4303 section 2.1)
+	maxReserved = 255 // reserved SPIs (RFC 4303 section 2.1)
 	minESP      = 8 + 2 + 12
-	maxAhead    = 1 << 10 // by how much a sequence number may be ahead of the one before
+	maxAhead    = 1 << 10 // maximum step from one sequence number to the next
 )
 
 func detectESP(f *observe.First) observe.Match {
@@ -98,15 +98,15 @@ func detectESP(f *observe.First) observe.Match {
 	return observe.No
 }
 
-// esp holds SPI and sequence number of the last datagram of each direction.
+// esp holds the SPI and the sequence number of the last datagram in each direction.
 type esp struct {
 	spi, seq [2]uint32
 }
 
-// Observe reports ESP when a second datagram goes on where the first one was.
+// Observe reports ESP if a second datagram continues the sequence of the first one.
 func (e *esp) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	if len(in.Data) < minESP {
-		return len(in.Data), nil // it keeps the address translation alive, or is IKE's
+		return len(in.Data), nil // a NAT keep-alive, or IKE
 	}
 	spi, seq, d := binary.BigEndian.Uint32(in.Data), binary.BigEndian.Uint32(in.Data[4:]), in.Dir
 	if e.spi[d] == spi {

@@ -39,7 +39,7 @@ func TestDetect(t *testing.T) {
 			t.Errorf("%s: IKE %v, want %v", c.name, got, c.ike)
 		}
 		if len(c.data) > 1 && c.data[0] == 1 {
-			continue // the initiator's SPI may look like one of ESP
+			continue // the initiator's SPI can look like an SPI of ESP
 		}
 		first.OnPort = true
 		if got := detectESP(first); got != c.esp {
@@ -48,7 +48,8 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// TestESP holds that one datagram proves nothing, and a second one that goes on does.
+// TestESP verifies that one datagram proves nothing, and that a second one in sequence
+// does.
 func TestESP(t *testing.T) {
 	datagram := func(spi, seq uint32) []byte {
 		b := make([]byte, 60)

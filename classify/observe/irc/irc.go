@@ -1,5 +1,5 @@
-// Package irc recognises IRC (RFC 1459, RFC 2812) and its extension IRCX, the protocol
-// of the chat service of Exchange 2000. It reads nothing but the name of the server.
+// Package irc recognises IRC (RFC 1459, RFC 2812) and its extension IRCX, the protocol of
+// the chat service of Exchange 2000. It reads only the name of the server.
 package irc
 
 import (
@@ -10,8 +10,8 @@ import (
 	"github.com/exspan/exspan/classify/observe/internal/line"
 )
 
-// Server is the name of the server, from the prefix of its messages, if it has no
-// domain. The chat service of Exchange 2000 is "Default-Chat-Community".
+// Server is the name of the server in the prefix of its messages, if it has no domain.
+// The chat service of Exchange 2000 uses "Default-Chat-Community".
 const Server = "irc.server"
 
 // maxLine is the maximum length of a message in bytes (RFC 2812 section 2.3).
@@ -23,8 +23,8 @@ func Protocol() observe.Protocol {
 		New: func() observe.Observer { return observer{} }}
 }
 
-// Commands with which clients begin (RFC 2812 section 3.1). Other protocols have USER
-// and PASS, too.
+// The commands with which clients begin (RFC 2812 section 3.1). Other protocols also have
+// USER and PASS.
 var commands = [...]string{"NICK ", "CAP LS", "IRCX", "MODE ISIRCX", "USER ", "PASS "}
 
 func detect(f *observe.First) observe.Match {
@@ -55,7 +55,7 @@ func detect(f *observe.First) observe.Match {
 	return observe.Yes
 }
 
-// fromClient reports whether a line is one of those with which clients begin.
+// fromClient reports whether l is a command with which clients begin.
 func fromClient(l []byte, onPort bool) bool {
 	for _, c := range commands {
 		if !line.HasPrefix(l, c) {
@@ -65,7 +65,7 @@ func fromClient(l []byte, onPort bool) bool {
 		case "PASS ":
 			return onPort
 		case "USER ":
-			// Name, mode or host, server, and the real name behind a colon.
+			// Name, mode or host, server, and the real name after a colon.
 			w := line.Words(l)
 			for range 4 {
 				w.Next()
@@ -79,7 +79,7 @@ func fromClient(l []byte, onPort bool) bool {
 
 const notice = "NOTICE AUTH "
 
-// fromServer reports whether a line is a notice or a numeric reply of a server.
+// fromServer reports whether l is a notice or a numeric reply from a server.
 func fromServer(l []byte) bool {
 	if line.HasPrefix(l, notice) {
 		return true

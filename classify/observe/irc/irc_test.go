@@ -25,7 +25,7 @@ func TestDetect(t *testing.T) {
 		{"CAP LS 302\r\n", false, yes, yes},
 		{"PASS secret\r\n", false, yes, no},
 		{"USER alice 0 * :Alice\r\n", false, yes, yes},
-		{"USER alice\r\n", false, no, no}, // of POP3
+		{"USER alice\r\n", false, no, no}, // POP3
 		{"GET / HTTP/1.1\r\n", false, no, no},
 		{"NICK " + strings.Repeat("x", 600), false, no, no},
 		{"NOTICE AUTH :*** Looking up your hostname...\r\n", true, yes, yes},

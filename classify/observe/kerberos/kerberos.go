@@ -1,6 +1,6 @@
-// Package kerberos reads exchanges of Kerberos version 5 with a key distribution
-// centre over TCP and UDP (RFC 4120): the realm and the service that they concern.
-// Other packages use it to read the AP-REQ that applications carry.
+// Package kerberos reads the exchanges of Kerberos version 5 with a key distribution
+// centre over TCP and UDP (RFC 4120). It reports their realm and service. Other packages
+// use it to read the AP-REQ that applications carry.
 package kerberos
 
 import (
@@ -13,17 +13,17 @@ import (
 // Facts of this protocol, besides observe.Auth.
 const (
 	Message = "kerberos.message" // as-req, as-rep, tgs-req, tgs-rep, ap-req or error
-	Realm   = "kerberos.realm"   // of the service: in requests, tickets and errors
+	Realm   = "kerberos.realm"   // of the service, from requests, tickets and errors
 	Service = "kerberos.service" // service principal: "exchangeMDB/mb1.example.com", "krbtgt/EXAMPLE.COM"
 	Etype   = "kerberos.etype"   // of tickets and replies: "aes256-cts-hmac-sha1-96", "rc4-hmac" ...
 	Error   = "kerberos.error"   // "KDC_ERR_S_PRINCIPAL_UNKNOWN" ... (RFC 4120 section 7.5.9), or "other"
-	Client  = "kerberos.client"  // client principal; with identities only
+	Client  = "kerberos.client"  // client principal; only with Report.Identities
 )
 
 // Limits.
 const (
-	maxMessage = 1 << 20 // bytes of one message; tickets with large group lists have some 64 KiB
-	maxElement = 4096    // bytes that are waited for and read of one element
+	maxMessage = 1 << 20 // bytes of one message; tickets with large group lists have about 64 KiB
+	maxElement = 4096    // bytes of one element that are awaited and read
 )
 
 var messages = [256]string{
@@ -40,8 +40,8 @@ func Protocol() observe.Protocol {
 	}
 }
 
-// detect recognises the frame of a message, with lengths that agree and version 5
-// in its first field. No port number makes that more certain.
+// detect recognises the frame of a message by consistent lengths and version 5 in its
+// first field. A port number adds no certainty.
 func detect(f *observe.First) observe.Match {
 	b := f.ToServer
 	if len(b) == 0 {
@@ -57,7 +57,7 @@ func detect(f *observe.First) observe.Match {
 	} else if err != nil {
 		return observe.No
 	}
-	// pvno: [1] INTEGER 5 in requests to the centre, [0] in the others.
+	// pvno is [1] INTEGER 5 in requests to the KDC and [0] INTEGER 5 in other messages.
 	pvno := [...]byte{der.Context(0), 3, der.Integer, 1, version}
 	if fr.request() {
 		pvno[0] = der.Context(1)
@@ -74,7 +74,7 @@ func detect(f *observe.First) observe.Match {
 	return observe.Yes
 }
 
-// frame is the beginning of a message: [APPLICATION n] SEQUENCE, over TCP after
+// frame is the beginning of a message: [APPLICATION n] SEQUENCE, which over TCP follows
 // its length in four octets (RFC 4120 section 7.2.2).
 type frame struct {
 	tag       byte
@@ -82,12 +82,11 @@ type frame struct {
 	remaining int // bytes of elements
 }
 
-// request reports whether the message is one to the key distribution centre,
-// whose fields are numbered from 1.
+// request reports whether the message is a request to the key distribution centre, whose
+// fields are numbered from 1.
 func (f frame) request() bool { return f.tag == tagASReq || f.tag == tagTGSReq }
 
-// open reads the beginning of a message. The error is der.ErrShort if more
-// bytes are needed.
+// open parses the beginning of a message. It returns der.ErrShort if it needs more bytes.
 func open(b []byte, datagram bool) (f frame, err error) {
 	mark := -1
 	if !datagram {
@@ -108,7 +107,7 @@ func open(b []byte, datagram bool) (f frame, err error) {
 	if err != nil {
 		return f, err
 	}
-	// A datagram can be cut, but not too long.
+	// A datagram can be cut short, but not too long.
 	if mark >= 0 && head+length != mark || mark < 0 && (head+length < len(b) || length > maxMessage) {
 		return f, der.ErrForm
 	}
@@ -134,7 +133,7 @@ type observer struct {
 // direction is the state of one direction.
 type direction struct {
 	frame
-	lost bool // bytes are missing: where messages begin is not known any more
+	lost bool // bytes are missing, so the start of the next message is unknown
 }
 
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
@@ -183,8 +182,8 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return pos, nil
 }
 
-// refuse gives up a direction that is not Kerberos, and the flow if none of it
-// was.
+// refuse stops reading a direction that is not Kerberos. It ends the flow if no message
+// was read.
 func (o *observer) refuse(in *observe.Input, d *direction) error {
 	if !o.seen || o.dirs[in.Dir.Reverse()].lost {
 		return observe.ErrViolation
@@ -193,7 +192,8 @@ func (o *observer) refuse(in *observe.Input, d *direction) error {
 	return nil
 }
 
-// turned reports whether a message of this kind goes the other way.
+// turned returns observe.ErrReversed if a message of this kind is sent in the other
+// direction.
 func (o *observer) turned(in *observe.Input, tag byte) error {
 	request := tag == tagASReq || tag == tagTGSReq || tag == tagAPReq
 	if request == (in.Dir == observe.ToServer) {
@@ -205,9 +205,8 @@ func (o *observer) turned(in *observe.Input, tag byte) error {
 	return observe.ErrReversed
 }
 
-// element reads the next element of a message and returns its size with the
-// header. It reads the first maxElement bytes of elements that are wanted, and
-// none of others.
+// element parses the next element of a message and returns its size including the header.
+// It reads the first maxElement bytes of wanted elements, and nothing of others.
 func (f *frame) element(b []byte) (e der.Element, size int, err error) {
 	tag, head, length, err := der.Header(b)
 	if err != nil {
@@ -259,7 +258,7 @@ func (f *frame) wants(tag byte) bool {
 	return false
 }
 
-// report reports what an element says. It returns false if the element cannot be
+// report reports the content of an element. It returns false if the element cannot be
 // part of a Kerberos message.
 func (o *observer) report(tag byte, e der.Element, r *observe.Report) bool {
 	f := frame{tag: tag}
@@ -355,7 +354,7 @@ func errorName(code int64) string {
 	return "other"
 }
 
-// datagram reads a message in a datagram, as far as the snap length left it.
+// datagram reads the message in a datagram, up to the snap length.
 func (o *observer) datagram(in *observe.Input, r *observe.Report) error {
 	f, err := open(in.Data, true)
 	if err != nil {

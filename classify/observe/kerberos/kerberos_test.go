@@ -66,7 +66,7 @@ func apReq(realm, sname string) string {
 		ctx(3, ticket(realm, sname, 18, 900)), ctx(4, encrypted(18, 100))))
 }
 
-// kdcReq is an AS-REQ (10) or TGS-REQ (12), RFC 4120 section 5.4.1.
+// kdcReq returns an AS-REQ (10) or TGS-REQ (12), RFC 4120 section 5.4.1.
 func kdcReq(kind byte, padata, realm, cname, sname string) string {
 	body := []string{ctx(0, el(der.BitString, "\x00\x40\x81\x00\x10"))}
 	if cname != "" {
@@ -77,7 +77,7 @@ func kdcReq(kind byte, padata, realm, cname, sname string) string {
 	return el(der.Application(kind), seq(ctx(1, num(5)), ctx(2, num(int(kind))), ctx(3, seq(padata)), ctx(4, seq(body...))))
 }
 
-// kdcRep is an AS-REP (11) or TGS-REP (13), RFC 4120 section 5.4.2.
+// kdcRep returns an AS-REP (11) or TGS-REP (13), RFC 4120 section 5.4.2.
 func kdcRep(kind byte, cname, tkt string, etype int) string {
 	return el(der.Application(kind), seq(ctx(0, num(5)), ctx(1, num(int(kind))), ctx(3, el(generalString, "EXAMPLE.COM")), ctx(4, cname),
 		ctx(5, tkt), ctx(6, encrypted(etype, 300))))
@@ -97,7 +97,7 @@ var (
 	tgs    = name(2, "krbtgt", "EXAMPLE.COM")
 	mdb    = name(2, "exchangeMDB", "mb1.example.com")
 	padata = seq(ctx(1, num(1)), ctx(2, el(der.OctetString, apReq("EXAMPLE.COM", tgs))))
-	// big is what a ticket with a large group list makes of the request.
+	// big has the size of a request whose ticket has a large group list.
 	big = seq(ctx(1, num(1)), ctx(2, el(der.OctetString, strings.Repeat("\x55", 40000))))
 )
 
@@ -197,7 +197,7 @@ func TestExchange(t *testing.T) {
 	}
 }
 
-// TestCutDatagram: what the snap length left is read.
+// TestCutDatagram verifies that a datagram is read up to the snap length.
 func TestCutDatagram(t *testing.T) {
 	msg := kdcRep(13, user, ticket("EXAMPLE.COM", mdb, 18, 1200), 18)
 	conv := []observetest.Segment{observetest.ToClient(msg[:250])}
@@ -243,8 +243,8 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// TestCorpus holds against tshark: kinds of messages, realms, services and error
-// codes of each flow of real captures.
+// TestCorpus compares message kinds, realms, services and error codes of each flow in
+// real captures with tshark's.
 func TestCorpus(t *testing.T) {
 	for _, file := range []string{
 		"span/KRB5.pcap", "epm/AD-capture-2.pcapng", "epm/aug_16_par4.pcap.gz", "epm/chip_host_signin.pcap.gz", "epm/schtasks.pcap",
@@ -267,7 +267,8 @@ func TestCorpus(t *testing.T) {
 					w = map[string]bool{"auth=kerberos": true}
 					want[k] = w
 				}
-				// The first message type is the outer one's; the AP-REQ inside comes later.
+				// The first message type is that of the outer message. The AP-REQ inside
+				// comes later.
 				for i, v := range split(row[2]) {
 					n, _ := strconv.Atoi(v)
 					if i == 0 || n != 14 {

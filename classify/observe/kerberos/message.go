@@ -2,21 +2,21 @@ package kerberos
 
 import "github.com/exspan/exspan/classify/observe/internal/der"
 
-// Ticket is what a ticket says in clear (RFC 4120 section 5.3).
+// Ticket holds the cleartext fields of a ticket (RFC 4120 section 5.3).
 type Ticket struct {
 	Realm string
-	// Service is the server principal, its components joined by "/", such as
-	// "exchangeMDB/mb1.example.com". It is empty for a principal of one
-	// component, which is an account, unless identities were asked for.
+	// Service is the server principal, with "/" between its components, such as
+	// "exchangeMDB/mb1.example.com". A principal of one component is an account; Service
+	// is then empty unless identities were requested.
 	Service string
 	// Etype is the name of the encryption type (see EtypeName).
 	Etype string
 }
 
-// ParseAPReq reads the ticket of an AP-REQ (RFC 4120 section 5.5.1): b begins
-// with its [APPLICATION 14] tag, and may end before its end. With identities
-// the service of a ticket may be a principal of one component. ok is false
-// unless the ticket's service was reached.
+// ParseAPReq parses the ticket of an AP-REQ (RFC 4120 section 5.5.1). b begins with its
+// [APPLICATION 14] tag and may be incomplete. If identities is set, the service of a
+// ticket may be a principal of one component. ok is false unless b includes the ticket's
+// service.
 func ParseAPReq(b []byte, identities bool) (t Ticket, ok bool) {
 	b, _, ok = der.Open(b, tagAPReq)
 	if !ok {
@@ -41,7 +41,7 @@ func ParseAPReq(b []byte, identities bool) (t Ticket, ok bool) {
 	}
 }
 
-// parseTicket reads a Ticket, which can be cut short anywhere.
+// parseTicket parses a Ticket, which may end anywhere.
 func parseTicket(b []byte, identities bool) (t Ticket, ok bool) {
 	if b, _, ok = der.Open(b, der.Application(1)); !ok {
 		return t, false
@@ -72,7 +72,7 @@ func parseTicket(b []byte, identities bool) (t Ticket, ok bool) {
 	}
 }
 
-// etypeOf reads the etype of an EncryptedData (RFC 4120 section 5.2.9).
+// etypeOf parses the etype of an EncryptedData (RFC 4120 section 5.2.9).
 func etypeOf(b []byte) string {
 	b, _, ok := der.Open(b, der.Sequence)
 	if !ok {
@@ -88,11 +88,11 @@ func etypeOf(b []byte) string {
 	return EtypeName(v)
 }
 
-// str reads a KerberosString (RFC 4120 section 5.2.1) of at most maxString
-// bytes. Its bytes are text as long as they are printable.
+// str parses a KerberosString (RFC 4120 section 5.2.1) of at most maxString bytes. It
+// accepts only printable bytes.
 func str(b []byte) string { return string(text(b)) }
 
-// text is str without a copy.
+// text is like str, without a copy.
 func text(b []byte) []byte {
 	e, _, ok := der.Next(b)
 	if !ok || e.Tag != generalString || !e.Whole() || e.Len > maxString {
@@ -106,10 +106,10 @@ func text(b []byte) []byte {
 	return e.Body
 }
 
-// principal reads a PrincipalName (RFC 4120 section 5.2.2) and joins its
-// components. Service principals have two components and more; one of a
-// single component is an account's name and kept with identities only, as is
-// an enterprise name, which is a user's (name type 10, RFC 6806 section 5).
+// principal parses a PrincipalName (RFC 4120 section 5.2.2) and joins its components.
+// Service principals have two or more components. A principal of one component is the
+// name of an account, and an enterprise name (name type 10, RFC 6806 section 5) is the
+// name of a user. Both are kept only if identities is set.
 func principal(b []byte, identities bool) string {
 	b, _, ok := der.Open(b, der.Sequence)
 	if !ok {
@@ -152,7 +152,7 @@ func principal(b []byte, identities bool) string {
 	return string(name)
 }
 
-// Limits and numbers of RFC 4120.
+// Limits, and numbers from RFC 4120.
 const (
 	version       = 5 // pvno and tkt-vno
 	generalString = 0x1b

@@ -7,7 +7,7 @@ import (
 	"github.com/exspan/exspan/classify/observe/internal/der"
 )
 
-// kind is what bytes can begin with.
+// kind is the kind of a message's beginning.
 type kind uint8
 
 const (
@@ -21,22 +21,22 @@ const (
 type message struct {
 	kind kind
 	op   byte
-	size int // bytes in all
-	at   int // where the body begins
+	size int // total length in bytes
+	at   int // offset of the body
 	id   int64
-	body []byte // what there is of the operation's content, or of the buffer's
+	body []byte // the available part of the content of the operation or buffer
 }
 
-// look sets m to what b begins with: an LDAPMessage, or a SASL buffer if sasl is
-// set. It sets kind alone if that is neither.
+// look sets m to the message at the start of b: an LDAPMessage, or a SASL buffer if sasl
+// is set. If b starts with neither, it sets only kind.
 func (m *message) look(b []byte, sasl bool) {
 	if !m.windows(b) {
 		m.lookAny(b, sasl)
 	}
 }
 
-// lookAny is look for messages with lengths of any form. It is one function
-// because each field says where the next one is.
+// lookAny is like look, for messages with lengths of any form. It is a single function
+// because each field determines the position of the next.
 func (m *message) lookAny(b []byte, sasl bool) {
 	m.kind = tooShort
 	if len(b) == 0 {
@@ -71,8 +71,8 @@ func (m *message) lookAny(b []byte, sasl bool) {
 		return
 	}
 	size := at + length
-	// What is not all there is too short, and what is all there and yet too short
-	// is no message.
+	// An incomplete message is too short. A complete message that is too short is
+	// invalid.
 	short := tooShort
 	if len(b) >= size {
 		b, short = b[:size], neither
@@ -121,8 +121,8 @@ func (m *message) lookAny(b []byte, sasl bool) {
 	m.kind, m.op, m.size, m.at, m.id, m.body = plain, op, size, at, id, body
 }
 
-// windows is look for what nearly all messages are: those of Windows, which
-// writes lengths in four octets. It reports whether b begins with one.
+// windows is like look, for the messages of Windows, which writes lengths in four octets.
+// Nearly all messages are of that kind. It reports whether b starts with one.
 func (m *message) windows(b []byte) bool {
 	if len(b) < 2*der.MaxHeader+2+4+1 || binary.BigEndian.Uint16(b) != der.Sequence<<8|0x84 || b[6] != der.Integer || b[7]-1 >= 4 || b[8] >= 0x80 {
 		return false
@@ -145,9 +145,9 @@ func (m *message) windows(b []byte) bool {
 
 // operation describes an operation.
 type operation struct {
-	wanted  uint16 // bytes of a message that are read; 0 for what is none
-	request bool   // it is one of a client
-	first   byte   // the first octet of its content, where that is always the same
+	wanted  uint16 // bytes of a message that are read; 0 if it is not an operation
+	request bool   // sent by the client
+	first   byte   // the first octet of its content, if it is always the same
 }
 
 var ops = [256]operation{
@@ -170,12 +170,12 @@ var ops = [256]operation{
 	opAbandon:      {minOp, true, 0},
 	opReference:    {minOp, false, der.OctetString},
 	opExtended:     {maxExtended, true, 0x80}, // requestName [0]
-	// All of it: TLS can begin behind it.
+	// All of it, because TLS can begin after it.
 	opExtendedReply: {maxRequest, false, der.Enumerated},
 	opIntermediate:  {minOp, false, 0},
 }
 
-// request reports whether op is one of a client.
+// request reports whether op is sent by a client.
 func request(op byte) bool { return ops[op].request }
 
 func detect(f *observe.First) observe.Match {
@@ -187,7 +187,7 @@ func detect(f *observe.First) observe.Match {
 	m.look(b, f.OnPort && !f.Datagram)
 	switch {
 	case f.Datagram:
-		// Searches and their results, of which the snap length can take the end.
+		// Searches and their results. The snap length can cut off their ends.
 		if m.kind == plain && fills(&m, b) && (m.op == opSearch || m.op == opEntry || m.op == opSearchDone || m.op == opAbandon) {
 			return observe.Yes
 		}

@@ -2,15 +2,14 @@ package ldap
 
 import "strings"
 
-// maxRDNs bounds the parts of a name that are read.
+// maxRDNs is the maximum number of parts of a name that are read.
 const maxRDNs = 64
 
-// namingContext reduces a distinguished name (RFC 4514) to what may be kept
-// of it: the naming context, and the container of Exchange's configuration
-// below that ([MS-ADTS] section 3.1.1.1.5, CN=Microsoft Exchange under the
-// services container). Attribute types are written in upper case, domain
-// components in lower case and known containers as the directory spells them.
-// A name in none of the known forms gives "…".
+// namingContext reduces a distinguished name (RFC 4514) to the part that may be kept: the
+// naming context and, within the configuration context, the container of Exchange
+// ([MS-ADTS] section 3.1.1.1.5, CN=Microsoft Exchange under the services container). It
+// writes attribute types in upper case, domain components in lower case, and known
+// containers in the directory's spelling. It returns "…" for a name of any other form.
 //
 //	OU=Sales,DC=Example,DC=COM                  DC=example,DC=com
 //	CN=x,CN=Schema,CN=Configuration,DC=e,DC=com CN=Schema,CN=Configuration,DC=e,DC=com
@@ -33,7 +32,7 @@ func namingContext(dn string) string {
 		kept = join("DC="+strings.ToLower(parts[n].value), kept)
 	}
 	if kept == "" {
-		// X.500 names of the Exchange 5.5 directory; partitions of AD LDS.
+		// X.500 names of the Exchange 5.5 directory, or partitions of AD LDS.
 		for n > 0 && (parts[n-1].typ == "O" || parts[n-1].typ == "C") {
 			n--
 			kept = join(parts[n].typ+"="+parts[n].value, kept)
@@ -63,7 +62,7 @@ func namingContext(dn string) string {
 	return kept
 }
 
-// unknown stands for names that are not kept.
+// unknown replaces names that are not kept.
 const unknown = "…"
 
 func join(a, b string) string {
@@ -78,8 +77,8 @@ type rdn struct{ typ, value string }
 
 func (r rdn) is(typ, value string) bool { return r.typ == typ && strings.EqualFold(r.value, value) }
 
-// split splits a name at its commas; values stay escaped. It returns nil for
-// what is no name.
+// split splits a name at its commas. Values remain escaped. It returns nil if dn is not a
+// name.
 func split(dn string) []rdn {
 	var parts []rdn
 	for start, i := 0, 0; i <= len(dn); i++ {

@@ -8,9 +8,9 @@ import (
 	"github.com/exspan/exspan/classify/observe/internal/der"
 )
 
-// wantedEntry returns how many bytes of a SearchResultEntry are read: up to its
-// name, and all of the root DSE, which has none. The message has minOp bytes
-// or is whole.
+// wantedEntry returns the number of bytes of a SearchResultEntry to read. They end with
+// its name, except that the root DSE, which has no name, is read completely. The message
+// has minOp bytes or is complete.
 func (o *observer) wantedEntry(m *message) int {
 	_, head, n, err := der.Header(m.body)
 	want := int(ops[opEntry].wanted)
@@ -24,8 +24,8 @@ func (o *observer) wantedEntry(m *message) int {
 	return min(m.size, want)
 }
 
-// entry reads a SearchResultEntry (RFC 4511 section 4.5.2): its name, and the
-// attributes of the root DSE that say what the server is.
+// entry reads the name of a SearchResultEntry (RFC 4511 section 4.5.2), and the
+// attributes of the root DSE that describe the server.
 func (o *observer) entry(b []byte, r *observe.Report) {
 	name, b, ok := der.Next(b)
 	if !ok || name.Tag != der.OctetString {
@@ -80,9 +80,9 @@ func root(typ, value []byte, r *observe.Report) {
 			r.Add(GlobalCatalog, "ready")
 		}
 	case bytes.EqualFold(typ, []byte("netlogon")):
-		// NETLOGON_SAM_LOGON_RESPONSE_EX: Opcode, Sbz, Flags ([MS-ADTS] section
-		// 6.3.1.9). Its opcodes are those of an answer, of one that is paused, and
-		// of one to an unknown user.
+		// NETLOGON_SAM_LOGON_RESPONSE_EX: Opcode, Sbz, Flags ([MS-ADTS] section 6.3.1.9).
+		// The opcodes are those of a response, of a response from a paused server, and of
+		// a response to an unknown user.
 		if len(value) < 8 || value[0] < 23 || value[0] > 25 || value[1] != 0 {
 			return
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// rootDSE is an entry of the root DSE. Attributes alternate name and value.
+// rootDSE returns an entry of the root DSE. attributes alternates names and values.
 func rootDSE(id int, attributes ...string) string {
 	var l []string
 	for i := 0; i < len(attributes); i += 2 {
@@ -20,7 +20,7 @@ func rootDSE(id int, attributes ...string) string {
 	return msg(id, el(opEntry, str(""), el(der.Sequence, l...)))
 }
 
-// TestServer has what a server says of itself.
+// TestServer verifies the facts about the server.
 func TestServer(t *testing.T) {
 	long := strings.Repeat("1.2.840.113556.1.4.319", 90)
 	to, back := observetest.ToServer, observetest.ToClient
@@ -71,7 +71,7 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// TestCorpusServer holds the answers of real servers against tshark's reading.
+// TestCorpusServer compares the answers of real servers with tshark's reading.
 func TestCorpusServer(t *testing.T) {
 	compared := 0
 	for _, file := range []string{"ad/missing_ldap_logs.pcapng", "ad/purplesharp_ad_playbook_I_2020-10-22042947.cap", "ad/eternalchampion.pcap",
@@ -88,7 +88,7 @@ func TestCorpusServer(t *testing.T) {
 					}
 				}
 			}
-			// tshark gives the values of this attribute as bytes.
+			// tshark prints the values of this attribute as bytes.
 			for _, row := range observetest.Tshark(t, path, filter+` and ldap.type == "supportedCapabilities" and ldap.protocolOp == 4 and frame contains "1.2.840.113556.1.4.800"`,
 				[]string{transport + ".stream"}) {
 				want[row[0]] = append(want[row[0]], "ldap.capability=active-directory")
@@ -102,11 +102,11 @@ func TestCorpusServer(t *testing.T) {
 					}
 				}
 				if r.Facts.Has(observe.Encryption, signed) {
-					continue // what servers say in signed buffers is not read, tshark does
+					continue // tshark reads the content of signed buffers from the server; the observer does not
 				}
 				w := want[strconv.Itoa(f.Stream)]
-				// tshark's filter does not look into what it puts together from segments, so
-				// we can read more.
+				// tshark's filter does not cover reassembled messages, so the observer
+				// can read more.
 				for _, l := range w {
 					if !slices.Contains(got, l) {
 						t.Errorf("%s %s stream %d: %q, tshark reads %s", file, transport, f.Stream, got, l)

@@ -1,7 +1,6 @@
-// Package ldap reads LDAP over TCP (RFC 4511) and CLDAP over UDP ([MS-ADTS]
-// section 6.3): how clients authenticate, what protects the connection
-// afterwards, and which naming contexts they search. Contents of entries and
-// filters are passed over.
+// Package ldap reads LDAP over TCP (RFC 4511) and CLDAP over UDP ([MS-ADTS] section 6.3).
+// It reports how clients authenticate, how the connection is protected afterwards, and
+// which naming contexts they search. It skips filters and the contents of entries.
 package ldap
 
 import (
@@ -15,34 +14,34 @@ import (
 
 // Facts of this protocol.
 const (
-	// Bind is how the client bound, accepted or not: "simple", "anonymous",
+	// Bind is the method of a bind, accepted or not: "simple", "anonymous",
 	// "unauthenticated" (a name without a password), "sicily" ([MS-ADTS] section
-	// 5.1.1.1.3), or "sasl:" with the mechanism.
+	// 5.1.1.1.3), or "sasl:" followed by the mechanism.
 	Bind = "ldap.bind"
-	// Base is the naming context that a client searched, or the container of
-	// Exchange's configuration in it:
-	// "CN=Microsoft Exchange,CN=Services,CN=Configuration,DC=example,DC=com".
+	// Base is the naming context that a client searched, or the container of Exchange's
+	// configuration in it: "CN=Microsoft
+	// Exchange,CN=Services,CN=Configuration,DC=example,DC=com".
 	Base = "ldap.base"
-	// DN holds the whole names of search bases; with Report.Identities only.
+	// DN is the complete name of a search base; only with Report.Identities.
 	DN = "ldap.dn"
-	// Entry is the naming context, in the form of Base, of the first entries that
-	// the server returned. It holds what a server has, Base what a client asks for.
+	// Entry is the naming context of the first entries that the server returned, in the
+	// form of Base. It shows what the server holds; Base shows what the client asks for.
 	Entry = "ldap.entry"
-	// Capability holds what the server's root DSE says it is ([MS-ADTS] section
+	// Capability is the kind of server according to its root DSE ([MS-ADTS] section
 	// 3.1.1.3.4.3): "active-directory", "ad-lds".
 	Capability = "ldap.capability"
-	// GlobalCatalog is "ready" where the root DSE has isGlobalCatalogReady TRUE
-	// ([MS-ADTS] section 3.1.1.3.2.27).
+	// GlobalCatalog is "ready" if isGlobalCatalogReady is TRUE in the root DSE ([MS-ADTS]
+	// section 3.1.1.3.2.27).
 	GlobalCatalog = "ldap.global_catalog"
-	// Netlogon holds what the answer to an LDAP ping says the server is ([MS-ADTS]
+	// Netlogon is a role of the server according to its answer to an LDAP ping ([MS-ADTS]
 	// sections 6.3.1.2 and 6.3.1.9): "pdc", "gc", "ldap", "ds", "kdc".
 	Netlogon = "ldap.netlogon"
-	// Error is the result of a bind that failed (RFC 4511 section 4.1.9).
+	// Error is the result of a failed bind (RFC 4511 section 4.1.9).
 	Error = "ldap.error"
-	// TLS is "starttls" where StartTLS was taken, "refused" where it was not.
+	// TLS is "starttls" if the server accepted StartTLS, or "refused" if it did not.
 	TLS = "ldap.tls"
-	// CLDAP is what a datagram asked for: "netlogon" ([MS-ADTS] section 6.3.3) or
-	// "rootdse".
+	// CLDAP is the object of a datagram's request: "netlogon" ([MS-ADTS] section 6.3.3)
+	// or "rootdse".
 	CLDAP = "ldap.cldap"
 )
 
@@ -50,19 +49,19 @@ const (
 const (
 	maxMessage  = 64 << 20 // bytes of one message
 	maxBuffer   = 16 << 20 // bytes of one SASL buffer
-	maxToken    = 8 << 10  // bytes that are waited for and read of a bind
-	maxRequest  = 4 << 10  // likewise of a search
-	maxExtended = 256      // likewise of an extended request
-	maxWrap     = 64       // likewise of a SASL buffer
-	minOp       = 24       // likewise of others: headers and the first field's
-	maxRoot     = 8 << 10  // likewise of an entry of the root DSE
+	maxToken    = 8 << 10  // bytes of a bind that are awaited and read
+	maxRequest  = 4 << 10  // the same for a search
+	maxExtended = 256      // the same for an extended request
+	maxWrap     = 64       // the same for a SASL buffer
+	minOp       = 24       // the same for other messages: headers, including that of the first field
+	maxRoot     = 8 << 10  // the same for an entry of the root DSE
 	maxRoots    = 2        // entries of the root DSE that are read
 	maxEntries  = 2        // entries whose names are read
 	maxBases    = 16       // search bases that become facts
 	maxBase     = 1024     // bytes of a search base that is read
 )
 
-// Operations (RFC 4511 section 4.2 on).
+// Operations (RFC 4511 section 4.2 and following).
 const (
 	opBind          = 0x60
 	opBindResponse  = 0x61
@@ -98,14 +97,14 @@ type observer struct {
 	dirs [2]direction
 	seen bool // a message was read
 	who  who
-	// clear reports that encryption "none" was reported, anonymous that auth
+	// clear reports that encryption "none" was reported, and anonymous that auth
 	// "anonymous" was.
 	clear, anonymous bool
-	askedTLS         bool             // the answer to StartTLS request tlsID is awaited
-	digest           bool             // DIGEST-MD5 was bound with, whose buffers have no header
-	nBases           uint8            // of bases
-	nRoots, nEntries uint8            // entries read of the root DSE, and others
-	bases            [maxBases]uint64 // hashes of the bases read
+	askedTLS         bool             // the answer to the StartTLS request tlsID is awaited
+	digest           bool             // the bind used DIGEST-MD5, whose buffers have no header
+	nBases           uint8            // length of bases
+	nRoots, nEntries uint8            // numbers of entries read: of the root DSE, and others
+	bases            [maxBases]uint64 // hashes of the search bases read
 
 	tlsID int64
 	bind  bind
@@ -114,28 +113,28 @@ type observer struct {
 // direction is the state of one direction.
 type direction struct {
 	lost bool // bytes are missing
-	// turned is set by a gap and when the other direction speaks: only then can
-	// the next bytes of a lost direction be the beginning of a message.
+	// turned is set after a gap and when the other direction sends. Only then can the
+	// next bytes of a lost direction be the beginning of a message.
 	turned bool
-	// wraps is set once a SASL buffer was read.
+	// wraps is set after the first SASL buffer.
 	wraps bool
 }
 
-// who is what is known of the identity that performs operations.
+// who is the known identity of the client that performs operations.
 type who uint8
 
 const (
 	unsaid   who = iota // nothing was read yet
 	nobody              // no bind, an anonymous or a failed one (RFC 4511 section 4.2.1)
-	somebody            // or not known
+	somebody            // or unknown
 )
 
-// bind is a bind that waits for its answer.
+// bind is a bind that awaits its answer.
 type bind struct {
 	open bool
 	id   int64
-	auth string // what it becomes once accepted; "negotiate" is left to ctx
-	sasl bool   // tokens are read
+	auth string // the value of observe.Auth once the bind is accepted; "negotiate" is left to ctx
+	sasl bool   // the tokens are read
 	ctx  spnego.Context
 }
 
@@ -161,7 +160,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	for pos < len(in.Data) {
 		b := in.Data[pos:]
 		if o.askedTLS && b[0] == 0x16 && in.Dir == observe.ToServer {
-			// A TLS handshake, which begins once the server agreed.
+			// A TLS handshake, which begins once the server has agreed.
 			if !other.lost {
 				return pos, nil
 			}
@@ -205,7 +204,8 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 			}
 			return pos, observe.ErrReversed
 		}
-		// No more than what is waited for: else it would depend on the cuts.
+		// Limit the body to the awaited bytes. Otherwise the result would depend on how
+		// the stream is split.
 		m.body = m.body[:min(len(m.body), want-m.at)]
 		o.seen = true
 		pos += m.size
@@ -217,8 +217,8 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return pos, nil
 }
 
-// start records, before the first bytes, whether a bind may have gone before
-// them: without the handshake it may.
+// start records, before the first bytes, whether an unseen bind may precede them. It may
+// if the handshake was not seen.
 func (o *observer) start(handshake bool) {
 	switch {
 	case o.who != unsaid:
@@ -229,9 +229,8 @@ func (o *observer) start(handshake bool) {
 	}
 }
 
-// resume looks for a message at the beginning of b, after lost bytes, and leaves
-// it in m. d.lost tells whether there was none; then resume returns how many
-// bytes to skip.
+// resume searches for a message at the beginning of b, after lost bytes, and stores it in
+// m. If there is none, d.lost remains set and resume returns the number of bytes to skip.
 func (o *observer) resume(d *direction, b []byte, m *message) int {
 	if !d.turned {
 		return len(b)
@@ -248,17 +247,17 @@ func (o *observer) resume(d *direction, b []byte, m *message) int {
 	return 0
 }
 
-// lose gives up a direction until messages can be found again in it.
+// lose stops reading a direction until messages can be found in it again.
 func (o *observer) lose(d *direction) {
 	d.lost, d.turned = true, false
-	o.who = somebody // what was lost may have been a bind
+	o.who = somebody // the lost bytes may include a bind
 	if o.bind.open {
 		o.bind = bind{}
 	}
 }
 
-// refuse gives up a direction that is not LDAP, and the flow if nothing of it
-// was.
+// refuse stops reading a direction that is not LDAP. It ends the flow if no message was
+// read.
 func (o *observer) refuse(d *direction, in *observe.Input) (int, error) {
 	if !o.seen {
 		return 0, observe.ErrViolation
@@ -267,7 +266,7 @@ func (o *observer) refuse(d *direction, in *observe.Input) (int, error) {
 	return len(in.Data), nil
 }
 
-// buffer reads a SASL buffer, and reports whether it is one.
+// buffer reads a SASL buffer and reports whether m is one.
 func (o *observer) buffer(d *direction, m *message, dir observe.Direction, r *observe.Report) bool {
 	p := protection(m.body, m.size-4, o.digest)
 	if p == "" {
@@ -275,8 +274,8 @@ func (o *observer) buffer(d *direction, m *message, dir observe.Direction, r *ob
 	}
 	o.seen, o.who = true, somebody
 	if !d.wraps {
-		// Only the first buffer surely begins with a message. The bind may not have
-		// been seen, but the token tells the mechanism.
+		// Only the first buffer certainly begins with a message. The bind may be unseen,
+		// but the token identifies the mechanism.
 		d.wraps = true
 		r.Add(observe.Encryption, p)
 		if !o.digest {
@@ -292,16 +291,16 @@ func (o *observer) buffer(d *direction, m *message, dir observe.Direction, r *ob
 	return true
 }
 
-// wanted is how many bytes of a SASL buffer are read.
+// wanted returns the number of bytes of a SASL buffer to read.
 func (o *observer) wanted(m *message, dir observe.Direction) int {
-	// What clients search can be read where it is only signed.
+	// The searches of clients are readable if they are only signed.
 	if dir == observe.ToServer && protection(m.body, m.size-4, o.digest) == signed {
 		return maxRequest
 	}
 	return 4 + maxWrap
 }
 
-// operation reads one operation; it returns true when TLS begins behind it.
+// operation reads one operation. It returns true if TLS begins after it.
 func (o *observer) operation(m *message, r *observe.Report) bool {
 	switch m.op {
 	case opBind:
@@ -317,7 +316,7 @@ func (o *observer) operation(m *message, r *observe.Report) bool {
 			o.entry(m.body, r)
 		}
 		if o.clear && (o.anonymous || o.who != nobody) {
-			break // what it would say is said
+			break // the result is already reported
 		}
 		if _, _, n, err := der.Header(m.body); err == nil && n > 0 {
 			o.inClear(r)
@@ -346,7 +345,7 @@ func (o *observer) operation(m *message, r *observe.Report) bool {
 	return false
 }
 
-// inClear reports once that data are not encrypted.
+// inClear reports, once, that data are not encrypted.
 func (o *observer) inClear(r *observe.Report) {
 	if !o.clear {
 		o.clear = true
@@ -375,7 +374,7 @@ func (o *observer) bindRequest(m *message, r *observe.Report) {
 		o.bind.auth = "anonymous"
 		switch {
 		case how.Len > 0:
-			// The password was sent in clear, accepted or not.
+			// The password was sent in clear, whether or not the server accepted it.
 			r.Add(Bind, "simple")
 			r.Add(observe.Encryption, "none")
 			o.bind.auth = "simple"
@@ -397,7 +396,7 @@ func (o *observer) bindRequest(m *message, r *observe.Report) {
 		}
 		o.bind.sasl = true
 		if last.open && last.sasl {
-			o.bind.ctx = last.ctx // the next leg
+			o.bind.ctx = last.ctx // the next step of the bind
 		}
 		if token, _, ok := der.Open(rest, der.OctetString); ok {
 			o.bind.ctx.Add(token, false, r)
@@ -415,8 +414,8 @@ func (o *observer) bindRequest(m *message, r *observe.Report) {
 	}
 }
 
-// mechanism returns the fact for a SASL mechanism (IANA "SASL Mechanisms") and
-// what it is as observe.Auth.
+// mechanism returns the fact for a SASL mechanism (IANA "SASL Mechanisms") and its value
+// of observe.Auth.
 func mechanism(b []byte) (label, auth string) {
 	switch string(bytes.ToUpper(b[:min(len(b), 20)])) { // RFC 4422 section 3.1
 	case "GSS-SPNEGO":
@@ -446,7 +445,7 @@ const (
 // bindResponse reads a BindResponse (RFC 4511 section 4.2.2).
 func (o *observer) bindResponse(m *message, r *observe.Report) {
 	if !o.bind.open || o.bind.id != m.id {
-		o.who = somebody // whose request was not seen
+		o.who = somebody // its request was not seen
 		return
 	}
 	code, b, ok := der.Int(m.body)
@@ -458,7 +457,7 @@ func (o *observer) bindResponse(m *message, r *observe.Report) {
 		if e, b, ok = der.Next(b); !ok {
 			break
 		}
-		// serverSaslCreds; Sicily puts its challenge in the place of the matched name.
+		// serverSaslCreds. Sicily puts its challenge in the place of the matched name.
 		if e.Tag == 0x87 || e.Tag == der.OctetString && ntlm.Is(e.Body) {
 			o.bind.ctx.Add(e.Body, true, r)
 		}
@@ -476,7 +475,7 @@ func (o *observer) bindResponse(m *message, r *observe.Report) {
 		r.Add(Error, result(code))
 		o.who = nobody
 	case auth == "anonymous":
-		// Reported once it was used for more than to look around.
+		// Reported when the client does more than read the root DSE.
 		o.who = nobody
 	default:
 		o.who = somebody

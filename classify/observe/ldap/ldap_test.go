@@ -14,7 +14,7 @@ import (
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// el encodes an element as Windows does, with four octets of length.
+// el encodes an element as Windows does, with a length of four octets.
 func el(tag byte, parts ...string) string {
 	body := strings.Join(parts, "")
 	b := append([]byte{tag, 0x84}, binary.BigEndian.AppendUint32(nil, uint32(len(body)))...)
@@ -86,7 +86,7 @@ func wrap(parts ...string) string {
 
 const (
 	secret = "\x9f\x31\x77\x02\xee\x5a\x10\x83\x44\xd2\x0b\xc6\x78\x99\xab\x13\x55\x21\xf0\x6d\xa7\x3e\x81\x12\x5c\xe4\x09\xbb\x67\xf3\x2a\x90"
-	// Wrap tokens of RFC 4121 section 4.2.6.2: flags 2 is sealed, EC and RRC 12.
+	// Wrap tokens of RFC 4121 section 4.2.6.2. Flag 2 means sealed; EC and RRC are 12.
 	aesSealed = "\x05\x04\x02\xff\x00\x00\x00\x1c\x00\x00\x00\x00\x00\x00\x00\x01"
 	aesSigned = "\x05\x04\x04\xff\x00\x0c\x00\x0c\x00\x00\x00\x00\x00\x00\x00\x01sumsumsumsum"
 	ntlmSign  = "\x01\x00\x00\x00\xaa\xbb\xcc\xdd\xee\xff\x00\x11\x00\x00\x00\x00"
@@ -95,10 +95,10 @@ const (
 	config    = "CN=First Organization,CN=Microsoft Exchange,CN=Services,CN=Configuration,DC=Example,DC=com"
 )
 
-// accepted is an answer to StartTLS that names it, as some servers send it.
+// accepted is a response to StartTLS that includes its name, as some servers send it.
 var accepted = msg(1, el(opExtendedReply, enum(0), str(""), str("Start TLS request accepted"), short(0x8a, oidStartTLS)))
 
-// rc4 is the wrap token of RFC 4757 section 7.3, in the form of GSS-API.
+// rc4 returns the wrap token of RFC 4757 section 7.3, in the form of GSS-API.
 func rc4(seal, content string) string {
 	return short(0x60, short(der.OID, kerberosOID), "\x02\x01\x11\x00", seal, "\xff\xff", "seqseqseqcksumcksconfound"[:24], content)
 }
@@ -287,7 +287,7 @@ func TestObserve(t *testing.T) {
 			if c.err == observe.ErrUpgrade && r.Next != "tls" {
 				t.Errorf("next is %q", r.Next)
 			}
-			// TestServer has what the entries say of the server.
+			// TestServer covers the facts about the server.
 			for _, v := range r.Facts.Values(Entry) {
 				r.Facts.Remove(Entry, v)
 			}
@@ -343,7 +343,7 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// TestCorpus holds against tshark: mechanisms, what protects, bases.
+// TestCorpus compares mechanisms, protection and search bases with tshark's.
 func TestCorpus(t *testing.T) {
 	for _, file := range []string{
 		"ad/eternalchampion.pcap", "ad/missing_ldap_logs.pcapng", "ad/ntlm_ldap.pcapng", "ad/purplesharp_ad_playbook_I_2020-10-22042947.cap",
@@ -370,7 +370,7 @@ func TestCorpus(t *testing.T) {
 				if row[6] == "1" && row[2] == "0" && row[5] == "15" {
 					w.facts["auth=kerberos"] = true
 				}
-				if strings.Contains(row[7], ",") { // others are accounts
+				if strings.Contains(row[7], ",") { // other values are accounts
 					w.facts["kerberos.service="+strings.ReplaceAll(row[7], ",", "/")] = true
 				}
 				for _, sealed := range strings.Split(row[4], ",") {
@@ -459,8 +459,8 @@ func FuzzNamingContext(f *testing.F) {
 	f.Fuzz(func(t *testing.T, dn string) { namingContext(dn) })
 }
 
-// TestWindows holds the short way for messages of Windows against the long one,
-// which reads any lengths.
+// TestWindows compares the fast path for messages of Windows with lookAny, which reads
+// all lengths.
 func TestWindows(t *testing.T) {
 	rnd := rand.New(rand.NewSource(1))
 	took := 0

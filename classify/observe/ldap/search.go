@@ -8,9 +8,8 @@ import (
 	"github.com/exspan/exspan/classify/observe/internal/der"
 )
 
-// search reads a SearchRequest (RFC 4511 section 4.5.1) up to its scope and
-// reports whether it asks for data: the root DSE is none, it tells what the
-// server can do.
+// search reads a SearchRequest (RFC 4511 section 4.5.1) up to its scope and reports
+// whether it requests data. The root DSE is not data; it describes the server.
 func (o *observer) search(b []byte, r *observe.Report) (data bool) {
 	tag, head, length, err := der.Header(b)
 	if err != nil || tag != der.OctetString {
@@ -45,7 +44,7 @@ func (o *observer) search(b []byte, r *observe.Report) (data bool) {
 	return true
 }
 
-// hash tells the bases of one flow apart.
+// hash returns a hash that distinguishes the search bases of a flow.
 func hash(b []byte) uint64 {
 	h := uint64(len(b))
 	for ; len(b) >= 8; b = b[8:] {
@@ -58,8 +57,9 @@ func hash(b []byte) uint64 {
 	return h
 }
 
-// fills reports whether b holds the message m, which can be cut short, and
-// nothing else but one more: the end of the results, which servers send along.
+// fills reports whether b holds exactly the message m, which may be incomplete,
+// optionally followed by one more message: the end of the results, which servers send
+// along.
 func fills(m *message, b []byte) bool {
 	if m.size >= len(b) {
 		return true
@@ -93,8 +93,8 @@ func (o *observer) datagram(in *observe.Input, r *observe.Report) error {
 		return nil
 	}
 	b := m.body
-	// Base, scope, aliases, size limit, time limit, types only, filter; then the
-	// attributes.
+	// Skip base, scope, aliases, size limit, time limit, types only and filter. The
+	// attributes follow.
 	for range 7 {
 		_, rest, ok := der.Next(b)
 		if !ok {

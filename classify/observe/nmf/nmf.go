@@ -1,6 +1,6 @@
-// Package nmf reads .NET message framing ([MC-NMF]), which carries net.tcp:
-// the service that is addressed, how messages are encoded, and what protects
-// them. Messages are not read.
+// Package nmf reads .NET message framing ([MC-NMF]), which carries net.tcp. It reports
+// the service address, the encoding of messages, and their protection. It does not read
+// messages.
 package nmf
 
 import (
@@ -11,11 +11,11 @@ import (
 	"github.com/exspan/exspan/classify/observe/nns"
 )
 
-// Facts of this protocol. observe.Encryption is "net.tcp" where NegotiateStream
-// protects the stream, and "none" once a message was sent in clear.
+// Facts of this protocol. observe.Encryption is "net.tcp" if NegotiateStream protects the
+// stream, and "none" once a message was sent in clear.
 const (
 	URI      = "nmf.uri"      // the Via record without user, query and fragment: "net.tcp://mb1.example.com/Service"
-	Via      = "nmf.via"      // the whole Via record; with Report.Identities only
+	Via      = "nmf.via"      // the whole Via record; only with Report.Identities
 	Mode     = "nmf.mode"     // "singleton", "duplex", "simplex", "singleton-sized"
 	Encoding = "nmf.encoding" // "soap11-utf8", "binary", "binary-dictionary" ..., or a media type
 	Upgrade  = "nmf.upgrade"  // "application/negotiate", "application/ssl-tls"
@@ -42,7 +42,7 @@ const (
 // Limits.
 const (
 	maxText = 2 << 10  // bytes of a text in the preamble
-	maxHold = 16 << 10 // bytes that wait for the server to agree to an upgrade
+	maxHold = 16 << 10 // bytes that await the server's answer to an upgrade
 )
 
 var modes = [...]string{1: "singleton", 2: "duplex", 3: "simplex", 4: "singleton-sized"}
@@ -51,14 +51,14 @@ var modes = [...]string{1: "singleton", 2: "duplex", 3: "simplex", 4: "singleton
 var encodings = [...]string{"soap11-utf8", "soap11-utf16", "soap11-unicode-le", "soap12-utf8", "soap12-utf16", "soap12-unicode-le",
 	"mtom", "binary", "binary-dictionary"}
 
-// What a stream can be upgraded to ([MC-NMF] section 2.2.3.5).
+// The possible upgrades of a stream ([MC-NMF] section 2.2.3.5).
 const (
 	negotiate = "application/negotiate"
 	tls       = "application/ssl-tls"
 )
 
-// Protocol describes .NET message framing. Ports: mailbox replication, and
-// those on which servers with Exchange were seen to answer.
+// Protocol describes .NET message framing. Its ports are those of mailbox replication,
+// and others on which servers with Exchange were seen to answer.
 func Protocol() observe.Protocol {
 	return observe.Protocol{Name: "nmf", TCP: []uint16{808, 890, 64337, 9710}, Stream: true, Detect: detect, New: New}
 }
@@ -74,12 +74,12 @@ func detect(f *observe.First) observe.Match {
 	if m != observe.No || !f.OnPort {
 		return m
 	}
-	// Where the begin was not seen, the handshake of an upgrade can come first.
+	// If the beginning was not seen, the handshake of an upgrade can come first.
 	return nns.Detect(f)
 }
 
-// preamble reports whether b begins with a client's preamble: version 1.0, the
-// mode and then a Via record ([MC-NMF] section 2.2.3).
+// preamble reports whether b starts with a client's preamble: version 1.0, the mode, and
+// a Via record ([MC-NMF] section 2.2.3).
 func preamble(b []byte) observe.Match {
 	want := [...]byte{recordVersion, 1, 0, recordMode, 0, recordVia}
 	for i, c := range b[:min(len(b), len(want))] {
@@ -96,8 +96,8 @@ func preamble(b []byte) observe.Match {
 type observer struct {
 	seen bool
 	late bool // the preamble was not seen
-	// upgrade is what the client asked for and was not carried out yet, agreed
-	// that the server answered.
+	// upgrade is the upgrade that the client requested and that has not begun. agreed
+	// reports that the server accepted it.
 	upgrade string
 	agreed  bool
 	session nns.Session
@@ -106,7 +106,7 @@ type observer struct {
 // Observe reads records up to the first message, or the upgrade.
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	if in.Gap > 0 {
-		return 0, observe.ErrDone // records have no mark to find them by
+		return 0, observe.ErrDone // nothing marks the start of a record
 	}
 	n := 0
 	for n < len(in.Data) {
@@ -122,12 +122,12 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return n, nil
 }
 
-// step reads what b begins with. It returns how many bytes it used, 0 if more
-// are needed.
+// step reads the record at the start of b. It returns the number of bytes used, or 0 if
+// more are needed.
 func (o *observer) step(in *observe.Input, b []byte, r *observe.Report) (int, error) {
 	server := in.Dir == observe.ToClient
 	if !o.seen && !in.Handshake && b[0] != recordVersion {
-		// The upgrade is under way, or this is no message framing.
+		// The upgrade is under way, or the flow is not message framing.
 		o.seen, o.late, o.upgrade, o.agreed = true, true, negotiate, true
 	}
 	if !o.seen {
@@ -150,7 +150,7 @@ func (o *observer) step(in *observe.Input, b []byte, r *observe.Report) (int, er
 		case !server && len(b) > maxHold:
 			return 0, observe.ErrDone
 		case !server:
-			return 0, nil // the answer can be seen late
+			return 0, nil // the answer can be captured late
 		}
 	}
 	switch b[0] {
@@ -193,13 +193,13 @@ func (o *observer) step(in *observe.Input, b []byte, r *observe.Report) (int, er
 	case recordUnsized, recordSized:
 		r.Add(observe.Encryption, "none")
 	}
-	// Nothing more can be learned; the ends of connections are of no interest.
+	// Nothing more can be learned. The end of a connection is of no interest.
 	return 0, observe.ErrDone
 }
 
-// text reads a text with its length before it, seven bits to a byte, the low
-// ones first ([MC-NMF] section 2.2.2.1). n is the number of bytes of both, 0 if
-// more are needed, negative if it is too long.
+// text reads a text after its length, which has seven bits per byte, the low ones first
+// ([MC-NMF] section 2.2.2.1). n is the size of both in bytes. It is 0 if more bytes are
+// needed, and negative if the text is too long.
 func text(b []byte) (s []byte, n int) {
 	length := 0
 	for i, c := range b {
@@ -221,7 +221,7 @@ func text(b []byte) (s []byte, n int) {
 	return nil, 0
 }
 
-// text reads a record that is one.
+// text processes a record that consists of a text.
 func (o *observer) text(record byte, s string, r *observe.Report) {
 	switch record {
 	case recordVia:
@@ -239,7 +239,7 @@ func (o *observer) text(record byte, s string, r *observe.Report) {
 	}
 }
 
-// address returns a Via without what can name a person.
+// address returns a Via without the parts that can identify a person.
 func address(s string) string {
 	u, err := url.Parse(s)
 	if err != nil || u.Opaque != "" {
@@ -249,7 +249,7 @@ func address(s string) string {
 	return u.String()
 }
 
-// upgraded reads what the stream was upgraded to.
+// upgraded reads the protocol to which the stream was upgraded.
 func (o *observer) upgraded(in *observe.Input, b []byte, r *observe.Report) (int, error) {
 	switch o.upgrade {
 	case tls:
@@ -258,7 +258,7 @@ func (o *observer) upgraded(in *observe.Input, b []byte, r *observe.Report) (int
 	case negotiate:
 		n, p, err := o.session.Read(in.Dir, b, r)
 		if err != nil && !o.late {
-			err = observe.ErrDone // message framing it was
+			err = observe.ErrDone // the flow is message framing all the same
 		}
 		if err != nil {
 			return 0, err
@@ -268,7 +268,7 @@ func (o *observer) upgraded(in *observe.Input, b []byte, r *observe.Report) (int
 			r.Add(observe.Encryption, "net.tcp")
 			return 0, observe.ErrDone
 		case nns.Plain:
-			// Records go on as they were, within the same stream.
+			// Records continue in the same stream.
 			o.upgrade = ""
 			return o.step(in, b, r)
 		case nns.Unknown:

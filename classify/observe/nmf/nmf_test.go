@@ -14,7 +14,7 @@ import (
 
 const via = "net.tcp://mb1.example.com:808/Microsoft.Exchange.MailboxReplicationService"
 
-// counted is a text with its length before it ([MC-NMF] section 2.2.2.1).
+// counted returns a text after its length ([MC-NMF] section 2.2.2.1).
 func counted(s string) string {
 	n, out := len(s), ""
 	for ; n > 0x7f; n >>= 7 {
@@ -23,7 +23,7 @@ func counted(s string) string {
 	return out + string([]byte{byte(n)}) + s
 }
 
-// begin is a client's preamble up to its encoding.
+// begin returns a client's preamble up to its encoding.
 func begin(via string) string { return "\x00\x01\x00\x01\x02\x02" + counted(via) + "\x03\x08" }
 
 func message(id byte, token string) string {
@@ -42,7 +42,7 @@ var (
 	ntlmSigned       = "\x01\x00\x00\x00" + strings.Repeat("\x8f", 12) + strings.Repeat("\xab", 60)
 )
 
-// TestURI has the services of Exchange and of Active Directory.
+// TestURI covers the services of Exchange and of Active Directory.
 func TestURI(t *testing.T) {
 	for in, want := range map[string]string{
 		"net.tcp://mb1.example.com/Microsoft.Exchange.MailboxReplicationService":             "net.tcp://mb1.example.com/Microsoft.Exchange.MailboxReplicationService",
@@ -111,8 +111,8 @@ func TestConversations(t *testing.T) {
 	}
 }
 
-// TestRecorded holds what is read of the recorded net.tcp (see
-// testdata/README.md) to what its script did, and to tshark.
+// TestRecorded compares the facts of the recorded net.tcp (see testdata/README.md) with
+// its script and with tshark.
 func TestRecorded(t *testing.T) {
 	const capture = "../../../testdata/directory.pcapng"
 	if _, err := os.Stat(capture); err != nil {

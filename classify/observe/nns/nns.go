@@ -1,6 +1,6 @@
-// Package nns reads .NET NegotiateStream ([MS-NNS]): the mechanism that authenticates,
-// and whether the data behind it are protected. Log shipping of Exchange begins with
-// it, and .NET message framing can upgrade to it.
+// Package nns reads .NET NegotiateStream ([MS-NNS]). It reports the authentication
+// mechanism and whether the data after the handshake are protected. Log shipping of
+// Exchange uses it directly on TCP, and .NET message framing can upgrade to it.
 package nns
 
 import (
@@ -106,7 +106,7 @@ type Protection uint8
 
 // The kinds of protection.
 const (
-	// Undecided means that the handshake goes on, or that no data followed it yet.
+	// Undecided means that the handshake continues, or that no data have followed it.
 	Undecided Protection = iota
 	// Protected means that the data are signed or sealed.
 	Protected
@@ -139,7 +139,7 @@ func (s *Session) Read(dir observe.Direction, b []byte, r *observe.Report) (n in
 		return 0, Undecided, observe.ErrViolation
 	}
 	if !s.accepted {
-		// The answer that ends the handshake may be captured late.
+		// The answer that ends the handshake can be captured late.
 		if len(b) > maxWait {
 			return 0, Undecided, observe.ErrDone
 		}
@@ -184,9 +184,9 @@ func initial(token []byte) bool {
 	return token[0] == der.Application(0) || token[0] == der.Context(0)
 }
 
-// judge inspects the beginning of the data. Protected data come in messages, each behind
-// its length in little-endian order ([MS-NNS] section 2.2.2), and begin with a token of
-// the mechanism. Other data are sent as they are.
+// judge examines the beginning of the data. Protected data come in messages, each after
+// its little-endian length ([MS-NNS] section 2.2.2), and begin with a token of the
+// mechanism. Other data are sent unframed.
 func (s *Session) judge(b []byte) Protection {
 	if len(b) < 4 {
 		return Undecided
@@ -216,7 +216,7 @@ type observer struct{ session Session }
 // Observe reads the handshake and the beginning of the data.
 func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	if in.Gap > 0 {
-		// The end of the handshake is lost.
+		// The end of the handshake was lost.
 		return 0, observe.ErrDone
 	}
 	n := 0

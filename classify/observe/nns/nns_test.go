@@ -12,12 +12,12 @@ import (
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// message is a handshake message ([MS-NNS] section 2.2.1).
+// message returns a handshake message ([MS-NNS] section 2.2.1).
 func message(id byte, token string) string {
 	return string([]byte{id, 1, 0, byte(len(token) >> 8), byte(len(token))}) + token
 }
 
-// data is a data message ([MS-NNS] section 2.2.2).
+// data returns a data message ([MS-NNS] section 2.2.2).
 func data(payload string) string {
 	return string(binary.LittleEndian.AppendUint32(nil, uint32(len(payload)))) + payload
 }
@@ -27,8 +27,8 @@ var (
 	ntlmChallenge    = "NTLMSSP\x00\x02\x00\x00\x00" + strings.Repeat("\x00", 36)
 	ntlmAuthenticate = "NTLMSSP\x00\x03\x00\x00\x00" + strings.Repeat("\x00", 52)
 	ntlmSigned       = "\x01\x00\x00\x00" + strings.Repeat("\x8f", 12) + strings.Repeat("\xab", 60)
-	// A NegTokenInit of SPNEGO that offers Kerberos and has an AP-REQ's beginning
-	// (RFC 4178 section 4.2.1), and the answer that takes it.
+	// A NegTokenInit of SPNEGO that offers Kerberos and holds the beginning of an AP-REQ
+	// (RFC 4178 section 4.2.1), and the response that accepts it.
 	kerberosOffer = "\x60\x2a\x06\x06\x2b\x06\x01\x05\x05\x02\xa0\x20\x30\x1e\xa0\x0d\x30\x0b\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02" +
 		"\xa2\x0d\x04\x0b\x60\x09\x06\x07\x2a\x86\x48\x86\xf7\x12\x01"
 	kerberosTaken  = "\xa1\x14\x30\x12\xa0\x03\x0a\x01\x00\xa1\x0b\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02"
@@ -64,7 +64,8 @@ func TestConversations(t *testing.T) {
 			[]string{"auth=kerberos", "encryption=nns-protected"}, observe.ErrDone},
 		{"refused", then(ntlm, c(message(0x16, ntlmAuthenticate)), s(message(0x15, "\x00\x00\x00\x00\x80\x09\x03\x0c"))),
 			[]string{"nns.error=0x8009030c"}, nil},
-		// What scanners get of a NegotiateStream server: SEC_E_INVALID_TOKEN.
+		// The answer that scanners get from a NegotiateStream server:
+		// SEC_E_INVALID_TOKEN.
 		{"error at once", then(nil, s("\x15\x01\x00\x00\x08\x00\x00\x00\x00\x80\x09\x03\x08")), []string{"nns.error=0x80090308"}, nil},
 		{"bytes lost", then(ntlm, observetest.Lost(observe.ToServer, 10), c("Hello, log copier")), nil, observe.ErrDone},
 		{"TLS", then(nil, c("\x16\x03\x01\x00\x10")), nil, observe.ErrViolation},
@@ -94,8 +95,8 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// TestRecorded holds what is read of the recorded log shipping (see
-// testdata/README.md) to what its script did.
+// TestRecorded compares the facts of the recorded log shipping (see testdata/README.md)
+// with its script.
 func TestRecorded(t *testing.T) {
 	const capture = "../../../testdata/directory.pcapng"
 	if _, err := os.Stat(capture); err != nil {

@@ -1,9 +1,9 @@
-// Package nntp observes NNTP (RFC 3977, RFC 4642, RFC 4643, RFC 2980,
-// [MS-NNTP]): what the server says it is and can do, whether TLS was taken up,
-// how the client authenticated, and whether news was read in clear. Articles,
-// user names and passwords are skipped and never kept.
+// Package nntp observes NNTP (RFC 3977, RFC 4642, RFC 4643, RFC 2980, [MS-NNTP]). It
+// reports the server's greeting and capabilities, whether the client starts TLS, how it
+// authenticates, and whether it read news in clear. It skips articles, user names and
+// passwords and never keeps them.
 //
-// After an accepted STARTTLS the flow is handed to tls.
+// After an accepted STARTTLS it hands the flow over to tls.
 package nntp
 
 import (
@@ -17,22 +17,21 @@ import (
 // Name is the protocol's name.
 const Name = "nntp"
 
-// The facts.
+// The facts of this protocol.
 const (
-	// Banner is the wording of the greeting behind its code, without names and
-	// dates.
+	// Banner is the text of the greeting after its code, without names and dates.
 	Banner = "nntp.banner"
-	// Greeting is the whole greeting; with Report.Identities only.
+	// Greeting is the whole greeting; only with Report.Identities.
 	Greeting = "nntp.greeting"
-	// Capability has the labels of the server's capability list before the login.
+	// Capability holds the labels of the server's capability list before the login.
 	Capability = "nntp.capability"
-	// Mechanisms are the SASL mechanisms that the server named.
+	// Mechanisms holds the SASL mechanisms that the server offers.
 	Mechanisms = "nntp.mechanisms"
-	// TLS is what became of TLS; its values are those of package line.
+	// TLS is the outcome of STARTTLS. Its values are defined in package line.
 	TLS = "nntp.tls"
 )
 
-const maxWait = 16 << 10 // bytes that wait for an answer by the server
+const maxWait = 16 << 10 // bytes that await an answer of the server
 
 // Protocol describes NNTP.
 func Protocol() observe.Protocol {
@@ -41,8 +40,8 @@ func Protocol() observe.Protocol {
 	}
 }
 
-// Detect recognises a greeting or a command on the expected port, and a
-// greeting that speaks of news on others.
+// Detect recognises a greeting or a command on the expected port. On other ports it
+// recognises only a greeting that mentions news.
 func Detect(f *observe.First) observe.Match {
 	server := detectGreeting(f.ToClient, f.OnPort)
 	if server != observe.More {
@@ -56,7 +55,7 @@ func Detect(f *observe.First) observe.Match {
 		case line.HasPrefix(f.ToServer, s) && f.OnPort:
 			return observe.Yes
 		case line.CanBegin(f.ToServer, s), line.HasPrefix(f.ToServer, s):
-			client = observe.More // off the port the greeting tells
+			client = observe.More // on other ports the greeting decides
 		}
 	}
 	return client
@@ -86,15 +85,15 @@ func detectGreeting(b []byte, onPort bool) observe.Match {
 	return observe.More
 }
 
-// kind is a command as far as its answer matters.
+// kind is the kind of a command whose answer matters.
 type kind uint8
 
 const (
 	other kind = iota
 	capabilities
 	listGroup
-	read // GROUP, ARTICLE and the like
-	post // followed by an article if the server agrees
+	read // GROUP, ARTICLE and similar commands
+	post // followed by an article if the server accepts
 	startTLS
 	pass
 	generic
@@ -112,14 +111,14 @@ type observer struct {
 	sasl    sasl.Exchange
 	tls     line.StartTLS
 	words   line.Values
-	generic bool // the exchange goes on in AUTHINFO GENERIC commands
+	generic bool // the exchange continues in AUTHINFO GENERIC commands
 	client  bool
-	lost    bool // bytes are missing, and what the client is sending is not known
-	heard   bool // bytes of the server were seen, or are known to be missing
+	lost    bool // bytes are missing, and the state of the client is unknown
+	heard   bool // bytes of the server were seen or are known to be missing
 	unheard bool // bytes of the server are missing since waiting was set
-	unsure  bool // which command an answer belongs to is not known
-	turned  bool // the server has spoken since the client's last bytes
-	unasked bool // its answer belongs to no command that was seen
+	unsure  bool // the assignment of answers to commands is unknown
+	turned  bool // the server has sent something since the client's last bytes
+	unasked bool // its answer belongs to an unseen command
 	gapped  bool // bytes are missing, or the beginning was not seen
 	greeted bool
 	begin   bool
@@ -142,7 +141,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 			if !o.turned || !in.Continues {
 				return len(in.Data), nil
 			}
-			o.lost = false // the client has heard the answer, so this begins a command
+			o.lost = false // the client got the answer, so this begins a command
 		}
 		if o.tls.Accepted() {
 			if more, err := o.tls.Begins(b, r); more || err != nil {
@@ -159,7 +158,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 				o.resolve(b, r)
 				continue
 			case in.Dir == observe.ToServer && o.turned && o.unsure && in.Continues:
-				// The client has heard all answers, and speaks again.
+				// The client got all answers and sends again.
 				o.unsure, o.pending, o.text = false, line.Queue{}, [2]bool{}
 			case o.text[in.Dir]:
 				n, done := o.eod[in.Dir].Skip(b)
@@ -188,26 +187,25 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return used, nil
 }
 
-// gap is called where bytes are missing. Which answer belongs to which command
-// is not known until the client has waited for an answer and sends its next
-// command.
+// gap is called when bytes are missing. The assignment of answers to commands is then
+// unknown until the client has waited for an answer and sends its next command.
 func (o *observer) gap(d observe.Direction) {
 	o.split[d] = line.Splitter{}
 	o.tls.Gap()
-	// Where nothing was asked yet, it is the greeting that is missing.
+	// Before the first command, the greeting is what is missing.
 	o.unsure = o.unsure || o.greeted || !o.pending.Empty() || d == observe.ToServer
 	o.gapped, o.pending, o.list = true, line.Queue{}, false
 	if d == observe.ToClient {
 		o.heard, o.unheard, o.greeted = true, true, true
 		return
 	}
-	// An answer before its command belongs to what is missing.
+	// An answer before its command belongs to missing bytes.
 	o.lost, o.waiting, o.turned, o.text[d] = !o.unasked, false, o.unasked, false
 	o.sasl.End()
 }
 
-// resolve decides by what the client goes on with how the server answered the
-// command that waits.
+// resolve infers the server's answer to the waiting command from what the client sends
+// next.
 func (o *observer) resolve(b []byte, r *observe.Report) {
 	switch kind(o.pending.Peek()) {
 	case startTLS:
@@ -228,7 +226,7 @@ func (o *observer) inClear(r *observe.Report) {
 	}
 }
 
-// push notes a command that will be answered.
+// push records a command that will be answered.
 func (o *observer) push(k kind) {
 	o.pending.Push(uint8(k))
 	if o.waiting = k.waits(); o.waiting {
@@ -236,7 +234,7 @@ func (o *observer) push(k kind) {
 	}
 }
 
-// credentials reads what the client sends of an exchange.
+// credentials reads the client's part of an exchange.
 func (o *observer) credentials(b []byte, r *observe.Report) {
 	o.sasl.Client(b, r)
 	if o.sasl.Sent {
@@ -244,7 +242,7 @@ func (o *observer) credentials(b []byte, r *observe.Report) {
 	}
 }
 
-// request reads a line of the client's.
+// request reads a line from the client.
 func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 	if o.sasl.Active && !o.generic {
 		o.credentials(l, r)
@@ -273,7 +271,7 @@ func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 			line.Is(verb, "NEWGROUPS") || line.Is(verb, "NEXT") || line.Is(verb, "LAST") || line.Is(verb, "DATE") || line.Is(verb, "XHDR")
 	}
 	if !o.client && !in.Handshake && !known {
-		o.lost, o.unsure, o.gapped = true, true, true // in the middle of something
+		o.lost, o.unsure, o.gapped = true, true, true // in the middle of a command or text
 		return
 	}
 	o.client = true
@@ -319,7 +317,7 @@ func (o *observer) authinfo(words *line.Fields, r *observe.Report) kind {
 	return other
 }
 
-// answer reads a line of the server's.
+// answer reads a line from the server.
 func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) error {
 	if o.list {
 		o.item(l, r)
@@ -375,12 +373,12 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) error 
 		o.tls.Accept(r, TLS, line.Taken)
 	case pass, generic, saslAuth:
 		switch code / 10 {
-		case 38: // more is wanted
+		case 38: // the exchange continues
 			if k != pass {
 				o.sasl.Server(body, r)
 			}
 		case 28:
-			return observe.ErrDone // nothing of the rest changes what was reported
+			return observe.ErrDone // the rest cannot change the report
 		default:
 			o.sasl.End()
 		}

@@ -1,7 +1,7 @@
-// Package ntlm reads the messages of NTLMSSP ([MS-NLMP] section 2.2.1) that
-// other protocols carry: who the server says it is, which service the client
-// means, and which version of NTLM answers the challenge. It never reads
-// users, workstations or the responses themselves.
+// Package ntlm reads the messages of NTLMSSP ([MS-NLMP] section 2.2.1) that other
+// protocols carry. It reports the server's names, the client's intended service, and the
+// version of NTLM in the response to the challenge. It never reads users, workstations or
+// the responses themselves.
 package ntlm
 
 import (
@@ -15,12 +15,12 @@ import (
 
 // Facts of this package.
 const (
-	Server  = "ntlm.server"       // the server's name: DNS name, or NetBIOS name where it gave no other
-	Domain  = "ntlm.domain"       // the server's domain, likewise
+	Server  = "ntlm.server"       // the server's DNS name, or its NetBIOS name if it has no other
+	Domain  = "ntlm.domain"       // the server's domain, in the same form
 	Forest  = "ntlm.forest"       // DNS name of the server's forest
 	Windows = "ntlm.windows"      // the server's Windows version: "10.0.17763"
 	Version = observe.NTLMVersion // of the protocol: "1" (with or without session security), "2"
-	Service = "ntlm.service"      // service principal that the client meant: "exchangeMDB/mb1.example.com"
+	Service = "ntlm.service"      // service principal that the client intended: "exchangeMDB/mb1.example.com"
 )
 
 // Message types ([MS-NLMP] section 2.2.1).
@@ -30,7 +30,7 @@ const (
 	Authenticate = 3
 )
 
-// Negotiate flags that matter here ([MS-NLMP] section 2.2.2.5).
+// The negotiate flags that are used ([MS-NLMP] section 2.2.2.5).
 const (
 	flagUnicode = 1 << 0
 	flagVersion = 1 << 25
@@ -50,27 +50,29 @@ const (
 // Signature begins every message.
 const Signature = "NTLMSSP\x00"
 
-// headerLength is the length of signature and message type.
+// headerLength is the length of the signature and the message type.
 const headerLength = 12
 
-// maxPairs bounds the AV pairs that are read; the specification knows eleven.
+// maxPairs is the maximum number of AV pairs that are read. The specification defines
+// eleven.
 const maxPairs = 32
 
-// Info is what one message says. Strings are empty where it does not.
+// Info is the content of one message. Strings are empty if the message does not contain
+// them.
 type Info struct {
 	// Type is Negotiate, Challenge or Authenticate.
 	Type uint32
-	// The server's names, from a challenge or from the copy of its target
-	// information in an NTLMv2 response.
+	// The server's names, from a challenge or from the copy of its target information in
+	// an NTLMv2 response.
 	ComputerName, DomainName          string // NetBIOS
 	DNSComputer, DNSDomain, DNSForest string
-	// Service is the target's service principal name that the client put into
-	// its NTLMv2 response (MsvAvTargetName).
+	// Service is the service principal name of the target in the client's NTLMv2 response
+	// (MsvAvTargetName).
 	Service string
-	// Windows is the server's version from a challenge: "6.1.7601".
+	// Windows is the server's version in a challenge: "6.1.7601".
 	Windows string
-	// Version is 1 or 2 for an authenticate message with an NT response, told by
-	// the length of that ([MS-NLMP] sections 2.2.2.6 and 2.2.2.8); else 0.
+	// Version is 1 or 2 for an authenticate message with an NT response, according to the
+	// length of the response ([MS-NLMP] sections 2.2.2.6 and 2.2.2.8), and 0 otherwise.
 	Version int
 }
 
@@ -79,8 +81,8 @@ func Is(b []byte) bool {
 	return len(b) >= len(Signature) && string(b[:len(Signature)]) == Signature
 }
 
-// Parse reads the message at the beginning of b. What lies beyond the end of b
-// or contradicts itself is left out; ok is false if b is no message at all.
+// Parse parses the message at the beginning of b. It omits fields that lie beyond the end
+// of b or are inconsistent. ok is false if b is not an NTLMSSP message.
 func Parse(b []byte) (m Info, ok bool) {
 	if !Is(b) || len(b) < headerLength {
 		return m, false
@@ -98,7 +100,7 @@ func Parse(b []byte) (m Info, ok bool) {
 	return m, true
 }
 
-// challenge reads a CHALLENGE_MESSAGE ([MS-NLMP] section 2.2.1.2).
+// challenge parses a CHALLENGE_MESSAGE ([MS-NLMP] section 2.2.1.2).
 func (m *Info) challenge(b []byte) {
 	if len(b) < 32 {
 		return
@@ -113,22 +115,22 @@ func (m *Info) challenge(b []byte) {
 	if info, _ := field(b, 40); info != nil {
 		m.pairs(info)
 	}
-	// Servers before Windows 2000 give a target name only. What kind of name it
-	// is the flags do not say reliably, so it is not used.
+	// Servers before Windows 2000 send only a target name. It is ignored because the
+	// flags do not reliably state what kind of name it is.
 	if flags&flagVersion != 0 && payload >= 56 && len(b) >= 56 && b[48] != 0 {
 		m.Windows = strconv.Itoa(int(b[48])) + "." + strconv.Itoa(int(b[49])) + "." + strconv.Itoa(int(binary.LittleEndian.Uint16(b[50:])))
 	}
 }
 
-// authenticate reads an AUTHENTICATE_MESSAGE ([MS-NLMP] section 2.2.1.3).
+// authenticate parses an AUTHENTICATE_MESSAGE ([MS-NLMP] section 2.2.1.3).
 func (m *Info) authenticate(b []byte) {
 	nt, _ := field(b, 20)
 	switch {
 	case len(nt) == 24:
 		m.Version = 1
 	case len(nt) >= 16+28:
-		// NTProofStr, then the client challenge structure with its versions 1, 1
-		// ([MS-NLMP] section 2.2.2.7); the AV pairs begin 28 bytes into that.
+		// NTProofStr is followed by the client challenge structure with its versions 1, 1
+		// ([MS-NLMP] section 2.2.2.7). The AV pairs begin 28 bytes into that structure.
 		if nt[16] != 1 || nt[17] != 1 {
 			return
 		}
@@ -137,8 +139,8 @@ func (m *Info) authenticate(b []byte) {
 	}
 }
 
-// field returns the payload that the length and offset at position at name,
-// and its offset; nil if they are not within b.
+// field returns the payload that the length and offset fields at position at describe,
+// and its offset. It returns nil if the payload is not within b.
 func field(b []byte, at int) ([]byte, int) {
 	if len(b) < at+8 {
 		return nil, 0
@@ -151,7 +153,7 @@ func field(b []byte, at int) ([]byte, int) {
 	return b[off : off+int64(n)], int(off)
 }
 
-// pairs reads a sequence of AV_PAIR structures ([MS-NLMP] section 2.2.2.1).
+// pairs parses a sequence of AV_PAIR structures ([MS-NLMP] section 2.2.2.1).
 func (m *Info) pairs(b []byte) {
 	for range maxPairs {
 		if len(b) < 4 {
@@ -182,8 +184,8 @@ func (m *Info) pairs(b []byte) {
 	}
 }
 
-// text decodes UTF-16LE of at most 255 characters; anything else, or with
-// control characters in it, is no name and becomes empty.
+// text decodes UTF-16LE of at most 255 characters. It returns "" for anything else and
+// for text with control characters, because that is not a name.
 func text(b []byte) string {
 	if len(b)%2 != 0 || len(b) > 510 {
 		return ""
@@ -198,9 +200,9 @@ func text(b []byte) string {
 	return string(utf16.Decode(u))
 }
 
-// Report reads the message at the beginning of b and adds its facts to r. It
-// returns the message and whether b is one. It leaves observe.Auth to the
-// caller, which knows what the message is used for.
+// Report parses the message at the beginning of b and adds its facts to r. It returns the
+// message and whether b starts with one. It leaves observe.Auth to the caller, which
+// knows the purpose of the message.
 func Report(b []byte, r *observe.Report) (m Info, ok bool) {
 	m, ok = Parse(b)
 	if !ok {
@@ -213,8 +215,8 @@ func Report(b []byte, r *observe.Report) (m Info, ok bool) {
 	if m.Version > 0 {
 		r.Add(Version, strconv.Itoa(m.Version))
 	}
-	// A service principal has at least two components; what has not is the name
-	// of an account.
+	// A service principal has at least two components. A name of one component is that of
+	// an account.
 	if strings.Contains(m.Service, "/") || r.Identities {
 		r.Add(Service, m.Service)
 	}

@@ -81,7 +81,7 @@ func av(id byte, s string) string {
 	return string(b)
 }
 
-// v2 builds an authenticate message with an NTLMv2 response of the given pairs.
+// v2 builds an authenticate message whose NTLMv2 response has the given pairs.
 func v2(pairs string) []byte {
 	nt := strings.Repeat("\x11", 16) + "\x01\x01" + strings.Repeat("\x00", 26) + pairs
 	fields := strings.Repeat("\x00", 8) + string([]byte{byte(len(nt)), byte(len(nt) >> 8), byte(len(nt)), byte(len(nt) >> 8), 64, 0, 0,
@@ -138,7 +138,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// What tshark reads in a real capture must be what we read.
+// TestTshark compares a real capture with tshark's reading.
 func TestTshark(t *testing.T) {
 	for _, name := range []string{"mapi/mapi.pcap", "epm/ntlm_rpc.pcapng", "epm/dcerpc_privacy_ntlm.pcapng.gz", "ad/ntlm_ldap.pcapng"} {
 		t.Run(name, func(t *testing.T) {

@@ -7,21 +7,19 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// Conversation is a test case of an observer: segments, and what must be
-// reported of them.
+// Conversation is a test case of an observer: segments and the expected report.
 type Conversation struct {
 	Name    string
 	Conv    []Segment
 	Options Options
-	// Want holds lines as Result.Lines returns them, in any order.
+	// Want holds the expected lines in the form of Result.Lines, in any order.
 	Want []string
-	// Err is what ends the observation early, or nil.
+	// Err is the error that ends the observation early, or nil.
 	Err error
 }
 
-// CheckAll runs Check over conversations and compares what it returns. Nothing
-// reported may contain one of the private texts, unless the conversation asks
-// for identities.
+// CheckAll runs Check on each conversation and compares the result. The report must not
+// contain any of the private texts, unless the conversation asks for identities.
 func CheckAll(t *testing.T, p observe.Protocol, list []Conversation, private ...string) {
 	t.Helper()
 	for _, c := range list {
@@ -42,7 +40,7 @@ func CheckAll(t *testing.T, p observe.Protocol, list []Conversation, private ...
 	}
 }
 
-// Seeds returns the segments of conversations, for Fuzz.
+// Seeds returns the segments of the conversations, for Fuzz.
 func Seeds(list []Conversation) [][]Segment {
 	var seeds [][]Segment
 	for _, c := range list {
@@ -51,9 +49,8 @@ func Seeds(list []Conversation) [][]Segment {
 	return seeds
 }
 
-// SameEvidence fails t unless a conversation gives the same values of the named
-// facts with and without identities: what proves a role must not depend on
-// what may be printed.
+// SameEvidence fails t unless a conversation yields the same values of the named facts
+// with and without identities. Evidence of a role must not depend on Report.Identities.
 func SameEvidence(t *testing.T, p observe.Protocol, conv []Segment, o Options, names ...string) {
 	t.Helper()
 	o.Identities = false

@@ -16,8 +16,8 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// Corpus returns the path of a capture file in the folder that EXSPAN_CORPUS
-// names, and skips the test where that is unset or tshark is missing.
+// Corpus returns the path of a capture file in the folder that EXSPAN_CORPUS names. It
+// skips the test if EXSPAN_CORPUS is unset or tshark is missing.
 func Corpus(t testing.TB, name string) string {
 	t.Helper()
 	dir := os.Getenv("EXSPAN_CORPUS")
@@ -34,9 +34,9 @@ func Corpus(t testing.TB, name string) string {
 	return file
 }
 
-// Tshark runs tshark on a file and returns the wanted fields, a row for each
-// packet that passes the display filter. Several values of a field in one
-// packet are joined by commas. Extra arguments go to tshark as they are.
+// Tshark runs tshark on a file and returns the requested fields, one row for each packet
+// that matches the display filter. Commas separate several values of a field in one
+// packet. Tshark passes extra on to tshark.
 func Tshark(t testing.TB, file, filter string, fields []string, extra ...string) [][]string {
 	t.Helper()
 	args := append([]string{"-n", "-r", file, "-T", "fields", "-E", "separator=/t"}, extra...)
@@ -64,27 +64,28 @@ func Tshark(t testing.TB, file, filter string, fields []string, extra ...string)
 
 // Flow is one TCP or UDP conversation of a capture file.
 type Flow struct {
-	// Stream is tshark's number of it (tcp.stream or udp.stream).
+	// Stream is the number that tshark gives it (tcp.stream or udp.stream).
 	Stream int
 	UDP    bool
-	// Client and Server are told by SYN or SYN-ACK, else the lower port serves.
+	// Client and Server are determined by SYN or SYN-ACK. Otherwise the end with the
+	// lower port is the server.
 	Client, Server netip.AddrPort
 	// Midstream reports that neither SYN nor SYN-ACK was seen.
 	Midstream bool
 	Segments  []Segment
-	// First is the number of the first frame, and Frames those of Segments.
+	// First is the number of the first frame. Frames holds the frame numbers of Segments.
 	First  int
 	Frames []int
 }
 
-// Options returns the options that the flow's observer is to be given.
+// Options returns the options for the flow's observer.
 func (f *Flow) Options() Options {
 	return Options{Client: f.Client, Server: f.Server, Datagram: f.UDP, Midstream: f.Midstream}
 }
 
-// Flows reads a capture file with tshark and returns its conversations in the
-// order of their first packets, TCP bytes in order: repeats dropped, late
-// segments sorted in, holes as gaps. The filter may be empty.
+// Flows reads a capture file with tshark and returns its conversations in the order of
+// their first packets. TCP bytes are in order: repetitions are dropped, late segments are
+// sorted in, and holes become gaps. The filter may be empty.
 func Flows(t testing.TB, file, filter string) []*Flow {
 	t.Helper()
 	cond := "(tcp or udp) and not icmp and not icmpv6"

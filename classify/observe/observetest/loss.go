@@ -8,13 +8,13 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// CheckLoss loses each of the first three segments of either direction in turn,
-// both so that the gap is told at once and so that it is told with the next bytes
-// of its direction only. It fails t if that makes the observer report a fact that
-// it does not report of the whole conversation: a loss may hide facts, and never
-// makes one. Facts that only say how far the observer got are exempt, as value
-// lists by name; "*" exempts all values. It returns how many facts were compared
-// and how many of them were missing.
+// CheckLoss drops each of the first three segments in either direction in turn. It
+// reports each gap once immediately and once only with the next bytes of its direction.
+// It fails t if the loss makes the observer report a fact that it does not report for the
+// whole conversation: a loss may hide facts, but must not create any. exempt lists, by
+// name, the values of facts that only describe how far the observer got; "*" exempts all
+// values. CheckLoss returns the number of facts compared and how many of them were
+// missing.
 func CheckLoss(t testing.TB, p observe.Protocol, conv []Segment, o Options, exempt map[string][]string) (compared, missed int) {
 	t.Helper()
 	if o.Datagram {
@@ -60,8 +60,8 @@ func CheckLoss(t testing.TB, p observe.Protocol, conv []Segment, o Options, exem
 	return compared, missed
 }
 
-// lose returns conv without segment i. The gap stands in its place, or before the
-// next segment of its direction.
+// lose returns conv without segment i. The gap replaces it, or comes before the next
+// segment of its direction.
 func lose(conv []Segment, i int, late bool) []Segment {
 	gap := Lost(conv[i].Dir, len(conv[i].Data))
 	out := slices.Clone(conv[:i])

@@ -1,9 +1,9 @@
-// Package observetest drives an observer as the engine's stream layer does, with
-// whole and with cut segments, and checks what package observe promises.
+// Package observetest runs an observer as the engine's stream layer does, with whole and
+// with split segments, and checks the guarantees of package observe.
 //
-// A test of an observer is a conversation and what must be reported of it;
-// Check runs it in several cuttings and fails where they differ. Fuzz does the
-// same for any bytes.
+// A test of an observer consists of a conversation and the expected report. Check runs it
+// with several ways of splitting the stream and fails if the results differ. Fuzz does
+// the same with arbitrary bytes.
 package observetest
 
 import (
@@ -19,12 +19,12 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// MaxHeld is the number of bytes of one direction that an observer may leave
-// unused at any time. The engine gives up at twice that number.
+// MaxHeld is the number of bytes of one direction that an observer may leave unused at
+// any time. The engine gives up at twice that number.
 const MaxHeld = 32 << 10
 
-// Segment is a piece of a conversation: bytes in one direction, or Gap bytes that
-// are missing from it. On datagram flows it is one datagram.
+// Segment is a part of a conversation: bytes in one direction, or a gap of Gap bytes. On
+// datagram flows it is one datagram.
 type Segment struct {
 	Dir  observe.Direction
 	Data []byte
@@ -44,52 +44,52 @@ func ToClient(data ...string) Segment {
 // Lost returns a segment of n missing bytes.
 func Lost(dir observe.Direction, n int) Segment { return Segment{Dir: dir, Gap: n} }
 
-// Options describes a flow to an observer. The zero value is a TCP flow to the
-// protocol's first port, seen in both directions from its handshake on.
+// Options describes a flow to an observer. The zero value is a TCP flow to the protocol's
+// first port that was captured in both directions from its handshake on.
 type Options struct {
-	// Client and Server are the flow's ends; by default 192.0.2.10:49152 and
+	// Client and Server are the flow's ends. The default is 192.0.2.10:49152 and
 	// 192.0.2.1 with the protocol's first port.
 	Client, Server netip.AddrPort
 	// Datagram makes each segment one datagram.
 	Datagram bool
-	// Cut tells the observer that the snap length cut off the end of each datagram.
+	// Cut reports to the observer that the snap length cut off the end of each datagram.
 	Cut bool
-	// Midstream tells the observer that the handshake was not seen.
+	// Midstream reports to the observer that the handshake was not seen.
 	Midstream bool
-	// Unacknowledged tells the observer that no segment acknowledges the other
+	// Unacknowledged reports to the observer that no segment acknowledges the other
 	// direction.
 	Unacknowledged bool
 	// Announced is the service that a learned endpoint promised.
 	Announced string
-	// Identities asks for principals and full names.
+	// Identities requests principals and full names.
 	Identities bool
-	// Time is the packet time of the first segment in nanoseconds since the Unix
-	// epoch; each later segment comes 10 ms later.
+	// Time is the packet time of the first segment in nanoseconds since the Unix epoch.
+	// Each segment follows 10 ms after the previous one.
 	Time int64
 }
 
-// Result is what an observer made of a conversation.
+// Result is the result of observing a conversation.
 type Result struct {
 	Facts     observe.Facts
 	Endpoints []observe.Endpoint
 	Rejected  []string
 	Names     []observe.HostName
 	Ties      []uint64
-	// Err is what ended the observation early: ErrDone, ErrViolation,
-	// ErrReversed or ErrUpgrade; nil if it read to the end.
+	// Err is the error that ended the observation early: ErrDone, ErrViolation,
+	// ErrReversed or ErrUpgrade. It is nil if the observer read to the end.
 	Err error
-	// Next is the protocol after ErrUpgrade, and NextAt the offset of the first
-	// byte that it gets, by direction.
+	// Next is the protocol after ErrUpgrade. NextAt is the offset of the first byte for
+	// that protocol, by direction.
 	Next   string
 	NextAt [2]int
 	// Held is the largest number of bytes left unused in one direction.
 	Held int
-	// Calls counts the calls of Observe.
+	// Calls is the number of calls of Observe.
 	Calls int
 }
 
-// Lines returns everything reported as sorted lines, for comparison:
-// "name=value", "endpoint ...", "rejected ...", "host ADDRESS NAME".
+// Lines returns everything reported as sorted lines, for comparison: "name=value",
+// "endpoint ...", "rejected ...", "host ADDRESS NAME".
 func (r *Result) Lines() []string {
 	var l []string
 	for _, f := range r.Facts.All() {
@@ -112,7 +112,7 @@ func (r *Result) Lines() []string {
 	return slices.Compact(l)
 }
 
-// EndpointLine returns e as one line, empty fields left out.
+// EndpointLine returns e as one line without empty fields.
 func EndpointLine(e observe.Endpoint) string {
 	var b strings.Builder
 	proto := "tcp"
@@ -141,24 +141,24 @@ func EndpointLine(e observe.Endpoint) string {
 	return b.String()
 }
 
-// Run offers conv to a new observer of p and returns what it reported. It does
-// what the engine does: bytes not used are offered again with more behind
-// them, at once while some were used; bytes skipped are never offered; a gap
-// drops what is held and is told of unless it lies within a skip. It panics
-// where the observer breaks its contract; Check turns that into a failure.
+// Run passes conv to a new observer of p and returns the result. It works like the
+// engine. It offers unused bytes again, followed by more, immediately if some were used.
+// It never offers skipped bytes. A gap drops the unused bytes and is reported, unless it
+// lies within skipped bytes. Run panics if the observer breaks its contract; Check turns
+// that into a failure.
 func Run(p observe.Protocol, conv []Segment, o Options) Result {
 	return run(p, conv, o, nil)
 }
 
-// stream is one direction of the model.
+// stream is one direction of the flow.
 type stream struct {
 	held []byte
 	skip int
-	off  int // offset in the stream of held's first byte
+	off  int // offset in the stream of the first byte of held
 }
 
-// run is Run with a cutter, which returns how many bytes of data to deliver next.
-// Without one, segments are delivered as they are.
+// run is like Run, with a function that returns how many bytes of data to deliver next.
+// If cut is nil, segments are delivered unsplit.
 func run(p observe.Protocol, conv []Segment, o Options, cut func(left int) int) Result {
 	o = o.defaults(p)
 	d := driver{o: o, obs: p.New()}
@@ -234,7 +234,7 @@ type driver struct {
 	scratch []byte
 }
 
-// Between returns an Input's Flow between two ends.
+// Between returns the function for Input.Flow that returns the given ends.
 func Between(client, server netip.AddrPort) func() (netip.AddrPort, netip.AddrPort) {
 	return func() (netip.AddrPort, netip.AddrPort) { return client, server }
 }
@@ -249,11 +249,11 @@ func (d *driver) input(dir observe.Direction) *observe.Input {
 	return &d.in
 }
 
-// poison is what becomes of an observer's input after the call.
+// poison overwrites an observer's input after the call.
 var poison = bytes.Repeat([]byte{0xdb}, 64<<10)
 
-// offer calls the observer with a copy of data that is destroyed afterwards, so
-// that an observer that keeps the slice is found out.
+// offer calls the observer with a copy of data and overwrites the copy afterwards, which
+// exposes an observer that retains the slice.
 func (d *driver) offer(in *observe.Input, data []byte) int {
 	d.scratch = append(d.scratch[:0], data...)
 	in.Data = d.scratch[:len(data):len(data)]
@@ -343,10 +343,10 @@ func (d *driver) gap(dir observe.Direction, n int) {
 	d.res.Err = err
 }
 
-// Check runs conv whole, byte by byte (long ones in small cuts), coalesced and
-// in random cuts, after the first run by an observer that was renewed if the
-// protocol does that. It fails t where the observer breaks its contract or what it
-// reports depends on the cuts, and returns the result of the whole run.
+// Check runs conv unsplit, byte by byte (in small pieces if it is long), coalesced, and
+// randomly split. If the protocol has Renew, all runs after the first use a renewed
+// observer. Check fails t if the observer breaks its contract or if its report depends on
+// the splitting. It returns the result of the unsplit run.
 func Check(t testing.TB, p observe.Protocol, conv []Segment, o Options) Result {
 	t.Helper()
 	p = renewing(p)
@@ -375,7 +375,7 @@ func Check(t testing.TB, p observe.Protocol, conv []Segment, o Options) Result {
 	if o.Datagram {
 		return whole
 	}
-	// Each call copies what is held, so long conversations are cut coarser.
+	// Each call copies the unused bytes, so long conversations are split more coarsely.
 	step := 1 + size(conv)/(8<<10)
 	compare(fmt.Sprintf("in cuts of %d", step), run(p, conv, o, func(int) int { return step }))
 	compare("coalesced", Run(p, Coalesce(conv, 16<<10), o))
@@ -391,8 +391,8 @@ func Check(t testing.TB, p observe.Protocol, conv []Segment, o Options) Result {
 	return whole
 }
 
-// renewing returns p with a New that gives the observer it gave before, if the
-// protocol renews them.
+// renewing returns p with a function New that reuses the previous observer if the
+// protocol has Renew.
 func renewing(p observe.Protocol) observe.Protocol {
 	if p.Renew == nil {
 		return p
@@ -410,9 +410,9 @@ func renewing(p observe.Protocol) observe.Protocol {
 	return p
 }
 
-// checkDetect holds Detect to one answer: what it says of a prefix, unless
-// More, it must say of the whole beginning too. Of datagrams it may know none
-// but those that begin with a byte of Begins.
+// checkDetect verifies that Detect is consistent: unless it returns More for a prefix, it
+// must return the same for the whole beginning. It must recognise only datagrams that
+// start with a byte of Begins.
 func checkDetect(t testing.TB, p observe.Protocol, conv []Segment, o Options) {
 	t.Helper()
 	if p.Detect == nil || len(conv) == 0 || conv[0].Gap > 0 || o.Datagram && !p.Datagram || !o.Datagram && !p.Stream {
@@ -457,7 +457,7 @@ func size(conv []Segment) int {
 	return n
 }
 
-// Coalesce joins neighbouring segments of one direction, up to limit bytes each.
+// Coalesce joins adjacent segments of one direction, up to limit bytes each.
 func Coalesce(conv []Segment, limit int) []Segment {
 	var out []Segment
 	for _, s := range conv {
@@ -470,8 +470,7 @@ func Coalesce(conv []Segment, limit int) []Segment {
 	return out
 }
 
-// Expect fails t unless r reports exactly want: lines as Lines gives them, in
-// any order.
+// Expect fails t unless r reports exactly want, lines in the form of Lines, in any order.
 func Expect(t testing.TB, r Result, want ...string) {
 	t.Helper()
 	got := r.Lines()
@@ -482,8 +481,8 @@ func Expect(t testing.TB, r Result, want ...string) {
 	}
 }
 
-// Fuzz adds seeds to f and fuzzes the property of Check: any bytes are decoded
-// as options and a conversation.
+// Fuzz adds seeds to f and fuzzes the property that Check verifies. It decodes arbitrary
+// bytes as options and a conversation.
 func Fuzz(f *testing.F, p observe.Protocol, seeds ...[]Segment) {
 	f.Helper()
 	for _, s := range seeds {
@@ -502,8 +501,8 @@ func Fuzz(f *testing.F, p observe.Protocol, seeds ...[]Segment) {
 	})
 }
 
-// The first byte of an encoded conversation holds the options, then each
-// segment has a byte for direction and kind and two for the length.
+// The first byte of an encoded conversation holds the options. Each segment then has a
+// byte for its direction and kind and two bytes for its length.
 const (
 	encDatagram = 1 << iota
 	encCut
@@ -513,8 +512,8 @@ const (
 	encOffPort
 )
 
-// Encode returns conv and the flags of o as bytes that Decode reads back.
-// Segments beyond 65535 bytes are cut.
+// Encode returns conv and the flags of o as bytes for Decode. It truncates segments to
+// 65535 bytes.
 func Encode(conv []Segment, o Options) []byte {
 	var flags byte
 	for i, set := range []bool{o.Datagram, o.Cut, o.Midstream, o.Unacknowledged, o.Identities, o.Server.IsValid()} {
@@ -537,7 +536,7 @@ func Encode(conv []Segment, o Options) []byte {
 	return b
 }
 
-// Decode reads any bytes as a conversation of at most 64 segments and 40 KiB.
+// Decode decodes arbitrary bytes as a conversation of at most 64 segments and 40 KiB.
 func Decode(b []byte) ([]Segment, Options) {
 	var o Options
 	if len(b) == 0 {

@@ -11,8 +11,9 @@ import (
 	. "github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// toy is a protocol of records: a length byte and so many bytes, of which 'f'
-// records are facts, 'u' upgrades, 's' is skipped unread and '!' is none.
+// toy is a protocol of records. A record is a length byte and that many bytes. 'f'
+// records are facts, 'u' records are upgrades, 's' records are skipped unread, and '!' is
+// not a record.
 type toy struct{ perCall, lookAhead, hoard bool }
 
 func (o *toy) Observe(in *observe.Input, r *observe.Report) (int, error) {
@@ -82,7 +83,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// recorder lets a test see whether Check would fail it.
+// recorder records whether Check would fail a test.
 type recorder struct {
 	testing.TB
 	failed []string

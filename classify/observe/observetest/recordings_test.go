@@ -19,8 +19,8 @@ import (
 	"github.com/exspan/exspan/classify/observe/smtp"
 )
 
-// TestLoss loses segments of recorded conversations, and of those of the corpus
-// where there is one.
+// TestLoss drops segments of recorded conversations, and of those of the corpus if there
+// is one.
 func TestLoss(t *testing.T) {
 	if _, err := exec.LookPath("tshark"); err != nil {
 		t.Skip(err)
@@ -35,7 +35,7 @@ func TestLoss(t *testing.T) {
 			files = append(files, more...)
 		}
 	}
-	// Words that tell how far a session got.
+	// Values that describe how far a session got.
 	progress := map[string][]string{"smtp.tls": {"offered", "none"}, "imap.tls": {"offered", "none"}, "pop3.tls": {"offered", "none"}, "nntp.tls": {"offered", "none"}}
 	for _, c := range []struct {
 		p      observe.Protocol
@@ -50,8 +50,9 @@ func TestLoss(t *testing.T) {
 			for _, file := range files {
 				exempt := maps.Clone(progress)
 				if c.p.Name == "http" && filepath.Base(file) == "NTLM.pcap" {
-					// This capture has holes of its own, behind which an answer may be found that
-					// the whole conversation hides: what tshark reads there is no invention.
+					// This capture has gaps of its own. After one of them the observer
+					// can find an answer that the whole conversation hides. A value that
+					// tshark reads there is not invented.
 					exempt["http.server"] = tsharkValues(t, file, "http.server")
 					exempt["http.status"] = tsharkValues(t, file, "http.response.code")
 				}
@@ -65,7 +66,7 @@ func TestLoss(t *testing.T) {
 	}
 }
 
-// tsharkValues returns the values that tshark reads of a field in a capture.
+// tsharkValues returns the values of a field that tshark reads in a capture.
 func tsharkValues(t *testing.T, file, field string) []string {
 	t.Helper()
 	out, err := exec.Command("tshark", "-n", "-r", file, "-Y", field, "-T", "fields", "-e", field).Output()

@@ -11,9 +11,9 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// TextToPcap writes a TCP conversation to a capture file by text2pcap, for
-// tshark to read, and returns the file's name. The client's port is 49152. It
-// skips the test where text2pcap is missing.
+// TextToPcap writes a TCP conversation to a capture file for tshark, with text2pcap, and
+// returns the file's name. The client's port is 49152. It skips the test if text2pcap is
+// missing.
 func TextToPcap(t testing.TB, conv []Segment, serverPort uint16) string {
 	t.Helper()
 	prog, err := exec.LookPath("text2pcap")
@@ -22,7 +22,7 @@ func TextToPcap(t testing.TB, conv []Segment, serverPort uint16) string {
 	}
 	var in bytes.Buffer
 	for _, s := range conv {
-		// Outbound packets have the ports swapped.
+		// The ports are swapped in outbound packets.
 		if s.Dir == observe.ToServer {
 			in.WriteString("I\n")
 		} else {

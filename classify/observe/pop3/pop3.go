@@ -1,9 +1,8 @@
-// Package pop3 observes POP3 (RFC 1939, RFC 2449, RFC 5034) up to the login:
-// what the server says it is and can do, whether TLS was taken up, and how the
-// client authenticated. User names, passwords and messages are skipped and
-// never kept.
+// Package pop3 observes POP3 (RFC 1939, RFC 2449, RFC 5034) up to the login. It reports
+// the server's greeting and capabilities, whether the client starts TLS, and how it
+// authenticates. It skips user names, passwords and messages and never keeps them.
 //
-// After an accepted STLS the flow is handed to tls.
+// After an accepted STLS it hands the flow over to tls.
 package pop3
 
 import (
@@ -17,23 +16,23 @@ import (
 // Name is the protocol's name.
 const Name = "pop3"
 
-// The facts.
+// The facts of this protocol.
 const (
-	// Banner is the wording of the greeting behind "+OK", without names, session
-	// identifiers and dates.
+	// Banner is the text of the greeting after "+OK", without names, session identifiers
+	// and dates.
 	Banner = "pop3.banner"
-	// Greeting is the whole greeting; with Report.Identities only.
+	// Greeting is the whole greeting; only with Report.Identities.
 	Greeting = "pop3.greeting"
-	// Capability has the keywords of the answer to CAPA before the login, in
-	// upper case without parameters.
+	// Capability holds the keywords of the answer to CAPA before the login, in upper case
+	// without parameters.
 	Capability = "pop3.capability"
-	// Mechanisms are the SASL mechanisms that the server named.
+	// Mechanisms holds the SASL mechanisms that the server offers.
 	Mechanisms = "pop3.mechanisms"
-	// TLS is what became of STLS; its values are those of package line.
+	// TLS is the outcome of STLS. Its values are defined in package line.
 	TLS = "pop3.tls"
 )
 
-const maxWait = 16 << 10 // bytes that wait for an answer by the server
+const maxWait = 16 << 10 // bytes that await an answer of the server
 
 // Protocol describes POP3.
 func Protocol() observe.Protocol {
@@ -42,9 +41,9 @@ func Protocol() observe.Protocol {
 	}
 }
 
-// Detect recognises an answer or a command on the expected port. On others it
-// asks for two signs, because Redis answers in the same words: a greeting that
-// names POP or has a time stamp for APOP, or an answer and a command.
+// Detect recognises an answer or a command on the expected port. On other ports it
+// requires two signs, because Redis uses the same words: a greeting that names POP or has
+// an APOP time stamp, or an answer and a command.
 func Detect(f *observe.First) observe.Match {
 	_, client := verb(f.ToServer)
 	if !f.OnPort && client == observe.No {
@@ -68,8 +67,7 @@ func Detect(f *observe.First) observe.Match {
 	return server
 }
 
-// greeting reports whether an answer is a greeting of POP3 (RFC 1939 sections 4
-// and 7).
+// greeting reports whether an answer is a greeting of POP3 (RFC 1939 sections 4 and 7).
 func greeting(b []byte) bool {
 	l, _, ok := bytes.Cut(b[:min(len(b), 512)], []byte{'\n'})
 	if !ok {
@@ -79,13 +77,13 @@ func greeting(b []byte) bool {
 	return bytes.Contains(bytes.ToUpper(l), []byte("POP")) || stamp >= 0 && bytes.IndexByte(l[stamp:], '@') > 0
 }
 
-// kind is a command as far as its answer matters.
+// kind is the kind of a command whose answer matters.
 type kind uint8
 
 const (
 	other kind = iota
 	capa
-	mechanisms // AUTH without a mechanism, which lists them
+	mechanisms // AUTH without a mechanism, which lists the mechanisms
 	stls
 	login
 	auth
@@ -98,7 +96,7 @@ var commands = map[string]kind{
 	"LAST": access,
 }
 
-// verb looks for a command at the beginning of b.
+// verb returns the kind of the command at the beginning of b.
 func verb(b []byte) (kind, observe.Match) {
 	letters := true
 	for end, c := range b[:min(len(b), 5)] {
@@ -126,13 +124,13 @@ type observer struct {
 	tls     line.StartTLS
 	words   line.Values
 	client  bool
-	lost    bool // bytes are missing, and the client's next line is not known to begin a command
-	heard   bool // bytes of the server were seen, or are known to be missing
+	lost    bool // bytes are missing, and the client's next line may not begin a command
+	heard   bool // bytes of the server were seen or are known to be missing
 	unheard bool // bytes of the server are missing since waiting was set
-	unsure  bool // which command an answer belongs to is not known
-	turned  bool // the server has spoken since the client's last bytes
+	unsure  bool // the assignment of answers to commands is unknown
+	turned  bool // the server has sent something since the client's last bytes
 	greeted bool
-	list    kind // the list being read; other if none
+	list    kind // the list being read; other if there is none
 	offers  bool
 }
 
@@ -177,13 +175,12 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return used, nil
 }
 
-// gap is called where bytes are missing. Which answer belongs to which command
-// is not known until the client has waited for an answer and sends its next
-// command.
+// gap is called when bytes are missing. The assignment of answers to commands is then
+// unknown until the client has waited for an answer and sends its next command.
 func (o *observer) gap(d observe.Direction) {
 	o.split[d] = line.Splitter{}
 	o.tls.Gap()
-	// Where nothing was asked yet, it is the greeting that is missing.
+	// Before the first command, the greeting is what is missing.
 	o.unsure = o.unsure || o.greeted || !o.pending.Empty() || d == observe.ToServer
 	o.pending, o.list = line.Queue{}, other
 	if d == observe.ToClient {
@@ -194,8 +191,8 @@ func (o *observer) gap(d observe.Direction) {
 	o.sasl.End()
 }
 
-// resolve decides by what the client goes on with how the server answered the
-// command that waits. It reports whether it takes more bytes to tell.
+// resolve infers the server's answer to the waiting command from what the client sends
+// next. It reports whether it needs more bytes.
 func (o *observer) resolve(b []byte, r *observe.Report) (more bool) {
 	if o.sasl.Active {
 		switch _, m := verb(b); m {
@@ -219,7 +216,7 @@ func (o *observer) inClear(r *observe.Report) {
 	}
 }
 
-// push notes a command that will be answered.
+// push records a command that will be answered.
 func (o *observer) push(k kind) {
 	o.pending.Push(uint8(k))
 	if o.waiting = k == stls || k == auth; o.waiting {
@@ -227,7 +224,7 @@ func (o *observer) push(k kind) {
 	}
 }
 
-// request reads a line of the client's.
+// request reads a line from the client.
 func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 	if o.sasl.Active {
 		o.sasl.Client(l, r)
@@ -239,13 +236,13 @@ func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 	}
 	k, ok := verb(append(l[:min(len(l), 5):min(len(l), 5)], '\n'))
 	if ok != observe.Yes && (o.lost || !o.client && !in.Handshake) {
-		// In the middle of something. Clients send commands and nothing else, so
-		// one that is known ends this.
+		// In the middle of an exchange. Clients send only commands, so a known command
+		// ends this state.
 		o.lost, o.unsure = true, true
 		return
 	}
 	if o.turned && o.unsure && in.Continues {
-		o.unsure, o.pending = false, line.Queue{} // it has heard all answers
+		o.unsure, o.pending = false, line.Queue{} // it got all answers
 	}
 	o.turned, o.lost = false, false
 	o.client = true
@@ -274,7 +271,7 @@ func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 	o.push(k)
 }
 
-// answer reads a line of the server's.
+// answer reads a line from the server.
 func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) error {
 	if o.list != other {
 		o.item(l, r)
@@ -327,7 +324,7 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) error 
 	case login, auth:
 		o.sasl.End()
 		if ok {
-			return observe.ErrDone // nothing of the rest changes what was reported
+			return observe.ErrDone // the rest cannot change the report
 		}
 	case access:
 		if ok {
@@ -354,7 +351,7 @@ func (o *observer) item(l []byte, r *observe.Report) {
 		return
 	}
 	o.offers = o.offers || line.Is(w, "STLS")
-	o.words.Add(r, Capability, sasl.Mechanism(w)) // of the same letters, RFC 2449 section 4
+	o.words.Add(r, Capability, sasl.Mechanism(w)) // it has the same syntax, RFC 2449 section 4
 	if line.Is(w, "SASL") {
 		for range 8 {
 			o.words.Add(r, Mechanisms, sasl.Mechanism(words.Next()))

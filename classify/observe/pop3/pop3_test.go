@@ -70,7 +70,7 @@ func TestConversations(t *testing.T) {
 	CheckAll(t, Protocol(), conversations, "mrose", "word")
 }
 
-// TestSameEvidence: what proves a role does not depend on what may be printed.
+// TestSameEvidence verifies that evidence of a role does not depend on Report.Identities.
 func TestSameEvidence(t *testing.T) {
 	SameEvidence(t, Protocol(), after(), Options{}, Banner, Capability)
 }

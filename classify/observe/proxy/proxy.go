@@ -1,6 +1,5 @@
-// Package proxy reads the header of the PROXY protocol, versions 1 and 2, which a
-// load balancer sends before what a client sends, to tell the server who the
-// client is.
+// Package proxy reads the header of the PROXY protocol, versions 1 and 2. A load balancer
+// sends it before the client's data to give the server the client's address.
 //
 // https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 package proxy
@@ -11,15 +10,15 @@ import (
 	"net/netip"
 )
 
-// Client is the fact that holds the address of the client in a header.
+// Client is the fact that holds the client's address from a header.
 const Client = "proxy.client"
 
 // Header is a header of the PROXY protocol.
 type Header struct {
-	// Length is that of the header in bytes.
+	// Length is the length of the header in bytes.
 	Length int
-	// Client is the client's address and port. It is not valid where the header
-	// gives none: for health checks, and for transports that are not known.
+	// Client is the client's address and port. It is invalid if the header has none, as
+	// for health checks and unknown transports.
 	Client netip.AddrPort
 }
 
@@ -28,24 +27,24 @@ const (
 	maxV1 = 107 // section 2.1
 	v2    = "\r\n\r\n\x00\r\nQUIT\n"
 	fixed = 16      // bytes of a header of version 2 before its addresses
-	maxV2 = 2 << 10 // bytes of such a header that are believed
+	maxV2 = 2 << 10 // maximum length of a header of version 2 in bytes
 )
 
-// Read returns the header with which data begins, of length 0 if there is none.
-// more reports that it takes more bytes to tell.
+// Read returns the header at the start of data, whose length is 0 if there is none. more
+// reports that more bytes are needed.
 func Read(data []byte) (h Header, more bool) {
 	begins := func(with string) bool { k := min(len(data), len(with)); return string(data[:k]) == with[:k] }
 	switch {
 	case begins(v1):
 		return readText(data)
-	case begins(v2) && len(data) > len("\r\n\r\n"): // which keeps connections alive too
+	case begins(v2) && len(data) > len("\r\n\r\n"): // also sent to keep connections alive
 		return readBinary(data)
 	}
 	return h, false
 }
 
-// readText reads a header of version 1: "PROXY TCP4 192.0.2.1 192.0.2.2 50123 25",
-// or "PROXY UNKNOWN" with anything behind it.
+// readText parses a header of version 1: "PROXY TCP4 192.0.2.1 192.0.2.2 50123 25", or
+// "PROXY UNKNOWN" with anything after it.
 func readText(data []byte) (h Header, more bool) {
 	i := bytes.Index(data[:min(len(data), maxV1)], []byte("\r\n"))
 	if i < 0 {
@@ -62,7 +61,7 @@ func readText(data []byte) (h Header, more bool) {
 	return h, false
 }
 
-// readBinary reads a header of version 2.
+// readBinary parses a header of version 2.
 func readBinary(data []byte) (h Header, more bool) {
 	if len(data) < fixed {
 		return h, true
@@ -77,7 +76,7 @@ func readBinary(data []byte) (h Header, more bool) {
 	h.Length = n
 	const proxied, inet, inet6 = 1, 1, 2
 	if data[12]&0xf != proxied {
-		return h, false // the balancer's own connection
+		return h, false // the load balancer's own connection
 	}
 	switch body := data[fixed:n]; {
 	case data[13]>>4 == inet && len(body) >= 12:

@@ -1,6 +1,6 @@
-// Package resvc recognises the routing engine of Exchange 2000 and 2003, whose
-// servers tell each other the state of links on port 691, by its greeting.
-// There is no public specification of the rest.
+// Package resvc recognises the routing engine of Exchange 2000 and 2003 by its greeting.
+// Its servers exchange the state of links on port 691. There is no public specification
+// of the rest of the protocol.
 package resvc
 
 import (
@@ -9,11 +9,11 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// Version is the routing engine's version: "6.5.6940.0". It is also that of
-// Exchange, and reported as observe.ExchangeVersion.
+// Version is the routing engine's version: "6.5.6940.0". It equals the version of
+// Exchange and is also reported as observe.ExchangeVersion.
 const Version = "resvc.version"
 
-// maxGreeting bounds the bytes that are looked at for the version.
+// maxGreeting is the number of bytes that are searched for the version.
 const maxGreeting = 512
 
 // Protocol describes the routing engine.
@@ -30,9 +30,8 @@ func detect(f *observe.First) observe.Match {
 	return greeting(b)
 }
 
-// greeting reports whether b begins with "{0000004c} NODEINFO (": the length of
-// what follows in hexadecimal digits, and the command. The form is the one by
-// which scanners know the service.
+// greeting reports whether b begins with "{0000004c} NODEINFO (": the length of the rest
+// in hexadecimal digits, and the command. Scanners recognise the service by this form.
 func greeting(b []byte) observe.Match {
 	const command = "} NODEINFO ("
 	if len(b) == 0 {

@@ -8,7 +8,7 @@ import (
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// hello has the form that the service probes of Nmap know.
+// hello has the form in the service probes of Nmap.
 const hello = "{0000004c} NODEINFO (5) {38}Version: 6.5.6940.0 Microsoft Routing Server ready\r\n  "
 
 func TestGreeting(t *testing.T) {

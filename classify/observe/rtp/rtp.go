@@ -1,11 +1,10 @@
-// Package rtp observes media on UDP: RTP and RTCP (RFC 3550), STUN (RFC 8489)
-// and the DTLS handshake for SRTP (RFC 5764) on the same ports, and T.38 over
-// UDPTL, and measures the RTP streams.
+// Package rtp observes media on UDP: RTP and RTCP (RFC 3550), STUN (RFC 8489) and the
+// DTLS handshake for SRTP (RFC 5764) on the same ports, and T.38 over UDPTL. It measures
+// the RTP streams.
 //
-// On an endpoint that SDP announced, one packet is enough to identify its kind.
-// Elsewhere an RTP header proves little: a flow is RTP only after five packets of one
-// SSRC with increasing sequence numbers and a media time that keeps pace with the
-// clock.
+// On an endpoint that SDP announced, one packet is enough to identify its kind. Elsewhere
+// an RTP header proves little: a flow is RTP only after five packets of one SSRC with
+// increasing sequence numbers and a media time that keeps pace with the clock.
 package rtp
 
 import (
@@ -20,8 +19,8 @@ import (
 
 // Facts of this protocol.
 const (
-	Content = "rtp.content" // what was read: rtp, rtcp, stun, dtls, t38
-	Codec   = "rtp.codec"   // of RTP packets: PCMU ..., "dynamic-96" for types named by SDP alone
+	Content = "rtp.content" // kind of packets read: rtp, rtcp, stun, dtls, t38
+	Codec   = "rtp.codec"   // of RTP packets: PCMU ..., "dynamic-96" for types that only SDP names
 	Limit   = "rtp.limit"   // a limit that was reached: streams
 )
 
@@ -29,11 +28,12 @@ const (
 const (
 	maxStreams  = 32 // SSRCs of both directions
 	maxPayloads = 8  // payload types of one stream
-	// Streams beyond the first maxMajor measure no more than maxMinorPayloads.
+	// Streams after the first maxMajor ones measure at most maxMinorPayloads payload
+	// types.
 	maxMajor, maxMinorPayloads = 4, 2
 	maxJunk                    = 32 // unknown datagrams before the first known one
-	maxBreaks                  = 3  // breaks of the sequence before the proof
-	maxUnproven                = 64 // datagrams within which a flow without SDP must prove itself
+	maxBreaks                  = 3  // breaks of the sequence before RTP is proven
+	maxUnproven                = 64 // datagrams within which a flow without SDP must be proven
 	proof                      = 5  // packets of one SSRC in sequence that prove RTP
 )
 
@@ -77,7 +77,7 @@ func serviceOf(announced string) service {
 // media reports whether media were announced.
 func (s service) media() bool { return s == plainMedia || s == secureMedia || s == faxMedia }
 
-// possible reports whether an endpoint that is not announced may send a datagram:
+// possible reports whether a datagram may come from an endpoint that was not announced:
 // RTP and RTCP of version 2, or STUN with its cookie.
 func possible(_, _ uint16, b []byte) bool {
 	return len(b) >= 8 && (b[0]>>6 == 2 || b[0] < 4 && string(b[4:8]) == cookie)
@@ -135,7 +135,8 @@ func classify(b []byte) (kind, int) {
 		}
 	case b[0]>>6 == 2:
 		if b[1] >= 192 && b[1] <= 223 {
-			// The first length of a compound packet counts 32-bit words less one.
+			// The first length of a compound packet is the number of 32-bit words minus
+			// one.
 			if b[1] >= 200 && b[1] <= 207 && 4*(int(binary.BigEndian.Uint16(b[2:]))+1) <= len(b) {
 				return kindRTCP, 0
 			}
@@ -163,8 +164,8 @@ func payload(b []byte) (int, bool) {
 		return 0, false
 	}
 	if b[0]&0x20 != 0 {
-		// SRTP encrypts padding with the payload, so an impossible count is no reason to
-		// refuse the packet.
+		// SRTP encrypts the padding with the payload, so an impossible padding count does
+		// not disprove RTP.
 		if pad := int(b[len(b)-1]); n > 0 && pad > 0 && pad <= n {
 			n -= pad
 		}
@@ -172,17 +173,16 @@ func payload(b []byte) (int, bool) {
 	return n, true
 }
 
-// assigned reports whether a payload type may be in use: static ones of RFC 3551
-// section 6 and dynamic ones.
+// assigned reports whether a payload type may be in use. Those are the static types of
+// RFC 3551 section 6 and the dynamic types.
 func assigned(pt uint8) bool {
 	name, _ := sdp.StaticPayload(pt)
 	return name != "" || pt >= 96 && pt <= 127
 }
 
-// isUDPTL reports whether b is a UDPTL packet (ITU-T T.38 section 9.1): sequence
-// number, primary packet, and error recovery by earlier packets or by parity.
-// The loose check, for endpoints that were announced for T.38, ends with the primary
-// packet.
+// isUDPTL reports whether b is a UDPTL packet (ITU-T T.38 section 9.1): a sequence
+// number, a primary packet, and error recovery by earlier packets or by parity. The loose
+// check, for endpoints that were announced for T.38, ends with the primary packet.
 func isUDPTL(b []byte, loose bool) bool {
 	rest, ok := octets(b[min(2, len(b)):])
 	if !ok || len(b) < 4 || b[2] == 0 {
@@ -203,7 +203,7 @@ func isUDPTL(b []byte, loose bool) bool {
 		}
 		return len(rest) == 0
 	}
-	// Parity: the number of packets covered, then the parity packets.
+	// Parity: the number of packets covered, followed by the parity packets.
 	if rest[1] != 1 || len(rest) < 4 {
 		return false
 	}
@@ -217,7 +217,7 @@ func isUDPTL(b []byte, loose bool) bool {
 }
 
 // octets skips an open type in packed encoding: a length of one or two bytes and that
-// many octets (ITU-T X.691 section 11.9). It returns what follows.
+// many octets (ITU-T X.691 section 11.9). It returns the bytes after it.
 func octets(b []byte) (rest []byte, ok bool) {
 	if len(b) == 0 {
 		return nil, false
@@ -235,8 +235,8 @@ func octets(b []byte) (rest []byte, ok bool) {
 	return b[head+n:], true
 }
 
-// observer reads one flow. It contains the first stream of each direction, so that the
-// usual packet loads only the cache lines of that stream. These are aligned: the
+// observer reads one flow. It contains the first stream of each direction, so that a
+// usual packet loads only the cache lines of that stream. They are aligned, because the
 // runtime puts eight bytes before an object of this size.
 type observer struct {
 	last           [2]*stream // the stream of the last packet, by direction
@@ -251,10 +251,10 @@ type observer struct {
 	covered        bool    // encryption "srtp" was reported
 	seen           [5]bool // kinds reported
 	junk, unproven int32
-	codecs         [2]uint64 // payload types reported, a bit each
+	codecs         [2]uint64 // payload types reported, one bit each
 	own            [2]stream
 	streams        []*stream
-	few            [2]*stream // backing array of streams while that is short
+	few            [2]*stream // initial backing array of streams
 	reports        []report
 	client, server netip.AddrPort
 }
@@ -281,12 +281,12 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return o.read(in, r)
 }
 
-// read reads any packet.
+// read reads a packet of any kind.
 func (o *observer) read(in *observe.Input, r *observe.Report) (int, error) {
 	b := in.Data
 	if !o.begun {
 		o.begun = true
-		o.client, o.server = in.Ends() // the ends do not change: nothing reverses a flow of this package
+		o.client, o.server = in.Ends() // the ends do not change: flows of this package are never reversed
 	}
 	if now := serviceOf(in.Announced); now != o.service {
 		o.service = now
@@ -349,7 +349,7 @@ func (o *observer) read(in *observe.Input, r *observe.Report) (int, error) {
 	return len(b), nil
 }
 
-// clearUsual makes the observer read the next packets in full, because they may differ
+// clearUsual makes the observer read the next packets completely, because they may differ
 // from the last ones.
 func (o *observer) clearUsual() {
 	for _, s := range o.streams {
@@ -357,8 +357,8 @@ func (o *observer) clearUsual() {
 	}
 }
 
-// prove checks what makes a flow without announcement RTP: successive packets of one
-// SSRC whose media time keeps pace with the clock.
+// prove checks the conditions under which an unannounced flow is RTP: successive packets
+// of one SSRC whose media time keeps pace with the clock.
 func (o *observer) prove(s *stream, pt uint8) error {
 	switch {
 	case s == nil || !assigned(pt) || s.breaks > maxBreaks:
@@ -369,7 +369,7 @@ func (o *observer) prove(s *stream, pt uint8) error {
 	return nil
 }
 
-// tell reports the facts of a packet. Only the first packet of a kind adds any.
+// tell reports the facts of a packet. Only the first packet of a kind adds facts.
 func (o *observer) tell(r *observe.Report, k kind, b []byte) {
 	if !o.seen[k] {
 		o.seen[k] = true
@@ -412,7 +412,8 @@ func codecName(pt uint8) string {
 	return "dynamic-" + string(digits[i:])
 }
 
-// stream returns the stream of an SSRC, or nil beyond the limit.
+// stream returns the stream of an SSRC. It creates one if necessary and returns nil at
+// the limit.
 func (o *observer) stream(dir observe.Direction, ssrc uint32) *stream {
 	if s := o.last[dir]; s != nil && s.ssrc == ssrc {
 		return s
@@ -486,7 +487,7 @@ func (o *observer) rtcp(dir observe.Direction, b []byte) {
 			continue
 		}
 		for i := byte(0); i < p[0]&31 && len(blocks) >= 24; i++ {
-			// The report is about packets of the other direction.
+			// The report describes packets of the other direction.
 			if rep := o.report(dir.Reverse(), binary.BigEndian.Uint32(blocks)); rep != nil {
 				rep.blocks++
 				rep.share = blocks[4]
@@ -511,8 +512,8 @@ func (o *observer) report(dir observe.Direction, ssrc uint32) *report {
 	return &o.reports[len(o.reports)-1]
 }
 
-// Finish reports the streams of the flow. A flow of RTCP alone has streams without
-// packets.
+// Finish reports the streams of the flow. A flow that contains only RTCP has streams
+// without packets.
 func (o *observer) Finish(r *observe.Report) {
 	r.Streams = r.Streams[:0]
 	if !o.proven {
@@ -529,7 +530,7 @@ func (o *observer) Finish(r *observe.Report) {
 	}
 	var used [maxStreams]bool
 	for _, s := range o.streams {
-		// A single packet of an SSRC that nothing else mentions is a stray.
+		// A single packet of an SSRC that occurs nowhere else is a stray.
 		if !o.media && s.steady < proof {
 			continue
 		}

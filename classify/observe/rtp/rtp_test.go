@@ -25,7 +25,7 @@ func packet(pt uint8, seq uint16, ts, ssrc uint32, n int) []byte {
 	return append(b, make([]byte, n)...)
 }
 
-// flow offers datagrams to an observer.
+// flow passes datagrams to an observer.
 type flow struct {
 	o   *observer
 	r   observe.Report
@@ -54,8 +54,8 @@ func (f *flow) streams() []observe.Stream {
 	return f.r.Streams
 }
 
-// voice sends packets of 20 ms with the given sequence numbers, each where the
-// number says on the clock.
+// voice sends packets of 20 ms with the given sequence numbers. The sequence number
+// determines the time of each packet.
 func voice(seqs ...int) *flow {
 	f := newFlow("rtp")
 	for i, s := range seqs {
@@ -78,8 +78,8 @@ func join(parts ...[]int) (s []int) {
 	return s
 }
 
-// TestSequence holds the counts to RFC 3550 appendix A.3 on sequences counted
-// by hand.
+// TestSequence compares the counts with RFC 3550 appendix A.3, on sequences counted by
+// hand.
 func TestSequence(t *testing.T) {
 	one := func(n ...int) []int { return n }
 	for _, tt := range []struct {
@@ -121,8 +121,8 @@ func TestSequence(t *testing.T) {
 	}
 }
 
-// TestJitter compares with the estimator of RFC 3550 appendix A.8 written as
-// there, in units of the clock.
+// TestJitter compares the jitter with the estimator of RFC 3550 appendix A.8, in units of
+// the clock.
 func TestJitter(t *testing.T) {
 	for _, tt := range []struct {
 		pt   uint8
@@ -193,7 +193,8 @@ func TestTalkAndGap(t *testing.T) {
 	}
 }
 
-// TestUnannounced: without SDP only a growing sequence of one SSRC is RTP.
+// TestUnannounced verifies that, without SDP, only an increasing sequence of one SSRC is
+// RTP.
 func TestUnannounced(t *testing.T) {
 	run := func(packets ...[]byte) *flow {
 		f := newFlow("")
@@ -233,8 +234,8 @@ func TestUnannounced(t *testing.T) {
 			t.Errorf("%s: %v %v", name, f.err, f.r.All())
 		}
 	}
-	// Once proven, a stray datagram changes nothing, and a stream of few packets
-	// is not told.
+	// After the proof, a stray datagram changes nothing, and a stream of few packets is
+	// not reported.
 	f = run(append(grow(10), packet(8, 1, 1, 8, 10), []byte("x"))...)
 	if s := f.streams(); f.err != nil || len(s) != 1 {
 		t.Errorf("%v %+v", f.err, s)
@@ -352,7 +353,7 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// TestNoAllocations: a known stream costs no memory.
+// TestNoAllocations verifies that the packets of a known stream do not allocate.
 func TestNoAllocations(t *testing.T) {
 	f := voice(sequence(1, 10)...)
 	b := packet(96, 11, 1760, 7, 160)
@@ -372,8 +373,8 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
-// TestBounded: any number of sources and types costs bounded memory, and says
-// so.
+// TestBounded verifies that any number of sources and types uses bounded memory and that
+// the limit is reported.
 func TestBounded(t *testing.T) {
 	f := newFlow("rtp")
 	for i := range 10_000 {
@@ -432,8 +433,8 @@ func FuzzRTP(f *testing.F) {
 	})
 }
 
-// TestSecondSign has datagrams whose headers look like those of RTP. Without an
-// announcement, the media time has to go on like the clock.
+// TestSecondSign reads datagrams whose headers look like those of RTP. Without an
+// announcement, the media time must advance like the clock.
 func TestSecondSign(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -442,7 +443,7 @@ func TestSecondSign(t *testing.T) {
 	}{
 		{"voice", func(i int) []byte { return packet(0, uint16(i), uint32(i*160), 7, 160) }, true},
 		{"wide-band voice", func(i int) []byte { return packet(114, uint16(i), uint32(i*320), 7, 40) }, true},
-		// BACnet/IP: type, function, length, then the network layer.
+		// BACnet/IP: the type, the function, the length, then the network layer.
 		{"BACnet", func(i int) []byte {
 			return append([]byte("\x81\x0a\x00"), byte(17+i), 1, 0x20, 0xff, 0xff, 0, 0xff, 0x10, 8, 0, 0, 0, 0, 0)
 		}, false},
@@ -459,7 +460,7 @@ func TestSecondSign(t *testing.T) {
 	}
 }
 
-// TestHeld floods one flow with all that makes its observer hold memory.
+// TestHeld sends to one flow everything that makes its observer hold memory.
 func TestHeld(t *testing.T) {
 	f := newFlow("rtp")
 	for ssrc := range uint32(200) {
@@ -478,7 +479,7 @@ func TestHeld(t *testing.T) {
 	if n > observe.MaxHeld/2 {
 		t.Errorf("one flow holds %d bytes", n)
 	}
-	// The sum is held against what the runtime counts.
+	// Compare the sum with the runtime's count.
 	var many []*observer
 	var before, after runtime.MemStats
 	runtime.GC()

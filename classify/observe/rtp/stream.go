@@ -23,54 +23,54 @@ const pause = int64(200e6)
 // rates are the clock rates in Hz of the dynamic payload types in use.
 var rates = [...]int32{8000, 12000, 16000, 24000, 32000, 44100, 48000, 90000}
 
-// stream measures the packets of one SSRC in one direction. The fields that usually
-// needs come first, in two cache lines.
+// stream measures the packets of one SSRC in one direction. The fields that usually needs
+// come first, in two cache lines.
 type stream struct {
 	own  payloadState // the first of payloads
 	ssrc uint32
 	// usual is the beginning of the packets that usually accepts: version, flags and
-	// payload type, without the marker; 0 for none.
+	// payload type, without the marker. It is 0 if usually accepts none.
 	usual   uint16
-	service service // the announcement under which they are usual
-	aside   bool    // their state is at, not own
+	service service // the announcement for which usual is valid
+	aside   bool    // their state is in at, not in own
 	last    int64
 	gap     int64
 	talk    int64
 	size    uint64
 	run     run
 
-	at      *payloadState // of the last packet; nil for none
+	at      *payloadState // payload state of the last packet; nil for none
 	strays  uint32        // packets without a payloadState
-	rowTime uint32        // start of the row of steady packets, in milliseconds
+	rowTime uint32        // time of the first of the steady packets, in milliseconds
 	dir     observe.Direction
 	begun   bool
 	voiced  bool  // the last packet was voice
-	steady  uint8 // packets in a row with a sequence number above the last one's, up to proof
-	breaks  uint8 // times that row broke, up to one beyond the limit
-	minor   bool  // one of many streams of its flow, which measures fewer payload types
+	steady  uint8 // successive packets with increasing sequence numbers, up to proof
+	breaks  uint8 // number of times that such a row broke, up to one more than the limit
+	minor   bool  // one of many streams of its flow; it measures fewer payload types
 	lastSeq uint16
 	lastTS  uint32
-	badSeq  uint32 // next number after a jump; 1<<16 for none
+	badSeq  uint32 // expected number after a jump; 1<<16 for none
 
 	payloads []*payloadState
 	first    int64
 	restarts uint32
-	rowTS    uint32 // media time at the start of that row
+	rowTS    uint32 // media time of the first of the steady packets
 	done     *run   // sums of the runs before the last restart; nil for none
 }
 
-// run is a stretch of increasing sequence numbers. A packet counts as lost when its
-// number leaves the window before the packet arrives.
+// run is a series of increasing sequence numbers. A packet counts as lost when its number
+// leaves the window before the packet arrives.
 type run struct {
 	max        int64 // extended sequence number
 	window     uint64
 	inBurst    bool
-	base       int64 // likewise
+	base       int64 // first extended sequence number
 	lost       uint64
 	bursts     uint64
 	duplicates uint64
 	reordered  uint64
-	expected   uint64 // of completed runs, in the sums
+	expected   uint64 // in sums: of the completed runs
 }
 
 // payloadState measures one payload type of a stream.
@@ -81,24 +81,24 @@ type payloadState struct {
 	pt      uint8
 	begun   bool
 	rate    int32  // in Hz
-	starts  uint32 // packets without a predecessor, which measure nothing
+	starts  uint32 // packets without a predecessor, which give no measurement
 	jitter  jitter
 	others  *[len(rates) - 1]jitter // at the other possible rates of a dynamic type
 }
 
-// jitter measures interarrival jitter in nanoseconds.
+// jitter accumulates interarrival jitter in nanoseconds.
 type jitter struct{ last, sum, max float64 }
 
-// usually adds the usual packet: voice like the last packet, a little further in
-// sequence. It reports whether the packet was one; add takes all others. Both leave
-// the stream in the same state.
+// usually adds a usual packet: voice like the last packet, slightly later in sequence. It
+// reports whether the packet was usual. add handles all other packets. Both leave the
+// stream in the same state.
 func (s *stream) usually(announced service, now int64, b []byte) bool {
 	if s.usual == 0 || announced != s.service || len(b) < 12 || binary.BigEndian.Uint16(b)&^0x80 != s.usual || binary.BigEndian.Uint32(b[8:]) != s.ssrc || len(b) == 12+4 {
 		return false
 	}
 	delta := binary.BigEndian.Uint16(b[2:]) - uint16(s.run.max)
 	if delta-1 >= 63 {
-		return false // none, an earlier one, or many are missing
+		return false // no step, a step back, or a large gap
 	}
 	ts := binary.BigEndian.Uint32(b[4:])
 	s.size += uint64(len(b) - 12)
@@ -123,8 +123,7 @@ func (s *stream) usually(announced service, now int64, b []byte) bool {
 	return true
 }
 
-// setUsual makes usually accept packets that begin like b, under the same
-// announcement.
+// setUsual makes usually accept packets that begin like b, under the same announcement.
 func (s *stream) setUsual(b []byte, announced service) {
 	if pt := b[1] & 0x7f; b[0] == 0x80 && s.voiced && s.steady >= proof && s.badSeq == 1<<16 && s.at != nil && s.at.pt == pt && s.at.begun &&
 		(pt < 64 || pt >= 96) { // the types between are RTCP if the marker is set
@@ -146,8 +145,8 @@ func (s *stream) add(now int64, b []byte, n int) {
 		s.restart(int64(seq))
 		s.row(now, ts)
 	} else {
-		// A flow without announcement proves itself by small steps in sequence and no
-		// step back in media time.
+		// A flow without announcement is proven by small steps in sequence and no step
+		// back in media time.
 		d := seq - s.lastSeq
 		switch {
 		case s.steady >= proof, d == 0 && ts == s.lastTS:
@@ -182,20 +181,20 @@ func (s *stream) add(now int64, b []byte, n int) {
 	}
 }
 
-// row begins a row of steady packets.
+// row starts a row of steady packets.
 func (s *stream) row(now int64, ts uint32) {
 	s.steady, s.rowTime, s.rowTS = 1, uint32(now/1e6), ts
 }
 
-// Limits of the clock rate, in Hz, that a few packets can suggest: a third of the
-// slowest rate and three times the fastest (RFC 3551 section 6).
+// Limits, in Hz, of the clock rate that a few packets can suggest: a third of the slowest
+// rate and three times the fastest (RFC 3551 section 6).
 const (
 	minRate = 8000 / 3
 	maxRate = 90000 * 3
 )
 
-// paced reports whether the media time of the row kept pace with the clock. In what only
-// looks like RTP, that field counts something else.
+// paced reports whether the media time of the row kept pace with the clock. In a protocol
+// that only looks like RTP, that field has another meaning.
 func (s *stream) paced(pt uint8) bool {
 	ms := uint32(s.last/1e6) - s.rowTime
 	if ms < 20 || ms > 1<<31 {
@@ -249,7 +248,7 @@ func (s *stream) sequence(seq uint16) order {
 		r.reordered++
 		return late
 	case uint32(seq) == s.badSeq:
-		// Two in a row: the sender has restarted.
+		// Two consecutive numbers: the sender has restarted.
 		if s.done == nil {
 			s.done = new(run)
 		}
@@ -289,10 +288,10 @@ func (r *run) advance(delta uint) {
 	r.max += int64(delta)
 }
 
-// leave counts the missing ones of the n numbers, 1 to 64, that leave the window.
+// leave counts the missing numbers among the n numbers, 1 to 64, that leave the window.
 func (r *run) leave(n uint) {
-	// One bit for each missing number, the lowest for the last one. Numbers before the
-	// beginning of the run do not count.
+	// One bit for each missing number; the lowest bit is the last number. Numbers before
+	// the beginning of the run do not count.
 	missing := ^r.window >> ((64 - n) & 63)
 	if before := r.base - (r.max - 63); before > 0 {
 		missing &= 1<<(n-min(uint(before), n)) - 1
@@ -306,7 +305,7 @@ func (r *run) leave(n uint) {
 	r.inBurst = missing&1 != 0
 }
 
-// add closes c and adds what it counted.
+// add closes c and adds its counts.
 func (r *run) add(c *run) {
 	closed := *c
 	closed.advance(64) // empty the window
@@ -317,7 +316,8 @@ func (r *run) add(c *run) {
 	r.reordered += c.reordered
 }
 
-// payload returns the state of a payload type, or nil beyond the limit.
+// payload returns the state of a payload type. It creates one if necessary and returns
+// nil at the limit.
 func (s *stream) payload(pt uint8) *payloadState {
 	for _, p := range s.payloads {
 		if p.pt == pt {
@@ -358,8 +358,8 @@ func (p *payloadState) add(now int64, ts uint32) {
 	p.begun, p.arrival, p.ts = true, now, ts
 }
 
-// add adds the time between two arrivals, and between their media times at a rate of
-// 1 Hz.
+// add adds the interval between two arrivals and the interval between their media times
+// at a rate of 1 Hz.
 func (j *jitter) add(arrival, media float64, rate int32) {
 	d := math.Abs(arrival - media/float64(rate))
 	last := j.last + (d-j.last)/16
@@ -370,7 +370,7 @@ func (j *jitter) add(arrival, media float64, rate int32) {
 	}
 }
 
-// result returns what was measured so far.
+// result returns the measurements so far.
 func (s *stream) result() observe.Stream {
 	var total run
 	if s.done != nil {

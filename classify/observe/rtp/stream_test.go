@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// plainly is advance, a number at a time.
+// plainly is advance, one number at a time.
 func (r *run) plainly(delta uint) {
 	for ; delta > 0; delta-- {
 		leaving := r.max - 63
@@ -43,7 +43,7 @@ func TestAdvance(t *testing.T) {
 			case 2, 3, 4:
 				delta = 1 + uint(rnd.Intn(4))
 			case 5:
-				// A late one.
+				// A late number.
 				back := rnd.Int63n(64)
 				a.window |= 1 << back
 				a.base = min(a.base, a.max-back)

@@ -1,7 +1,7 @@
-// Package sdp reads session descriptions (RFC 8866) as far as they say where
-// media go: media lines, connection lines, RTCP ports (RFC 3605, RFC 5761), ICE
-// candidates (RFC 8839 and the earlier form of [MS-ICE]), payload types,
-// direction, and whether media are encrypted (RFC 4568, RFC 5763).
+// Package sdp reads session descriptions (RFC 8866) to find the destinations of media:
+// media lines, connection lines, RTCP ports (RFC 3605, RFC 5761), ICE candidates (RFC
+// 8839 and the earlier form of [MS-ICE]), payload types, direction, and encryption (RFC
+// 4568, RFC 5763).
 package sdp
 
 import (
@@ -12,23 +12,23 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// Limits of one description. What goes beyond is left out and counted.
+// Limits of one description. Anything beyond them is omitted and counted.
 const (
 	MaxMedia      = 16
-	MaxCodecs     = 24 // of one media line
-	MaxCandidates = 16 // of one media line
-	MaxPorts      = 16 // port pairs of one media line
-	maxField      = 40 // bytes of a name that is kept
+	MaxCodecs     = 24 // per media line
+	MaxCandidates = 16 // per media line
+	MaxPorts      = 16 // port pairs per media line
+	maxField      = 40 // bytes of a name that are kept
 )
 
-// Session is what a description says of its media.
+// Session is the media part of a description.
 type Session struct {
 	Media []observe.Media
-	// Dropped counts what a limit left out.
+	// Dropped is the number of items that a limit omitted.
 	Dropped int
 }
 
-// reader holds what session-level lines say for all media lines.
+// reader holds the session-level values that apply to all media lines.
 type reader struct {
 	s           Session
 	addr        netip.Addr
@@ -38,7 +38,7 @@ type reader struct {
 	media       media // the last one
 }
 
-// media is a media line while its attributes are read.
+// media is a media line whose attributes are being read.
 type media struct {
 	observe.Media
 	crypto bool
@@ -46,9 +46,8 @@ type media struct {
 	rtcp   netip.AddrPort
 }
 
-// Parse reads a description. cut reports that its end is missing; the last line
-// is then left out, for it may lack digits. It returns false if b is no session
-// description.
+// Parse parses a description. cut reports that its end is missing; the last line may then
+// lack digits and is omitted. Parse returns false if b is not a session description.
 func Parse(b []byte, cut bool) (Session, bool) {
 	if !bytes.HasPrefix(b, []byte("v=0")) {
 		return Session{}, false
@@ -88,7 +87,7 @@ func Parse(b []byte, cut bool) (Session, bool) {
 	return r.s, true
 }
 
-// begin reads "audio 49170/2 RTP/AVP 0 8 101".
+// begin parses "audio 49170/2 RTP/AVP 0 8 101".
 func (r *reader) begin(v []byte) {
 	kind, v := word(v)
 	port, v := word(v)
@@ -131,7 +130,7 @@ func (r *reader) begin(v []byte) {
 	r.open = true
 }
 
-// end completes the media line that was read last.
+// end completes the last media line.
 func (r *reader) end() {
 	if !r.open {
 		return
@@ -146,8 +145,8 @@ func (r *reader) end() {
 		case !keyed:
 			m.Encryption = "none"
 		}
-		// Without a=rtcp, RTCP is one port above RTP (RFC 3550 section 11), unless
-		// both share the port.
+		// Without a=rtcp, RTCP uses the port after that of RTP (RFC 3550 section 11),
+		// unless both share a port.
 		a := m.Addr
 		switch {
 		case a.Port() == 0:
@@ -219,8 +218,9 @@ func (r *reader) attribute(v []byte) {
 	}
 }
 
-// candidate reads "1 1 UDP 2130706431 192.0.2.1 3478 typ host" and the earlier
-// "user-fragment 1 password UDP 0.9 192.0.2.1 3478". Only UDP is of interest.
+// candidate parses "1 1 UDP 2130706431 192.0.2.1 3478 typ host" and the earlier
+// "user-fragment 1 password UDP 0.9 192.0.2.1 3478". It ignores transports other than
+// UDP.
 func (r *reader) candidate(v []byte) {
 	var f [7][]byte
 	for i := range f {
@@ -260,7 +260,7 @@ func isRTP(proto string) bool {
 	return strings.HasPrefix(proto, "RTP/") || strings.HasPrefix(proto, "UDP/TLS/RTP/")
 }
 
-// connection reads "IN IP4 224.2.36.42/127".
+// connection parses "IN IP4 224.2.36.42/127".
 func connection(v []byte) (netip.Addr, bool) {
 	net, v := word(v)
 	kind, v := word(v)
@@ -280,7 +280,7 @@ func address(b []byte) (netip.Addr, bool) {
 	return a.Unmap().WithZone(""), err == nil
 }
 
-// word splits off what is before the next blank.
+// word splits b at the next blank.
 func word(b []byte) (w, rest []byte) {
 	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
 		b = b[1:]
@@ -293,7 +293,7 @@ func word(b []byte) (w, rest []byte) {
 	return b, nil
 }
 
-// number reads an unsigned decimal up to limit.
+// number parses an unsigned decimal number of at most limit.
 func number(b []byte, limit int) (int, bool) {
 	if len(b) == 0 || len(b) > 9 {
 		return 0, false
@@ -308,7 +308,7 @@ func number(b []byte, limit int) (int, bool) {
 	return n, n <= limit
 }
 
-// clip keeps a name: its first bytes, printable ASCII alone.
+// clip shortens a name to its first bytes and keeps only printable ASCII.
 func clip(b []byte) string {
 	switch string(b) {
 	case "audio":
@@ -346,7 +346,7 @@ func StaticPayload(pt uint8) (name string, rate int) {
 	case 8:
 		return "PCMA", 8000
 	case 9:
-		return "G722", 8000 // the rate is 8000 by an error kept for compatibility
+		return "G722", 8000 // an error that is kept for compatibility makes the rate 8000
 	case 10, 11:
 		return "L16", 44100
 	case 12:

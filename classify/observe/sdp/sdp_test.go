@@ -9,7 +9,7 @@ import (
 // lines joins the lines of a description.
 func lines(l ...string) []byte { return []byte(strings.Join(l, "\r\n") + "\r\n") }
 
-// line writes a medium as one line.
+// describe returns the media of s as one line each.
 func describe(s Session) string {
 	var b strings.Builder
 	for _, m := range s.Media {

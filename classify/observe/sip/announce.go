@@ -10,8 +10,8 @@ import (
 	"github.com/exspan/exspan/classify/observe/sdp"
 )
 
-// describe takes the session descriptions of a body and teaches where their
-// sender wants to receive.
+// describe reads the session descriptions in a body and reports the addresses at which
+// their sender wants to receive.
 func (o *observer) describe(r *observe.Report, m *message, ev *observe.CallEvent, body []byte, cut bool) {
 	if len(body) == 0 || len(m.contentEncoding) > 0 && !bytes.EqualFold(m.contentEncoding, []byte("identity")) {
 		return
@@ -42,27 +42,27 @@ func (o *observer) describe(r *observe.Report, m *message, ev *observe.CallEvent
 				addUpTo(r, SDPCodec, strconv.AppendInt(append(append(buf[:0], c.Name...), '/'), int64(c.Rate), 10), maxValues)
 			}
 		}
-		// The answer to OPTIONS describes what could be, not a session (RFC 3261
-		// section 11.2).
+		// The answer to OPTIONS describes capabilities, not a session (RFC 3261 section
+		// 11.2).
 		if ev.Method != "OPTIONS" {
 			o.teach(r, ev, md)
 		}
 	}
 }
 
-// teach learns the endpoints of one medium.
+// teach reports the endpoints of one medium.
 func (o *observer) teach(r *observe.Report, ev *observe.CallEvent, md *observe.Media) {
 	service, control := "rtp", "rtcp"
 	switch {
 	case len(md.Proto) == 5 && bytes.EqualFold([]byte(md.Proto), []byte("udptl")):
 		service, control = "t38", ""
 	case len(md.Codecs) == 0:
-		return // no RTP over UDP
+		return // not RTP over UDP
 	case md.Encryption == "srtp":
 		service, control = "srtp", "srtcp"
 	}
 	learn := func(a netip.AddrPort, service string) {
-		// Port 9 is discard: a place holder until candidates are known.
+		// Port 9 is discard, a placeholder until candidates are known.
 		if !a.Addr().IsValid() || a.Addr().IsUnspecified() || a.Port() == 0 || a.Port() == 9 {
 			return
 		}
@@ -90,7 +90,7 @@ func (o *observer) teach(r *observe.Report, ev *observe.CallEvent, md *observe.M
 	}
 }
 
-// codecs returns the codecs of a medium as facts of RTP name them.
+// codecs returns the codecs of a medium, named as in RTP facts.
 func codecs(md *observe.Media) string {
 	var b strings.Builder
 	for _, c := range md.Codecs {
@@ -106,7 +106,7 @@ func codecs(md *observe.Media) string {
 	return b.String()
 }
 
-// redirect takes the places that a 3xx answer to an INVITE names.
+// redirect reports the targets of a 3xx answer to an INVITE.
 func (o *observer) redirect(in *observe.Input, r *observe.Report, m *message, ev *observe.CallEvent) {
 	if m.code < 300 || m.code > 399 || ev.Method != "INVITE" {
 		return
@@ -148,8 +148,8 @@ func (o *observer) redirect(in *observe.Input, r *observe.Report, m *message, ev
 				e.Service = "sips"
 			}
 			if !t.Addr.IsValid() {
-				// A name: the worker of a Unified Messaging service is on the same host,
-				// which is all that can be said without resolving it.
+				// A host name. The worker of a Unified Messaging service runs on the same
+				// host, which is the best guess without resolving the name.
 				e.Server, e.Weak = netip.AddrPortFrom(ev.Src.Addr(), t.Port), true
 			}
 			r.Learn(e)

@@ -23,7 +23,7 @@ func detect(f *observe.First) observe.Match {
 	return observe.More
 }
 
-// detectSide looks for a start line behind any keep-alive line ends.
+// detectSide searches for a start line after any keep-alive line ends.
 func detectSide(b []byte, datagram bool) observe.Match {
 	if keepAlive(b) {
 		return observe.More
@@ -42,7 +42,7 @@ func detectSide(b []byte, datagram bool) observe.Match {
 	return observe.More
 }
 
-// beginsLine reports whether b can be the begin of a start line.
+// beginsLine reports whether b can be the beginning of a start line.
 func beginsLine(b []byte) bool {
 	if n := min(len(b), len(version)); string(b[:n]) == version[:n] {
 		return true
@@ -72,8 +72,8 @@ func upper(b []byte) bool {
 	return true
 }
 
-// keepAlive reports whether b is nothing but line ends (RFC 5626 section 3.5.1)
-// or up to four zeros, which some agents send in datagrams.
+// keepAlive reports whether b consists only of line ends (RFC 5626 section 3.5.1), or of
+// up to four zeros, which some agents send in datagrams.
 func keepAlive(b []byte) bool {
 	return len(bytes.TrimLeft(b, "\r\n")) == 0 || len(b) <= 4 && len(bytes.TrimLeft(b, "\x00")) == 0
 }

@@ -5,27 +5,26 @@ import (
 	"net/netip"
 )
 
-// message is the start line and the headers of one message. Its slices point
-// into the bytes it was read from.
+// message is the start line and the headers of one message. Its slices alias the input.
 type message struct {
 	request bool
-	method  []byte // of the request that is made or answered
+	method  []byte // of the request, or of the request that is answered
 	code    int
 	cseq    uint32
 
 	callID, from, to           []byte
-	contacts                   [4][]byte // Contact headers, each may hold several
+	contacts                   [4][]byte // Contact headers, each with one or more values
 	contentType                []byte
 	contentEncoding            []byte
 	product                    []byte // User-Agent or Server
 	authorization, challenge   []byte
 	diagnostics                []byte
-	length                     int // Content-Length, -1 if there is none
+	length                     int // Content-Length, or -1 if there is none
 	badLength, server, noSense bool
 }
 
-// startLine reads the first line of a message (RFC 3261 section 7). The line
-// comes without its end.
+// startLine parses the first line of a message (RFC 3261 section 7), without its line
+// end.
 func (m *message) startLine(line []byte) bool {
 	if rest, ok := bytes.CutPrefix(line, []byte(version+" ")); ok {
 		if len(rest) < 3 || len(rest) > 3 && rest[3] != ' ' {
@@ -49,7 +48,7 @@ func (m *message) startLine(line []byte) bool {
 
 const version = "SIP/2.0"
 
-// isMethod reports whether b can be a method: 3 to 12 capitals.
+// isMethod reports whether b can be a method: 3 to 12 capital letters.
 func isMethod(b []byte) bool {
 	if len(b) < 3 || len(b) > 12 {
 		return false
@@ -62,7 +61,7 @@ func isMethod(b []byte) bool {
 	return true
 }
 
-// isScheme reports whether b begins like a URI: "sip:", "sips:", "tel:" ...
+// isScheme reports whether b starts like a URI: "sip:", "sips:", "tel:" ...
 func isScheme(b []byte) bool {
 	for i, c := range b[:min(len(b), 12)] {
 		switch {
@@ -75,10 +74,10 @@ func isScheme(b []byte) bool {
 	return false
 }
 
-// headers reads the header lines that b begins with, and returns where they
-// end. whole reports whether the empty line behind them was there; without it
-// only complete lines count. Folded lines are kept as they are: line ends count
-// as blanks in values.
+// headers parses the header lines at the start of b and returns the offset of their end.
+// whole reports whether the empty line after them was there. Without it, headers uses
+// only complete lines. Folded lines are not unfolded: line ends count as blanks in
+// values.
 func (m *message) headers(b []byte) (end int, whole bool) {
 	m.length = -1
 	contacts := 0
@@ -124,8 +123,8 @@ func (m *message) headers(b []byte) (end int, whole bool) {
 	}
 }
 
-// field reads one header field. The name is in lower case; contacts counts the
-// Contact fields of the message.
+// field parses one header field. name is in lower case. contacts is the number of Contact
+// fields so far.
 func (m *message) field(name, value []byte, contacts *int) {
 	switch string(name) {
 	case "call-id", "i":
@@ -175,14 +174,14 @@ func (m *message) field(name, value []byte, contacts *int) {
 	}
 }
 
-// read reads start line and headers.
+// read parses the start line and the headers.
 func (m *message) read(b []byte) {
 	begin := lineEnd(b)
 	m.startLine(bytes.TrimRight(b[:begin], "\r\n"))
 	m.headers(b[begin:])
 }
 
-// maxBody is the largest Content-Length that is believed.
+// maxBody is the largest accepted Content-Length.
 const maxBody = 16 << 20
 
 func set(field *[]byte, value []byte) {
@@ -191,7 +190,7 @@ func set(field *[]byte, value []byte) {
 	}
 }
 
-// lineEnd returns the index behind the first line feed.
+// lineEnd returns the index after the first line feed.
 func lineEnd(b []byte) int {
 	if i := bytes.IndexByte(b, '\n'); i >= 0 {
 		return i + 1
@@ -199,8 +198,8 @@ func lineEnd(b []byte) int {
 	return len(b)
 }
 
-// headersEnd returns the index behind the empty line that ends the headers,
-// looking from from on, or -1. Bare line feeds end lines too.
+// headersEnd returns the index after the empty line that ends the headers, or -1. It
+// starts searching at from. A bare line feed also ends a line.
 func headersEnd(b []byte, from int) int {
 	for i := max(from, 1); i < len(b); i++ {
 		j := bytes.IndexByte(b[i:], '\n')
@@ -217,10 +216,10 @@ func headersEnd(b []byte, from int) int {
 
 // uri is a SIP URI (RFC 3261 section 19.1).
 type uri struct {
-	scheme     string // "sip", "sips" or empty
+	scheme     string // "sip", "sips" or ""
 	user, host []byte
 	port       uint16
-	transport  string // "tcp", "udp", "tls" or empty
+	transport  string // "tcp", "udp", "tls" or ""
 }
 
 // addr returns the host as an address, if it is one.
@@ -232,12 +231,12 @@ func (u *uri) addr() netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// nameAddr takes the next address of a From, To or Contact header: its URI (see
-// parseURI) and the header parameters behind it. What follows the next comma is
-// returned too.
+// nameAddr splits the next address off a From, To or Contact header: its URI (see
+// parseURI) and its header parameters. It also returns the rest of the header after the
+// next comma.
 func nameAddr(b []byte) (text, params, rest []byte) {
 	b = bytes.TrimLeft(b, " \t\r\n,")
-	// A display name in quotes may hold anything.
+	// A quoted display name may contain any character.
 	at := 0
 	if len(b) > 0 && b[0] == '"' {
 		for at = 1; at < len(b) && b[at] != '"'; at++ {
@@ -258,7 +257,8 @@ func nameAddr(b []byte) (text, params, rest []byte) {
 		params, rest, _ = bytes.Cut(tail, []byte(","))
 		return text, params, rest
 	}
-	// Without brackets the parameters are the header's (RFC 3261 section 20.10).
+	// Without angle brackets, the parameters belong to the header (RFC 3261 section
+	// 20.10).
 	b = b[at:]
 	if end >= 0 {
 		b, rest = b[:end], b[end+1:]
@@ -322,7 +322,7 @@ func parseURI(b []byte) (u uri) {
 	return u
 }
 
-// param returns the value of a parameter in "a=1;b=2".
+// param returns the value of a parameter in a list such as "a=1;b=2".
 func param(params []byte, name string) []byte {
 	for len(params) > 0 {
 		var p []byte
@@ -348,7 +348,7 @@ func cutLast(b []byte, sep byte) (before, after []byte, found bool) {
 	return b, nil, false
 }
 
-// word splits off what is before the next blank.
+// word splits b at the next blank.
 func word(b []byte) (w, rest []byte) {
 	for len(b) > 0 && between(b[0]) {
 		b = b[1:]
@@ -363,7 +363,7 @@ func word(b []byte) (w, rest []byte) {
 
 func between(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
-// number reads an unsigned decimal up to limit.
+// number parses an unsigned decimal number of at most limit.
 func number(b []byte, limit int) (int, bool) {
 	if len(b) == 0 || len(b) > 10 {
 		return 0, false
@@ -378,9 +378,9 @@ func number(b []byte, limit int) (int, bool) {
 	return n, n <= limit
 }
 
-// sdpParts calls f for each session description in a body: the body itself or
-// parts of a multipart one (RFC 2046 section 5.1), nested up to three deep and
-// at most sixteen parts in all.
+// sdpParts calls f for each session description in a body: the body itself, or the parts
+// of a multipart body (RFC 2046 section 5.1). Multipart bodies may be nested three deep
+// and have sixteen parts in all.
 func sdpParts(contentType, body []byte, cut bool, f func(part []byte, cut bool)) {
 	parts := 16
 	walk(contentType, body, cut, 3, &parts, f)

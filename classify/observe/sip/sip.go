@@ -1,9 +1,9 @@
-// Package sip observes SIP (RFC 3261) over UDP and TCP: requests and
-// responses, the calls they make and end, the places a redirection names and
-// the media that session descriptions announce.
+// Package sip observes SIP (RFC 3261) over UDP and TCP: requests and responses, the
+// beginning and end of calls, the targets of redirections, and the media that session
+// descriptions announce.
 //
-// Exchange Unified Messaging answers an INVITE on 5060 with 302 and the port
-// of a worker process. That port is learned like one from an endpoint mapper.
+// Exchange Unified Messaging answers an INVITE on port 5060 with 302 and the port of a
+// worker process. That port is learned like a port from an endpoint mapper.
 package sip
 
 import (
@@ -33,12 +33,12 @@ const (
 	maxHeader   = 16 << 10 // start line and headers
 	maxWindow   = 16 << 10 // maximum wait for a message, headers included
 	maxSearch   = 64 << 10 // bytes searched for a first message
-	maxDialogs  = 512      // calls followed at a time
-	maxHeld     = 64 << 10 // bytes that they take
+	maxDialogs  = 512      // calls tracked at a time
+	maxHeld     = 64 << 10 // bytes that the calls occupy
 	maxForks    = 8        // dialogs of one call
-	maxTargets  = 4        // of one redirection
+	maxTargets  = 4        // targets of one redirection
 	maxValues   = 20       // statuses and codecs reported
-	maxProducts = 4        // products of either side reported
+	maxProducts = 4        // products reported per side
 	maxID       = 255      // bytes of a Call-ID
 	maxTag      = 128      // bytes of a tag
 )
@@ -65,35 +65,35 @@ type observer struct {
 	begun   bool // the first call was made
 	started bool // a message was read
 	clear   bool // encryption "none" was reported
-	// versioned is set once a build number was reported.
+	// versioned reports that a build number was reported.
 	versioned bool
 	methods   uint32
-	codes     [11]uint64 // statuses reported, a bit each
-	searched  int        // bytes given up before the first message
+	codes     [11]uint64 // statuses reported, one bit each
+	searched  int        // bytes discarded before the first message
 	dirs      [2]side
 	dialogs   map[string]*dialog
 	order     []*dialog
-	held      int        // bytes that they take
-	bare      [16]uint64 // the last requests without credentials, hashed
+	held      int        // bytes that the dialogs occupy
+	bare      [16]uint64 // hashes of the last requests without credentials
 	bareNext  int
 }
 
 // side is the state of one direction of a stream.
 type side struct {
-	resync   bool // look for a start line
-	skipLine bool // within a line too long to be one
-	lineOK   bool // the start line of the message at hand is good
-	scanned  int  // bytes of the message at hand that were searched for an end
-	window   int  // bytes of it to wait for; 0 if not known yet
-	total    int  // its length with the body
+	resync   bool // search for a start line
+	skipLine bool // in a line that is too long to be a start line
+	lineOK   bool // the start line of the current message is valid
+	scanned  int  // bytes of the current message that were searched for its end
+	window   int  // bytes of it to wait for; 0 if unknown
+	total    int  // its length including the body
 	end      int  // length of its headers
 }
 
-// dialog is a call as far as it is needed to tell its end.
+// dialog is the state of a call that is needed to detect its end.
 type dialog struct {
 	id        string
 	cseq      uint32   // of the first INVITE
-	confirmed []string // tags of both ends, a call that forks has several
+	confirmed []string // tags of both ends; a forked call has several
 	dead      bool
 }
 
@@ -124,8 +124,8 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return used, nil
 }
 
-// next reads one message, or bytes between messages, from b. It returns the number of
-// bytes used, and whether to continue with the bytes behind them.
+// next reads one message from b, or bytes between messages. It returns the number of
+// bytes used and whether to continue with the bytes after them.
 func (o *observer) next(in *observe.Input, r *observe.Report, d *side, b []byte) (n int, more bool, err error) {
 	if d.skipLine {
 		i := bytes.IndexByte(b, '\n')
@@ -243,8 +243,8 @@ func (o *observer) datagram(in *observe.Input, r *observe.Report) error {
 		r.Add(Violation, "framing")
 		return nil
 	}
-	// If the empty line is missing, because of the snap length or the sender, complete
-	// lines count.
+	// If the empty line is missing, because of the snap length or the sender, use the
+	// complete lines.
 	end, whole := m.headers(b[begin:min(len(b), maxHeader)])
 	if !whole && len(b) > maxHeader {
 		o.started = true
@@ -262,8 +262,8 @@ func (o *observer) datagram(in *observe.Input, r *observe.Report) error {
 	return o.message(in, r, &m, body, cut)
 }
 
-// isSTUN reports whether b is a STUN message (RFC 8489 section 5), as agents send
-// on their SIP port to keep a binding alive.
+// isSTUN reports whether b is a STUN message (RFC 8489 section 5). Agents send STUN on
+// their SIP port to keep a binding alive.
 func isSTUN(b []byte) bool {
 	return len(b) >= 20 && b[0] < 4 && string(b[4:8]) == "\x21\x12\xa4\x42"
 }
@@ -311,7 +311,7 @@ func (o *observer) message(in *observe.Input, r *observe.Report, m *message, bod
 	}
 	o.auth(r, m)
 	if len(body) == 0 && (method != "INVITE" || m.code == 100) && method != "BYE" && method != "CANCEL" && method != "REFER" {
-		return nil // nothing that says where a call is or how it goes on
+		return nil // it does not affect the place or the state of a call
 	}
 
 	client, server := in.Ends()
@@ -425,7 +425,7 @@ func (o *observer) follow(r *observe.Report, m *message, ev *observe.CallEvent) 
 			o.held += 16 + len(k)
 		}
 	case ev.Method == "INVITE" && ev.Code >= 300 && d != nil && len(d.confirmed) == 0 && ev.CSeq == d.cseq:
-		// A redirected call continues elsewhere, a challenged one here.
+		// A redirected call continues elsewhere. A challenged call continues here.
 		switch {
 		case ev.Code == 401 || ev.Code == 407:
 		case ev.Code < 400:
@@ -449,7 +449,8 @@ func (o *observer) follow(r *observe.Report, m *message, ev *observe.CallEvent) 
 	}
 }
 
-// pair identifies a dialog by the tags of its ends, for messages of either end.
+// pair returns a key for a dialog from the tags of its ends. It is the same for messages
+// of either end.
 func pair(ev *observe.CallEvent) string {
 	return min(ev.FromTag, ev.ToTag) + "|" + max(ev.FromTag, ev.ToTag)
 }
@@ -483,8 +484,8 @@ func (o *observer) close(d *dialog) {
 	}
 }
 
-// size returns roughly the memory of a call in bytes, with its entries in the map and
-// the list.
+// size returns the approximate memory of a call in bytes, including its entries in the
+// map and the list.
 func (d *dialog) size() int {
 	n := 160 + len(d.id)
 	for _, c := range d.confirmed {
@@ -500,9 +501,8 @@ func isPort(p uint16) bool { return p >= 5060 && p <= 5068 }
 
 func clipTag(b []byte) string { return string(b[:min(len(b), maxTag)]) }
 
-// methodName returns b if it is a known method (IANA "SIP Parameters" and
-// [MS-SIPRE]'s SERVICE, BENOTIFY and NEGOTIATE), else "other", with a bit that
-// stands for it.
+// methodName returns b if it is a known method (IANA "SIP Parameters" and [MS-SIPRE]'s
+// SERVICE, BENOTIFY and NEGOTIATE), or "other". bit represents the method.
 func methodName(b []byte) (name string, bit uint32) {
 	for i, m := range &methods {
 		if m == string(b) {
@@ -515,8 +515,8 @@ func methodName(b []byte) (name string, bit uint32) {
 var methods = [...]string{"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE", "REFER", "INFO", "MESSAGE",
 	"SUBSCRIBE", "NOTIFY", "PUBLISH", "SERVICE", "BENOTIFY", "NEGOTIATE"}
 
-// addUpTo adds a fact unless it already has limit values. Adding a present value does
-// not allocate.
+// addUpTo adds a fact unless the fact already has limit values. Adding a present value
+// does not allocate.
 func addUpTo(r *observe.Report, name string, value []byte, limit int) {
 	n := 0
 	for _, f := range r.All() {

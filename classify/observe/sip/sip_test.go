@@ -12,8 +12,8 @@ import (
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// msg builds a message: head lines, an empty line and a body whose length is
-// filled in for "LEN".
+// msg builds a message of head lines, an empty line and a body. It replaces "LEN" by the
+// length of the body.
 func msg(body string, lines ...string) string {
 	s := strings.Join(lines, "\r\n") + "\r\n\r\n"
 	return strings.ReplaceAll(s, "LEN", strconv.Itoa(len(body))) + body
@@ -24,7 +24,7 @@ const sdpA = "v=0\r\no=alice 1 1 IN IP4 192.0.2.101\r\ns=-\r\nc=IN IP4 192.0.2.1
 const sdpB = "v=0\r\no=bob 1 1 IN IP4 192.0.2.201\r\ns=-\r\nc=IN IP4 192.0.2.201\r\nt=0 0\r\n" +
 	"m=audio 3456 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
 
-// The messages of RFC 3665 section 3.1 (Successful Session Establishment).
+// basicCall returns the messages of RFC 3665 section 3.1 (Successful Session Establishment).
 func basicCall() (invite, trying, ringing, ok, ack, bye, byeOK string) {
 	common := []string{"From: Alice <sip:alice@atlanta.example.com>;tag=9fxced76sl", "To: Bob <sip:bob@biloxi.example.com>;tag=8321234356",
 		"Call-ID: 3848276298220188511@atlanta.example.com"}
@@ -47,8 +47,8 @@ func basicCall() (invite, trying, ringing, ok, ack, bye, byeOK string) {
 		msg("", head("SIP/2.0 200 OK", "1 BYE", back, none...)...)
 }
 
-// events drives an observer over a conversation and returns the call events,
-// each as one line.
+// events passes a conversation to an observer and returns the call events, each as one
+// line.
 func events(conv []observetest.Segment, identities bool) (lines []string, raw []observe.CallEvent) {
 	o := Protocol().New()
 	r := observe.Report{Identities: identities}
@@ -91,8 +91,9 @@ func TestBasicCall(t *testing.T) {
 	if last := res.Endpoints[len(res.Endpoints)-1]; !last.End {
 		t.Errorf("the call's end is not the last thing learned: %v", last)
 	}
-	// The same from the middle of a connection, with keep-alives between
-	// (RFC 5626 section 3.5.1), and the rest of a message before the first one.
+	// The same conversation captured from the middle of the connection: the rest of a
+	// message comes first, and there are keep-alives between messages (RFC 5626 section
+	// 3.5.1).
 	conv[0] = observetest.ToServer("tag=x\r\nContent-Length: 0\r\n\r\n", invite, "\r\n\r\n")
 	conv[1] = observetest.ToClient("\r\n", trying)
 	observetest.Expect(t, observetest.Run(Protocol(), conv, observetest.Options{Midstream: true}), want...)
@@ -115,7 +116,7 @@ func TestBasicCall(t *testing.T) {
 	}
 }
 
-// TestTortuous is RFC 4475 section 3.1.1.1, a short tortuous INVITE.
+// TestTortuous reads the short tortuous INVITE of RFC 4475 section 3.1.1.1.
 func TestTortuous(t *testing.T) {
 	body := "v=0\r\no=mhandley 29739 7272939 IN IP4 192.0.2.3\r\ns=-\r\nc=IN IP4 192.0.2.4\r\nt=0 0\r\nm=audio 49217 RTP/AVP 0 12\r\n" +
 		"m=video 3227 RTP/AVP 31\r\na=rtpmap:31 LPC\r\n"
@@ -150,7 +151,8 @@ var ids = []string{"v: SIP/2.0/TCP pbx.example.com;branch=z9hG4bK1", "f: <sip:70
 
 func with(start string, more ...string) []string { return slices.Concat([]string{start}, ids, more) }
 
-// TestEvidence has what tells who answers calls, and how.
+// TestEvidence covers the facts that identify the product that answers calls, and its
+// answers.
 func TestEvidence(t *testing.T) {
 	invite := observetest.ToServer(msg("", with("INVITE sip:9000@um.example.com SIP/2.0", "l: 0")...))
 	answer := func(code, header string) observetest.Segment {
@@ -188,8 +190,8 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// TestEndNamesItsSender: only the hosts of a dialog may end it, so its end tells
-// who sent it.
+// TestEndNamesItsSender verifies that the end of a dialog names its sender, because only
+// the hosts of a dialog may end it.
 func TestEndNamesItsSender(t *testing.T) {
 	refused := msg("", with("SIP/2.0 486 Busy Here", "l: 0")...)
 	r := observetest.Check(t, Protocol(), []observetest.Segment{observetest.ToServer(msg("", with("INVITE sip:9000@um.example.com SIP/2.0", "l: 0")...)),
@@ -330,7 +332,7 @@ func TestMultipart(t *testing.T) {
 	}
 }
 
-// TestServices: what a description says decides what its endpoint is called.
+// TestServices verifies that the description determines the service of its endpoint.
 func TestServices(t *testing.T) {
 	for _, tt := range []struct{ media, want string }{
 		{"m=audio 4000 RTP/SAVP 0", "4000 srtp, 4001 srtcp"},
@@ -384,7 +386,8 @@ func TestHostile(t *testing.T) {
 		{"another method in CSeq", strings.Replace(msg("", with("INVITE sip:a@b SIP/2.0")...), "1 INVITE", "1 BYE", 1), "header"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			// After a good message it is a violation, and what follows is read again.
+			// After a valid message the text is a violation, and the following messages
+			// are read.
 			conv := []observetest.Segment{observetest.ToServer(invite), observetest.ToServer(tt.text), observetest.ToServer("\r\n", bye)}
 			res := observetest.Run(Protocol(), conv, observetest.Options{})
 			if got := strings.Join(res.Facts.Values(Violation), ","); got != tt.violation {
@@ -404,7 +407,7 @@ func TestHostile(t *testing.T) {
 			}
 		})
 	}
-	// Alone it is no SIP.
+	// By itself the text is not SIP.
 	for _, text := range []string{"EHLO mail.example.com\r\n", strings.Repeat("A", 5000), "GET / HTTP/1.1\r\nHost: a\r\n\r\n"} {
 		for _, datagram := range []bool{false, true} {
 			res := observetest.Run(Protocol(), []observetest.Segment{observetest.ToServer(text)}, observetest.Options{Datagram: datagram})
@@ -427,8 +430,7 @@ func TestGap(t *testing.T) {
 }
 
 func TestMany(t *testing.T) {
-	// A flow between two proxies carries any number of calls; what is kept of
-	// them is bounded.
+	// A flow between two proxies carries any number of calls. Its memory must be bounded.
 	o := &observer{}
 	var r observe.Report
 	invite, _, _, ok, _, _, _ := basicCall()
@@ -511,7 +513,7 @@ func FuzzSIP(f *testing.F) {
 	)
 }
 
-// TestCut: of a datagram cut by the snap length whole lines count.
+// TestCut verifies that the complete lines of a datagram cut by the snap length are read.
 func TestCut(t *testing.T) {
 	invite, _, _, _, _, _, _ := basicCall()
 	for n := range len(invite) {
@@ -528,8 +530,8 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// TestHeld begins calls without end on one flow, each with long names and as many
-// forks as are followed.
+// TestHeld starts calls without end on one flow, each with long names and the maximum
+// number of forks.
 func TestHeld(t *testing.T) {
 	o := Protocol().New().(*observer)
 	var r observe.Report

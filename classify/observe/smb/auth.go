@@ -8,7 +8,7 @@ import (
 	"github.com/exspan/exspan/classify/observe/spnego"
 )
 
-// authentication follows the tokens of a session set-up.
+// authentication tracks the tokens of a session set-up.
 type authentication struct {
 	tokens spnego.Context
 	nobody bool // NTLM without a response to the challenge
@@ -22,12 +22,13 @@ func (a *authentication) token(b []byte, fromServer bool, r *observe.Report) {
 	}
 	i := a.tokens.Add(b, fromServer, r)
 	if m := i.NTLM; len(m) >= 24 && binary.LittleEndian.Uint32(m[8:]) == ntlm.Authenticate {
-		// Who names nobody sends no response ([MS-NLMP] section 3.2.5.1.2).
+		// A client that authenticates as anonymous sends no response ([MS-NLMP] section
+		// 3.2.5.1.2).
 		a.nobody = binary.LittleEndian.Uint16(m[20:]) == 0
 	}
 }
 
-// mechanism names the mechanism as observe.Auth does; "" if it is not known.
+// mechanism returns the mechanism as in observe.Auth, or "" if it is unknown.
 func (a *authentication) mechanism() string {
 	switch {
 	case a.fixed != "":

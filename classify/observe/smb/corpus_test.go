@@ -12,8 +12,8 @@ import (
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// Captures of a Samba server and Samba's and impacket's clients (see
-// testdata/README.md), and those of the corpus with SMB in them.
+// Captures of a Samba server with Samba's and impacket's clients (see
+// testdata/README.md), and the corpus' captures that contain SMB.
 var captures = []string{
 	"../../../testdata/directory.pcapng", "../../../testdata/rpc.pcapng",
 	"ad/eternalchampion.pcap", "ad/purplesharp_ad_playbook_I_2020-10-22042947.cap", "epm/AD-capture-2.pcapng", "epm/aug_16_par4.pcap.gz",
@@ -34,14 +34,14 @@ func open(t *testing.T, name string) string {
 	return name
 }
 
-// said is what tshark reads in one TCP stream.
+// said is tshark's reading of one TCP stream.
 type said struct {
 	version, shares, pipes, auth []string
-	binds                        []string // interfaces asked for, of RPC in pipes
+	binds                        []string // requested interfaces of RPC in pipes
 	signed, sealed               bool
 }
 
-// tshark reads SMB in a file, by TCP stream.
+// tshark returns tshark's reading of SMB in a file, by TCP stream.
 func tshark(t *testing.T, file string) map[int]*said {
 	fields := []string{"tcp.stream", "smb2.cmd", "smb2.flags.response", "smb2.nt_status", "smb2.msg_id", "smb2.dialect", "smb2.tree",
 		"smb2.filename",
@@ -160,8 +160,8 @@ func tshark(t *testing.T, file string) map[int]*said {
 	return out
 }
 
-// mechanism names what a session set-up request authenticates with. tshark
-// writes NULL for an empty name of a user, which only anonymous users have.
+// mechanism returns the authentication mechanism of a session set-up request. tshark
+// prints NULL for an empty user name, which only anonymous users have.
 func mechanism(f map[string]string) string {
 	switch {
 	case f["kerberos.msg_type"] == "14":
@@ -185,7 +185,7 @@ func shareOf(path string) string {
 	return "disk"
 }
 
-// TestAgainstTshark holds what is read in every flow against tshark's reading.
+// TestAgainstTshark compares the facts of every flow with tshark's reading.
 func TestAgainstTshark(t *testing.T) {
 	for _, name := range captures {
 		t.Run(name, func(t *testing.T) {

@@ -11,11 +11,11 @@ import (
 	"github.com/exspan/exspan/classify/observe/dcerpc"
 )
 
-// fileID names an open file or pipe; SMB 1 has two bytes of it only.
+// fileID identifies an open file or pipe. SMB 1 uses only two bytes of it.
 type fileID [16]byte
 
-// none is the id in requests that concern no file, and in related requests of
-// a compound ([MS-SMB2] sections 2.2.31 and 3.3.5.2.7.2).
+// none is the id in requests without a file, and in related requests of a compound
+// ([MS-SMB2] sections 2.2.31 and 3.3.5.2.7.2).
 var none = fileID{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 // pipe is an open named pipe.
@@ -23,9 +23,9 @@ type pipe struct {
 	id     fileID
 	opened bool // the opening was seen
 	rpc    *dcerpc.Pipe
-	done   bool // it is not RPC, or not any more
-	// report is what RPC says of this pipe, and merged what of it is in the
-	// flow's report.
+	done   bool // it does not carry RPC, or no longer
+	// report is the report of RPC on this pipe. merged holds the part of it that is
+	// already in the flow's report.
 	report observe.Report
 	merged []observe.Fact
 }
@@ -36,13 +36,13 @@ type named struct {
 	name string
 }
 
-// pending is a request on a pipe that waits for its answer.
+// pending is a request on a pipe that awaits its answer.
 type pending struct {
 	message uint64
 	command uint16
-	name    string // to open
-	maybe   bool   // the share's kind is not known
-	pipe    *pipe  // to read
+	name    string // name to open
+	maybe   bool   // the kind of the share is unknown
+	pipe    *pipe  // pipe to read from
 }
 
 func (o *observer) wait(p pending) {
@@ -52,7 +52,7 @@ func (o *observer) wait(p pending) {
 	o.pending = append(o.pending, p)
 }
 
-// waiting takes the request that a response belongs to.
+// waiting removes and returns the request that a response answers.
 func (o *observer) waiting(message uint64, command uint16) (pending, bool) {
 	for i, p := range o.pending {
 		if p.message == message && p.command == command {
@@ -63,7 +63,7 @@ func (o *observer) waiting(message uint64, command uint16) (pending, bool) {
 	return pending{}, false
 }
 
-// open starts reading a pipe. The name is empty if it is not known.
+// open starts reading a pipe. name is "" if it is unknown.
 func (o *observer) open(id fileID, name string, opened bool, r *observe.Report) *pipe {
 	o.close(id, r)
 	o.maybe = slices.DeleteFunc(o.maybe, func(n named) bool { return n.id == id })
@@ -86,7 +86,7 @@ func (o *observer) find(id fileID) *pipe {
 	return nil
 }
 
-// close ends a pipe. What it said stands.
+// close ends a pipe. Its facts remain.
 func (o *observer) close(id fileID, r *observe.Report) {
 	p := o.find(id)
 	if p == nil {
@@ -95,7 +95,7 @@ func (o *observer) close(id fileID, r *observe.Report) {
 	}
 	p.rpc.Finish(&p.report)
 	o.merge(p, r)
-	p.done = true // its data can still be under way
+	p.done = true // its data can still be in transit
 	for _, f := range p.merged {
 		o.own.Add(f.Name, f.Value)
 	}
@@ -103,7 +103,7 @@ func (o *observer) close(id fileID, r *observe.Report) {
 	o.pending = slices.DeleteFunc(o.pending, func(q pending) bool { return q.pipe == p })
 }
 
-// opened notes that the server opened what a client asked for.
+// opened records that the server opened what a client requested.
 func (o *observer) opened(id fileID, q pending, r *observe.Report) {
 	if !q.maybe {
 		o.open(id, q.name, true, r)
@@ -116,8 +116,8 @@ func (o *observer) opened(id fileID, q pending, r *observe.Report) {
 	o.maybe = append(o.maybe, named{id, q.name})
 }
 
-// known returns the pipe of an operation that only pipes have. One whose
-// opening was not seen has no name.
+// known returns the pipe of an operation that only pipes support. If its opening was not
+// seen, it has no name.
 func (o *observer) known(id fileID, r *observe.Report) *pipe {
 	if p := o.find(id); p != nil || id == none {
 		return p
@@ -130,8 +130,8 @@ func (o *observer) known(id fileID, r *observe.Report) *pipe {
 	return o.open(id, "", false, r)
 }
 
-// written returns the pipe that data is written to, or nil: a bind shows that
-// what was opened on a share of unknown kind is one.
+// written returns the pipe to which data is written, or nil. A bind shows that an object
+// on a share of unknown kind is a pipe.
 func (o *observer) written(id fileID, data []byte, r *observe.Report) *pipe {
 	if p := o.find(id); p != nil {
 		return p
@@ -152,7 +152,7 @@ func (o *observer) write(p *pipe, in *observe.Input, data []byte, r *observe.Rep
 	if err := p.rpc.Write(&sub, &p.report); err != nil {
 		p.done = true
 		if errors.Is(err, observe.ErrViolation) {
-			o.unprotected(r) // something else, that can be read
+			o.unprotected(r) // data other than RPC, in clear
 		}
 	}
 	o.merge(p, r)
@@ -171,19 +171,19 @@ func (o *observer) Held() int {
 	return n
 }
 
-// lost tells a pipe that bytes of a direction were lost, some of which may
-// have been its own.
+// lost reports to a pipe that bytes of a direction were lost. Some of them may belong to
+// the pipe.
 func (o *observer) lost(p *pipe, in *observe.Input, r *observe.Report) {
 	if p.done {
 		return
 	}
 	sub := *in
-	sub.Gap = 1 << 30 // more than any stub that it skips
+	sub.Gap = 1 << 30 // longer than any stub that it skips
 	p.done = p.rpc.Write(&sub, &p.report) != nil
 	o.merge(p, r)
 }
 
-// merge brings what RPC says of a pipe into the flow's report.
+// merge copies the facts from RPC on a pipe to the flow's report.
 func (o *observer) merge(p *pipe, r *observe.Report) {
 	r.Endpoints = append(r.Endpoints, p.report.Endpoints...)
 	r.Names = append(r.Names, p.report.Names...)
@@ -199,8 +199,7 @@ func (o *observer) merge(p *pipe, r *observe.Report) {
 	}
 	p.merged = p.merged[:0]
 	for _, f := range p.report.All() {
-		// A call on a pipe that does not authenticate itself is made by whom the
-		// session belongs to.
+		// An unauthenticated call on a pipe is made with the identity of the session.
 		if f.Name != observe.Auth || f.Value != "none" {
 			p.merged = append(p.merged, f)
 			r.Add(f.Name, f.Value)
@@ -208,13 +207,13 @@ func (o *observer) merge(p *pipe, r *observe.Report) {
 	}
 }
 
-// elsewhere reports whether something besides p reported a fact.
+// elsewhere reports whether a source other than p reported a fact.
 func (o *observer) elsewhere(p *pipe, f observe.Fact) bool {
 	return o.own.Has(f.Name, f.Value) ||
 		slices.ContainsFunc(o.pipes, func(q *pipe) bool { return q != p && slices.Contains(q.merged, f) })
 }
 
-// pipeName makes a name of what a client opens: "\PIPE\winreg" is "winreg".
+// pipeName returns the name of an opened pipe: "\PIPE\winreg" becomes "winreg".
 func pipeName(s string) string {
 	s = strings.TrimPrefix(strings.ToLower(s), `\`)
 	s = strings.TrimPrefix(s, `pipe\`)
@@ -224,7 +223,7 @@ func pipeName(s string) string {
 	return s
 }
 
-// text decodes UTF-16LE up to its end or a NUL.
+// text decodes UTF-16LE up to a NUL or the end.
 func text(b []byte) string {
 	u := make([]uint16, 0, len(b)/2)
 	for ; len(b) >= 2; b = b[2:] {

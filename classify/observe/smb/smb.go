@@ -1,8 +1,7 @@
-// Package smb reads SMB 1 ([MS-CIFS], [MS-SMB]) and SMB 2 and 3 ([MS-SMB2])
-// over TCP and over NetBIOS sessions (RFC 1002 section 4.3): the version
-// spoken, how sessions are authenticated, which shares and named pipes are
-// used, what protects them, and the RPC inside pipes. It skips names and contents
-// of files.
+// Package smb reads SMB 1 ([MS-CIFS], [MS-SMB]) and SMB 2 and 3 ([MS-SMB2]) over TCP and
+// over NetBIOS sessions (RFC 1002 section 4.3). It reports the dialect, the
+// authentication of sessions, the shares and named pipes in use, their protection, and
+// the RPC inside pipes. It skips names and contents of files.
 package smb
 
 import (
@@ -14,31 +13,32 @@ import (
 	"github.com/exspan/exspan/classify/observe/spnego"
 )
 
-// Facts of this protocol. observe.Encryption is "smb3" for encrypted messages
-// and "none" once an operation on a file was read in clear; for pipes it is
-// what protects the RPC in them. Session set-up and tree connection alone say
-// nothing: what comes later can be encrypted.
+// Facts of this protocol. observe.Encryption is "smb3" for encrypted messages, and "none"
+// once an operation on a file was read in clear. For pipes it is the protection of the
+// RPC in them. Session set-up and tree connection alone are not sufficient, because later
+// messages can be encrypted.
 const (
 	Version = observe.SMBVersion // "1", "2.0.2", "2.1", "3.0", "3.0.2", "3.1.1"
-	Share   = "smb.share"        // ADMIN$, IPC$, C$, SYSVOL, NETLOGON, a host's full name, and "disk" for any other
-	Path    = "smb.path"         // the whole path of a share; with Report.Identities only
-	Pipe    = "smb.pipe"         // named pipes opened, in lower case: "winreg"
-	Signing = "smb.signing"      // "yes" where messages after the session set-up are signed
+	Share   = "smb.share"        // ADMIN$, IPC$, C$, SYSVOL, NETLOGON, a fully qualified host name, or "disk" for any other
+	Path    = "smb.path"         // the whole path of a share; only with Report.Identities
+	Pipe    = "smb.pipe"         // name of an open pipe, in lower case: "winreg"
+	Signing = "smb.signing"      // "yes" if messages after the session set-up are signed
 )
 
 // Limits of one flow.
 const (
-	maxToken   = 12 << 10 // bytes of a session set-up that are waited for
-	maxPath    = 2 << 10  // likewise of a tree connection
+	maxToken   = 12 << 10 // bytes of a session set-up to wait for
+	maxPath    = 2 << 10  // bytes of a tree connection to wait for
 	maxName    = 64       // characters of a pipe's name
-	maxSetups  = 8        // session set-ups under way
+	maxSetups  = 8        // incomplete session set-ups
 	maxTrees   = 64
 	maxPipes   = 32
-	maxPending = 64 // requests on pipes without an answer
-	maxChain   = 8  // AndX commands of one message that are read
+	maxPending = 64 // unanswered requests on pipes
+	maxChain   = 8  // AndX commands read per message
 )
 
-// Protocol describes SMB. Ports: direct TCP and the NetBIOS session service.
+// Protocol describes SMB. Its ports are those of direct TCP and of the NetBIOS session
+// service.
 func Protocol() observe.Protocol {
 	return observe.Protocol{Name: "smb", TCP: []uint16{445, 139}, Stream: true, Detect: detect, New: New}
 }
@@ -46,8 +46,8 @@ func Protocol() observe.Protocol {
 // New returns an observer of a TCP flow.
 func New() observe.Observer { return new(observer) }
 
-// Kinds of NetBIOS session packets (RFC 1002 section 4.3.1). Direct TCP has
-// session messages only ([MS-SMB2] section 2.1).
+// Types of NetBIOS session packets (RFC 1002 section 4.3.1). Direct TCP uses only session
+// messages ([MS-SMB2] section 2.1).
 const (
 	sessionMessage  = 0x00
 	sessionRequest  = 0x81
@@ -57,7 +57,7 @@ const (
 	sessionAlive    = 0x85
 )
 
-// What a session message begins with, before the letters SMB.
+// The first byte of a session message, before the letters SMB.
 const (
 	magicSMB1       = 0xff
 	magicSMB2       = 0xfe
@@ -73,9 +73,9 @@ const (
 	transformHeader = 52
 )
 
-// sessionNames reports whether b begins with a session request of two NetBIOS
-// names (RFC 1002 section 4.3.2): two encoded names of 32 letters (RFC 1001
-// section 14.1), which can have scopes behind them.
+// sessionNames reports whether b starts with a session request of two NetBIOS names (RFC
+// 1002 section 4.3.2): two encoded names of 32 letters (RFC 1001 section 14.1), which
+// scopes may follow.
 func sessionNames(b []byte) observe.Match {
 	const name = 0x20
 	for i, c := range b[:min(len(b), frameHeader+1+name)] {
@@ -105,8 +105,8 @@ func sessionNames(b []byte) observe.Match {
 	return observe.Yes
 }
 
-// maxSession is the length of the longest session request that is believed: two
-// names of at most 255 bytes (RFC 1002 section 4.1).
+// maxSession is the length of the longest accepted session request: two names of at most
+// 255 bytes (RFC 1002 section 4.1).
 const maxSession = 512
 
 func detect(f *observe.First) observe.Match {
@@ -146,31 +146,31 @@ func begins(b []byte, s string) observe.Match {
 
 type observer struct {
 	seen  bool // a message was read
-	roles bool // a message has proved who is the client
+	roles bool // a message proved which end is the client
 	dirs  [2]direction
 
-	clear, sealed, signed bool // reported
-	one                   bool // version 1 is reported
-	keyed, unkeyed        bool // some sessions, or none of them, have a key to sign with
+	clear, sealed, signed bool // these were reported
+	one                   bool // version 1 was reported
+	keyed, unkeyed        bool // some sessions have a signing key, or none has
 
-	// own holds what sessions were authenticated with, and what protects files:
-	// RPC that takes back its own word on a pipe must not take these along.
+	// own holds the authentication of sessions and the protection of files. RPC on a pipe
+	// that retracts a fact must not remove these.
 	own     observe.Facts
 	setups  []setup
 	trees   []tree
 	pipes   []*pipe
-	maybe   []named // what was opened on shares of unknown kind
+	maybe   []named // objects opened on shares of unknown kind
 	pending []pending
 }
 
 // direction is the state of one direction.
 type direction struct {
-	started   bool // a frame has been read, or nothing else can come
+	started   bool // a frame was read, or only a frame can follow
 	lost      bool // bytes were lost
-	resync    bool // look for the next frame
+	resync    bool // search for the next frame
 	remaining int  // bytes of the frame that were not read yet
 	old       bool // the frame is SMB 1
-	// Data of a pipe that is being read, and the bytes of the message behind it.
+	// The pipe whose data is being read, and the bytes of the message after the data.
 	feed     *pipe
 	feedLeft int
 	after    int
@@ -180,7 +180,7 @@ type direction struct {
 	file    fileID
 }
 
-// setup is a session set-up that was not answered for good.
+// setup is a session set-up without a final answer.
 type setup struct {
 	session uint64
 	message uint64
@@ -218,7 +218,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return n, nil
 }
 
-// Finish reports what RPC in pipes says at the end.
+// Finish reports what RPC in pipes reports at the end.
 func (o *observer) Finish(r *observe.Report) {
 	for _, p := range o.pipes {
 		p.rpc.Finish(&p.report)
@@ -226,8 +226,7 @@ func (o *observer) Finish(r *observe.Report) {
 	}
 }
 
-// step reads a piece of b and returns how many bytes it used, 0 if more are
-// needed.
+// step reads the start of b and returns the number of bytes used, or 0 if it needs more.
 func (o *observer) step(d *direction, in *observe.Input, b []byte, r *observe.Report) (int, error) {
 	switch {
 	case d.feedLeft > 0:
@@ -277,7 +276,7 @@ func (o *observer) frame(d *direction, in *observe.Input, b []byte, r *observe.R
 			if len(b) < frameHeader+transformHeader && length >= transformHeader {
 				return 0, nil
 			}
-			// Flags, or the algorithm in SMB 3.0: both are 1 ([MS-SMB2] section 2.2.41).
+			// Flags, or the algorithm in SMB 3.0; both are 1 ([MS-SMB2] section 2.2.41).
 			if length >= transformHeader && binary.LittleEndian.Uint16(b[frameHeader+42:]) == 1 && !o.sealed {
 				o.sealed = true
 				o.use(binary.LittleEndian.Uint64(b[frameHeader+44:]), true, r)
@@ -300,8 +299,8 @@ func (o *observer) frame(d *direction, in *observe.Input, b []byte, r *observe.R
 		return frameHeader, nil
 	}
 	if !d.started && !in.Handshake || o.seen {
-		// The flow was under way, and this direction began amid a frame; or
-		// something was read wrongly.
+		// The flow was under way and this direction starts in the middle of a frame, or a
+		// length was misread.
 		d.started, d.lost, d.resync = true, true, true
 		return o.step(d, in, b, r)
 	}
@@ -320,9 +319,9 @@ func (o *observer) session(d *direction, in *observe.Input, by observe.Direction
 	return frameHeader + length, nil
 }
 
-// resync looks for the next frame. It returns the bytes to give up, and
-// whether a frame follows them. A position is judged only when all of what is
-// looked at is there, so cuts make no difference.
+// resync searches for the next frame. It returns the number of bytes to discard and
+// whether a frame follows them. It judges a position only when all bytes that it needs
+// are there, so the result does not depend on how the stream is split.
 func resync(b []byte) (n int, found bool) {
 	from := 0
 	for {
@@ -358,8 +357,8 @@ func resync(b []byte) (n int, found bool) {
 	}
 }
 
-// role holds a message's word on who sent it against the flow's. It says
-// whether the message can be read.
+// role compares the direction of a message with the roles of the flow. It reports whether
+// the message can be read.
 func (o *observer) role(in *observe.Input, response bool) (ok bool, err error) {
 	if response == (in.Dir == observe.ToClient) {
 		o.roles = true
@@ -393,8 +392,7 @@ func (o *observer) protected(r *observe.Report) {
 	}
 }
 
-// setup returns the session set-up that a request belongs to, a new one if
-// there is none.
+// setup returns the session set-up of a request. It creates one if necessary.
 func (o *observer) setup(session, message uint64) *setup {
 	for i := range o.setups {
 		if s := &o.setups[i]; session != 0 && s.session == session {
@@ -409,7 +407,7 @@ func (o *observer) setup(session, message uint64) *setup {
 	return &o.setups[len(o.setups)-1]
 }
 
-// findSetup returns the session set-up that a response belongs to, or nil.
+// findSetup returns the session set-up of a response, or nil.
 func (o *observer) findSetup(session, message uint64) *setup {
 	for i := range o.setups {
 		if s := &o.setups[i]; s.message == message {
@@ -420,8 +418,8 @@ func (o *observer) findSetup(session, message uint64) *setup {
 	return nil
 }
 
-// finished ends a session set-up. Auth is how the session is authenticated;
-// empty if it failed.
+// finished ends a session set-up. auth is the session's authentication, or "" if the
+// set-up failed.
 func (o *observer) finished(s *setup, auth string, r *observe.Report) {
 	switch auth {
 	case "":
@@ -435,11 +433,11 @@ func (o *observer) finished(s *setup, auth string, r *observe.Report) {
 	o.setups = slices.DeleteFunc(o.setups, func(t setup) bool { return t.message == message })
 }
 
-// use reports the authentication of a session that is used although the last
-// answer to its set-up was not seen: no client goes on unless it was accepted.
-// Where that answer was lost, it may have said that the client is a guest. Then
-// NTLM is reported only if signed tells that the session has a key, which guests
-// have not ([MS-SMB2] section 3.3.5.5.3).
+// use reports the authentication of a session that is used although the last answer to
+// its set-up was not seen. Clients use a session only after the server has accepted it.
+// However, the unseen answer may have made the client a guest. NTLM is therefore reported
+// only if signed shows that the session has a key, which guests do not have ([MS-SMB2]
+// section 3.3.5.5.3).
 func (o *observer) use(session uint64, signed bool, r *observe.Report) {
 	answers := &o.dirs[observe.ToClient]
 	if answers.started && !answers.lost {
@@ -457,7 +455,7 @@ func (o *observer) use(session uint64, signed bool, r *observe.Report) {
 	}
 }
 
-// connected notes a connected share.
+// connected records a connected share.
 func (o *observer) connected(session uint64, id uint32, pipe bool) {
 	for i := range o.trees {
 		if t := &o.trees[i]; t.session == session && t.id == id {
@@ -471,7 +469,7 @@ func (o *observer) connected(session uint64, id uint32, pipe bool) {
 	o.trees = append(o.trees, tree{session, id, pipe})
 }
 
-// kind reports whether a share is known, and whether it is that of the pipes.
+// kind reports whether a share is known, and whether it is the share of the pipes.
 func (o *observer) kind(session uint64, id uint32) (pipe, known bool) {
 	for i := range o.trees {
 		if t := &o.trees[i]; t.session == session && t.id == id {
@@ -481,7 +479,7 @@ func (o *observer) kind(session uint64, id uint32) (pipe, known bool) {
 	return false, false
 }
 
-// share reports the share that a path ("\\server\share") names.
+// share reports the share in a path ("\\server\share").
 func share(path string, r *observe.Report) {
 	if r.Identities {
 		r.Add(Path, path)
@@ -505,8 +503,8 @@ func share(path string, r *observe.Report) {
 	}
 }
 
-// isFullName reports whether a share is named like a host with its domain, as
-// the witness of an availability group is.
+// isFullName reports whether the name of a share is a host name with a domain. The
+// witness of an availability group has such a name.
 func isFullName(s string) bool {
 	dots := 0
 	for i, c := range []byte(s) {
@@ -523,7 +521,7 @@ func isFullName(s string) bool {
 	return dots >= 2 && s[len(s)-1] != '.'
 }
 
-// upper is strings.ToUpper for ASCII, which the names of interest are.
+// upper is strings.ToUpper for ASCII, which is sufficient for the names of interest.
 func upper(s string) string {
 	b := []byte(s)
 	for i, c := range b {
@@ -534,8 +532,7 @@ func upper(s string) string {
 	return string(b)
 }
 
-// part returns the n bytes of m at off, or as many of them as there are; nil
-// if none.
+// part returns up to n bytes of m at off, or nil if there are none.
 func part(m []byte, off, n int) []byte {
 	if off < 0 || n <= 0 || off >= len(m) {
 		return nil

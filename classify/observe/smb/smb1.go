@@ -26,8 +26,8 @@ const (
 	comNTCancel       = 0xa4
 	comNTCreateAndX   = 0xa2
 	comNone           = 0xff
-	replyFlag         = 0x80   // of Flags ([MS-CIFS] section 2.2.3.1)
-	flag2Signature    = 0x0004 // of Flags2
+	replyFlag         = 0x80   // in Flags ([MS-CIFS] section 2.2.3.1)
+	flag2Signature    = 0x0004 // in Flags2
 	flag2Unicode      = 0x8000
 	transactNamed     = 0x26 // TRANS_TRANSACT_NMPIPE ([MS-CIFS] section 2.2.5.6)
 	getReferral       = 0x10 // TRANS2_GET_DFS_REFERRAL ([MS-CIFS] section 2.2.6.16)
@@ -41,15 +41,15 @@ const (
 	transactionWords  = 14
 )
 
-// block is one command of a message: AndX commands are chained.
+// block is one command of a message. AndX commands are chained.
 type block struct {
 	command byte
 	words   []byte
-	bytes   []byte // as much as is there
+	bytes   []byte // the available bytes
 	at      int    // offset of bytes in the message
 }
 
-// message1 reads a message of SMB 1, which fills its frame.
+// message1 reads a message of SMB 1, which occupies its whole frame.
 func (o *observer) message1(d *direction, in *observe.Input, b []byte, r *observe.Report) (int, error) {
 	size := d.remaining
 	if size < smb1Header+3 {
@@ -72,7 +72,7 @@ func (o *observer) message1(d *direction, in *observe.Input, b []byte, r *observ
 	}
 	response := b[9]&replyFlag != 0
 	if command == comLockingAndX && !response && in.Dir == observe.ToClient && !o.roles {
-		// The server's notice of a lock that it takes back looks like a request.
+		// The server's oplock break notification looks like a request.
 		d.remaining = 0
 		return size, nil
 	}
@@ -94,12 +94,12 @@ func (o *observer) message1(d *direction, in *observe.Input, b []byte, r *observ
 	return at, nil
 }
 
-// read1 reads a message and returns what request2 does.
+// read1 reads a message. Its results are those of request2.
 func (o *observer) read1(m []byte, response bool, r *observe.Report) (p *pipe, at, n int) {
 	le := binary.LittleEndian
 	flags2 := le.Uint16(m[10:])
 	if flags2&flag2Signature != 0 && m[4] != comNegotiate && m[4] != comSessionSetup && le.Uint64(m[14:]) != 0 &&
-		string(m[14:22]) != "BSRSPYL " { // what stands there until there is a key
+		string(m[14:22]) != "BSRSPYL " { // the content of that field until there is a key
 		o.protected(r)
 	}
 	k, ok := commandAt(m, m[4], smb1Header)
@@ -121,14 +121,14 @@ func (o *observer) read1(m []byte, response bool, r *observe.Report) (p *pipe, a
 		}
 		next := int(le.Uint16(k.words[2:]))
 		if next <= k.at {
-			break // chains go forwards ([MS-CIFS] section 2.2.3.4)
+			break // chains only go forwards ([MS-CIFS] section 2.2.3.4)
 		}
 		k, ok = commandAt(m, k.words[0], next)
 	}
 	return p, at, n
 }
 
-// spoken reports whether a command shows that SMB 1 is what both speak: an offer
+// spoken reports whether a command shows that both ends speak SMB 1. An offer of SMB 1
 // can lead to SMB 2 ([MS-SMB2] section 3.3.5.3.1).
 func spoken(k *block, response bool) bool {
 	if k.command != comNegotiate {
@@ -145,7 +145,7 @@ func andX(command byte) bool {
 	return false
 }
 
-// commandAt reads the parameters and data of a command at an offset.
+// commandAt parses the parameters and data of the command at an offset.
 func commandAt(m []byte, command byte, at int) (block, bool) {
 	if at >= len(m) {
 		return block{}, false
@@ -160,7 +160,7 @@ func commandAt(m []byte, command byte, at int) (block, bool) {
 	return k, true
 }
 
-// messageID names a request for its answer.
+// messageID returns an identifier that a request shares with its answer.
 func messageID(m []byte) uint64 {
 	return uint64(binary.LittleEndian.Uint16(m[26:]))<<16 | uint64(binary.LittleEndian.Uint16(m[30:]))
 }
@@ -205,7 +205,7 @@ func (o *observer) request1(m []byte, k *block, unicode bool, r *observe.Report)
 		if len(w) >= 24 {
 			at, n := int(le.Uint16(w[22:])), int(le.Uint16(w[18:]))<<16|int(le.Uint16(w[20:]))
 			if le.Uint16(w[14:])&(writeRaw|writeStart) == writeRaw|writeStart {
-				at, n = at+2, n-2 // the length of the pipe's message ([MS-CIFS] section 2.2.4.43.1)
+				at, n = at+2, n-2 // length of the pipe's message ([MS-CIFS] section 2.2.4.43.1)
 			}
 			if p := o.written(fileID1(w[4:]), part(m, at, n), r); p != nil {
 				return p, at, n
@@ -294,12 +294,12 @@ func (o *observer) setup1(k *block, session, message uint64, r *observe.Report) 
 	}
 }
 
-// path1 returns the name that follows skip bytes of a command's data.
+// path1 returns the name after the first skip bytes of a command's data.
 func path1(k *block, skip int, unicode bool) string {
 	b := part(k.bytes, skip, len(k.bytes))
 	if unicode {
 		if (k.at+skip)%2 != 0 && len(b) > 0 {
-			b = b[1:] // characters are aligned to the header
+			b = b[1:] // characters are aligned relative to the header
 		}
 		return text(b)
 	}
@@ -309,8 +309,8 @@ func path1(k *block, skip int, unicode bool) string {
 	return string(b)
 }
 
-// disk2 reports whether the parameters of a TRANSACTION2 are those of what only
-// disks have: directories and paths ([MS-CIFS] section 2.2.6).
+// disk2 reports whether the parameters are those of a TRANSACTION2 that only disks
+// support, on directories or paths ([MS-CIFS] section 2.2.6).
 func disk2(w []byte) bool {
 	if len(w) < 2*(transactionWords+1) {
 		return false
@@ -324,7 +324,7 @@ func disk2(w []byte) bool {
 
 func fileID1(b []byte) fileID { return fileID{b[0], b[1]} }
 
-// concernsFile1 reports whether a command works on a file.
+// concernsFile1 reports whether a command operates on a file.
 func concernsFile1(k *block) bool {
 	switch k.command {
 	case comNTCreateAndX, comOpenAndX, comReadAndX, comWriteAndX:

@@ -39,7 +39,7 @@ const (
 const (
 	statusSuccess        = 0
 	statusPending        = 0x00000103
-	statusBufferOverflow = 0x80000005 // a part of the pipe's message
+	statusBufferOverflow = 0x80000005 // part of the pipe's message
 	statusMoreProcessing = 0xc0000016
 )
 
@@ -53,13 +53,13 @@ const (
 
 const shareTypePipe = 2 // [MS-SMB2] section 2.2.10
 
-// valid2 reports whether b, which holds a whole header, is an SMB 2 message.
+// valid2 reports whether b, which holds a complete header, is an SMB 2 message.
 func valid2(b []byte) bool {
 	return b[0] == magicSMB2 && string(b[1:4]) == "SMB" && binary.LittleEndian.Uint16(b[4:]) == smb2Header &&
 		binary.LittleEndian.Uint16(b[12:]) <= cmdNotification
 }
 
-// wanted2 is how many bytes of a message are read, at most.
+// wanted2 returns the maximum number of bytes of a message to read.
 func wanted2(command uint16, response bool) int {
 	switch {
 	case command == cmdSessionSetup:
@@ -69,7 +69,7 @@ func wanted2(command uint16, response bool) int {
 	case command == cmdCreate && !response:
 		return smb2Header + 56 + 4*maxName
 	}
-	return smb2Header + 80 // the longest of the others is that of create responses
+	return smb2Header + 80 // the longest of the others is a create response
 }
 
 // message2 reads one message of a frame, which can hold several.
@@ -104,8 +104,7 @@ func (o *observer) message2(d *direction, in *observe.Input, b []byte, r *observ
 		return size, nil
 	}
 	if flags&flagSigned != 0 && command > cmdTreeConnect {
-		// Session set-up and tree connection are signed in SMB 3.1.1 whether or not
-		// the rest is.
+		// In SMB 3.1.1, session set-up and tree connection are always signed.
 		o.protected(r)
 	}
 	m := b[:need]
@@ -125,8 +124,8 @@ func (o *observer) message2(d *direction, in *observe.Input, b []byte, r *observ
 	return at, nil
 }
 
-// request2 reads a request. Where it carries data for a pipe, it returns that
-// pipe, and offset and length of the data.
+// request2 reads a request. If it carries data for a pipe, request2 returns the pipe and
+// the offset and length of the data.
 func (o *observer) request2(d *direction, m, body []byte, command uint16, flags uint32, r *observe.Report) (p *pipe, at, n int) {
 	le := binary.LittleEndian
 	message, id, session := le.Uint64(m[24:]), le.Uint32(m[36:]), le.Uint64(m[40:])
@@ -193,7 +192,7 @@ func (o *observer) request2(d *direction, m, body []byte, command uint16, flags 
 	return nil, 0, 0
 }
 
-// response2 reads a response; it returns what request2 does.
+// response2 reads a response. Its results are those of request2.
 func (o *observer) response2(m, body []byte, command uint16, flags uint32, r *observe.Report) (p *pipe, at, n int) {
 	le := binary.LittleEndian
 	status, message, id, session := le.Uint32(m[8:]), le.Uint64(m[24:]), le.Uint32(m[36:]), le.Uint64(m[40:])
@@ -261,8 +260,7 @@ func (o *observer) setupAnswer(m, body []byte, status uint32, r *observe.Report)
 	o.finished(s, auth, r)
 }
 
-// file returns the file id of a request, which related requests of a compound
-// inherit.
+// file returns the file id of a request. Related requests of a compound inherit it.
 func (o *observer) file(d *direction, b []byte, flags uint32) fileID {
 	id := fileID(b[:16])
 	if flags&flagRelated != 0 && id == none {
@@ -272,21 +270,21 @@ func (o *observer) file(d *direction, b []byte, flags uint32) fileID {
 	return id
 }
 
-// concernsFile reports whether a command works on a file, rather than on
-// connection, session and share.
+// concernsFile reports whether a command operates on a file, rather than on a connection,
+// session or share.
 func concernsFile(command uint16, body []byte) bool {
 	switch {
 	case command <= cmdTreeDisconnect, command == cmdClose, command == cmdCancel, command == cmdEcho, command >= cmdOplockBreak:
 		return false
 	case command == cmdIoctl:
-		// Referrals and the validation of the negotiation concern none.
+		// Referrals and the validation of the negotiation do not operate on a file.
 		return len(body) >= 24 && fileID(body[8:24]) != none
 	}
 	return true
 }
 
-// dialect names a DialectRevision ([MS-SMB2] section 2.2.4). What only says
-// that there will be another negotiation is no version.
+// dialect returns the name of a DialectRevision ([MS-SMB2] section 2.2.4). It returns ""
+// if the revision is unknown or only announces another negotiation.
 func dialect(d uint16) string {
 	switch d {
 	case 0x0202:

@@ -45,7 +45,8 @@ const (
 	id1     = "\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00"
 )
 
-// The bodies are those of [MS-SMB2] section 2.2.
+// negotiated returns a negotiate response. This and the following bodies have the form of
+// [MS-SMB2] section 2.2.
 func negotiated(dialect int) string {
 	return frame(head2{command: 0, flags: 1}.with(u16(65) + u16(1) + u16(dialect) + zero(58)))
 }
@@ -96,7 +97,7 @@ func transceived(data string) string {
 		u32(112) + u32(len(data)) + zero(8) + data))
 }
 
-// A bind to winreg and its acknowledgement, and a call ([C706] section 12.6.4).
+// A bind to winreg, its acknowledgement, and a call ([C706] section 12.6.4).
 const (
 	winreg = "\x01\xd0\x8c\x33\x44\x22\xf1\x31\xaa\xaa\x90\x00\x38\x00\x10\x03\x01\x00\x00\x00"
 	ndr    = "\x04\x5d\x88\x8a\xeb\x1c\xc9\x11\x9f\xe8\x08\x00\x2b\x10\x48\x60\x02\x00\x00\x00"
@@ -119,7 +120,7 @@ var (
 		"rpc.auth_level=none", "encryption=none"}
 )
 
-// transform is an encrypted message ([MS-SMB2] section 2.2.41).
+// transform returns an encrypted message ([MS-SMB2] section 2.2.41).
 func transform(n int) string {
 	return frame("\xfdSMB" + zero(16) + zero(16) + u32(n) + u16(0) + u16(1) + u64(9) + strings.Repeat("\x5a", n))
 }
@@ -130,7 +131,7 @@ var (
 	ntlmChallenge = "NTLMSSP\x00" + u32(2) + zero(36)
 )
 
-// ntlmAuthenticate answers with an NT response of n bytes.
+// ntlmAuthenticate returns an authenticate message with an NT response of n bytes.
 func ntlmAuthenticate(n int) string {
 	return "NTLMSSP\x00" + u32(3) + zero(8) + u16(n) + u16(n) + u32(64) + zero(36) + strings.Repeat("\x11", n)
 }
@@ -163,7 +164,7 @@ func conv(parts ...any) (out []observetest.Segment) {
 	return out
 }
 
-// smb1 is a message of SMB 1 with one command ([MS-CIFS] section 2.2.3).
+// smb1 returns a message of SMB 1 with one command ([MS-CIFS] section 2.2.3).
 func smb1(command, flags, uid, tid, mid int, words, data string) string {
 	return "\xffSMB" + string([]byte{byte(command)}) +
 		u32(0) + string([]byte{byte(flags)}) + u16(0xc801) + zero(12) + u16(tid) + u16(7) + u16(uid) + u16(mid) +
@@ -303,7 +304,7 @@ func TestConversations(t *testing.T) {
 	}
 }
 
-// TestLimits holds that what a client can pile up is bounded.
+// TestLimits verifies that the state that a client can create is bounded.
 func TestLimits(t *testing.T) {
 	var o observer
 	var r observe.Report
@@ -332,7 +333,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestHeld opens many pipes and leaves a long message unfinished on each.
+// TestHeld opens many pipes and leaves a long message incomplete on each.
 func TestHeld(t *testing.T) {
 	o := New().(*observer)
 	var r observe.Report
@@ -357,7 +358,7 @@ func TestHeld(t *testing.T) {
 	}
 }
 
-// Full names are shown only where they are asked for.
+// TestIdentities verifies that full names are reported only on request.
 func TestIdentities(t *testing.T) {
 	r := observetest.Check(t, Protocol(), conv(observetest.ToServer(connect(`\\mb1\home-alice`))), observetest.Options{Identities: true})
 	observetest.Expect(t, r, `smb.path=\\mb1\home-alice`, "smb.share=disk")
@@ -372,8 +373,7 @@ func TestShares(t *testing.T) {
 	}
 }
 
-// TestLostAnswer loses the answer that says how a session was accepted, or that
-// it was not.
+// TestLostAnswer drops the answer that accepts or rejects a session.
 func TestLostAnswer(t *testing.T) {
 	c, s := observetest.ToServer, observetest.ToClient
 	more := s(setupAnswer(1, 0xc0000016, 0, ntlmChallenge))
@@ -397,7 +397,7 @@ func TestLostAnswer(t *testing.T) {
 		}
 		observetest.Expect(t, r, test.want...)
 	}
-	// Where the server is not seen at all, the client's word counts.
+	// If no packet of the server is seen, the client's messages are used.
 	r := observetest.Check(t, Protocol(), conv(c(setupRequest(1, 0, ntlmNegotiate), setupRequest(2, 9, ntlmAuthenticate(60)), connect(`\\mb1\IPC$`))),
 		observetest.Options{})
 	if !r.Facts.Has(observe.Auth, "ntlm") {
@@ -405,7 +405,7 @@ func TestLostAnswer(t *testing.T) {
 	}
 }
 
-// TestSessionRequest has session requests of NetBIOS with and without scopes.
+// TestSessionRequest reads session requests of NetBIOS with and without scopes.
 func TestSessionRequest(t *testing.T) {
 	name := "\x20" + strings.Repeat("CKFD", 8)
 	for _, c := range []struct {

@@ -6,7 +6,7 @@ import (
 	"github.com/exspan/exspan/classify/observe/internal/sasl"
 )
 
-// kind is a command that waits for its answer.
+// kind is the kind of a command that awaits its answer.
 type kind uint8
 
 const (
@@ -30,7 +30,7 @@ func (k kind) waits() bool {
 	return false
 }
 
-// list is what is known of a list of keywords that is being read.
+// list is the state of a list of keywords that is being read.
 type list uint8
 
 const (
@@ -40,40 +40,40 @@ const (
 )
 
 type observer struct {
-	// What the bytes of a message need stands first, in one line of the cache.
+	// The fields that the bytes of a message need come first, in one cache line.
 	split   [2]line.Splitter
 	text    bool // the client is sending a message
-	lost    bool // bytes are missing, and what the client is sending is not known
-	waiting kind // the last command, if it waits for its answer; else other
+	lost    bool // bytes are missing, and the state of the client is unknown
+	waiting kind // the last command, if the client waits for its answer; otherwise other
 	eod     line.Text
 
 	client    bool // a command was seen
-	heard     bool // bytes of the server were seen, or are known to be missing
+	heard     bool // bytes of the server were seen or are known to be missing
 	unheard   bool // bytes of the server are missing since waiting was set
 	turned    bool // the server has completed an answer since the client's last bytes
-	unasked   bool // that answer belongs to no command that was seen
-	unsure    bool // which command the next answer belongs to is not known
-	challenge bool // the client's next line answers a challenge, by an unknown mechanism
-	textGap   bool // bytes of the message are missing, and its end may be
+	unasked   bool // that answer belongs to an unseen command
+	unsure    bool // the command of the next answer is unknown
+	challenge bool // the client's next line answers a challenge of an unknown mechanism
+	textGap   bool // bytes of the message are missing, perhaps including its end
 	gaps      [2]bool
 
-	begin     bool // the greeting was read as the flow's first bytes
+	begin     bool // the greeting was the first message of the flow
 	greeted   bool
-	inReply   bool // behind the first line of an answer
-	reading   list // the list of keywords in the answer
+	inReply   bool // after the first line of an answer
+	reading   list // state of the keyword list in the answer
 	offers    bool // the list offers TLS
 	found     bool // the list has a known keyword
 	listed    bool // a list was read
 	authTried bool
 	authOK    bool
-	keywords  uint8  // reported
-	verbs     uint8  // reported
-	known     uint32 // of keywords, those that were reported
-	blob      int    // bytes of the XEXCH50 blob that follows
+	keywords  uint8  // number of keywords reported
+	verbs     uint8  // number of verbs reported
+	known     uint32 // set of keywords reported
+	blob      int    // bytes of the XEXCH50 blob that follow
 	pending   line.Queue
 	sasl      sasl.Exchange
 	tls       line.StartTLS
-	banners   *line.Banners // of all observers
+	banners   *line.Banners // shared by all observers
 }
 
 // Observe implements observe.Observer.
@@ -84,7 +84,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	}
 	if in.Dir == observe.ToServer {
 		if o.text && !o.split[observe.ToServer].Skipping() {
-			// Most bytes of most sessions are a message's.
+			// Most bytes of most sessions belong to messages.
 			n, done := o.eod.Skip(in.Data)
 			if !done {
 				return n, nil
@@ -115,16 +115,15 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return used, nil
 }
 
-// gap is called where bytes are missing. Which answers belong to which commands
-// is not known from there on, until the client has waited for an answer and
-// sends its next command. What the client sends is not known until the server
-// has answered.
+// gap is called when bytes are missing. The assignment of answers to commands is then
+// unknown until the client has waited for an answer and sends its next command. The state
+// of the client is unknown until the server has answered.
 func (o *observer) gap(d observe.Direction) {
 	o.split[d] = line.Splitter{}
 	o.gaps[d] = true
 	o.tls.Gap()
 	if d == observe.ToClient {
-		// Where nothing was asked yet, it is the greeting that is missing.
+		// Before the first command, the greeting is what is missing.
 		o.unsure = o.unsure || o.greeted || !o.pending.Empty()
 		o.greeted, o.inReply, o.reading = true, false, noList
 		o.heard, o.unheard = true, true
@@ -133,10 +132,10 @@ func (o *observer) gap(d observe.Direction) {
 	}
 	switch {
 	case o.text && !o.unasked:
-		o.textGap = true // the message goes on, or has ended
+		o.textGap = true // the message continues or has ended
 		return
 	case o.unasked:
-		o.text = false // the answer was given to what is missing
+		o.text = false // the answer belongs to missing bytes
 	default:
 		o.lost, o.turned, o.blob = true, false, 0
 	}
@@ -144,8 +143,7 @@ func (o *observer) gap(d observe.Direction) {
 	o.sasl.End()
 }
 
-// fromClient reads what the client sent, from the bytes on that were used
-// already.
+// fromClient reads the client's bytes after the first used ones.
 func (o *observer) fromClient(in *observe.Input, used int, r *observe.Report) (int, error) {
 	for used < len(in.Data) {
 		b := in.Data[used:]
@@ -153,7 +151,7 @@ func (o *observer) fromClient(in *observe.Input, used int, r *observe.Report) (i
 			if !o.turned || !in.Continues {
 				return len(in.Data), nil
 			}
-			// The client has heard the answer, so this is the beginning of what follows.
+			// The client got the answer, so this begins a new command or text.
 			o.lost = false
 			if b[0] == 0x16 {
 				o.tls.Accept(r, TLS, "")
@@ -171,7 +169,7 @@ func (o *observer) fromClient(in *observe.Input, used int, r *observe.Report) (i
 			if o.heard && !o.unheard && len(b) <= maxWait {
 				return used, nil
 			}
-			// The answer was lost, or the server is not seen.
+			// The answer was lost, or the server's packets are not seen.
 			more, err := o.resolve(b, in, r)
 			if more || err != nil {
 				return used, err
@@ -212,14 +210,14 @@ func (o *observer) fromClient(in *observe.Input, used int, r *observe.Report) (i
 	return used, nil
 }
 
-// Commands that can follow a command whose answer is not known.
+// Commands that can follow a command whose answer is unknown.
 var (
 	afterData = []string{"MAIL FROM:", "RCPT TO:", "RSET\r", "QUIT\r", "NOOP\r", "EHLO ", "HELO ", "DATA\r", "BDAT "}
 	afterAuth = []string{"MAIL FROM:", "RCPT TO:", "RSET\r", "QUIT\r", "NOOP\r", "EHLO ", "HELO ", "AUTH ", "STARTTLS\r"}
 )
 
-// resolve decides by what the client goes on with how the server answered the
-// command that waits. more reports that it takes more bytes to tell.
+// resolve infers the server's answer to the waiting command from what the client sends
+// next. more reports that it needs more bytes.
 func (o *observer) resolve(b []byte, in *observe.Input, r *observe.Report) (more bool, err error) {
 	k := o.waiting
 	var m observe.Match
@@ -256,7 +254,7 @@ func (o *observer) resolve(b []byte, in *observe.Input, r *observe.Report) (more
 	return false, nil
 }
 
-// push notes a command that will be answered.
+// push records a command that will be answered.
 func (o *observer) push(k kind) {
 	if k.waits() {
 		o.waiting, o.unheard = k, false
@@ -264,8 +262,8 @@ func (o *observer) push(k kind) {
 	o.pending.Push(uint8(k))
 }
 
-// turn is called where the client begins to speak. If it has heard all that the
-// server said, no answers are outstanding.
+// turn is called when the client starts to send. If the client got everything that the
+// server sent, no answers are outstanding.
 func (o *observer) turn(in *observe.Input) {
 	if o.turned {
 		if o.unsure && in.Continues {
@@ -275,11 +273,11 @@ func (o *observer) turn(in *observe.Input) {
 	}
 }
 
-// command reads a line of the client's and returns how many bytes of content
+// command reads a line from the client and returns the number of bytes of content that
 // follow it.
 func (o *observer) command(l []byte, in *observe.Input, r *observe.Report) int {
 	if !o.client && !in.Handshake && detectCommand(l, true) != observe.Yes {
-		// In the middle of something; what follows could be a message's text.
+		// In the middle of an exchange. The text of a message may follow.
 		o.lost, o.unsure = true, true
 		return 0
 	}
@@ -297,7 +295,7 @@ func (o *observer) command(l []byte, in *observe.Input, r *observe.Report) int {
 	case line.Is(verb, "DATA"):
 		k = data
 	case line.Is(verb, "BDAT"):
-		// The chunk follows whatever the server says (RFC 3030 section 2).
+		// The chunk follows whatever the server answers (RFC 3030 section 2).
 		o.push(other)
 		return number(words.Next())
 	case line.Is(verb, "STARTTLS"):
@@ -333,7 +331,7 @@ func (o *observer) command(l []byte, in *observe.Input, r *observe.Report) int {
 	return 0
 }
 
-// number reads a decimal number. It returns 0 where b is none, or one too large.
+// number parses a decimal number. It returns 0 if b is not a number or is too large.
 func number(b []byte) int {
 	n := 0
 	for _, c := range b {
@@ -347,7 +345,7 @@ func number(b []byte) int {
 
 func digit(c byte) bool { return c-'0' <= 9 }
 
-// reply reads a line of the server's.
+// reply reads a line from the server.
 func (o *observer) reply(l []byte, in *observe.Input, r *observe.Report) error {
 	if len(l) < 3 || l[0]-'2' > '5'-'2' || !digit(l[1]) || !digit(l[2]) || len(l) > 3 && l[3] != ' ' && l[3] != '-' {
 		if !o.greeted && in.Handshake {
@@ -365,7 +363,7 @@ func (o *observer) reply(l []byte, in *observe.Input, r *observe.Report) error {
 			o.begin = in.Handshake
 			o.banner(body, r)
 		}
-		// On a flow that began earlier the first answer can be to anything.
+		// On a flow that began earlier, the first answer can belong to any command.
 		if in.Handshake || code == 220 && o.pending.Empty() {
 			o.greeted = last
 			return nil
@@ -381,8 +379,8 @@ func (o *observer) reply(l []byte, in *observe.Input, r *observe.Report) error {
 			k = o.waiting
 		}
 	}
-	// Where the client is not seen, the first list after the greeting answers
-	// its EHLO.
+	// If the client's packets are not seen, the first list after the greeting answers its
+	// EHLO.
 	guess := o.begin && !o.client && !o.listed
 	switch {
 	case code != 250:
@@ -391,7 +389,7 @@ func (o *observer) reply(l []byte, in *observe.Input, r *observe.Report) error {
 		if k == ehlo || guess {
 			o.reading = wholeList
 		} else if o.unsure && !o.listed && !last {
-			// A list begins with the server's domain, which is no keyword.
+			// A list begins with the server's domain, which is not a keyword.
 			o.reading = wholeList
 			if w, _ := keyword(line.First(body)); w != "" {
 				o.reading = partList
@@ -407,8 +405,7 @@ func (o *observer) reply(l []byte, in *observe.Input, r *observe.Report) error {
 	return o.replied(k, code, body, first, r)
 }
 
-// replied is called at the end of an answer, which has one line if single is
-// set.
+// replied is called at the end of an answer. single reports that the answer has one line.
 func (o *observer) replied(k kind, code int, body []byte, single bool, r *observe.Report) error {
 	if o.reading != noList && code == 250 && (o.found || !o.unsure) {
 		o.listed = o.listed || !single
@@ -421,7 +418,7 @@ func (o *observer) replied(k kind, code int, body []byte, single bool, r *observ
 	}
 	o.reading = noList
 	if o.text && o.textGap {
-		o.text, o.textGap = false, false // the message has ended, unseen
+		o.text, o.textGap = false, false // the end of the message was not seen
 		o.unsure, o.pending = true, line.Queue{}
 	}
 	o.turned, o.unasked = true, o.pending.Empty()
@@ -451,8 +448,8 @@ func (o *observer) replyTo(k kind, code int, body []byte, r *observe.Report) err
 	case mail:
 		if code == 250 {
 			o.inClear(r)
-			// A gap can hold the commands or the answers of an authentication, but
-			// not both unless both directions have one.
+			// A gap can hide the commands or the answers of an authentication. It hides
+			// both only if both directions have a gap.
 			if o.begin && !o.authOK && !(o.gaps[observe.ToClient] && (o.gaps[observe.ToServer] || o.authTried)) && !o.tls.Decrypted {
 				r.Add(observe.Auth, "none")
 			}
@@ -467,7 +464,7 @@ func (o *observer) replyTo(k kind, code int, body []byte, r *observe.Report) err
 		}
 	case turn:
 		if code == 250 {
-			return observe.ErrDone // the ends change their parts, RFC 821 section 3.8
+			return observe.ErrDone // client and server change roles, RFC 821 section 3.8
 		}
 	case other:
 		o.unseen(code, body, r)
@@ -475,8 +472,8 @@ func (o *observer) replyTo(k kind, code int, body []byte, r *observe.Report) err
 	return nil
 }
 
-// unseen takes in an answer to a command that was not seen. What can follow
-// some codes only is known all the same.
+// unseen processes an answer to an unseen command. Some codes determine what follows all
+// the same.
 func (o *observer) unseen(code int, body []byte, r *observe.Report) {
 	if o.client && !o.unsure {
 		return
@@ -505,12 +502,12 @@ func (o *observer) unseen(code int, body []byte, r *observe.Report) {
 		if o.lost || o.client {
 			o.lost = false
 			o.startText(r)
-			o.textGap = true // or a blob follows, whose length is not known
+			o.textGap = true // or a blob of unknown length follows
 		}
 	}
 }
 
-// accepted takes in that the server agreed to TLS.
+// accepted records that the server accepted TLS.
 func (o *observer) accepted(k kind, r *observe.Report) {
 	word := "" // the command was lost
 	switch k {
@@ -522,8 +519,8 @@ func (o *observer) accepted(k kind, r *observe.Report) {
 	o.tls.Accept(r, TLS, word)
 }
 
-// decrypted goes on behind an accepted STARTTLS with what both sides say within
-// TLS. It begins with EHLO.
+// decrypted continues after an accepted STARTTLS with the session inside TLS, which
+// begins with EHLO.
 func (o *observer) decrypted() {
 	o.lost, o.unsure, o.pending, o.waiting = false, false, line.Queue{}, other
 	o.turned, o.unasked = false, false
@@ -547,7 +544,7 @@ func (o *observer) startText(r *observe.Report) {
 func (o *observer) textEnded() {
 	o.text, o.textGap = false, false
 	if o.unasked {
-		o.unasked = false // the answer was seen before it
+		o.unasked = false // the answer was seen before the end
 		return
 	}
 	o.push(other)

@@ -1,9 +1,9 @@
-// Package smtp observes SMTP (RFC 5321) with the extensions that Exchange
-// servers speak among themselves: what the server says it is and can do,
-// whether TLS was taken up, how the client authenticated, and whether mail was
-// sent in clear. Addresses and messages are skipped and never kept.
+// Package smtp observes SMTP (RFC 5321) with the extensions that Exchange servers use
+// among themselves. It reports the server's greeting and capabilities, whether the client
+// starts TLS, how it authenticates, and whether mail is sent in clear. It skips addresses
+// and messages and never keeps them.
 //
-// After an accepted STARTTLS or X-ANONYMOUSTLS the flow is handed to tls.
+// After an accepted STARTTLS or X-ANONYMOUSTLS it hands the flow over to tls.
 package smtp
 
 import (
@@ -17,37 +17,36 @@ import (
 // Name is the protocol's name.
 const Name = "smtp"
 
-// The facts.
+// The facts of this protocol.
 const (
-	// Banner is the wording of the greeting behind the host name, without names,
-	// session identifiers and dates: "Microsoft ESMTP MAIL Service ready".
+	// Banner is the text of the greeting after the host name, without names, session
+	// identifiers and dates: "Microsoft ESMTP MAIL Service ready".
 	Banner = "smtp.banner"
-	// Greeting is the whole greeting; with Report.Identities only.
+	// Greeting is the whole greeting; only with Report.Identities.
 	Greeting = "smtp.greeting"
-	// Keywords are the keywords of the answer to EHLO in upper case, without
-	// parameters: "X-EXPS", "SIZE". The old form with an equals sign keeps what
-	// follows it: "X-EXPS=LOGIN". The word OK, with which IIS ends its list, is not
-	// a keyword.
+	// Keywords holds the keywords of the answer to EHLO in upper case, without
+	// parameters: "X-EXPS", "SIZE". The old form with an equals sign keeps the rest:
+	// "X-EXPS=LOGIN". The word OK, with which IIS ends its list, is not a keyword.
 	Keywords = "smtp.keywords"
-	// List is "complete" where the whole answer to an EHLO was read, so that a
-	// keyword that is not among Keywords was not offered.
+	// List is "complete" if the whole answer to an EHLO was read. A keyword that is not
+	// among Keywords was then not offered.
 	List = "smtp.list"
-	// Mechanisms are the mechanisms behind the keywords AUTH and X-EXPS.
+	// Mechanisms holds the mechanisms of the keywords AUTH and X-EXPS.
 	Mechanisms = "smtp.mechanisms"
-	// TLS is what became of TLS within the session: "starttls" or
-	// "x-anonymoustls" where the server accepted that command, "refused" where the
-	// client asked and the server declined, "offered" where the server offered
-	// either and the client did not ask (yet), "none" where the answer to EHLO
-	// offered neither. It has at most one value. It has none where no answer to
-	// EHLO was seen, or where the command that TLS followed was lost.
+	// TLS is the outcome of TLS in the session: "starttls" or "x-anonymoustls" if the
+	// server accepted that command, "refused" if the client sent it and the server
+	// declined, "offered" if the server offered either command and the client has not
+	// sent it (yet), and "none" if the answer to EHLO offered neither. It has at most one
+	// value. It has none if no answer to EHLO was seen, or if the command before TLS was
+	// lost.
 	TLS = "smtp.tls"
-	// Mail is "yes" where a MAIL command was seen.
+	// Mail is "yes" if a MAIL command was seen.
 	Mail = "smtp.mail"
-	// Verb holds the commands beginning with X that the client sent:
-	// "X-LINK2STATE", "XEXCH50", "X-EXPS" ...
+	// Verb holds the client's commands that begin with X: "X-LINK2STATE", "XEXCH50",
+	// "X-EXPS" ...
 	Verb = "smtp.verb"
-	// Exps holds the mechanisms that the client named in X-EXPS commands:
-	// "GSSAPI", "EXCHANGEAUTH", "LOGIN" ...
+	// Exps holds the mechanisms in the client's X-EXPS commands: "GSSAPI",
+	// "EXCHANGEAUTH", "LOGIN" ...
 	Exps = "smtp.exps"
 )
 
@@ -56,8 +55,8 @@ const (
 	maxKeywords = 28       // keywords reported
 	maxVerbs    = 8        // verbs reported
 	maxWord     = 32       // bytes of a keyword or verb
-	maxWait     = 16 << 10 // bytes that wait for an answer by the server
-	maxBlob     = 1 << 40  // bytes of a BDAT chunk or XEXCH50 blob that are believed
+	maxWait     = 16 << 10 // bytes that await an answer of the server
+	maxBlob     = 1 << 40  // maximum length of a BDAT chunk or XEXCH50 blob in bytes
 )
 
 // Protocol describes SMTP.
@@ -75,8 +74,8 @@ func Protocol() observe.Protocol {
 	}
 }
 
-// Detect recognises a greeting, an answer or a command on the expected ports,
-// and a greeting that names SMTP or mail, or a first command, on others.
+// Detect recognises a greeting, an answer or a command on the expected ports. On other
+// ports it recognises a first command, or a greeting that mentions SMTP or mail.
 func Detect(f *observe.First) observe.Match {
 	server, client := detectReply(f.ToClient, f.OnPort), detectCommand(f.ToServer, f.OnPort)
 	if server == observe.More {
@@ -104,12 +103,13 @@ func detectReply(b []byte, onPort bool) observe.Match {
 	if ok && (bytes.Contains(l, []byte("SMTP")) || bytes.Contains(l, []byte("MAIL SERVICE"))) {
 		return observe.Yes
 	}
-	return observe.More // FTP greets with 220 too; the client's command tells
+	return observe.More // FTP also greets with 220; the client's command decides
 }
 
 var firstCommands = []string{"EHLO ", "HELO ", "MAIL FROM:", "RCPT TO:"}
 
-// laterCommands begin a flow that was not seen from its beginning.
+// laterCommands are the commands at the beginning of a flow that was captured in the
+// middle.
 var laterCommands = []string{"STARTTLS", "X-ANONYMOUSTLS", "AUTH ", "X-EXPS ", "XEXCH50 ", "X-LINK2STATE ", "DATA", "BDAT ", "RSET",
 	"QUIT", "NOOP"}
 
@@ -137,9 +137,9 @@ func oneOf(b []byte, commands []string) observe.Match {
 	return answer
 }
 
-// keyword returns b in upper case and its place among keywords or -1. It returns
-// "" where b is no EHLO keyword, with or without "=PARAMETER". Underscores are
-// no part of one (RFC 5321 section 4.1.1.1), but servers use them.
+// keyword returns b in upper case and its index in keywords, or -1. It returns "" if b is
+// not an EHLO keyword, with or without "=PARAMETER". Keywords may not contain underscores
+// (RFC 5321 section 4.1.1.1), but servers use them.
 func keyword(b []byte) (string, int) {
 	if len(b) == 0 || len(b) > maxWord {
 		return "", -1
@@ -157,15 +157,14 @@ func keyword(b []byte) (string, int) {
 	return line.Upper(b, keywords[:])
 }
 
-// keywords are those that Exchange and others offer (IANA "SMTP Service
+// keywords lists the keywords that Exchange and other servers offer (IANA "SMTP Service
 // Extensions", [MS-OXSMTP], [MS-SMTPNTLM]), and Exchange's own verbs.
 var keywords = [...]string{"SIZE", "PIPELINING", "DSN", "ENHANCEDSTATUSCODES", "STARTTLS", "X-ANONYMOUSTLS", "AUTH", "X-EXPS", "8BITMIME",
 	"BINARYMIME", "CHUNKING", "SMTPUTF8", "XRDST", "XEXCH50", "XSHADOW", "XSHADOWREQUEST", "XPROXY", "XPROXYFROM", "XPROXYTO", "X-LINK2STATE",
 	"X-EXPS=LOGIN", "AUTH=LOGIN", "TURN", "ATRN", "ETRN", "VRFY", "EXPN", "HELP", "ONEX", "OK"}
 
-// keyword reads a line of the answer to EHLO (RFC 5321 section 4.1.1.1). In an
-// answer that may be to another command, such as VRFY, it reads known keywords
-// alone.
+// keyword reads a line of the answer to EHLO (RFC 5321 section 4.1.1.1). In an answer
+// that may belong to another command, such as VRFY, it accepts only known keywords.
 func (o *observer) keyword(b []byte, r *observe.Report) {
 	words := line.Words(b)
 	word := words.Next()

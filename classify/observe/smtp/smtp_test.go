@@ -12,11 +12,11 @@ import (
 
 const (
 	greeting = "220 hub1.example.com Microsoft ESMTP MAIL Service ready at Sat, 21 Nov 2026 20:31:04 +0000\r\n"
-	// The keywords that an Exchange 2010 Hub Transport server shows on 25.
+	// The keywords that an Exchange 2010 Hub Transport server offers on port 25.
 	ehlo2010 = "250-hub1.example.com Hello [192.0.2.10]\r\n250-SIZE\r\n250-PIPELINING\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n" +
 		"250-STARTTLS\r\n250-X-ANONYMOUSTLS\r\n250-AUTH NTLM\r\n250-X-EXPS GSSAPI NTLM\r\n250-8BITMIME\r\n250-BINARYMIME\r\n" +
 		"250-CHUNKING\r\n250-XEXCH50\r\n250-XRDST\r\n250 XSHADOW\r\n"
-	// A server of Exchange 2003 (Microsoft KB 812455 has the verbs).
+	// A server of Exchange 2003. Microsoft KB 812455 lists the verbs.
 	greeting2003 = "220 mb1.example.com Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830 ready at  Sat, 21 Nov 2026 20:31:04 +0000\r\n"
 	ehlo2003     = "250-mb1.example.com Hello [192.0.2.10]\r\n250-TURN\r\n250-X-EXPS GSSAPI NTLM LOGIN\r\n250-X-EXPS=LOGIN\r\n" +
 		"250-AUTH GSSAPI NTLM LOGIN\r\n250-AUTH=LOGIN\r\n250-X-LINK2STATE\r\n250-XEXCH50\r\n250 OK\r\n"
@@ -40,8 +40,8 @@ var factsPlain = []string{"smtp.banner=ESMTP Postfix (Debian/GNU)", "smtp.keywor
 
 func with(facts []string, more ...string) []string { return append(slices.Clip(facts), more...) }
 
-// ntlm1 is a negotiate message ([MS-NLMP] section 4.2.2), ntlm2 a challenge
-// without target information.
+// ntlm1 is a negotiate message ([MS-NLMP] section 4.2.2). ntlm2 is a challenge without
+// target information.
 var (
 	ntlm1 = base64.StdEncoding.EncodeToString([]byte("NTLMSSP\x00\x01\x00\x00\x00\x07\x82\x08\xa2" + strings.Repeat("\x00", 16) +
 		"\x06\x01\xb1\x1d\x00\x00\x00\x0f"))
@@ -179,7 +179,7 @@ func TestConversations(t *testing.T) {
 	CheckAll(t, Protocol(), conversations, "@", "dXNlcg")
 }
 
-// TestUpgradeOffset: TLS begins right behind the answer.
+// TestUpgradeOffset verifies that TLS begins directly after the answer.
 func TestUpgradeOffset(t *testing.T) {
 	answer := "220 2.0.0 Ready to start TLS\r\n"
 	r := Check(t, Protocol(), []Segment{ToClient(greeting), ToServer("EHLO c\r\n"), ToClient(ehlo2010), ToServer("STARTTLS\r\n"),
@@ -189,7 +189,7 @@ func TestUpgradeOffset(t *testing.T) {
 	}
 }
 
-// TestSameEvidence: what proves a role does not depend on what may be printed.
+// TestSameEvidence verifies that evidence of a role does not depend on Report.Identities.
 func TestSameEvidence(t *testing.T) {
 	SameEvidence(t, Protocol(), []Segment{ToClient(greeting), ToServer("EHLO c\r\n"), ToClient(ehlo2010)}, Options{}, Banner, Keywords, List, TLS)
 }
@@ -244,8 +244,8 @@ func TestAllocs(t *testing.T) {
 	}
 }
 
-// TestCorpus has the captures of real servers. Their keywords and commands are
-// read by tshark too.
+// TestCorpus reads captures of real servers and compares keywords and commands with
+// tshark's.
 func TestCorpus(t *testing.T) {
 	for name, want := range map[string][]string{
 		"smtp/1flowB.pcap": {"smtp.banner=Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830 ready", "smtp.mail=yes", "auth=none",
@@ -261,10 +261,10 @@ func TestCorpus(t *testing.T) {
 			keywords := map[string][]string{}
 			for _, row := range Tshark(t, file, "smtp.response.code == 250 and smtp.rsp.parameter", []string{"tcp.stream", "smtp.rsp.parameter"}) {
 				if len(keywords[row[0]]) > 0 || !strings.Contains(row[1], ",") {
-					continue // EHLO has the first answer of several lines
+					continue // the answer to EHLO is the first with several lines
 				}
 				for _, p := range strings.Split(row[1], ",")[1:] {
-					// The first line's text can have a comma of its own.
+					// The text of the first line can contain a comma.
 					if w, _, _ := strings.Cut(p, " "); w != "OK" && w != "" {
 						keywords[row[0]] = append(keywords[row[0]], "smtp.keywords="+w)
 					}

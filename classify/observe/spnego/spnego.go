@@ -1,7 +1,6 @@
-// Package spnego reads the authentication tokens that other protocols carry:
-// SPNEGO negotiation (RFC 4178, [MS-SPNG]), Kerberos (RFC 4121) and NTLMSSP
-// messages, wrapped or bare. It reports the mechanism in use, and the service that a
-// Kerberos ticket is for.
+// Package spnego reads the authentication tokens that other protocols carry: SPNEGO
+// negotiation (RFC 4178, [MS-SPNG]), Kerberos (RFC 4121) and NTLMSSP messages, wrapped or
+// bare. It reports the mechanism in use and the service of a Kerberos ticket.
 package spnego
 
 import (
@@ -43,13 +42,12 @@ const (
 
 // Info is the content of one token.
 type Info struct {
-	// Mechanism is empty for a token that is not understood.
+	// Mechanism is the mechanism, or "" if the token is not understood.
 	Mechanism Mechanism
 	Strength  Strength
-	// Ticket is that of a Kerberos AP-REQ; its fields are empty without one.
+	// Ticket is the ticket of a Kerberos AP-REQ. Its fields are empty if there is none.
 	Ticket kerberos.Ticket
-	// NTLM is the NTLMSSP message in the token, within the bytes given; nil
-	// without one.
+	// NTLM is the NTLMSSP message in the token, or nil. It aliases the input.
 	NTLM []byte
 }
 
@@ -57,7 +55,7 @@ type Info struct {
 const (
 	oidSPNEGO     = "\x2b\x06\x01\x05\x05\x02"                 // 1.3.6.1.5.5.2
 	oidKerberos   = "\x2a\x86\x48\x86\xf7\x12\x01\x02\x02"     // 1.2.840.113554.1.2.2
-	oidMSKerberos = "\x2a\x86\x48\x82\xf7\x12\x01\x02\x02"     // 1.2.840.48018.1.2.2, a slip of Windows 2000 that all offer since
+	oidMSKerberos = "\x2a\x86\x48\x82\xf7\x12\x01\x02\x02"     // 1.2.840.48018.1.2.2, an error of Windows 2000 that later versions keep for compatibility
 	oidUser2User  = "\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x03" // 1.2.840.113554.1.2.2.3
 	oidNTLM       = "\x2b\x06\x01\x04\x01\x82\x37\x02\x02\x0a" // 1.3.6.1.4.1.311.2.2.10
 )
@@ -73,17 +71,17 @@ const (
 // maxMechanisms is the maximum number of mechanisms read from an offer.
 const maxMechanisms = 16
 
-// Inspect reads the token at the beginning of b, sent by the server or by the
-// client. If the token is cut short, Inspect reads what is there. With
-// identities the ticket's service can be an account.
+// Inspect reads the token at the beginning of b, sent by the server or by the client. If
+// the token is incomplete, Inspect reads the available part. If identities is set, the
+// ticket's service can be an account.
 func Inspect(b []byte, fromServer, identities bool) Info {
 	var i Info
 	i.token(b, fromServer, identities, 0)
 	return i
 }
 
-// token reads any kind of token. Depth bounds tokens within tokens: SPNEGO,
-// then a GSS wrapping, then the mechanism's own.
+// token reads a token of any kind. depth limits nested tokens: SPNEGO, a GSS wrapper, and
+// the mechanism's own token.
 func (i *Info) token(b []byte, fromServer, identities bool, depth int) {
 	if ntlm.Is(b) {
 		i.set(NTLM, Settled)
@@ -104,7 +102,7 @@ func (i *Info) token(b []byte, fromServer, identities bool, depth int) {
 		case oidSPNEGO:
 			i.token(rest, fromServer, identities, depth+1)
 		case oidKerberos, oidMSKerberos, oidUser2User:
-			// Two bytes of token identifier (RFC 4121 section 4.1), then the message.
+			// Two bytes of token identifier (RFC 4121 section 4.1) precede the message.
 			i.set(Kerberos, Tried)
 			if len(rest) > 2 {
 				i.token(rest[2:], fromServer, identities, depth+1)
@@ -135,8 +133,8 @@ func (i *Info) set(m Mechanism, s Strength) {
 	}
 }
 
-// init reads a NegTokenInit (RFC 4178 section 4.2.1). One sent by a server
-// ([MS-SPNG] section 2.2.1) is a hint, not a choice.
+// init reads a NegTokenInit (RFC 4178 section 4.2.1). If a server sends it ([MS-SPNG]
+// section 2.2.1), it is a hint, not a choice.
 func (i *Info) init(b []byte, fromServer, identities bool, depth int) {
 	b, _, ok := der.Open(b, der.Sequence)
 	if !ok {
@@ -159,8 +157,8 @@ func (i *Info) init(b []byte, fromServer, identities bool, depth int) {
 	}
 }
 
-// offer reads the mechTypes of an offer: with one mechanism only, that is what
-// the client tries.
+// offer reads the mechTypes of an offer. If it lists only one mechanism, the client tries
+// that mechanism.
 func (i *Info) offer(b []byte) {
 	b, _, ok := der.Open(b, der.Sequence)
 	if !ok {
@@ -226,16 +224,16 @@ func (i *Info) resp(b []byte, fromServer, identities bool, depth int) {
 	}
 }
 
-// Context follows the tokens of one authentication to the mechanism that it
-// uses. The zero value has seen none.
+// Context tracks the tokens of one authentication and determines the mechanism in use.
+// The zero value has seen no token.
 type Context struct {
 	Mechanism Mechanism
 	Strength  Strength
 }
 
-// Add reads the next token, by the server or the client, adds what it says to
-// r, and updates the context. It adds facts of Kerberos and NTLM, and leaves
-// observe.Auth to the caller, which knows whether c.Mechanism protects anything.
+// Add reads the next token, sent by the server or the client, and updates the context. It
+// adds the facts of Kerberos and NTLM to r. It leaves observe.Auth to the caller, which
+// knows whether c.Mechanism protects anything.
 func (c *Context) Add(b []byte, fromServer bool, r *observe.Report) Info {
 	i := Inspect(b, fromServer, r.Identities)
 	if i.Strength >= c.Strength && i.Mechanism != "" {
@@ -250,12 +248,12 @@ func (c *Context) Add(b []byte, fromServer bool, r *observe.Report) Info {
 	return i
 }
 
-// Signer returns the mechanism of a per-message token from its beginning. That is the
-// signature that goes with each message once authentication is done: NTLM's is
-// 16 bytes beginning with version 1 ([MS-NLMP] section 2.2.2.9), Kerberos'
-// begins with 04 04 or 05 04 (RFC 4121 section 4.2.6) or is wrapped with its
-// object identifier (RFC 4757 section 7). It returns "" for anything else.
-// Length is the token's whole length, of which b can be the first few bytes.
+// Signer returns the mechanism of a per-message token from its beginning, or "" if it is
+// unknown. A per-message token is the signature of a message after the authentication.
+// NTLM's has 16 bytes and begins with version 1 ([MS-NLMP] section 2.2.2.9). Kerberos'
+// begins with 04 04 or 05 04 (RFC 4121 section 4.2.6) or is wrapped with its object
+// identifier (RFC 4757 section 7). length is the length of the whole token; b can hold
+// only its first bytes.
 func Signer(b []byte, length int) Mechanism {
 	switch {
 	case length == 16 && bytes.HasPrefix(b, []byte{1, 0, 0, 0}):

@@ -1,11 +1,11 @@
-// Package ssh recognises SSH (RFC 4253) by its identification string, on any
-// port. It reads nothing of it.
+// Package ssh recognises SSH (RFC 4253) by its identification string, on any port. It
+// reads nothing beyond that.
 package ssh
 
 import "github.com/exspan/exspan/classify/observe"
 
-// identification is how each side begins (RFC 4253 section 4.2); version 1 did
-// as well.
+// identification is the start of each side's first line (RFC 4253 section 4.2), also in
+// version 1.
 const identification = "SSH-"
 
 // Protocol describes SSH.
@@ -32,5 +32,5 @@ func detect(f *observe.First) observe.Match {
 
 type observer struct{}
 
-// Observe has nothing to read: the name of the protocol is all there is.
+// Observe reads nothing. The name of the protocol is all that is reported.
 func (observer) Observe(*observe.Input, *observe.Report) (int, error) { return 0, observe.ErrDone }

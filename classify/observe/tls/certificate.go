@@ -11,9 +11,9 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// certificate holds the outer fields of RFC 5280 section 4.1. It is read with
-// encoding/asn1 instead of crypto/x509 because what is wanted is small, and a
-// certificate with an odd key or extension is still to be named.
+// certificate holds the outer fields of RFC 5280 section 4.1. It is parsed with
+// encoding/asn1 instead of crypto/x509 because few fields are needed, and because
+// certificates with unusual keys or extensions must be reported too.
 type certificate struct {
 	TBS struct {
 		Version      int `asn1:"optional,explicit,default:0,tag:0"`
@@ -33,8 +33,8 @@ type certificate struct {
 
 var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
 
-// reportCertificate reports the names in a server certificate. What cannot be
-// read is left out.
+// reportCertificate reports the names in a server certificate. It omits what it cannot
+// parse.
 func reportCertificate(der []byte, r *observe.Report) {
 	var c certificate
 	if _, err := asn1.Unmarshal(der, &c); err != nil {
@@ -69,7 +69,8 @@ func (c *certificate) selfIssued() bool {
 	return bytes.Equal(c.TBS.Subject.FullBytes, c.TBS.Issuer.FullBytes)
 }
 
-// years returns for how many years the certificate is valid, to the day, or 0.
+// years returns the number of years, at most 20, for which the certificate is valid, or 0
+// if it differs from a whole number by two days or more.
 func (c *certificate) years() int {
 	var valid struct{ From, To time.Time }
 	if _, err := asn1.Unmarshal(c.TBS.Validity.FullBytes, &valid); err != nil {
@@ -83,8 +84,8 @@ func (c *certificate) years() int {
 	return 0
 }
 
-// isHost reports whether a certificate is that of one host: its common name has
-// no domain, and its other names are that name and the same with a domain.
+// isHost reports whether a certificate belongs to one host: its common name has no
+// domain, and its alternative names are that name with and without a domain.
 func isHost(common string, names []string) bool {
 	if common == "" || strings.ContainsAny(common, ". @*") {
 		return false
@@ -139,8 +140,8 @@ func (c *certificate) names() (list []string) {
 	return list
 }
 
-// reportClient reports of a client certificate whether it is self-issued, as
-// those of direct trust are. Names in it can be those of people.
+// reportClient reports whether a client certificate is self-issued, as those of direct
+// trust are. It does not report names, which can be those of people.
 func reportClient(der []byte, r *observe.Report) {
 	var c certificate
 	if _, err := asn1.Unmarshal(der, &c); err == nil && c.selfIssued() {

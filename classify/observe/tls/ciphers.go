@@ -2,9 +2,9 @@ package tls
 
 import "fmt"
 
-// CipherName returns the name of a cipher suite in the IANA registry "TLS
-// Cipher Suites", or its number as "0x1234" where the registry has none. The
-// names of the seven kinds of SSL 2.0 are not in it; see ssl2Ciphers.
+// CipherName returns the name of a cipher suite in the IANA registry "TLS Cipher Suites",
+// or its number as "0x1234" if the registry has no name for it. The registry does not
+// contain the seven cipher kinds of SSL 2.0; see ssl2Ciphers.
 func CipherName(suite uint16) string {
 	if s, ok := suites[suite]; ok {
 		return s
@@ -12,8 +12,8 @@ func CipherName(suite uint16) string {
 	return fmt.Sprintf("0x%04X", suite)
 }
 
-// ssl2Ciphers holds the cipher kinds of SSL 2.0 by their three bytes, with the
-// names of the SSL 2.0 specification, section C.4.
+// ssl2Ciphers maps the cipher kinds of SSL 2.0, which have three bytes, to their names in
+// section C.4 of the SSL 2.0 specification.
 var ssl2Ciphers = map[uint32]string{
 	0x010080: "SSL_CK_RC4_128_WITH_MD5",
 	0x020080: "SSL_CK_RC4_128_EXPORT40_WITH_MD5",
@@ -24,7 +24,7 @@ var ssl2Ciphers = map[uint32]string{
 	0x0700c0: "SSL_CK_DES_192_EDE3_CBC_WITH_MD5",
 }
 
-// suites is the IANA registry, and the names 0x0060 to 0x0066 of
+// suites is the IANA registry, with the names of 0x0060 to 0x0066 from
 // draft-ietf-tls-56-bit-ciphersuites, which old Windows clients offer.
 var suites = map[uint16]string{
 	0x0000: "TLS_NULL_WITH_NULL_NULL",

@@ -10,7 +10,7 @@ import (
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// files are the captures of the corpus in which tshark reads TLS.
+// files are the captures of the corpus in which tshark finds TLS.
 var files = []string{
 	"smtp/smtp-starttls.pcap", "pop-imap/pop-ssl.pcapng", "pop-imap/imap-starttls.pcap", "mapi/dof-small-device.pcapng",
 	"sip-rtp/port-16_vlan24_200.pcap", "span/pcap_flow_lab_showcase.pcap", "span/aol.pcap", "epm/aug_16_par4.pcap.gz",
@@ -18,7 +18,7 @@ var files = []string{
 	"malformed/ssl.dump.pcap",
 }
 
-// want is what tshark reads of a stream.
+// want is tshark's reading of a stream.
 type want struct {
 	client, server bool // hellos
 	name, cipher   string
@@ -26,8 +26,8 @@ type want struct {
 	certificates   bool
 }
 
-// TestCorpus compares with tshark, on every TCP stream in which it reads a
-// hello. Streams that begin in clear are read from the first record on.
+// TestCorpus compares every TCP stream in which tshark finds a hello with tshark's
+// reading. Streams that begin in clear are read from the first record on.
 func TestCorpus(t *testing.T) {
 	compared := 0
 	for _, name := range files {
@@ -108,8 +108,8 @@ func number(t *testing.T, s string) int {
 
 func first2(s string) string { return strings.SplitN(s, ",", 2)[0] }
 
-// skipClear drops what comes before the first record in each direction of a
-// flow that was upgraded.
+// skipClear drops the segments before the first record in each direction of an upgraded
+// flow.
 func skipClear(conv []observetest.Segment) []observetest.Segment {
 	var out []observetest.Segment
 	hello := slices.IndexFunc(conv, func(s observetest.Segment) bool {

@@ -2,7 +2,7 @@ package tls
 
 import "github.com/exspan/exspan/classify/observe"
 
-// What the first bytes of one direction look like.
+// look is the classification of the first bytes of one direction.
 type look uint8
 
 const (
@@ -13,9 +13,8 @@ const (
 	lookHello      // a ClientHello or ServerHello
 )
 
-// Detect recognises a hello on any port. Records without a hello, of a flow
-// that began before the capture, are recognised by two of them, or by one on
-// an expected port.
+// Detect recognises a hello on any port. If the flow began before the capture, it
+// recognises two records without a hello, or one record on an expected port.
 func Detect(f *observe.First) observe.Match {
 	a, b := first(f.ToServer, f.OnPort), first(f.ToClient, f.OnPort)
 	if b > a {
@@ -32,8 +31,8 @@ func Detect(f *observe.First) observe.Match {
 	return observe.More
 }
 
-// first looks at one direction. If one record is enough it looks no further, so
-// that more bytes never change its answer.
+// first classifies one direction. If enough is set, one record is sufficient and first
+// looks no further, so that more bytes never change its answer.
 func first(b []byte, enough bool) look {
 	if len(b) == 0 {
 		return lookMore
@@ -71,7 +70,7 @@ func first(b []byte, enough bool) look {
 				return lookNo
 			}
 			if body[0] == msgClientHello || body[0] == msgServerHello {
-				// Type, length below 64 KiB, version 3.x.
+				// The type, a length below 64 KiB, and version 3.x.
 				if len(body) > 1 && body[1] != 0 || len(body) > 4 && body[4] != 3 || len(body) > 5 && body[5] > 3 {
 					return lookNo
 				}
@@ -92,18 +91,18 @@ func first(b []byte, enough bool) look {
 	}
 }
 
-// minProtected is the length of the shortest protected record: a type octet
-// and a tag in TLS 1.3, a MAC in RC4 with MD5.
+// minProtected is the length of the shortest protected record: a type octet and a tag in
+// TLS 1.3, or a MAC in RC4 with MD5.
 const minProtected = 17
 
-// record reads a record header of five bytes.
+// record parses a record header of five bytes.
 func record(b []byte) (typ byte, n int, ok bool) {
 	typ, n = b[0], int(b[3])<<8|int(b[4])
 	return typ, n, recordPrefix(b[:3]) && n <= maxRecord && (n > 0 || typ == recordApplicationData) &&
 		(typ != recordChangeCipherSpec || n == 1)
 }
 
-// recordPrefix reports whether at most five bytes can begin a record.
+// recordPrefix reports whether b, of at most five bytes, can start a record.
 func recordPrefix(b []byte) bool {
 	return (len(b) < 1 || b[0] >= recordChangeCipherSpec && b[0] <= recordHeartbeat) &&
 		(len(b) < 2 || b[1] == 3) && (len(b) < 3 || b[2] <= 4) && (len(b) < 4 || int(b[3])<<8 <= maxRecord)
@@ -121,8 +120,8 @@ func knownMessage(typ byte) bool {
 
 const ssl2HelloHeader = 11 // length, type, version and three lengths
 
-// ssl2Hello reads the head of an SSL 2.0 CLIENT-HELLO, which may offer a later
-// version (RFC 5246 appendix E.2). ok means that the bytes there are fit.
+// ssl2Hello parses the head of an SSL 2.0 CLIENT-HELLO, which may offer a later version
+// (RFC 5246 appendix E.2). ok reports that the available bytes are valid.
 func ssl2Hello(b []byte) (n int, version uint16, ok bool) {
 	if len(b) > 2 && b[2] != 1 || len(b) > 3 && b[3] != 0 && b[3] != 3 ||
 		len(b) > 4 && (b[3] == 0 && b[4] != 2 || b[3] == 3 && b[4] > 3) {

@@ -16,8 +16,8 @@ import (
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// TestHostCertificate has certificates like that of Exchange's setup, and
-// others that differ in one thing each.
+// TestHostCertificate reads certificates like that of Exchange's setup, and others that
+// each differ in one respect.
 func TestHostCertificate(t *testing.T) {
 	begin := time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
@@ -61,9 +61,9 @@ func TestHostCertificate(t *testing.T) {
 	}
 }
 
-// TestNotRequested loses each record of the server's flight in turn: only a
-// flight that was read in full shows that no certificate was asked for. Two
-// looks at the same bytes have the same ties.
+// TestNotRequested drops each record of the server's flight in turn. Only a complete
+// flight shows that the server did not request a certificate. Two readings of the same
+// bytes must have the same ties.
 func TestNotRequested(t *testing.T) {
 	self := newCertificate(t, pkix.Name{CommonName: "EX1"}, []string{"EX1", "ex1.example.com"}, nil, nil)
 	for _, auth := range []tls.ClientAuthType{tls.NoClientCert, tls.RequestClientCert} {

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// cursor reads big-endian fields. After a field that is not there it is bad
-// and gives zeros.
+// cursor reads big-endian fields. After a missing field, bad is set and all fields are
+// zero.
 type cursor struct {
 	b   []byte
 	bad bool
@@ -24,7 +24,7 @@ func (c *cursor) take(n int) []byte {
 	return b
 }
 
-// number reads n bytes, at most 3.
+// number reads a number of n bytes, at most 3.
 func (c *cursor) number(n int) int {
 	v := 0
 	for _, x := range c.take(n) {
@@ -33,7 +33,7 @@ func (c *cursor) number(n int) int {
 	return v
 }
 
-// vector reads a vector with a length of n bytes.
+// vector reads a vector whose length has n bytes.
 func (c *cursor) vector(n int) cursor {
 	l := c.number(n)
 	return cursor{b: c.take(l), bad: c.bad}
@@ -52,19 +52,18 @@ const (
 // grease reports whether v is a reserved value of RFC 8701.
 func grease(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
 
-// clientHello is what there is of a ClientHello. Its slices point into the
-// bytes it was read from.
+// clientHello is the parsed part of a ClientHello. Its slices alias the input.
 type clientHello struct {
-	version    uint16 // the highest offered
+	version    uint16 // the highest version offered
 	hasName    bool
 	early      bool
 	serverName []byte
 	ciphers    []byte // the list of suites
-	extensions []byte // those in order, each well formed
+	extensions []byte // the extensions in order, all well formed
 }
 
-// vector8 and vector16 cut a vector off b whose length stands before it in one
-// byte or in two. ok is false where it is not there in full.
+// vector8 and vector16 split a vector off b. Its length comes first, in one byte or in
+// two. ok is false if the vector is incomplete.
 func vector8(b []byte) (v, rest []byte, ok bool) {
 	if len(b) < 1 || len(b) <= int(b[0]) {
 		return nil, nil, false
@@ -84,22 +83,22 @@ func vector16(b []byte) (v, rest []byte, ok bool) {
 	return b[2:n], b[n:], true
 }
 
-// number16 returns the number of two bytes that b begins with.
+// number16 returns the two-byte number at the start of b.
 func number16(b []byte) uint16 { return uint16(b[1]) | uint16(b[0])<<8 }
 
-// parseClientHello reads the body of a ClientHello (RFC 8446 section 4.1.2).
+// parseClientHello parses the body of a ClientHello (RFC 8446 section 4.1.2).
 func parseClientHello(b []byte) (h clientHello, ok bool) {
 	if len(b) < 2+32 || b[0] != 3 {
 		return h, false
 	}
 	h.version = number16(b)
-	if _, b, ok = vector8(b[2+32:]); !ok { // the session
+	if _, b, ok = vector8(b[2+32:]); !ok { // the session id
 		return h, false
 	}
 	if h.ciphers, b, ok = vector16(b); !ok {
 		return h, false
 	}
-	if _, b, ok = vector8(b); !ok || len(b) == 0 { // compression
+	if _, b, ok = vector8(b); !ok || len(b) == 0 { // the compression methods
 		return h, ok // no extensions, as in SSL 3.0
 	}
 	if h.extensions, _, ok = vector16(b); !ok {
@@ -141,8 +140,8 @@ func parseClientHello(b []byte) (h clientHello, ok bool) {
 	return h, true
 }
 
-// offered returns the application protocols of an offer, each once, and the
-// first of any bytes.
+// offered returns the distinct printable application protocols of an offer, and the first
+// protocol of the offer, printable or not.
 func (h *clientHello) offered() (names []string, first []byte) {
 	for exts := h.extensions; len(exts) > 0; {
 		typ := number16(exts)
@@ -163,7 +162,7 @@ func (h *clientHello) offered() (names []string, first []byte) {
 	return names, first
 }
 
-// printable reports whether b is a word of printable ASCII.
+// printable reports whether b consists of printable ASCII without spaces.
 func printable(b []byte) bool {
 	for _, x := range b {
 		if x <= ' ' || x >= 0x7f {
@@ -184,13 +183,13 @@ type serverHello struct {
 // retryRandom is the random of a HelloRetryRequest (RFC 8446 section 4.1.3).
 var retryRandom = sha256.Sum256([]byte("HelloRetryRequest"))
 
-// parseServerHello reads the body of a ServerHello (RFC 8446 section 4.1.3,
-// RFC 5246 section 7.4.1.3).
+// parseServerHello parses the body of a ServerHello (RFC 8446 section 4.1.3, RFC 5246
+// section 7.4.1.3).
 func parseServerHello(b []byte) (h serverHello, ok bool) {
 	c := cursor{b: b}
 	h.version = uint16(c.number(2))
 	h.retry = bytes.Equal(c.take(32), retryRandom[:])
-	// Drafts of TLS 1.3 had neither session id nor compression here.
+	// In drafts of TLS 1.3, the ServerHello had no session id and no compression method.
 	if draft(h.version) {
 		h.version = 0x0304
 		h.cipher = uint16(c.number(2))
@@ -232,13 +231,13 @@ func parseServerHello(b []byte) (h serverHello, ok bool) {
 			h.psk = true
 		}
 	}
-	// Before TLS 1.3 the number of that extension meant nothing.
+	// Before TLS 1.3 the number of that extension had no meaning.
 	h.psk = h.psk && h.version == 0x0304
 	return h, !c.bad
 }
 
-// draft reports whether v is the number of a draft of TLS 1.3, as RFC 8446
-// section 4.2.1.1 of the drafts and early deployments used them.
+// draft reports whether v is the number of a draft of TLS 1.3, as used by section 4.2.1.1
+// of the drafts of RFC 8446 and by early deployments.
 func draft(v uint16) bool { return v>>8 == 0x7f || v>>8 == 0xfb }
 
 func versionName(v uint16) string {
@@ -259,8 +258,8 @@ func versionName(v uint16) string {
 	return ""
 }
 
-// madeOf appends what ja4 and offered depend on. Values of RFC 8701 are left out where
-// clients put them: before the suites, and as extensions.
+// madeOf appends the input of ja4 and offered. It omits values of RFC 8701 where clients
+// put them: before the suites, and as extensions.
 func (h *clientHello) madeOf(b []byte) []byte {
 	b = append(b, byte(h.version>>8), byte(h.version), 'i')
 	if h.hasName {
@@ -285,12 +284,12 @@ func (h *clientHello) madeOf(b []byte) []byte {
 	return b
 }
 
-// append16 appends v with its length before it.
+// append16 appends v, preceded by its length.
 func append16(b, v []byte) []byte { return append(append(b, byte(len(v)>>8), byte(len(v))), v...) }
 
-// ja4 returns the JA4 fingerprint of a ClientHello over TCP, by FoxIO's
-// technical_details/JA4.md (BSD 3-Clause licence). Values of RFC 8701 are left
-// out of every list. What a usual hello needs fits on the stack.
+// ja4 returns the JA4 fingerprint of a ClientHello over TCP, according to FoxIO's
+// technical_details/JA4.md (BSD 3-Clause licence). All lists omit values of RFC 8701. The
+// buffers for a usual hello fit on the stack.
 func (h *clientHello) ja4() string {
 	var (
 		numbers [96]uint16
@@ -355,7 +354,7 @@ func (h *clientHello) ja4() string {
 	return string(append(out, shortHash(extensions)...))
 }
 
-// appendNumbers reads a list of numbers of two bytes, but those of RFC 8701.
+// appendNumbers appends the two-byte numbers in b, except those of RFC 8701.
 func appendNumbers(list []uint16, b []byte) []uint16 {
 	for ; len(b) > 1; b = b[2:] {
 		if v := uint16(b[0])<<8 | uint16(b[1]); !grease(v) {
@@ -365,7 +364,7 @@ func appendNumbers(list []uint16, b []byte) []uint16 {
 	return list
 }
 
-// appendCount writes a number of two digits, 99 for more.
+// appendCount appends a number of two digits. Numbers above 99 become 99.
 func appendCount(b []byte, n int) []byte {
 	n = min(n, 99)
 	return append(b, '0'+byte(n/10), '0'+byte(n%10))
@@ -388,7 +387,7 @@ func alphanumeric(c byte) bool {
 
 const digits = "0123456789abcdef"
 
-// appendHex writes numbers of four digits with commas between them.
+// appendHex appends numbers of four hexadecimal digits, separated by commas.
 func appendHex(b []byte, list []uint16) []byte {
 	for i, x := range list {
 		if i > 0 {

@@ -17,16 +17,16 @@ import (
 	"github.com/exspan/exspan/classify/observe/tls"
 )
 
-// truth is what is known of a recorded flow: what was done, and what tshark
-// reads.
+// truth is the expected result for a recorded flow, from the recording script and from
+// tshark.
 type truth struct {
 	Proto, Client, Server, Step string
 	Expect                      map[string]string
 	Tshark                      map[string][]string
 }
 
-// TestRecordedMail reads the recorded sessions of SMTP, IMAP4 and POP3, in clear
-// and into TLS, and compares with what was done and with what tshark reads.
+// TestRecordedMail reads the recorded sessions of SMTP, IMAP4 and POP3, in clear and with
+// TLS, and compares them with the recording scripts and with tshark.
 func TestRecordedMail(t *testing.T) {
 	const capture = "../../../testdata/mail.pcapng"
 	b, err := os.ReadFile("../../../testdata/mail.truth.json")
@@ -74,8 +74,8 @@ func TestRecordedMail(t *testing.T) {
 					if want.Expect["protocol"] == "pop3" && v == "login" {
 						v = "user-pass"
 					}
-					// Where the server turned the mechanism down and took the mail all the
-					// same, both are true.
+					// If the server rejected the mechanism and accepted the mail all the
+					// same, both values are correct.
 					if got := values(lines, name); slices.Contains(got, "auth=none") && v != "none" {
 						lines = slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return l == "auth=none" })
 					}
@@ -120,7 +120,7 @@ func TestRecordedMail(t *testing.T) {
 	}
 }
 
-// protocols by the port they are recorded on.
+// protocols maps the ports of the recordings to protocols.
 var protocols = map[string]observe.Protocol{
 	"25": smtp.Protocol(), "587": smtp.Protocol(), "465": tls.Protocol(), "143": imap.Protocol(), "993": tls.Protocol(),
 	"110": pop3.Protocol(),
@@ -131,7 +131,7 @@ func values(lines []string, name string) []string {
 	return slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return !strings.HasPrefix(l, name+"=") })
 }
 
-// read runs p over a flow, and tls behind an upgrade.
+// read runs p over a flow, and tls after an upgrade.
 func read(t *testing.T, p observe.Protocol, f *observetest.Flow) (lines []string, last error) {
 	t.Helper()
 	r := observetest.Check(t, p, f.Segments, f.Options())

@@ -6,9 +6,9 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// memory has what was made of the hellos and certificates that came lately:
-// clients of one product send the same hellos but for names, keys and random
-// bytes, and a server has one certificate. It is used by one goroutine.
+// memory caches the results for recent hellos and certificates. Clients of one product
+// send the same hello except for names, keys and random bytes, and a server has one
+// certificate. It is not safe for concurrent use.
 type memory struct {
 	seed         maphash.Seed
 	hellos       [64]fingerprint
@@ -19,22 +19,22 @@ type memory struct {
 	}
 }
 
-// fingerprint is what was made of a hello.
+// fingerprint holds the results for a hello.
 type fingerprint struct {
-	made    string // what it was made of
+	made    string // their input (see madeOf)
 	ja4     string
 	offered []string // application protocols
 }
 
-// Longer ones are not remembered.
+// Longer inputs are not cached.
 const (
-	maxMade = 384     // bytes of what a fingerprint is made of
+	maxMade = 384     // bytes of the input of a fingerprint
 	maxDER  = 4 << 10 // bytes of a certificate
 )
 
 func newMemory() *memory { return &memory{seed: maphash.MakeSeed()} }
 
-// hello returns what is made of h.
+// hello returns the results for h.
 func (m *memory) hello(h *clientHello) *fingerprint {
 	var room [maxMade]byte
 	made := h.madeOf(room[:0])

@@ -10,8 +10,8 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// TestMemory holds what is remembered to what is worked out, with every byte
-// of a hello changed: remembered must be no more than what is the same.
+// TestMemory compares cached with computed results while it changes every byte of a
+// hello. A cached result must be used only for the same input.
 func TestMemory(t *testing.T) {
 	m := newMemory()
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {

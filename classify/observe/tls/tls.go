@@ -1,16 +1,15 @@
-// Package tls observes TLS and its forerunners SSL 2.0 and SSL 3.0 over TCP,
-// from the first byte of a flow or after STARTTLS: what was negotiated, never
-// what is protected by it.
+// Package tls observes TLS and its predecessors SSL 2.0 and SSL 3.0 over TCP, from the
+// first byte of a flow or after STARTTLS. It reports what was negotiated, never what is
+// protected.
 //
-// Read are the plain parts of the handshake (RFC 8446 section 4, RFC 5246
-// section 7.4, RFC 6101): both hellos, and up to TLS 1.2 the certificates and
-// the certificate request, which TLS 1.3 encrypts. Observation ends with the
-// handshake. A flow whose beginning was not seen is told by its records
-// alone, and then no version is reported: the version in the header of a
-// record says nothing since TLS 1.3.
+// It reads the cleartext parts of the handshake (RFC 8446 section 4, RFC 5246 section
+// 7.4, RFC 6101): both hellos and, up to TLS 1.2, the certificates and the certificate
+// request, which TLS 1.3 encrypts. Observation ends with the handshake. If the beginning
+// of a flow was not seen, only its records identify it, and no version is reported: since
+// TLS 1.3 the version in a record header is meaningless.
 //
-// Observers of protocols that begin in clear hand a flow over by setting
-// Report.Next to Name and returning observe.ErrUpgrade.
+// Observers of protocols that begin in clear hand a flow over by setting Report.Next to
+// Name and returning observe.ErrUpgrade.
 package tls
 
 import (
@@ -20,53 +19,52 @@ import (
 // Name is the protocol's name.
 const Name = "tls"
 
-// The facts.
+// The facts of this protocol.
 const (
-	// Version is the version that was negotiated: "1.0" to "1.3", "ssl3" or
-	// "ssl2".
+	// Version is the negotiated version: "1.0" to "1.3", "ssl3" or "ssl2".
 	Version = observe.TLSVersion
-	// ServerName is the host name the client asked for (RFC 6066 section 3).
+	// ServerName is the host name that the client requested (RFC 6066 section 3).
 	ServerName = "tls.server_name"
-	// ALPN is the application protocol (RFC 7301): the one that the server
-	// selected where that can be seen, which is up to TLS 1.2. TLS 1.3 encrypts
-	// the selection, and there, as where the server's answer was not seen, the
-	// values are all that the client offered.
+	// ALPN is the application protocol (RFC 7301). Up to TLS 1.2 it is the protocol that
+	// the server selected. TLS 1.3 encrypts the selection. In that case, and if the
+	// server's answer was not seen, the values are all protocols that the client offered.
 	ALPN = "tls.alpn"
 	// Cipher is the selected suite; see CipherName.
 	Cipher = observe.TLSCipher
-	// ClientCertificate is "requested" where the server asked for a certificate
-	// and "given" where the client sent one. It is "not-requested" where a full
-	// handshake with a server certificate was seen up to its end and the server
-	// did not ask; a renegotiation, which is encrypted, can still ask. All are up to
-	// TLS 1.2; nothing is reported of resumed sessions and of TLS 1.3.
+	// ClientCertificate is "requested" if the server requested a certificate, and "given"
+	// if the client sent one. It is "not-requested" if a full handshake with a server
+	// certificate was seen to its end and the server did not request one; a
+	// renegotiation, which is encrypted, can still do so. The values apply up to TLS 1.2.
+	// There is none for resumed sessions and TLS 1.3.
 	ClientCertificate = "tls.client_certificate"
-	// ClientSelfSigned is "yes" where the client's certificate is self-issued. Up to
-	// TLS 1.2.
+	// ClientSelfSigned is "yes" if the client's certificate is self-issued. It applies up
+	// to TLS 1.2.
 	ClientSelfSigned = "tls.client_self_signed"
-	// Subject is the common name of the server certificate's subject as "CN=...".
-	// Up to TLS 1.2.
+	// Subject is the common name of the server certificate's subject, as "CN=...". It
+	// applies up to TLS 1.2.
 	Subject = "tls.subject"
-	// SubjectDN is the whole subject as in RFC 4514; with Report.Identities only.
+	// SubjectDN is the whole subject in the form of RFC 4514; only with
+	// Report.Identities.
 	SubjectDN = "tls.subject_dn"
-	// SAN holds the DNS names and IP addresses of the server certificate's
-	// subject alternative name, at most maxNames. Up to TLS 1.2.
+	// SAN holds the DNS names and IP addresses in the subject alternative name of the
+	// server certificate, at most maxNames. It applies up to TLS 1.2.
 	SAN = "tls.san"
-	// SelfSigned is "yes" where subject and issuer of the server certificate are
-	// the same name (RFC 5280 section 3.2, self-issued; the signature is not
-	// verified). Up to TLS 1.2.
+	// SelfSigned is "yes" if the subject and the issuer of the server certificate are the
+	// same (self-issued, RFC 5280 section 3.2). The signature is not verified. It applies
+	// up to TLS 1.2.
 	SelfSigned = "tls.self_signed"
-	// Certificate is "host" where the server certificate is self-issued to one host
-	// for five years: the subject is CN=HOST, and the names are HOST and
-	// HOST.domain. Setup programs make such certificates, that of Exchange among
-	// them. Up to TLS 1.2.
+	// Certificate is "host" if the server certificate is self-issued for one host and
+	// five years: the subject is CN=HOST, and the alternative names are HOST and
+	// HOST.domain. Setup programs create such certificates; Exchange's is one of them. It
+	// applies up to TLS 1.2.
 	Certificate = "tls.certificate"
-	// Resumed is "yes" where an earlier session was taken up: up to TLS 1.2 the
-	// server went from its hello straight to ChangeCipherSpec, in TLS 1.3 it
-	// selected a pre-shared key.
+	// Resumed is "yes" if an earlier session was resumed. Up to TLS 1.2 the server then
+	// sends ChangeCipherSpec directly after its hello. In TLS 1.3 it selects a pre-shared
+	// key.
 	Resumed = "tls.resumed"
-	// Decrypted is "yes" where plaintext followed an accepted STARTTLS: the capture
-	// shows a connection behind its decryption. The observers of the protocols
-	// that begin in clear report it.
+	// Decrypted is "yes" if plaintext followed an accepted STARTTLS, because the
+	// connection was captured after decryption. The observers of the protocols that begin
+	// in clear report it.
 	Decrypted = "tls.decrypted"
 	// JA4 is the fingerprint of the ClientHello.
 	JA4 = "tls.ja4"
@@ -78,9 +76,9 @@ const (
 	maxClientHello = 16 << 10     // bytes read of a ClientHello
 	maxServerHello = 8 << 10      // bytes read of a ServerHello
 	maxLeaf        = 16 << 10     // bytes read of a server certificate
-	maxMessage     = 1 << 20      // a longer handshake message is not believed
-	maxNames       = 16           // names reported of a certificate
-	maxALPN        = 8            // application protocols reported of an offer
+	maxMessage     = 1 << 20      // longest accepted handshake message
+	maxNames       = 16           // names reported per certificate
+	maxALPN        = 8            // application protocols reported per offer
 )
 
 // Content types of records, RFC 8446 section 5.1.
@@ -114,9 +112,9 @@ func Protocol() observe.Protocol {
 	seen := newMemory()
 	return observe.Protocol{
 		Name: Name,
-		// HTTPS and the back end of Exchange 2013 and later, SMTPS, NNTPS, LDAPS,
-		// IMAPS and POP3S with their back ends, global catalog, SIP, WinRM, the IIS
-		// management service, EdgeSync.
+		// HTTPS and the back end of Exchange 2013 and later; SMTPS, NNTPS, LDAPS, IMAPS
+		// and POP3S with their back ends; global catalog, SIP, WinRM, the IIS management
+		// service, EdgeSync.
 		TCP: []uint16{443, 444, 465, 563, 636, 993, 995, 1993, 1995, 3269, 5061, 5062, 5063, 5066, 5067, 5068, 5986, 8172,
 			50636},
 		Stream: true,
@@ -128,18 +126,18 @@ func Protocol() observe.Protocol {
 
 // direction is the state of one direction.
 type direction struct {
-	blind     bool // the record boundaries are not known
+	blind     bool // the record boundaries are unknown
 	ccs       bool // ChangeCipherSpec was seen: handshake records are encrypted
-	lost      bool // handshake messages cannot be read any more
-	typ       byte // of the record being read
+	lost      bool // handshake messages can no longer be read
+	typ       byte // type of the record being read
 	head      [4]byte
 	nhead     int
-	records   int // records begun
-	remaining int // bytes of the record not read yet
+	records   int // records started
+	remaining int // bytes of the record that were not read yet
 	app       int // application data records
 
-	// The handshake message being read: its header (above), its length and how
-	// much of that is left, and as many of its bytes as are wanted.
+	// The handshake message being read: its header (above), its length, the number of
+	// bytes left, and its bytes so far, as many as are wanted.
 	length      int
 	messageLeft int
 	want        int
@@ -148,11 +146,11 @@ type direction struct {
 
 type observer struct {
 	dir  [2]direction
-	seen *memory // of all observers
+	seen *memory // shared by all observers
 
 	hello       bool   // a ClientHello was read
 	helloRetry  bool   // a HelloRetryRequest was read
-	version     uint16 // negotiated; 0 before the ServerHello
+	version     uint16 // the negotiated version; 0 before the ServerHello
 	early       bool   // the ClientHello announced early data
 	offered     []string
 	selected    string
@@ -161,7 +159,7 @@ type observer struct {
 	certified   bool // it sent its certificate
 	requested   bool // it asked for one
 	resumed     bool
-	ssl2        bool // the client offered SSL 2.0 in its own form
+	ssl2        bool // the client offered SSL 2.0 in the form of SSL 2.0
 	ssl2Key     bool
 	encrypted   bool
 	authWritten bool
@@ -212,7 +210,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 // Held implements observe.Holder.
 func (o *observer) Held() int { return cap(o.dir[0].buf) + cap(o.dir[1].buf) }
 
-// gap goes on after lost bytes where the next record's place is still known.
+// gap continues after lost bytes if the position of the next record is known.
 func (o *observer) gap(d *direction, n int) (int, error) {
 	d.lost = true
 	if n <= d.remaining {
@@ -234,8 +232,8 @@ func (o *observer) doneIfBlind() error {
 	return observe.ErrDone
 }
 
-// header reads the header of a record, or a whole message of SSL 2.0. It
-// returns 0 where more bytes are needed.
+// header reads the header of a record, or a whole message of SSL 2.0. It returns 0 if it
+// needs more bytes.
 func (o *observer) header(d *direction, b []byte, in *observe.Input, r *observe.Report) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
@@ -270,7 +268,7 @@ func (o *observer) header(d *direction, b []byte, in *observe.Input, r *observe.
 	return 5, o.reportEncryption(in, r)
 }
 
-// notRecord is called where a record should begin and does not.
+// notRecord is called if the bytes at the start of a record are not a record header.
 func (o *observer) notRecord(d *direction, b []byte, in *observe.Input) (int, error) {
 	if in.Handshake && d.records == 0 && !d.lost {
 		return 0, observe.ErrViolation
@@ -279,9 +277,8 @@ func (o *observer) notRecord(d *direction, b []byte, in *observe.Input) (int, er
 	return len(b), o.doneIfBlind()
 }
 
-// ssl2Message reads what is there of SSL 2.0: the client's hello, the server's
-// hello, and the client's choice of a cipher (SSL 2.0 specification, sections
-// 2.5 and 2.6).
+// ssl2Message reads the messages of SSL 2.0: the client's hello, the server's hello, and
+// the client's choice of a cipher (SSL 2.0 specification, sections 2.5 and 2.6).
 func (o *observer) ssl2Message(d *direction, b []byte, in *observe.Input, r *observe.Report) (int, error) {
 	if in.Dir == observe.ToServer && d.records == 0 {
 		n, version, ok := ssl2Hello(b)
@@ -330,7 +327,7 @@ func (o *observer) ssl2Message(d *direction, b []byte, in *observe.Input, r *obs
 	return n, nil
 }
 
-// feed reads bytes of the handshake stream, which has no record boundaries.
+// feed reads bytes of the handshake stream, which ignores record boundaries.
 func (o *observer) feed(d *direction, b []byte, in *observe.Input, r *observe.Report) error {
 	for len(b) > 0 && !d.lost {
 		if d.nhead < 4 {
@@ -350,7 +347,7 @@ func (o *observer) feed(d *direction, b []byte, in *observe.Input, r *observe.Re
 		n := min(len(b), d.messageLeft)
 		for part := b[:n]; len(part) > 0 && len(d.buf) < d.want; {
 			if want := d.want; len(d.buf) == 0 && len(part) >= want {
-				// All of it is here, and need not be kept.
+				// The message is complete in b and need not be copied.
 				if err := o.message(d, part[:want], in, r); err != nil {
 					return err
 				}
@@ -376,13 +373,13 @@ func (o *observer) feed(d *direction, b []byte, in *observe.Input, r *observe.Re
 	return nil
 }
 
-// begin reads the header of a handshake message and returns how many bytes of the
-// message are wanted.
+// begin parses the header of a handshake message and returns the number of bytes of the
+// message to read.
 func (o *observer) begin(d *direction, in *observe.Input, r *observe.Report) (int, error) {
 	toClient := in.Dir == observe.ToClient
 	typ := d.head[0]
 	if !knownMessage(typ) || d.messageLeft > maxMessage {
-		// Encrypted, or the beginning of a flow that was not seen.
+		// Encrypted, or the beginning of the flow was not seen.
 		d.lost = true
 		return 0, nil
 	}
@@ -416,8 +413,8 @@ func (o *observer) begin(d *direction, in *observe.Input, r *observe.Report) (in
 	return 0, nil
 }
 
-// message is called when the wanted bytes of a handshake message are there. It
-// may ask for more of them.
+// message is called when the requested bytes of a handshake message are there. It may
+// request more of them.
 func (o *observer) message(d *direction, b []byte, in *observe.Input, r *observe.Report) error {
 	switch d.head[0] {
 	case msgClientHello:
@@ -469,8 +466,8 @@ func (o *observer) clientHello(b []byte, r *observe.Report) {
 	}
 }
 
-// selection returns how the server's choice of an application protocol is known:
-// "seen", "none", or "" if it is not known.
+// selection returns the state of the server's choice of an application protocol: "seen",
+// "none", or "" if it is unknown.
 func (o *observer) selection() string {
 	switch {
 	case o.version == 0 || o.version >= 0x0304:
@@ -511,8 +508,8 @@ func (o *observer) serverHello(b []byte, r *observe.Report) bool {
 	return true
 }
 
-// reportEncryption reports the encryption once the handshake got that far, and says
-// whether there is nothing left to learn.
+// reportEncryption reports the encryption once the handshake has progressed far enough.
+// It returns ErrDone if nothing more can be learned.
 func (o *observer) reportEncryption(in *observe.Input, r *observe.Report) error {
 	c, s := &o.dir[observe.ToServer], &o.dir[observe.ToClient]
 	switch {
@@ -523,8 +520,8 @@ func (o *observer) reportEncryption(in *observe.Input, r *observe.Report) error 
 	case !in.Handshake || c.lost || s.lost:
 		o.encrypted = o.encrypted || c.app+s.app >= 2
 	case c.app >= 2 && !o.early:
-		// The server's side is not seen, and without its answer a client has
-		// nothing to protect application data with.
+		// The server's packets are not seen. Without the server's answer, a client cannot
+		// protect application data.
 		r.Add(observe.Encryption, "tls")
 	}
 	if !o.encrypted {
@@ -542,5 +539,5 @@ func (o *observer) reportEncryption(in *observe.Input, r *observe.Report) error 
 	return nil
 }
 
-// pastPlaintext reports whether no plain handshake message can follow.
+// pastPlaintext reports whether no further cleartext handshake message can follow.
 func (d *direction) pastPlaintext() bool { return d.ccs || d.app > 0 || d.blind }

@@ -70,8 +70,8 @@ func handshake(t testing.TB, client, server *tls.Config) (conv []observetest.Seg
 	return slices.Clone(conv), state
 }
 
-// loopback returns the two ends of a TCP connection. A net.Pipe has no buffer,
-// and both ends of TLS 1.3 write at once.
+// loopback returns the two ends of a TCP connection. A net.Pipe has no buffer, and in TLS
+// 1.3 both ends write at the same time.
 func loopback(t testing.TB) (a, b net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -121,8 +121,8 @@ func newCertificate(t testing.TB, subject pkix.Name, names []string, ips []net.I
 	return c
 }
 
-// values returns the lines of the facts named, and whether there are others is
-// for Expect to say.
+// lines returns the lines of the named facts. Use Expect to verify that there are no
+// other facts.
 func lines(r observetest.Result, names ...string) []string {
 	var l []string
 	for _, f := range r.Facts.All() {
@@ -134,7 +134,7 @@ func lines(r observetest.Result, names ...string) []string {
 	return l
 }
 
-// TestHandshakes holds the observer to what Go's own TLS negotiated.
+// TestHandshakes compares the report with what Go's TLS implementation negotiated.
 func TestHandshakes(t *testing.T) {
 	ca := newCertificate(t, pkix.Name{CommonName: "Example Root"}, nil, nil, nil)
 	leaf := newCertificate(t, pkix.Name{CommonName: "mail.example.com", Organization: []string{"Example"}},
@@ -255,7 +255,7 @@ func TestHandshakes(t *testing.T) {
 	}
 }
 
-// sequence is a recorded TLS 1.2 conversation without client certificate.
+// sequence records a TLS conversation of the given version without a client certificate.
 func sequence(t testing.TB, version uint16) []observetest.Segment {
 	self := newCertificate(t, pkix.Name{CommonName: "MB1"}, []string{"MB1"}, nil, nil)
 	conv, _ := handshake(t, &tls.Config{InsecureSkipVerify: true, ServerName: "mb1", MaxVersion: version},
@@ -275,7 +275,7 @@ func TestPartialViews(t *testing.T) {
 		name       string
 		conv       []observetest.Segment
 		midstream  bool
-		want       []string // of version, encryption and client name
+		want       []string // expected version, encryption and client name
 		wantErr    error
 		server     bool // Subject expected
 		anyVersion bool
@@ -330,7 +330,7 @@ func TestSplitHello(t *testing.T) {
 	observetest.Expect(t, r, whole.Lines()...)
 }
 
-// TestReversed offers a flow with its ends taken for each other.
+// TestReversed reads a flow whose ends are swapped.
 func TestReversed(t *testing.T) {
 	conv := sequence(t, tls.VersionTLS12)
 	for i := range conv {
@@ -363,7 +363,7 @@ func hexList(s string) string {
 	return string(b)
 }
 
-// clientHelloMessage builds a hello with the extensions given as pairs.
+// clientHelloMessage builds a hello with the given extensions.
 func clientHelloMessage(version int, ciphers, exts string) string {
 	body := u16(version) + strings.Repeat("R", 32) + vec(1, "") + vec(2, ciphers) + vec(1, "\x00")
 	if exts != "" {
@@ -372,8 +372,8 @@ func clientHelloMessage(version int, ciphers, exts string) string {
 	return "\x01" + vec(3, body)
 }
 
-// TestOldVersions reads hellos built by the specifications of SSL 2.0 (section
-// 2.5), SSL 3.0 (RFC 6101 section 5.6.1) and RFC 5246 appendix E.2.
+// TestOldVersions reads hellos built according to SSL 2.0 (section 2.5), SSL 3.0 (RFC
+// 6101 section 5.6.1) and RFC 5246 appendix E.2.
 func TestOldVersions(t *testing.T) {
 	serverHello := func(version, cipher int) string {
 		body := u16(version) + strings.Repeat("S", 32) + vec(1, strings.Repeat("i", 32)) + u16(cipher) + "\x00"
@@ -420,8 +420,8 @@ func TestOldVersions(t *testing.T) {
 	}
 }
 
-// TestJA4 has the example of the JA4 specification, section "Example" and
-// "Raw Output", from its lists in original order.
+// TestJA4 verifies the example in sections "Example" and "Raw Output" of the JA4
+// specification, from its lists in original order.
 func TestJA4(t *testing.T) {
 	const (
 		ciphers = "1301,1302,1303,c02b,c02f,c02c,c030,cca9,cca8,c013,c014,009c,009d,002f,0035"
@@ -463,7 +463,7 @@ func TestJA4(t *testing.T) {
 	}
 }
 
-// TestCipherNames holds the table to Go's.
+// TestCipherNames compares the table with Go's.
 func TestCipherNames(t *testing.T) {
 	n := 0
 	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
@@ -510,7 +510,7 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// TestAllocs holds the skipping of records to no allocation.
+// TestAllocs verifies that skipping records does not allocate.
 func TestAllocs(t *testing.T) {
 	o := Protocol().New()
 	var r observe.Report
@@ -535,7 +535,7 @@ func FuzzObserve(f *testing.F) {
 		[]observetest.Segment{observetest.ToServer("\x80\x22\x01\x00\x02\x00\x09\x00\x00\x00\x10aaaaaaaaabbbbbbbbbbbbbbbb")})
 }
 
-// FuzzMessages reads any bytes as the body of each message that is parsed.
+// FuzzMessages parses arbitrary bytes as the body of each message type.
 func FuzzMessages(f *testing.F) {
 	leaf := newCertificate(f, pkix.Name{CommonName: "MB1", Country: []string{"XX"}}, []string{"MB1"}, []net.IP{net.IPv6loopback}, nil)
 	f.Add(leaf.Certificate[0])

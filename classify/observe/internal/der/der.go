@@ -1,7 +1,7 @@
-// Package der splits BER and DER elements (ITU-T X.690) as Kerberos, LDAP and
-// SPNEGO use them: one-octet identifiers and definite lengths. It reads
-// beginnings as well as whole elements, because observers look at the first
-// few KiB of a message only, and it copies nothing.
+// Package der splits BER and DER elements (ITU-T X.690) as used by Kerberos, LDAP and
+// SPNEGO, with one-octet identifiers and definite lengths. It accepts incomplete
+// elements, because observers read only the first few KiB of a message. It copies
+// nothing.
 package der
 
 import (
@@ -9,7 +9,7 @@ import (
 	"errors"
 )
 
-// Universal tags that the protocols use.
+// The universal tags that the protocols use.
 const (
 	Boolean     = 0x01
 	Integer     = 0x02
@@ -20,40 +20,41 @@ const (
 	Sequence    = 0x30
 )
 
-// Application returns the identifier of a constructed [APPLICATION n], and
-// Context that of a constructed context tag [n]; n is below 31.
+// Application returns the identifier of a constructed element with the tag [APPLICATION
+// n]. n must be less than 31.
 func Application(n byte) byte { return 0x60 | n }
 
-// Context returns the identifier of a constructed context-specific tag [n].
+// Context returns the identifier of a constructed element with the context-specific tag
+// [n]. n must be less than 31.
 func Context(n byte) byte { return 0xa0 | n }
 
-// What can be wrong with a header.
+// Errors of Header.
 var (
 	// ErrShort means that the input ends within the header.
 	ErrShort = errors.New("der: header is not complete")
-	// ErrForm means that this package does not read the header: a tag number
-	// above 30, an indefinite length, or a length of 2 GiB and more.
+	// ErrForm means that this package does not support the header: a tag number above 30,
+	// an indefinite length, or a length of 2 GiB or more.
 	ErrForm = errors.New("der: not a definite-length element")
 )
 
-// MaxHeader is the largest number of octets that Header can need.
+// MaxHeader is the maximum number of octets that Header needs.
 const MaxHeader = 6
 
-// Header reads an identifier octet and a length. It returns the number of
-// octets of the header and of the content that should follow.
+// Header parses an identifier octet and a length. It returns the number of octets of the
+// header and of the content that should follow.
 func Header(b []byte) (tag byte, head, length int, err error) {
 	if len(b) >= 6 && b[0]&0x1f != 0x1f {
 		switch l := b[1]; {
 		case l < 0x80:
 			return b[0], 2, int(l), nil
-		case l == 0x84 && b[2] < 0x80: // as Windows writes every length of an LDAP message
+		case l == 0x84 && b[2] < 0x80: // the form in which Windows writes all lengths of an LDAP message
 			return b[0], 6, int(binary.BigEndian.Uint32(b[2:])), nil
 		}
 	}
 	return header(b)
 }
 
-// header is Header for all lengths.
+// header is like Header and handles all lengths.
 func header(b []byte) (tag byte, head, length int, err error) {
 	if len(b) > 0 && b[0]&0x1f == 0x1f {
 		return 0, 0, 0, ErrForm
@@ -66,7 +67,7 @@ func header(b []byte) (tag byte, head, length int, err error) {
 	if l < 0x80 {
 		return tag, 2, int(l), nil
 	}
-	// The shortest form that DER asks for cannot be asked for here.
+	// DER's rule of the shortest form does not apply to BER.
 	n := int(l & 0x7f)
 	if n == 0 || n > 4 {
 		return 0, 0, 0, ErrForm
@@ -94,18 +95,18 @@ func header(b []byte) (tag byte, head, length int, err error) {
 // Element is one element, or the beginning of one.
 type Element struct {
 	Tag byte
-	// Len is the content's length in bytes as the header says.
+	// Len is the length of the content in bytes according to the header.
 	Len int
-	// Body is the content, or as much of it as there is.
+	// Body is the available part of the content.
 	Body []byte
 }
 
-// Whole reports whether all of the content is there.
+// Whole reports whether the content is complete.
 func (e Element) Whole() bool { return len(e.Body) == e.Len }
 
-// Next takes the first element off b. The element can be cut short by the end
-// of b (see Whole); rest is then empty. ok is false if not even a header is
-// there, or none that can be read.
+// Next splits the first element off b. The end of b can cut the element short (see
+// Whole); rest is then empty. ok is false if b does not start with a complete, supported
+// header.
 func Next(b []byte) (e Element, rest []byte, ok bool) {
 	tag, head, length, err := Header(b)
 	if err != nil {
@@ -118,8 +119,8 @@ func Next(b []byte) (e Element, rest []byte, ok bool) {
 	return Element{tag, length, b[:length]}, b[length:], true
 }
 
-// Open takes the first element off b if it has the given tag, and returns its
-// content, which the end of b can have cut short.
+// Open splits the first element off b if it has the given tag, and returns its content.
+// The end of b can cut the content short.
 func Open(b []byte, tag byte) (body, rest []byte, ok bool) {
 	e, rest, ok := Next(b)
 	if !ok || e.Tag != tag {
@@ -128,8 +129,7 @@ func Open(b []byte, tag byte) (body, rest []byte, ok bool) {
 	return e.Body, rest, true
 }
 
-// Int reads the first element of b as an INTEGER or ENUMERATED of at most eight
-// octets.
+// Int parses the first element of b as an INTEGER or ENUMERATED of at most eight octets.
 func Int(b []byte) (v int64, rest []byte, ok bool) {
 	e, rest, ok := Next(b)
 	if !ok || e.Tag != Integer && e.Tag != Enumerated || !e.Whole() || e.Len == 0 || e.Len > 8 {

@@ -44,7 +44,7 @@ func TestNextCut(t *testing.T) {
 	}
 }
 
-// TestInt holds against encoding/asn1.
+// TestInt compares Int with encoding/asn1.
 func TestInt(t *testing.T) {
 	for _, v := range []int64{0, 1, 127, 128, 255, 256, -1, -128, -129, 1 << 40, -(1 << 62)} {
 		b, err := asn1.Marshal(v)
@@ -82,7 +82,7 @@ func FuzzNext(f *testing.F) {
 	})
 }
 
-// TestHeaderShort holds the short way of Header against the long one.
+// TestHeaderShort compares the fast path of Header with header.
 func TestHeaderShort(t *testing.T) {
 	rnd := rand.New(rand.NewSource(1))
 	for range 100000 {

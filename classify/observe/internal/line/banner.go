@@ -6,33 +6,32 @@ import (
 	"unicode"
 )
 
-// Banner returns the wording of a server's greeting in a form that is the same
-// for every server of a kind and every session: without host names, mail
-// addresses, session identifiers and dates.
+// Banner returns the text of a server's greeting in a form that is the same for all
+// servers of a kind and all sessions, without host names, mail addresses, session
+// identifiers and dates.
 //
-// Banner drops anything in <> or []; a word in () behind a version number,
-// where old Exchange servers put their name; and any word that is a host name,
-// a mail address, or a mixture of letters and digits that no version number
-// has. The text ends before the name of a day, a date, the word "at" in front
-// of either, or after a semicolon, and is at most 120 bytes long. A word of
-// base64 in [] at the very end becomes "[...]": Exchange Online puts the name
-// of its front end there, and no other server does.
+// Banner drops anything in <> or []; a word in () after a version number, where old
+// Exchange servers put their name; and any word that is a host name, a mail address, or a
+// mixture of letters and digits other than a version number. The text ends before the
+// name of a day, before a date, before the word "at" in front of either, or after a
+// semicolon. It is at most 120 bytes long. A word of base64 in [] at the very end becomes
+// "[...]": only Exchange Online puts the name of its front end there.
 func Banner(b []byte) string {
 	s, _ := banner(b)
 	return s
 }
 
-// Banners remembers recent greetings, because those of one server differ in the
-// date alone. It must be used by one goroutine only. The zero value is empty.
+// Banners caches recent greetings, because the greetings of one server differ only in the
+// date. It is not safe for concurrent use. The zero value is empty.
 type Banners struct {
 	recent [8]struct{ read, banner string }
 	next   int
 }
 
-// Banner returns what the function Banner returns for b.
+// Banner returns the result of the function Banner for b.
 func (m *Banners) Banner(b []byte) string {
 	for i := range m.recent {
-		// Behind what was read of that greeting, a word ended.
+		// The part of that greeting that was read must have ended with a word.
 		e := &m.recent[i]
 		if n := len(e.read); n > 0 && len(b) > n && string(b[:n]) == e.read && classes[b[n]] == 0 {
 			return e.banner
@@ -46,8 +45,8 @@ func (m *Banners) Banner(b []byte) string {
 	return s
 }
 
-// banner returns the wording and the number of bytes of b that decided it, which
-// is the end of a word, or 0 if all of b did.
+// banner returns the text and the number of bytes of b that determined it. That number is
+// the end of a word, or 0 if all of b mattered.
 func banner(b []byte) (s string, read int) {
 	b = b[:min(len(b), 512)]
 	all := len(b)
@@ -55,7 +54,7 @@ func banner(b []byte) (s string, read int) {
 		b = plainSpaces(b)
 		all = 0
 	}
-	var words [16][]byte // more than most have
+	var words [16][]byte // enough for most greetings
 	out := words[:0]
 	var version bool
 	depth := 0
@@ -122,8 +121,8 @@ func banner(b []byte) (s string, read int) {
 	return string(bytes.TrimRight(text, " ,-")), read
 }
 
-// isOnlineName reports whether w is a word of base64 in [], as long as the
-// shortest name of a front end in UTF-16.
+// isOnlineName reports whether w is a word of base64 in [] that is at least as long as
+// the shortest name of a front end in UTF-16.
 func isOnlineName(w []byte) bool {
 	if len(w) < 14 || w[0] != '[' || w[len(w)-1] != ']' {
 		return false
@@ -137,10 +136,10 @@ func isOnlineName(w []byte) bool {
 	return true
 }
 
-// trim returns b without white space and a full stop at its ends.
+// trim returns b without white space and full stops at its ends.
 func trim(b []byte) []byte { return bytes.Trim(b, " \t\r\n.") }
 
-// ascii reports whether all bytes of b are ASCII. It looks at eight at a time.
+// ascii reports whether all bytes of b are ASCII. It tests eight bytes at a time.
 func ascii(b []byte) bool {
 	var all uint64
 	for ; len(b) >= 8; b = b[8:] {
@@ -162,7 +161,7 @@ func plainSpaces(b []byte) []byte {
 	}, bytes.ToValidUTF8(b, []byte{'?'}))
 }
 
-// class is a set of kinds of bytes. A space belongs to none.
+// class is a set of byte classes. A space belongs to none.
 type class uint8
 
 const (
@@ -192,8 +191,8 @@ var classes = func() (t [256]class) {
 	return t
 }()
 
-// word returns the word at the start of b and the kinds of bytes in it. The word
-// is empty if b starts with a space.
+// word returns the word at the start of b and the classes of its bytes. The word is empty
+// if b starts with a space.
 func word(b []byte) (w []byte, has class) {
 	for i, c := range b {
 		k := classes[c]
@@ -224,7 +223,7 @@ func punctuation(c byte) bool {
 	return false
 }
 
-// day reports whether w is the name of a day or a date in figures.
+// day reports whether w is the name of a day or a numeric date.
 func day(w []byte, has class) bool {
 	if has == letter {
 		switch string(w) {
@@ -246,8 +245,8 @@ func day(w []byte, has class) bool {
 	return digits >= 6 && digits <= 8
 }
 
-// hostName reports whether w is a name of several labels: it has dots, and its
-// last label is two letters or more, which no version number is.
+// hostName reports whether w is a name of several labels: it contains dots, and its last
+// label has two or more letters, unlike that of a version number.
 func hostName(w []byte, has class) bool {
 	if has&dot == 0 || has&^(letter|digit|dot|dash|underscore) != 0 {
 		return false
@@ -260,9 +259,9 @@ func hostName(w []byte, has class) bool {
 	return has == letter
 }
 
-// identifier reports whether letters and digits alternate at least four times,
-// as in "s4si9696358qcc.63". "IMAP4rev1" alternates three times, and what some
-// languages hang on it counts no further.
+// identifier reports whether letters and digits alternate at least four times, as in
+// "s4si9696358qcc.63". "IMAP4rev1" alternates three times. Suffixes that some languages
+// append to it do not count.
 func identifier(w []byte, has class) bool {
 	if HasPrefix(w, "IMAP4REV1") {
 		return false

@@ -6,9 +6,9 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// AddBanner reports a greeting: its wording as the fact name, which is the same
-// with and without identities, and the build number of an Exchange server in
-// it. With Report.Identities it also reports the whole text as the fact full.
+// AddBanner reports a greeting: its wording as the fact name, whether or not identities
+// are reported, and the build number of an Exchange server in it. With Report.Identities
+// it also reports the whole text as the fact full.
 func AddBanner(r *observe.Report, name, full, wording string, greeting []byte) {
 	r.Add(name, wording)
 	if b := ExchangeBuild(wording); b != "" {
@@ -19,9 +19,8 @@ func AddBanner(r *observe.Report, name, full, wording string, greeting []byte) {
 	}
 }
 
-// ExchangeBuild returns the build number in the wording of a greeting that
-// names Microsoft Exchange, such as "6.5.7638.1", or "". Servers up to 2003
-// have one.
+// ExchangeBuild returns the build number, such as "6.5.7638.1", in the wording of a
+// greeting that names Microsoft Exchange, or "". Servers up to 2003 state it.
 func ExchangeBuild(wording string) string {
 	const product = "Microsoft Exchange"
 	b := []byte(wording)
@@ -41,14 +40,14 @@ func ExchangeBuild(wording string) string {
 	}
 }
 
-// Values adds values to facts and bounds their number. The zero value has
-// added none.
+// Values adds values to facts and limits their number. The zero value is ready to use.
 type Values struct{ n uint8 }
 
-// maxValues bounds the capabilities and mechanisms reported for one flow.
+// maxValues is the maximum number of capabilities and mechanisms reported for one flow.
 const maxValues = 28
 
-// Add adds value to the fact name, unless it is empty, known, or one too many.
+// Add adds value to the fact name, unless value is empty or known, or the limit is
+// reached.
 func (v *Values) Add(r *observe.Report, name, value string) {
 	if value != "" && v.n < maxValues && !r.Has(name, value) {
 		v.n++

@@ -1,23 +1,23 @@
-// Package line splits the text of SMTP, IMAP, POP3 and NNTP into lines, and
-// skips what these protocols end with a line of one dot. It keeps nothing, and
-// reports what is the same in all of them.
+// Package line splits the text of SMTP, IMAP, POP3 and NNTP into lines, and skips texts
+// that end with a line of one dot. It reports what these protocols have in common. It
+// keeps none of the text.
 package line
 
 import "bytes"
 
-// Max is the number of bytes of a line that are looked at. A Kerberos token in
-// base64 is longer, but what it is stands at its beginning.
+// Max is the number of bytes of a line that are read. A Kerberos token in base64 is
+// longer, but its beginning identifies it.
 const Max = 8 << 10
 
-// Splitter splits a stream into lines. The zero value is ready.
+// Splitter splits a stream into lines. The zero value is ready to use.
 type Splitter struct {
-	skip bool // within the rest of a line that was given out
+	skip bool // in the rest of a line that was already returned
 }
 
-// Next returns the next line of b without its end (LF, or CR LF), and the
-// number of bytes it used. A line longer than Max is cut to Max bytes and given
-// out before its end is there; the rest is skipped. ok is false where b holds
-// no line; n can be more than 0 then.
+// Next returns the next line of b without its end (LF, or CR LF), and the number of bytes
+// used. If a line is longer than Max, Next returns its first Max bytes before its end is
+// there, and then skips the rest. ok is false if b holds no line; n can then be greater
+// than 0.
 func (s *Splitter) Next(b []byte) (l []byte, n int, ok bool) {
 	if s.skip {
 		i := bytes.IndexByte(b, '\n')
@@ -43,28 +43,27 @@ func (s *Splitter) Next(b []byte) (l []byte, n int, ok bool) {
 	return b[:i], n, true
 }
 
-// Skipping reports whether the rest of a long line is still to come.
+// Skipping reports whether the rest of a long line is still expected.
 func (s *Splitter) Skipping() bool { return s.skip }
 
-// end is what ends a text: CR LF, a dot, CR LF (RFC 5321 section 4.1.1.4,
-// RFC 3977 section 3.1.1, RFC 1939 section 3).
+// end is the end of a text: CR LF, a dot, CR LF (RFC 5321 section 4.1.1.4, RFC 3977
+// section 3.1.1, RFC 1939 section 3).
 const end = "\r\n.\r\n"
 
 // Text skips a text that ends with a line of one dot.
 type Text struct {
-	k uint8 // how much of end was just seen
+	k uint8 // number of bytes of end that were just seen
 }
 
-// Start begins a text behind the end of a line, so that the first line can be
-// the dot.
+// Start begins a text directly after a line end, so the first line can be the dot.
 func (t *Text) Start() { t.k = 2 }
 
-// Skip returns how many bytes of b belong to the text, and whether its end is
-// among them.
+// Skip returns the number of bytes of b that belong to the text, and whether they include
+// its end.
 func (t *Text) Skip(b []byte) (n int, done bool) {
 	for t.k > 0 && n < len(b) {
 		for t.k > 0 && end[t.k] != b[n] {
-			// What was seen ends with as much of the beginning of end.
+			// The bytes seen end with the first k bytes of end.
 			if t.k == 4 {
 				t.k = 1
 			} else {
@@ -83,7 +82,7 @@ func (t *Text) Skip(b []byte) (n int, done bool) {
 	if n == len(b) {
 		return n, false
 	}
-	// Dots are rarer than line ends, and no encoding of attachments has any.
+	// Dots are rarer than line ends, and encoded attachments contain none.
 	for at := n + 2; at < len(b); at++ {
 		i := bytes.IndexByte(b[at:], '.')
 		if i < 0 {
@@ -105,13 +104,13 @@ func (t *Text) Skip(b []byte) (n int, done bool) {
 	return len(b), false
 }
 
-// Fields is an allocation-free iterator over the words of a line.
+// Fields iterates over the words of a line without allocating.
 type Fields struct{ b []byte }
 
-// Words returns the words of l, which are separated by spaces or tabs.
+// Words returns an iterator over the words of l, which spaces or tabs separate.
 func Words(l []byte) Fields { return Fields{l} }
 
-// Next returns the next word, empty after the last.
+// Next returns the next word, or an empty slice after the last one.
 func (f *Fields) Next() []byte {
 	b := f.Rest()
 	for i, c := range b {
@@ -124,7 +123,7 @@ func (f *Fields) Next() []byte {
 	return b
 }
 
-// Rest returns what follows the last word given out.
+// Rest returns what follows the last word that Next returned.
 func (f *Fields) Rest() []byte {
 	b := f.b
 	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
@@ -139,7 +138,7 @@ func First(l []byte) []byte {
 	return w.Next()
 }
 
-// Is compares a word with an upper-case one, letter case aside (ASCII).
+// Is reports whether w equals upper, ignoring ASCII case. upper is in upper case.
 func Is(w []byte, upper string) bool {
 	if len(w) != len(upper) {
 		return false
@@ -155,9 +154,8 @@ func Is(w []byte, upper string) bool {
 	return true
 }
 
-// Upper returns b in upper case (ASCII), as one of the words that are expected
-// where it is one of them, so that it costs no memory, and which of them it is,
-// or -1.
+// Upper returns b in upper case (ASCII). If the result is one of the expected words, it
+// returns that word, without allocating, and its index; otherwise the index is -1.
 func Upper(b []byte, expected []string) (string, int) {
 	for i, w := range expected {
 		if Is(b, w) {
@@ -167,13 +165,14 @@ func Upper(b []byte, expected []string) (string, int) {
 	return string(bytes.ToUpper(b)), -1
 }
 
-// HasPrefix reports whether b begins with an upper-case text, letter case aside.
+// HasPrefix reports whether b starts with upper, ignoring ASCII case. upper is in upper
+// case.
 func HasPrefix(b []byte, upper string) bool {
 	return len(b) >= len(upper) && Is(b[:len(upper)], upper)
 }
 
-// CanBegin reports whether b, which can be cut short, begins with an upper-case
-// text, letter case aside.
+// CanBegin reports whether b, which may be incomplete, can start with upper, ignoring
+// ASCII case. upper is in upper case.
 func CanBegin(b []byte, upper string) bool {
 	n := min(len(b), len(upper))
 	return Is(b[:n], upper[:n])

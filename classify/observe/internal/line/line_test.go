@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// split drives a Splitter the way an observer does, in offers of at most size
-// new bytes.
+// split passes text to a Splitter as an observer does, with at most size new bytes at a
+// time.
 func split(text string, size int) []string {
 	var s Splitter
 	var held []byte
@@ -71,8 +71,8 @@ func TestText(t *testing.T) {
 	}
 }
 
-// TestBanner has the greetings that the reference of Exchange banners lists,
-// and some of other servers.
+// TestBanner covers the greetings in the reference of Exchange banners, and some of other
+// servers.
 func TestBanner(t *testing.T) {
 	tests := [][2]string{
 		{"ESMTP Server (Microsoft Exchange Internet Mail Service 5.5.2653.13) ready",
@@ -118,7 +118,7 @@ func TestAllocs(t *testing.T) {
 	}
 }
 
-// TestBanners holds what is remembered to what is worked out.
+// TestBanners compares cached with computed results.
 func TestBanners(t *testing.T) {
 	var m Banners
 	heads := []string{"", "Microsoft ESMTP MAIL Service ready at ", "Microsoft ESMTP MAIL Service, Version: 6.0.3790.1830 ready at  ",

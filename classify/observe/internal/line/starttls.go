@@ -5,23 +5,22 @@ import (
 	"github.com/exspan/exspan/classify/observe/tls"
 )
 
-// Words of the facts smtp.tls, imap.tls, pop3.tls and nntp.tls.
+// Values of the facts smtp.tls, imap.tls, pop3.tls and nntp.tls.
 const (
 	Taken   = "starttls" // the command was accepted
-	Refused = "refused"  // the client asked, and the server declined
-	Offered = "offered"  // the server offers it, and the client did not ask (yet)
-	None    = "none"     // the server's list does not offer it
+	Refused = "refused"  // the client sent the command, and the server declined it
+	Offered = "offered"  // the server offers it, and the client has not sent the command (yet)
+	None    = "none"     // the server's list does not include it
 )
 
-// StartTLS follows what becomes of TLS in a session that begins in clear. The
-// zero value is a session in which nothing has been said about TLS.
+// StartTLS tracks the start of TLS in a session that begins in clear. The zero value is a
+// session in which TLS has not been mentioned.
 type StartTLS struct {
 	word     string
 	accepted bool // TLS begins with the next bytes
-	gapped   bool // bytes are missing since it was accepted
-	// Decrypted reports that plaintext followed an accepted STARTTLS: the
-	// capture shows a connection behind its decryption, and nothing in it is in
-	// clear on the wire.
+	gapped   bool // bytes are missing since then
+	// Decrypted reports that plaintext followed an accepted STARTTLS. The connection was
+	// captured after decryption, and nothing in it is in clear on the wire.
 	Decrypted bool
 }
 
@@ -39,8 +38,8 @@ func (s *StartTLS) Set(r *observe.Report, name, word string) {
 	s.word = word
 }
 
-// List takes in a complete list of the server's capabilities, which offers TLS
-// or does not. It says nothing new once the client has asked.
+// List processes a complete list of the server's capabilities. offers reports whether the
+// list includes TLS. The list adds nothing once the client has sent the command.
 func (s *StartTLS) List(r *observe.Report, name string, offers bool) {
 	switch {
 	case s.word != "" && s.word != Offered && s.word != None:
@@ -51,26 +50,25 @@ func (s *StartTLS) List(r *observe.Report, name string, offers bool) {
 	}
 }
 
-// Accept takes in that the server accepted TLS. The word is Taken or one of the
-// protocol's own; it is empty if the command is not known.
+// Accept records that the server accepted TLS. word is Taken or a value specific to the
+// protocol. It is empty if the command is unknown.
 func (s *StartTLS) Accept(r *observe.Report, name, word string) {
 	s.Set(r, name, word)
 	s.accepted, s.gapped = true, false
 }
 
-// Accepted reports whether TLS was accepted and has not begun yet. All bytes
-// then go to Begins.
+// Accepted reports whether TLS was accepted and has not begun. All bytes must then be
+// passed to Begins.
 func (s *StartTLS) Accepted() bool { return s.accepted }
 
-// Gap takes in that bytes are missing.
+// Gap records that bytes are missing.
 func (s *StartTLS) Gap() { s.gapped = true }
 
-// Begins looks at the first bytes after an accepted TLS command, which are not
-// empty. It returns observe.ErrUpgrade if they are TLS. If they are plaintext it
-// sets Decrypted and returns nil, and the caller goes on reading. If they are
-// from the middle of a TLS record, because bytes are missing, it reports the
-// encryption and returns observe.ErrDone. more reports that it takes more bytes
-// to tell.
+// Begins examines the first bytes after an accepted TLS command. b must not be empty. If
+// the bytes are TLS, Begins returns observe.ErrUpgrade. If they are plaintext, it sets
+// Decrypted and returns nil, and the caller continues. If bytes are missing and b is from
+// the middle of a TLS record, it reports the encryption and returns observe.ErrDone. more
+// reports that more bytes are needed.
 func (s *StartTLS) Begins(b []byte, r *observe.Report) (more bool, err error) {
 	head := b[:min(len(b), 4)]
 	switch c := b[0]; {
@@ -95,7 +93,7 @@ func (s *StartTLS) Begins(b []byte, r *observe.Report) (more bool, err error) {
 	return false, nil
 }
 
-// textual reports whether all bytes of b can stand in a line of text.
+// textual reports whether all bytes of b can occur in a line of text.
 func textual(b []byte) bool {
 	for _, c := range b {
 		if c < ' ' && c != '\r' && c != '\n' && c != '\t' || c > '~' {

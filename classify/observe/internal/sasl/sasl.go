@@ -1,6 +1,6 @@
-// Package sasl reads the authentication that SMTP, IMAP, POP3 and NNTP carry
-// in lines of base64 (RFC 4422): which mechanism, and what the tokens of those
-// with a public form say. User names and passwords are not looked at.
+// Package sasl reads the authentication that SMTP, IMAP, POP3 and NNTP carry in lines of
+// base64 (RFC 4422). It reports the mechanism and the content of tokens whose format is
+// public. It ignores user names and passwords.
 package sasl
 
 import (
@@ -13,10 +13,10 @@ import (
 	"github.com/exspan/exspan/classify/observe/spnego"
 )
 
-// maxName is the longest name of a mechanism (RFC 4422 section 3.1).
+// maxName is the maximum length of a mechanism's name (RFC 4422 section 3.1).
 const maxName = 20
 
-// Mechanism returns a mechanism's name in upper case, or "" where b is none
+// Mechanism returns the name of a mechanism in upper case, or "" if b is not such a name
 // (RFC 4422 section 3.1).
 func Mechanism(b []byte) string {
 	if len(b) == 0 || len(b) > maxName {
@@ -31,16 +31,16 @@ func Mechanism(b []byte) string {
 	return name
 }
 
-// mechanisms are the common ones (IANA "SASL Mechanisms").
+// mechanisms lists the common mechanisms (IANA "SASL Mechanisms").
 var mechanisms = [...]string{"NTLM", "GSSAPI", "LOGIN", "PLAIN", "GSS-SPNEGO", "DIGEST-MD5", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER", "EXTERNAL",
 	"ANONYMOUS"}
 
-// Word returns a mechanism as observe.Auth names it: "plain", "login",
-// "ntlm", "anonymous"; "digest" for DIGEST-MD5 and CRAM-MD5; "oauth" for
-// XOAUTH2 and OAUTHBEARER; "certificate" for EXTERNAL, which rests on the
-// certificate of TLS; "negotiate" for GSSAPI and GSS-SPNEGO until their tokens
-// say more, because Exchange's GSSAPI is Windows' Negotiate; and the name in
-// lower case for others.
+// Word returns the value of observe.Auth for a mechanism: "plain", "login", "ntlm",
+// "anonymous"; "digest" for DIGEST-MD5 and CRAM-MD5; "oauth" for XOAUTH2 and OAUTHBEARER;
+// "certificate" for EXTERNAL, which relies on the TLS certificate; and the name in lower
+// case for other mechanisms. It is "negotiate" for GSSAPI and GSS-SPNEGO until their
+// tokens are more specific, because Exchange's GSSAPI is the Negotiate package of
+// Windows.
 func Word(mechanism string) string {
 	switch mechanism {
 	case "DIGEST-MD5", "CRAM-MD5":
@@ -55,9 +55,9 @@ func Word(mechanism string) string {
 	return strings.ToLower(mechanism)
 }
 
-// Challenged returns the mechanism that a server's challenge in base64 belongs to
-// where the challenge itself tells: "LOGIN", which asks for a name or password
-// (draft-murchison-sasl-login), or "NTLM"; else "".
+// Challenged returns the mechanism that a server's challenge in base64 identifies:
+// "LOGIN", which asks for a name or password (draft-murchison-sasl-login), "NTLM", or ""
+// if it identifies none.
 func Challenged(b []byte) string {
 	var raw [24]byte
 	n, _ := base64.StdEncoding.Decode(raw[:], b[:min(len(b), 4*len(raw)/3)&^3])
@@ -71,24 +71,24 @@ func Challenged(b []byte) string {
 	return ""
 }
 
-// Exchange follows one authentication. The zero value is idle.
+// Exchange tracks one authentication. The zero value is idle.
 type Exchange struct {
 	Active bool
-	// Sent reports that the client sent something of the mechanism: its credentials or
-	// the beginning of them.
+	// Sent reports that the client sent credentials of the mechanism, or the beginning of
+	// them.
 	Sent    bool
-	known   bool // the report had the word before this exchange
+	known   bool // the report had the value before this exchange
 	word    string
 	context spnego.Context
 }
 
-// Start begins an authentication by mechanism.
+// Start begins an authentication with mechanism.
 func (e *Exchange) Start(mechanism string) {
 	*e = Exchange{Active: true, word: Word(mechanism)}
 }
 
-// Client reads a line of the client's, which can be cut short. The mechanism
-// is reported from now on.
+// Client reads a line from the client, which may be incomplete. From then on the
+// mechanism is reported.
 func (e *Exchange) Client(b []byte, r *observe.Report) {
 	if string(b) == "*" { // cancelled, RFC 4954 section 4, RFC 3501 section 6.2.2
 		return
@@ -101,14 +101,14 @@ func (e *Exchange) Client(b []byte, r *observe.Report) {
 	e.token(b, false, r)
 }
 
-// Server reads a challenge, which can be cut short.
+// Server reads a challenge, which may be incomplete.
 func (e *Exchange) Server(b []byte, r *observe.Report) { e.token(b, true, r) }
 
-// End ends the authentication. The mechanism stays reported where the client
-// used it, whatever the server said.
+// End ends the authentication. If the client used the mechanism, it remains reported,
+// whatever the server answered.
 func (e *Exchange) End() { *e = Exchange{} }
 
-// token opens a token of the mechanisms whose tokens are opened.
+// token decodes a token if opens reports true.
 func (e *Exchange) token(b []byte, fromServer bool, r *observe.Report) {
 	if !e.opens() {
 		return
@@ -117,7 +117,7 @@ func (e *Exchange) token(b []byte, fromServer bool, r *observe.Report) {
 	if len(b) < 16 {
 		return
 	}
-	// A cut line is decoded as far as it goes.
+	// Decode the complete part of an incomplete line.
 	raw := make([]byte, base64.StdEncoding.DecodedLen(len(b)))
 	n, err := base64.StdEncoding.Decode(raw, b[:len(b)&^3])
 	if err != nil && n < 12 {
@@ -133,7 +133,8 @@ func (e *Exchange) token(b []byte, fromServer bool, r *observe.Report) {
 	}
 }
 
-// opens reports whether the mechanism's tokens are read: those of Windows.
+// opens reports whether tokens of the mechanism are read. They are those of the
+// mechanisms of Windows.
 func (e *Exchange) opens() bool {
 	switch e.word {
 	case "negotiate", "ntlm", "kerberos":

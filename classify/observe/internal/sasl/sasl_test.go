@@ -26,12 +26,12 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestExchange follows exchanges of the client's lines.
+// TestExchange reads exchanges given by the client's lines.
 func TestExchange(t *testing.T) {
 	b64 := base64.StdEncoding.EncodeToString
 	ntlm := b64([]byte("NTLMSSP\x00\x01\x00\x00\x00\x07\x82\x08\xa2" + strings.Repeat("\x00", 24)))
-	// An initial context token of Kerberos (RFC 4121 section 4.1) whose AP-REQ
-	// is cut short.
+	// An initial context token of Kerberos (RFC 4121 section 4.1) whose AP-REQ is cut
+	// short.
 	kerberos := b64([]byte("\x60\x82\x05\x00\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01\x00\x6e\x82\x04\xf0\x30\x82\x04\xec"))
 	tests := []struct {
 		name, mechanism string
