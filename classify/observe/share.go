@@ -82,7 +82,7 @@ func (l *List) with(f Fact) *List {
 	if n := l.known(f); n != nil {
 		return n
 	}
-	l.next = l.and(f)
+	l.next = l.extend(f)
 	if l.lists != nil {
 		place := l.place(maphash.String(l.lists.seed, f.Value))
 		copy(place[1:], place[:])
@@ -99,7 +99,7 @@ func (l *List) known(f Fact) *List {
 	place := l.place(maphash.String(l.lists.seed, f.Value))
 	for i, n := range place {
 		if n != nil && n.from == l.id && n.last == f {
-			return l.again(place, i)
+			return l.touch(place, i)
 		}
 	}
 	return nil
@@ -114,15 +114,15 @@ func (l *List) knownBytes(name string, value []byte) *List {
 	place := l.place(maphash.Bytes(l.lists.seed, value))
 	for i, n := range place {
 		if n != nil && n.from == l.id && n.last.Value == string(value) && n.last.Name == name {
-			return l.again(place, i)
+			return l.touch(place, i)
 		}
 	}
 	return nil
 }
 
-// again returns the list at index i of place. It moves the list to the front and makes it
+// touch returns the list at index i of place. It moves the list to the front and makes it
 // the next list of l.
-func (l *List) again(place *[4]*List, i int) *List {
+func (l *List) touch(place *[4]*List, i int) *List {
 	n := place[i]
 	if i > 0 {
 		copy(place[1:], place[:i])
@@ -139,8 +139,8 @@ func (l *List) place(hash uint64) *[4]*List {
 	return &l.lists.recent[hash>>32%uint64(len(l.lists.recent))]
 }
 
-// and returns a new list that extends l by f.
-func (l *List) and(f Fact) *List {
+// extend returns a new list that extends l by f.
+func (l *List) extend(f Fact) *List {
 	n := &List{last: f, facts: l.facts, from: l.id, lists: l.lists}
 	if l.grown || len(l.facts) == cap(l.facts) {
 		n.facts = append(make([]Fact, 0, len(l.facts)+4), l.facts...)

@@ -14,19 +14,19 @@ func TestFactLists(t *testing.T) {
 		f.Add(Encryption, "tls")
 	}
 	if a.List() == nil || a.List() != b.List() || none.List() != nil {
-		t.Fatal("equal facts share no list")
+		t.Fatal("equal facts do not share a list")
 	}
 	was := slices.Clone(b.All())
 	a.Remove(Auth, "negotiate")
 	a.Add(Auth, "ntlm")
 	if !slices.Equal(b.All(), was) || a.List() == b.List() {
-		t.Errorf("a change of one changed the other: %v", b.All())
+		t.Errorf("changing one set changed the other: %v", b.All())
 	}
 	other := lists.Empty()
 	other.Add(Encryption, "tls")
 	other.Add(Auth, "ntlm")
 	if a.List() != other.List() {
-		t.Errorf("what is left is no list of others: %v", a.All())
+		t.Errorf("%v does not share the list of equal facts", a.All())
 	}
 	c := b
 	c.Add("tls.version", "1.2")
@@ -38,7 +38,7 @@ func TestFactLists(t *testing.T) {
 	a.Remove(Encryption, "tls")
 	a.Remove(Encryption, "tls")
 	if a.Len() != 0 || a.List() != nil {
-		t.Errorf("%v is left of nothing", a.All())
+		t.Errorf("removing from an empty set leaves %v", a.All())
 	}
 }
 
@@ -61,7 +61,7 @@ func TestFactListsTakeTurns(t *testing.T) {
 		}
 		made = append(made, f)
 		if usual() != first {
-			t.Fatalf("the usual list is gone after %d others", i)
+			t.Fatalf("the list in use is gone after %d others", i)
 		}
 	}
 	for i, f := range made {
@@ -111,7 +111,7 @@ func TestAddAgain(t *testing.T) {
 	lists := NewFactLists()
 	a, b, c := lists.Empty(), lists.Empty(), lists.Empty()
 	if a.AddAgain(Auth, []byte("ntlm")) {
-		t.Error("what nobody said was said before")
+		t.Error("AddAgain added a value that was never added before")
 	}
 	a.Add(Auth, "ntlm")
 	a.AddBytes(Encryption, []byte("n\x01ne"))
@@ -126,7 +126,7 @@ func TestAddAgain(t *testing.T) {
 	}
 	b.AddBytes(Auth, nil)
 	if allocated := testing.AllocsPerRun(10, func() { c = lists.Empty(); c.AddBytes(Auth, []byte("ntlm")) }); allocated > 0 || b.Len() != 2 {
-		t.Errorf("%v allocations for what was said before, %v", allocated, b.All())
+		t.Errorf("%v allocations for a repeated value, %v", allocated, b.All())
 	}
 }
 
@@ -153,6 +153,6 @@ func TestAddBytesFindsWhatAddMade(t *testing.T) {
 		g.AddBytes("name", value)
 		lists.root.next = nil
 	}); n != 0 {
-		t.Errorf("%v allocations for a value that is known", n)
+		t.Errorf("%v allocations for a known value", n)
 	}
 }

@@ -186,7 +186,7 @@ func TestTshark(t *testing.T) {
 				same(f.Stream, "ticket services", f.Facts.Values("kerberos.service"), w.services)
 			}
 			for n := range streams {
-				t.Errorf("stream %d: tshark reads DCE/RPC, we do not", n)
+				t.Errorf("stream %d: tshark reads DCE/RPC, observer does not", n)
 			}
 		})
 	}
@@ -293,7 +293,7 @@ func TestGroundTruth(t *testing.T) {
 		}
 	}
 	if checked < 30 {
-		t.Errorf("the notes state %d mappings, want 30 and more", checked)
+		t.Errorf("the notes state %d mappings, want 30 or more", checked)
 	}
 }
 

@@ -436,7 +436,7 @@ func TestBind(t *testing.T) {
 			[]string{addr, uuid, bound}},
 		{"callback of the server", []Segment{b, ok, ToClient(le.request(3, 9, 1, 0, "stub")), call}, onDynamic, with(open, uuid, addr,
 			bound)},
-		{"begun amid a PDU", []Segment{ToClient("\x05\x00tail of something", string(ok.Data)), b, ToClient(string(ok.Data))}, mid,
+		{"starts in the middle of a PDU", []Segment{ToClient("\x05\x00tail of something", string(ok.Data)), b, ToClient(string(ok.Data))}, mid,
 			[]string{addr, uuid, bound}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -704,8 +704,8 @@ func TestDetect(t *testing.T) {
 		{"banner", "", banner, observe.Yes, observe.Yes},
 		{"part of the banner", "", banner[:5], observe.More, observe.More},
 		{"IMAP's number", "", "nope", observe.No, observe.No},
-		{"amid a PDU, then a PDU", "xyz", le.response(3, 1, 0, "stub"), observe.Yes, observe.Yes},
-		{"both amid a PDU", "xyz", "abc", observe.No, observe.No},
+		{"middle of a PDU, then a PDU", "xyz", le.response(3, 1, 0, "stub"), observe.Yes, observe.Yes},
+		{"both in the middle of a PDU", "xyz", "abc", observe.No, observe.No},
 		{"SOCKS 5", "\x05\x02\x00\x01", "", observe.No, observe.No},
 		{"TLS", "\x16\x03\x01", "", observe.No, observe.No},
 		{"version 4", change(0, 4), "", observe.No, observe.No},
@@ -790,7 +790,7 @@ func TestAllocs(t *testing.T) {
 		4000), sig))
 	offer(observe.ToServer, req)
 	if n := testing.AllocsPerRun(100, func() { offer(observe.ToServer, req); offer(observe.ToClient, resp) }); n != 0 {
-		t.Errorf("%v allocations a call", n)
+		t.Errorf("%v allocations per call", n)
 	}
 }
 

@@ -113,14 +113,14 @@ func TestObserve(t *testing.T) {
 			want: []string{"host 10.0.0.9 cas1.example.com"},
 		},
 		{
-			name: "a name with two addresses is no host's", datagram: true,
+			name: "a name with two addresses names no host", datagram: true,
 			conv: []observetest.Segment{
 				to(ask(3, "example.com.", dnsmessage.TypeA)),
 				back(answer(3, "example.com.", dnsmessage.TypeA, 0, rrs{a("example.com.", "10.0.0.5"), a("example.com.", "10.0.0.6")}, nil)),
 			},
 		},
 		{
-			name: "neither is gc._msdcs nor 0.0.0.0", datagram: true,
+			name: "gc._msdcs and 0.0.0.0 name no host", datagram: true,
 			conv: []observetest.Segment{
 				to(ask(3, "gc._msdcs.example.com.", dnsmessage.TypeA)),
 				back(answer(3, "gc._msdcs.example.com.", dnsmessage.TypeA, 0, rrs{a("gc._msdcs.example.com.", "10.0.0.5")}, nil)),
@@ -129,7 +129,7 @@ func TestObserve(t *testing.T) {
 			},
 		},
 		{
-			name: "an answer nobody asked for teaches nothing", datagram: true,
+			name: "an unsolicited answer is ignored", datagram: true,
 			conv: []observetest.Segment{
 				to(ask(5, "a.example.com.", dnsmessage.TypeA)),
 				back(answer(6, "a.example.com.", dnsmessage.TypeA, 0, rrs{a("a.example.com.", "10.0.0.5")}, nil)),
@@ -158,7 +158,7 @@ func TestObserve(t *testing.T) {
 			conv: []observetest.Segment{to(answer(1, "example.com.", dnsmessage.TypeMX, 0, mx, nil))},
 		},
 		{
-			name: "nothing is made up after a gap",
+			name: "nothing is invented after a gap",
 			conv: []observetest.Segment{
 				to(tcp(ask(1, "example.com.", dnsmessage.TypeMX))), observetest.Lost(observe.ToServer, 10),
 				to(tcp(ask(2, "example.net.", dnsmessage.TypeMX))),
@@ -301,7 +301,7 @@ func TestCorpus(t *testing.T) {
 				r := observetest.Check(t, Protocol(), f.Segments, f.Options())
 				if w == nil {
 					if len(r.Lines()) > 0 {
-						t.Errorf("stream %s: tshark reads no DNS, we read %v", k, r.Lines())
+						t.Errorf("stream %s: tshark reads no DNS, observer reads %v", k, r.Lines())
 					}
 					continue
 				}
@@ -321,19 +321,19 @@ func TestCorpus(t *testing.T) {
 				}
 				for l := range w {
 					if l[0] != '?' && !slices.Contains(got, l) {
-						t.Errorf("stream %s: tshark reads %s, we %v", k, l, got)
+						t.Errorf("stream %s: tshark reads %s, observer reads %v", k, l, got)
 					}
 				}
 				for l := range w {
 					if addr, ok := strings.CutPrefix(l, "?name "); ok && !named[addr] {
-						t.Errorf("stream %s: tshark reads one address, %s; we name %v", k, addr, got)
+						t.Errorf("stream %s: tshark reads one address, %s; observer reports %v", k, addr, got)
 					}
 				}
 			}
 			if n == 0 {
 				t.Error("no flow was compared")
 			}
-			t.Logf("%d flows compared, %d names of hosts", n, hosts)
+			t.Logf("%d flows compared, %d host names", n, hosts)
 		})
 	}
 }
@@ -347,7 +347,7 @@ func TestAllocs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}); n != 0 {
-		t.Errorf("%v allocations for a question that teaches nothing", n)
+		t.Errorf("%v allocations for a question without news", n)
 	}
 }
 

@@ -27,7 +27,7 @@ func TestCall(t *testing.T) {
 	conv[4] = observetest.Lost(observe.ToServer, 3)
 	res = observetest.Check(t, Protocol(), append(conv, observetest.ToServer(frame(0x7b, 0))), observetest.Options{})
 	if res.Facts.Has(Message, "information") {
-		t.Error("read behind a gap")
+		t.Error("read after a gap")
 	}
 }
 

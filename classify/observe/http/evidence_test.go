@@ -52,7 +52,7 @@ func TestEvidence(t *testing.T) {
 			back(msg("", "HTTP/1.1 401 Unauthorized", `WWW-Authenticate: Bearer client_id="00000002-0000-0ff1-ce00-000000000000", trusted_issuers="00000001-0000-0000-c000-000000000000@*", error="invalid_token"`,
 				length(0)))},
 			[]string{"http.client_id=00000002-0000-0ff1-ce00-000000000000", "http.answer=401 /EWS", "http.path=/EWS", "http.challenge=bearer"}},
-		{"Bearer with the client_id behind", []observetest.Segment{to(msg("", "GET / HTTP/1.1")),
+		{"Bearer with the client_id at the end", []observetest.Segment{to(msg("", "GET / HTTP/1.1")),
 			back(msg("", "HTTP/1.1 401 Unauthorized", `WWW-Authenticate: Bearer realm="x", client_id="00000003-0000-0FF1-CE00-000000000000"`, length(0)))},
 			[]string{"http.client_id=00000003-0000-0ff1-ce00-000000000000", "http.path=/", "http.challenge=bearer"}},
 		{"client_id of another scheme, or of none", []observetest.Segment{to(msg("", "GET / HTTP/1.1")),

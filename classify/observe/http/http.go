@@ -238,10 +238,10 @@ type observer struct {
 	guessed       string // the value of observe.Auth that was reported without an answer
 	rpc           *dcerpc.Pipe
 	// at holds the positions of the last values of some facts, so that a repetition is
-	// found without a search. howMany holds the numbers of their values, so that no fact
+	// found without a search. counts holds the numbers of their values, so that no fact
 	// uses all the room.
-	at, howMany [numSlots]uint8
-	agentKept   bool // the last user agent was kept unchanged
+	at, counts [numSlots]uint8
+	agentKept  bool // the last user agent was kept unchanged
 }
 
 // joined holds the components of a value of Answer.

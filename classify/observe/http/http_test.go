@@ -59,7 +59,7 @@ func TestObserve(t *testing.T) {
 		want      []string
 	}{
 		{
-			name: "Basic to ActiveSync, headers that tell the version",
+			name: "Basic to ActiveSync, headers with the version",
 			conv: []observetest.Segment{
 				to(msg("<wbxml>", "POST /microsoft-server-activesync?User=alice&DeviceId=123&Cmd=Sync HTTP/1.1", "Host: Mail.Example.com:80",
 					"User-Agent: Apple-iPhone3C1/1001.405", "Authorization: Basic YWxpY2U6c2VjcmV0", length(7))),
@@ -102,14 +102,14 @@ func TestObserve(t *testing.T) {
 			},
 		},
 		{
-			name: "refused credentials are no authentication, but Basic could be read",
+			name: "refused credentials are not authentication, but Basic was readable",
 			conv: []observetest.Segment{
 				to(msg("", "GET /owa/ HTTP/1.1", "Authorization: Basic YTpi")), back(msg("", "HTTP/1.1 401 Unauthorized", length(0))),
 			},
 			want: []string{"http.method=GET", "http.path=/owa", "http.status=401", "encryption=none"},
 		},
 		{
-			name: "a redirect to https is nothing in clear",
+			name: "a redirect to https is not content in clear",
 			conv: []observetest.Segment{
 				to(msg("", "GET / HTTP/1.1", "Host: mail.example.com")),
 				back(msg("moved", "HTTP/1.1 302 Found", "Location: https://mail.example.com/owa/", "Server: Microsoft-IIS/10.0", length(5))),
@@ -120,7 +120,7 @@ func TestObserve(t *testing.T) {
 			},
 		},
 		{
-			name: "nor is the demand for TLS",
+			name: "a demand for TLS is not content in clear",
 			conv: []observetest.Segment{
 				to(msg("", "GET /owa HTTP/1.1", "Host: m")), back(msg("403.4", "HTTP/1.1 403 Forbidden", length(5))),
 			},
@@ -160,7 +160,7 @@ func TestObserve(t *testing.T) {
 			want: []string{"http.method=GET", "http.method=HEAD", "http.path=/a/…", "http.status=2xx", "http.status=304", "http.status=200"},
 		},
 		{
-			name: "a health check is there for everybody",
+			name: "a health check needs no authentication",
 			conv: []observetest.Segment{to(msg("", "GET /EWS/healthcheck.htm HTTP/1.1")), back(msg("200 OK", "HTTP/1.1 200 OK", length(6)))},
 			want: []string{"http.method=GET", "http.path=/EWS/…", "http.status=200", "encryption=none"},
 		},
@@ -196,7 +196,7 @@ func TestObserve(t *testing.T) {
 			},
 		},
 		{
-			name: "a body that the server made needless",
+			name: "a body that the server made unnecessary",
 			conv: []observetest.Segment{
 				to(msg("", "POST /EWS/Exchange.asmx HTTP/1.1", "Expect: 100-continue", length(400))),
 				back(msg("", "HTTP/1.1 401 Unauthorized", length(0))),
@@ -219,7 +219,7 @@ func TestObserve(t *testing.T) {
 			},
 		},
 		{
-			name: "RPC over HTTP, the IN channel, which is not answered while it lives",
+			name: "RPC over HTTP, the IN channel, which is not answered while it is open",
 			conv: []observetest.Segment{
 				to(msg(connB1, "RPC_IN_DATA /rpc/rpcproxy.dll?mb1.example.com:6004 HTTP/1.1", "User-Agent: MSRPC",
 					"Authorization: Basic YTpi", length(1<<30))),
@@ -232,7 +232,7 @@ func TestObserve(t *testing.T) {
 			},
 		},
 		{
-			name: "an IN channel that was asked for and no more",
+			name: "an IN channel that was only requested",
 			conv: []observetest.Segment{
 				to(msg(connB1, "RPC_IN_DATA /rpc/rpcproxy.dll?mb1.example.com:6004 HTTP/1.1", "Authorization: Basic YTpi", length(1<<30))),
 			},
@@ -297,7 +297,7 @@ func TestObserve(t *testing.T) {
 			},
 		},
 		{
-			name: "a gap within a body that is passed over is none",
+			name: "a gap within a skipped body does no harm",
 			conv: []observetest.Segment{
 				to(msg("", "GET /a HTTP/1.1")), back(msg("abc", "HTTP/1.1 200 OK", length(1000))), observetest.Lost(observe.ToClient, 997),
 				to(msg("", "GET /b HTTP/1.1")), back(msg("", "HTTP/1.1 404 Not Found", length(0))),
@@ -330,7 +330,7 @@ func TestObserve(t *testing.T) {
 		{name: "SIP", conv: []observetest.Segment{to("OPTIONS sip:a@b SIP/2.0\r\n\r\n")}, err: observe.ErrViolation},
 		{name: "RTSP", conv: []observetest.Segment{to("OPTIONS * RTSP/1.0\r\n\r\n")}, err: observe.ErrViolation},
 		{
-			name: "contradicting lengths end the reading of a direction",
+			name: "contradictory lengths end a direction",
 			conv: []observetest.Segment{to(msg("", "POST /a HTTP/1.1", length(4), length(5)), msg("", "GET /b HTTP/1.1"))},
 			want: []string{"http.method=POST", "http.path=/a"},
 		},
@@ -434,7 +434,7 @@ func TestProduct(t *testing.T) {
 // true.
 func TestIsProduct(t *testing.T) {
 	words := []string{"", "A", "B b", "Office/16.0", "/", " ", "(x)", ";", ",", "C c c c", "/1 d", strings.Repeat("e", 63), "@"}
-	said := 0
+	matches := 0
 	var all []string
 	for _, a := range words {
 		for _, b := range words {
@@ -450,15 +450,15 @@ func TestIsProduct(t *testing.T) {
 		for _, value := range append([]string{known + " z", known + "(z", known + ";", known + ",z", known + "z", known},
 			all[i], all[(i*7+3)%len(all)]) {
 			if isProduct([]byte(value), known) {
-				said++
+				matches++
 				if got := string(product([]byte(value))); got != known {
-					t.Errorf("product(%q) = %q, isProduct says %q", value, got, known)
+					t.Errorf("product(%q) = %q, isProduct accepts %q", value, got, known)
 				}
 			}
 		}
 	}
-	if said < len(all) || !isProduct([]byte("Office/16.0 (x)"), "Office/16.0") {
-		t.Errorf("only %d of %d", said, len(all))
+	if matches < len(all) || !isProduct([]byte("Office/16.0 (x)"), "Office/16.0") {
+		t.Errorf("only %d of %d", matches, len(all))
 	}
 }
 
@@ -474,7 +474,7 @@ func TestDetect(t *testing.T) {
 		{"long target", long, "", observe.Yes},
 		{"half a line", "GET /ow", "", observe.More},
 		{"answer only", "", "HTTP/1.1 200 OK\r\n", observe.Yes},
-		{"answer, the client amid a body", "\x01\x02", "HTTP/1.1 200 OK\r\n", observe.Yes},
+		{"answer, the client in the middle of a body", "\x01\x02", "HTTP/1.1 200 OK\r\n", observe.Yes},
 		{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "", observe.Yes},
 		{"HTTP/0.9", "GET /\r\n", "", observe.Yes},
 		{"neither", "GET / x\r\n", "", observe.No},
@@ -573,7 +573,7 @@ func TestCorpus(t *testing.T) {
 				for l := range w {
 					name, _, _ := strings.Cut(l, "=")
 					if !slices.Contains(got, l) && !lost && len(r.Facts.Values(name)) < maxValues {
-						t.Errorf("stream %d (%v): tshark reads %s, we %v", f.Stream, r.Err, l, got)
+						t.Errorf("stream %d (%v): tshark reads %s, observer reads %v", f.Stream, r.Err, l, got)
 					}
 				}
 			}
@@ -629,7 +629,7 @@ func TestAllocs(t *testing.T) {
 	}
 	step()
 	if n := testing.AllocsPerRun(100, step); n != 0 {
-		t.Errorf("%v allocations for an exchange that teaches nothing", n)
+		t.Errorf("%v allocations for an exchange without news", n)
 	}
 }
 

@@ -80,7 +80,7 @@ func TestRecorded(t *testing.T) {
 							return
 						}
 					}
-					t.Errorf("%s (%s > %s): %s says %s=%s, we read\n\t%s", want.Step, want.Client, want.Server, who, name, value,
+					t.Errorf("%s (%s > %s): %s has %s=%s, observer reads\n\t%s", want.Step, want.Client, want.Server, who, name, value,
 						strings.Join(lines, "\n\t"))
 				}
 				for _, name := range done {
@@ -97,7 +97,7 @@ func TestRecorded(t *testing.T) {
 						}
 					case name == observe.Encryption && v == "tls":
 						if r.Next != "tls" {
-							t.Errorf("%s: not handed over to TLS, but %v", want.Step, r.Err)
+							t.Errorf("%s: ended with %v, want an upgrade to TLS", want.Step, r.Err)
 						}
 					default:
 						has("the script", name, v)
@@ -127,7 +127,7 @@ func TestRecorded(t *testing.T) {
 					}
 				}
 				if want.Expect["finding"] == "none" && slices.Contains(lines, "encryption=none") {
-					t.Errorf("%s: nothing is wrong with it, we read\n\t%s", want.Step, strings.Join(lines, "\n\t"))
+					t.Errorf("%s: expected no findings, observer reads\n\t%s", want.Step, strings.Join(lines, "\n\t"))
 				}
 			}
 			t.Logf("%d flows compared", n)

@@ -54,10 +54,10 @@ func (o *observer) say(r *observe.Report, which slot, value string) {
 
 // add adds the fact value + tail, unless it was added before or there are too many.
 func (o *observer) add(r *observe.Report, which slot, value []byte, tail string) {
-	if len(value) == 0 || o.howMany[which] == maxValues {
+	if len(value) == 0 || o.counts[which] == maxValues {
 		return
 	}
-	if o.howMany[which] > 0 {
+	if o.counts[which] > 0 {
 		if tail == "" && string(value) == o.last(r, which) {
 			return
 		}
@@ -80,7 +80,7 @@ func (o *observer) add(r *observe.Report, which slot, value []byte, tail string)
 	n := r.Len()
 	if r.AddBytes(names[which], value); r.Len() > n {
 		o.at[which] = uint8(n)
-		o.howMany[which]++
+		o.counts[which]++
 	}
 }
 

@@ -159,18 +159,18 @@ type observer struct {
 	tls     line.StartTLS
 	words   line.Values
 
-	literal   int  // bytes of the client's literal that follow
-	asked     bool // the client waits for the server's go-ahead, or so does the next line of an authentication
-	continued bool // the next line continues the command before a literal
-	client    bool
-	greeted   bool
-	begin     bool
-	heard     bool // bytes of the server were seen or are known to be missing
-	unheard   bool // bytes of the server are missing since asked was set
-	lost      bool // bytes are missing, and the state of the client is unknown
-	turned    bool // the server has completed an answer since the client's last bytes
-	unasked   bool // that answer belongs to an unseen command
-	amid      bool // bytes are missing, and the server may be in the middle of a literal
+	literal      int  // bytes of the client's literal that follow
+	asked        bool // the client waits for the server's go-ahead, or so does the next line of an authentication
+	continued    bool // the next line continues the command before a literal
+	client       bool
+	greeted      bool
+	begin        bool
+	heard        bool // bytes of the server were seen or are known to be missing
+	unheard      bool // bytes of the server are missing since asked was set
+	lost         bool // bytes are missing, and the state of the client is unknown
+	turned       bool // the server has completed an answer since the client's last bytes
+	unasked      bool // that answer belongs to an unseen command
+	maybeLiteral bool // bytes are missing, and the server may be in the middle of a literal
 }
 
 // Observe implements observe.Observer.
@@ -239,7 +239,7 @@ func (o *observer) gap(in *observe.Input) {
 	o.tls.Gap()
 	if in.Dir == observe.ToClient {
 		// Before the greeting was read, no literal can have begun.
-		o.amid = o.amid || o.greeted || !in.Handshake
+		o.maybeLiteral = o.maybeLiteral || o.greeted || !in.Handshake
 		o.begin = o.begin || !o.greeted && in.Handshake
 		o.heard, o.unheard, o.greeted = true, true, true
 		return
@@ -326,7 +326,7 @@ func (o *observer) request(l []byte, in *observe.Input, r *observe.Report) {
 // command reads the first line of a command. It reports whether the command is complete
 // and an answer is expected.
 func (o *observer) command(l []byte, r *observe.Report) bool {
-	if o.amid {
+	if o.maybeLiteral {
 		o.kind, o.wait.n = other, 0 // the answer is missing
 	}
 	o.client = true
@@ -409,16 +409,16 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) (int, 
 		}
 	}
 	if o.split[in.Dir].Skipping() {
-		o.amid = true // the line is too long to see whether a literal follows
+		o.maybeLiteral = true // the line is too long to see whether a literal follows
 		return 0, nil
 	}
 	skip := 0
-	if !o.amid {
+	if !o.maybeLiteral {
 		skip, _, _ = literal(l)
 	}
 	switch {
 	case len(first) == 1 && first[0] == '*':
-		if o.begin && !o.amid && line.Is(words.Next(), "CAPABILITY") {
+		if o.begin && !o.maybeLiteral && line.Is(words.Next(), "CAPABILITY") {
 			o.capabilities(words, r)
 		}
 	case len(first) == 1 && first[0] == '+':
@@ -433,7 +433,7 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) (int, 
 			o.turned, o.unasked = true, !o.lost
 		}
 	default:
-		o.turned, o.amid = true, false
+		o.turned, o.maybeLiteral = true, false
 		ok := line.Is(words.Next(), "OK")
 		if o.current.is(first) && o.kind != startTLS {
 			// The command is answered, so no literal is awaited.

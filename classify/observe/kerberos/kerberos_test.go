@@ -122,7 +122,7 @@ func TestExchange(t *testing.T) {
 			},
 		},
 		{
-			name: "padata of 40 kB is passed over",
+			name: "padata of 40 kB is skipped",
 			conv: []observetest.Segment{to(tcp(kdcReq(12, big, "EXAMPLE.COM", "", mdb)))},
 			want: []string{"kerberos.message=tgs-req", "kerberos.realm=EXAMPLE.COM", "kerberos.service=exchangeMDB/mb1.example.com"},
 		},
@@ -147,7 +147,7 @@ func TestExchange(t *testing.T) {
 			},
 		},
 		{
-			name: "a user as service is a user",
+			name: "a user as the service",
 			conv: []observetest.Segment{
 				to(tcp(kdcReq(12, padata, "EXAMPLE.COM", "", name(1, "alice")))),
 				to(tcp(kdcReq(12, padata, "EXAMPLE.COM", "", name(10, "a/b@example.com")))),
@@ -165,7 +165,7 @@ func TestExchange(t *testing.T) {
 			},
 		},
 		{
-			name: "nothing is made up after a gap",
+			name: "nothing is invented after a gap",
 			conv: []observetest.Segment{
 				to(tcp(kdcReq(12, padata, "EXAMPLE.COM", "", tgs))), observetest.Lost(observe.ToServer, 100),
 				to(tcp(kdcReq(12, padata, "EXAMPLE.COM", "", mdb))), back(tcp(krbError(7, tgs))),
@@ -175,9 +175,9 @@ func TestExchange(t *testing.T) {
 				"kerberos.error=KDC_ERR_S_PRINCIPAL_UNKNOWN",
 			},
 		},
-		{name: "the client is the server", conv: []observetest.Segment{to(tcp(krbError(7, mdb)))}, err: observe.ErrReversed},
+		{name: "client and server swapped", conv: []observetest.Segment{to(tcp(krbError(7, mdb)))}, err: observe.ErrReversed},
 		{
-			name: "kpasswd is none of it",
+			name: "kpasswd is not Kerberos",
 			conv: []observetest.Segment{to("\x00\x00\x04\x00\x04\x00\x00\x01\x03\x00", apReq("EXAMPLE.COM", tgs))},
 			err:  observe.ErrViolation,
 		},
@@ -213,7 +213,7 @@ func TestParseAPReq(t *testing.T) {
 		t.Errorf("ParseAPReq = %+v, %v; want %+v", got, ok, want)
 	}
 	if got, ok := ParseAPReq(b[:200], false); !ok || got != want {
-		t.Errorf("ParseAPReq of the beginning = %+v, %v; want %+v", got, ok, want)
+		t.Errorf("ParseAPReq of a prefix = %+v, %v; want %+v", got, ok, want)
 	}
 	if got, ok := ParseAPReq(b[:20], false); ok {
 		t.Errorf("ParseAPReq of 20 bytes = %+v; want none", got)
@@ -232,7 +232,7 @@ func TestDetect(t *testing.T) {
 		{"TCP request, 9 bytes", observe.First{ToServer: []byte(tcp(req))[:9]}, observe.More},
 		{"UDP request", observe.First{ToServer: []byte(req), Datagram: true}, observe.Yes},
 		{"UDP request without its end", observe.First{ToServer: []byte(req)[:100], Datagram: true}, observe.Yes},
-		{"UDP request with more behind", observe.First{ToServer: []byte(req + "x"), Datagram: true}, observe.No},
+		{"UDP request followed by more bytes", observe.First{ToServer: []byte(req + "x"), Datagram: true}, observe.No},
 		{"answer alone", observe.First{ToClient: []byte(tcp(krbError(25, tgs)))}, observe.Yes},
 		{"LDAP", observe.First{ToServer: []byte("\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00")}, observe.No},
 		{"HTTP", observe.First{ToServer: []byte("GET / HTTP/1.1\r\n"), OnPort: true}, observe.No},
@@ -302,7 +302,7 @@ func TestCorpus(t *testing.T) {
 				w := want[k]
 				if w == nil {
 					if r.Facts.Len() > 0 && len(f.Segments) > 0 {
-						t.Errorf("stream %+v: tshark reads no Kerberos, we read %v", k, r.Lines())
+						t.Errorf("stream %+v: tshark reads no Kerberos, observer reads %v", k, r.Lines())
 					}
 					continue
 				}
@@ -318,7 +318,7 @@ func TestCorpus(t *testing.T) {
 				}
 				for l := range w {
 					if l[0] != '?' && !slices.Contains(got, l) {
-						t.Errorf("stream %+v: tshark reads %s, we %v", k, l, got)
+						t.Errorf("stream %+v: tshark reads %s, observer reads %v", k, l, got)
 					}
 				}
 			}

@@ -53,7 +53,7 @@ func TestServer(t *testing.T) {
 			back(entry(1, "CN=EX1,CN=Servers,CN=x,"+config, 50), entry(1, "OU=Sales,DC=example,DC=com", 5000), done(1, 0))},
 			[]string{"ldap.base=CN=Microsoft Exchange,CN=Services,CN=Configuration,DC=example,DC=com",
 				"ldap.entry=CN=Microsoft Exchange,CN=Services,CN=Configuration,DC=example,DC=com", "ldap.entry=DC=example,DC=com"}},
-		{"asked and not found", false, []observetest.Segment{to(search(1, config, 2)), back(done(1, 32))},
+		{"requested and not found", false, []observetest.Segment{to(search(1, config, 2)), back(done(1, 32))},
 			[]string{"ldap.base=CN=Microsoft Exchange,CN=Services,CN=Configuration,DC=example,DC=com"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -94,9 +94,9 @@ func Protocol() observe.Protocol {
 
 // observer reads one flow. The fields that most messages need come first.
 type observer struct {
-	dirs [2]direction
-	seen bool // a message was read
-	who  who
+	dirs     [2]direction
+	seen     bool // a message was read
+	identity identity
 	// clear reports that encryption "none" was reported, and anonymous that auth
 	// "anonymous" was.
 	clear, anonymous bool
@@ -120,13 +120,13 @@ type direction struct {
 	wraps bool
 }
 
-// who is the known identity of the client that performs operations.
-type who uint8
+// identity is the known identity of the client that performs operations.
+type identity uint8
 
 const (
-	unsaid   who = iota // nothing was read yet
-	nobody              // no bind, an anonymous or a failed one (RFC 4511 section 4.2.1)
-	somebody            // or unknown
+	unread       identity = iota // nothing was read yet
+	noIdentity                   // no bind, an anonymous or a failed one (RFC 4511 section 4.2.1)
+	someIdentity                 // or unknown
 )
 
 // bind is a bind that awaits its answer.
@@ -221,11 +221,11 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 // if the handshake was not seen.
 func (o *observer) start(handshake bool) {
 	switch {
-	case o.who != unsaid:
+	case o.identity != unread:
 	case handshake:
-		o.who = nobody
+		o.identity = noIdentity
 	default:
-		o.who = somebody
+		o.identity = someIdentity
 	}
 }
 
@@ -250,7 +250,7 @@ func (o *observer) resume(d *direction, b []byte, m *message) int {
 // lose stops reading a direction until messages can be found in it again.
 func (o *observer) lose(d *direction) {
 	d.lost, d.turned = true, false
-	o.who = somebody // the lost bytes may include a bind
+	o.identity = someIdentity // the lost bytes may include a bind
 	if o.bind.open {
 		o.bind = bind{}
 	}
@@ -272,7 +272,7 @@ func (o *observer) buffer(d *direction, m *message, dir observe.Direction, r *ob
 	if p == "" {
 		return false
 	}
-	o.seen, o.who = true, somebody
+	o.seen, o.identity = true, someIdentity
 	if !d.wraps {
 		// Only the first buffer certainly begins with a message. The bind may be unseen,
 		// but the token identifies the mechanism.
@@ -315,12 +315,12 @@ func (o *observer) operation(m *message, r *observe.Report) bool {
 		if o.nRoots < maxRoots || o.nEntries < maxEntries {
 			o.entry(m.body, r)
 		}
-		if o.clear && (o.anonymous || o.who != nobody) {
+		if o.clear && (o.anonymous || o.identity != noIdentity) {
 			break // the result is already reported
 		}
 		if _, _, n, err := der.Header(m.body); err == nil && n > 0 {
 			o.inClear(r)
-			if o.who == nobody {
+			if o.identity == noIdentity {
 				o.anonymous = true
 				r.Add(observe.Auth, "anonymous")
 			}
@@ -445,7 +445,7 @@ const (
 // bindResponse reads a BindResponse (RFC 4511 section 4.2.2).
 func (o *observer) bindResponse(m *message, r *observe.Report) {
 	if !o.bind.open || o.bind.id != m.id {
-		o.who = somebody // its request was not seen
+		o.identity = someIdentity // its request was not seen
 		return
 	}
 	code, b, ok := der.Int(m.body)
@@ -473,12 +473,12 @@ func (o *observer) bindResponse(m *message, r *observe.Report) {
 	switch {
 	case code != success:
 		r.Add(Error, result(code))
-		o.who = nobody
+		o.identity = noIdentity
 	case auth == "anonymous":
 		// Reported when the client does more than read the root DSE.
-		o.who = nobody
+		o.identity = noIdentity
 	default:
-		o.who = somebody
+		o.identity = someIdentity
 		o.digest = auth == "digest"
 		r.Add(observe.Auth, auth)
 	}

@@ -128,7 +128,7 @@ func TestObserve(t *testing.T) {
 			want: []string{"ldap.bind=simple", "encryption=none", "ldap.error=strongerAuthRequired"},
 		},
 		{
-			name: "looking at the root DSE is no data, and an anonymous bind for it no authentication",
+			name: "the root DSE is not data, and an anonymous bind for it is not authentication",
 			conv: []observetest.Segment{
 				to(simple(1, "", "")), back(bound(1, 0, "")), to(search(2, "", 0, "supportedSASLMechanisms")), back(entry(2, "", 100), done(2, 0)),
 			},
@@ -140,12 +140,12 @@ func TestObserve(t *testing.T) {
 			want: []string{"encryption=none"},
 		},
 		{
-			name: "nobody bound, and entries came",
+			name: "entries without a bind",
 			conv: []observetest.Segment{to(search(2, base, 2)), back(entry(2, "cn=x,"+base, 10))},
 			want: []string{"encryption=none", "auth=anonymous", "ldap.base=DC=example,DC=com"},
 		},
 		{
-			name: "entries on a flow whose begin was not seen", midstream: true,
+			name: "entries on a flow without its beginning", midstream: true,
 			conv: []observetest.Segment{to(search(2, base, 2)), back(entry(2, "cn=x,"+base, 10))},
 			want: []string{"encryption=none", "ldap.base=DC=example,DC=com"},
 		},
@@ -171,7 +171,7 @@ func TestObserve(t *testing.T) {
 			want: []string{"ldap.bind=sasl:GSSAPI", "auth=kerberos", "encryption=sasl-sealed"},
 		},
 		{
-			name: "Kerberos, signed with AES: the base can be read", midstream: true,
+			name: "Kerberos, signed with AES: the base is readable", midstream: true,
 			conv: []observetest.Segment{to(wrap(aesSigned, search(4, config, 2))), back(wrap(aesSigned, entry(4, "cn=x,"+config, 5000)))},
 			want: []string{
 				"auth=kerberos", "encryption=sasl-signed", "ldap.base=CN=Microsoft Exchange,CN=Services,CN=Configuration,DC=example,DC=com",
@@ -392,32 +392,32 @@ func TestCorpus(t *testing.T) {
 				got := r.Lines()
 				if w == nil {
 					if len(got) > 0 {
-						t.Errorf("stream %d: tshark reads no LDAP, we read %v", f.Stream, got)
+						t.Errorf("stream %d: tshark reads no LDAP, observer reads %v", f.Stream, got)
 					}
 					continue
 				}
 				n++
 				for l := range w.facts {
 					if !slices.Contains(got, l) {
-						t.Errorf("stream %d: tshark reads %s, we %v", f.Stream, l, got)
+						t.Errorf("stream %d: tshark reads %s, observer reads %v", f.Stream, l, got)
 					}
 				}
 				if r.Err != nil {
 					t.Errorf("stream %d: %v", f.Stream, r.Err)
 				}
 				if slices.Contains(got, "encryption=none") {
-					t.Errorf("stream %d: nothing in this corpus is in clear, we read %v", f.Stream, got)
+					t.Errorf("stream %d: nothing in this corpus is in clear, observer reads %v", f.Stream, got)
 				}
 				ours := r.Facts.Values(Base)
 				for _, b := range w.bases {
 					bases++
 					if !slices.ContainsFunc(ours, func(o string) bool { return strings.HasSuffix(strings.ToLower(b), strings.ToLower(o)) }) {
-						t.Errorf("stream %d: tshark reads base %s, we %v", f.Stream, b, ours)
+						t.Errorf("stream %d: tshark reads base %s, observer reads %v", f.Stream, b, ours)
 					}
 				}
 				for _, o := range ours {
 					if !slices.ContainsFunc(w.bases, func(b string) bool { return strings.HasSuffix(strings.ToLower(b), strings.ToLower(o)) }) {
-						t.Errorf("stream %d: we read base %s, tshark %v", f.Stream, o, w.bases)
+						t.Errorf("stream %d: observer reads base %s, tshark reads %v", f.Stream, o, w.bases)
 					}
 				}
 			}
@@ -439,7 +439,7 @@ func TestAllocs(t *testing.T) {
 	}
 	step()
 	if n := testing.AllocsPerRun(100, step); n != 0 {
-		t.Errorf("%v allocations for a search that teaches nothing", n)
+		t.Errorf("%v allocations for a search without news", n)
 	}
 }
 
@@ -482,10 +482,10 @@ func TestWindows(t *testing.T) {
 		took++
 		if long.lookAny(b, true); short.kind != long.kind || short.op != long.op || short.size != long.size || short.at != long.at ||
 			short.id != long.id || !bytes.Equal(short.body, long.body) {
-			t.Fatalf("% x: %+v, the long way %+v", b, short, long)
+			t.Fatalf("% x: fast path %+v, lookAny %+v", b, short, long)
 		}
 	}
 	if took < 1000 {
-		t.Errorf("the short way took %d messages", took)
+		t.Errorf("the fast path took %d messages", took)
 	}
 }

@@ -142,7 +142,7 @@ func TestRecorded(t *testing.T) {
 			t.Errorf("flow %d: %q, want %q", i, got, want[i])
 		}
 		if got := r.Facts.Values(URI); len(uris) != len(flows) || !slices.Equal(got, uris[i]) {
-			t.Errorf("flow %d: URI %q, tshark says %q", i, got, uris)
+			t.Errorf("flow %d: URI %q, tshark reads %q", i, got, uris)
 		}
 	}
 }

@@ -50,13 +50,13 @@ func TestConversations(t *testing.T) {
 	}{
 		{"NTLM, protected", then(ntlm, c(message(0x14, ntlmAuthenticate)), s(message(0x14, "")), c(data(ntlmSigned))),
 			[]string{"auth=ntlm", "encryption=nns-protected"}, observe.ErrDone},
-		{"NTLM, sent as it is", then(ntlm, c(message(0x14, ntlmAuthenticate)), s(message(0x14, "")), c("Hello, log copier")),
+		{"NTLM, sent unframed", then(ntlm, c(message(0x14, ntlmAuthenticate)), s(message(0x14, "")), c("Hello, log copier")),
 			[]string{"auth=ntlm", "encryption=none"}, observe.ErrDone},
-		{"NTLM, sent as it is with lengths of its own", then(ntlm, c(message(0x14, ntlmAuthenticate)), s(message(0x14, "")),
+		{"NTLM, sent unframed, with lengths of its own", then(ntlm, c(message(0x14, ntlmAuthenticate)), s(message(0x14, "")),
 			c(data(strings.Repeat("log ", 20)))),
 			[]string{"auth=ntlm", "encryption=none"}, observe.ErrDone},
 		{"handshake only", then(ntlm, c(message(0x14, ntlmAuthenticate)), s(message(0x14, ""))), []string{"auth=ntlm"}, nil},
-		{"data before the server's word", then(ntlm, c(message(0x14, ntlmAuthenticate)), c("Hello, log copier")), nil, nil},
+		{"data before the server's answer", then(ntlm, c(message(0x14, ntlmAuthenticate)), c("Hello, log copier")), nil, nil},
 		{"Kerberos, protected", then(kerberos, c(data(kerberosSealed))), []string{"auth=kerberos", "encryption=nns-protected"}, observe.ErrDone},
 		{"protected answer first", then(kerberos, s(data(kerberosSealed))), []string{"auth=kerberos", "encryption=nns-protected"},
 			observe.ErrDone},
@@ -69,7 +69,7 @@ func TestConversations(t *testing.T) {
 		{"error at once", then(nil, s("\x15\x01\x00\x00\x08\x00\x00\x00\x00\x80\x09\x03\x08")), []string{"nns.error=0x80090308"}, nil},
 		{"bytes lost", then(ntlm, observetest.Lost(observe.ToServer, 10), c("Hello, log copier")), nil, observe.ErrDone},
 		{"TLS", then(nil, c("\x16\x03\x01\x00\x10")), nil, observe.ErrViolation},
-		{"the other way round", then(nil, s(message(0x16, ntlmNegotiate))), nil, observe.ErrReversed},
+		{"reversed", then(nil, s(message(0x16, ntlmNegotiate))), nil, observe.ErrReversed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := observetest.Check(t, Protocol(), test.conv, observetest.Options{})

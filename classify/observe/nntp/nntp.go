@@ -95,12 +95,12 @@ const (
 	read // GROUP, ARTICLE and similar commands
 	post // followed by an article if the server accepts
 	startTLS
-	pass
+	password
 	generic
 	saslAuth
 )
 
-func (k kind) waits() bool { return k >= post && k != pass }
+func (k kind) waits() bool { return k >= post && k != password }
 
 type observer struct {
 	split   [2]line.Splitter
@@ -285,7 +285,7 @@ func (o *observer) authinfo(words *line.Fields, r *observe.Report) kind {
 	case line.Is(what, "PASS") && len(words.Rest()) > 0: // RFC 4643 section 2.3
 		r.Add(observe.Auth, "user-pass")
 		o.inClear(r)
-		return pass
+		return password
 	case line.Is(what, "SASL"): // RFC 4643 section 2.4
 		m := sasl.Mechanism(words.Next())
 		if m == "" {
@@ -371,10 +371,10 @@ func (o *observer) answer(l []byte, in *observe.Input, r *observe.Report) error 
 			return nil
 		}
 		o.tls.Accept(r, TLS, line.Taken)
-	case pass, generic, saslAuth:
+	case password, generic, saslAuth:
 		switch code / 10 {
 		case 38: // the exchange continues
-			if k != pass {
+			if k != password {
 				o.sasl.Server(body, r)
 			}
 		case 28:

@@ -103,7 +103,7 @@ func TestAllocs(t *testing.T) {
 	say(ToClient("220 1 <a@b>\r\n"))
 	text := ToClient(strings.Repeat("a line of an article\r\n", 60))
 	if n := testing.AllocsPerRun(100, func() { say(text) }); n != 0 {
-		t.Errorf("%v allocations a packet of an article", n)
+		t.Errorf("%v allocations per packet of an article", n)
 	}
 }
 

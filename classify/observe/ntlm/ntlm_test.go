@@ -128,7 +128,7 @@ func TestRefused(t *testing.T) {
 		{"other signature", []byte("NTLMSSP\x01\x01\x00\x00\x00"), false, 0},
 		{"response beyond the end", with(24, 0xff, 0xff, 0xff, 0xff), true, 0},
 		{"response over the header", with(24, 4, 0, 0, 0), true, 0},
-		{"response of no known length", with(20, 30, 0), true, 0},
+		{"response of unknown length", with(20, 30, 0), true, 0},
 		{"blob of another version", with(0x84+16, 2), true, 0},
 		{"cut in the response", auth[:0x90], true, 0},
 	} {
@@ -161,10 +161,10 @@ func TestTshark(t *testing.T) {
 			for _, r := range rows {
 				if strings.Contains(r[0], "2") && !strings.Contains(r[0], ",") {
 					if r[1] != "" && !seen[r[1]] {
-						t.Errorf("tshark reads computer %q, we read %v", r[1], seen)
+						t.Errorf("tshark reads computer %q, observer reads %v", r[1], seen)
 					}
 					if w := r[2] + "." + r[3] + "." + r[4]; r[2] != "" && r[2] != "0" && !seen[w] {
-						t.Errorf("tshark reads version %q, we read %v", w, seen)
+						t.Errorf("tshark reads version %q, observer reads %v", w, seen)
 					}
 				}
 				want := ""
@@ -175,7 +175,7 @@ func TestTshark(t *testing.T) {
 					want = "v2"
 				}
 				if want != "" && !seen[want] {
-					t.Errorf("tshark reads a response of %s, we read %v", want, seen)
+					t.Errorf("tshark reads a response of %s, observer reads %v", want, seen)
 				}
 			}
 			if len(rows) == 0 {

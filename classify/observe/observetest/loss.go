@@ -45,7 +45,7 @@ func CheckLoss(t testing.TB, p observe.Protocol, conv []Segment, o Options, exem
 				if e := exempt[name]; slices.Contains(e, "*") || slices.Contains(e, value) {
 					continue
 				}
-				t.Errorf("%d bytes lost %v (segment %d, told late: %v) give %s, which the whole does not", len(s.Data), s.Dir, i, late, l)
+				t.Errorf("%d bytes lost %v (segment %d, reported late: %v): observer reports %s, which it does not report without loss", len(s.Data), s.Dir, i, late, l)
 			}
 			for _, l := range whole {
 				if strings.Contains(l, "=") {

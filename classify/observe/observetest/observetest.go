@@ -437,13 +437,13 @@ func checkDetect(t testing.TB, p observe.Protocol, conv []Segment, o Options) {
 	want := ask(all)
 	if o.Datagram {
 		if want == observe.Yes && len(all) > 0 && p.Begins != "" && bytes.IndexByte([]byte(p.Begins), all[0]) < 0 {
-			t.Errorf("Detect knows a datagram that begins with %#x, which is not in Begins", all[0])
+			t.Errorf("Detect recognises a datagram that begins with %#x, which is not in Begins", all[0])
 		}
 		return
 	}
 	for n := 0; n <= min(len(all), 512); n++ {
 		if got := ask(all[:n:n]); got != observe.More && got != want {
-			t.Errorf("Detect says %d to the first %d bytes and %d to all %d", got, n, want, len(all))
+			t.Errorf("Detect returns %d for the first %d bytes and %d for all %d", got, n, want, len(all))
 			return
 		}
 	}

@@ -108,7 +108,7 @@ func TestCheckFindsBrokenObservers(t *testing.T) {
 		r := &recorder{TB: t}
 		Check(r, protocol(c.o), c.conv, Options{})
 		if all := strings.Join(r.failed, "\n"); !strings.Contains(all, c.want) {
-			t.Errorf("%s: Check says %q, want %q", c.name, all, c.want)
+			t.Errorf("%s: Check reports %q, want %q", c.name, all, c.want)
 		}
 	}
 	p := protocol(toy{})
@@ -120,8 +120,8 @@ func TestCheckFindsBrokenObservers(t *testing.T) {
 	}
 	r := &recorder{TB: t}
 	Check(r, p, conv, Options{})
-	if len(r.failed) == 0 || !strings.Contains(r.failed[0], "Detect says 0 to the first 0 bytes") {
-		t.Errorf("Check says %q of a Detect that changes its mind", r.failed)
+	if len(r.failed) == 0 || !strings.Contains(r.failed[0], "Detect returns 0 for the first 0 bytes") {
+		t.Errorf("Check reports %q for an inconsistent Detect", r.failed)
 	}
 }
 

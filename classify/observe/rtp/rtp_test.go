@@ -89,7 +89,7 @@ func TestSequence(t *testing.T) {
 	}{
 		{"one packet", one(5), 1, 0, 0, 0, 0, 0},
 		{"all there", sequence(1, 100), 100, 0, 0, 0, 0, 0},
-		{"over the end of the numbers", sequence(65500, 65600), 101, 0, 0, 0, 0, 0},
+		{"wraps around", sequence(65500, 65600), 101, 0, 0, 0, 0, 0},
 		{"one lost", join(sequence(1, 9), sequence(11, 20)), 20, 1, 1, 0, 0, 0},
 		{"one lost long ago", join(sequence(1, 9), sequence(11, 200)), 200, 1, 1, 0, 0, 0},
 		{"three bursts", join(sequence(1, 9), sequence(12, 20), sequence(22, 30), sequence(35, 40)), 40, 7, 3, 0, 0, 0},
@@ -98,12 +98,12 @@ func TestSequence(t *testing.T) {
 		{"late by one", one(1, 3, 2, 4), 4, 0, 0, 0, 1, 0},
 		{"late by much", join(sequence(1, 9), sequence(11, 60), one(10), sequence(61, 70)), 70, 0, 0, 0, 1, 0},
 		{"twice", one(1, 2, 2, 3, 1, 4), 4, 0, 0, 2, 0, 0},
-		{"twice does not make up for lost", one(1, 2, 2, 4), 4, 1, 1, 1, 0, 0},
+		{"duplicates do not offset losses", one(1, 2, 2, 4), 4, 1, 1, 1, 0, 0},
 		{"late before the first", one(10, 9, 11), 3, 0, 0, 0, 1, 0},
 		{"late before the first with a hole", one(10, 7, 11), 5, 2, 1, 0, 1, 0},
 		{"a stray number", join(sequence(1, 10), one(40000), sequence(11, 20)), 20, 0, 0, 0, 0, 0},
-		{"a new begin", join(sequence(1, 10), sequence(40000, 40009)), 20, 0, 0, 0, 0, 1},
-		{"a new begin with loss on both sides", join(one(1, 2, 4), one(40000, 40001, 40003)), 8, 2, 2, 0, 0, 1},
+		{"a restart", join(sequence(1, 10), sequence(40000, 40009)), 20, 0, 0, 0, 0, 1},
+		{"a restart with loss on both sides", join(one(1, 2, 4), one(40000, 40001, 40003)), 8, 2, 2, 0, 0, 1},
 	} {
 		f := voice(tt.seqs...)
 		s := f.streams()
@@ -368,7 +368,7 @@ func TestNoAllocations(t *testing.T) {
 			seq++
 		})
 		if allocs != 0 || f.err != nil {
-			t.Errorf("%v allocations a packet, %v", allocs, f.err)
+			t.Errorf("%v allocations per packet, %v", allocs, f.err)
 		}
 	}
 }
@@ -500,6 +500,6 @@ func TestHeld(t *testing.T) {
 		sum += o.Held() + int(unsafe.Sizeof(*o))
 	}
 	if real := int(after.HeapAlloc - before.HeapAlloc); sum < real*6/10 || sum > real*14/10 {
-		t.Errorf("Held says %d bytes, the heap grew by %d", sum, real)
+		t.Errorf("Held returns %d bytes, the heap grew by %d", sum, real)
 	}
 }

@@ -81,7 +81,7 @@ image udptl 10.0.0.5:4000 sendrecv enc=`},
 			`audio RTP/AVP invalid AddrPort rtcp=invalid AddrPort sendrecv enc=none 0=PCMU/8000`},
 		{"bare line feeds", []byte("v=0\nc=IN IP4 10.0.0.5\nm=audio 31600 RTP/AVP 0\n"), false,
 			`audio RTP/AVP 10.0.0.5:31600 rtcp=10.0.0.5:31601 sendrecv enc=none 0=PCMU/8000`},
-		{"a cut line is left out", []byte("v=0\r\nc=IN IP4 10.0.0.5\r\nm=audio 31600 RTP/AVP 0\r\nm=video 314"), true,
+		{"a cut line is omitted", []byte("v=0\r\nc=IN IP4 10.0.0.5\r\nm=audio 31600 RTP/AVP 0\r\nm=video 314"), true,
 			`audio RTP/AVP 10.0.0.5:31600 rtcp=10.0.0.5:31601 sendrecv enc=none 0=PCMU/8000`},
 		{"nonsense in every field", lines("v=0", "c=IN IP4 999.1.1.1", "c=", "c=IN", "m=", "m=audio", "m=audio x RTP/AVP",
 			"m=audio 70000 RTP/AVP 0",
@@ -102,7 +102,7 @@ image udptl 10.0.0.5:4000 sendrecv enc=`},
 		})
 	}
 	if _, ok := Parse([]byte("<xml/>"), false); ok {
-		t.Error("XML is no session description")
+		t.Error("XML was parsed as a session description")
 	}
 }
 

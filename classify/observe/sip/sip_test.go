@@ -89,7 +89,7 @@ func TestBasicCall(t *testing.T) {
 	res := observetest.Check(t, Protocol(), conv, observetest.Options{})
 	observetest.Expect(t, res, want...)
 	if last := res.Endpoints[len(res.Endpoints)-1]; !last.End {
-		t.Errorf("the call's end is not the last thing learned: %v", last)
+		t.Errorf("the end of the call is not the last endpoint: %v", last)
 	}
 	// The same conversation captured from the middle of the connection: the rest of a
 	// message comes first, and there are keep-alives between messages (RFC 5626 section
@@ -223,7 +223,7 @@ func TestRedirect(t *testing.T) {
 				"endpoint 10.0.0.7:5068/tcp sip source=sip_redirect from=192.0.2.1:5060" + scope + " idle=3600000000000",
 				"sip.redirect=5066", "sip.redirect=5061", "sip.redirect=5068"},
 			" to 2001:db8::5:5066/tls to 10.0.0.6:5061/tls to 10.0.0.7:5068/udp"},
-		{"a telephone number is no endpoint", "Contact: <tel:+15551234>, <mailto:a@example.com>", nil, ""},
+		{"a telephone number is not an endpoint", "Contact: <tel:+15551234>, <mailto:a@example.com>", nil, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -266,7 +266,7 @@ func TestEnds(t *testing.T) {
 		{"a BYE without answer yet", []observetest.Segment{c(invite), s(ok), s(bye)}, 0},
 		{"one of two forks hung up", []observetest.Segment{c(invite), s(ok), s(other(ok)), s(other(bye)), c(other(byeOK))}, 0},
 		{"both forks hung up", []observetest.Segment{c(invite), s(ok), s(other(ok)), s(other(bye)), c(other(byeOK)), s(bye), c(byeOK)}, 1},
-		{"hung up, begin not seen", []observetest.Segment{s(bye), c(byeOK)}, 1},
+		{"hung up, beginning not seen", []observetest.Segment{s(bye), c(byeOK)}, 1},
 	}
 	for _, tt := range tests {
 		res := observetest.Run(Protocol(), tt.conv, observetest.Options{})
@@ -379,7 +379,7 @@ func TestHostile(t *testing.T) {
 		{"ten thousand media lines", msg(media, with("INVITE sip:a@b SIP/2.0", "c: application/sdp", "l: LEN")...), "sdp-limit"},
 		{"nested multipart", msg(nested, with("INVITE sip:a@b SIP/2.0", "c: multipart/mixed;boundary=b49", "l: LEN")...), ""},
 		{"a length too small", msg("garbage", with("INVITE sip:a@b SIP/2.0", "l: 3")...), "framing"},
-		{"a length beyond belief", msg("", with("INVITE sip:a@b SIP/2.0", "l: 4294967296")...), "content-length"},
+		{"an implausible length", msg("", with("INVITE sip:a@b SIP/2.0", "l: 4294967296")...), "content-length"},
 		{"a negative length", msg("", with("INVITE sip:a@b SIP/2.0", "l: -1")...), "content-length"},
 		{"two lengths", msg("", with("INVITE sip:a@b SIP/2.0", "l: 0", "Content-Length: 5")...), "content-length"},
 		{"no Call-ID", "INVITE sip:a@b SIP/2.0\r\nl: 0\r\n\r\n", "header"},
@@ -394,7 +394,7 @@ func TestHostile(t *testing.T) {
 				t.Errorf("violation %q, want %q", got, tt.violation)
 			}
 			if !res.Facts.Has(Method, "BYE") {
-				t.Error("the message behind it was not read")
+				t.Error("the next message was not read")
 			}
 			if res.Held > maxHeader+maxWindow || len(res.Endpoints) > 200 {
 				t.Errorf("%d bytes held, %d endpoints", res.Held, len(res.Endpoints))
@@ -561,6 +561,6 @@ func TestHeld(t *testing.T) {
 		sum += d.size()
 	}
 	if sum != o.Held() {
-		t.Errorf("calls take %d bytes, Held says %d", sum, o.Held())
+		t.Errorf("calls occupy %d bytes, Held returns %d", sum, o.Held())
 	}
 }

@@ -10,9 +10,9 @@ import (
 
 // authentication tracks the tokens of a session set-up.
 type authentication struct {
-	tokens spnego.Context
-	nobody bool // NTLM without a response to the challenge
-	fixed  string
+	tokens    spnego.Context
+	anonymous bool // NTLM without a response to the challenge
+	fixed     string
 }
 
 // token reads the next token.
@@ -24,7 +24,7 @@ func (a *authentication) token(b []byte, fromServer bool, r *observe.Report) {
 	if m := i.NTLM; len(m) >= 24 && binary.LittleEndian.Uint32(m[8:]) == ntlm.Authenticate {
 		// A client that authenticates as anonymous sends no response ([MS-NLMP] section
 		// 3.2.5.1.2).
-		a.nobody = binary.LittleEndian.Uint16(m[20:]) == 0
+		a.anonymous = binary.LittleEndian.Uint16(m[20:]) == 0
 	}
 }
 
@@ -33,7 +33,7 @@ func (a *authentication) mechanism() string {
 	switch {
 	case a.fixed != "":
 		return a.fixed
-	case a.nobody && a.tokens.Mechanism == spnego.NTLM:
+	case a.anonymous && a.tokens.Mechanism == spnego.NTLM:
 		return "anonymous"
 	}
 	return string(a.tokens.Mechanism)

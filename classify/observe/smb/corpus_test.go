@@ -34,22 +34,22 @@ func open(t *testing.T, name string) string {
 	return name
 }
 
-// said is tshark's reading of one TCP stream.
-type said struct {
+// reading is tshark's reading of one TCP stream.
+type reading struct {
 	version, shares, pipes, auth []string
 	binds                        []string // requested interfaces of RPC in pipes
 	signed, sealed               bool
 }
 
 // tshark returns tshark's reading of SMB in a file, by TCP stream.
-func tshark(t *testing.T, file string) map[int]*said {
+func tshark(t *testing.T, file string) map[int]*reading {
 	fields := []string{"tcp.stream", "smb2.cmd", "smb2.flags.response", "smb2.nt_status", "smb2.msg_id", "smb2.dialect", "smb2.tree",
 		"smb2.filename",
 		"smb2.flags.signature", "smb2.header.transform.flags", "smb.cmd", "smb.flags.response", "smb.path", "smb.file", "smb.nt_status",
 		"ntlmssp.messagetype", "kerberos.msg_type", "smb2.header.transform.signature", "ntlmssp.auth.username", "smb.mid", "smb.flags2.sec_sig",
 		"smb.signature",
 		"dcerpc.pkt_type", "dcerpc.cn_bind_to_uuid"}
-	out := map[int]*said{}
+	out := map[int]*reading{}
 	names := map[string]string{} // by stream and message id
 	for _, row := range observetest.Tshark(t, file, "tcp and (smb or smb2)", fields, "-E", "occurrence=a", "-E", "aggregator=|") {
 		f := map[string]string{}
@@ -64,7 +64,7 @@ func tshark(t *testing.T, file string) map[int]*said {
 		}
 		s := out[n]
 		if s == nil {
-			s = &said{}
+			s = &reading{}
 			out[n] = s
 		}
 		add := func(list *[]string, v string) {
@@ -204,7 +204,7 @@ func TestAgainstTshark(t *testing.T) {
 					slices.Sort(got)
 					slices.Sort(want)
 					if !slices.Equal(got, want) {
-						t.Errorf("stream %d: %s %q, tshark says %q", f.Stream, what, got, want)
+						t.Errorf("stream %d: %s %q, tshark reads %q", f.Stream, what, got, want)
 					}
 				}
 				yes := func(b bool, s string) []string {
@@ -229,7 +229,7 @@ func TestAgainstTshark(t *testing.T) {
 				}
 			}
 			if flows != len(want) {
-				t.Errorf("%d flows read, tshark sees %d", flows, len(want))
+				t.Errorf("%d flows read, tshark reads %d", flows, len(want))
 			}
 		})
 	}

@@ -56,11 +56,11 @@ var conversations = []Conversation{
 	{Name: "X-ANONYMOUSTLS taken", Conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
 		ToServer("X-ANONYMOUSTLS\r\n"), ToClient("220 2.0.0 SMTP server ready\r\n"), ToServer("\x16\x03\x01")},
 		Want: with(facts2010, "smtp.tls=x-anonymoustls", "smtp.verb=X-ANONYMOUSTLS"), Err: observe.ErrUpgrade},
-	{Name: "STARTTLS refused, mail all the same", Conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
+	{Name: "STARTTLS refused, mail sent nevertheless", Conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
 		ToServer("STARTTLS\r\n"), ToClient("454 4.7.0 TLS not available\r\n"), ToServer("MAIL FROM:<a@example.com>\r\n"),
 		ToClient("250 2.1.0 Sender OK\r\n")},
 		Want: with(facts2010, "smtp.tls=refused", "smtp.mail=yes", "encryption=none", "auth=none")},
-	{Name: "offered and left", Conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
+	{Name: "offered and not used", Conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
 		ToServer("QUIT\r\n"), ToClient("221 2.0.0 Service closing transmission channel\r\n")}, Want: with(facts2010, "smtp.tls=offered")},
 	{Name: "mail refused", Conv: []Segment{ToClient(greeting), ToServer("EHLO c.example.com\r\n"), ToClient(ehlo2010),
 		ToServer("MAIL FROM:<a@example.com>\r\n"), ToClient("530 5.7.0 Must issue a STARTTLS command first\r\n")},
@@ -240,7 +240,7 @@ func TestAllocs(t *testing.T) {
 	}
 	text := ToServer(strings.Repeat("a line of a message\r\n", 70))
 	if n := testing.AllocsPerRun(100, func() { say(text) }); n != 0 {
-		t.Errorf("%v allocations a packet of message text", n)
+		t.Errorf("%v allocations per packet of message text", n)
 	}
 }
 

@@ -489,14 +489,14 @@ func TestDetect(t *testing.T) {
 	}{
 		{"hello", hello, "", false, observe.Yes},
 		{"hello's first bytes", hello[:8], "", true, observe.More},
-		{"hello against a greeting", hello, "220 mail ESMTP\r\n", true, observe.No},
+		{"hello and a greeting", hello, "220 mail ESMTP\r\n", true, observe.No},
 		{"one record", app, "", false, observe.More},
 		{"one record on port", app, "", true, observe.Yes},
 		{"a record each", app, app, false, observe.Yes},
 		{"two records", app + app, "", false, observe.Yes},
 		{"a record and no second", app + "GET / HTTP/1.1\r\n", "", false, observe.No},
-		{"records against text", app + app, "garbage", false, observe.Yes},
-		{"too short a record", "\x17\x03\x03\x00\x05aaaaa", "", true, observe.No},
+		{"records and text", app + app, "garbage", false, observe.Yes},
+		{"record too short", "\x17\x03\x03\x00\x05aaaaa", "", true, observe.No},
 		{"request", "GET / HTTP/1.1\r\n", "", true, observe.No},
 		{"greeting", "", "220 mail ESMTP\r\n", true, observe.No},
 		{"ssh", "SSH-2.0-x\r\n", "", true, observe.No},
@@ -525,7 +525,7 @@ func TestAllocs(t *testing.T) {
 			t.Fatal(n, err)
 		}
 	}); n != 0 {
-		t.Errorf("%v allocations a record", n)
+		t.Errorf("%v allocations per record", n)
 	}
 }
 

@@ -95,7 +95,7 @@ func TestHeaderShort(t *testing.T) {
 		}
 		tag, head, length, err := Header(b)
 		if tag2, head2, length2, err2 := header(b); tag != tag2 || head != head2 || length != length2 || err != err2 {
-			t.Fatalf("% x: %x, %d, %d, %v, the long way %x, %d, %d, %v", b, tag, head, length, err, tag2, head2, length2, err2)
+			t.Fatalf("% x: %x, %d, %d, %v, header %x, %d, %d, %v", b, tag, head, length, err, tag2, head2, length2, err2)
 		}
 	}
 }

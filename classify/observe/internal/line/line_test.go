@@ -34,7 +34,7 @@ func TestSplitter(t *testing.T) {
 	want := []string{"one", "two", "", long, long, long, "three"}
 	for _, size := range []int{1, 7, 1000, len(text)} {
 		if got := split(text, size); !slices.Equal(got, want) {
-			t.Errorf("in steps of %d: %d lines, want %d", size, len(got), len(want))
+			t.Errorf("in pieces of %d: %d lines, want %d", size, len(got), len(want))
 		}
 	}
 }
@@ -65,7 +65,7 @@ func TestText(t *testing.T) {
 				rest = rest[n:]
 			}
 			if done != tt.done || done && rest != tt.rest {
-				t.Errorf("%q in steps of %d: rest %q, done %v", tt.text, size, rest, done)
+				t.Errorf("%q in pieces of %d: rest %q, done %v", tt.text, size, rest, done)
 			}
 		}
 	}
