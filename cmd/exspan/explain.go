@@ -113,7 +113,9 @@ func (v *viewFlags) explain(cmd *cobra.Command, want *wantedFlow) error {
 			more++
 			return
 		}
-		flows = append(flows, explain.NewFlow(r))
+		f := explain.NewFlow(r)
+		f.KeyVLAN = v.KeyVLAN
+		flows = append(flows, f)
 	}, sum: &sum}
 	var cfg classify.Config
 	result, err := v.ViewFiles(cmd, func(c *classify.Config) record.Sink {

@@ -4,6 +4,7 @@ package explain
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +26,8 @@ type Flow struct {
 	Others uint64
 	// Announced is the frame that announced the server's endpoint, or 0.
 	Announced uint64
+	// KeyVLAN reports that VLAN tags tell the flow from others between its ends.
+	KeyVLAN bool
 }
 
 // Fact is what was read of the flow.
@@ -61,7 +64,7 @@ func (f *Flow) Packet(p *capture.Packet) bool {
 	if e := f.Record.Endpoint; e != nil && f.Announced == 0 && e.From == src && time.Unix(0, p.Time).Equal(e.Learned) {
 		f.Announced = p.Number
 	}
-	if p.Proto != f.Record.Proto || !f.between(src, dst) {
+	if p.Proto != f.Record.Proto || !f.between(src, dst) || f.KeyVLAN && !f.tagged(p.VLANs) {
 		return false
 	}
 	at := time.Unix(0, p.Time)
@@ -75,6 +78,14 @@ func (f *Flow) Packet(p *capture.Packet) bool {
 	f.Last = p.Number
 	f.Frames++
 	return true
+}
+
+// tagged reports whether the flow is in a VLAN.
+func (f *Flow) tagged(v capture.VLANs) bool {
+	if len(f.Record.VLANs) == 0 {
+		return v == 0
+	}
+	return f.Record.VLANs[0] == v.String()
 }
 
 func (f *Flow) between(a, b netip.AddrPort) bool {
@@ -106,19 +117,44 @@ func (f *Flow) Filter() string {
 	if r.Client.Addr.Is6() && !r.Client.Addr.Is4In6() {
 		ip = "ipv6"
 	}
-	proto := "tcp"
-	if r.Proto == capture.UDP {
-		proto = "udp"
-	}
 	way := func(a, b *record.Host) string {
-		return ip + ".src==" + a.Addr.Unmap().String() + " && " + ip + ".dst==" + b.Addr.Unmap().String() + " && " +
-			proto + ".srcport==" + port(a.Port) + " && " + proto + ".dstport==" + port(b.Port)
+		ends := ip + ".src==" + a.Addr.Unmap().String() + " && " + ip + ".dst==" + b.Addr.Unmap().String()
+		switch f.Record.Proto {
+		case capture.ESP:
+			return ends + " && esp"
+		case capture.UDP:
+			return ends + " && udp.srcport==" + port(a.Port) + " && udp.dstport==" + port(b.Port)
+		}
+		return ends + " && tcp.srcport==" + port(a.Port) + " && tcp.dstport==" + port(b.Port)
 	}
 	filter := "((" + way(&r.Client, &r.Server) + ") || (" + way(&r.Server, &r.Client) + ")) && !icmp && !icmpv6"
+	if f.KeyVLAN {
+		filter += " && " + f.vlanFilter()
+	}
 	if f.Others > 0 && f.Last > 0 {
 		filter += " && frame.number>=" + number(f.First) + " && frame.number<=" + number(f.Last)
 	}
 	return filter
+}
+
+// vlanFilter selects frames with the flow's VLAN tags. The outer tag may be one of
+// IEEE 802.1ad, which Wireshark keeps in another field.
+func (f *Flow) vlanFilter() string {
+	if len(f.Record.VLANs) == 0 {
+		return "!vlan && !ieee8021ad"
+	}
+	tags := strings.Split(f.Record.VLANs[0], ".")
+	stack := func(tags []string) string {
+		if len(tags) == 0 {
+			return " && !vlan"
+		}
+		filter := " && count(vlan.id)==" + strconv.Itoa(len(tags))
+		for i, id := range tags {
+			filter += " && vlan.id#" + strconv.Itoa(i+1) + "==" + id
+		}
+		return filter
+	}
+	return "((!ieee8021ad" + stack(tags) + ") || (ieee8021ad.id==" + tags[0] + stack(tags[1:]) + "))"
 }
 
 // transportFacts are facts that say how the flow authenticated and was
