@@ -74,7 +74,7 @@ func (e *Engine) late(s *slot) bool {
 // mayBeFinal reports whether a verdict of the subject can be final before all is
 // known: one on an Exchange server's flow that rests on more than the port.
 func (s *subject) mayBeFinal() bool {
-	return (s.Client.Exchange || s.Server.Exchange) && (s.Protocol != "" || len(s.entries) > 0)
+	return (s.Client.Exchange || s.Server.Exchange || s.Server.Front) && (s.Protocol != "" || len(s.entries) > 0)
 }
 
 // verdictOf returns the verdict on a subject. It must not be changed.

@@ -740,7 +740,7 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 	}, End: "server", Any: []Match{
 		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"X-EXPS", "X-EXPS=LOGIN"}}}},
 	}, Versions: []string{"2003", "2007", "2010", "2013", "2016", "2019", "SE"}, What: "EHLO: X-EXPS", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "any version from 2000 on", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/mail-flow/test-smtp-with-telnet.md; CERN smtp-multi-addr.pcap (measured); OISF/suricata-verify input.pcap (measured)", Confidence: "high"},
-	{ID: "smtp.ehlo.xshadow", Roles: []Role{"hub"}, End: "server", Any: []Match{
+	{ID: "smtp.ehlo.xshadow", Roles: []Role{"hub", "edge"}, End: "server", Any: []Match{
 		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"XSHADOW"}}, {Name: "smtp.keywords", Values: []string{"XEXCH50"}}}},
 	}, Version: "2010", Versions: []string{"2010"}, What: "EHLO: XSHADOW together with XEXCH50", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "the keyword as a whole word: XSHADOWREQUEST is another one", Source: "CERN smtp-multi-addr.pcap (measured); MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/mail-flow/transport-high-availability/shadow-redundancy.md", Confidence: "high"},
 	{ID: "smtp.ehlo.xshadowrequest", Roles: []Role{"mailbox"}, End: "server", Any: []Match{
@@ -754,7 +754,7 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 	}, End: "server", Any: []Match{
 		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"SMTPUTF8"}}, {Name: "smtp.keywords", Values: []string{"X-EXPS", "X-ANONYMOUSTLS", "XRDST"}}}},
 	}, Versions: []string{"2019", "SE"}, What: "EHLO: SMTPUTF8 together with X-EXPS, X-ANONYMOUSTLS or XRDST", FooledBy: "Exchange Online offers SMTPUTF8 too; a connector may have it switched off", Note: "internationalised addresses are new in 2019; all default connectors of the test data have SmtpUtf8Enabled", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/new-features/new-features.md; microsoft/CSS-Exchange GetReceiveConnector.xml (E19)", Confidence: "medium"},
-	{ID: "smtp.ehlo.xexch50-alone", Roles: []Role{"hub"}, End: "server", Any: []Match{
+	{ID: "smtp.ehlo.xexch50-alone", Roles: []Role{"hub", "edge"}, End: "server", Any: []Match{
 		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.keywords", Values: []string{"XEXCH50"}}, {Name: "smtp.list", Values: []string{"complete"}}}, Without: []Fact{{Name: "smtp.keywords", Values: []string{"XSHADOW", "XSHADOWREQUEST"}}}},
 	}, Weak: true, Versions: []string{"2007", "2010"}, What: "EHLO: XEXCH50 without XSHADOW", FooledBy: "a gateway that passes the server's EHLO answer through", Note: "2007 by exclusion; a 2010 connector without the right to it, or XEXCH50 with XRDST, is not settled", Source: "CERN smtp-multi-addr.pcap (measured); expert knowledge", Confidence: "low"},
 	{ID: "smtp.verb.x-anonymoustls", Roles: []Role{"hub", "edge", "mailbox", "cas"}, ByVersion: []RolesOf{
@@ -772,6 +772,20 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 	}, End: "client", Any: []Match{
 		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.exps", Values: []string{"GSSAPI", "EXCHANGEAUTH"}}}},
 	}, Versions: []string{"2003", "2007", "2010", "2013", "2016", "2019", "SE"}, What: "verb X-EXPS GSSAPI (or EXCHANGEAUTH) sent by the client", FooledBy: "nothing known", Note: "seen in clear only where TLS is off: WAN optimisation (downgraded Exchange Server authentication), or 2000 and 2003", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer2013/scenario-configure-exchange-to-support-wan-optimization-controllers-exchange-2013-help.md", Confidence: "high"},
+	{ID: "smtp.exps.kerberos", Roles: []Role{"hub", "mailbox", "cas", "um"}, ByVersion: []RolesOf{
+		{Versions: []string{"2003"}, Roles: []Role{"mailbox", "cas"}},
+		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub", "um"}},
+		{Versions: []string{"2013", "2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "client", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "auth", Values: []string{"kerberos"}}, {Name: "smtp.exps", Values: []string{"GSSAPI"}}}},
+	}, Versions: []string{"2003", "2007", "2010", "2013", "2016", "2019", "SE"}, What: "X-EXPS GSSAPI with a Kerberos ticket", FooledBy: "an Edge Transport server that was made a member of the domain", Note: "only Exchange servers of the domain log on like that; Edge has direct trust", Source: "packs, 2010.transport.hub-hub, 2010.transport.um-hub, 2010.transport.hub-edge", Confidence: "medium"},
+	{ID: "smtp.exps.kerberos.server", Roles: []Role{"hub", "mailbox", "cas"}, ByVersion: []RolesOf{
+		{Versions: []string{"2003"}, Roles: []Role{"mailbox", "cas"}},
+		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub"}},
+		{Versions: []string{"2013", "2016", "2019", "SE"}, Roles: []Role{"mailbox", "cas"}},
+	}, End: "server", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "auth", Values: []string{"kerberos"}}, {Name: "smtp.exps", Values: []string{"GSSAPI"}}}},
+	}, Versions: []string{"2003", "2007", "2010", "2013", "2016", "2019", "SE"}, What: "takes X-EXPS GSSAPI with a Kerberos ticket", FooledBy: "an Edge Transport server that was made a member of the domain", Note: "only Exchange servers of the domain take it; Edge has direct trust", Source: "packs, 2010.transport.hub-hub, 2010.transport.um-hub, 2010.transport.hub-edge", Confidence: "medium"},
 	{ID: "smtp.verb.xexch50", Roles: []Role{"hub", "mailbox"}, ByVersion: []RolesOf{
 		{Versions: []string{"2003"}, Roles: []Role{"mailbox"}},
 		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub"}},
@@ -928,6 +942,9 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 	}, End: "both", Any: []Match{
 		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.tls", Values: []string{"x-anonymoustls"}}, {Name: "tls.client_self_signed", Values: []string{"yes"}}, {Name: "tls.self_signed", Values: []string{"yes"}}}},
 	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "after X-ANONYMOUSTLS both sides show self-signed certificates", Note: "direct trust with Edge; TLS 1.3 hides them", Source: "Exchange 2010 Network Port Reference (Microsoft); MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/edge-transport-servers/edge-subscriptions.md", Confidence: "medium"},
+	{ID: "tls.direct-trust.hub", Roles: []Role{"edge"}, End: "both", Any: []Match{
+		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.tls", Values: []string{"x-anonymoustls"}}, {Name: "tls.client_self_signed", Values: []string{"yes"}}, {Name: "tls.self_signed", Values: []string{"yes"}}}},
+	}, Peer: []Role{"hub", "mailbox", "cas", "um"}, Versions: []string{"2007", "2010"}, What: "after X-ANONYMOUSTLS both sides show self-signed certificates, and the other end is a hub", Note: "direct trust is documented between Hub Transport and Edge Transport alone; TLS 1.3 hides the certificates", Source: "packs, 2010.transport.hub-edge, 2010.transport.edge-hub, 2010.transport.hub-hub", Confidence: "medium"},
 	{ID: "rpc.emsmdb.2003", Roles: []Role{"mailbox"}, End: "server", Versions: []string{"2003", "2007"}, Pending: "rpc.emsmdb.2010 says by version what the interface proves", What: "serves EMSMDB over TCP", FooledBy: "OpenChange", Note: "the endpoint mapper's word for an endpoint counts like a bind; the store itself", Source: "OfficeDev/Interop-TestSuites MS-OXCRPC_RequirementSpecification.xml; packs/exchange.yaml, interfaces", Confidence: "high"},
 	{ID: "rpc.emsmdb.2010", Roles: []Role{"mailbox", "cas"}, ByVersion: []RolesOf{
 		{Versions: []string{"2003", "2007"}, Roles: []Role{"mailbox"}},
@@ -945,7 +962,13 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 	}, Versions: []string{"2007", "2010"}, What: "serves AsyncEMSMDB", FooledBy: "OpenChange", Note: "not in 2000 and 2003, and not over TCP from 2013 on", Source: "OfficeDev/Interop-TestSuites MS-OXCRPC_RequirementSpecification.xml", Confidence: "high"},
 	{ID: "rpc.emsmdb.http", Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
 		{Port: Port{From: 0x1771, To: 0x1771, TCP: true}, Facts: []Fact{{Name: "rpc.interface", Values: []string{"emsmdb"}}}},
-	}, Versions: []string{"2013", "2016", "2019", "SE"}, What: "serves EMSMDB behind ncacn_http on 6001", FooledBy: "2007 and 2010 do so too", Note: "from the same host only in 2013 and later", Source: "OfficeDev/Interop-TestSuites MS-OXCRPC_RequirementSpecification.xml; one third-party nmap -sV scan of a 2013-or-later server, one of a 2010 server", Confidence: "medium"},
+	}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "serves EMSMDB behind ncacn_http on 6001", FooledBy: "2007 and 2010 do so too", Note: "from the same host only in 2013 and later", Source: "OfficeDev/Interop-TestSuites MS-OXCRPC_RequirementSpecification.xml; one third-party nmap -sV scan of a 2013-or-later server, one of a 2010 server", Confidence: "medium"},
+	{ID: "rpc.http-proxy", Roles: []Role{"cas"}, End: "client", Any: []Match{
+		{Port: Port{From: 0x1771, To: 0x1774, TCP: true}, Protocol: "dcerpc", Facts: []Fact{{Name: "rpc.banner", Values: []string{"ncacn_http/*"}}, {Name: "rpc.client_address", Values: []string{"*"}}, {Name: "rpc.interface", Values: []string{"emsmdb", "asyncemsmdb", "rfr", "nspi"}}}},
+	}, Versions: []string{"2003", "2007", "2010"}, What: "binds EMSMDB, RFR or NSPI behind ncacn_http on another host, with the address of its client (CONN/B2)", FooledBy: "an RPC proxy of Windows without Exchange", Note: "from 2013 on the RPC proxy calls its own host alone", Source: "[MS-RPCH] 2.2.4.7, 3.2.4; packs, 2003.rpc-http.store, 2007.rpc-http.consolidated, 2010.rpc-http.consolidated, not.rpc-http-remote", Confidence: "medium"},
+	{ID: "rpc.http-banner.bound", Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
+		{Port: Port{From: 0x1771, To: 0x1772, TCP: true}, Protocol: "dcerpc", Facts: []Fact{{Name: "rpc.banner", Values: []string{"ncacn_http/*"}}, {Name: "rpc.interface", Values: []string{"emsmdb", "asyncemsmdb", "rfr"}}}},
+	}, Versions: []string{"2003", "2007", "2010"}, What: "ncacn_http/1.0 as the first bytes on 6001 or 6002, and EMSMDB or RFR bound from another host", FooledBy: "OpenChange", Note: "what rpc.http-banner calls strong; from 2013 on no other host calls it", Source: "[MS-RPCH] 2.1.2.2.1; packs, 2003.rpc-http.store, 2007.rpc-http.consolidated, 2010.rpc-http.consolidated, not.rpc-http-remote", Confidence: "medium"},
 	{ID: "rpc.storeadmin", Roles: []Role{"mailbox"}, End: "server", Any: []Match{
 		{Facts: []Fact{{Name: "rpc.interface", Values: []string{"storeadmin1", "storeadmin2", "storeadmin3"}}}},
 		{Facts: []Fact{{Name: "rpc.annotation", Values: []string{"Microsoft Information Store*"}}}},
@@ -1067,13 +1090,17 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 	{ID: "cotp.x400", Roles: []Role{"mailbox", "mailbox-legacy"}, End: "both", Any: []Match{
 		{Port: Port{From: 0x66, To: 0x66, TCP: true}, Protocol: "x400"},
 	}, Weak: true, Versions: []string{"2003"}, What: "association on 102", FooledBy: "SIMATIC S7 and every ISO stack", Source: "Exchange Network Ports Reference (static RPC ports; Exchange 2000/2003)", Confidence: "medium"},
-	{ID: "irc.chat", Roles: []Role{"mailbox"}, End: "server", Versions: []string{"2003"}, Pending: "no observer reports the server's first words", What: ":Default-Chat-Community 421", Note: "Chat component of 2000", Source: "nmap/nmap nmap-service-probes @db4aefdd", Confidence: "medium"},
+	{ID: "irc.chat", Roles: []Role{"mailbox"}, End: "server", Any: []Match{
+		{Protocol: "irc", Facts: []Fact{{Name: "irc.server", Values: []string{"Default-Chat-Community"}}}},
+	}, Versions: []string{"2003"}, What: ":Default-Chat-Community 421", Note: "Chat component of 2000", Source: "nmap/nmap nmap-service-probes @db4aefdd", Confidence: "medium"},
 	{ID: "h323.t120", Roles: []Role{"mailbox"}, End: "server", Any: []Match{
 		{Port: Port{From: 0x6b8, To: 0x6b8, TCP: true}, Protocol: "h323"},
 		{Port: Port{From: 0x5df, To: 0x5df, TCP: true}, Protocol: "t120"},
 	}, Weak: true, Versions: []string{"2003"}, What: "1720, 1503", FooledBy: "any H.323 and T.120 product", Note: "Conferencing component of 2000", Source: "Exchange Network Ports Reference (static RPC ports; Exchange 2000/2003)", Confidence: "medium"},
 	{ID: "cluster.heartbeat", Roles: []Role{"mailbox"}, End: "both", Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, Pending: "no observer reads the protocol", What: "UDP both ways on 3343", FooledBy: "any Windows cluster", Note: "never the witness's own: a file share witness is no node", Source: "MicrosoftDocs/SupportArticles-docs service-overview-and-network-port-requirements.md (KB 832017)", Confidence: "medium"},
-	{ID: "smb.witness", Roles: []Role{"witness"}, End: "server", Weak: true, Versions: []string{"2010", "2013", "2016", "2019", "SE"}, Pending: "names of shares other than those of Windows are not kept", What: "share DAG-FQDN opened by DAG members", Note: "the share's name is the DAG's full name (expert knowledge)", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/high-availability/manage-ha/manage-ha.md; manage-dags.md; expert knowledge", Confidence: "low"},
+	{ID: "smb.witness", Roles: []Role{"witness"}, End: "server", Any: []Match{
+		{Protocol: "smb", Facts: []Fact{{Name: "smb.share", Values: []string{"*.*"}}}},
+	}, Weak: true, Peer: []Role{"mailbox"}, Versions: []string{"2010", "2013", "2016", "2019", "SE"}, What: "share DAG-FQDN opened by DAG members", Note: "the share's name is the DAG's full name (expert knowledge)", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/high-availability/manage-ha/manage-ha.md; manage-dags.md; expert knowledge", Confidence: "low"},
 	{ID: "admin.powershell", Roles: []Role{"admin"}, End: "client", Any: []Match{
 		{Protocol: "http", Facts: []Fact{{Name: "http.path", Values: []string{"/PowerShell*", "/wsman*"}}, {Name: "http.user_agent", Values: []string{"Microsoft WinRM Client*"}}}},
 	}, Weak: true, Versions: []string{"2010", "2013", "2016", "2019", "SE"}, What: "POST /PowerShell or /wsman with User-Agent Microsoft WinRM Client", FooledBy: "servers and management suites do so too", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/clients/default-virtual-directory-settings.md; expert knowledge", Confidence: "medium"},
@@ -1086,14 +1113,16 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 		{Port: Port{From: 0x1, To: 0x50, TCP: true}, Protocol: "http", Facts: []Fact{{Name: "http.forwarded_for", Values: []string{"*"}}}},
 		{Port: Port{From: 0x52, To: 0x1bb, TCP: true}, Protocol: "http", Facts: []Fact{{Name: "http.forwarded_for", Values: []string{"*"}}}},
 		{Port: Port{From: 0x1bd, To: 0xffff, TCP: true}, Protocol: "http", Facts: []Fact{{Name: "http.forwarded_for", Values: []string{"*"}}}},
-	}, Weak: true, What: "one host opens all client connections to several Exchange servers, often with X-Forwarded-For or Via", FooledBy: "proxies, terminal servers, NAT", Note: "best named in the site file", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/client-access/load-balancing.md; expert knowledge", Confidence: "low"},
+	}, Weak: true, Peer: []Role{"any-exchange"}, What: "one host opens all client connections to several Exchange servers, often with X-Forwarded-For or Via", FooledBy: "proxies, terminal servers, NAT", Note: "best named in the site file", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/client-access/load-balancing.md; expert knowledge", Confidence: "low"},
 	{ID: "relay.client", Roles: []Role{"relay"}, End: "client", Weak: true, Pending: "what must be absent: X-ANONYMOUSTLS, X-EXPS and a login", What: "sends mail on 25 without X-ANONYMOUSTLS, X-EXPS and AUTH", FooledBy: "clients, the internet", Note: "any SMTP host that is not Exchange; from a public address it is internet", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/mail-flow/connectors/receive-connectors.md; expert knowledge", Confidence: "medium"},
 	{ID: "relay.banner", Roles: []Role{"relay"}, End: "server", Any: []Match{
 		{Protocol: "smtp", Facts: []Fact{{Name: "smtp.banner", Values: []string{"*Postfix*", "*Exim *", "*Sendmail*", "*Microsoft ESMTP MAIL Service, Version: 7.*", "*Microsoft ESMTP MAIL Service, Version: 8.*", "*Microsoft ESMTP MAIL Service, Version: 10.*"}}}},
 	}, What: "banner of another product (Postfix, Exim, Sendmail, PIX), IIS SMTP 7.x or 10.0", FooledBy: "a masking gateway in front of Exchange looks the same", Source: "rapid7/recog xml/*_banners.xml @14fa1a72", Confidence: "medium"},
 	{ID: "internet.address", Roles: []Role{"internet", "exchange-online"}, End: "both", Weak: true, Pending: "the address alone tells, see networks of the site file", What: "public address; Microsoft's published ranges for Exchange Online", FooledBy: "the organisation's own public addresses", Note: "belongs in the site file: the lists of Microsoft change", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeHybrid/hybrid-deployment-prerequisites.md", Confidence: "medium"},
 	{ID: "online.received", Roles: []Role{"exchange-online"}, End: "both", Weak: true, Pending: "the headers of mail are not read, a matter of privacy; headers of HTTP tell by the build", What: "mail headers or banners with build 15.20.x, host names prod.outlook.com or prod.exchangelabs.com", FooledBy: "forged headers; lines below the topmost travel with the mail, so a relay or the organisation's own server shows them too", Note: "names are removed by the observer, the number stays. Only the topmost line speaks of the client; a banner or answer with the number speaks of the server", Source: "mail headers in public mailing list archives (id 15.20.4500.6)", Confidence: "high"},
-	{ID: "edge.edgesync", Roles: []Role{"edge"}, End: "server", Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, Pending: "the client has to be proven hub or mailbox", What: "TLS on 50636 opened by a host proven to be hub or mailbox", FooledBy: "any AD LDS", Note: "together with SMTP evidence strong: only EdgeSync does so", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/edge-transport-servers/edge-subscriptions.md; Exchange 2010 Network Port Reference (Microsoft)", Confidence: "medium"},
+	{ID: "edge.edgesync", Roles: []Role{"edge"}, End: "server", Any: []Match{
+		{Port: Port{From: 0xc5cc, To: 0xc5cc, TCP: true}, Protocol: "tls"},
+	}, Weak: true, Peer: []Role{"hub", "mailbox"}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "TLS on 50636 opened by a host proven to be hub or mailbox", FooledBy: "any AD LDS", Note: "together with SMTP evidence strong: only EdgeSync does so", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/edge-transport-servers/edge-subscriptions.md; Exchange 2010 Network Port Reference (Microsoft)", Confidence: "medium"},
 	{ID: "um.sip.old", Roles: []Role{"um"}, End: "server", Any: []Match{
 		{Port: Port{From: 0x13c4, To: 0x13c5, TCP: true}, Protocol: "sip", Facts: []Fact{{Name: "sip.status", Values: []string{"302"}}}},
 	}, Weak: true, Versions: []string{"2007", "2010"}, What: "answers SIP on 5060 or 5061, redirects to 5065 to 5068", FooledBy: "any SIP server", Note: "no header sample is known for these versions", Source: "Exchange 2010 Network Port Reference (Microsoft); MicrosoftDocs/OfficeDocs-Exchange ExchangeServer2013/um-protocols-ports-and-services-exchange-2013-help.md", Confidence: "medium"},
@@ -1419,7 +1448,7 @@ var packPolicy = Pack{Name: "policy", Policy: &Policy{Weak: []Weakness{
 		{Versions: []string{"2003", "2007"}, Level: "remark", Note: "Windows 2000 and 2003 have no other version", Source: "[MS-SMB2] 1.7, product behaviour"},
 		{Level: "violation", Note: "Windows Server 2008 and later do not need it; the advice for Exchange is to disable it", Source: "techcommunity.microsoft.com Exchange Server and SMBv1 (February 2020); MicrosoftDocs/windowsserverdocs detect-enable-and-disable-smbv1-v2-v3.md"},
 	}},
-}, ExchangeRoles: []Role{"hub", "edge", "mailbox", "mailbox-legacy", "cas", "um", "any-exchange"}, Answering: []string{"dns", "kerberos", "sip", "dcerpc", "ldap"}, Violations: []string{"cleartext", "auth-unsupported", "auth-missing", "weak-auth", "weak-encryption", "protocol-mismatch", "prohibited", "external-source", "wrong-direction", "retired-protocol"}, Remarks: []string{"auth-not-default", "port-undocumented", "endpoint-unannounced", "announcement-conflict", "static-port-recommended", "static-port-unused", "refused", "unanswered"}, Announced: []Announced{
+}, ExchangeRoles: []Role{"hub", "edge", "mailbox", "mailbox-legacy", "cas", "um", "any-exchange"}, Alone: []Role{"edge"}, Answering: []string{"dns", "kerberos", "sip", "dcerpc", "ldap"}, Violations: []string{"cleartext", "auth-unsupported", "auth-missing", "weak-auth", "weak-encryption", "protocol-mismatch", "prohibited", "external-source", "wrong-direction", "retired-protocol"}, Remarks: []string{"auth-not-default", "port-undocumented", "endpoint-unannounced", "announcement-conflict", "static-port-recommended", "static-port-unused", "refused", "unanswered"}, Announced: []Announced{
 	{By: []string{"ept_map", "ept_lookup", "bind", "site"}, Protocol: "dcerpc"},
 	{By: []string{"sdp"}, Protocol: "rtp"},
 }}}

@@ -27,6 +27,8 @@ func (r *packReader) evidence(n ast.Node, proves bool) (RoleEvidence, bool) {
 			r.items(v, key, func(v ast.Node) { e.Any = append(e.Any, r.proof(v)) })
 		case "weak":
 			e.Weak = r.flag(v, key)
+		case "peer":
+			e.Peer = r.roles(v, key, ofServer)
 		case "vetoes":
 			e.Vetoes = r.flag(v, key)
 		case "version":
@@ -76,6 +78,9 @@ func (r *packReader) evidence(n ast.Node, proves bool) (RoleEvidence, bool) {
 	}
 	if proves && e.Vetoes {
 		r.fail(at, "evidence that vetoes belongs in no_evidence")
+	}
+	if len(e.Peer) > 0 && e.Vetoes {
+		r.fail(at, "evidence that vetoes asks for no peer")
 	}
 	if seen["any"] && len(e.Any) == 0 && len(r.mistakes) == before {
 		r.fail(at, "the evidence has no %q", "any")

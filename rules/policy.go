@@ -25,6 +25,9 @@ type Policy struct {
 	Weak []Weakness
 	// ExchangeRoles are the roles that only an Exchange server has.
 	ExchangeRoles []Role
+	// Alone are the roles that a server has instead of any other role of Exchange
+	// servers.
+	Alone []Role
 	// Answering are the protocols whose server answers every request, so that a
 	// request over UDP without an answer means that it was lost or refused.
 	Answering []string
@@ -139,6 +142,8 @@ func (r *packReader) policy(n ast.Node) {
 		switch key {
 		case "exchange_roles":
 			p.ExchangeRoles = r.roles(v, key, ofServer)
+		case "alone":
+			p.Alone = r.roles(v, key, ofServer)
 		case "answering":
 			p.Answering = plainTexts(r.texts(v, key))
 		case "announced":

@@ -116,6 +116,7 @@ func evidenceSchema(proves bool) *schema {
 		"end":            oneOf(endWords...).said("The end of the flow that is proven."),
 		"any":            notEmpty(listOf(match)).said("The matches of which one suffices."),
 		"weak":           flagSchema().said("It counts only for a host of which nothing else is known."),
+		"peer":           someOf(roleList(ofServer)...).said("The roles of which the other end of the flow must be proven to have one."),
 		"vetoes":         flagSchema().said("The host is no Exchange server, whatever else it shows."),
 		"version":        oneOf(versions...).said("The Exchange version that is proven along with it."),
 		"versions":       someOf(versions...).said("The versions that can show it."),
@@ -162,6 +163,7 @@ func policySchema() *schema {
 	}, "by", "protocol")
 	return object(map[string]*schema{
 		"exchange_roles": someOf(roleList(ofServer)...).said("Roles that only an Exchange server has."),
+		"alone":          someOf(roleList(ofServer)...).said("Roles that a server has instead of any other role of Exchange servers."),
 		"answering":      textOrList().said("Protocols whose server answers every request."),
 		"announced":      listOf(announced).said("The protocols of announced endpoints."),
 		"violations":     textOrList().said("The ids of findings that break a document."),

@@ -261,6 +261,10 @@ type RoleEvidence struct {
 	Any []Match
 	// Weak evidence counts only for a host of which nothing else is known.
 	Weak bool
+	// Peer holds the roles that the other end of the flow must be proven to have,
+	// and no others, or is empty. With any-exchange each role of Exchange servers
+	// will do.
+	Peer []Role
 	// Version is the Exchange version that is proven along with it, or empty.
 	Version string
 	// Versions are the versions that can show the evidence. A host with another

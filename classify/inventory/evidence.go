@@ -56,6 +56,8 @@ type source struct {
 	proto    uint8
 	port     uint16
 	client   bool // the client's end was proven
+	// peer is the other end of the flow.
+	peer capture.Addr
 }
 
 func compileEvidence(packs *rules.Packs, protocols []string) *evidence {
@@ -145,9 +147,13 @@ func (v *Inventory) weigh(h *session.Heard) {
 			if f, ok := r.content.First(h.Facts.All()); ok {
 				what = f.Name + "=" + f.Value
 			}
-			v.prove(*addr, r, fmt.Sprintf("%s on port %d", what, h.Server.Port),
+			w := awaiting{*addr, r, fmt.Sprintf("%s on port %d", what, h.Server.Port),
 				source{facts: h.Facts.List(), protocol: h.Protocol, proto: h.Proto, port: h.Server.Port, client: client},
-				Change{Proof: sides(h), Announcer: h.Server.AddrPort(), Time: h.Time})
+				Change{Proof: sides(h), Announcer: h.Server.AddrPort(), Time: h.Time}}
+			if w.from.peer = h.Client.Addr; client {
+				w.from.peer = h.Server.Addr
+			}
+			v.await(&w)
 		}
 	}
 }
@@ -179,6 +185,9 @@ func (v *Inventory) prove(a capture.Addr, r *evidenceRule, evidence string, from
 	if n.version {
 		c.Kind, c.Value = VersionChange, version
 		v.changes = append(v.changes, c)
+	}
+	if v.awaited > 0 && (n.role || n.version) {
+		v.proved(a)
 	}
 }
 
@@ -244,11 +253,7 @@ func (v *Inventory) reweigh(old *hosts) {
 		for _, p := range x.proofs {
 			switch {
 			case p.from.facts != nil:
-				for _, r := range v.evidence.weigh(p.from.facts, p.from.protocol).rules {
-					if match.Port(r.port, p.from.port, p.from.proto) && (r.End == "both" || (r.End == "client") == p.from.client) {
-						v.prove(a, r, p.evidence, p.from, Change{})
-					}
-				}
+				v.drawAgain(a, p.evidence, p.from)
 			case p.from.service != "":
 				for _, r := range v.evidence.rulesFor(p.from.service) {
 					v.prove(a, r, p.evidence, p.from, Change{})
@@ -263,7 +268,15 @@ func (v *Inventory) reweigh(old *hosts) {
 			v.weighEndpoint(en, 0)
 		}
 	}
-	v.changes = v.changes[:0]
+}
+
+// drawAgain draws from the facts of a flow what these rules see in them.
+func (v *Inventory) drawAgain(a capture.Addr, evidence string, from source) {
+	for _, r := range slices.Clone(v.evidence.weigh(from.facts, from.protocol).rules) {
+		if match.Port(r.port, from.port, from.proto) && (r.End == "both" || (r.End == "client") == from.client) {
+			v.await(&awaiting{a, r, evidence, from, Change{}})
+		}
+	}
 }
 
 // keep keeps a proof whose source is not known.

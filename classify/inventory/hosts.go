@@ -316,34 +316,42 @@ func (h *hosts) rolesOf(x *host, a *capture.Addr) *match.RoleSet {
 		h.setVersion(&r, x)
 		return h.share(r)
 	}
-	version := h.versionOf(x)
 	where := h.elsewhere(a)
 	if where.Known == match.Certain {
 		return where // the site file names the role of the network
 	}
-	var strong, weak [][]rules.Role
+	sets, of := h.weighed(x, where.Known)
+	known := match.Proven
+	if len(of) == 0 || of[0].weak {
+		known = where.Known
+	}
+	sets = h.explained(sets)
+	r := match.NewRoleSet(h.policy, known, sets)
+	r.Exchange = r.Exchange || slices.ContainsFunc(sets, h.publishes)
+	r.Front = !r.Exchange && r.Has(rules.LB)
+	h.setVersion(&r, x)
+	return h.share(r)
+}
+
+// weighed returns what is proven of a host, and the proofs of it. Weak evidence
+// counts only where nothing else is known.
+func (h *hosts) weighed(x *host, where match.Knowledge) (sets [][]rules.Role, of []*roleProof) {
+	version := h.versionOf(x)
+	strong := false
 	for i := range x.proofs {
 		p := &x.proofs[i]
 		roles := p.rolesFor(version)
 		switch {
-		case len(roles) == 0 || x.vetoed && slices.ContainsFunc(roles, h.exchange):
-		case p.weak && len(roles) == 1 && roles[0] == rules.Client && where.Known == match.Unknown:
-			// Any host may be a client, and servers call the same services.
-		case p.weak:
-			weak = append(weak, roles)
-		default:
-			strong = append(strong, roles)
+		case len(roles) == 0 || x.vetoed && slices.ContainsFunc(roles, h.exchange) || p.weak && strong:
+			continue
+		case p.weak && len(roles) == 1 && roles[0] == rules.Client && where == match.Unknown:
+			continue // any host may be a client, and servers call the same services
+		case !p.weak && !strong:
+			strong, sets, of = true, nil, nil
 		}
+		sets, of = append(sets, roles), append(of, p)
 	}
-	// Weak evidence counts only where nothing else is known.
-	sets, known := h.explained(strong), match.Proven
-	if len(strong) == 0 {
-		sets, known = h.explained(weak), where.Known
-	}
-	r := match.NewRoleSet(h.policy, known, sets)
-	r.Exchange = r.Exchange || slices.ContainsFunc(sets, h.publishes)
-	h.setVersion(&r, x)
-	return h.share(r)
+	return h.narrowed(sets), of
 }
 
 // publishes reports whether a set of roles is that of an Exchange server or of a
@@ -363,6 +371,7 @@ func (h *hosts) setVersion(r *match.RoleSet, x *host) {
 		r.Version, r.Source = x.version, record.ByTraffic
 	case r.Exchange:
 		r.Version, r.Source = h.assume(x)
+		r.Among = x.among
 	}
 }
 
@@ -372,7 +381,7 @@ func (h *hosts) exchange(role rules.Role) bool {
 
 // share returns the role set that says the same as r.
 func (h *hosts) share(r match.RoleSet) *match.RoleSet {
-	key := fmt.Sprintf("%s %s %t %d %s", r.Version, r.Source, r.Exchange, r.Known, strings.Join(r.Names, " "))
+	key := fmt.Sprintf("%s %s %t %t %d %s %s", r.Version, r.Source, r.Exchange, r.Front, r.Known, strings.Join(r.Names, " "), r.Among)
 	if len(r.Static) > 0 {
 		key += fmt.Sprint(r.Static)
 	}
@@ -402,6 +411,27 @@ func (h *hosts) explained(sets [][]rules.Role) [][]rules.Role {
 			return !exchange(set) && exchange(other) && slices.ContainsFunc(set, func(r rules.Role) bool { return slices.Contains(other, r) })
 		})
 	})
+}
+
+// narrowed leaves out of alternatives the roles that a server does not have beside
+// another role that is proven: a host proven to be a hub is not the edge of
+// hub|edge, as Edge Transport has a server of its own.
+func (h *hosts) narrowed(sets [][]rules.Role) [][]rules.Role {
+	alone := func(r rules.Role) bool { return slices.Contains(h.policy.Alone, r) }
+	for _, set := range sets {
+		if slices.Contains(set, rules.AnyExchange) || slices.ContainsFunc(set, func(r rules.Role) bool { return !h.exchange(r) || alone(r) != alone(set[0]) }) {
+			continue // it does not tell on which side the host is
+		}
+		out := slices.Clone(sets)
+		for i, other := range sets {
+			left := slices.DeleteFunc(slices.Clone(other), func(r rules.Role) bool { return h.policy.Exchange(r) && alone(r) != alone(set[0]) })
+			if len(left) > 0 {
+				out[i] = left
+			}
+		}
+		return out
+	}
+	return sets
 }
 
 // elsewhere returns what an address alone says: the role of its network,
@@ -442,6 +472,31 @@ func local(a *capture.Addr) bool {
 // Host returns the roles of an address and its name, or "".
 func (v *Inventory) Host(a *capture.Addr) (*match.RoleSet, string) { return v.hosts.find(a) }
 
+// proofsOf returns the roles of a host that traffic proves. Of several proofs of a
+// role, one that needs no other to tell it comes first.
+func (h *hosts) proofsOf(x *host, a *capture.Addr) (list []record.RoleProof) {
+	set, _ := h.find(a)
+	sets, of := h.weighed(x, h.elsewhere(a).Known)
+	for _, name := range set.Names {
+		best := -1
+		for i := range of {
+			if match.Join(sets[i]) != name {
+				continue
+			}
+			if alone := match.Join(of[i].rolesFor(h.versionOf(x))) == name; best < 0 || alone {
+				best = i
+				if alone {
+					break
+				}
+			}
+		}
+		if best >= 0 {
+			list = append(list, record.RoleProof{Role: name, Evidence: of[best].evidence, Weak: of[best].weak})
+		}
+	}
+	return list
+}
+
 // Hosts returns the hosts whose roles are known, by address.
 func (v *Inventory) Hosts() []record.HostSummary {
 	var list []record.HostSummary
@@ -452,14 +507,7 @@ func (v *Inventory) Hosts() []record.HostSummary {
 				hs.Roles = append(hs.Roles, record.RoleProof{Role: string(r), Evidence: "site file"})
 			}
 		} else {
-			set, _ := v.hosts.find(&a)
-			for _, p := range h.proofs {
-				name := match.Join(p.rolesFor(v.hosts.versionOf(h)))
-				listed := slices.ContainsFunc(hs.Roles, func(r record.RoleProof) bool { return r.Role == name })
-				if slices.Contains(set.Names, name) && !listed {
-					hs.Roles = append(hs.Roles, record.RoleProof{Role: name, Evidence: p.evidence})
-				}
-			}
+			hs.Roles = v.hosts.proofsOf(h, &a)
 		}
 		if len(hs.Roles) > 0 {
 			list = append(list, hs)

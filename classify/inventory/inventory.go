@@ -74,6 +74,10 @@ type Inventory struct {
 	given     string
 	relays    []netip.Prefix // that announce for others
 	changes   []Change
+	// awaiting holds, by the other end of their flow, the proofs that wait for its
+	// role; there are awaited ones.
+	awaiting map[capture.Addr][]awaiting
+	awaited  int
 }
 
 // New returns an inventory that knows what the site file tells; site may be nil.
@@ -89,6 +93,7 @@ func New(packs *rules.Packs, site *rules.Site, protocols []string, version strin
 func (v *Inventory) setRules(packs *rules.Packs, site *rules.Site, protocols []string) {
 	v.packs, v.hosts = packs, newHosts(packs.Policy(), site, v.given)
 	v.evidence = compileEvidence(packs, protocols)
+	v.awaiting, v.awaited = map[capture.Addr][]awaiting{}, 0
 	v.relays = nil
 	if site != nil {
 		v.relays = site.Relays
@@ -99,11 +104,17 @@ func (v *Inventory) setRules(packs *rules.Packs, site *rules.Site, protocols []s
 // Reload replaces the rules and the site file at a packet time. What was learned
 // stays, as far as the new rules draw the same from it: roles are weighed again.
 func (v *Inventory) Reload(packs *rules.Packs, site *rules.Site, now int64) {
-	old, protocols := v.hosts, v.evidence.protocols
+	old, waiting, protocols := v.hosts, v.awaiting, v.evidence.protocols
 	v.endpoints.endSite(now)
 	v.endpoints.setPolicy(packs.Policy())
 	v.setRules(packs, site, protocols)
 	v.reweigh(old)
+	for _, list := range waiting {
+		for i := range list {
+			v.drawAgain(list[i].host, list[i].evidence, list[i].from)
+		}
+	}
+	v.changes = v.changes[:0]
 }
 
 // Hear takes in what the content of a flow told, and returns what is new. The

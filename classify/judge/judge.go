@@ -126,7 +126,8 @@ var unrelated = Verdict{Verdict: record.Verdict{Status: record.Unrelated}, Servi
 
 // Verdict returns the verdict on a flow.
 func (j *Judge) Verdict(s *Subject) *Verdict {
-	if !s.Client.Exchange && !s.Server.Exchange {
+	exchange := s.Client.Exchange || s.Server.Exchange
+	if !exchange && !s.Server.Front {
 		return &unrelated
 	}
 	known := &j.memo[s.hash()>>(64-memoBits)]
@@ -134,6 +135,9 @@ func (j *Judge) Verdict(s *Subject) *Verdict {
 		known[0], known[1] = known[1], known[0] // the one used last comes first
 		if known[0].subject != *s {
 			v := j.decide(s)
+			if !exchange && v.Status != record.Expected && v.Status != record.Deviating {
+				v = unrelated
+			}
 			j.last++
 			v.id = j.last
 			known[0] = remembered{*s, &v}

@@ -20,6 +20,9 @@ import (
 func (j *Judge) decide(s *Subject) Verdict {
 	version, source, rs := j.rulesFor(s)
 	v := j.by(s, version, source, rs)
+	if v.Reason == record.WrongVersion && (source == record.ByOrganisation || source == record.ByDefault) {
+		j.doubt(s, rs, &v)
+	}
 	v.Version, v.VersionSource = version, source
 	return v
 }
@@ -68,6 +71,18 @@ func (j *Judge) by(s *Subject, version string, source record.VersionSource, rs *
 		return s.unknownRole(open)
 	}
 	return plain(j.unexplained(s, rs))
+}
+
+// doubt makes a verdict that rests on the assumed version of a server undetermined,
+// if another version that it may have documents the flow.
+func (j *Judge) doubt(s *Subject, rs *ruleset, v *Verdict) {
+	other, h := j.otherVersion(s, rs, true)
+	if h == nil {
+		return
+	}
+	v.Status, v.Reason, v.Findings = record.Undetermined, record.NoVersion, nil
+	v.Why = fmt.Sprintf("%s documents it for Exchange %s, and %s is only assumed; give the version in the site file; %s",
+		h.row.path.ID, other.version, rs.version, v.Why)
 }
 
 // plain returns a verdict that rests on no announced service.
@@ -295,7 +310,7 @@ func (j *Judge) unexplained(s *Subject, rs *ruleset) record.Verdict {
 			}
 		}
 	}
-	if other, h := j.otherVersion(s, rs); h != nil {
+	if other, h := j.otherVersion(s, rs, false); h != nil {
 		v.Reason = record.WrongVersion
 		v.Why = fmt.Sprintf("a data path of Exchange %s (%s), not of %s", other.version, h.row.path.ID, rs.version)
 		return v
@@ -323,11 +338,11 @@ func (j *Judge) named(h *hit) string {
 	return ""
 }
 
-// otherVersion returns the rules of another version that document the flow, and
-// the hit.
-func (j *Judge) otherVersion(s *Subject, rs *ruleset) (*ruleset, *hit) {
+// otherVersion returns the rules of another version that document the flow, and the
+// hit. With assumed, a server whose version is assumed must be able to have that one.
+func (j *Judge) otherVersion(s *Subject, rs *ruleset, assumed bool) (*ruleset, *hit) {
 	for _, other := range j.rulesets {
-		if other == rs {
+		if other == rs || assumed && !s.mayRun(other.version) {
 			continue
 		}
 		j.others = j.hitsOf(&j.compiled(other).paths, s, j.others[:0])
@@ -338,6 +353,18 @@ func (j *Judge) otherVersion(s *Subject, rs *ruleset) (*ruleset, *hit) {
 		}
 	}
 	return nil, nil
+}
+
+// mayRun reports whether an Exchange server of the flow whose version is assumed may
+// run a version.
+func (s *Subject) mayRun(version string) bool {
+	for _, r := range [...]*match.RoleSet{s.Client, s.Server} {
+		assumed := r.Exchange && r.Source != record.BySite && r.Source != record.ByTraffic
+		if assumed && (r.Among == nil || slices.ContainsFunc(r.Among, func(v string) bool { return strings.EqualFold(packVersion(v), version) })) {
+			return true
+		}
+	}
+	return false
 }
 
 // nearest returns the hit that is nearest to a subject: one for the server's

@@ -23,12 +23,19 @@ type RoleSet struct {
 	// Exchange reports whether the host is an Exchange server, or the load balancer
 	// in front of one.
 	Exchange bool
+	// Front reports whether the host is a load balancer in front of an Exchange
+	// server by weak evidence: only what fits a data path on its way there is
+	// Exchange's.
+	Front bool
 	// Known tells how much is known of the host.
 	Known Knowledge
 	// Version is the Exchange version of an Exchange server, and Source tells how it
 	// is known.
 	Version string
 	Source  record.VersionSource
+	// Among are the versions that the server can have by what it showed, where its
+	// version is assumed; nil for any.
+	Among []string
 	// Static maps the RPC services of the host to the ports that the site file
 	// names, or is nil.
 	Static map[string]uint16
@@ -95,7 +102,7 @@ type Fit uint8
 const (
 	No     Fit = iota
 	Maybe      // the host may have the role, for all that is known
-	Likely     // the host acts in the role besides its own: administrators are clients too
+	Likely     // the host acts in the role besides its own: administrators and load balancers are clients too
 	Yes
 )
 
@@ -110,7 +117,10 @@ func (r *RoleSet) Fits(want []rules.Role) Fit {
 	case r.Known == Unlisted:
 		return Maybe
 	case r.Known == Unknown:
-		if slices.Contains(want, rules.Client) || slices.Contains(want, rules.Internet) {
+		switch asks := slices.Contains(want, rules.Client) || slices.Contains(want, rules.Internet); {
+		case asks && r.Front:
+			return Likely // a row for load balancers is nearer
+		case asks:
 			return Yes
 		}
 		return Maybe

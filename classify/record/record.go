@@ -35,12 +35,13 @@ const (
 	WrongVersion Reason = "wrong-version"
 	LocalOnly    Reason = "local-only"
 
-	NoPayload   Reason = "no-payload"   // no payload, and no documented port
-	NotBegun    Reason = "not-begun"    // the begin was not seen, and nothing announced the port
-	Unannounced Reason = "unannounced"  // services of the two hosts use such ports, and nothing announced this one
-	UnknownRole Reason = "unknown-role" // it depends on the role of a host that is not known
-	NoRules     Reason = "no-rules"     // there are no rules for the version of the server
-	Sealed      Reason = "encrypted"    // IPsec carries it, and may carry anything
+	NoPayload   Reason = "no-payload"      // no payload, and no documented port
+	NotBegun    Reason = "not-begun"       // the begin was not seen, and nothing announced the port
+	Unannounced Reason = "unannounced"     // services of the two hosts use such ports, and nothing announced this one
+	UnknownRole Reason = "unknown-role"    // it depends on the role of a host that is not known
+	NoRules     Reason = "no-rules"        // there are no rules for the version of the server
+	NoVersion   Reason = "unknown-version" // the version that is assumed of a server must not have it, another one may
+	Sealed      Reason = "encrypted"       // IPsec carries it, and may carry anything
 )
 
 // Confidence grades a verdict.
@@ -212,6 +213,8 @@ type HostSummary struct {
 type RoleProof struct {
 	Role     string
 	Evidence string
+	// Weak reports whether it counts only as long as nothing else is known.
+	Weak bool
 }
 
 // EndpointSummary is one learned endpoint at the end of the run.

@@ -48,6 +48,9 @@ var entries = []Entry{
 	{Word: "unknown-role", Kind: Reason, Title: "It depends on a role that is not known",
 		Text: "A data path fits if the host that the verdict names has the right role. Add the host to the site file, with its address and " +
 			"roles, or capture a connection that proves its role."},
+	{Word: "unknown-version", Kind: Reason, Title: "It depends on a version that is not known",
+		Text: "The version that is assumed of the server must not have this, but another version of Exchange documents it. Give the server's " +
+			"version in the site file, or with --exchange where all servers have the same."},
 	{Word: "no-rules", Kind: Reason, Title: "No rules for the version of the server",
 		Text: "The server runs a version of Exchange whose data paths exspan does not know, such as 5.5 or Exchange Online."},
 
