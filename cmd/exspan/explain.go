@@ -31,7 +31,7 @@ Wireshark shows its frames.
 
 A flow is named by its Community ID, which --format ndjson and csv write, or by
 its two ends.`,
-		Example: `  exspan explain trace.pcapng 1:mUcKYH69dMOnnfOBPQup9Y6sefU=
+		Example: `  exspan explain trace.pcapng 1:8yIB5vD/wXOrTazjXtfABuzYEwo=
   exspan explain --site site.yaml trace.pcapng --flow 10.0.0.9:1051,10.0.0.5:46861`,
 		Args: cobra.ArbitraryArgs,
 	}
