@@ -335,7 +335,11 @@ func resync(b []byte) (n int, found bool) {
 		if at < 0 || b[at] != sessionMessage || b[at+4] < magicTransform {
 			continue
 		}
-		if len(b) < at+frameHeader+smb2Header {
+		need := smb2Header
+		if b[at+frameHeader] == magicSMB1 {
+			need = smb1Header
+		}
+		if len(b) < at+frameHeader+need {
 			return at, false
 		}
 		length := int(b[at+1])<<16 | int(b[at+2])<<8 | int(b[at+3])
@@ -392,14 +396,29 @@ func (o *observer) protected(r *observe.Report) {
 	}
 }
 
-// setup returns the session set-up of a request. It creates one if necessary.
+// setup returns the session set-up of a request. It creates one if necessary. A
+// request with an unknown session continues the only set-up whose answer, which
+// names the session, was lost.
 func (o *observer) setup(session, message uint64) *setup {
+	begun, unnamed := -1, 0
 	for i := range o.setups {
-		if s := &o.setups[i]; session != 0 && s.session == session {
+		s := &o.setups[i]
+		if session != 0 && s.session == session {
 			s.message = message
 			return s
 		}
+		if s.session == 0 {
+			begun = i
+			unnamed++
+		}
 	}
+	if answers := &o.dirs[observe.ToClient]; session != 0 && unnamed == 1 && (answers.lost || !answers.started) {
+		s := &o.setups[begun]
+		s.session, s.message = session, message
+		return s
+	}
+	// A message identifier is used again only when its answer came.
+	o.setups = slices.DeleteFunc(o.setups, func(s setup) bool { return s.message == message })
 	if len(o.setups) == maxSetups {
 		o.setups = slices.Delete(o.setups, 0, 1)
 	}

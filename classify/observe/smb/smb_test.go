@@ -397,8 +397,18 @@ func TestLostAnswer(t *testing.T) {
 		}
 		observetest.Expect(t, r, test.want...)
 	}
+	// SMB 1 may give both requests of a set-up the same identifier. The session of
+	// the second shows that it goes on with the first.
+	request1 := func(session int, token string) string {
+		return frame(smb1(0x73, 0x18, session, 0, 2, andXEnd+zero(10)+u16(len(token))+zero(8), token))
+	}
+	r := observetest.Check(t, Protocol(), conv(s(frame(smb1(0x72, 0x98, 0, 0, 1, zero(34), ""))), c(request1(0, ntlmNegotiate)), observetest.Lost(observe.ToClient, 200),
+		c(request1(8, ntlmAuthenticate(0))), s(frame(smb1(0x73, 0x98, 8, 0, 2, andXEnd+u16(0)+u16(0), "")))), observetest.Options{})
+	if !r.Facts.Has(observe.Auth, "anonymous") || r.Facts.Has(observe.Auth, "ntlm") {
+		t.Errorf("a lost challenge of SMB 1: %q", r.Lines())
+	}
 	// If no packet of the server is seen, the client's messages are used.
-	r := observetest.Check(t, Protocol(), conv(c(setupRequest(1, 0, ntlmNegotiate), setupRequest(2, 9, ntlmAuthenticate(60)), connect(`\\mb1\IPC$`))),
+	r = observetest.Check(t, Protocol(), conv(c(setupRequest(1, 0, ntlmNegotiate), setupRequest(2, 9, ntlmAuthenticate(60)), connect(`\\mb1\IPC$`))),
 		observetest.Options{})
 	if !r.Facts.Has(observe.Auth, "ntlm") {
 		t.Errorf("one direction: %q", r.Lines())
