@@ -144,6 +144,7 @@ func (r *Reader) seek(tried uint64, dir observe.Direction, data, other []byte) (
 		}
 	}
 	f.ClientPort, f.ServerPort = client.Port, server.Port
+	f.Late = r.at.state.flags&(midA<<r.at.state.Ends.Side(dir)) != 0
 	return d.detect(set, dir, data, other)
 }
 

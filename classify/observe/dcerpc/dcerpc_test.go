@@ -687,6 +687,22 @@ func TestReversed(t *testing.T) {
 	}
 }
 
+// TestDetectInBody has PDUs on a port of RPC proxies: those behind a header that
+// was not seen are part of its body.
+func TestDetectInBody(t *testing.T) {
+	bind := []byte(le.bind(1, []ctx{{0, epms, ndr32s}}))
+	for _, c := range []struct {
+		port uint16
+		late bool
+		want observe.Match
+	}{{80, true, observe.No}, {80, false, observe.Yes}, {6001, true, observe.Yes}} {
+		f := observe.First{ToServer: bind, ClientPort: 50000, ServerPort: c.port, Late: c.late, OnPort: c.port == 6001}
+		if got := detect(&f); got != c.want {
+			t.Errorf("port %d, late %t: %d, want %d", c.port, c.late, got, c.want)
+		}
+	}
+}
+
 func TestDetect(t *testing.T) {
 	good := le.bind(1, []ctx{{0, epms, ndr32s}})
 	change := func(at int, c byte) string { return good[:at] + string([]byte{c}) + good[at+1:] }

@@ -249,6 +249,11 @@ func detect(f *observe.First) observe.Match {
 		return observe.No
 	}
 	expected := f.OnPort || f.Announced != ""
+	if f.Late && !expected && (f.ServerPort == httpPort || f.ClientPort == httpPort) {
+		// These may be PDUs in the body of a request whose header was not seen
+		// ([MS-RPCH] section 2.1.2.1).
+		return observe.No
+	}
 	c := detectSide(f.ToServer, expected, false)
 	s := detectSide(f.ToClient, expected, true)
 	switch {
@@ -276,6 +281,9 @@ func detectSide(b []byte, expected, fromServer bool) observe.Match {
 	}
 	return strict(b)
 }
+
+// httpPort is the port of RPC proxies without TLS.
+const httpPort = 80
 
 // banner is the first message of an RPC over HTTP server, without a line end ([MS-RPCH]
 // section 2.1.2.2.1).

@@ -11,7 +11,8 @@ import (
 // authentication tracks the tokens of a session set-up.
 type authentication struct {
 	tokens    spnego.Context
-	anonymous bool // NTLM without a response to the challenge
+	logon     bool // an AUTHENTICATE message of NTLM was read
+	anonymous bool // it had no response to the challenge
 	fixed     string
 }
 
@@ -22,18 +23,21 @@ func (a *authentication) token(b []byte, fromServer bool, r *observe.Report) {
 	}
 	i := a.tokens.Add(b, fromServer, r)
 	if m := i.NTLM; len(m) >= 24 && binary.LittleEndian.Uint32(m[8:]) == ntlm.Authenticate {
-		// A client that authenticates as anonymous sends no response ([MS-NLMP] section
-		// 3.2.5.1.2).
+		// An anonymous logon has no response ([MS-NLMP] section 3.2.5.1.2).
+		a.logon = true
 		a.anonymous = binary.LittleEndian.Uint16(m[20:]) == 0
 	}
 }
 
-// mechanism returns the mechanism as in observe.Auth, or "" if it is unknown.
+// mechanism names the mechanism as observe.Auth does. It is empty if it is not
+// known: NTLM may be an anonymous logon until its last message is read.
 func (a *authentication) mechanism() string {
 	switch {
 	case a.fixed != "":
 		return a.fixed
-	case a.anonymous && a.tokens.Mechanism == spnego.NTLM:
+	case a.tokens.Mechanism == spnego.NTLM && !a.logon:
+		return ""
+	case a.tokens.Mechanism == spnego.NTLM && a.anonymous:
 		return "anonymous"
 	}
 	return string(a.tokens.Mechanism)
