@@ -292,7 +292,7 @@ func (j *Judge) unexplained(s *Subject, rs *ruleset) record.Verdict {
 	v := record.Verdict{Status: record.Unexpected, Reason: record.NoPath}
 	if h := nearest(s, j.hits); h != nil {
 		from, to := h.row.sides(h.leg)
-		v.Reason = record.WrongRole
+		v.Reason, v.Confidence = record.WrongRole, h.confidence
 		v.Why = fmt.Sprintf("%s%s is documented from %s to %s, not from %s to %s", s.portName(), j.named(h), match.Join(from), match.Join(to), s.Client.Text, s.Server.Text)
 		return v
 	}

@@ -89,7 +89,8 @@ type Verdict struct {
 	// Group is the id that stands for Path and Also together: Path's own where
 	// nothing ties. Empty where Path is nil.
 	Group string
-	// Confidence is that of the match.
+	// Confidence is that of the match or, for a wrong role, of the data path that
+	// nothing but the roles keeps from matching.
 	Confidence Confidence
 	Reason     Reason
 	// Version is the Exchange version whose rules the verdict rests on; empty where
