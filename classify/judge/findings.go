@@ -109,7 +109,8 @@ func (f *finder) columns(policy *rules.Policy, version string) {
 }
 
 // cleartext finds content that can be read where the rows document encryption
-// by default.
+// by default. Where only some of them do, a mail server that offers TLS in vain
+// is a remark.
 func (f *finder) cleartext() {
 	clear := ""
 	for _, x := range f.Facts.All() {
@@ -126,14 +127,30 @@ func (f *finder) cleartext() {
 		}
 		return true, p.ByDefault == "yes" && !covers(encryptionWords, p.Encryption, clear) && !f.sealsMessages(p)
 	})
-	if p == nil {
-		return
-	}
 	what := "nothing is encrypted"
 	if clear != "none" {
 		what = clear + " signs and does not encrypt"
 	}
-	f.add(record.FindingCleartext, record.Violation, "%s, %s documents %s by default", what, p.ID, strings.Join(p.Encryption, " or "))
+	if p != nil {
+		f.add(record.FindingCleartext, record.Violation, "%s, %s documents %s by default", what, p.ID, strings.Join(p.Encryption, " or "))
+	} else if p := f.promised(clear); p != nil && f.Facts.Has(f.Protocol+".tls", "offered") {
+		f.add(record.FindingCleartext, record.Remark, "%s although the server offers TLS; %s documents %s by default, other data paths that fit do not",
+			what, p.ID, strings.Join(p.Encryption, " or "))
+	}
+}
+
+// promised returns the first row that documents encryption by default and is
+// broken by content in clear, or nil.
+func (f *finder) promised(clear string) *rules.DataPath {
+	if f.Client.Has(rules.Internet) || f.Server.Has(rules.Internet) {
+		return nil // mail there may go in clear
+	}
+	for _, h := range f.tied {
+		if p := h.row.path; p.ByDefault == "yes" && !covers(encryptionWords, p.Encryption, clear) && !f.sealsMessages(p) {
+			return p
+		}
+	}
+	return nil
 }
 
 // mechanism finds an authentication mechanism that the rows do not document.

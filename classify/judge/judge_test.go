@@ -155,7 +155,7 @@ func TestJudge(t *testing.T) {
 			status: record.Deviating, path: "2010.transport.hub-hub", confidence: record.ByPort, findings: "prohibited"},
 		{name: "refused", client: "10.0.0.1", server: "10.0.0.2:25", silent: true, outcome: record.Refused,
 			status: record.Expected, path: "2010.transport.hub-hub", confidence: record.ByPort, findings: "refused"},
-		{name: "mail between mailbox servers", client: "10.0.0.3", server: "10.0.0.3:25", protocol: "smtp", status: record.Unexpected, reason: record.WrongRole},
+		{name: "mail between mailbox servers", client: "10.0.0.3", server: "10.0.0.3:25", protocol: "smtp", status: record.Unexpected, reason: record.WrongRole, confidence: record.Observed},
 		{name: "AD LDS without TLS", client: "10.0.0.1", server: "10.0.1.1:50389", protocol: "ldap", facts: "encryption=none",
 			status: record.Expected, path: "2010.transport.adlds", confidence: record.Observed},
 		{name: "phone call", client: "10.0.0.8", server: "10.0.0.5:5060", protocol: "sip", facts: "encryption=none auth=none",
