@@ -39,6 +39,8 @@ type Options struct {
 	// Coverage counts flows by single data path too, a flow that may follow
 	// several under each of them.
 	Coverage bool
+	// Edges counts flows by ends and service too, and keeps the hosts.
+	Edges bool
 }
 
 // Tally holds the counts. Its zero value keeps no examples and is ready to use.
@@ -61,6 +63,11 @@ type Tally struct {
 	Pairs        Counts[PairKey, Pair]
 	Joined       Counts[JoinedKey, Joined] // conversations of two legs
 
+	// With Options.Edges: who uses which service of whom, and what records said of
+	// hosts.
+	Edges Counts[EdgeKey, Edge]
+	Hosts map[netip.Addr]*Seat
+
 	// With Options.Coverage: what was seen of each path, the flows of which one
 	// direction was seen only, and the roles of their ends.
 	ByPath map[string]*Cover
@@ -71,6 +78,8 @@ type Tally struct {
 	open  map[string]outerLeg // conversations of which a leg was counted
 	words []string            // names of protocols and reasons: there are few
 	names map[netip.Addr]string
+
+	places int // hosts that only are somewhere
 }
 
 // statuses counts flows by status: there are five.
@@ -326,6 +335,9 @@ func (t *Tally) Add(r *record.Record) {
 	}
 	if t.Options.Coverage {
 		t.cover(r)
+	}
+	if t.Options.Edges {
+		t.edge(r)
 	}
 }
 
