@@ -1,44 +1,62 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/config"
 	"github.com/spf13/cobra"
 
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
+	"github.com/exspan/exspan/cmd/exspan/internal/screen"
+	"github.com/exspan/exspan/exporter/recent"
 )
 
 // top holds the flags of the command top.
 type top struct {
 	monitor
-	url      string
 	interval time.Duration
 	once     bool
+	client   httpFlags
+
+	sensors []*sensor
+	name    func(label string) string // of a path or group, or ""
+	last    *lastLine                 // of the log; nil for remote sensors
+}
+
+// httpFlags say how to reach monitors.
+type httpFlags struct {
+	config, username, passwordFile, caFile string
+	insecure                               bool
 }
 
 func newTopCmd() *cobra.Command {
 	t := &top{}
 	cmd := &cobra.Command{
-		Use:   "top [flags] [URL | -i INTERFACE... [-- BPF-EXPRESSION]]",
+		Use:   "top [flags] [URL... | -i INTERFACE... [-- BPF-EXPRESSION]]",
 		Short: "Show paths, rates and findings live in the terminal",
-		Long: `Show data paths, rates and findings live, either those of a running "exspan
-monitor", from its metrics at URL, or those of interfaces that top captures from
-itself. Ctrl-C ends it.`,
+		Long: `Show data paths, rates and findings live, either those of running "exspan
+monitor"s, from their metrics at URLs, or those of interfaces that top captures
+from itself. The key ? lists the keys: q quits, enter shows the flows of a path.
+
+Flows of a running monitor are shown if it was started with --web.enable-flows.
+On a dumb terminal, and where standard output is none, top prints one picture
+after the other.`,
 		Example: `  exspan top
-  exspan top http://sensor:10135/metrics
+  exspan top http://sensor1:10135 http://sensor2:10135
+  exspan top https://sensor:10135 --ca-file ca.pem --username admin --password-file password
   exspan top -i eth1 --site site.yaml`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -49,71 +67,162 @@ itself. Ctrl-C ends it.`,
 				if err := t.complete(cmd, args); err != nil {
 					return err
 				}
-				return t.capture(cmd.Context(), cmd.OutOrStdout())
+				return t.capture(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
 			}
-			switch len(args) {
-			case 0:
-				t.url = "http://localhost" + listenAddress + "/metrics"
-			case 1:
-				t.url = args[0]
-			default:
-				return fmt.Errorf("unexpected argument %q", args[1])
+			if cmd.ArgsLenAtDash() >= 0 {
+				return errors.New("a BPF expression needs interfaces to capture from: -i INTERFACE")
 			}
-			if !strings.Contains(t.url, "://") {
-				t.url = "http://" + t.url
+			if err := t.connect(args); err != nil {
+				return err
 			}
-			if rest := t.url[strings.Index(t.url, "://")+3:]; !strings.Contains(rest, "/") {
-				t.url += "/metrics"
-			}
-			return t.show(cmd.Context(), cmd.OutOrStdout(), t.scrape, nil)
+			return t.show(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}
 	t.captureFlags(cmd)
 	t.judgeFlags(cmd)
 	f := cmd.Flags()
 	f.DurationVar(&t.interval, "interval", 2*time.Second, "time between two pictures")
-	f.BoolVar(&t.once, "once", false, "show one picture, with rates over one interval, and end")
+	f.BoolVar(&t.once, "once", false, "print one picture, with rates over one interval, and end")
+	f.StringVar(&t.client.caFile, "ca-file", "", "`FILE` of certificates, in PEM, that the monitor's certificate is checked by")
+	f.BoolVar(&t.client.insecure, "insecure", false, "do not check the monitor's certificate")
+	f.StringVar(&t.client.username, "username", "", "`NAME` for basic authentication at the monitor")
+	f.StringVar(&t.client.passwordFile, "password-file", "", "`FILE` with the password for it")
+	f.StringVar(&t.client.config, "http.config.file", "", "`FILE` of TLS and authentication settings for clients, in the format of Prometheus")
 	t.logLevel, t.logFormat, t.stateInterval, t.writeBuffer, t.queue = "info", "logfmt", time.Minute, 1<<20, 1<<20
 	return cmd
 }
 
-// scrape reads the metrics of a running monitor.
-func (t *top) scrape(ctx context.Context) (sample, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url, nil)
-	if err != nil {
-		return sample{}, err
-	}
-	req.Header.Set("Accept", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return sample{}, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return sample{}, fmt.Errorf("%s: %s", t.url, resp.Status)
-	}
-	decoder := expfmt.NewDecoder(io.LimitReader(resp.Body, 64<<20), expfmt.ResponseFormat(resp.Header))
-	var families []*dto.MetricFamily
-	for {
-		f := new(dto.MetricFamily)
-		if err := decoder.Decode(f); errors.Is(err, io.EOF) {
-			return newSample(families), nil
-		} else if err != nil {
-			return sample{}, fmt.Errorf("%s: %w", t.url, err)
+// newClient returns the HTTP client that the flags describe.
+func (f *httpFlags) newClient() (*http.Client, error) {
+	c := config.DefaultHTTPClientConfig
+	if f.config != "" {
+		loaded, _, err := config.LoadHTTPConfigFile(f.config)
+		if err != nil {
+			return nil, fmt.Errorf("--http.config.file: %w", err)
 		}
-		families = append(families, f)
+		c = *loaded
 	}
+	if (f.username == "") != (f.passwordFile == "") {
+		return nil, errors.New("--username and --password-file go together")
+	}
+	if f.username != "" {
+		c.BasicAuth = &config.BasicAuth{Username: f.username, PasswordFile: f.passwordFile}
+	}
+	for _, file := range []struct{ flag, name string }{{"--password-file", f.passwordFile}, {"--ca-file", f.caFile}} {
+		if file.name == "" {
+			continue
+		}
+		if _, err := os.Stat(file.name); err != nil {
+			return nil, fmt.Errorf("%s: %w", file.flag, err)
+		}
+	}
+	if f.caFile != "" {
+		c.TLSConfig.CAFile = f.caFile
+	}
+	c.TLSConfig.InsecureSkipVerify = c.TLSConfig.InsecureSkipVerify || f.insecure
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	return config.NewClientFromConfig(c, "exspan top")
 }
 
-// capture captures from interfaces itself and shows what it finds.
-func (t *top) capture(ctx context.Context, stdout io.Writer) error {
-	var last lastLine
-	w, err := t.start(nil, nil, t.logger(&last))
+// connect prepares the sensors at URLs.
+func (t *top) connect(args []string) error {
+	if len(args) == 0 {
+		args = []string{"http://localhost" + listenAddress}
+	}
+	client, err := t.client.newClient()
 	if err != nil {
 		return err
 	}
+	cfg, err := t.Config()
+	if err != nil {
+		return err
+	}
+	t.name = pathNames(cfg.Packs)
+	for _, a := range args {
+		if !strings.Contains(a, "://") {
+			a = "http://" + a
+		}
+		u, err := url.Parse(a)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return fmt.Errorf("%q is no URL of a monitor, such as http://sensor:10135", a)
+		}
+		if u.Path == "" || u.Path == "/" {
+			u.Path = "/metrics"
+		}
+		if slices.ContainsFunc(t.sensors, func(s *sensor) bool { return s.url == u.String() }) {
+			return fmt.Errorf("%s is given twice", u.Redacted())
+		}
+		s := &sensor{name: u.Host, url: u.String()}
+		s.take = func(ctx context.Context) (sample, error) { return scrape(ctx, client, s.url) }
+		s.flows = func(ctx context.Context, label string) ([]recent.Flow, error) {
+			return fetchFlows(ctx, client, u, label)
+		}
+		t.sensors = append(t.sensors, s)
+	}
+	return nil
+}
+
+// get asks a monitor.
+func get(ctx context.Context, client *http.Client, at, accept string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", accept)
+	resp, err := client.Do(req)
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		err = u.Err // who is shown the error knows the URL
+	}
+	return resp, err
+}
+
+// errNoFlows tells what to do about a monitor that serves no flows.
+var errNoFlows = errors.New("This monitor does not serve flows, which hold addresses and names. Start it with --web.enable-flows to see them here; " +
+	"its records, and exspan analyze --path, have them too.") //nolint:revive,staticcheck // it is shown as a paragraph
+
+// fetchFlows reads the last flows of a path from the monitor whose metrics are at u.
+func fetchFlows(ctx context.Context, client *http.Client, u *url.URL, label string) ([]recent.Flow, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	at := *u
+	at.Path = strings.TrimSuffix(u.Path, "/metrics") + "/flows"
+	at.RawQuery = url.Values{"path": {label}}.Encode()
+	resp, err := get(ctx, client, at.String(), "application/json")
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	switch {
+	case resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusOK && !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json"):
+		return nil, errNoFlows
+	case resp.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("%s: %s", at.Redacted(), resp.Status)
+	}
+	var flows []recent.Flow
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 16<<20)).Decode(&flows); err != nil {
+		return nil, fmt.Errorf("%s: %w", at.Redacted(), err)
+	}
+	return flows, nil
+}
+
+// capture captures from interfaces itself and shows what it finds.
+func (t *top) capture(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
+	t.last, t.flows = &lastLine{}, true
+	w, err := t.start(nil, nil, t.logger(t.last))
+	if err != nil {
+		return err
+	}
+	t.name = pathNames(w.packs)
+	t.sensors = []*sensor{{
+		name: strings.Join(t.interfaces, ", "),
+		take: func(context.Context) (sample, error) {
+			families, err := w.registry.Gather()
+			return newSample(families), err
+		},
+		flows: func(_ context.Context, label string) ([]recent.Flow, error) { return w.recent.Flows(label), nil },
+	}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	fed := make(chan error, 1)
@@ -121,10 +230,7 @@ func (t *top) capture(ctx context.Context, stdout io.Writer) error {
 		fed <- w.feed()
 		cancel()
 	}()
-	err = t.show(ctx, stdout, func(context.Context) (sample, error) {
-		families, err := w.registry.Gather()
-		return newSample(families), err
-	}, last.get)
+	err = t.show(ctx, stdin, stdout)
 	cancel()
 	_ = w.src.Close()
 	if ferr := <-fed; ferr != nil {
@@ -148,300 +254,78 @@ func (l *lastLine) Write(p []byte) (int, error) {
 }
 
 func (l *lastLine) get() string {
+	if l == nil {
+		return ""
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text
 }
 
-// show draws a picture after each interval until ctx ends. message returns the
-// last line of the screen; it may be nil.
-func (t *top) show(ctx context.Context, stdout io.Writer, take func(context.Context) (sample, error), message func() string) error {
-	before, err := take(ctx)
+// show shows the sensors until the operator quits or ctx ends.
+func (t *top) show(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
+	o := screen.Options{Interval: t.interval, Take: t.take, Flows: t.flowsOf}
+	var err error
+	if file, ok := stdin.(*os.File); ok && !t.once && pipeline.IsTerminal(stdout) && pipeline.IsTerminal(file) && os.Getenv("TERM") != "dumb" {
+		err = screen.Run(ctx, stdin, stdout, o)
+	} else {
+		err = screen.Print(ctx, stdout, new(look).columns(stdout), t.once, o)
+	}
 	if err != nil {
 		return pipeline.Error{Err: err}
 	}
-	out := bufio.NewWriter(stdout)
-	screen := pipeline.IsTerminal(stdout) && !t.once
-	if screen {
-		fmt.Fprint(out, "\x1b[?1049h\x1b[?25l") // alternate screen, cursor off
-		defer func() {
-			fmt.Fprint(out, "\x1b[?25h\x1b[?1049l")
-			_ = out.Flush()
-		}()
+	return nil
+}
+
+// take asks all sensors at once. It is an error if none of them ever answered.
+func (t *top) take(ctx context.Context) (screen.State, error) {
+	var wait sync.WaitGroup
+	for _, s := range t.sensors {
+		wait.Go(func() { s.ask(ctx) })
 	}
-	tick := time.NewTicker(t.interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		now, err := take(ctx)
-		width, height := 100, 0
-		if w, h := pipeline.TerminalSize(stdout); screen && w > 0 {
-			width, height = w, h
-		}
-		var lines []string
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil && !screen:
-			return pipeline.Error{Err: err}
-		case err != nil:
-			lines = []string{"exspan top: " + err.Error()} // the monitor may come back
-		default:
-			lines = picture(before, now, height)
-			before = now
-		}
-		if message != nil {
-			lines = append(lines, "", message())
-		}
-		if screen {
-			fmt.Fprint(out, "\x1b[H")
-		}
-		for i, l := range lines {
-			if height > 0 && i >= height-1 {
-				break
-			}
-			if r := []rune(l); screen && len(r) > width {
-				l = string(r[:width])
-			}
-			out.WriteString(l)
-			if screen {
-				out.WriteString("\x1b[K")
-			}
-			out.WriteByte('\n')
-		}
-		if screen {
-			fmt.Fprint(out, "\x1b[J")
-		}
-		if err := out.Flush(); err != nil {
-			return pipeline.Error{Err: err}
-		}
-		if t.once {
-			return nil
+	wait.Wait()
+	var errs []error
+	for _, s := range t.sensors {
+		if s.err != nil && s.now.series == nil {
+			errs = append(errs, fmt.Errorf("cannot read the metrics of %s: %w", s.name, s.err))
 		}
 	}
+	if len(errs) == len(t.sensors) {
+		if t.last == nil {
+			errs = append(errs, errors.New("exspan monitor serves metrics; exspan top -i INTERFACE captures itself"))
+		}
+		return screen.State{}, errors.Join(errs...)
+	}
+	state := newState(t.sensors, t.name)
+	state.Message = t.last.get()
+	return state, nil
 }
 
-// sample holds the metrics at one time.
-type sample struct {
-	at     time.Time
-	series map[string][]series // by name
-}
-
-type series struct {
-	labels map[string]string
-	value  float64
-}
-
-func newSample(families []*dto.MetricFamily) sample {
-	s := sample{time.Now(), map[string][]series{}}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			v := series{labels: map[string]string{}}
-			for _, l := range m.GetLabel() {
-				v.labels[l.GetName()] = l.GetValue()
-			}
-			switch {
-			case m.Counter != nil:
-				v.value = m.GetCounter().GetValue()
-			case m.Gauge != nil:
-				v.value = m.GetGauge().GetValue()
-			case m.Untyped != nil:
-				v.value = m.GetUntyped().GetValue()
-			case m.Histogram != nil:
-				if n := m.GetHistogram().GetSampleCount(); n > 0 {
-					v.value = m.GetHistogram().GetSampleSum() / float64(n) // the mean
+// flowsOf returns the last flows of a path at all sensors: those that need attention
+// first, then the newest first.
+func (t *top) flowsOf(ctx context.Context, label string) ([]recent.Flow, error) {
+	var all []recent.Flow
+	var errs []error
+	for _, s := range t.sensors {
+		flows, err := s.flows(ctx, label)
+		if err != nil && !slices.ContainsFunc(errs, func(e error) bool { return e.Error() == err.Error() }) {
+			errs = append(errs, err)
+		}
+		all = append(all, flows...)
+	}
+	if len(t.sensors) > 1 {
+		slices.SortStableFunc(all, func(a, b recent.Flow) int {
+			rank := func(f *recent.Flow) int {
+				if f.Attention() {
+					return 0
 				}
+				return 1
 			}
-			s.series[f.GetName()] = append(s.series[f.GetName()], v)
-		}
-	}
-	return s
-}
-
-// sum adds the series of a metric that have all the labels given, as pairs of
-// name and value.
-func (s *sample) sum(name string, labels ...string) float64 {
-	t := 0.0
-next:
-	for _, v := range s.series[name] {
-		for i := 0; i+1 < len(labels); i += 2 {
-			if v.labels[labels[i]] != labels[i+1] {
-				continue next
-			}
-		}
-		t += v.value
-	}
-	return t
-}
-
-// by sums a metric by the value of a label.
-func (s *sample) by(name, label string) map[string]float64 {
-	sums := map[string]float64{}
-	for _, v := range s.series[name] {
-		sums[v.labels[label]] += v.value
-	}
-	return sums
-}
-
-// pathRow is one data path in the picture.
-type pathRow struct {
-	path                string
-	toServer, toClient  float64 // bytes a second
-	packets             float64 // a second
-	total, active       float64
-	flows, deviating    float64
-	setup, lastSeen     float64
-	unanswered, refused float64
-}
-
-// picture draws the difference between two samples. It returns at most as many
-// lines as fit into height; 0 means no limit.
-func picture(before, now sample, height int) []string {
-	seconds := now.at.Sub(before.at).Seconds()
-	if seconds <= 0 {
-		seconds = 1
-	}
-	rate := func(name string, labels ...string) float64 {
-		return max(now.sum(name, labels...)-before.sum(name, labels...), 0) / seconds
-	}
-	version := ""
-	for _, v := range now.series["exspan_build_info"] {
-		version = " " + v.labels["version"]
-	}
-	lines := []string{
-		fmt.Sprintf("exspan%s  %s  %s/s  %s packets/s  behind %.1f s  dropped %s (%s/s)", version, now.at.Format("15:04:05"),
-			inBytes(rate("exspan_ip_bytes_total")), inCount(rate("exspan_ip_packets_total")), now.sum("exspan_capture_behind_seconds"),
-			inCount(now.sum("exspan_capture_dropped_packets_total")), inCount(rate("exspan_capture_dropped_packets_total"))),
-		fmt.Sprintf("flows: %s live, %s held, %s read   endpoints learned: %s   paths: %s seen, %s blocked, %s unseen",
-			inCount(now.sum("exspan_flow_table_flows", "state", "live")), inCount(now.sum("exspan_flow_table_flows", "state", "held")),
-			inCount(now.sum("exspan_flow_table_flows", "state", "reading")), inCount(now.sum("exspan_learned_endpoints")),
-			inCount(now.sum("exspan_documented_paths", "state", "seen")), inCount(now.sum("exspan_documented_paths", "state", "blocked")),
-			inCount(now.sum("exspan_documented_paths", "state", "unseen"))),
-	}
-	unexpected := now.by("exspan_unexpected_flows_total", "reason")
-	text := fmt.Sprintf("unexpected flows: %s", inCount(now.sum("exspan_unexpected_flows_total")))
-	for _, reason := range sorted(unexpected) {
-		if unexpected[reason] > 0 {
-			text += fmt.Sprintf("   %s %s", reason, inCount(unexpected[reason]))
-		}
-	}
-	lines = append(lines, text, "")
-
-	var rows []pathRow
-	for path, total := range now.by("exspan_path_bytes_total", "path") {
-		if total == 0 && now.sum("exspan_path_attempts_total", "path", path) == 0 {
-			continue
-		}
-		rows = append(rows, pathRow{
-			path: path, total: total,
-			toServer:   rate("exspan_path_bytes_total", "path", path, "direction", "to_server"),
-			toClient:   rate("exspan_path_bytes_total", "path", path, "direction", "to_client"),
-			packets:    rate("exspan_path_packets_total", "path", path),
-			active:     now.sum("exspan_path_active_flows", "path", path),
-			flows:      now.sum("exspan_path_flows_total", "path", path),
-			deviating:  now.sum("exspan_path_flows_total", "path", path, "status", "deviating"),
-			setup:      now.sum("exspan_path_setup_seconds", "path", path),
-			lastSeen:   now.sum("exspan_path_last_seen_timestamp_seconds", "path", path),
-			unanswered: now.sum("exspan_path_attempts_total", "path", path, "outcome", "unanswered"),
-			refused:    now.sum("exspan_path_attempts_total", "path", path, "outcome", "refused"),
+			return cmp.Or(cmp.Compare(rank(&a), rank(&b)), b.First.Compare(a.First))
 		})
 	}
-	slices.SortFunc(rows, func(a, b pathRow) int {
-		return cmp.Or(cmp.Compare(b.toServer+b.toClient, a.toServer+a.toClient), cmp.Compare(b.total, a.total), cmp.Compare(a.path, b.path))
-	})
-	findings := findingLines(&now)
-	if fit := height - len(lines) - len(findings) - 4; height > 0 && len(rows) > max(fit, 5) {
-		rows = rows[:max(fit, 5)]
+	if len(all) > 0 {
+		return all, nil
 	}
-	width := len("PATH")
-	for _, r := range rows {
-		width = max(width, len(r.path))
-	}
-	lines = append(lines, fmt.Sprintf("%-*s %11s %11s %9s %9s %7s %7s %5s %7s %8s %9s", width, "PATH", "TO SERVER/s", "TO CLIENT/s", "PACKETS/s",
-		"BYTES", "ACTIVE", "FLOWS", "DEV", "BLOCKED", "SETUP", "LAST SEEN"))
-	for _, r := range rows {
-		setup, last := "-", "-"
-		if r.setup > 0 {
-			setup = fmt.Sprintf("%.1f ms", r.setup*1e3)
-		}
-		if r.lastSeen > 0 {
-			last = inAge(now.at.Sub(time.UnixMilli(int64(r.lastSeen * 1e3))))
-		}
-		lines = append(lines, fmt.Sprintf("%-*s %11s %11s %9s %9s %7s %7s %5s %7s %8s %9s", width, r.path, inBytes(r.toServer), inBytes(r.toClient),
-			inCount(r.packets), inBytes(r.total), inCount(r.active), inCount(r.flows), inCount(r.deviating), inCount(r.unanswered+r.refused), setup, last))
-	}
-	return append(lines, findings...)
-}
-
-// findingLines returns the findings as lines, the most frequent first.
-func findingLines(now *sample) []string {
-	list := slices.Clone(now.series["exspan_path_findings_total"])
-	if len(list) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(list, func(a, b series) int {
-		return cmp.Or(cmp.Compare(b.value, a.value), cmp.Compare(a.labels["path"], b.labels["path"]), cmp.Compare(a.labels["finding"], b.labels["finding"]))
-	})
-	lines := []string{"", fmt.Sprintf("%7s  %-26s %s", "FLOWS", "FINDING", "PATH")}
-	for _, f := range list[:min(len(list), 8)] {
-		lines = append(lines, fmt.Sprintf("%7s  %-26s %s", inCount(f.value), f.labels["finding"], f.labels["path"]))
-	}
-	return lines
-}
-
-func sorted(m map[string]float64) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-// inBytes formats a number of bytes in at most eight columns.
-func inBytes(n float64) string {
-	for _, u := range []string{"B", "kB", "MB", "GB"} {
-		if n < 999.5 {
-			if u == "B" {
-				return fmt.Sprintf("%.0f B", n)
-			}
-			return fmt.Sprintf("%.3g %s", n, u)
-		}
-		n /= 1000
-	}
-	return fmt.Sprintf("%.3g TB", n)
-}
-
-// inCount formats a number in at most six columns.
-func inCount(n float64) string {
-	switch {
-	case n == 0 || n >= 10 && n < 99_999.5 || n == float64(int64(n)) && n < 10:
-		return fmt.Sprintf("%.0f", n)
-	case n < 10:
-		return fmt.Sprintf("%.1f", n)
-	case n < 999_500:
-		return fmt.Sprintf("%.0fk", n/1e3)
-	case n < 999_500_000:
-		return fmt.Sprintf("%.3gM", n/1e6)
-	}
-	return fmt.Sprintf("%.3gG", n/1e9)
-}
-
-// inAge formats an age.
-func inAge(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return "now"
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%.0f s", d.Seconds())
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%.0f min", d.Minutes())
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%.0f h", d.Hours())
-	}
-	return fmt.Sprintf("%.0f d", d.Hours()/24)
+	return nil, errors.Join(errs...)
 }

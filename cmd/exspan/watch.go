@@ -29,6 +29,7 @@ import (
 	"github.com/exspan/exspan/exporter/queue"
 	"github.com/exspan/exspan/exporter/recent"
 	"github.com/exspan/exspan/exporter/rotate"
+	"github.com/exspan/exspan/rules"
 )
 
 const (
@@ -47,6 +48,7 @@ type watch struct {
 
 	exporter *prometheus.Exporter
 	recent   *recent.Table
+	packs    *rules.Packs // those of the start
 	registry *prom.Registry
 	outputs  []*sinkFile
 	records  *sinkFile // --ndjson
@@ -153,7 +155,7 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 		return w, err
 	}
 	w.exporter = prometheus.New(cfg.Packs)
-	w.recent = recent.New()
+	w.packs, w.recent = cfg.Packs, recent.New()
 	w.recent.PendingOnly = !m.flows
 	sinks := []record.Sink{w.exporter, w.recent}
 	if m.ndjson != "" {

@@ -74,7 +74,7 @@ func (f *Flow) Attention() bool {
 // Wants reports whether the table has to be told of a flow with a verdict, given the
 // number of the flow's first packet.
 func (t *Table) Wants(number uint64, v *record.Verdict) bool {
-	if !t.PendingOnly || v.Status == record.Unexpected {
+	if !t.PendingOnly || v.Status == record.Unexpected || v.Status == record.Deviating {
 		return true
 	}
 	for i := range v.Findings {
@@ -92,6 +92,7 @@ func (t *Table) Wants(number uint64, v *record.Verdict) bool {
 // Pending counts flows that need attention and whose verdict is not final.
 type Pending struct {
 	Unexpected map[record.Reason]int
+	Deviating  map[string]int // by label
 	// Blocked is by label and outcome.
 	Blocked map[[2]string]int
 }
@@ -109,9 +110,10 @@ type Table struct {
 
 // open is what is counted of a flow that is not final.
 type open struct {
-	label   string
-	reason  record.Reason
-	outcome record.Outcome
+	label     string
+	deviating bool
+	reason    record.Reason
+	outcome   record.Outcome
 }
 
 // list is the flows of one label.
@@ -132,14 +134,14 @@ func (t *Table) Write(r *record.Record) error {
 	defer t.mu.Unlock()
 	v, final := &r.Verdict, r.State == "ended"
 	label := cmp.Or(tally.Label(v), record.NoneLabel)
-	o := open{label: label}
+	o := open{label: label, deviating: v.Status == record.Deviating}
 	if v.Status == record.Unexpected {
 		o.reason = v.Reason
 	}
 	if v.Status != record.Unrelated && Blocked(r.Outcome) {
 		o.outcome = r.Outcome
 	}
-	if final || o.reason == "" && o.outcome == "" {
+	if final || o == (open{label: label}) {
 		delete(t.pending, r.Number)
 	} else if _, known := t.pending[r.Number]; known || len(t.pending) < maxPending {
 		t.pending[r.Number] = o
@@ -221,8 +223,11 @@ func (t *Table) Flows(label string) []Flow {
 func (t *Table) Pending() Pending {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := Pending{map[record.Reason]int{}, map[[2]string]int{}}
+	p := Pending{map[record.Reason]int{}, map[string]int{}, map[[2]string]int{}}
 	for _, o := range t.pending {
+		if o.deviating {
+			p.Deviating[o.label]++
+		}
 		if o.reason != "" {
 			p.Unexpected[o.reason]++
 		}

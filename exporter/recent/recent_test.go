@@ -36,7 +36,7 @@ func write(t *testing.T, table *Table, r *record.Record) {
 // until its record is final, and not when it turns out to be explained.
 func TestPending(t *testing.T) {
 	table := New()
-	count := func(unexpected, blocked int) {
+	count := func(unexpected, blocked, deviating int) {
 		t.Helper()
 		p := table.Pending()
 		if got := p.Unexpected[record.NoPath]; got != unexpected {
@@ -45,19 +45,24 @@ func TestPending(t *testing.T) {
 		if got := p.Blocked[[2]string{smtp.ID, "refused"}]; got != blocked {
 			t.Errorf("%d blocked flows are pending, want %d", got, blocked)
 		}
+		if got := p.Deviating[smtp.ID]; got != deviating {
+			t.Errorf("%d deviating flows are pending, want %d", got, deviating)
+		}
 	}
 	write(t, table, flowOf(1, record.Unexpected, record.Answered, "active"))
 	write(t, table, flowOf(2, record.Expected, record.Refused, "active"))
 	write(t, table, flowOf(3, record.Unexpected, record.Answered, "active"))
 	write(t, table, flowOf(4, record.Unrelated, record.Refused, "active"))
-	count(2, 1)
+	write(t, table, flowOf(5, record.Deviating, record.Answered, "active"))
+	count(2, 1, 1)
 	write(t, table, flowOf(3, record.Expected, record.Answered, "active")) // explained
-	count(1, 1)
+	count(1, 1, 1)
 	write(t, table, flowOf(1, record.Unexpected, record.Answered, "ended"))
 	write(t, table, flowOf(2, record.Expected, record.Refused, "ended"))
-	count(0, 0)
-	if n := len(table.Flows(smtp.ID)); n != 2 {
-		t.Errorf("%d flows on the path, want 2", n)
+	write(t, table, flowOf(5, record.Deviating, record.Answered, "ended"))
+	count(0, 0, 0)
+	if n := len(table.Flows(smtp.ID)); n != 3 {
+		t.Errorf("%d flows on the path, want 3", n)
 	}
 }
 
