@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Host is what an End is compared with: an address, the host's name or "", and
-// whether it has a role.
+// Host is the host that an End is compared with: its address, its name or "", and a
+// function that reports whether it has a role.
 type Host struct {
 	Addr netip.Addr
 	Name string
 	Has  func(Role) bool
 }
 
-// Fits reports whether a host is the end that the site file names.
+// Fits reports whether h is the end that the site file names.
 func (e *End) Fits(h *Host) bool {
 	switch {
 	case e.Role != "":
@@ -27,14 +27,14 @@ func (e *End) Fits(h *Host) bool {
 	return true
 }
 
-// Expired reports whether the last day of the acceptance is over at a time.
+// Expired reports whether the last day of the acceptance lies before at.
 func (a *Accept) Expired(at time.Time) bool {
 	return !a.Until.IsZero() && !at.Before(a.Until.AddDate(0, 0, 1))
 }
 
-// Fits reports whether the operator accepts a finding on a data path, between two
-// hosts. Path is the id of the path, or of a path that ties with it. Whether the
-// acceptance has expired is another question: see Expired.
+// Fits reports whether the operator accepts a finding on a data path between two hosts.
+// path is the id of the data path, or of a path that ties with it. Fits does not check
+// whether the acceptance has expired; see Expired.
 func (a *Accept) Fits(finding, path string, client, server *Host) bool {
 	head, open := strings.CutSuffix(a.Path, "*")
 	return a.Finding == finding && (a.Path == "" || path == a.Path || open && strings.HasPrefix(path, head)) &&

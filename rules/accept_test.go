@@ -57,7 +57,7 @@ accept:
 			t.Errorf("%s: %t, want %t", at, got, want)
 		}
 		if site.Accept[1].Expired(when) {
-			t.Errorf("%s: without an end it expires", at)
+			t.Errorf("%s: an acceptance without an end expires", at)
 		}
 	}
 }

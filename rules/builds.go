@@ -8,39 +8,38 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// Build maps a build number, or all that begin with it, to a version.
+// Build maps a build number, or all build numbers with a common beginning, to a version.
 type Build struct {
-	// Number is the build number in its short form ("15.1.2507.6"), or the
-	// beginning of one with ".*" for all others that begin so ("15.1.*").
+	// Number is the build number in its short form ("15.1.2507.6"). "15.1.*" means all
+	// other numbers that begin with "15.1".
 	Number string
 	// Version is an Exchange version, or "4.0", "5.0" or Online.
 	Version string
 	// Name is the product with its update ("Exchange Server 2016 CU23").
 	Name string
-	// Date is the day or month of the release, as far as it is documented, and Long
-	// the zero-padded form where the documents print it.
+	// Date is the day or month of the release, as documented. Long is the zero-padded
+	// form if the documents give it.
 	Date, Long               string
 	Note, Source, Confidence string
 }
 
-// Online is the version of Exchange Online. There are no rules for it: its
-// servers are not the organisation's.
+// Online is the version of Exchange Online. There are no rules for it, because its
+// servers do not belong to the organisation.
 const Online = "online"
 
-// Identity is what a build number tells of a server.
+// Identity is the information about a server that its build number gives.
 type Identity struct {
-	// Build is the number in its short form ("15.2.1544.36").
+	// Build is the build number in its short form ("15.2.1544.36").
 	Build string
-	// Version is the Exchange version, "4.0", "5.0", Online, or empty where the
-	// number leaves it open: "15.2" alone is 2019 or SE.
+	// Version is the Exchange version, "4.0", "5.0" or Online. It is empty if the number
+	// is ambiguous: "15.2" alone is 2019 or SE.
 	Version string
-	// Name is the update as people call it ("2016 CU23"), or empty where the number
-	// is not that of a known update.
+	// Name is the common name of the update ("2016 CU23"), or "" if the number is not
+	// that of a known update.
 	Name string
 }
 
-// String returns the build number with the update it belongs to:
-// "15.1.2507.6 (2016 CU23)".
+// String returns the build number and the name of its update: "15.1.2507.6 (2016 CU23)".
 func (i Identity) String() string {
 	if i.Name == "" {
 		return i.Build
@@ -48,8 +47,8 @@ func (i Identity) String() string {
 	return i.Build + " (" + i.Name + ")"
 }
 
-// Identify returns what a build number tells, in its short form or zero-padded
-// ("15.02.2562.037"). A number that is none gives the zero Identity.
+// Identify returns the identity for a build number in its short or zero-padded form
+// ("15.02.2562.037"). It returns the zero Identity if build is not a build number.
 func (p *Packs) Identify(build string) Identity {
 	number, parts, ok := shortBuild(build)
 	if !ok {
@@ -57,14 +56,14 @@ func (p *Packs) Identify(build string) Identity {
 	}
 	id := Identity{Build: number}
 	if len(parts) == 2 && parts[0] == 15 && parts[1] == 2 {
-		return id // 2019 and SE share it; the third part tells them apart
+		return id // 2019 and SE share it; the third part distinguishes them
 	}
 	best := -1
 	for _, k := range p.packs {
 		for i := range k.Builds {
 			b := &k.Builds[i]
 			head, open := strings.CutSuffix(b.Number, ".*")
-			// The most specific entry counts.
+			// The most specific entry wins.
 			fits := number == b.Number || open && (number == head || strings.HasPrefix(number, head+"."))
 			if fits && len(head) > best {
 				best = len(head)
@@ -75,16 +74,16 @@ func (p *Packs) Identify(build string) Identity {
 			}
 		}
 	}
-	// A later update of Subscription Edition has a higher third part than its first
-	// release: from there on nothing is 2019.
+	// Later updates of Subscription Edition have a higher third part than its first
+	// release. No build of 2019 is that high.
 	if id.Version == "2019" && len(parts) > 2 && parts[2] >= firstSE {
 		id.Version, id.Name = "SE", ""
 	}
 	return id
 }
 
-// firstSE is the third part of the build numbers of Exchange Server SE RTM,
-// 15.2.2562 (version map, microsoft/CSS-Exchange).
+// firstSE is the third part of the build number of Exchange Server SE RTM, 15.2.2562
+// (version map, microsoft/CSS-Exchange).
 const firstSE = 2562
 
 // updateName shortens the name of a product with its update.
@@ -93,8 +92,8 @@ func updateName(name string) string {
 	return strings.Replace(name, "2000 Server", "2000", 1)
 }
 
-// shortBuild returns a build number in its short form with its parts: two to
-// four numbers, joined by dots.
+// shortBuild returns a build number in its short form and its parts. A build number has
+// two to four numbers, separated by dots.
 func shortBuild(s string) (string, []int, bool) {
 	if len(s) > 32 {
 		return "", nil, false
@@ -115,8 +114,8 @@ func shortBuild(s string) (string, []int, bool) {
 	return strings.Join(words, "."), parts, true
 }
 
-// packVersion returns the version under which the rules of an Exchange version
-// are listed: those of 2000 stand with 2003.
+// packVersion returns the version under which the rules of an Exchange version are
+// listed. Those of 2000 are listed under 2003.
 func packVersion(version string) string {
 	if version == "2000" {
 		return "2003"
@@ -124,7 +123,7 @@ func packVersion(version string) string {
 	return version
 }
 
-// HasRules reports whether there are built-in data paths of an Exchange version.
+// HasRules reports whether there are built-in data paths for an Exchange version.
 func HasRules(version string) bool { return slices.Contains(ruledVersions, version) }
 
 // build reads an entry of the version map.

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestBuiltin holds what was generated against the packs that it is made from.
+// TestBuiltin compares the generated packs with their sources.
 func TestBuiltin(t *testing.T) {
 	packs, err := Load(os.DirFS("packs"))
 	if err != nil {

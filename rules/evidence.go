@@ -6,8 +6,9 @@ import (
 
 var endWords = []string{"server", "client", "both"}
 
-// evidence reads what proves roles. proves is false in the list of what proves
-// nothing. The result is false where there is no mapping at all.
+// evidence reads an entry of the list of evidence for roles, or of the list of apparent
+// evidence that proves nothing if proves is false. It returns false if n is not a
+// mapping.
 func (r *packReader) evidence(n ast.Node, proves bool) (RoleEvidence, bool) {
 	e := RoleEvidence{Confidence: r.confidence}
 	at := nodePos(n)
@@ -121,9 +122,9 @@ func (r *packReader) proof(n ast.Node) Match {
 	return m
 }
 
-// RolesFor returns the roles that the evidence proves of a host of the given
-// version at the given server port. With version "" it returns every role that
-// any version leaves open.
+// RolesFor returns the roles that the evidence proves for a host of the given version at
+// the given server port. If version is "", it returns all roles that are possible in any
+// version.
 func (e *RoleEvidence) RolesFor(version string, port uint16) []Role {
 	if version == "" {
 		return e.Roles
@@ -139,7 +140,7 @@ func (e *RoleEvidence) RolesFor(version string, port uint16) []Role {
 	return e.Roles
 }
 
-// contains reports whether a list is empty or holds x.
+// contains reports whether list is empty or contains x.
 func contains[T comparable](list []T, x T) bool {
 	for _, y := range list {
 		if x == y {

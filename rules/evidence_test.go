@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestEvidenceTable holds what proves roles against the table. Where a row's
-// side is not the end that it proves, the reason is in otherEnd.
+// TestEvidenceTable compares the evidence for roles with the table. otherEnd gives the
+// reason where a row's side is not the end that the evidence proves.
 func TestEvidenceTable(t *testing.T) {
 	otherEnd := map[string]string{
 		"http.path.owa-build": "server", // the client follows the server's links
@@ -19,9 +19,10 @@ func TestEvidenceTable(t *testing.T) {
 		"rpc.emsmdb.2010": "2003|2007|2010",              // with rpc.emsmdb.2003, as the same bytes show both
 		"rpc.emsmdb.http": "2007|2010|2013|2016|2019|SE", // by its own column fooled_by
 	}
-	// What the packs have besides follows from their data paths.
+	// Further evidence in the packs follows from their data paths.
 	further := []string{"smtp.exps.kerberos", "smtp.exps.kerberos.server", "tls.direct-trust.hub", "rpc.http-proxy", "rpc.http-banner.bound"}
-	// What leaves more open claims less: Edge Transport offers the same keywords.
+	// Evidence that leaves more roles open claims less: Edge Transport offers the same
+	// keywords.
 	otherRoles := map[string]string{"smtp.ehlo.xshadow": "hub|edge", "smtp.ehlo.xexch50-alone": "hub|edge"}
 	byID := map[string]*RoleEvidence{}
 	proves := map[string]bool{}
@@ -50,7 +51,7 @@ func TestEvidenceTable(t *testing.T) {
 			t.Errorf("there is no evidence %s", row["id"])
 			continue
 		}
-		// The packs have the roles in one order, so that equal sets look equal.
+		// The packs list the roles in a fixed order, so equal sets have equal texts.
 		roles := joined(e.Roles)
 		if e.ProvesVersion {
 			roles += "|version"
@@ -86,7 +87,7 @@ func TestEvidenceTable(t *testing.T) {
 		for _, o := range e.ByVersion {
 			if slices.ContainsFunc(o.Versions, func(v string) bool { return len(e.Versions) > 0 && !slices.Contains(e.Versions, v) }) ||
 				slices.ContainsFunc(o.Roles, func(r Role) bool {
-					// From 2016 on, Client Access is part of Mailbox.
+					// Since 2016, Client Access is part of Mailbox.
 					return !slices.Contains(e.Roles, r) && !(r == Mailbox && slices.Contains(e.Roles, CAS)) && !sends(t, e, r, o.Versions)
 				}) {
 				t.Errorf("%s: %+v is not within %s", e.ID, o, roles)
@@ -101,9 +102,9 @@ func TestEvidenceTable(t *testing.T) {
 	}
 }
 
-// sends reports whether evidence leaves one role more open than its row, because a
-// data path of each version documents that hosts in that role send mail like the
-// others. What leaves more open claims less.
+// sends reports whether evidence may leave one more role open than its row, because a
+// data path of each version documents that hosts with that role send mail like the
+// others. Evidence that leaves more roles open claims less.
 func sends(t *testing.T, e *RoleEvidence, role Role, versions []string) bool {
 	t.Helper()
 	return e.ID == "smtp.verb.x-anonymoustls" && !slices.ContainsFunc(versions, func(v string) bool {
@@ -119,7 +120,7 @@ func sortedWords(s string) string {
 	return strings.Join(words, "|")
 }
 
-// facts reads "name=value name=value"; "_" stands for a blank in a value.
+// facts parses "name=value name=value". "_" means a blank in a value.
 func facts(s string) map[string][]string {
 	m := map[string][]string{}
 	for _, f := range strings.Fields(s) {
@@ -129,7 +130,7 @@ func facts(s string) map[string][]string {
 	return m
 }
 
-// proofsOf returns the ids of the evidence that facts of a protocol at a port show.
+// proofsOf returns the ids of the evidence that the facts of a protocol at a port show.
 func proofsOf(p *Packs, list func(*Pack) []RoleEvidence, protocol, shown string, port uint16) string {
 	have := facts(shown)
 	var ids []string
@@ -156,7 +157,7 @@ func proofsOf(p *Packs, list func(*Pack) []RoleEvidence, protocol, shown string,
 	return strings.Join(ids, " ")
 }
 
-// TestEvidence says what facts prove, by the ids of the evidence.
+// TestEvidence verifies what facts prove, by the ids of the evidence.
 func TestEvidence(t *testing.T) {
 	packs := embeddedPacks(t)
 	proofs := func(k *Pack) []RoleEvidence { return k.Evidence }
@@ -261,7 +262,7 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// TestRolesFor covers evidence that proves other roles in other versions.
+// TestRolesFor covers evidence that proves different roles in different versions.
 func TestRolesFor(t *testing.T) {
 	byID := map[string]*RoleEvidence{}
 	for _, k := range embeddedPacks(t).All() {

@@ -7,20 +7,21 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// extension is how a pack extends another: which paths it takes over, and what
-// it changes in all of them.
+// extension describes how a pack extends another one: the paths that it inherits and the
+// changes to all of them.
 type extension struct {
 	base word
-	// ends maps a role of the base to what stands in its place in From and To.
+	// ends maps a role of the base pack to its replacement in From and To.
 	ends map[Role][]Role
-	// note and document are added to the paths taken over, confidence caps theirs.
+	// note and document are added to the inherited paths. confidence is their maximum
+	// confidence.
 	note, document, confidence string
 	without                    []word
 	paths                      ast.Node
 	patched                    map[string]bool
 }
 
-// extends reads the keys of a pack that extends another.
+// extends reads the keys of a pack that extends another one.
 func (r *packReader) extends(late map[string]ast.Node) {
 	if late["extends"] == nil {
 		for _, key := range []string{"ends", "append", "without"} {
@@ -59,11 +60,11 @@ func (r *packReader) extends(late map[string]ast.Node) {
 	r.extension = x
 }
 
-// complete reads the paths of packs that extend others, each after the pack that
-// it extends. more holds packs that may be extended besides those being read.
+// complete reads the paths of packs that extend others, each after the pack that it
+// extends. more holds further packs that may be extended.
 func complete(readers []*packReader, more []*Pack) {
 	done := func(r *packReader) bool { return r.extension == nil || r.extension.patched == nil }
-	for range readers { // a chain is no longer than that
+	for range readers { // no chain is longer than that
 		for _, r := range readers {
 			if done(r) {
 				continue
@@ -89,8 +90,7 @@ func complete(readers []*packReader, more []*Pack) {
 	}
 }
 
-// inherit takes over the paths and groups of a complete pack, and reads the
-// pack's own.
+// inherit copies the paths and groups of a complete pack and reads the pack's own ones.
 func (r *packReader) inherit(base *Pack) {
 	x := r.extension
 	if base.Version == "" || r.pack.Version == "" {
@@ -111,7 +111,7 @@ func (r *packReader) inherit(base *Pack) {
 			r.pack.Groups = append(r.pack.Groups, g)
 		}
 	}
-	// The documents of the base that this pack has under the same key are others here.
+	// A key can name different documents in base and in this pack.
 	documents := map[string]string{}
 	for _, d := range base.Documents {
 		if text := r.document(d.Key); text != d.Key {
@@ -161,7 +161,7 @@ func (r *packReader) inherit(base *Pack) {
 	x.patched = nil
 }
 
-// roles puts what the extension says in the place of roles.
+// roles replaces roles according to the extension.
 func (x *extension) roles(list []Role) []Role {
 	var out []Role
 	for _, role := range list {

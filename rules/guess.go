@@ -2,10 +2,10 @@ package rules
 
 import "strings"
 
-// Near returns the word of known that is closest to word, without regard to case,
-// or "" if none is close. Words are close if one becomes the other by at most one
-// insertion, deletion, substitution or transposition for every three of its letters,
-// or if one begins with the other.
+// Near returns the word of known that is closest to word, ignoring case, or "" if none is
+// close. Two words are close if at most one insertion, deletion, substitution or
+// transposition for every three letters turns one into the other, or if a word of known
+// begins with word.
 func Near(word string, known []string) string {
 	word = strings.ToLower(word)
 	best, least := "", len(word)/3+2
@@ -21,11 +21,10 @@ func Near(word string, known []string) string {
 	return best
 }
 
-// guess returns a hint at the known word that a misspelt one is nearest to, or
-// "".
+// guess returns a hint that names the known word nearest to a misspelt one, or "".
 func guess(wrong string, known []string) string {
 	if strings.Trim(wrong, "0123456789.") == "" {
-		return "" // numbers are no misspelt words
+		return "" // a number is not a misspelt word
 	}
 	if near := Near(wrong, known); near != "" {
 		return "; did you mean " + near + "?"

@@ -7,7 +7,7 @@ func TestGuess(t *testing.T) {
 	for wrong, want := range map[string]string{
 		"mailbx":   "; did you mean mailbox?",
 		"Mailbox":  "; did you mean mailbox?",
-		"emsdmb":   "; did you mean emsmdb?", // two letters exchanged
+		"emsdmb":   "; did you mean emsmdb?", // two letters swapped
 		"clients":  "; did you mean client?",
 		"edg":      "; did you mean edge?",
 		"hubb":     "; did you mean hub?",

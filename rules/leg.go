@@ -10,18 +10,18 @@ import (
 // rpcInterface is the fact that names the RPC interfaces of a flow.
 const rpcInterface = "rpc.interface"
 
-// portless are the protocols whose legs have no port.
+// portless lists the protocols whose legs have no port.
 var portless = []string{"icmp", "icmp6", "esp", "ah"}
 
-// legFlags are the words that may follow the protocol of a leg.
+// legFlags lists the words that may follow the protocol of a leg.
 var legFlags = []string{"reverse", "dynamic", "static", NotApplicable, "configurable", "multicast"}
 
-// parseLeg reads a leg in the form of the reference tables:
+// parseLeg parses a leg in the form of the reference tables:
 //
 //	PORT/PROTO [protocol[details]] [flags]
 //
-// Details stand in brackets and are joined by commas. What they mean depends on
-// the protocol; see details.
+// The details are in brackets and separated by commas. Their meaning depends on the
+// protocol; see details.
 func parseLeg(s string) (Leg, error) {
 	l := Leg{Text: s}
 	bad := func(format string, args ...any) (Leg, error) {
@@ -71,10 +71,10 @@ func parseLeg(s string) (Leg, error) {
 		return bad("a port is static or dynamic, not both")
 	}
 	if l.Protocol == "cotp" {
-		l.Protocol = "x400" // what is read on top of it
+		l.Protocol = "x400" // the protocol that runs on top of it
 	}
 	if l.Protocol == "rtp" {
-		// Without a description of the session, media is known by its look alone.
+		// Without a session description, media is recognised only by its form.
 		l.MaxConfidence = "pattern"
 	}
 	if list != "" {
@@ -85,8 +85,8 @@ func parseLeg(s string) (Leg, error) {
 	return l, nil
 }
 
-// details sets what the details of a leg mean, and returns what is wrong with
-// them.
+// details sets the fields of the leg for its details and returns a description of what is
+// wrong with them, or "".
 func (l *Leg) details(list []string) string {
 	for i, d := range list {
 		if d == "" {
@@ -100,7 +100,7 @@ func (l *Leg) details(list []string) string {
 	case "dcerpc":
 		l.Facts = []Fact{{rpcInterface, list}}
 		if slices.Equal(list, []string{Unnamed}) {
-			// Any unknown interface looks like any other.
+			// One unknown interface looks like any other.
 			l.MaxConfidence = "pattern"
 		}
 	case "http":
@@ -108,7 +108,7 @@ func (l *Leg) details(list []string) string {
 		for _, d := range list {
 			switch {
 			case !strings.HasPrefix(d, "/"):
-				// A pattern may stand for a path or for a host.
+				// A pattern can mean a path or a host.
 				paths, hosts = append(paths, d), append(hosts, d)
 			case d == "/" || strings.Contains(d, "*"):
 				paths = append(paths, d)
@@ -147,7 +147,7 @@ func (l *Leg) details(list []string) string {
 	return ""
 }
 
-// ParsePort reads a port as packs and site files write it: "25/tcp", "389/tcp+udp",
+// ParsePort parses a port in the form of packs and site files: "25/tcp", "389/tcp+udp",
 // "5075-5077/tcp", "dynamic/udp", "6005-59530/tcp dynamic", "-/esp".
 func ParsePort(s string) (Port, error) {
 	bad := func(why string) (Port, error) {
@@ -205,7 +205,7 @@ func portNumber(s string) (uint16, bool) {
 	return uint16(n), err == nil && n > 0 && s[0] != '0' && s[0] != '+'
 }
 
-// String writes the port as ParsePort reads it.
+// String returns the port in the form that ParsePort parses.
 func (p Port) String() string {
 	if p.IP != "" {
 		return "-/" + p.IP
@@ -231,13 +231,12 @@ func (p Port) String() string {
 	return proto
 }
 
-// Contains reports whether the port number is in the range. Without a range
-// every number is.
+// Contains reports whether n is in the range of port numbers. Without a range it always
+// is.
 func (p Port) Contains(n uint16) bool { return p.From == 0 || n >= p.From && n <= p.To }
 
-// Fits reports whether a value is what a Match asks for: the same without regard
-// to case, where a "*" at the beginning or the end of the pattern stands for any
-// text. It does not know Unnamed.
+// Fits reports whether a value matches a pattern of a Match, ignoring case. "*" at the
+// beginning or the end of the pattern matches any text. Fits does not interpret Unnamed.
 func Fits(pattern, value string) bool {
 	if pattern == "*" {
 		return value != ""

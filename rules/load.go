@@ -25,15 +25,16 @@ var (
 		}
 		return list
 	}()
-	// versions are those of Exchange, by the year in their names; 5.5 had none.
+	// versions lists the versions of Exchange by the year in their names. 5.5 has no
+	// year.
 	versions = []string{"5.5", "2000", "2003", "2007", "2010", "2013", "2016", "2019", "SE"}
-	// ruledVersions are the versions with data paths, and packVersions those under
-	// which packs list them: the paths of 2000 stand with 2003.
+	// ruledVersions lists the versions with data paths. packVersions lists the versions
+	// under which packs list them; the paths of 2000 are listed under 2003.
 	ruledVersions = []string{"2000", "2003", "2007", "2010", "2013", "2016", "2019", "SE"}
 	packVersions  = []string{"5.5", "2003", "2007", "2010", "2013", "2016", "2019", "SE", Platform}
-	// buildVersions are the versions of build numbers and of services.
+	// buildVersions lists the versions of build numbers and of services.
 	buildVersions = []string{"4.0", "5.0", "5.5", "2003", "2007", "2010", "2013", "2016", "2019", "SE", Platform, Online}
-	// authWords and encryptionWords are the words of the references' columns.
+	// authWords and encryptionWords list the words in the columns of the references.
 	authWords = []string{
 		"anonymous", "basic", "certificate", "digest", "direct-trust", "forms", "ip-address", "kerberos", "mtls", "negotiate",
 		"none", "ntlm", "ntlmv2", "oauth", "plain", "spnego", "user-pass", "ws-security",
@@ -47,14 +48,14 @@ var (
 	sitePortWords   = []string{"log_shipping_port"}
 )
 
-// Roles returns the closed list of roles, AnyExchange and Any last.
+// Roles returns the closed list of roles. AnyExchange and Any come last.
 func Roles() []Role { return slices.Clone(roles) }
 
 // Packs is a set of loaded packs. It does not change after loading and is safe for
 // concurrent use.
 type Packs struct {
 	packs []*Pack
-	// The look-ups by name are built on first use.
+	// The look-up tables are built on first use.
 	once  sync.Once
 	paths map[string]*DataPath
 	names map[ifaceKey]string // by UUID and version
@@ -66,9 +67,9 @@ type ifaceKey struct{ uuid, version string }
 
 //go:generate go run ./gen
 
-// Embedded returns the packs that are built in: those without a version, those of
-// Windows, and those of the versions named, or all when none is. They were parsed
-// when the program was built, so a call costs next to nothing.
+// Embedded returns the built-in packs: those without a version, those of Windows, and
+// those of the given versions, or of all versions if none is given. The packs are parsed
+// at build time, so a call is cheap.
 func Embedded(version ...string) (*Packs, error) {
 	list := slices.Clone(builtin)
 	if len(version) > 0 {
@@ -80,14 +81,14 @@ func Embedded(version ...string) (*Packs, error) {
 	return &Packs{packs: list}, nil
 }
 
-// EmbeddedVersions returns the versions whose paths are built in, oldest first.
+// EmbeddedVersions returns the versions with built-in paths, oldest first.
 func EmbeddedVersions() []string { return (&Packs{packs: builtin}).Versions() }
 
 func packName(file string) string { return strings.TrimSuffix(path.Base(file), ".yaml") }
 
-// Load reads the named packs from fsys, or every *.yaml file in its root if none
-// is named. The error is of type Mistakes and holds all of them, or is that of
-// reading a file.
+// Load reads the named packs from fsys, or all *.yaml files in its root if none is named.
+// The error is of type Mistakes and holds all mistakes, or it is the error of reading a
+// file.
 func Load(fsys fs.FS, names ...string) (*Packs, error) {
 	if len(names) == 0 {
 		var err error
@@ -108,8 +109,8 @@ func Load(fsys fs.FS, names ...string) (*Packs, error) {
 	return join(nil, readers)
 }
 
-// Check reads one pack on top of the built-in packs, or one site file. The keys of
-// the file tell which it is. The error is like that of Load and LoadSite.
+// Check reads one pack on top of the built-in packs, or one site file. The keys of the
+// file determine which it is. The error is like that of Load and LoadSite.
 func Check(name string, data []byte) error {
 	r := &packReader{reader: reader{file: name}}
 	body := r.parse(data)
@@ -126,7 +127,7 @@ func Check(name string, data []byte) error {
 		return err
 	}
 	r.readBody(body)
-	// A pack that is built in is checked without itself.
+	// A built-in pack is checked without its built-in copy.
 	base := slices.DeleteFunc(slices.Clone(builtin), func(k *Pack) bool { return k.Name == r.pack.Name })
 	complete([]*packReader{r}, base)
 	twice([]*packReader{r})
@@ -134,8 +135,7 @@ func Check(name string, data []byte) error {
 	return err
 }
 
-// order compares packs: paths are matched in pack order, so packs go by version,
-// then by name.
+// order compares packs by version, then by name. Paths are matched in pack order.
 func order(a, b *Pack) int {
 	return cmp.Or(cmp.Compare(slices.Index(versions, a.Version), slices.Index(versions, b.Version)), cmp.Compare(a.Name, b.Name))
 }
@@ -158,8 +158,8 @@ func readPacks(fsys fs.FS, names []string) ([]*packReader, error) {
 	return readers, errors.Join(errs...)
 }
 
-// join combines complete packs with those just read and checks what must hold
-// between them.
+// join combines complete packs with newly read ones and checks the conditions between
+// them.
 func join(base []*Pack, readers []*packReader) (*Packs, error) {
 	packs := slices.Clone(base)
 	for _, r := range readers {
@@ -170,8 +170,8 @@ func join(base []*Pack, readers []*packReader) (*Packs, error) {
 	members := p.members()
 	var all Mistakes
 	for _, r := range readers {
-		// A name that a leg asks for and no pack has is a misprint that would never
-		// match. A pack loaded by itself may use names of others.
+		// A name that a leg requires and no pack defines is a misprint that would never
+		// match. A pack loaded by itself may use names of other packs.
 		if len(packs) > 1 {
 			for _, u := range r.used {
 				if _, ok := p.Interface(u.text); !ok && u.text != Unnamed && !strings.Contains(u.text, "*") {
@@ -197,7 +197,7 @@ func join(base []*Pack, readers []*packReader) (*Packs, error) {
 	return p, nil
 }
 
-// twice reports what two of the packs just read have under the same name.
+// twice reports names that two of the newly read packs define.
 func twice(readers []*packReader) {
 	type place struct {
 		file string
@@ -232,7 +232,7 @@ func twice(readers []*packReader) {
 	}
 }
 
-// members counts the paths in each group, by themselves or with a leg.
+// members counts the paths in each group. A path is in a group by itself or with a leg.
 func (p *Packs) members() map[string]int {
 	n := map[string]int{}
 	for _, k := range p.packs {
@@ -252,7 +252,7 @@ func (p *Packs) members() map[string]int {
 	return n
 }
 
-// arrange builds the look-ups by name.
+// arrange builds the look-up tables.
 func (p *Packs) arrange() {
 	p.paths, p.names, p.any, p.iface = map[string]*DataPath{}, map[ifaceKey]string{}, map[string]string{}, map[string]*Interface{}
 	for _, k := range p.packs {
@@ -273,18 +273,18 @@ func (p *Packs) arrange() {
 	}
 }
 
-// All returns the packs: those without a version and those of Windows first, then
-// by version.
+// All returns all packs: first those without a version and those of Windows, then the
+// others by version.
 func (p *Packs) All() []*Pack { return p.packs }
 
-// Path returns the data path with the id, or nil.
+// Path returns the data path with the given id, or nil.
 func (p *Packs) Path(id string) *DataPath {
 	p.once.Do(p.arrange)
 	return p.paths[id]
 }
 
-// Paths returns the data paths of an Exchange version, or of Platform, in pack
-// order. 2000 has those of 2003.
+// Paths returns the data paths of an Exchange version, or of Platform, in pack order. The
+// paths of 2000 are those of 2003.
 func (p *Packs) Paths(version string) []*DataPath {
 	var list []*DataPath
 	for _, k := range p.packs {
@@ -297,7 +297,7 @@ func (p *Packs) Paths(version string) []*DataPath {
 	return list
 }
 
-// Versions returns the Exchange versions that there are paths of, oldest first.
+// Versions returns the Exchange versions with data paths, oldest first.
 func (p *Packs) Versions() []string {
 	var list []string
 	for _, k := range p.packs {
@@ -308,8 +308,8 @@ func (p *Packs) Versions() []string {
 	return list
 }
 
-// GroupName returns the name of a group for people ("HTTPS client access"), or
-// "" for an id that is that of a path alone.
+// GroupName returns the display name of a group ("HTTPS client access"), or "" if id is
+// only the id of a path.
 func (p *Packs) GroupName(id string) string {
 	for _, k := range p.packs {
 		for i := range k.Groups {
@@ -321,8 +321,8 @@ func (p *Packs) GroupName(id string) string {
 	return ""
 }
 
-// InterfaceName returns the short name of an RPC interface. The UUID is in lower
-// case, the version "major.minor" in decimal.
+// InterfaceName returns the short name of an RPC interface. uuid is in lower case, and
+// version is "major.minor" in decimal.
 func (p *Packs) InterfaceName(uuid, version string) (name string, ok bool) {
 	p.once.Do(p.arrange)
 	if name, ok = p.names[ifaceKey{uuid, version}]; !ok {
@@ -331,7 +331,7 @@ func (p *Packs) InterfaceName(uuid, version string) (name string, ok bool) {
 	return name, ok
 }
 
-// Interface returns the interface with the short name.
+// Interface returns the interface with the given short name.
 func (p *Packs) Interface(name string) (Interface, bool) {
 	p.once.Do(p.arrange)
 	if f := p.iface[name]; f != nil {

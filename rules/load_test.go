@@ -30,7 +30,7 @@ func TestParsePort(t *testing.T) {
 			t.Errorf("%s: %+v, %v", tt.text, got, err)
 		}
 		if got.String() != tt.text {
-			t.Errorf("%s comes back as %s", tt.text, got)
+			t.Errorf("%s is printed as %s", tt.text, got)
 		}
 	}
 	for _, bad := range []string{"", "/", "25", "25/", "025/tcp", "+25/tcp", "-/tcp", "1-/tcp", "-5/tcp", "1-2-3/tcp", "25/TCP",
@@ -67,7 +67,7 @@ func TestFits(t *testing.T) {
 	}
 }
 
-// The formats in one small pack, with all that a reader fills in.
+// TestLoad reads one small pack that uses all formats and all default values.
 func TestLoad(t *testing.T) {
 	pack := `
 version: "2010"
@@ -173,7 +173,8 @@ paths:
   - {id: 2010.a, name: A, from: client, to: cas, legs: [{port: 25/tcp}]}
 `
 
-// Mistakes between packs are found, and those of all packs are told at once.
+// TestLoadSeveral verifies that mistakes between packs are found, and that the mistakes
+// of all packs are reported together.
 func TestLoadSeveral(t *testing.T) {
 	path := smallPack
 	_, err := Load(fstest.MapFS{
@@ -187,7 +188,7 @@ func TestLoadSeveral(t *testing.T) {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 	if _, err := Load(fstest.MapFS{}); err == nil {
-		t.Error("an empty folder is no set of packs")
+		t.Error("an empty folder was loaded")
 	}
 	if _, err := Load(fstest.MapFS{}, "a.yaml"); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
@@ -215,7 +216,8 @@ func TestEmbedded(t *testing.T) {
 	}
 }
 
-// What is built in stands the check that users run on theirs.
+// TestCheckEmbedded verifies that the built-in packs pass the check that users run on
+// their own packs.
 func TestCheckEmbedded(t *testing.T) {
 	files, err := filepath.Glob("packs/*.yaml")
 	if err != nil || len(files) < 3 {
@@ -246,8 +248,8 @@ func seeds(f *testing.F, pattern string) {
 	}
 }
 
-// FuzzLoad holds that no file makes the reader panic, that what is refused is
-// refused with places, and that what is accepted is whole.
+// FuzzLoad verifies that no file makes the reader panic, that refused files are refused
+// with positions, and that accepted files are complete.
 func FuzzLoad(f *testing.F) {
 	seeds(f, "testdata/bad/pack/*.yaml")
 	seeds(f, "packs/windows.yaml")
@@ -286,7 +288,7 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// FuzzLoadSite holds the same for site files.
+// FuzzLoadSite verifies the same for site files.
 func FuzzLoadSite(f *testing.F) {
 	seeds(f, "testdata/bad/site/*.yaml")
 	f.Add([]byte(siteFile))

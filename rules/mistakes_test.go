@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// badFiles holds every file of testdata/bad with all its mistakes.
+// badFiles lists the files of testdata/bad with all their mistakes.
 var badFiles = []struct {
 	file string
 	want []string

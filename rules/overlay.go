@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// EmbeddedWith returns the built-in packs with the named packs of fsys laid over
-// them: a data path or an interface with a known name replaces the built-in one,
-// and so does a policy; new ones and evidence are added. If two of the named
-// packs define the same, the later one counts. The error is like that of Load.
+// EmbeddedWith returns the built-in packs overlaid with the named packs of fsys. A data
+// path or interface with a known name replaces the built-in one, and a policy replaces
+// the built-in policy. New ones and evidence are added. If two of the named packs define
+// the same name, the later one wins. The error is like that of Load.
 func EmbeddedWith(fsys fs.FS, names ...string) (*Packs, error) {
 	if len(names) == 0 {
 		return Embedded()
@@ -29,9 +29,8 @@ func EmbeddedWith(fsys fs.FS, names ...string) (*Packs, error) {
 	return join(base, readers)
 }
 
-// overlay lays one pack over others. It replaces the paths and interfaces that
-// both have, and moves new paths into the pack of their version, so that each
-// version has one pack.
+// overlay lays one pack over others. It replaces the paths and interfaces that both have,
+// and moves new paths to the pack of their version, so each version has one pack.
 func overlay(base []*Pack, r *packReader) []*Pack {
 	base = slices.Clone(base)
 	for i, b := range base {
@@ -45,7 +44,7 @@ func overlay(base []*Pack, r *packReader) []*Pack {
 		if !paths && !policy && !slices.ContainsFunc(b.Interfaces, same) {
 			continue
 		}
-		merged := *b // what is built in is not changed
+		merged := *b // built-in packs must not be modified
 		if policy {
 			merged.Policy = nil
 		}
@@ -66,7 +65,7 @@ func overlay(base []*Pack, r *packReader) []*Pack {
 	return base
 }
 
-// without drops what a later pack has too.
+// without drops what a later pack also defines.
 func (r *packReader) without(later *packReader) {
 	for i := len(r.pack.Interfaces) - 1; i >= 0; i-- {
 		old := r.pack.Interfaces[i]

@@ -62,7 +62,7 @@ paths:
 		t.Errorf("not replaced: %+v", d)
 	}
 	if d := got.Path("2010.ours.new"); d == nil || d.Name != "newer" || d.Confidence != "low" {
-		t.Errorf("the later one does not count: %+v", d)
+		t.Errorf("the earlier one won: %+v", d)
 	}
 	before, after := plain.Paths("2010"), got.Paths("2010")
 	if len(after) != len(before)+1 || after[0].ID != before[0].ID || after[len(after)-1].ID != "2010.ours.new" {
@@ -81,22 +81,22 @@ paths:
 		t.Errorf("the interface is named %q", name)
 	}
 	if f, ok := got.Interface("emsmdb"); !ok || f.UUID != "11111111-2222-3333-4444-555555555556" {
-		t.Errorf("the name was not taken over: %+v", f)
+		t.Errorf("the name was not replaced: %+v", f)
 	}
 
 	if _, err := EmbeddedWith(files, "bad.yaml"); err == nil || !strings.HasPrefix(err.Error(), "bad.yaml:3:") {
-		t.Errorf("no mistake is told: %v", err)
+		t.Errorf("no mistake was reported: %v", err)
 	}
 	if _, err := EmbeddedWith(files, "missing.yaml"); err == nil {
-		t.Error("a missing file is no error")
+		t.Error("a missing file caused no error")
 	}
 	if again, err := Embedded(); err != nil || again.Path("2010.transport.hub-hub").Name != old.Name {
 		t.Errorf("the built-in packs were changed: %v", err)
 	}
 }
 
-// A policy of one's own takes the place of the built-in one, and a pack can
-// extend one that is built in.
+// TestEmbeddedWithPolicy verifies that a user's policy replaces the built-in one, and
+// that a pack can extend a built-in one.
 func TestEmbeddedWithPolicy(t *testing.T) {
 	files := fstest.MapFS{
 		"mine.yaml": {Data: []byte(`policy:

@@ -13,20 +13,20 @@ type packReader struct {
 	pack     Pack
 	pathPos  []pos
 	ifacePos []pos
-	used     []word         // interface names that matches ask for
+	used     []word         // interface names in matches
 	groups   []word         // groups as written
-	groupUse map[string]int // paths in a group, by themselves or with a leg
+	groupUse map[string]int // number of paths in a group, by themselves or with a leg
 	sets     []word         // names of leg sets
 	legSets  map[string][]Leg
 	setUse   map[string]bool
-	bare     []pos // legs of the path at hand that name nothing but a dynamic port
-	// legGroups maps the text of a leg to the group that all such legs are in.
+	bare     []pos // legs of the current path that specify only a dynamic port
+	// legGroups maps the text of a leg to the group of all such legs.
 	legGroups map[string]string
-	// source and confidence stand for paths and interfaces that give none.
+	// source and confidence are the defaults for paths and interfaces.
 	source     []string
 	confidence string
-	// extension is set for a pack that extends another; its paths are read when
-	// the other is complete.
+	// extension is set for a pack that extends another one. The paths of such a pack are
+	// read when the other pack is complete.
 	extension *extension
 }
 
@@ -42,7 +42,7 @@ func (r *packReader) readBody(body ast.Node) {
 	r.legSets = map[string][]Leg{}
 	r.setUse = map[string]bool{}
 	r.legGroups = map[string]string{}
-	// What others refer to is read before what refers to it.
+	// Read definitions before their uses.
 	late := map[string]ast.Node{}
 	var pathsAt pos
 	r.each(body, "a pack", func(key string, at pos, v ast.Node) bool {
@@ -132,43 +132,43 @@ func (r *reader) some(n ast.Node, what string, words []string) []string {
 	return list
 }
 
-// ends tells which of the two words for many roles a role may be.
+// ends determines which of the two words for several roles are allowed.
 type ends int
 
 const (
-	ofHost   ends = iota // a role that a host has
-	ofServer             // or any-exchange
-	ofPath               // or any
+	ofHost   ends = iota // a role of a host
+	ofServer             // also any-exchange
+	ofPath               // also any
 )
 
-func (r *reader) role(w word, of ends) (Role, bool) {
+func (r *reader) role(w word, allowed ends) (Role, bool) {
 	role := Role(w.text)
 	switch {
 	case !slices.Contains(roles, role):
 		r.fail(w.at, "unknown role %q%s", w.text, guess(w.text, roleWords))
 		return "", false
-	case role == Any && of != ofPath:
+	case role == Any && allowed != ofPath:
 		r.fail(w.at, "no host has the role any; it is for the ends of paths and of allowed flows")
 		return "", false
-	case role == AnyExchange && of == ofHost:
+	case role == AnyExchange && allowed == ofHost:
 		r.fail(w.at, "name the roles of the server; any-exchange is for the ends of paths and of allowed flows")
 		return "", false
 	}
 	return role, true
 }
 
-func (r *reader) roles(n ast.Node, what string, of ends) []Role {
+func (r *reader) roles(n ast.Node, what string, allowed ends) []Role {
 	var list []Role
 	for _, w := range r.words(n, what) {
-		if role, ok := r.role(w, of); ok {
+		if role, ok := r.role(w, allowed); ok {
 			list = append(list, role)
 		}
 	}
 	return list
 }
 
-// sources returns the documents of a text or of a list. Each is a key of
-// documents, or the text itself.
+// sources returns the documents of a text or of a list. Each item is a key of documents,
+// or the name of a document.
 func (r *packReader) sources(n ast.Node, what string) []string {
 	var list []string
 	for _, w := range r.texts(n, what) {
@@ -186,7 +186,7 @@ func (r *packReader) document(key string) string {
 	return key
 }
 
-// group reads the name of a group, and the legs that are in it in every row.
+// group reads the name of a group and the legs that belong to it in all rows.
 func (r *packReader) group(n ast.Node) {
 	var g Group
 	r.fields(n, "a group", []string{"id", "name"}, func(key string, _ pos, v ast.Node) bool {
@@ -248,7 +248,7 @@ func (r *packReader) path(n ast.Node) {
 		return true
 	})
 	if len(seen) == 0 && len(r.mistakes) > before {
-		return // no mapping at all
+		return // not a mapping
 	}
 	r.complain(&d, at, seen, inherited >= 0)
 	d.Source = strings.Join(d.Documents, "; ")
@@ -303,8 +303,7 @@ func (r *packReader) complain(d *DataPath, at pos, seen map[string]bool, inherit
 	}
 }
 
-// pathLegs reads the legs of a path. ports reports whether they are also the text
-// of its ports.
+// pathLegs reads the legs of a path. ports reports whether they also determine its Ports.
 func (r *packReader) pathLegs(d *DataPath, n ast.Node, ports bool) {
 	d.Legs = r.legs(n, "legs")
 	r.bareLegs(!d.Conditions.UnannouncedUndetermined)
@@ -316,7 +315,7 @@ func (r *packReader) pathLegs(d *DataPath, n ast.Node, ports bool) {
 	}
 }
 
-// column reads one of the columns of a path, and reports whether it is one.
+// column reads a column of a path. It reports whether key is the name of a column.
 func (r *packReader) column(d *DataPath, key string, v ast.Node) bool {
 	switch key {
 	case "name":
@@ -359,7 +358,7 @@ func (r *packReader) column(d *DataPath, key string, v ast.Node) bool {
 	return true
 }
 
-// conditions reads what narrows a path.
+// conditions reads the conditions of a path.
 func (r *packReader) conditions(n ast.Node) Conditions {
 	var c Conditions
 	if n == nil {
@@ -393,8 +392,8 @@ func (r *packReader) conditions(n ast.Node) Conditions {
 	return c
 }
 
-// inherited returns the index of the inherited path that a mapping changes, or -1
-// for a path of the pack's own. Each path can be changed once.
+// inherited returns the index of the inherited path that a mapping changes, or -1 for a
+// path of the pack itself. Each path can be changed once.
 func (r *packReader) inherited(n ast.Node) int {
 	id := idOf(n)
 	if id == "" || r.extension == nil || r.extension.patched[id] {
@@ -418,7 +417,7 @@ func idOf(n ast.Node) (id string) {
 	return id
 }
 
-// idPrefix returns what the ids of a version begin with.
+// idPrefix returns the prefix of the ids of a version.
 func idPrefix(version string) string { return strings.ToLower(version) + "." }
 
 func legTexts(legs []Leg) string {

@@ -7,7 +7,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// legs reads a list of legs. An item is a leg, as a text or as a mapping, or the
+// legs reads a list of legs. An item is a leg in text form, a leg as a mapping, or the
 // name of a leg set.
 func (r *packReader) legs(n ast.Node, what string) []Leg {
 	var list []Leg
@@ -30,7 +30,7 @@ func (r *packReader) legs(n ast.Node, what string) []Leg {
 	return list
 }
 
-// legText reads a leg that is a text.
+// legText reads a leg in text form.
 func (r *packReader) legText(s string, at pos) Leg {
 	l, err := parseLeg(s)
 	if err != nil {
@@ -50,8 +50,8 @@ func (r *packReader) legText(s string, at pos) Leg {
 	return l
 }
 
-// bareLegs takes the legs that name nothing but a dynamic port, and reports them
-// where they are a mistake.
+// bareLegs clears the list of legs that specify only a dynamic port. If mistake is set,
+// it reports them.
 func (r *packReader) bareLegs(mistake bool) {
 	for _, at := range r.bare {
 		if mistake {
@@ -113,7 +113,7 @@ func (r *packReader) leg(n ast.Node) Leg {
 	return l
 }
 
-// match reads one key of a Match and reports whether it is one.
+// match reads one key of a Match. It reports whether key is such a key.
 func (r *packReader) match(m *Match, key string, v ast.Node) bool {
 	switch key {
 	case "port":
@@ -144,14 +144,14 @@ func (r *packReader) match(m *Match, key string, v ast.Node) bool {
 	return true
 }
 
-// facts reads attributes with their values: a mapping, or a list of mappings
-// where several values of one attribute are asked for.
+// facts reads attributes and their values: a mapping, or a list of mappings if a flow
+// must have several values of one attribute.
 func (r *packReader) facts(n ast.Node, what string) []Fact {
 	if n == nil {
 		return nil
 	}
 	var list []Fact
-	if n.Type() == ast.SequenceType { // more than one value of an attribute must be there
+	if n.Type() == ast.SequenceType { // several values of an attribute are required
 		r.items(n, what, func(v ast.Node) { list = append(list, r.facts(v, what)...) })
 		if len(list) == 0 && len(n.(*ast.SequenceNode).Values) == 0 {
 			r.fail(nodePos(n), "%s is empty", what)

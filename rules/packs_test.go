@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// Every firewall rule is on the paths that it admits.
+// TestFirewallRules verifies that every firewall rule is listed in the paths that it
+// admits.
 func TestFirewallRules(t *testing.T) {
 	roleNames := map[string]Role{
 		"Client Access": CAS, "Hub Transport": Hub, "Edge Transport": Edge, "Mailbox": Mailbox, "Unified Messaging": UM,
@@ -100,7 +101,8 @@ func TestInterfaces(t *testing.T) {
 	for _, k := range packs.All() {
 		n += len(k.Interfaces)
 	}
-	// The two of certificate enrolment are not in the table, but data paths need them.
+	// The two interfaces of certificate enrolment are not in the table, but data paths
+	// need them.
 	if len(rows) != 77 || n != 79 {
 		t.Fatalf("%d rows, %d interfaces, not 77 and 79", len(rows), n)
 	}
@@ -149,8 +151,7 @@ func TestInterfaces(t *testing.T) {
 	}
 }
 
-// flowLike is a flow as the test of the packs sees it: what was read, and the roles
-// of both ends.
+// flowLike is a simplified flow: the content read, and the roles of both ends.
 type flowLike struct {
 	client, server Role
 	port           uint16
@@ -159,7 +160,8 @@ type flowLike struct {
 	fact, value    string
 }
 
-// pathsOf holds a flow against the packs by the letter: roles, port, protocol, facts.
+// pathsOf returns the paths and groups that fit a flow exactly: roles, port, protocol and
+// facts.
 func pathsOf(p *Packs, f flowLike) (ids []string, groups []string) {
 	has := func(list []Role, r Role) bool {
 		return slices.Contains(list, r) || slices.Contains(list, Any) || r.Exchange() && slices.Contains(list, AnyExchange)
@@ -189,7 +191,7 @@ func pathsOf(p *Packs, f flowLike) (ids []string, groups []string) {
 	return ids, groups
 }
 
-// What the fact base says of which row an observation is.
+// TestExchange2010Legs compares the rows that fit an observation with the reference.
 func TestExchange2010Legs(t *testing.T) {
 	packs := embeddedPacks(t)
 	iface := func(client, server Role, name string) flowLike {
@@ -205,7 +207,7 @@ func TestExchange2010Legs(t *testing.T) {
 	for _, tt := range []struct {
 		flow  flowLike
 		want  string
-		group string // of the first; empty for its own id
+		group string // group of the first id; the id itself if empty
 	}{
 		{iface(Client, Mailbox, "emsmdb"), "mailbox.mapi static.public-folders", "2010.mapi.client"},
 		{iface(Client, CAS, "emsmdb"), "static.rpc-client-access", "2010.mapi.client"},
@@ -300,7 +302,7 @@ func TestExchange2010Legs(t *testing.T) {
 			t.Errorf("%+v: group %s, want %s", tt.flow, groups[0], want)
 		}
 	}
-	// A host with both roles, the usual one: the order of the pack.
+	// A host usually has both roles. The order of the pack decides.
 	var both []string
 	for _, d := range packs.Paths("2010") {
 		a, _ := pathsOf(packs, iface(Client, Mailbox, "emsmdb"))
@@ -314,8 +316,8 @@ func TestExchange2010Legs(t *testing.T) {
 	}
 }
 
-// A client that may be on the internet is a client, an outside server or a relay;
-// no server of the inside is reached from there.
+// TestExternalPaths verifies that a client that may be on the internet is a client, an
+// outside server or a relay. Inside servers are not reachable from the internet.
 func TestExternalPaths(t *testing.T) {
 	outside := []Role{Client, Internet, Relay, LB, ExchangeOnline, Edge, OCS}
 	for _, k := range embeddedPacks(t).All() {

@@ -12,82 +12,80 @@ type Level string
 
 // The levels of a finding.
 const (
-	// Violation means that the traffic breaks a document of its version.
+	// Violation means that the traffic contradicts a document of its version.
 	Violation Level = "violation"
-	// Remark means that the traffic is worth knowing of and breaks no document.
+	// Remark means that the traffic is noteworthy but contradicts no document.
 	Remark Level = "remark"
 )
 
-// Policy holds what is true of traffic whatever its data path. There is one
-// policy; Packs.Policy returns it.
+// Policy holds the rules that apply to traffic on any data path. There is one policy;
+// Packs.Policy returns it.
 type Policy struct {
 	// Weak lists the weak mechanisms.
 	Weak []Weakness
-	// ExchangeRoles are the roles that only an Exchange server has.
+	// ExchangeRoles lists the roles that only Exchange servers have.
 	ExchangeRoles []Role
-	// Alone are the roles that a server has instead of any other role of Exchange
-	// servers.
+	// Alone lists the roles that exclude all other roles of Exchange servers on the same
+	// host.
 	Alone []Role
-	// Answering are the protocols whose server answers every request, so that a
-	// request over UDP without an answer means that it was lost or refused.
+	// Answering lists the protocols whose servers answer every request. A UDP request
+	// without an answer was then lost or refused.
 	Answering []string
-	// Violations and Remarks are the ids of all findings.
+	// Violations and Remarks list the ids of all findings.
 	Violations, Remarks []string
-	// Announced maps the way in which an endpoint was announced to the protocol
-	// that it then speaks.
+	// Announced maps the way in which an endpoint was announced to the endpoint's
+	// protocol.
 	Announced []Announced
 }
 
-// Weakness is a mechanism that protects too little, and how grave that is.
+// Weakness is a mechanism that does not protect enough, and its severity.
 type Weakness struct {
 	// ID is a stable short name ("tls-old").
 	ID string
 	// Finding is the id of the finding ("weak-encryption").
 	Finding string
-	// Fact is the attribute that shows the mechanism, and Values are the patterns,
-	// as in a Match, of which one must fit.
+	// Fact is the attribute that shows the mechanism. One of the patterns in Values must
+	// fit, as in a Match.
 	Fact   string
 	Values []string
-	// Text words the finding. "{value}" stands for the observed value.
+	// Text is the message of the finding. "{value}" is replaced by the observed value.
 	Text string
-	// Encryption, if set, limits the weakness to flows whose rows document that
-	// word of encryption: a row with another word, or a leg to which the column
-	// does not apply, makes no finding.
+	// Encryption, if set, limits the weakness to flows whose rows document that word of
+	// encryption. A row with another word, or a leg to which the column does not apply,
+	// causes no finding.
 	Encryption string
-	// Grades holds one element for each set of versions. A version without one
-	// makes no finding.
+	// Grades holds one element for each set of versions. There is no finding for versions
+	// without an element.
 	Grades []Grade
 }
 
-// Grade says how grave a weakness is for some versions, and by which document.
+// Grade is the severity of a weakness in some versions, with its document.
 type Grade struct {
-	// Versions are the Exchange versions that the grade holds for. An empty list
-	// stands for all versions that no other grade of the weakness names.
+	// Versions lists the Exchange versions to which the grade applies. An empty list
+	// means all versions that no other grade of the weakness lists.
 	Versions []string
 	Level    Level
-	// Rule is the id of the row that forbids the mechanism ("not.old-tls"), or
-	// empty.
+	// Rule is the id of the row that forbids the mechanism ("not.old-tls"), or "".
 	Rule string
-	// Note explains the grade, Source names its document.
+	// Note explains the grade. Source names its document.
 	Note, Source string
 }
 
-// Announced says which protocol endpoints speak that were announced in one of
-// some ways.
+// Announced is the protocol of endpoints that were announced in one of several ways.
 type Announced struct {
 	// By lists the ways: "ept_map", "ept_lookup", "bind", "site", "sdp".
 	By       []string
 	Protocol string
 }
 
-// Exchange reports whether the role is that of an Exchange server.
+// Exchange reports whether r is a role of an Exchange server.
 func (p *Policy) Exchange(r Role) bool { return slices.Contains(p.ExchangeRoles, r) }
 
 // Answers reports whether servers of the protocol answer every request.
 func (p *Policy) Answers(protocol string) bool { return slices.Contains(p.Answering, protocol) }
 
-// ProtocolOf returns the protocol of an endpoint that was announced in the
-// given way, or "" where the way does not tell.
+// ProtocolOf returns the protocol of an endpoint that was announced in the given way, or
+// "" if the way does not determine it.
 func (p *Policy) ProtocolOf(by string) string {
 	for i := range p.Announced {
 		if slices.Contains(p.Announced[i].By, by) {
@@ -102,8 +100,8 @@ func (w *Weakness) Fits(fact, value string) bool {
 	return w.Fact == fact && slices.ContainsFunc(w.Values, func(pattern string) bool { return Fits(pattern, value) })
 }
 
-// Grade returns how grave the weakness is for an Exchange version, or nil where
-// it is no finding there.
+// Grade returns the severity of the weakness in an Exchange version, or nil if there is
+// no finding in that version.
 func (w *Weakness) Grade(version string) *Grade {
 	var other *Grade
 	for i := range w.Grades {
@@ -118,10 +116,10 @@ func (w *Weakness) Grade(version string) *Grade {
 	return other
 }
 
-// Message returns the words of the finding for an observed value.
+// Message returns the message of the finding for an observed value.
 func (w *Weakness) Message(value string) string { return strings.ReplaceAll(w.Text, "{value}", value) }
 
-// noPolicy is the policy of packs that hold none.
+// noPolicy is the policy of packs without a policy.
 var noPolicy Policy
 
 // Policy returns the policy of the packs. It is never nil.
@@ -224,8 +222,8 @@ func (r *packReader) grade(n ast.Node) Grade {
 	return g
 }
 
-// fields calls f for every key of the mapping n, as each does, and reports the
-// required keys that it lacks.
+// fields calls f for every key of the mapping n, like each, and reports the required keys
+// that n lacks.
 func (r *reader) fields(n ast.Node, what string, required []string, f func(key string, at pos, v ast.Node) bool) {
 	seen, before := map[string]bool{}, len(r.mistakes)
 	r.each(n, what, func(key string, at pos, v ast.Node) bool {
@@ -233,7 +231,7 @@ func (r *reader) fields(n ast.Node, what string, required []string, f func(key s
 		return f(key, at, v)
 	})
 	if len(seen) == 0 && len(r.mistakes) > before {
-		return // no mapping at all
+		return // not a mapping
 	}
 	for _, key := range required {
 		if !seen[key] {

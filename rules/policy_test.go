@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestPolicyWeaknesses holds observed values against the policy of every version.
+// TestPolicyWeaknesses compares observed values with the policy of every version.
 func TestPolicyWeaknesses(t *testing.T) {
 	packs := embeddedPacks(t)
 	policy := packs.Policy()
@@ -14,9 +14,9 @@ func TestPolicyWeaknesses(t *testing.T) {
 	after2003 := []string{"2007", "2010", "2013", "2016", "2019", "SE"}
 	for _, tt := range []struct {
 		fact, value   string
-		want, message string // want is the finding, or empty for none
+		want, message string // want is the finding, or "" if there is none
 		violation     []string
-		remark        bool // in the versions where it is no violation
+		remark        bool // in the versions in which it is not a violation
 	}{
 		{"tls.version", "ssl2", "weak-encryption", "TLS version ssl2", modern, true},
 		{"tls.version", "ssl3", "weak-encryption", "TLS version ssl3", modern, true},
@@ -117,7 +117,7 @@ func TestPolicyProtocols(t *testing.T) {
 	}
 }
 
-// TestGrade covers a weakness that is graded by version.
+// TestGrade covers a weakness whose severity depends on the version.
 func TestGrade(t *testing.T) {
 	w := Weakness{Grades: []Grade{
 		{Level: Remark},

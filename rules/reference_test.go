@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// table reads a tab-separated file with a heading line.
+// table reads a tab-separated file with a header line.
 func table(t *testing.T, file string) []map[string]string {
 	t.Helper()
 	data, err := os.ReadFile("../testdata/reference/" + file)
@@ -47,11 +47,11 @@ func joined[T ~string](list []T) string {
 	return strings.Join(s, "|")
 }
 
-// column is a column of a table with what the packs have for it.
+// column is a column of a table with its value in the packs.
 type column struct{ name, got string }
 
-// wording maps words of the tables that only their authors understand to those of
-// the packs: the seed is the reference that a table was made from.
+// wording maps terms in the tables that only their authors understand to the terms in the
+// packs. "The seed" is the reference from which a table was made.
 var wording = []struct {
 	table *regexp.Regexp
 	packs string
@@ -67,7 +67,7 @@ var wording = []struct {
 	{regexp.MustCompile(`PROTOCOLS\.md \((one third-party nmap -sV scan of a 2013-or-later server, one of a 2010 server)\)`), "$1"},
 }
 
-// compare holds a row against what the packs have.
+// compare compares a row with the packs.
 func compare(t *testing.T, row map[string]string, columns []column) {
 	t.Helper()
 	for _, c := range columns {
@@ -83,11 +83,10 @@ func compare(t *testing.T, row map[string]string, columns []column) {
 	}
 }
 
-// versionsOf returns the versions of a row as the packs spell them.
+// versionsOf returns the versions of a row in the spelling of the packs.
 func versionsOf(s string) string { return strings.ReplaceAll(s, "se", "SE") }
 
-// TestDataPaths holds every row of every version against the packs, field by
-// field.
+// TestDataPaths compares every row of every version with the packs, field by field.
 func TestDataPaths(t *testing.T) {
 	packs := embeddedPacks(t)
 	rows := table(t, "data-paths.tsv")
@@ -102,7 +101,7 @@ func TestDataPaths(t *testing.T) {
 		count[d.Version]++
 		group := d.Group
 		if group == d.ID && row["group"] == "" {
-			group = "" // a path without a group is its own
+			group = "" // a path without a group is its own group
 		}
 		compare(t, row, []column{
 			{"id", d.ID},
@@ -148,8 +147,8 @@ func TestDataPaths(t *testing.T) {
 
 var legForm = regexp.MustCompile(`^(dynamic|-|\d+)(?:-(\d+))?/(tcp|udp|tcp\+udp|icmp|icmp6|esp|ah)(?: ([a-z][a-z0-9-]*)(?:\[(.*)\])?)?((?: (?:reverse|dynamic|static|n/a|configurable|multicast))*)$`)
 
-// TestLegs reads the legs of every row by another way than the packs do, and
-// holds the fields against each other.
+// TestLegs parses the legs of every row independently of the packs and compares the
+// fields.
 func TestLegs(t *testing.T) {
 	n := 0
 	legs := func(id string, legs []Leg, text string) {
@@ -194,7 +193,7 @@ func TestLegs(t *testing.T) {
 				t.Errorf("%s: %q is %+v", id, text, l)
 			}
 			if want := wantedOf(protocol, m[5]); want != contentOf(l) {
-				t.Errorf("%s: %q asks for %s, want %s", id, text, contentOf(l), want)
+				t.Errorf("%s: %q requires %s, want %s", id, text, contentOf(l), want)
 			}
 		}
 	}
@@ -209,7 +208,7 @@ func TestLegs(t *testing.T) {
 	}
 }
 
-// wantedOf says what the details of a leg ask for.
+// wantedOf returns the requirements of the details of a leg.
 func wantedOf(protocol, details string) string {
 	if details == "" {
 		return ""
@@ -247,7 +246,7 @@ func wantedOf(protocol, details string) string {
 	return "?"
 }
 
-// contentOf writes what a leg asks for.
+// contentOf returns the requirements of a leg.
 func contentOf(l *Leg) string {
 	facts := func(list []Fact, between string) string {
 		var s []string
@@ -263,7 +262,7 @@ func contentOf(l *Leg) string {
 	return s
 }
 
-// Every group that rows name has a name for people, and members that tie.
+// TestGroups verifies that every group of a row has a display name, and members that tie.
 func TestGroups(t *testing.T) {
 	packs := embeddedPacks(t)
 	members := packs.members()
@@ -306,7 +305,7 @@ func groupsOf(d *DataPath) []string {
 	return list
 }
 
-// TestAbsent holds what versions must not have against the table.
+// TestAbsent compares what versions must not have with the table.
 func TestAbsent(t *testing.T) {
 	packs := embeddedPacks(t)
 	byID := map[string]*Absent{}
@@ -336,23 +335,23 @@ func TestAbsent(t *testing.T) {
 			}
 		}
 		if slices.Contains(packs.Absent("2000"), a) != slices.Contains(a.Versions, "2003") {
-			t.Errorf("%s: 2000 is not as 2003", a.ID)
+			t.Errorf("%s: 2000 differs from 2003", a.ID)
 		}
 		if a.Weakness != "" && !slices.ContainsFunc(packs.Policy().Weak, func(w Weakness) bool { return w.ID == a.Weakness }) {
 			t.Errorf("%s: there is no weakness %q", a.ID, a.Weakness)
 		}
 	}
-	// A path or method behind TLS shows only where the request was read.
+	// A path or method inside TLS is visible only if the request was read.
 	for _, id := range []string{"not.mapi-http", "not.rest", "not.powershell", "not.ecp", "not.ews-autodiscover", "not.webdav", "not.mrs",
 		"not.rpc-http-2000"} {
 		if !slices.ContainsFunc(byID[id].Legs, func(l Leg) bool { return l.Port.From == 443 && l.ContentOnly }) {
-			t.Errorf("%s counts on TLS alone", id)
+			t.Errorf("%s matches on TLS alone", id)
 		}
 	}
 }
 
-// TestBuilds holds the version map against the table, and the numbers of each
-// update against Identify.
+// TestBuilds compares the version map with the table, and the numbers of each update with
+// Identify.
 func TestBuilds(t *testing.T) {
 	packs := embeddedPacks(t)
 	var builds []*Build
@@ -428,7 +427,7 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// TestPinned holds the services whose ports can be pinned against the table.
+// TestPinned compares the services whose ports can be pinned with the table.
 func TestPinned(t *testing.T) {
 	packs := embeddedPacks(t)
 	var pinned []*Pinned
@@ -452,7 +451,7 @@ func TestPinned(t *testing.T) {
 		})
 		for _, name := range p.Interfaces {
 			if _, known := packs.Interface(name); p.Site && (!known || !slices.Contains(pinnable(), name)) {
-				t.Errorf("%s: %s cannot stand in a site file", p.Service, name)
+				t.Errorf("%s: %s cannot be used in a site file", p.Service, name)
 			}
 		}
 	}

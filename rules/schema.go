@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// schema is a JSON Schema, draft-07, which is what editors understand best. Only the
-// keywords that the two schemas need are here.
+// schema is a JSON Schema (draft-07, which editors support best). It has only the
+// keywords that the two schemas need.
 type schema struct {
 	Schema       string              `json:"$schema,omitempty"`
 	Title        string              `json:"title,omitempty"`
 	Description  string              `json:"description,omitempty"`
-	Type         any                 `json:"type,omitempty"` // a string, or a list of them
+	Type         any                 `json:"type,omitempty"` // a string, or a list of strings
 	Enum         []any               `json:"enum,omitempty"`
 	Pattern      string              `json:"pattern,omitempty"`
 	Minimum      int                 `json:"minimum,omitempty"`
@@ -35,12 +35,12 @@ type schema struct {
 	Else         *schema             `json:"else,omitempty"`
 }
 
-// SiteSchema returns a JSON Schema of site files. It accepts all that LoadSite
-// accepts, and refuses what a schema can refuse: it cannot compare parts of a file.
+// SiteSchema returns a JSON Schema of site files. It accepts everything that LoadSite
+// accepts, and refuses what a schema can refuse: a schema cannot compare parts of a file.
 func SiteSchema() []byte { return siteSchema().marshal() }
 
-// PackSchema returns a JSON Schema of packs of rules. It accepts all that Load
-// accepts, and refuses what a schema can refuse: it cannot compare parts of a file.
+// PackSchema returns a JSON Schema of packs of rules. It accepts everything that Load
+// accepts, and refuses what a schema can refuse: a schema cannot compare parts of a file.
 func PackSchema() []byte { return packSchema().marshal() }
 
 func (s *schema) marshal() []byte {
@@ -55,7 +55,7 @@ func (s *schema) marshal() []byte {
 	return []byte(b.String())
 }
 
-// The regular expressions of the schemas use what ECMA 262, RE2 and PCRE share.
+// The regular expressions of the schemas use the common subset of ECMA 262, RE2 and PCRE.
 const (
 	portRE  = `([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])`
 	protoRE = `(tcp|udp|tcp\+udp)`
@@ -66,7 +66,7 @@ const (
 	hexRE   = `[0-9A-Fa-f]{1,4}`
 )
 
-// ipv6RE matches the forms of an IPv6 address: RFC 4291, section 2.2.
+// ipv6RE matches the text forms of an IPv6 address (RFC 4291 section 2.2).
 func ipv6RE() string {
 	forms := []string{
 		"(" + hexRE + ":){7}" + hexRE, "(" + hexRE + ":){1,7}:", ":(:" + hexRE + "){1,7}", "::",
@@ -81,14 +81,14 @@ func ipv6RE() string {
 	return "(" + strings.Join(forms, "|") + ")"
 }
 
-// said returns s with a description.
-func (s *schema) said(description string) *schema {
+// describe sets the description of s and returns s.
+func (s *schema) describe(description string) *schema {
 	s.Description = description
 	return s
 }
 
-// anyText is a text that is not empty. A number or a flag without quotes is read as
-// it is written.
+// anyText returns the schema of a non-empty text. A number or a flag without quotes is
+// also a text.
 func anyText() *schema {
 	return &schema{Type: []string{"string", "number", "boolean"}, Pattern: `\S`}
 }
@@ -97,7 +97,7 @@ func pattern(re string) *schema { return &schema{Type: "string", Pattern: "^(" +
 
 func flagSchema() *schema { return &schema{Type: "boolean"} }
 
-// oneOf is one of the words. Those that look like a number may stand without
+// oneOf returns the schema of one of the words. Words that look like numbers need no
 // quotes.
 func oneOf(words ...string) *schema {
 	s := &schema{}
@@ -112,7 +112,7 @@ func oneOf(words ...string) *schema {
 	return s
 }
 
-// someOf is one or more of the words, joined by "|".
+// someOf returns the schema of one or more of the words, separated by "|".
 func someOf(words ...string) *schema {
 	quoted := make([]string, len(words))
 	for i, w := range words {
@@ -122,7 +122,7 @@ func someOf(words ...string) *schema {
 	return &schema{AnyOf: []*schema{oneOf(words...), pattern(one + `(\|` + one + `)*`)}}
 }
 
-// alternatives are texts joined by "|".
+// alternatives returns the schema of texts separated by "|".
 func alternatives() *schema {
 	s := anyText()
 	s.Pattern = `^[^|]+(\|[^|]+)*$`
@@ -131,22 +131,22 @@ func alternatives() *schema {
 
 func listOf(items *schema) *schema { return &schema{Type: "array", Items: items} }
 
-// textOrList is a text, or a list of different texts.
+// textOrList returns the schema of a text, or of a list of distinct texts.
 func textOrList() *schema {
 	return &schema{AnyOf: []*schema{anyText(), {Type: "array", Items: anyText(), MinItems: 1, UniqueItems: true}}}
 }
 
-// object is a mapping with no keys but those of properties.
+// object returns the schema of a mapping with no keys but those of properties.
 func object(properties map[string]*schema, required ...string) *schema {
 	return &schema{Type: "object", Properties: properties, Required: required, Additional: false}
 }
 
-// mapping is a mapping with any keys.
+// mapping returns the schema of a mapping with any keys.
 func mapping(values *schema) *schema { return &schema{Type: "object", Additional: values} }
 
-func roleList(of ends) []string {
+func roleList(allowed ends) []string {
 	return slices.DeleteFunc(slices.Clone(roleWords), func(s string) bool {
-		return s == string(Any) && of != ofPath || s == string(AnyExchange) && of == ofHost
+		return s == string(Any) && allowed != ofPath || s == string(AnyExchange) && allowed == ofHost
 	})
 }
 
@@ -154,13 +154,13 @@ func portNumberSchema() *schema {
 	return &schema{AnyOf: []*schema{{Type: "integer", Minimum: 1, Maximum: 65535}, pattern(portRE)}}
 }
 
-// without returns a schema that none of the expressions matches.
+// without adds the condition that none of the expressions matches.
 func (s *schema) without(expressions ...string) *schema {
 	s.Not = &schema{Type: "string", Pattern: strings.Join(expressions, "|")}
 	return s
 }
 
-// hostOrNetwork is an address or a network.
+// hostOrNetwork returns the schema of an address or a network.
 func hostOrNetwork() *schema {
 	return pattern(ipv4RE + `(/(3[0-2]|[12]?[0-9]))?|` + ipv6RE() + `(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?`)
 }
@@ -170,13 +170,13 @@ func siteSchema() *schema {
 		return &schema{AnyOf: []*schema{oneOf(ruledVersions...), pattern("[Ss][Ee]")}}
 	}
 	server := object(map[string]*schema{
-		"name": anyText().said("The server's name, as reports print it."),
+		"name": anyText().describe("The server's name, as reports print it."),
 		"addresses": {
 			Type: "array", MinItems: 1, Description: "The server's addresses. Quote an IPv6 address.",
 			Items: pattern(ipv4RE+"|"+ipv6RE()).without(`^(22[4-9]|23[0-9])\.`, `^[Ff]{2}[0-9A-Fa-f]{2}:`, `^(::|0\.0\.0\.0)$`),
 		},
 		"roles":    {Type: "array", MinItems: 1, UniqueItems: true, Items: oneOf(roleList(ofHost)...), Description: "What the server does."},
-		"exchange": version().said("The server's Exchange version, if it is another than that of the file."),
+		"exchange": version().describe("The server's Exchange version, if it is another than that of the file."),
 		"static_ports": {
 			Type: "object", Names: oneOf(pinnable()...), Additional: portNumberSchema(),
 			Properties:  map[string]*schema{},
@@ -187,32 +187,32 @@ func siteSchema() *schema {
 		server.Properties["static_ports"].Properties[name] = portNumberSchema()
 	}
 	network := object(map[string]*schema{
-		"cidr": pattern(ipv4RE + `/(3[0-2]|[12]?[0-9])|` + ipv6RE() + `/(12[0-8]|1[01][0-9]|[1-9]?[0-9])`).said("The network, such as 10.9.0.0/16."),
-		"role": oneOf(roleList(ofHost)...).said("What the hosts of the network do."),
+		"cidr": pattern(ipv4RE + `/(3[0-2]|[12]?[0-9])|` + ipv6RE() + `/(12[0-8]|1[01][0-9]|[1-9]?[0-9])`).describe("The network, such as 10.9.0.0/16."),
+		"role": oneOf(roleList(ofHost)...).describe("What the hosts of the network do."),
 	}, "cidr", "role")
 	allow := object(map[string]*schema{
-		"from": oneOf(roleList(ofPath)...).said("The role of the client."),
-		"to":   oneOf(roleList(ofPath)...).said("The role of the server."),
-		"port": pattern(rangeRE).said("The port, such as 3389/tcp or 5000-5010/udp."),
-		"note": anyText().said("Why the flow is wanted. Reports print it."),
+		"from": oneOf(roleList(ofPath)...).describe("The role of the client."),
+		"to":   oneOf(roleList(ofPath)...).describe("The role of the server."),
+		"port": pattern(rangeRE).describe("The port, such as 3389/tcp or 5000-5010/udp."),
+		"note": anyText().describe("Why the flow is wanted. Reports print it."),
 	}, "from", "to", "port")
 	accept := object(map[string]*schema{
-		"finding": oneOf(findingIDs()...).said("The id of the finding."),
-		"path":    pattern(`\*|[^ *,|]*\.[^ *,|]*\*?`).said("The id of a data path, or its beginning with *, such as 2010.cas.*."),
-		"from":    anyText().said("A role, an address, a network, or the name of a server."),
-		"to":      anyText().said("A role, an address, a network, or the name of a server."),
-		"until":   pattern(`[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])`).said("The last day on which it is accepted, in UTC."),
-		"note":    anyText().said("Why it is accepted."),
+		"finding": oneOf(findingIDs()...).describe("The id of the finding."),
+		"path":    pattern(`\*|[^ *,|]*\.[^ *,|]*\*?`).describe("The id of a data path, or its beginning with *, such as 2010.cas.*."),
+		"from":    anyText().describe("A role, an address, a network, or the name of a server."),
+		"to":      anyText().describe("A role, an address, a network, or the name of a server."),
+		"until":   pattern(`[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])`).describe("The last day on which it is accepted, in UTC."),
+		"note":    anyText().describe("Why it is accepted."),
 	}, "finding")
 	s := object(map[string]*schema{
-		"exchange":          version().said("The Exchange version of all servers that name none."),
-		"servers":           listOf(server).said("The servers with their roles."),
-		"networks":          listOf(network).said("Networks whose hosts have a role, such as those of clients."),
-		"log_shipping_port": portNumberSchema().said("The TCP port of log shipping in a database availability group; 64327 unless it was changed."),
-		"allow":             listOf(allow).said("Flows that no document explains and that are wanted."),
-		"accept":            listOf(accept).said("Findings that are known and accepted."),
-		"relays":            listOf(hostOrNetwork()).said("Hosts that announce media for others, such as session border controllers."),
-		"mirrors":           listOf(hostOrNetwork()).said("Ends of tunnels that carry mirrored packets: ERSPAN, VXLAN, TZSP."),
+		"exchange":          version().describe("The Exchange version of all servers that name none."),
+		"servers":           listOf(server).describe("The servers with their roles."),
+		"networks":          listOf(network).describe("Networks whose hosts have a role, such as those of clients."),
+		"log_shipping_port": portNumberSchema().describe("The TCP port of log shipping in a database availability group; 64327 unless it was changed."),
+		"allow":             listOf(allow).describe("Flows that no document explains and that are wanted."),
+		"accept":            listOf(accept).describe("Findings that are known and accepted."),
+		"relays":            listOf(hostOrNetwork()).describe("Hosts that announce media for others, such as session border controllers."),
+		"mirrors":           listOf(hostOrNetwork()).describe("Ends of tunnels that carry mirrored packets: ERSPAN, VXLAN, TZSP."),
 	})
 	s.Title = "exspan site file"
 	s.Description = "What is known of a network: its Exchange servers, their roles, and what is wanted."

@@ -20,7 +20,7 @@ import (
 	schemakind "github.com/santhosh-tekuri/jsonschema/v6/kind"
 )
 
-// compiled returns a schema as a validator of others reads it.
+// compiled compiles a schema with a third-party validator.
 func compiled(t *testing.T, text []byte) *jsonschema.Schema {
 	t.Helper()
 	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
@@ -38,8 +38,8 @@ func compiled(t *testing.T, text []byte) *jsonschema.Schema {
 	return s
 }
 
-// TestSchemasAcceptFiles holds every site file and every pack of the repository
-// against its schema: an editor shows no mistake in a file without one.
+// TestSchemasAcceptFiles validates all site files and packs of the repository against
+// their schemas. An editor must not show a mistake in a valid file.
 func TestSchemasAcceptFiles(t *testing.T) {
 	site, pack := compiled(t, SiteSchema()), compiled(t, PackSchema())
 	sites, packs := 0, 0
@@ -85,7 +85,7 @@ func TestSchemasAcceptFiles(t *testing.T) {
 	}
 }
 
-// yamlIn returns the YAML files in a file: itself, or those in an archive of a
+// yamlIn returns the YAML files in a file: the file itself, or those in the archive of a
 // scenario.
 func yamlIn(name string, data []byte) map[string][]byte {
 	if !strings.HasSuffix(name, ".txtar") {
@@ -101,19 +101,19 @@ func yamlIn(name string, data []byte) map[string][]byte {
 	return parts
 }
 
-// beyondSchemas are parts of messages about mistakes that no schema can find: it
-// cannot compare parts of a file with each other or with another pack, count in a
-// text, or read what is no YAML.
+// beyondSchemas lists parts of messages about mistakes that no schema can find. A schema
+// cannot compare parts of a file with each other or with another pack, count in a text,
+// or read invalid YAML.
 var beyondSchemas = []string{
 	" is there already", " twice", "runs backwards", "host bits", "no pack names an interface", "has no other member", "is used by no path",
 	`must begin with "2`, "there is no pack", "has no path", "unknown leg set", "name of a server in this site file", "could not find end", "the file is empty",
 	"a second document", "not both", "a dynamic port matches every flow: the leg needs a protocol or facts",
-	"an anchor or alias", // an editor resolves it before it looks
-	"the path has no",    // of a pack that extends another, where an id may be new
+	"an anchor or alias", // an editor resolves it before validation
+	"the path has no",    // in a pack that extends another one, in which an id may be new
 }
 
-// TestSchemasFindMistakes wants an error of the schema wherever the loader finds a
-// mistake, in the same line, but for those beyond a schema.
+// TestSchemasFindMistakes verifies that the schema reports an error in the same line
+// wherever the loader finds a mistake, except for mistakes that no schema can find.
 func TestSchemasFindMistakes(t *testing.T) {
 	site, pack := compiled(t, SiteSchema()), compiled(t, PackSchema())
 	found, beyond := 0, map[string]int{}
@@ -209,7 +209,7 @@ func keyAt(n yamlast.Node, name string) yamlast.Node {
 	return n
 }
 
-// nodeAt returns the node at a location, or the last one on the way to it.
+// nodeAt returns the node at a location, or the last existing node on the path to it.
 func nodeAt(n yamlast.Node, location []string) yamlast.Node {
 	for _, name := range location {
 		if s, ok := n.(*yamlast.SequenceNode); ok {
@@ -231,8 +231,8 @@ func nodeAt(n yamlast.Node, location []string) yamlast.Node {
 	return n
 }
 
-// TestSchemasKnowAllKeys compares the keys of the schemas with those that the
-// loader's source reads, both ways.
+// TestSchemasKnowAllKeys compares the keys in the schemas with those in the loader's
+// source, in both directions.
 func TestSchemasKnowAllKeys(t *testing.T) {
 	inSchema := map[string]bool{}
 	var objects [][]string
@@ -331,8 +331,7 @@ func loaderKeys(t *testing.T) [][]string {
 	return sets
 }
 
-// TestSchemaAddresses holds the expressions for addresses and ports against what
-// reads them.
+// TestSchemaAddresses compares the expressions for addresses and ports with the parsers.
 func TestSchemaAddresses(t *testing.T) {
 	site := compiled(t, SiteSchema())
 	for _, a := range []string{
@@ -343,21 +342,21 @@ func TestSchemaAddresses(t *testing.T) {
 		_, err := LoadSite("s", []byte("servers: [{addresses: [\""+a+"\"], roles: [cas]}]"))
 		invalid := site.Validate(map[string]any{"servers": []any{map[string]any{"addresses": []any{a}, "roles": []any{"cas"}}}})
 		if (err == nil) != (invalid == nil) {
-			t.Errorf("address %s: the loader says %v, the schema %v", a, err, invalid)
+			t.Errorf("address %s: the loader returns %v, the schema %v", a, err, invalid)
 		}
 	}
 	for _, p := range []string{"10.0.0.0/8", "10.0.0.0/33", "0.0.0.0/0", "::/0", "2001:db8::/128", "2001:db8::/129", "10.0.0.0/08", "10.0.0.0", "10.0.0.0/"} {
 		_, err := LoadSite("s", []byte("networks: [{cidr: \""+p+"\", role: client}]"))
 		invalid := site.Validate(map[string]any{"networks": []any{map[string]any{"cidr": p, "role": "client"}}})
 		if (err == nil) != (invalid == nil) {
-			t.Errorf("network %s: the loader says %v, the schema %v", p, err, invalid)
+			t.Errorf("network %s: the loader returns %v, the schema %v", p, err, invalid)
 		}
 	}
 	for _, p := range []string{"1/tcp", "65535/udp", "65536/tcp", "0/tcp", "10-20/tcp+udp", "5/sctp", "01/tcp", "65499-65500/tcp", "99999/tcp", "dynamic/tcp", "-/esp"} {
 		_, err := LoadSite("s", []byte("allow: [{from: admin, to: any, port: "+p+"}]"))
 		invalid := site.Validate(map[string]any{"allow": []any{map[string]any{"from": "admin", "to": "any", "port": p}}})
 		if (err == nil) != (invalid == nil) {
-			t.Errorf("port %s: the loader says %v, the schema %v", p, err, invalid)
+			t.Errorf("port %s: the loader returns %v, the schema %v", p, err, invalid)
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// LoadSite reads a site file. Messages name the file. The error is of type
-// Mistakes and holds all of them.
+// LoadSite parses a site file. name appears in messages. The error is of type Mistakes
+// and holds all mistakes.
 func LoadSite(name string, data []byte) (*Site, error) {
 	r := siteReader{reader: reader{file: name}, addrs: map[netip.Addr]pos{}, nets: map[netip.Prefix]pos{}, names: map[string]pos{}}
 	if body := r.parse(data); body != nil {
@@ -24,8 +24,8 @@ func LoadSite(name string, data []byte) (*Site, error) {
 	return &r.site, nil
 }
 
-// Port returns the port of a leg, or the site's own port if the site file sets
-// one for the leg. It works for a nil Site.
+// Port returns the port of a leg, or the port in the site file if the file sets one for
+// the leg. A nil Site sets none.
 func (s *Site) Port(l *Leg) Port {
 	p := l.Port
 	if s != nil && l.SitePort == "log_shipping_port" && s.LogShippingPort != 0 {
@@ -34,7 +34,7 @@ func (s *Site) Port(l *Leg) Port {
 	return p
 }
 
-// siteKeys are the keys of a site file.
+// siteKeys lists the keys of a site file.
 var siteKeys = []string{"exchange", "servers", "networks", "log_shipping_port", "allow", "accept", "relays", "mirrors"}
 
 type siteReader struct {
@@ -43,7 +43,7 @@ type siteReader struct {
 	addrs map[netip.Addr]pos
 	nets  map[netip.Prefix]pos
 	names map[string]pos
-	named []word // what may be the name of a server
+	named []word // words that may be the name of a server
 }
 
 func (r *siteReader) top(key string, at pos, v ast.Node) bool {
@@ -70,7 +70,7 @@ func (r *siteReader) top(key string, at pos, v ast.Node) bool {
 	return true
 }
 
-// version reads the Exchange version of servers. It needs rules.
+// version reads the Exchange version of servers, which must be a version with rules.
 func (r *siteReader) version(n ast.Node) string {
 	s := r.text(n, "Exchange version")
 	if strings.EqualFold(s, "SE") {
@@ -289,12 +289,12 @@ func (r *siteReader) allow(n ast.Node) {
 	r.site.Allow = append(r.site.Allow, a)
 }
 
-// siteRole reads a role, and tells what the roles of a site file are where it is
-// none.
-func (r *siteReader) siteRole(w word, of ends) (Role, bool) {
+// siteRole reads a role. If w is not a role, it reports the roles that a site file can
+// use.
+func (r *siteReader) siteRole(w word, allowed ends) (Role, bool) {
 	if !slices.Contains(roles, Role(w.text)) {
 		words := slices.DeleteFunc(slices.Clone(roleWords), func(s string) bool {
-			return of == ofHost && (s == string(Any) || s == string(AnyExchange))
+			return allowed == ofHost && (s == string(Any) || s == string(AnyExchange))
 		})
 		hint := guess(w.text, words)
 		if hint == "" {
@@ -303,15 +303,15 @@ func (r *siteReader) siteRole(w word, of ends) (Role, bool) {
 		r.fail(w.at, "unknown role %q in a site file%s", w.text, hint)
 		return "", false
 	}
-	return r.role(w, of)
+	return r.role(w, allowed)
 }
 
-// quoteHint is the hint that an IPv6 address needs quotes inside brackets and
-// braces, where YAML takes ":" for the end of a key.
+// quoteHint is the hint that an IPv6 address needs quotes inside brackets and braces,
+// where YAML interprets ":" as the end of a key.
 const quoteHint = `an IPv6 address needs quotes, as in "2001:db8::5"`
 
-// addressText returns the text of an address or a network. An IPv6 address that
-// lacks its quotes is a mapping.
+// addressText returns the text of an address or a network. An IPv6 address without the
+// necessary quotes is parsed as a mapping.
 func (r *siteReader) addressText(n ast.Node, what string) string {
 	if n != nil && kind(n) == "a mapping" {
 		r.fail(nodePos(n), "%s must be a text; %s", what, quoteHint)
@@ -334,7 +334,7 @@ func (r *siteReader) hosts(n ast.Node) []netip.Prefix {
 	return []netip.Prefix{p}
 }
 
-// parseHosts reads an address, which stands for itself, or a network.
+// parseHosts parses an address, which becomes a network of one host, or a network.
 func parseHosts(s string) (netip.Prefix, error) {
 	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
 		a = a.Unmap()
@@ -347,7 +347,7 @@ func parseHosts(s string) (netip.Prefix, error) {
 	return p, err
 }
 
-// accept reads a deviation that the operator knows of.
+// accept reads a deviation that the operator accepts.
 func (r *siteReader) accept(n ast.Node) {
 	a := Accept{File: r.file, Line: nodePos(n).line}
 	r.fields(n, "an accepted finding", []string{"finding"}, func(key string, at pos, v ast.Node) bool {
@@ -379,8 +379,8 @@ func (r *siteReader) accept(n ast.Node) {
 	r.site.Accept = append(r.site.Accept, a)
 }
 
-// pathPattern reports whether s can be the id of a data path, or the beginning
-// of ids with "*".
+// pathPattern reports whether s can be the id of a data path, or the beginning of ids
+// followed by "*".
 func pathPattern(s string) bool {
 	s = strings.TrimSuffix(s, "*")
 	return s == "" || strings.Contains(s, ".") && !strings.ContainsAny(s, " *,|")
@@ -402,7 +402,7 @@ func (r *siteReader) end(n ast.Node, what string) End {
 	return End{Server: s}
 }
 
-// resolve checks the names of servers, once all are known.
+// resolve checks the names of servers after all servers have been read.
 func (r *siteReader) resolve() {
 	for _, w := range r.named {
 		if _, ok := r.names[strings.ToLower(w.text)]; ok {
@@ -418,8 +418,8 @@ func (r *siteReader) resolve() {
 	}
 }
 
-// pinnable returns the names that static_ports may have: the RPC interfaces of
-// services that can be pinned to a port.
+// pinnable returns the names that static_ports may contain: the RPC interfaces of
+// services whose port can be pinned.
 func pinnable() []string {
 	var list []string
 	for _, k := range builtin {
@@ -435,7 +435,7 @@ func pinnable() []string {
 	return list
 }
 
-// findingIDs returns the ids of findings that the built-in policy knows.
+// findingIDs returns the ids of the findings in the built-in policy.
 func findingIDs() []string {
 	p := (&Packs{packs: builtin}).Policy()
 	return slices.Concat(p.Violations, p.Remarks)

@@ -61,7 +61,7 @@ func TestLoadSite(t *testing.T) {
 	if err := Check("site.yaml", []byte(siteFile)); err != nil {
 		t.Error(err)
 	}
-	// As editors on Windows write it.
+	// In the form that editors on Windows write.
 	windows := "\xef\xbb\xbf" + strings.ReplaceAll(siteFile, "\n", "\r\n")
 	if got, err := LoadSite("site.yaml", []byte(windows)); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("with a byte order mark and CR LF: %+v, %v", got, err)
@@ -88,8 +88,8 @@ func TestSitePort(t *testing.T) {
 	}
 }
 
-// Every list is optional, and so is each of a server's settings but its addresses
-// and roles.
+// TestLoadSiteMinimal verifies that all lists are optional, and that a server needs only
+// addresses and roles.
 func TestLoadSiteMinimal(t *testing.T) {
 	for _, s := range []string{"exchange: \"2013\"", "servers: []", "servers:\n  - {addresses: [192.0.2.1], roles: [dc, gc]}"} {
 		if _, err := LoadSite("s", []byte(s)); err != nil {

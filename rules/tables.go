@@ -6,7 +6,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// local reads a port that is documented for the host itself alone.
+// local reads a port that is documented only for traffic within a host.
 func (r *packReader) local(n ast.Node) {
 	var l LocalPort
 	at := nodePos(n)
@@ -37,7 +37,7 @@ func (r *packReader) local(n ast.Node) {
 	r.pack.LocalOnly = append(r.pack.LocalOnly, l)
 }
 
-// absent reads what some versions must not have.
+// absent reads traffic that some versions must not have.
 func (r *packReader) absent(n ast.Node) {
 	a := Absent{Confidence: r.confidence, Source: strings.Join(r.source, "; ")}
 	required := []string{"id", "versions", "what", "from"}
@@ -128,7 +128,7 @@ func (r *packReader) pinned(n ast.Node) {
 	r.pack.Pinned = append(r.pack.Pinned, p)
 }
 
-// Absent returns what an Exchange version must not have, in pack order.
+// Absent returns the traffic that an Exchange version must not have, in pack order.
 func (p *Packs) Absent(version string) []*Absent {
 	version = packVersion(version)
 	var list []*Absent
@@ -142,8 +142,8 @@ func (p *Packs) Absent(version string) []*Absent {
 	return list
 }
 
-// Pinned returns the services of an Exchange version, or of Platform, whose
-// ports can be pinned or of which the documents say that they cannot.
+// Pinned returns the services of an Exchange version, or of Platform, whose ports can be
+// pinned or for which the documents state that they cannot.
 func (p *Packs) Pinned(version string) []*Pinned {
 	version = packVersion(version)
 	var list []*Pinned
@@ -157,9 +157,9 @@ func (p *Packs) Pinned(version string) []*Pinned {
 	return list
 }
 
-// PinnedWith returns the interfaces that share the port of an interface whose
-// service is pinned, itself included: in 2010 a static port for emsmdb is that
-// of asyncemsmdb too. It returns nil for an interface that cannot be pinned.
+// PinnedWith returns the interfaces whose port is pinned together with that of the named
+// interface, including the named interface. For example, in 2010 a static port for emsmdb
+// also applies to asyncemsmdb. PinnedWith returns nil if the interface cannot be pinned.
 func (p *Packs) PinnedWith(version, name string) []string {
 	for _, s := range p.Pinned(version) {
 		for _, i := range s.Interfaces {

@@ -1,7 +1,7 @@
-// Package rules holds what Exchange is, as data: the documented data paths of
-// each version, what proves that a host has a role, the names of RPC interfaces,
-// what is weak, and the operator's site file. The package loads and checks this
-// data; packages below classify match flows against it.
+// Package rules holds the knowledge of Exchange as data: the documented data paths of
+// each version, the evidence for the roles of hosts, the names of RPC interfaces, the
+// policy on weak mechanisms, and the operator's site file. It loads and checks this data.
+// The packages below classify match flows with it.
 package rules
 
 import (
@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// Role is what a host does in or around an Exchange organisation.
+// Role is the function of a host in or around an Exchange organisation.
 type Role string
 
-// The roles, a closed list.
+// The closed list of roles.
 const (
 	Hub            Role = "hub"
 	Edge           Role = "edge"
@@ -35,21 +35,21 @@ const (
 	DNS            Role = "dns"
 	Witness        Role = "witness"
 	ExchangeOnline Role = "exchange-online"
-	// AnyExchange stands in a data path for every role of an Exchange server. Of a
-	// host it means an Exchange server whose role is not known.
+	// AnyExchange in a data path means every role of an Exchange server. For a host it
+	// means an Exchange server with an unknown role.
 	AnyExchange Role = "any-exchange"
-	// Any stands in a data path for every role.
+	// Any in a data path means every role.
 	Any Role = "any"
 )
 
-// Platform is the version of the data paths that belong to Windows itself. They
-// hold beside those of every Exchange version.
+// Platform is the version of the data paths of Windows itself. They apply in addition to
+// those of every Exchange version.
 const Platform = "windows"
 
 // Platform reports whether p is a data path of Windows itself.
 func (p *DataPath) Platform() bool { return p.Version == Platform }
 
-// Exchange reports whether a host in the role is an Exchange server.
+// Exchange reports whether a host with the role is an Exchange server.
 func (r Role) Exchange() bool {
 	switch r {
 	case Hub, Edge, Mailbox, MailboxLegacy, CAS, UM, AnyExchange:
@@ -58,61 +58,59 @@ func (r Role) Exchange() bool {
 	return false
 }
 
-// Port is where a leg's server listens. Exactly one of Dynamic, From and IP is
-// set, but a dynamic port may have a range.
+// Port is the port on which the server of a leg listens. Exactly one of Dynamic, From and
+// IP is set, except that a dynamic port may have a range.
 type Port struct {
-	// From and To are the first and last port number, both included, 1 to 65535.
+	// From and To are the first and the last port number, inclusive, 1 to 65535.
 	From, To uint16
 	TCP, UDP bool
-	// Dynamic means any port that was announced (endpoint mapper, SDP) or whose
-	// content says so itself; From and To are then the documented range, or 0.
+	// Dynamic means any port that was announced (endpoint mapper, SDP) or whose content
+	// identifies the service. From and To are then the documented range, or 0.
 	Dynamic bool
 	// IP is the protocol of a leg without ports: "esp", "ah", "icmp" or "icmp6".
 	IP string
 }
 
-// Fact is one attribute of a flow with the values of which one must be there.
+// Fact is an attribute of a flow that must have one of several values.
 type Fact struct {
 	// Name is the attribute ("rpc.interface").
 	Name string
-	// Values are compared as Fits does: without regard to case, and "*" at the
-	// beginning or the end of a value stands for any text.
+	// Values are compared as by Fits: ignoring case, with "*" for any text at the
+	// beginning or the end of a value.
 	Values []string
 }
 
-// Match is what a flow must look like. Every field that is set must fit.
+// Match is a condition on a flow. All fields that are set must fit.
 type Match struct {
 	Port Port
-	// Protocol is the name of the protocol that should be read there ("smtp",
-	// "dcerpc", "tls" ...). A flow whose content could not be read matches by
-	// port alone, with that confidence.
+	// Protocol is the name of the expected protocol ("smtp", "dcerpc", "tls" ...). A flow
+	// whose content was not readable matches by its port alone, with the confidence of a
+	// port match.
 	Protocol string
-	// Inside is what TLS carries ("http"), where the documents say so. It can
-	// rarely be read.
+	// Inside is the protocol inside TLS ("http"), if the documents state it. It is rarely
+	// readable.
 	Inside string
-	// Facts lists attributes, in the order of their names, of each of which the
-	// flow or its learned endpoint must have a value that fits. For rpc.interface
-	// the word "unnamed" stands for an interface without a name in any pack
-	// (Unnamed).
+	// Facts lists attributes, sorted by name. The flow or its learned endpoint must have
+	// a fitting value of each of them. For rpc.interface, the value "unnamed" means an
+	// interface without a name in any pack (Unnamed).
 	Facts []Fact
-	// Either lists attributes of which at least one must have a value that fits:
-	// a pattern that may stand for a host or for a path. It is empty or holds two
-	// or more.
+	// Either lists attributes of which at least one must have a fitting value, for a
+	// pattern that can mean a host or a path. It is empty or has at least two elements.
 	Either []Fact
-	// Without lists attributes of which no value may fit. What is not there can have
-	// been missed, so such a Match asks for a fact that says that all was read.
+	// Without lists attributes of which no value may fit. Because a value can have been
+	// missed, such a Match also requires a fact that proves that everything was read.
 	Without []Fact
-	// ContentOnly reports that the content must have been read: neither the port
-	// nor what only surrounds the content (TLS) makes a match.
+	// ContentOnly reports that the content must have been read. The port, or only the
+	// layer around the content (TLS), does not match.
 	ContentOnly bool
 }
 
-// NotApplicable in a leg's Auth or Encryption means that the path's columns do
-// not hold for this leg (locator legs: 53, 88, 135, 593, CLDAP).
+// NotApplicable in the Auth or Encryption of a leg means that the path's columns do not
+// apply to the leg (locator legs: 53, 88, 135, 593, CLDAP).
 const NotApplicable = "n/a"
 
-// Unnamed is the value of rpc.interface in a Match that stands for every
-// interface without a name in any pack.
+// Unnamed as the value of rpc.interface in a Match means every interface without a name
+// in any pack.
 const Unnamed = "unnamed"
 
 // Leg is one connection of a data path.
@@ -121,89 +119,89 @@ type Leg struct {
 	// Text is the leg in the form of the reference tables: "135/tcp
 	// dcerpc[epmapper] n/a".
 	Text string
-	// Group is the id of the set of rows that tie on this leg: the leg's own where
-	// the pack gives one (locator legs), else the path's. Load always sets it.
+	// Group is the id of the set of rows that tie on this leg. It is the leg's own group
+	// if the pack gives one (locator legs), and otherwise the path's group. Load always
+	// sets it.
 	Group string
-	// SitePort names the setting of the site file that replaces Port where it is
-	// set ("log_shipping_port"), or is empty. Site.Port applies it.
+	// SitePort names the setting of the site file that replaces Port
+	// ("log_shipping_port"), or is "". Site.Port applies it.
 	SitePort string
-	// Reverse means that the path's To opens the connection towards its From.
+	// Reverse means that the To end of the path opens the connection to its From end.
 	Reverse bool
-	// Static means that an administrator pinned the service to a port in the
-	// range; Configurable, that the number is a default that an administrator may
-	// change; Multicast, that the packets go to a group address.
+	// Static means that an administrator pinned the service to a port in the range.
+	// Configurable means that the number is a default that an administrator may change.
+	// Multicast means that the packets are sent to a group address.
 	Static, Configurable, Multicast bool
-	// Auth and Encryption override the path's columns for this leg: NotApplicable,
-	// or empty for the path's own.
+	// Auth and Encryption override the path's columns for this leg. They are
+	// NotApplicable, or empty for the path's own values.
 	Auth, Encryption string
-	// MaxConfidence caps what a match of this leg can say: "port", "pattern", or
-	// empty for no cap. An announced endpoint lifts the cap.
+	// MaxConfidence is the maximum confidence of a match of this leg: "port", "pattern",
+	// or "" for no limit. It does not limit announced endpoints.
 	MaxConfidence string
 }
 
 // DataPath is one row of a port reference.
 type DataPath struct {
 	ID, Version, Name, Table string
-	// Group is the id of the set of rows that no packet can tell apart; its own
-	// ID where there is no such set. Most group ids name no path
-	// ("2010.https.client"). It stands for a verdict that names several rows; one
-	// that content ties to a single row goes by the row's own ID. Packs.GroupName
-	// gives its name for people.
+	// Group is the id of the set of rows that no packet can distinguish. It is the path's
+	// own ID if there is no such set. Most group ids are not the id of a path
+	// ("2010.https.client"). A verdict that names several rows uses the group id. A
+	// verdict that content ties to a single row uses the row's ID. Packs.GroupName
+	// returns the display name.
 	Group string
-	// From and To are the roles of the client and of the server side.
+	// From and To are the roles of the client and of the server.
 	From, To []Role
-	// OneEnd, if set, holds roles of which one end of the flow must have one,
-	// besides From and To fitting.
+	// OneEnd, if set, lists roles of which one end of the flow must have one, in addition
+	// to From and To.
 	OneEnd []Role
-	// External means that the client side may be on the internet.
+	// External means that the client may be on the internet.
 	External bool
-	// Local means that the path is documented on the host itself alone: the same
-	// flow between hosts is unexpected.
+	// Local means that the path is documented only within a host. The same flow between
+	// hosts is unexpected.
 	Local bool
-	// NotUsed means that the reference lists the path and says itself that Exchange
-	// does not use it: such a flow is unexpected.
+	// NotUsed means that the reference lists the path and states that Exchange does not
+	// use it. Such a flow is unexpected.
 	NotUsed    bool
 	Conditions Conditions
 	Legs       []Leg
-	// DefaultAuth, SupportedAuth and Encryption are the reference's words; empty
-	// where it has none.
+	// DefaultAuth, SupportedAuth and Encryption are the words in the reference. They are
+	// empty if it has none.
 	DefaultAuth, SupportedAuth, Encryption []string
-	// ByDefault is "yes", "no" or empty: whether the reference says that the path
-	// is encrypted by default.
+	// ByDefault reports whether the path is encrypted by default according to the
+	// reference. It is "yes", "no" or "".
 	ByDefault string
-	// Ports are the legs in the form of the reference tables, joined by ";".
+	// Ports lists the legs in the form of the reference tables, separated by ";".
 	Ports string
 	Note  string
-	// Source names the documents, joined by "; "; Documents holds them one by one.
-	// Confidence grades ports and ends: high, medium or low. A row of low
-	// confidence explains no flow that a better row can explain.
+	// Source names the documents, separated by "; ". Documents lists them individually.
+	// Confidence rates ports and ends as high, medium or low. A row of low confidence
+	// does not explain a flow that a better row can explain.
 	Source     string
 	Documents  []string
 	Confidence string
-	// FirewallRules holds the names of the Windows Firewall rules of Exchange setup
-	// that admit the path.
+	// FirewallRules lists the names of the Windows Firewall rules of Exchange setup that
+	// admit the path.
 	FirewallRules []string
 }
 
-// LastResort reports whether the path explains only what no other path explains:
-// its document is weak on ports or ends, or is a firewall rule, which names no
+// LastResort reports whether the path explains only flows that no other path explains.
+// Its document is then unreliable on ports or ends, or is a firewall rule, which names no
 // caller.
 func (p *DataPath) LastResort() bool { return p.Confidence == "low" || p.Table == "firewall" }
 
-// Conditions narrow a data path where roles, ports and content are not enough.
+// Conditions restrict a data path if roles, ports and content are not sufficient.
 type Conditions struct {
-	// NotFrom and NotTo are roles that the role any of From or To leaves out.
+	// NotFrom and NotTo are roles that the role any in From or To excludes.
 	NotFrom, NotTo []Role
-	// NoPipe means that the leg of SMB is for files: RPC over a named pipe does not
-	// fit it.
+	// NoPipe means that the SMB leg is for files. RPC over a named pipe does not fit it.
 	NoPipe bool
-	// NamesDecide means that a flow fits only if it shows one of its leg's host
-	// names, server names or paths.
+	// NamesDecide means that a flow fits only if it shows one of the host names, server
+	// names or paths of its leg.
 	NamesDecide bool
-	// Methods are the HTTP methods of which a request must have one.
+	// Methods lists HTTP methods. A request must have one of them.
 	Methods []string
-	// UnannouncedUndetermined means that a flow at a high port that nothing
-	// announced is at most undetermined.
+	// UnannouncedUndetermined means that a flow at a high port without an announcement is
+	// undetermined at most.
 	UnannouncedUndetermined bool
 }
 
@@ -231,129 +229,131 @@ func (c *Conditions) Words() []string {
 	return list
 }
 
-// Interface names one version of an RPC interface.
+// Interface is a named version of an RPC interface.
 type Interface struct {
-	// UUID is in lower case; Version is "major.minor", or "?" for any.
+	// UUID is in lower case. Version is "major.minor", or "?" for any version.
 	UUID, Version string
 	// Name is the short name used in facts ("emsmdb").
 	Name string
-	// Title and Service say what it is and who serves it; Use says what a call of it
-	// means ("administration (WMI)", "DC to DC"), or names the paths it belongs to.
+	// Title describes the interface, and Service is the service that implements it. Use
+	// describes the purpose of its calls ("administration (WMI)", "DC to DC"), or names
+	// the paths to which it belongs.
 	Title, Service, Use string
 	Source, Confidence  string
 }
 
-// RoleEvidence says what proves that a host has a role.
+// RoleEvidence is evidence that a host has a role.
 type RoleEvidence struct {
 	// ID is a stable name ("smtp.banner.ready").
 	ID string
-	// Roles holds one role, or the alternatives that the evidence leaves open. It
-	// is empty where only the version is proven, or nothing.
+	// Roles holds one role, or the alternatives that the evidence leaves open. It is
+	// empty if the evidence proves only the version, or nothing.
 	Roles []Role
-	// ByVersion narrows Roles for a host whose version is known. The first element
-	// that fits counts.
+	// ByVersion narrows Roles for a host of a known version. The first element that fits
+	// applies.
 	ByVersion []RolesOf
-	// End is the end of the flow that is proven: "server", "client" or "both".
+	// End is the end of the flow that the evidence concerns: "server", "client" or
+	// "both".
 	End string
-	// Any holds the matches of which one suffices. They need content or an
-	// announced endpoint: a port number proves nothing, and a flow that the server
-	// did not answer proves nothing about its server end.
+	// Any lists matches. One of them is sufficient. They need content or an announced
+	// endpoint: a port number proves nothing, and a flow without an answer from the
+	// server proves nothing about its server.
 	Any []Match
-	// Weak evidence counts only for a host of which nothing else is known.
+	// Weak means that the evidence counts only for a host of which nothing else is known.
 	Weak bool
-	// Peer holds the roles that the other end of the flow must be proven to have,
-	// and no others, or is empty. With any-exchange each role of Exchange servers
-	// will do.
+	// Peer lists roles, or is empty. The other end of the flow must be proven to have
+	// roles among these and no others. With any-exchange, any role of Exchange servers is
+	// sufficient.
 	Peer []Role
 	// Version is the Exchange version that is proven along with it, or empty.
 	Version string
-	// Versions are the versions that can show the evidence. A host with another
-	// version is not proven by it.
+	// Versions lists the versions that can show the evidence. It does not apply to a host
+	// of another version.
 	Versions []string
-	// BuildFact names the fact that holds the build number of the server, from
-	// which Packs.Identify tells its version; empty where there is none.
+	// BuildFact is the name of the fact that holds the server's build number, from which
+	// Packs.Identify determines its version. It is "" if there is none.
 	BuildFact string
-	// ProvesVersion means that what shows the evidence also has its version, one of
-	// Versions.
+	// ProvesVersion means that a host that shows the evidence has one of Versions.
 	ProvesVersion bool
-	// Pending says why nothing proves the evidence yet: Any is then empty.
+	// Pending is the reason that the evidence cannot be proven yet. Any is then empty.
 	Pending string
-	// Vetoes means that the host is no Exchange server, whatever else it shows.
+	// Vetoes means that the host is not an Exchange server, whatever else it shows.
 	Vetoes bool
-	// What is the evidence in words, FooledBy what else shows the same.
+	// What describes the evidence. FooledBy describes what else shows the same.
 	What, FooledBy string
-	// Note comments on it, Source names the documents.
+	// Note is a comment. Source names the documents.
 	Note, Source, Confidence string
 }
 
-// RolesOf is what evidence proves for some versions, on some ports.
+// RolesOf lists the roles that evidence proves for some versions, on some ports.
 type RolesOf struct {
 	Versions []string
-	// Ports are the server's ports, or empty for any.
+	// Ports lists the server's ports. It is empty for all ports.
 	Ports []uint16
 	Roles []Role
 }
 
-// Server is a host of the site file.
+// Server is a server in the site file.
 type Server struct {
 	Name      string
 	Addresses []netip.Addr
 	Roles     []Role
 	Version   string
-	// StaticPorts maps an RPC service's short name to its TCP port.
+	// StaticPorts maps the short name of an RPC service to its TCP port.
 	StaticPorts map[string]uint16
 }
 
-// Network is a network of the site file.
+// Network is a network in the site file.
 type Network struct {
 	Prefix netip.Prefix
 	Role   Role
 }
 
-// Allow is a flow that the operator declares as wanted.
+// Allow is a flow that the operator declares as expected.
 type Allow struct {
 	From, To Role
 	Port     Port
 	Note     string
 }
 
-// End names one end of a flow in the site file. Exactly one field is set, or
-// none for any end.
+// End describes one end of a flow in the site file. Exactly one field is set, or none for
+// any end.
 type End struct {
 	Role   Role
-	Server string // the name of a server of the site file
+	Server string // the name of a server in the site file
 	Prefix netip.Prefix
 }
 
-// Accept is a deviation that the operator knows of.
+// Accept is a deviation that the operator accepts.
 type Accept struct {
 	// Finding is the id of the finding.
 	Finding string
-	// Path is the id of a data path, with "*" at its end for all that begin so
-	// ("2010.cas.*"), or empty for any.
+	// Path is the id of a data path, a prefix of ids followed by "*" ("2010.cas.*"), or
+	// "" for any path.
 	Path     string
 	From, To End
-	// Until is the last day on which it is accepted, in UTC; zero for no end.
+	// Until is the last day, in UTC, of the acceptance. It is zero if the acceptance does
+	// not expire.
 	Until time.Time
 	Note  string
-	// File and Line are where it stands.
+	// File and Line are its position in the site file.
 	File string
 	Line int
 }
 
-// Site is what the operator knows about the network.
+// Site is the operator's knowledge of the network.
 type Site struct {
-	// Version is the Exchange version of all servers that name none.
+	// Version is the Exchange version of all servers without a version of their own.
 	Version         string
 	Servers         []Server
 	Networks        []Network
 	LogShippingPort uint16
 	Allow           []Allow
 	Accept          []Accept
-	// Relays are the hosts that may announce media for others (session border
+	// Relays lists the hosts that may announce media for others (session border
 	// controllers, SIP proxies).
 	Relays []netip.Prefix
-	// Mirrors are the ends of tunnels that carry mirrored packets (ERSPAN, VXLAN,
+	// Mirrors lists the ends of tunnels that carry mirrored packets (ERSPAN, VXLAN,
 	// TZSP).
 	Mirrors []netip.Prefix
 }
@@ -362,33 +362,33 @@ type Site struct {
 type Pack struct {
 	// Name is the file's name without its extension ("exchange2010").
 	Name string
-	// Version is the Exchange version of the pack's paths ("2010"; "2003" stands
-	// for 2000 too), Platform for those of Windows, or empty for a pack without
-	// paths.
+	// Version is the Exchange version of the pack's paths ("2010"; "2003" also means
+	// 2000), Platform for those of Windows, or "" for a pack without paths.
 	Version string
-	// Documents are the documents that the pack names by keys.
+	// Documents lists the documents to which the pack refers by keys.
 	Documents  []Document
 	Paths      []DataPath
 	Groups     []Group
 	Interfaces []Interface
-	// Evidence is what proves roles. NoEvidence is what looks like a proof and is
-	// none; those of its elements that veto speak against Exchange.
+	// Evidence lists the evidence for roles. NoEvidence lists apparent evidence that
+	// proves nothing. Elements of NoEvidence with Vetoes set are evidence against
+	// Exchange.
 	Evidence, NoEvidence []RoleEvidence
 	LocalOnly            []LocalPort
-	// Absent holds what some versions must not have.
+	// Absent lists the traffic that some versions must not have.
 	Absent []Absent
 	Builds []Build
 	Pinned []Pinned
-	// Policy is the policy that the pack holds, or nil.
+	// Policy is the policy in the pack, or nil.
 	Policy *Policy
 }
 
-// Document is a document with the key under which a pack names it.
+// Document is a document and the key by which a pack refers to it.
 type Document struct {
 	Key, Text string
 }
 
-// Group names a set of rows that no packet can tell apart.
+// Group is a named set of rows that no packet can distinguish.
 type Group struct {
 	ID, Name string
 }
@@ -400,36 +400,37 @@ type Absent struct {
 	Versions []string
 	What     string
 	From, To []Role
-	// Legs is empty where roles or policy alone decide.
+	// Legs is empty if roles or policy alone decide.
 	Legs []Leg
-	// Weakness is the id of the policy's weakness that grades the row, or empty.
+	// Weakness is the id of the weakness in the policy that grades the row, or "".
 	Weakness           string
-	Methods            []string // of HTTP requests, or empty for any
+	Methods            []string // of HTTP requests; empty for all methods
 	Ports              string   // the legs in the form of the reference tables
 	Note               string
 	Source, Confidence string
 }
 
-// Pinned is a service whose port an administrator can pin, or one of which the
-// documents say that there is nothing to pin.
+// Pinned is a service whose port an administrator can pin, or a service for which the
+// documents state that its port cannot be pinned.
 type Pinned struct {
 	Versions []string
 	Service  string
-	// Interfaces are the RPC interfaces or protocols that move with the service.
+	// Interfaces lists the RPC interfaces or protocols that use the service's port.
 	Interfaces []string
-	// Default is the port without pinning, By the means of pinning (registry,
-	// cmdlet ...), Where and Value the place and name of the setting, Type its type.
+	// Default is the port if it is not pinned. By is the means of pinning (registry,
+	// cmdlet ...). Where and Value are the place and name of the setting, and Type is its
+	// type.
 	Default, By, Where, Value, Type string
-	// Range is what the documents recommend, Since the first version or update with
-	// the setting, Restart what has to be restarted.
+	// Range is the recommended range. Since is the first version or update with the
+	// setting. Restart names what must be restarted.
 	Range, Since, Restart    string
 	Note, Source, Confidence string
-	// Site reports whether the site file's static_ports may name the interfaces.
+	// Site reports whether static_ports in the site file may name the interfaces.
 	Site bool
 }
 
-// LocalPort is a port of an Exchange server that is documented for the host
-// itself alone: a flow to it over the network is unexpected.
+// LocalPort is a port of an Exchange server that is documented only for traffic within
+// the host. A flow to it over the network is unexpected.
 type LocalPort struct {
 	Port         Port
 	Note, Source string

@@ -18,7 +18,7 @@ import (
 // Mistake is one mistake in a file of rules or a site file.
 type Mistake struct {
 	File string
-	// Line and Column count from 1, columns in characters.
+	// Line and Column start at 1. Columns are counted in characters.
 	Line, Column int
 	Message      string
 }
@@ -27,8 +27,8 @@ func (m Mistake) String() string {
 	return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Column, m.Message)
 }
 
-// Mistakes are all mistakes found, in the order of files, lines and columns. The
-// error text has one line for each mistake.
+// Mistakes lists all mistakes, in the order of files, lines and columns. The error text
+// has one line for each mistake.
 type Mistakes []Mistake
 
 func (m Mistakes) Error() string {
@@ -39,10 +39,10 @@ func (m Mistakes) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Limits of a file: a hostile or mistaken one ends in an error.
+// Limits of a file. A hostile or mistaken file that exceeds them causes an error.
 const (
 	maxFileSize = 256 << 10 // bytes
-	maxNesting  = 32        // lists and mappings within one another; the formats need 6
+	maxNesting  = 32        // nested lists and mappings; the formats need 6
 )
 
 // pos is a position in a file.
@@ -70,9 +70,9 @@ func nodePos(n ast.Node) pos {
 	return tokenPos(n.GetToken())
 }
 
-// reader walks the syntax tree of one file and collects mistakes. Walking the tree
-// by hand, rather than decoding into structs, keeps every position, reports every
-// mistake instead of the first, and is faster.
+// reader walks the syntax tree of one file and collects mistakes. Unlike decoding into
+// structs, walking the tree preserves all positions and reports all mistakes instead of
+// the first one. It is also faster.
 type reader struct {
 	file     string
 	mistakes Mistakes
@@ -90,22 +90,22 @@ func (r *reader) sorted() Mistakes {
 	return r.mistakes
 }
 
-// parse returns the body of the one document in data, or nil after a mistake.
+// parse returns the body of the single document in data, or nil after a mistake.
 func (r *reader) parse(data []byte) (body ast.Node) {
 	if len(data) > maxFileSize {
 		r.fail(pos{1, 1}, "the file has %d bytes, more than %d", len(data), maxFileSize)
 		return nil
 	}
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // the byte order mark of Windows editors
-	// The library counts some line ends of Windows twice.
+	// The library counts some Windows line ends twice.
 	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
 	if at, message := tooMuch(data); message != "" {
 		r.fail(at, "%s", message)
 		return nil
 	}
 	defer func() {
-		// The library has panicked on broken input; a broken file must end in an error
-		// line like any other.
+		// The library can panic on broken input. A broken file must cause an ordinary
+		// error message.
 		if recover() != nil {
 			r.fail(pos{1, 1}, "this is not YAML")
 			body = nil
@@ -145,9 +145,9 @@ func firstLine(s string) string {
 	return s
 }
 
-// tooMuch finds constructs that make the parser recurse deeply or take quadratic
-// time. None of them belongs in these formats. Brackets in strings and comments
-// count too, but any honest file closes them or has few.
+// tooMuch finds constructs that make the parser recurse deeply or take quadratic time.
+// None of them belongs in these formats. It also counts brackets in strings and comments,
+// but ordinary files close them or contain few.
 func tooMuch(data []byte) (pos, string) {
 	depth, marks, atStart := 0, 0, true
 	at := pos{1, 0}
@@ -157,7 +157,7 @@ func tooMuch(data []byte) (pos, string) {
 			switch c {
 			case ' ':
 			case '-':
-				marks++ // "- - - x" nests too
+				marks++ // "- - - x" is also nested
 			case '?':
 				if i+1 < len(data) && (data[i+1] == ' ' || data[i+1] == '\n') {
 					return at, "keys written with ? are not allowed"
@@ -183,13 +183,13 @@ func tooMuch(data []byte) (pos, string) {
 	return pos{}, ""
 }
 
-// names is a set of names. It is nearly always small.
+// names is a set of names. It is usually small.
 type names struct {
 	list []string
 	more map[string]bool
 }
 
-// add adds a name and reports whether it is new.
+// add adds a name and reports whether it was new.
 func (s *names) add(name string) bool {
 	if slices.Contains(s.list, name) || s.more[name] {
 		return false
@@ -233,7 +233,7 @@ func (r *reader) each(n ast.Node, what string, f func(key string, at pos, v ast.
 		case !seen.add(key):
 			r.fail(at, "%s has %q twice", what, key)
 		case mv.Value == nil || mv.Value.Type() == ast.NullType:
-			// Known keys may not be empty either. That a key is unknown matters more.
+			// Known keys must not be empty either. An unknown key takes precedence.
 			if f(key, at, nil) {
 				r.fail(at, "%q has no value", key)
 			} else {
@@ -264,8 +264,7 @@ func (r *reader) items(n ast.Node, what string, f func(v ast.Node)) {
 	}
 }
 
-// text returns the scalar n as it is written: 0.81 and 1.0 are texts here, not
-// numbers.
+// text returns the scalar n as written. 0.81 and 1.0 are texts here, not numbers.
 func (r *reader) text(n ast.Node, what string) string {
 	if n == nil {
 		return ""
@@ -281,7 +280,7 @@ func (r *reader) text(n ast.Node, what string) string {
 	return s
 }
 
-// word is a part of a scalar with its position.
+// word is a part of a scalar and its position.
 type word struct {
 	text string
 	at   pos
@@ -312,7 +311,7 @@ func (r *reader) words(n ast.Node, what string) []word {
 	return list
 }
 
-// texts returns a list of texts. A single text needs no brackets.
+// texts reads a list of texts. A single text needs no brackets.
 func (r *reader) texts(n ast.Node, what string) []word {
 	if n == nil {
 		return nil
@@ -339,7 +338,7 @@ func (r *reader) texts(n ast.Node, what string) []word {
 	return list
 }
 
-// flag returns true or false.
+// flag reads true or false.
 func (r *reader) flag(n ast.Node, what string) bool {
 	if n == nil {
 		return false
@@ -375,7 +374,7 @@ func quoted(n ast.Node) bool {
 	return tk != nil && (tk.Type == token.SingleQuoteType || tk.Type == token.DoubleQuoteType)
 }
 
-// kind names a node for messages.
+// kind returns the name of a node's kind for messages.
 func kind(n ast.Node) string {
 	if n == nil {
 		return "nothing"

@@ -185,7 +185,7 @@ func udp(src, dst netip.AddrPort, b []byte) []byte {
 	return h
 }
 
-// Type and code of the ICMP errors that have names, for IPv4 and IPv6.
+// icmpNames maps the names of ICMP errors to their types and codes for IPv4 and IPv6.
 var icmpNames = map[string][2][2]uint8{
 	"prohibited":       {{3, 13}, {1, 1}},
 	"port-unreachable": {{3, 3}, {1, 4}},
@@ -219,7 +219,7 @@ func (p *parser) icmp(args []string, o *options) error {
 		n, err1 := strconv.ParseUint(t, 10, 8)
 		m, err2 := strconv.ParseUint(c, 10, 8)
 		if err1 != nil || err2 != nil {
-			return fmt.Errorf("%q is no ICMP type and code: 3/13 is", args[3])
+			return fmt.Errorf("%q is not an ICMP type and code such as 3/13", args[3])
 		}
 		code = [2]uint8{uint8(n), uint8(m)}
 	}
@@ -256,7 +256,8 @@ func (p *parser) icmp(args []string, o *options) error {
 	return p.ip(src, dst, kind, b, o)
 }
 
-// ip wraps a transport packet and writes it, in fragments if asked to.
+// ip adds an IP header to a transport packet and writes the packet, in fragments if
+// requested.
 func (p *parser) ip(src, dst netip.Addr, proto uint8, b []byte, o *options) error {
 	p.ipID++
 	id, ttl := uint32(p.ipID), uint8(64)
@@ -323,7 +324,7 @@ func header(src, dst netip.Addr, proto uint8, n int, id, field uint16, ttl uint8
 	return h
 }
 
-// link2 puts the link header before an IP packet and writes the frame.
+// link2 adds the link header to an IP packet and writes the frame.
 func (p *parser) link2(src, dst netip.Addr, b []byte, o *options) {
 	kind := uint16(0x0800)
 	if src.Is6() {
@@ -363,19 +364,19 @@ func (p *parser) link2(src, dst netip.Addr, b []byte, o *options) {
 		t = binary.BigEndian.AppendUint16(t, id)
 	}
 	t = binary.BigEndian.AppendUint16(t, kind)
-	if p.link == linkSLL2 { // the type comes first, tags stay with the packet
+	if p.link == linkSLL2 { // the type comes first, and tags stay with the packet
 		h = append(append([]byte{t[0], t[1]}, h...), t[2:]...)
 	} else {
 		h = append(h, t...)
 	}
 	f := append(h, b...)
 	for p.link == linkEthernet && len(f) < 60 {
-		f = append(f, 0) // as the wire pads it
+		f = append(f, 0) // padded as on the wire
 	}
 	p.write(f, o)
 }
 
-// mac makes an address up from an IP address.
+// mac derives a MAC address from an IP address.
 func mac(a netip.Addr) []byte {
 	b := a.AsSlice()
 	return append([]byte{2, 0}, b[len(b)-4:]...)
@@ -418,7 +419,7 @@ func checksum(b []byte, sum uint32) uint16 {
 	return ^uint16(sum)
 }
 
-// WritePcap writes a pcap file with nanoseconds, little-endian
+// WritePcap writes a little-endian pcap file with nanosecond time stamps
 // (draft-ietf-opsawg-pcap).
 func WritePcap(w io.Writer, c *Capture) error {
 	b := binary.LittleEndian.AppendUint32(nil, 0xa1b23c4d)

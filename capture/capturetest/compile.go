@@ -16,7 +16,7 @@ import (
 type Frame struct {
 	Time time.Time
 	Data []byte // as captured
-	Wire int    // length before the snap length cut it
+	Wire int    // length before truncation to the snap length
 }
 
 // Capture is a compiled text.
@@ -25,13 +25,13 @@ type Capture struct {
 	Frames   []Frame
 }
 
-// Compile translates text into a pcap file with nanoseconds. Every mistake is
-// an error that begins with name:line, all of them joined.
+// Compile compiles text to a pcap file with nanosecond time stamps. The error joins all
+// mistakes. Each of them begins with name:line.
 func Compile(name string, text []byte) ([]byte, error) {
 	return CompileFS(name, text, nil)
 }
 
-// CompileFS is Compile with the files that @file means.
+// CompileFS is like Compile. @file in the text refers to a file in files.
 func CompileFS(name string, text []byte, files fs.FS) ([]byte, error) {
 	c, err := Parse(name, text, files)
 	if err != nil {
@@ -42,7 +42,7 @@ func CompileFS(name string, text []byte, files fs.FS) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// Parse translates text into frames. files may be nil.
+// Parse compiles text to frames. files may be nil.
 func Parse(name string, text []byte, files fs.FS) (*Capture, error) {
 	p := parser{
 		files: files, start: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), link: linkEthernet,
@@ -70,13 +70,13 @@ func Parse(name string, text []byte, files fs.FS) (*Capture, error) {
 	return &Capture{LinkType: p.link, Frames: p.frames}, nil
 }
 
-// continues reports whether a line goes on with the statement before it.
+// continues reports whether a line continues the previous statement.
 func continues(line string) bool {
 	return line != "" && (line[0] == ' ' || line[0] == '\t') && strings.TrimSpace(line) != ""
 }
 
-// split cuts a statement into words: quoted strings and calls with
-// parentheses are one word each.
+// split splits a statement into words. A quoted string or a call with parentheses is one
+// word.
 func split(s string) (words []string, err error) {
 	for {
 		s = strings.TrimLeft(s, " \t\n")
@@ -126,21 +126,21 @@ type parser struct {
 	link   int
 	snap   int
 	ipID   uint16
-	begun  bool // a packet has its time already
+	begun  bool // a packet already has a time
 	hosts  map[string]netip.Addr
 	flows  map[[2]netip.AddrPort]*side
 	frames []Frame
 }
 
-// options are the words with = of one statement.
+// options holds the values of the options (name=value) of one statement.
 type options struct {
 	seq, ack, win, mss, frag, snap, times, ttl, id *uint32
 	vlan                                           []uint16
 	lost                                           bool
 }
 
-// statement executes one line of the language. It is long because it has one
-// short case for each verb.
+// statement executes one line of the language. It is long because it has a short case for
+// each verb.
 func (p *parser) statement(words []string) error {
 	verb := words[0]
 	args := words[1:]
@@ -189,7 +189,7 @@ func (p *parser) statement(words []string) error {
 	if verb[0] == '+' || verb[0] == '@' {
 		d, err := duration(verb[1:])
 		if err != nil {
-			return fmt.Errorf("%q is no time: +0.010, +10ms and @2.5 are", verb)
+			return fmt.Errorf("%q is not a time such as +0.010, +10ms or @2.5", verb)
 		}
 		t = p.now.Add(d)
 		if verb[0] == '@' {
@@ -274,7 +274,7 @@ func duration(s string) (time.Duration, error) {
 	return time.ParseDuration(s)
 }
 
-// options takes the words with = out of args.
+// options removes the options from args.
 func (p *parser) options(args []string, o *options) (rest []string, err error) {
 	for _, w := range args {
 		name, value, ok := strings.Cut(w, "=")
@@ -330,7 +330,7 @@ func (p *parser) options(args []string, o *options) (rest []string, err error) {
 	return rest, nil
 }
 
-// ends reads "A > B".
+// ends parses "A > B".
 func (p *parser) ends(args []string) (src, dst netip.AddrPort, rest []string, err error) {
 	if len(args) < 3 || args[1] != ">" {
 		return src, dst, nil, errors.New("want two ends: ADDRESS:PORT > ADDRESS:PORT")
@@ -358,7 +358,7 @@ func (p *parser) end(s string) (netip.AddrPort, error) {
 			return netip.AddrPortFrom(a, uint16(n)), nil
 		}
 	}
-	return netip.AddrPort{}, fmt.Errorf("%q is no address and port", s)
+	return netip.AddrPort{}, fmt.Errorf("%q is not an address and port", s)
 }
 
 func (p *parser) addr(s string) (netip.Addr, error) {
@@ -367,7 +367,7 @@ func (p *parser) addr(s string) (netip.Addr, error) {
 	}
 	a, err := netip.ParseAddr(s)
 	if err != nil {
-		return a, fmt.Errorf("%q is no address", s)
+		return a, fmt.Errorf("%q is not an address", s)
 	}
 	return a, nil
 }

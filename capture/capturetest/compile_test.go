@@ -29,7 +29,7 @@ tcp 10.0.0.9:5 > mb1:80 S seq=77 times=2
 raw hex(ffffffffffff 020000000001 0806 0001)
 `
 
-// TestTshark lets tshark read what was compiled.
+// TestTshark verifies the compiled packets with tshark.
 func TestTshark(t *testing.T) {
 	if _, err := exec.LookPath("tshark"); err != nil {
 		t.Skip("no tshark")
@@ -97,7 +97,7 @@ func compare(t *testing.T, got, want string) {
 	}
 }
 
-// TestLinks lets tshark find the same packet behind every link header.
+// TestLinks verifies with tshark that the same packet follows every link header.
 func TestLinks(t *testing.T) {
 	if _, err := exec.LookPath("tshark"); err != nil {
 		t.Skip("no tshark")
@@ -113,13 +113,13 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestErrors holds every mistake against its message.
+// TestErrors compares every mistake with its message.
 func TestErrors(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"bogus", `x:1: unknown statement "bogus"`},
-		{"\n\ntcp 10.0.0.1:1 > 10.0.0.2", `x:3: "10.0.0.2" is no address and port`},
+		{"\n\ntcp 10.0.0.1:1 > 10.0.0.2", `x:3: "10.0.0.2" is not an address and port`},
 		{"tcp 10.0.0.1:1 10.0.0.2:2", `x:1: want two ends: ADDRESS:PORT > ADDRESS:PORT`},
-		{"tcp a:1 > 10.0.0.2:2", `x:1: "a:1" is no address and port`},
+		{"tcp a:1 > 10.0.0.2:2", `x:1: "a:1" is not an address and port`},
 		{"tcp 10.0.0.1:1 > [::1]:2", `x:1: one end is IPv4, the other IPv6`},
 		{"tcp 10.0.0.1:1 > 10.0.0.2:2 Q", `x:1: "Q" is neither payload nor option`},
 		{"tcp 10.0.0.1:1 > 10.0.0.2:2 nix=1", `x:1: unknown option "nix"`},
@@ -132,9 +132,9 @@ func TestErrors(t *testing.T) {
 		{`tcp 10.0.0.1:1 > 10.0.0.2:2 hex(00`, `x:1: a parenthesis without end: hex(00`},
 		{`tcp 10.0.0.1:1 > 10.0.0.2:2 hex(0g)`, `x:1: hex(0g): encoding/hex: invalid byte: U+0067 'g'`},
 		{"handshake 10.0.0.1:1 > 10.0.0.2:2 S", `x:1: handshake wants nothing after the two ends but options, not "S"`},
-		{"icmp 10.0.0.1 > 10.0.0.2 3 tcp 1.1.1.1:1 > 2.2.2.2:2", `x:1: "3" is no ICMP type and code: 3/13 is`},
+		{"icmp 10.0.0.1 > 10.0.0.2 3 tcp 1.1.1.1:1 > 2.2.2.2:2", `x:1: "3" is not an ICMP type and code such as 3/13`},
 		{"icmp 10.0.0.1 > 10.0.0.2 3/1 sctp 1.1.1.1:1 > 2.2.2.2:2", `x:1: an ICMP error quotes tcp or udp, not "sctp"`},
-		{"+x udp 10.0.0.1:1 > 10.0.0.2:2", `x:1: "+x" is no time: +0.010, +10ms and @2.5 are`},
+		{"+x udp 10.0.0.1:1 > 10.0.0.2:2", `x:1: "+x" is not a time such as +0.010, +10ms or @2.5`},
 		{"+1", `x:1: a time without a statement`},
 		{"lost", `x:1: lost wants a statement`},
 		{"link fddi", `x:1: link wants one of ethernet, raw, sll, sll2, null, loop`},

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// generators make the payload of name(words...).
+// generators maps names to functions that generate the payload of name(words...).
 var generators = map[string]func(w *words) []byte{
 	"rpc-bind":         rpcBind,
 	"rpc-bind-ack":     rpcBindAck,
@@ -47,7 +47,7 @@ var generators = map[string]func(w *words) []byte{
 	"krb-tgs-rep":      krbTGSRep,
 }
 
-// generate makes the payload of a word such as rpc-bind(emsmdb ntlm privacy).
+// generate returns the payload of a word such as rpc-bind(emsmdb ntlm privacy).
 func generate(word string) ([]byte, error) {
 	name, rest, _ := strings.Cut(word, "(")
 	g := generators[name]
@@ -65,7 +65,7 @@ func generate(word string) ([]byte, error) {
 	return b, nil
 }
 
-// words are the words of a generator that it has not used.
+// words holds the unused words of a generator.
 type words struct {
 	list []string
 	err  error
@@ -82,7 +82,7 @@ func (w *words) next(what string) string {
 	return s
 }
 
-// fail keeps the first mistake.
+// fail records the first mistake.
 func (w *words) fail(err error) {
 	if w.err == nil {
 		w.err = err
@@ -98,7 +98,7 @@ func (w *words) number(what string) int {
 	return int(n)
 }
 
-// option takes a word out if it is there.
+// option removes a word and reports whether it was there.
 func (w *words) option(s string) bool {
 	if i := slices.Index(w.list, s); i >= 0 {
 		w.list = slices.Delete(w.list, i, i+1)
@@ -107,7 +107,8 @@ func (w *words) option(s string) bool {
 	return false
 }
 
-// value takes out a word and the number behind it.
+// value removes a word and the number after it, and returns the number. It returns
+// otherwise if the word is not there.
 func (w *words) value(s string, otherwise uint32) uint32 {
 	i := slices.Index(w.list, s)
 	if i < 0 || i+1 == len(w.list) {
@@ -121,7 +122,7 @@ func (w *words) value(s string, otherwise uint32) uint32 {
 	return uint32(n)
 }
 
-// le and be concatenate numbers of 1, 2 and 4 bytes, and bytes.
+// le and be concatenate bytes and numbers of 1, 2 and 4 bytes.
 func le(parts ...any) []byte { return join(binary.LittleEndian, parts) }
 func be(parts ...any) []byte { return join(binary.BigEndian, parts) }
 
@@ -151,8 +152,8 @@ func pad(b []byte, to int) []byte {
 	return b
 }
 
-// ntlmMessage is ntlm(negotiate|challenge|v1|v2 [base64]): v1 and v2 are the
-// client's answer by that version of NTLM ([MS-NLMP] section 2.2.1).
+// ntlmMessage implements ntlm(negotiate|challenge|v1|v2 [base64]). v1 and v2 are the
+// client's response in that version of NTLM ([MS-NLMP] section 2.2.1).
 func ntlmMessage(w *words) []byte {
 	text := w.option("base64")
 	kind := w.next("message")
@@ -190,15 +191,15 @@ func ntlmBytes(kind string) []byte {
 		field(0, head+28+len(nt)), field(0, head+28+len(nt)), flags, version, make([]byte, 24), nt, "E\x00", "u\x00")
 }
 
-// tlsRecord is a record (RFC 5246 section 6.2.1).
+// tlsRecord returns a record (RFC 5246 section 6.2.1).
 func tlsRecord(typ byte, version uint16, b []byte) []byte { return be(typ, version, uint16(len(b)), b) }
 
 func tlsHandshake(typ byte, b []byte) []byte {
 	return be(typ, byte(len(b)>>16), uint16(len(b)), b)
 }
 
-// tlsVersion takes a version out: 1.0, 1.1, 1.2 or 1.3. The wire has 1.2 for
-// 1.3 (RFC 8446 section 4.1.2).
+// tlsVersion removes a version: 1.0, 1.1, 1.2 or 1.3. On the wire, 1.3 is sent as 1.2
+// (RFC 8446 section 4.1.2).
 func (w *words) tlsVersion() (wire uint16, tls13 bool) {
 	for i, s := range []string{"1.0", "1.1", "1.2", "1.3"} {
 		if w.option(s) {
@@ -210,7 +211,7 @@ func (w *words) tlsVersion() (wire uint16, tls13 bool) {
 
 func tlsExtension(typ uint16, b []byte) []byte { return be(typ, uint16(len(b)), b) }
 
-// tlsClientHello is tls-client-hello([NAME] [VERSION]).
+// tlsClientHello implements tls-client-hello([NAME] [VERSION]).
 func tlsClientHello(w *words) []byte {
 	wire, tls13 := w.tlsVersion()
 	ext := tlsExtension(13, be(uint16(2), uint16(0x0401)))
@@ -226,9 +227,9 @@ func tlsClientHello(w *words) []byte {
 		uint16(len(ext)), ext)))
 }
 
-// tlsServerHello is tls-server-hello([VERSION] [rc4] [mutual]): what the server
-// sends first, up to TLS 1.2 with a self-signed certificate and, where mutual,
-// the request for one.
+// tlsServerHello implements tls-server-hello([VERSION] [rc4] [mutual]): the first flight
+// of the server. Up to TLS 1.2 it includes a self-signed certificate and, with mutual, a
+// certificate request.
 func tlsServerHello(w *words) []byte {
 	wire, tls13 := w.tlsVersion()
 	cipher := uint16(0xc02f)
@@ -257,7 +258,7 @@ func tlsServerHello(w *words) []byte {
 	return tlsRecord(22, wire, be(b, tlsHandshake(14, nil)))
 }
 
-// certificate is the list with one certificate of CN=server, signed by nobody
+// certificate returns a list of one certificate of CN=server with an invalid signature
 // (RFC 5280 section 4.1, RFC 5246 section 7.4.2).
 func certificate() []byte {
 	name := der(0x30, der(0x31, der(0x30, der(6, "\x55\x04\x03"), der(0x0c, "server"))))
@@ -268,8 +269,8 @@ func certificate() []byte {
 	return be(byte(0), uint16(len(cert)+3), byte(0), uint16(len(cert)), cert)
 }
 
-// tlsClientDone is tls-client-done([VERSION] [certificate]): the client's end of
-// the handshake, up to TLS 1.2 with its certificate if it has one.
+// tlsClientDone implements tls-client-done([VERSION] [certificate]): the client's last
+// flight of the handshake. Up to TLS 1.2 it can include a certificate.
 func tlsClientDone(w *words) []byte {
 	wire, tls13 := w.tlsVersion()
 	if tls13 {
@@ -282,7 +283,7 @@ func tlsClientDone(w *words) []byte {
 	return be(tlsRecord(22, wire, b), tlsServerDoneBytes(wire))
 }
 
-// tlsServerDone is tls-server-done([VERSION]), up to TLS 1.2.
+// tlsServerDone implements tls-server-done([VERSION]), up to TLS 1.2.
 func tlsServerDone(w *words) []byte {
 	wire, _ := w.tlsVersion()
 	return tlsServerDoneBytes(wire)
@@ -292,13 +293,13 @@ func tlsServerDoneBytes(wire uint16) []byte {
 	return be(tlsRecord(20, wire, []byte{1}), tlsRecord(22, wire, []byte(strings.Repeat("\xc3", 40))))
 }
 
-// tlsData is tls-data(BYTES [VERSION]): a record of application data.
+// tlsData implements tls-data(BYTES [VERSION]): a record of application data.
 func tlsData(w *words) []byte {
 	wire, _ := w.tlsVersion()
 	return tlsRecord(23, wire, make([]byte, w.number("length")))
 }
 
-// der is an element in the shortest encoding (X.690 section 10.1).
+// der returns an element in the shortest encoding (X.690 section 10.1).
 func der(tag byte, parts ...any) []byte {
 	b := be(parts...)
 	switch n := len(b); {
@@ -313,10 +314,10 @@ func der(tag byte, parts ...any) []byte {
 
 func derInt(tag byte, n int) []byte { return der(tag, byte(n)) }
 
-// ldapMessage is an LDAPMessage (RFC 4511 section 4.1.1).
+// ldapMessage returns an LDAPMessage (RFC 4511 section 4.1.1).
 func ldapMessage(id int, op []byte) []byte { return der(0x30, derInt(2, id), op) }
 
-// ldapBind is ldap-bind(simple|MECHANISM): a bind by name and password, or by
+// ldapBind implements ldap-bind(simple|MECHANISM): a bind with name and password, or with
 // SASL (RFC 4511 section 4.2).
 func ldapBind(w *words) []byte {
 	kind := w.next("mechanism")
@@ -326,10 +327,10 @@ func ldapBind(w *words) []byte {
 	return ldapMessage(1, der(0x60, derInt(2, 3), der(4), der(0xa3, der(4, kind), der(4, krbGSS()))))
 }
 
-// ldapBound is ldap-bound(): the bind succeeded.
+// ldapBound implements ldap-bound(): the bind succeeded.
 func ldapBound(*words) []byte { return ldapMessage(1, der(0x61, derInt(10, 0), der(4), der(4))) }
 
-// ldapSealed is ldap-sealed(): a message in a Kerberos wrap token with
+// ldapSealed implements ldap-sealed(): a message in a Kerberos wrap token with
 // confidentiality (RFC 4121 section 4.2.6.2).
 func ldapSealed(*words) []byte {
 	t := be("\x05\x04\x02\xff\x00\x00\x00\x1c", make([]byte, 7), byte(1), "\x9f\x31\x77\x02\xee\x5a\x10\x83\x44\xd2\x0b\xc6\x78\x99\xab\x13",
@@ -337,7 +338,7 @@ func ldapSealed(*words) []byte {
 	return be(uint32(len(t)), t)
 }
 
-// ldapSearch is ldap-search(BASE): a search below a base (RFC 4511 section
+// ldapSearch implements ldap-search(BASE): a search below a base (RFC 4511 section
 // 4.5.1).
 func ldapSearch(w *words) []byte {
 	return ldapMessage(2, der(0x63, der(4, w.next("base")), derInt(10, 2), derInt(10, 0), derInt(2, 0), derInt(2, 0), der(1, byte(0)),
@@ -361,7 +362,7 @@ func krbTicket(service string) []byte {
 		der(0xa3, krbEncrypted(300))))
 }
 
-// krbAPReq is an AP-REQ (RFC 4120 section 5.5.1).
+// krbAPReq returns an AP-REQ (RFC 4120 section 5.5.1).
 func krbAPReq(service string) []byte {
 	if service == "" {
 		service = "host/server.example.com"
@@ -370,17 +371,17 @@ func krbAPReq(service string) []byte {
 		der(0xa3, krbTicket(service)), der(0xa4, krbEncrypted(100))))
 }
 
-// krbAPRep is an AP-REP (RFC 4120 section 5.5.2).
+// krbAPRep returns an AP-REP (RFC 4120 section 5.5.2).
 func krbAPRep() []byte {
 	return der(0x6f, der(0x30, der(0xa0, derInt(2, 5)), der(0xa1, derInt(2, 15)), der(0xa2, krbEncrypted(60))))
 }
 
-// krbGSS is an AP-REQ as GSS-API wraps it (RFC 4121 section 4.1).
+// krbGSS returns an AP-REQ in the framing of GSS-API (RFC 4121 section 4.1).
 func krbGSS() []byte {
 	return der(0x60, der(6, "\x2a\x86\x48\x86\xf7\x12\x01\x02\x02"), "\x01\x00", krbAPReq("ldap/dc1.example.com"))
 }
 
-// krbTGSReq is krb-tgs-req(SERVICE [tcp]): a TGS-REQ (RFC 4120 section 5.4.1).
+// krbTGSReq implements krb-tgs-req(SERVICE [tcp]): a TGS-REQ (RFC 4120 section 5.4.1).
 func krbTGSReq(w *words) []byte {
 	tcp := w.option("tcp")
 	body := der(0x30, der(0xa0, der(3, "\x00\x40\x81\x00\x00")), der(0xa2, der(0x1b, "EXAMPLE.COM")), der(0xa3, krbName(2, w.next("service"))),
@@ -389,14 +390,14 @@ func krbTGSReq(w *words) []byte {
 	return krbFrame(tcp, der(0x6c, der(0x30, der(0xa1, derInt(2, 5)), der(0xa2, derInt(2, 12)), der(0xa3, padata), der(0xa4, body))))
 }
 
-// krbTGSRep is krb-tgs-rep(SERVICE [tcp]): a TGS-REP (RFC 4120 section 5.4.2).
+// krbTGSRep implements krb-tgs-rep(SERVICE [tcp]): a TGS-REP (RFC 4120 section 5.4.2).
 func krbTGSRep(w *words) []byte {
 	tcp := w.option("tcp")
 	return krbFrame(tcp, der(0x6d, der(0x30, der(0xa0, derInt(2, 5)), der(0xa1, derInt(2, 13)), der(0xa3, der(0x1b, "EXAMPLE.COM")),
 		der(0xa4, krbName(1, "server$")), der(0xa5, krbTicket(w.next("service"))), der(0xa6, krbEncrypted(200)))))
 }
 
-// krbFrame puts a length before a message over TCP (RFC 4120 section 7.2.2).
+// krbFrame prepends the length to a message over TCP (RFC 4120 section 7.2.2).
 func krbFrame(tcp bool, b []byte) []byte {
 	if tcp {
 		return be(uint32(len(b)), b)

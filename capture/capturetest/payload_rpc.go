@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// interfaces names the RPC interfaces that scenarios need; others are written
-// as UUID/MAJOR.MINOR.
+// interfaces names the RPC interfaces in scenarios. Others are written as
+// UUID/MAJOR.MINOR.
 var interfaces = map[string]string{
 	"epmapper":       "e1af8308-5d1f-11c9-91a4-08002b14a0fa/3.0",
 	"emsmdb":         "a4f1db00-ca47-1067-b31f-00dd010662da/0.81",
@@ -25,7 +25,7 @@ var interfaces = map[string]string{
 	"ndr":            "8a885d04-1ceb-11c9-9fe8-08002b104860/2.0",
 }
 
-// iface is an interface with its version: a UUID as RPC sends it.
+// iface is an interface with its version. Its UUID has the byte order of RPC.
 type iface struct {
 	uuid         []byte
 	major, minor uint16
@@ -49,7 +49,7 @@ func parseInterface(s string) (iface, error) {
 	b, err := hex.DecodeString(strings.ReplaceAll(uuid, "-", ""))
 	var f iface
 	if _, err2 := fmt.Sscanf(version, "%d.%d", &f.major, &f.minor); err != nil || err2 != nil || len(b) != 16 {
-		return iface{uuid: make([]byte, 16)}, fmt.Errorf("%q is no interface", s)
+		return iface{uuid: make([]byte, 16)}, fmt.Errorf("%q is not an interface", s)
 	}
 	slices.Reverse(b[0:4])
 	slices.Reverse(b[4:6])
@@ -63,7 +63,7 @@ func ndrSyntax() []byte {
 	return f.syntax()
 }
 
-// syntax is a p_syntax_id_t ([C706] section 12.6.3.1).
+// syntax returns a p_syntax_id_t ([C706] section 12.6.3.1).
 func (f iface) syntax() []byte { return le(f.uuid, f.major, f.minor) }
 
 // verifier is the end of a protected PDU ([MS-RPCE] section 2.2.2.11).
@@ -103,8 +103,8 @@ func (w *words) verifier() *verifier {
 	return &v
 }
 
-// rpcPDU is a connection-oriented PDU ([C706] section 12.6.3.1) in one
-// fragment. make gives the token of its verifier.
+// rpcPDU returns a connection-oriented PDU ([C706] section 12.6.3.1) in one fragment.
+// token returns the token of its verifier.
 func rpcPDU(typ byte, call uint32, body []byte, v *verifier, token func() []byte) []byte {
 	var auth []byte
 	if v != nil {
@@ -116,7 +116,7 @@ func rpcPDU(typ byte, call uint32, body []byte, v *verifier, token func() []byte
 	return le(byte(5), byte(0), typ, byte(3), byte(0x10), byte(0), uint16(0), uint16(16+len(body)), uint16(len(auth)), call, body)
 }
 
-// rpcBind is rpc-bind(INTERFACE [call N] [MECHANISM [LEVEL]]).
+// rpcBind implements rpc-bind(INTERFACE [call N] [MECHANISM [LEVEL]]).
 func rpcBind(w *words) []byte {
 	f, call, v := w.iface(), w.value("call", 1), w.verifier()
 	body := le(uint16(5840), uint16(5840), uint32(0), byte(1), byte(0), uint16(0), uint16(0), byte(1), byte(0), f.syntax(), ndrSyntax())
@@ -128,7 +128,8 @@ func rpcBind(w *words) []byte {
 	})
 }
 
-// rpcBindAck is rpc-bind-ack(SECONDARY-ADDRESS [rejected] [call N] [MECHANISM [LEVEL]]).
+// rpcBindAck implements rpc-bind-ack(SECONDARY-ADDRESS [rejected] [call N] [MECHANISM
+// [LEVEL]]).
 func rpcBindAck(w *words) []byte {
 	addr, rejected, call, v := w.next("secondary address"), w.option("rejected"), w.value("call", 1), w.verifier()
 	body := le(uint16(5840), uint16(5840), uint32(0x1234), uint16(len(addr)+1), addr, byte(0))
@@ -147,13 +148,13 @@ func rpcBindAck(w *words) []byte {
 	})
 }
 
-// rpcAuth3 is rpc-auth3([call N] ntlm [LEVEL] [v1|v2]).
+// rpcAuth3 implements rpc-auth3([call N] ntlm [LEVEL] [v1|v2]).
 func rpcAuth3(w *words) []byte {
 	call, v := w.value("call", 1), w.verifier()
 	return rpcPDU(16, call, make([]byte, 4), v, func() []byte { return ntlmBytes(v.ntlm) })
 }
 
-// signature is the token of a call: NTLMSSP's or Kerberos' (RFC 4121).
+// signature returns the token of a call: NTLMSSP's or Kerberos' (RFC 4121).
 func (v *verifier) signature() []byte {
 	if v.typ == 16 {
 		return le("\x05\x04\x06\xff\x00\x10\x00\x1c", make([]byte, 7), byte(1), strings.Repeat("\xa5", 60))
@@ -161,22 +162,22 @@ func (v *verifier) signature() []byte {
 	return le(uint32(1), strings.Repeat("\xa5", 8), uint32(0))
 }
 
-// rpcRequest is rpc-request(OPNUM [call N] [MECHANISM [LEVEL]]), with a stub of
+// rpcRequest implements rpc-request(OPNUM [call N] [MECHANISM [LEVEL]]), with a stub of
 // 40 bytes.
 func rpcRequest(w *words) []byte {
 	opnum, call, v := w.number("opnum"), w.value("call", 2), w.verifier()
 	return rpcPDU(0, call, le(uint32(40), uint16(0), uint16(opnum), make([]byte, 40)), v, func() []byte { return v.signature() })
 }
 
-// rpcResponse is rpc-response([call N] [MECHANISM [LEVEL]]), with a stub of 48
+// rpcResponse implements rpc-response([call N] [MECHANISM [LEVEL]]), with a stub of 48
 // bytes.
 func rpcResponse(w *words) []byte {
 	call, v := w.value("call", 2), w.verifier()
 	return rpcPDU(2, call, le(uint32(48), uint32(0), make([]byte, 48)), v, func() []byte { return v.signature() })
 }
 
-// tower is a protocol tower ([C706] appendix L) of a TCP or UDP port, or of RPC
-// over HTTP. Its address is 0.0.0.0.
+// tower returns a protocol tower ([C706] appendix L) of a TCP or UDP port, or of RPC over
+// HTTP. Its address is 0.0.0.0.
 func (f iface) tower(port uint16, transport string) []byte {
 	rpc, floor := byte(0x0b), byte(0x07)
 	switch transport {
@@ -196,19 +197,19 @@ func (f iface) tower(port uint16, transport string) []byte {
 
 func twr(t []byte) []byte { return pad(le(uint32(len(t)), uint32(len(t)), t), 4) }
 
-// epmMap is epm-map(INTERFACE [call N]): ept_map for TCP.
+// epmMap implements epm-map(INTERFACE [call N]): ept_map for TCP.
 func epmMap(w *words) []byte {
 	f, call := w.iface(), w.value("call", 2)
 	stub := mapRequest(f)
 	return rpcPDU(0, call, le(uint32(len(stub)), uint16(0), uint16(3), stub), nil, nil)
 }
 
-// mapRequest is the stub of ept_map for TCP.
+// mapRequest returns the stub of ept_map for TCP.
 func mapRequest(f iface) []byte {
 	return le(uint32(1), make([]byte, 16), uint32(2), twr(f.tower(0, "tcp")), make([]byte, 20), uint32(4))
 }
 
-// epmMapped is epm-mapped(INTERFACE PORT[/udp|/http] [call N]): the answer to
+// epmMapped implements epm-mapped(INTERFACE PORT[/udp|/http] [call N]): the answer to
 // ept_map.
 func epmMapped(w *words) []byte {
 	f, transport := w.iface(), ""
@@ -221,37 +222,36 @@ func epmMapped(w *words) []byte {
 	return rpcPDU(2, call, le(uint32(len(stub)), uint32(0), stub), nil, nil)
 }
 
-// mapped is the stub of an answer to ept_map with one tower ([C706] appendix O).
+// mapped returns the stub of an answer to ept_map with one tower ([C706] appendix O).
 func mapped(f iface, port int, transport string) []byte {
 	return le(make([]byte, 20), uint32(1), uint32(4), uint32(0), uint32(1), uint32(3), twr(f.tower(uint16(port), transport)), uint32(0))
 }
 
-// datagram is a connectionless PDU of the endpoint mapper ([C706] section
-// 12.5.1).
+// datagram returns a connectionless PDU of the endpoint mapper ([C706] section 12.5.1).
 func datagram(typ byte, stub []byte) []byte {
 	epm, _ := parseInterface("epmapper")
 	return le(byte(4), typ, byte(0x08), byte(0), byte(0x10), byte(0), byte(0), byte(0), make([]byte, 16), epm.uuid, strings.Repeat("\xac", 16),
 		uint32(0), epm.major, epm.minor, uint32(0), uint16(3), uint16(0xffff), uint16(0xffff), uint16(len(stub)), uint16(0), byte(0), byte(0), stub)
 }
 
-// epmMapDatagram is epm-map-dg(INTERFACE): ept_map over UDP.
+// epmMapDatagram implements epm-map-dg(INTERFACE): ept_map over UDP.
 func epmMapDatagram(w *words) []byte {
 	return datagram(0, mapRequest(w.iface()))
 }
 
-// epmMappedDatagram is epm-mapped-dg(INTERFACE PORT): its answer.
+// epmMappedDatagram implements epm-mapped-dg(INTERFACE PORT): the answer to epm-map-dg.
 func epmMappedDatagram(w *words) []byte {
 	f, port := w.iface(), w.number("port")
 	return datagram(2, mapped(f, port, "tcp"))
 }
 
-// epmLookup is epm-lookup([call N]): ept_lookup for all interfaces.
+// epmLookup implements epm-lookup([call N]): ept_lookup for all interfaces.
 func epmLookup(w *words) []byte {
 	stub := le(uint32(0), uint32(0), uint32(0), uint32(1), make([]byte, 20), uint32(500))
 	return rpcPDU(0, w.value("call", 2), le(uint32(len(stub)), uint16(0), uint16(2), stub), nil, nil)
 }
 
-// epmFound is epm-found(INTERFACE PORT ANNOTATION [call N]): an answer to
+// epmFound implements epm-found(INTERFACE PORT ANNOTATION [call N]): an answer to
 // ept_lookup with one entry. The annotation is one word.
 func epmFound(w *words) []byte {
 	call := w.value("call", 2)

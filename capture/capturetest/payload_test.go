@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestPayloads lets tshark read what the generators make: the fields named are
-// what they are to say, and nothing is malformed.
+// TestPayloads verifies with tshark that the generated payloads have the given fields and
+// that none is malformed.
 func TestPayloads(t *testing.T) {
 	if _, err := exec.LookPath("tshark"); err != nil {
 		t.Skip("no tshark")
@@ -77,12 +77,12 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// TestPayloadErrors holds every mistake in a generator against its message.
+// TestPayloadErrors compares every mistake in a generator with its message.
 func TestPayloadErrors(t *testing.T) {
 	for word, want := range map[string]string{
 		"bogus()":                  "unknown payload bogus()",
 		"rpc-bind()":               "rpc-bind(): no interface",
-		"rpc-bind(nothing)":        `rpc-bind(nothing): "nothing" is no interface`,
+		"rpc-bind(nothing)":        `rpc-bind(nothing): "nothing" is not an interface`,
 		"rpc-bind(emsmdb 7)":       `rpc-bind(emsmdb 7): "7" is too much`,
 		"rpc-bind(emsmdb call x)":  `rpc-bind(emsmdb call x): call wants a number, not "x"`,
 		"rpc-request(x)":           `rpc-request(x): opnum wants a number, not "x"`,

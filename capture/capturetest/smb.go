@@ -16,8 +16,8 @@ const (
 	smbTransceive = uint32(0x0011c017) // FSCTL_PIPE_TRANSCEIVE
 )
 
-// smbMessage is a message over direct TCP ([MS-SMB2] section 2.1). An answer
-// has the message id of its request, and every session is 9 with tree 1.
+// smbMessage returns a message over direct TCP ([MS-SMB2] section 2.1). An answer has the
+// message id of its request. All messages use session 9 and tree 1.
 func smbMessage(command, id byte, answer bool, status uint32, body []byte) []byte {
 	flags, session, tree := uint32(0), uint32(0), uint32(0)
 	if answer {
@@ -42,19 +42,19 @@ func wide(s string) []byte {
 	return b
 }
 
-// smbNegotiate is smb-negotiate(): SMB 2.1 is offered.
+// smbNegotiate implements smb-negotiate(): the client offers SMB 2.1.
 func smbNegotiate(*words) []byte {
 	return smbMessage(smbNegotiateCommand, 0, false, 0,
 		le(uint16(36), uint16(1), uint16(1), uint16(0), uint32(0), make([]byte, 24), uint16(0x0210)))
 }
 
-// smbNegotiated is smb-negotiated(): and taken.
+// smbNegotiated implements smb-negotiated(): the server accepts SMB 2.1.
 func smbNegotiated(*words) []byte {
 	return smbMessage(smbNegotiateCommand, 0, true, 0, le(uint16(65), uint16(1), uint16(0x0210), uint16(0), make([]byte, 16), uint32(0),
 		uint32(65536), uint32(65536), uint32(65536), make([]byte, 16), uint16(128), uint16(0), uint32(0)))
 }
 
-// smbSetup is smb-setup(negotiate|v1|v2): a message of NTLM.
+// smbSetup implements smb-setup(negotiate|v1|v2): an NTLM message.
 func smbSetup(w *words) []byte {
 	kind, id := w.next("message"), byte(2)
 	if kind == "negotiate" {
@@ -65,7 +65,7 @@ func smbSetup(w *words) []byte {
 		le(uint16(25), uint16(1), uint32(0), uint32(0), uint16(88), uint16(len(token)), make([]byte, 8), token))
 }
 
-// smbSetupAnswer is smb-setup-answer(challenge|done).
+// smbSetupAnswer implements smb-setup-answer(challenge|done).
 func smbSetupAnswer(w *words) []byte {
 	id, status, token := byte(2), uint32(0), []byte(nil)
 	switch s := w.next("message"); s {
@@ -78,19 +78,19 @@ func smbSetupAnswer(w *words) []byte {
 	return smbMessage(smbSetupCommand, id, true, status, le(uint16(9), uint16(0), uint16(72), uint16(len(token)), token))
 }
 
-// smbConnect is smb-connect(\\SERVER\SHARE).
+// smbConnect implements smb-connect(\\SERVER\SHARE).
 func smbConnect(w *words) []byte {
 	path := wide(w.next("share"))
 	return smbMessage(smbConnectCommand, 3, false, 0, le(uint16(9), uint16(0), uint16(72), uint16(len(path)), path))
 }
 
-// smbConnected is smb-connected(disk|pipe).
+// smbConnected implements smb-connected(disk|pipe).
 func smbConnected(w *words) []byte {
 	kind := map[string]byte{"disk": 1, "pipe": 2}[w.next("kind")]
 	return smbMessage(smbConnectCommand, 3, true, 0, le(uint16(16), kind, byte(0), make([]byte, 12)))
 }
 
-// smbOpen is smb-open(NAME).
+// smbOpen implements smb-open(NAME).
 func smbOpen(w *words) []byte {
 	name := wide(w.next("name"))
 	return smbMessage(smbCreateCommand, 4, false, 0, le(uint16(57), byte(0), byte(0), uint32(2), make([]byte, 16), uint32(0x12019f), uint32(0), uint32(3),
@@ -99,19 +99,19 @@ func smbOpen(w *words) []byte {
 
 var smbFile = "\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00"
 
-// smbOpened is smb-opened().
+// smbOpened implements smb-opened().
 func smbOpened(*words) []byte {
 	return smbMessage(smbCreateCommand, 4, true, 0, le(uint16(89), uint16(0), uint32(1), make([]byte, 56), smbFile, make([]byte, 8)))
 }
 
-// smbPipeBind is smb-pipe-bind(INTERFACE [SECURITY]): a bind in a named pipe.
+// smbPipeBind implements smb-pipe-bind(INTERFACE [SECURITY]): a bind in a named pipe.
 func smbPipeBind(w *words) []byte {
 	data := rpcBind(w)
 	return smbMessage(smbIoctlCommand, 5, false, 0, le(uint16(57), uint16(0), smbTransceive, smbFile, uint32(120), uint32(len(data)), uint32(0),
 		uint32(120), uint32(0), uint32(1024), uint32(1), uint32(0), data))
 }
 
-// smbPipeBound is smb-pipe-bound(SECONDARY-ADDRESS [SECURITY]).
+// smbPipeBound implements smb-pipe-bound(SECONDARY-ADDRESS [SECURITY]).
 func smbPipeBound(w *words) []byte {
 	data := rpcBindAck(w)
 	return smbMessage(smbIoctlCommand, 5, true, 0, le(uint16(49), uint16(0), smbTransceive, smbFile, uint32(112), uint32(0), uint32(112),

@@ -17,10 +17,10 @@ import (
 	"github.com/exspan/exspan/capture/etw/etwtest"
 )
 
-// BenchmarkRead reads a capture as pcapng and as Windows writes it, and reports how
-// much processor time a packet takes, and at which part of the pcapng's speed the
-// trace is read. The packets are the first of the capture that EXSPAN_BENCH names, or
-// those of a recording again and again.
+// BenchmarkRead reads a capture as pcapng and in the format of Windows. It reports the
+// processor time per packet, and the speed of the trace relative to pcapng. The packets
+// are the first ones of the capture that EXSPAN_BENCH names, or those of a recording,
+// repeated.
 func BenchmarkRead(b *testing.B) {
 	frames := many(b, 200_000)
 	pcapng := filepath.Join(b.TempDir(), "x.pcapng")
@@ -39,7 +39,7 @@ func BenchmarkRead(b *testing.B) {
 			if err := os.WriteFile(etl, etwtest.ETL(frames, v.o), 0o600); err != nil {
 				b.Fatal(err)
 			}
-			// The fastest of all rounds is the one that other processes disturbed least.
+			// Other processes disturb the fastest round least.
 			plain, trace := time.Duration(math.MaxInt64), time.Duration(math.MaxInt64)
 			for b.Loop() {
 				plain = min(plain, drain(b, pcapng, len(frames)))
@@ -74,7 +74,7 @@ func many(b *testing.B, n int) []etwtest.Frame {
 	}
 	once := recording(b, "mail.pcapng")
 	order(once)
-	length := once[len(once)-1].Time - once[0].Time + 2e9 // by then, the same bytes are another packet
+	length := once[len(once)-1].Time - once[0].Time + 2e9 // after that time, the same bytes are another packet
 	var list []etwtest.Frame
 	for len(list) < n {
 		shift := int64(len(list)/len(once)) * length
@@ -107,7 +107,7 @@ func write(b *testing.B, name string, frames []etwtest.Frame) {
 	}
 }
 
-// drain reads the n frames of a file and returns how much processor time that took.
+// drain reads the n frames of a file and returns the processor time that it took.
 func drain(b *testing.B, name string, n int) time.Duration {
 	start := processorTime(b)
 	f, err := capture.OpenFiles([]string{name}, capture.Options{})

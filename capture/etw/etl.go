@@ -14,16 +14,16 @@ var le = binary.LittleEndian
 
 const (
 	bufferHeader = 0x48 // WMI_BUFFER_HEADER
-	recordHeader = 32   // of the system record that the first buffer begins with
+	recordHeader = 32   // the system record at the beginning of the first buffer
 	eventHeader  = 80   // EVENT_HEADER
 
-	maxFirst  = 16 << 20 // bytes of the first buffer
-	maxBuffer = 64 << 20 // bytes of any, also decompressed
-	// maxRatio is how many bytes a compressed one can become: what one match takes
-	// and gives in real traces is far below; deflate has the same limit.
+	maxFirst  = 16 << 20 // size of the first buffer in bytes
+	maxBuffer = 64 << 20 // size of any buffer in bytes, also after decompression
+	// maxRatio is the maximum ratio of decompression. The ratio in real traces is far
+	// lower; deflate has the same limit.
 	maxRatio   = 1024
-	maxBuffers = 1 << 20 // 512 GiB of the buffers that netsh uses
-	maxCPUs    = 2048    // what Windows runs on at most
+	maxBuffers = 1 << 20 // 512 GiB with the buffers that netsh uses
+	maxCPUs    = 2048    // the maximum that Windows supports
 
 	flagNumber     = 0x20 // ProcessorIndex is 16 bits wide
 	flagCompressed = 0x40
@@ -31,37 +31,37 @@ const (
 	modeCircular = 0x2
 )
 
-// etl is an event trace log: buffers of one processor each, in the order in which
-// they were flushed.
+// etl is an event trace log. Each of its buffers belongs to one processor. They are in
+// the order in which they were flushed.
 type etl struct {
 	in   io.ReaderAt
 	size int64
 
-	buffer  uint32 // the session's size of a buffer, the most that one may hold
-	start   int64  // when the session started, in FILETIME
-	header  int64  // the same on the raw clock
+	buffer  uint32 // buffer size of the session, the maximum size of a buffer
+	start   int64  // start of the session as a FILETIME
+	header  int64  // start of the session on the raw clock
 	clock   uint32
-	freq    int64 // of the performance counter, a second
-	mhz     int64 // of the processor
+	freq    int64 // frequency of the performance counter in Hz
+	mhz     int64 // frequency of the processor in MHz
 	mode    uint32
 	running bool // the header has no end time
 
 	cpus []*processor
 }
 
-// stored is where one buffer stands.
+// stored describes a buffer in the file.
 type stored struct {
 	offset   int64
 	sequence int64
-	length   uint32 // in the file, header included
-	used     uint32 // of the buffer, header included, before compression
+	length   uint32 // in the file, including the header
+	used     uint32 // of the buffer before compression, including the header
 	packed   bool
-	cut      bool // the file ends inside it
+	cut      bool // the file ends inside the buffer
 }
 
-// isETL reports whether a file that begins with b is an event trace log. The
-// format has no magic number: the first buffer has to begin with the logfile
-// header as a record.
+// isETL reports whether a file that begins with b is an event trace log. The format has
+// no magic number, so isETL checks that the first buffer starts with the logfile header
+// as a record.
 func isETL(b []byte) bool {
 	if len(b) < 0x50 {
 		return false
@@ -93,8 +93,8 @@ func openETL(in io.ReaderAt, size int64, r *Report) (*etl, error) {
 	return e, e.index(r)
 }
 
-// readHeader reads TRACE_LOGFILE_HEADER. Its columns for 32 bits follow from the
-// alignment of the structure; no file of a 32-bit Windows with packets was at hand.
+// readHeader reads TRACE_LOGFILE_HEADER. Its 32-bit layout is derived from the alignment
+// of the structure; no file with packets from a 32-bit Windows was available.
 func (e *etl) readHeader(b []byte, r *Report) error {
 	e.header = int64(le.Uint64(b[bufferHeader+16:]))
 	h := b[bufferHeader+recordHeader:]
@@ -137,7 +137,7 @@ func (e *etl) readHeader(b []byte, r *Report) error {
 	return &Error{Offset: bufferHeader + recordHeader, Reason: fmt.Sprintf("clock type %d without a frequency", e.clock)}
 }
 
-// nanoseconds turns a time stamp of a record into nanoseconds since the Unix epoch.
+// nanoseconds converts the time stamp of a record to nanoseconds since the Unix epoch.
 func (e *etl) nanoseconds(raw int64) int64 {
 	if e.clock == 2 {
 		return unixNano(raw)
@@ -147,14 +147,14 @@ func (e *etl) nanoseconds(raw int64) int64 {
 		unit, f = 10, e.mhz
 	}
 	if f == unit && e.start >= 0 && d >= 0 && d <= math.MaxInt64-e.start {
-		return unixNano(d + e.start) // as nearly always, and without a division
+		return unixNano(d + e.start) // the usual case, without a division
 	}
 	q, rest := d/f, d%f
 	if rest < 0 {
 		q, rest = q-1, rest+f
 	}
 	if limit := math.MaxInt64 / 2 / unit; q > limit || q < -limit || f > math.MaxInt64/unit {
-		return math.MaxInt64 // no clock says so
+		return math.MaxInt64 // no clock shows such a time
 	}
 	ft := q*unit + rest*unit/f
 	if sum := ft + e.start; e.start >= 0 && (ft < 0 || sum >= ft) {
@@ -166,8 +166,8 @@ func (e *etl) nanoseconds(raw int64) int64 {
 // epoch is 1 January 1970 as a FILETIME: 100 ns units since 1 January 1601.
 const epoch = 116_444_736_000_000_000
 
-// unixNano turns a FILETIME into nanoseconds since the Unix epoch. Times that those
-// cannot tell, and times before the epoch, become the nearest that they can.
+// unixNano converts a FILETIME to nanoseconds since the Unix epoch. Times before the
+// epoch become the epoch, and times that do not fit become the latest that does.
 func unixNano(ft int64) int64 {
 	switch {
 	case ft < epoch:
@@ -178,8 +178,8 @@ func unixNano(ft int64) int64 {
 	return (ft - epoch) * 100
 }
 
-// index finds the buffers. The count in the header is not trusted: it is wrong in
-// the file of a session that still runs.
+// index finds the buffers. It does not trust the count in the header, which is wrong in
+// the file of a running session.
 func (e *etl) index(r *Report) error {
 	cpus := map[uint16]*processor{}
 	var b [bufferHeader]byte
@@ -194,7 +194,7 @@ func (e *etl) index(r *Report) error {
 		}
 		s := stored{offset: off, length: le.Uint32(b[:]), used: le.Uint32(b[0x30:]), sequence: int64(le.Uint64(b[0x18:]))}
 		if s.length == 0 {
-			break // the tail of a file whose room was allocated before; one source
+			break // the tail of a file that was allocated in advance; one source
 		}
 		flags := le.Uint16(b[0x34:])
 		s.packed = flags&flagCompressed != 0
@@ -230,7 +230,7 @@ func (e *etl) index(r *Report) error {
 	}
 	slices.SortFunc(e.cpus, func(a, b *processor) int { return cmp.Compare(a.number, b.number) })
 	for _, p := range e.cpus {
-		if e.mode&modeCircular != 0 { // the oldest need not be the first; inferred, no such file with packets was at hand
+		if e.mode&modeCircular != 0 { // the oldest buffer need not be the first; inferred, no such file with packets was available
 			slices.SortStableFunc(p.buffers, func(a, b stored) int { return cmp.Compare(a.sequence, b.sequence) })
 		}
 	}

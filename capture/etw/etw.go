@@ -1,12 +1,12 @@
-// Package etw reads the captures that Windows itself makes: event trace logs
-// (.etl) with the packets of ndiscap (netsh trace, New-NetEventSession) or of
-// pktmon, and the files of Network Monitor 1 to 3 (.cap), which can hold the same
-// events. It needs neither Windows nor a library of it.
+// Package etw reads the capture formats of Windows: event trace logs (.etl) with packets
+// from ndiscap (netsh trace, New-NetEventSession) or pktmon, and the files of Network
+// Monitor 1 to 3 (.cap), which can hold the same events. It needs neither Windows nor its
+// libraries.
 //
-// The layouts are those that Microsoft documents for event tracing
-// (TRACE_LOGFILE_HEADER, EVENT_HEADER, [MS-XCA]), that its etl2pcapng and its
-// parsers for Network Monitor show, and that real files confirm. Where only one
-// source, or none, stands behind a detail, the code says so.
+// The layouts are documented by Microsoft for event tracing (TRACE_LOGFILE_HEADER,
+// EVENT_HEADER, [MS-XCA]), shown by its etl2pcapng and its parsers for Network Monitor,
+// and confirmed by real files. Comments mark details for which there is only one source,
+// or none.
 package etw
 
 import (
@@ -14,7 +14,7 @@ import (
 	"io"
 )
 
-// Error says where and why a file cannot be read, or ended early.
+// Error describes why a file cannot be read or ended early, and at which position.
 type Error struct {
 	Offset int64
 	Reason string
@@ -22,51 +22,52 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("byte %d: %s", e.Offset, e.Reason) }
 
-// Is reports whether a file that begins with head is one that this package reads.
-// It takes HeadSize bytes to tell.
+// Is reports whether this package reads files that begin with head. head must have
+// HeadSize bytes, or be the whole file.
 func Is(head []byte) bool { return isETL(head) || isNetMon(head) }
 
-// HeadSize is how many bytes Is looks at.
+// HeadSize is the number of bytes that Is needs.
 const HeadSize = 0x50
 
-// Options say how a file is read.
+// Options determines how a file is read.
 type Options struct {
-	// AllAppearances delivers a packet at each layer, filter and adapter where
+	// AllAppearances delivers a packet for each layer, filter and adapter at which
 	// Windows saw it, instead of once.
 	AllAppearances bool
-	// Drop is told of each packet of which Windows says that it dropped it. The drop is
-	// valid during the call, and has no data where that is no frame.
+	// Drop is called for each packet that Windows reports as dropped. The drop is valid
+	// only during the call. It has no data if the packet is not a frame.
 	Drop func(*Drop)
 }
 
-// Frame is a packet as an Ethernet frame. 802.11 and raw IP become Ethernet.
+// Frame is a packet as an Ethernet frame. 802.11 frames and raw IP packets are converted
+// to Ethernet.
 type Frame struct {
 	Time int64  // nanoseconds since the Unix epoch
 	Wire uint32 // bytes on the wire
 	Data []byte // valid until the next call
-	// Link is the pcap link type: Ethernet's, but for a frame of Network Monitor that
-	// came with another.
+	// Link is the pcap link type: Ethernet, except for frames of Network Monitor with
+	// another link type.
 	Link  uint16
 	Point Point
-	// Key is the same for the appearances of a packet, and for the drop of it. It is
-	// zero for packets that Network Monitor captured itself.
+	// Key is the same for all appearances of a packet and for its drop. It is zero for
+	// packets that Network Monitor captured itself.
 	Key uint64
 }
 
-// Point is where in Windows' network stack a packet was seen.
+// Point is a place in the Windows network stack where a packet was seen.
 type Point struct {
-	Component uint32 // pktmon's component; ndiscap's LowerIfIndex
-	Port      uint32 // of a virtual switch, where ndiscap saw it; pktmon's edge
-	Event     uint16 // the event's id, as ndiscap and pktmon number differently
+	Component uint32 // component of pktmon, or LowerIfIndex of ndiscap
+	Port      uint32 // port of a virtual switch of ndiscap, or edge of pktmon
+	Event     uint16 // id of the event, because ndiscap and pktmon use different numbers
 	Direction uint16
 }
 
-// Drop is a packet that Windows dropped, as pktmon reports it.
+// Drop is a packet that Windows dropped, according to pktmon.
 type Drop struct {
 	Frame
 	Reason   uint32 // PKTMON_DROP_REASON
 	Location uint32 // PKTMON_DROP_LOCATION
-	// Captured reports whether the packet is among those that Next returned.
+	// Captured reports whether Next also returned the packet.
 	Captured bool
 }
 
@@ -76,15 +77,15 @@ type Reader struct {
 	report  Report
 	log     *etl
 	cap     *netmon
-	heap    []*stream // of log; the stream with the earliest packet first
+	heap    []*stream // streams of log, with that of the earliest packet first
 	once    once
 	dropped once
-	wlan    []byte // an 802.11 frame as Ethernet
+	wlan    []byte // an 802.11 frame converted to Ethernet
 	drop    Drop
 }
 
-// NewReader returns a reader of the file in, which has size bytes and for which Is
-// holds. The error is an *Error.
+// NewReader returns a reader of the file in, which has size bytes and a beginning for
+// which Is reports true. The error is an *Error.
 func NewReader(in io.ReaderAt, size int64, o Options) (*Reader, error) {
 	r := &Reader{opt: o}
 	r.once.init()
@@ -115,12 +116,11 @@ func NewReader(in io.ReaderAt, size int64, o Options) (*Reader, error) {
 	return r, nil
 }
 
-// Report returns what the reader learned besides packets. It is complete when Next
-// has returned io.EOF.
+// Report returns everything that the reader learned besides packets. It is complete once
+// Next has returned io.EOF.
 func (r *Reader) Report() *Report { return &r.report }
 
-// Next puts the next packet into f, in the order of time. At the end it returns
-// io.EOF.
+// Next reads the next packet, in the order of time, into f. It returns io.EOF at the end.
 func (r *Reader) Next(f *Frame) error {
 	for {
 		s := r.earliest()
@@ -138,8 +138,8 @@ func (r *Reader) Next(f *Frame) error {
 	}
 }
 
-// earliest returns the stream with the earliest packet. The one that it returned
-// before goes on to its next packet first: until then, that packet stayed valid.
+// earliest returns the stream with the earliest packet. It first advances the stream that
+// it returned before, whose packet was valid until now.
 func (r *Reader) earliest() *stream {
 	if r.cap != nil {
 		return r.cap.next(&r.report)
@@ -162,7 +162,7 @@ func (r *Reader) earliest() *stream {
 	return r.heap[0]
 }
 
-// sift moves stream k down to its place.
+// sift moves stream k down to its position in the heap.
 func (r *Reader) sift(k int) {
 	for {
 		c := 2*k + 1
@@ -180,7 +180,7 @@ func (r *Reader) sift(k int) {
 	}
 }
 
-// take turns what was seen into a frame and reports whether it is one to deliver.
+// take converts an appearance to a frame and reports whether to deliver it.
 func (r *Reader) take(a *appearance, f *Frame) bool {
 	f.Time, f.Point, f.Link, f.Key = a.time, a.point, linkEthernet, 0
 	ok := r.frame(a, f)
@@ -189,7 +189,7 @@ func (r *Reader) take(a *appearance, f *Frame) bool {
 	}
 	if a.drop {
 		r.report.Drops++
-		// Several layers may report the drop of one packet.
+		// Several layers can report the drop of the same packet.
 		if (!ok || r.dropped.first(f)) && r.opt.Drop != nil {
 			if !ok {
 				f.Data = nil
@@ -204,7 +204,7 @@ func (r *Reader) take(a *appearance, f *Frame) bool {
 		return false
 	}
 	if a.whole {
-		return true // Network Monitor's own: each is there once
+		return true // packets that Network Monitor captured occur only once
 	}
 	first := r.once.first(f)
 	if !first {
@@ -213,7 +213,7 @@ func (r *Reader) take(a *appearance, f *Frame) bool {
 	return first || r.opt.AllAppearances
 }
 
-// stream is what one processor, or Network Monitor, saw.
+// stream is the sequence of packets from one processor, or from Network Monitor.
 type stream struct {
 	cpu   *processor
 	parts parts
@@ -236,13 +236,13 @@ func (s *stream) next(r *Report) bool {
 	}
 }
 
-// before orders by time, then by processor.
+// before orders streams by time, then by processor.
 func (s *stream) before(o *stream) bool {
 	return s.seen.time < o.seen.time || s.seen.time == o.seen.time && s.cpu.number < o.cpu.number
 }
 
-// event returns the header and the user data of an EVENT_HEADER record. Other
-// records hold no packets.
+// event returns the header and the user data of an EVENT_HEADER record. Other records
+// contain no packets.
 func event(b []byte) (header, data []byte, ok bool) {
 	if b[3] != 0xc0 || b[2] != 0x12 && b[2] != 0x13 || len(b) < eventHeader {
 		return nil, nil, false
@@ -251,7 +251,7 @@ func event(b []byte) (header, data []byte, ok bool) {
 	if le.Uint16(header[4:])&1 == 0 {
 		return header, data, true
 	}
-	for { // extended items: stacks, SIDs and the like
+	for { // extended items: stacks, SIDs and others
 		if len(data) < 8 {
 			return header, nil, false
 		}

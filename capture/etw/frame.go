@@ -9,7 +9,7 @@ const linkEthernet = 1 // LINKTYPE_ETHERNET
 
 var be = binary.BigEndian
 
-// frame makes an Ethernet frame of what was seen, and reports whether it is one.
+// frame converts an appearance to an Ethernet frame and reports whether it is one.
 func (r *Reader) frame(a *appearance, f *Frame) bool {
 	f.Data = a.data
 	switch a.link {
@@ -35,20 +35,21 @@ func (r *Reader) frame(a *appearance, f *Frame) bool {
 	}
 	n := len(f.Data)
 	if a.original > 0 || a.whole {
-		// A conversion changes the length on the wire as it does that of the frame.
+		// A conversion changes the length on the wire by as much as that of the frame.
 		f.Wire = clampLength(max(n, a.original-len(a.data)+n))
 		return true
 	}
 	f.Wire = clampLength(n)
 	if p := layer3(f.Data); a.point.Event != 160 && p.length > 0 {
-		// ndiscap does not tell the length of a packet that it cut: IP does.
+		// ndiscap does not record the original length of a truncated packet. The IP
+		// header states it.
 		f.Wire = clampLength(max(n, p.offset+p.length))
 	}
 	return true
 }
 
-// knownType reports whether b begins with an Ethernet header of a type that is
-// known not to be 802.11's bytes.
+// knownType reports whether b begins with an Ethernet header whose type cannot come from
+// an 802.11 header.
 func knownType(b []byte) bool {
 	if len(b) < 14 {
 		return false
@@ -60,9 +61,9 @@ func knownType(b []byte) bool {
 	return false
 }
 
-// fromWLAN makes Ethernet of an 802.11 data frame (IEEE 802.11 section 9.3.2.1)
-// and reports whether it is one. Drivers hand frames on decrypted, and the bit
-// Protected may be set all the same. What has no LLC header may be an aggregate.
+// fromWLAN converts an 802.11 data frame (IEEE 802.11 section 9.3.2.1) to Ethernet and
+// reports whether it is one. Drivers deliver decrypted frames, in which the Protected bit
+// may still be set. A frame without an LLC header may be an aggregate.
 func (r *Reader) fromWLAN(b []byte, f *Frame) bool {
 	if len(b) < 24 || b[0]&0x0f != 0x08 {
 		return false
@@ -81,7 +82,7 @@ func (r *Reader) fromWLAN(b []byte, f *Frame) bool {
 	switch b[1] & 3 {
 	case 1: // to the distribution system
 		to = b[16:22]
-	case 2: // from it
+	case 2: // from the distribution system
 		from = b[16:22]
 	case 3:
 		to, from = b[16:22], b[24:30]
@@ -91,7 +92,7 @@ func (r *Reader) fromWLAN(b []byte, f *Frame) bool {
 	return true
 }
 
-// fromIP puts an Ethernet header without addresses before an IP packet.
+// fromIP adds an Ethernet header without addresses to an IP packet.
 func (r *Reader) fromIP(b []byte, f *Frame) bool {
 	if len(b) == 0 {
 		return false
@@ -109,13 +110,13 @@ func (r *Reader) fromIP(b []byte, f *Frame) bool {
 	return true
 }
 
-// ip is where the IP packet in an Ethernet frame is.
+// ip describes the IP packet in an Ethernet frame.
 type ip struct {
-	kind   uint16 // EtherType behind VLAN tags
-	offset int    // of what follows the Ethernet header
-	length int    // of the IP packet as it says, or as captured if it does not; 0 for what is not IP
+	kind   uint16 // EtherType after VLAN tags
+	offset int    // offset of the data after the Ethernet header
+	length int    // length of the IP packet as stated, or as captured if not stated; 0 if it is not IP
 	proto  uint8
-	head   int // bytes of the IP header
+	head   int // length of the IP header in bytes
 }
 
 func layer3(b []byte) ip {
@@ -131,7 +132,7 @@ func layer3(b []byte) ip {
 	switch {
 	case p.kind == 0x0800 && len(b) >= 20:
 		p.head, p.length, p.proto = int(b[0]&15)*4, int(be.Uint16(b[2:])), b[9]
-		if p.length == 0 { // the adapter is to cut it into segments
+		if p.length == 0 { // the adapter will split it into segments
 			p.length = len(b)
 		}
 	case p.kind == 0x86dd && len(b) >= 40:

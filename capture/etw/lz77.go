@@ -6,12 +6,11 @@ import (
 	"math/bits"
 )
 
-// Plain LZ77 of [MS-XCA] sections 2.3 and 2.4, which compressed buffers are
-// packed with.
+// Plain LZ77 of [MS-XCA] sections 2.3 and 2.4, the compression of buffers.
 const (
-	lzHistory = 8 << 10   // how far back a match can reach: 13 bits and one
-	lzGroup   = 4 + 32*10 // the most bytes that a word of flags and its 32 tokens take
-	lzAhead   = 64        // more than a word of flags, 32 literals and a token take
+	lzHistory = 8 << 10   // maximum offset of a match: 13 bits plus one
+	lzGroup   = 4 + 32*10 // maximum length of a word of flags and its 32 tokens
+	lzAhead   = 64        // more than the length of a word of flags, 32 literals and a token
 )
 
 var (
@@ -20,21 +19,21 @@ var (
 	errShort  = errors.New("the compressed data ends early")
 )
 
-// lz77 decompresses one buffer, a part at a time, so that a buffer of 16 MiB
-// needs no 16 MiB of memory. The zero value is at the begin of a buffer.
+// lz77 decompresses one buffer in parts, so that a buffer of 16 MiB does not need 16 MiB
+// of memory. The zero value is at the beginning of a buffer.
 type lz77 struct {
-	flags  uint32 // the highest bit is the next one's
-	left   int    // flags that are not used yet
+	flags  uint32 // the highest bit is the next flag
+	unused int    // number of unused flags
 	nibble uint8  // the second half of a shared length byte, if half is set
 	half   bool
-	offset int // of the match that did not fit into the output, and the rest of its length
+	offset int // offset and remaining length of a match that did not fit into the output
 	match  int
 }
 
-// decode appends to out, up to its capacity or until want bytes are there, what
-// src holds. It returns out and how many bytes of src it used: it stops before a
-// token that src may not hold whole, unless src is the last of the input. The last
-// 8 KiB of what was decoded before have to stand in out.
+// decode decompresses src and appends the result to out, up to its capacity or until out
+// has want bytes. It returns out and the number of bytes of src that it used. It stops
+// before a token that may be incomplete, unless src is the end of the input. out must
+// contain the last 8 KiB of previous output.
 func (z *lz77) decode(out, src []byte, want int, last bool) ([]byte, int, error) {
 	want = min(want, cap(out))
 	used := 0
@@ -49,25 +48,25 @@ func (z *lz77) decode(out, src []byte, want int, last bool) ([]byte, int, error)
 				return out, used + n, err
 			}
 			used += n
-			if z.match > 0 { // longer than there was room for
+			if z.match > 0 { // a match for which there was not enough room
 				out = z.copyMatch(out, want)
 				continue
 			}
 		}
-		if z.left == 0 {
+		if z.unused == 0 {
 			if len(src)-used < lzGroup && !last {
 				return out, used, nil
 			}
 			if len(src)-used < 4 {
 				return out, used, errShort
 			}
-			z.flags, z.left = binary.LittleEndian.Uint32(src[used:]), 32
+			z.flags, z.unused = binary.LittleEndian.Uint32(src[used:]), 32
 			used += 4
 		}
 		if len(src)-used < 10 && !last {
 			return out, used, nil
 		}
-		if n := min(bits.LeadingZeros32(z.flags), z.left); n > 0 { // literals
+		if n := min(bits.LeadingZeros32(z.flags), z.unused); n > 0 { // literals
 			n = min(n, want-len(out), len(src)-used)
 			if n == 0 {
 				return out, used, errShort
@@ -75,11 +74,11 @@ func (z *lz77) decode(out, src []byte, want int, last bool) ([]byte, int, error)
 			out = append(out, src[used:used+n]...)
 			used += n
 			z.flags <<= n
-			z.left -= n
+			z.unused -= n
 			continue
 		}
 		z.flags <<= 1
-		z.left--
+		z.unused--
 		n, err := z.token(src[used:])
 		used += n
 		if err != nil {
@@ -93,31 +92,30 @@ func (z *lz77) decode(out, src []byte, want int, last bool) ([]byte, int, error)
 	return out, used, nil
 }
 
-// decodeMost is decode while there is room enough, in src and in out, to copy more
-// than is needed: up to 32 literals and the bytes of a match in steps of a fixed size,
-// which takes less time than to copy just what is needed. What it copied too much, what
-// comes next overwrites.
+// decodeMost is like decode. It runs while src and out have enough room to copy more than
+// necessary: 32 literals, and matches in steps of a fixed size, which is faster than
+// copying the exact number of bytes. Later output overwrites the excess.
 func (z *lz77) decodeMost(out, src []byte, want int) ([]byte, int, error) {
-	to, flags, left := len(out), z.flags, z.left
+	to, flags, unused := len(out), z.flags, z.unused
 	out = out[:want]
 	used := 0
 	var err error
 	for want-to >= lzAhead && len(src)-used >= lzAhead {
-		if left == 0 {
-			flags, left = binary.LittleEndian.Uint32(src[used:]), 32
+		if unused == 0 {
+			flags, unused = binary.LittleEndian.Uint32(src[used:]), 32
 			used += 4
 		}
-		if n := min(bits.LeadingZeros32(flags), left); n > 0 {
+		if n := min(bits.LeadingZeros32(flags), unused); n > 0 {
 			*(*[32]byte)(out[to:]) = *(*[32]byte)(src[used:])
 			to += n
 			used += n
 			flags <<= n
-			if left -= n; left == 0 {
+			if unused -= n; unused == 0 {
 				continue
 			}
 		}
 		flags <<= 1
-		left--
+		unused--
 		var n int
 		if n, err = z.token(src[used:]); err != nil {
 			break
@@ -132,7 +130,7 @@ func (z *lz77) decodeMost(out, src []byte, want int) ([]byte, int, error) {
 		}
 		from, end := to-z.offset, to+z.match
 		z.match = 0
-		if z.offset < 8 { // it repeats what it writes
+		if z.offset < 8 { // it repeats its own output
 			for ; to < end; to++ {
 				out[to] = out[from]
 				from++
@@ -145,12 +143,12 @@ func (z *lz77) decodeMost(out, src []byte, want int) ([]byte, int, error) {
 		}
 		to = end
 	}
-	z.flags, z.left = flags, left
+	z.flags, z.unused = flags, unused
 	return out[:to], used, err
 }
 
-// token reads the offset and the length of a match ([MS-XCA] section 2.4.4), and
-// returns how many bytes they take.
+// token reads the offset and the length of a match ([MS-XCA] section 2.4.4). It returns
+// the number of bytes that they occupy.
 func (z *lz77) token(src []byte) (used int, err error) {
 	if len(src) < 2 {
 		return 0, errShort
@@ -184,7 +182,7 @@ func (z *lz77) token(src []byte) (used int, err error) {
 	return used, nil
 }
 
-// longLength reads what a length has beyond its half byte.
+// longLength reads the part of a length that does not fit into its half byte.
 func longLength(src []byte) (length, used int, err error) {
 	if len(src) < 1 {
 		return 0, 0, errShort
@@ -208,7 +206,7 @@ func longLength(src []byte) (length, used int, err error) {
 	return int(n - (15 + 7)), used, nil
 }
 
-// copyMatch copies what fits of the match at hand; source and target may overlap.
+// copyMatch copies as much of the current match as fits. Source and target may overlap.
 func (z *lz77) copyMatch(out []byte, want int) []byte {
 	n := min(z.match, want-len(out))
 	z.match -= n

@@ -45,8 +45,7 @@ func TestLZ77Bad(t *testing.T) {
 	}
 }
 
-// FuzzLZ77 wants the same of a decoder that gets its input, and gives its output, in
-// parts.
+// FuzzLZ77 verifies that the result is the same if input and output are split into parts.
 func FuzzLZ77(f *testing.F) {
 	f.Add([]byte("\xff\xff\xff\x1fabc\x17\x00\x0f\xff\x26\x01"), uint8(3))
 	f.Add([]byte("\x3f\x00\x00\x00abcdefghijklmnopqrstuvwxyz"), uint8(1))

@@ -51,8 +51,8 @@ func read(t testing.TB, file []byte) ([]etwtest.Frame, *etw.Report, error) {
 	}
 }
 
-// TestMixes packs a recording in every way that the generator knows, and wants every
-// packet back: its time, its length and its bytes.
+// TestMixes packs a recording in all ways that the generator supports. It verifies that
+// all packets are read, with their times, lengths and bytes.
 func TestMixes(t *testing.T) {
 	frames := recording(t, "mail.pcapng")
 	for _, o := range []etwtest.Options{
@@ -105,7 +105,7 @@ func same(t *testing.T, got, want []etwtest.Frame, o etwtest.Options) {
 	if len(got) != len(want) {
 		t.Fatalf("%d packets, want %d", len(got), len(want))
 	}
-	// The same microsecond may hold two packets: by time, then by content.
+	// Two packets can have the same microsecond: sort by time, then by content.
 	order(got)
 	want = append([]etwtest.Frame(nil), want...)
 	for i := range want {
@@ -128,7 +128,7 @@ func same(t *testing.T, got, want []etwtest.Frame, o etwtest.Options) {
 }
 
 // TestShortWiFi cuts frames so short that 802.11 leaves less of a packet than Ethernet
-// does. Only the packet that shows this first may be there twice.
+// does. Only the first packet that shows this may be read twice.
 func TestShortWiFi(t *testing.T) {
 	frames := recording(t, "mail.pcapng")
 	got, _, err := read(t, etwtest.ETL(frames, etwtest.Options{Pktmon: true, Layers: 8, Cut: 96, WiFi: true, NewIDs: true}))
@@ -137,7 +137,8 @@ func TestShortWiFi(t *testing.T) {
 	}
 }
 
-// TestNetMonVersions wants every frame back, at the resolution of the version.
+// TestNetMonVersions verifies that all frames are read, at the time resolution of the
+// version.
 func TestNetMonVersions(t *testing.T) {
 	frames := recording(t, "web.pcapng")
 	for _, v := range []struct {
@@ -150,7 +151,7 @@ func TestNetMonVersions(t *testing.T) {
 		}
 		for i, f := range frames {
 			if got[i].Time != f.Time-f.Time%v.resolution || got[i].Wire != f.Wire || !bytes.Equal(got[i].Data, f.Data) {
-				t.Fatalf("%d.%d: frame %d is another", v.major, v.minor, i)
+				t.Fatalf("%d.%d: frame %d differs", v.major, v.minor, i)
 			}
 		}
 		if r.LocalTime != (v.major == 1 || v.minor < 3) {
@@ -159,8 +160,8 @@ func TestNetMonVersions(t *testing.T) {
 	}
 }
 
-// TestDamaged cuts and changes files. Nothing panics, and what stands before the
-// damage of an uncompressed trace is read.
+// TestDamaged cuts and changes files. The reader must not panic, and it must read the
+// packets of an uncompressed trace before the damage.
 func TestDamaged(t *testing.T) {
 	frames := recording(t, "rpc.pcapng")[:300]
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -196,14 +197,14 @@ func TestDamaged(t *testing.T) {
 		}
 		for i, f := range got {
 			if !bytes.Equal(f.Data, frames[i].Data) {
-				t.Fatalf("cut at %d: packet %d is another", n, i)
+				t.Fatalf("cut at %d: packet %d differs", n, i)
 			}
 		}
 	}
 }
 
-// TestBomb wants a buffer that claims more than its bytes can hold to be refused, and
-// what fits to be read without its whole size in memory.
+// TestBomb verifies that a buffer that claims more than its bytes can hold is refused,
+// and that a plausible one is read without its whole size in memory.
 func TestBomb(t *testing.T) {
 	file := etwtest.ETL(recording(t, "rpc.pcapng")[:100], etwtest.Options{Pktmon: true, Compressed: true, BufferSize: 32 << 10})
 	second := int(file[0]) | int(file[1])<<8 | int(file[2])<<16
@@ -231,7 +232,7 @@ func FuzzNetMon(f *testing.F) {
 	f.Fuzz(fuzzed)
 }
 
-// fuzzed reads any bytes, and wants frames that hold what they say.
+// fuzzed reads arbitrary bytes and verifies that the frames are consistent.
 func fuzzed(t *testing.T, b []byte) {
 	r, err := etw.NewReader(bytes.NewReader(b), int64(len(b)), etw.Options{Drop: func(d *etw.Drop) { _ = d.Data }})
 	if err != nil {

@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// netmon is a file of Network Monitor. A table at its end says where the frames
-// are; they need not stand one after the other.
+// netmon is a file of Network Monitor. A table at its end holds the positions of the
+// frames, which need not be contiguous.
 type netmon struct {
 	major, minor byte
 	media        uint16
-	start        int64 // in FILETIME, of a clock whose zone is not known
+	start        int64 // as a FILETIME, in an unknown time zone
 	table        window
 	frames       window
 	size         int64
-	read         int64 // bytes of all frames; as they cannot overlap, at most size
+	read         int64 // bytes of all frames read, at most size because frames cannot overlap
 	stream       stream
 	bad          bool
 }
 
-const netmonHeader = 72 // of files of Network Monitor; others have longer ones
+const netmonHeader = 72 // in files of Network Monitor; others have longer headers
 
-// isNetMon reports whether a file that begins with b is one of Network Monitor.
+// isNetMon reports whether a file that begins with b is a file of Network Monitor.
 func isNetMon(b []byte) bool {
 	return len(b) >= 6 && (string(b[:4]) == "RTSS" || string(b[:4]) == "GMBU")
 }
@@ -60,8 +60,8 @@ func openNetMon(in io.ReaderAt, size int64, r *Report) (*netmon, error) {
 	return n, nil
 }
 
-// next finds the next packet in the order of the table, which is that of time as in
-// other capture files: as it was captured. It returns nil at the end.
+// next finds the next packet in the order of the table, which is the order of capture, as
+// in other capture files. It returns nil at the end.
 func (n *netmon) next(r *Report) *stream {
 	for !n.bad {
 		b := n.table.peek(4)
@@ -80,7 +80,7 @@ func (n *netmon) next(r *Report) *stream {
 	return nil
 }
 
-// frame reads the frame at off, and reports whether it is a packet.
+// frame reads the frame at off and reports whether it is a packet.
 func (n *netmon) frame(off int64, r *Report) bool {
 	head, trailer := int64(16), int64(0)
 	if n.major == 1 {
@@ -154,8 +154,7 @@ func (n *netmon) unread(off int64, r *Report) bool {
 	return false
 }
 
-// at returns size bytes from off on. Frames that stand in order are read in large
-// pieces.
+// at returns size bytes at off. It reads consecutive frames in large pieces.
 func (n *netmon) at(off, size int64) []byte {
 	w := &n.frames
 	if d := off - w.position(); w.buf != nil && d >= 0 && d <= int64(w.fil-w.off) {
@@ -167,15 +166,15 @@ func (n *netmon) at(off, size int64) []byte {
 	return b[:min(int64(len(b)), size)]
 }
 
-// Media of Network Monitor. Those of Message Analyzer and token ring, FDDI and ATM
-// are not read.
+// Media of Network Monitor. Those of Message Analyzer, token ring, FDDI and ATM are not
+// supported.
 const (
 	mediaPcap  = 0xe000 // plus a pcap link type
 	mediaEvent = 0xffe0 // an event
-	mediaInfo  = 0xfffb // from here on: what is no frame
+	mediaInfo  = 0xfffb // from here on, media other than frames
 )
 
-// packet makes an appearance of a frame, and reports whether it is one.
+// packet converts a frame to an appearance and reports whether it is one.
 func (n *netmon) packet(media uint16, data []byte, original int, ft int64, r *Report) bool {
 	a := &n.stream.seen
 	if media == mediaEvent {
@@ -187,7 +186,7 @@ func (n *netmon) packet(media uint16, data []byte, original int, ft int64, r *Re
 	case media >= 7 && media <= 9 || media == mediaPcap+101:
 		a.link = linkIP
 	case media == 6:
-		// Metadata of its own stands in front: version, and length of all of it.
+		// Metadata precedes the frame: a version and the length of all metadata.
 		if len(data) < 3 || int(le.Uint16(data[1:])) < 3 || int(le.Uint16(data[1:])) > len(data) {
 			r.Short++
 			return false
@@ -208,9 +207,9 @@ func (n *netmon) packet(media uint16, data []byte, original int, ft int64, r *Re
 	return true
 }
 
-// trace reads an event of an event trace log that was opened with Network Monitor
-// or Message Analyzer and saved: as in the log, but for the clock, and with ten
-// bytes between header and data.
+// trace reads an event from an event trace log that was opened and saved with Network
+// Monitor or Message Analyzer. It differs from the event in the log in its clock, and in
+// ten bytes between header and data.
 func (n *netmon) trace(b []byte, r *Report) bool {
 	if len(b) < eventHeader+9 {
 		r.Short++

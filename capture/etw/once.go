@@ -3,39 +3,39 @@ package etw
 import "hash/maphash"
 
 const (
-	forget    = 1_000_000_000 // ns after which the same bytes are another packet
-	keyBytes  = 80            // of a packet's content that tell it from others
-	otherLen  = 46            // the same where it is not IP
+	forget    = 1_000_000_000 // time in ns after which the same bytes are another packet
+	keyBytes  = 80            // bytes of a packet's content that distinguish it from others
+	otherLen  = 46            // the same for packets other than IP
 	maxKeys   = 1 << 19       // packets that a generation remembers
-	maxPoints = 4 * maxKeys   // and the points that it does, besides the first of each packet
-	maxSeen   = 64            // points that one packet is remembered at
+	maxPoints = 4 * maxKeys   // further points that a generation remembers, besides the first one of each packet
+	maxSeen   = 64            // points remembered per packet
 	minTable  = 1 << 10       // slots of a generation's table
 
 	slotNumber = 2*maxKeys - 1 // the bits of a slot that hold the number of a packet
 )
 
-// once delivers each packet once. Windows logs one at each layer that it passes,
-// and newer versions no longer say which events are the same packet's, so the
-// content tells: what is seen more often at one point than at any other before is a
-// packet of its own.
+// once delivers each packet once. Windows logs a packet at each layer that it passes.
+// Newer versions do not record which events belong to the same packet, so the content
+// decides: if it was seen more often at one point than at any point before, it is a new
+// packet.
 //
-// Packets are remembered in two generations, so that they are forgotten without
-// being looked for: the older one has only packets that were last seen before the
-// newer one began.
+// Packets are remembered in two generations, so that old ones are forgotten without a
+// search. The older generation contains only packets that were last seen before the newer
+// one began.
 type once struct {
 	newer, older generation
-	limit        int // keyBytes, or what a short 802.11 frame had
+	limit        int // keyBytes, or the content length of a short 802.11 frame
 	scratch      [keyBytes + 16]byte
 	full         uint64
 }
 
-// seed makes it impossible to write a file whose packets are taken for each other.
+// seed prevents files whose packets are deliberately mistaken for each other.
 var seed = maphash.MakeSeed()
 
-// generation is the packets that were seen last in one stretch of time.
+// generation holds the packets that were last seen in one period of time.
 type generation struct {
 	start   int64
-	table   []uint32 // by the key's lowest bits; a slot has its highest bits, and the number of the packet and 1
+	table   []uint32 // indexed by the lowest bits of the key; a slot holds the key's highest bits and the number of the packet plus 1
 	packets []known
 	points  []point
 }
@@ -44,15 +44,15 @@ type generation struct {
 type known struct {
 	key  uint64
 	last int64
-	most uint32 // how often it was seen at one point
-	seen uint32 // at how many points it was
-	// first is the point that saw it first. Most packets have no other, so that stands
-	// here, and the others in a list.
+	most uint32 // maximum number of times seen at one point
+	seen uint32 // number of points at which it was seen
+	// first is the first point that saw it. Most packets have no other. Other points are
+	// in a list.
 	first point
 }
 
-// point is how often a packet was seen at one point. The next one of the packet has
-// the number next-1 in the generation.
+// point is the number of times that a packet was seen at one point. The packet's next
+// point has the index next-1 in the generation.
 type point struct {
 	at    Point
 	count uint32
@@ -65,8 +65,8 @@ func (o *once) init() {
 	o.older.grow(minTable)
 }
 
-// first reports whether f is to be delivered: as far as can be told, another event
-// did not show this packet before.
+// first reports whether f is to be delivered, that is, whether no earlier event is known
+// to show the same packet.
 func (o *once) first(f *Frame) bool {
 	if f.Time-o.newer.start > forget || len(o.newer.packets) == maxKeys || len(o.newer.points) >= maxPoints {
 		o.turn(f.Time)
@@ -102,7 +102,7 @@ func (o *once) knows(f *Frame) bool {
 	return k != nil && f.Time-k.last <= forget
 }
 
-// turn begins a new generation at the time t, in the memory of the older one.
+// turn starts a new generation at the time t and reuses the memory of the older one.
 func (o *once) turn(t int64) {
 	if t-o.newer.start <= forget {
 		for i := range o.older.packets {
@@ -112,8 +112,8 @@ func (o *once) turn(t int64) {
 		}
 	}
 	o.newer, o.older = o.older, o.newer
-	// A table that grew once is not cleared again and again for few packets, as in a
-	// trace whose times jump.
+	// Do not clear a large table again and again for few packets, as in a trace whose
+	// times jump.
 	if n := len(o.newer.table); n > minTable && len(o.newer.packets) < n/16 {
 		o.newer.table = o.newer.table[:n/2]
 	}
@@ -121,8 +121,9 @@ func (o *once) turn(t int64) {
 	o.newer.packets, o.newer.points, o.newer.start = o.newer.packets[:0], o.newer.points[:0], t
 }
 
-// key is a hash of what stays the same between two points: not checksums, which the
-// adapter may compute, nor what pads a short frame, nor MAC addresses.
+// key returns a hash of the content that does not change between two points. It excludes
+// checksums, which the adapter may compute, the padding of short frames, and MAC
+// addresses.
 func (o *once) key(f *Frame, wlan bool) uint64 {
 	p := layer3(f.Data)
 	b := o.scratch[:6]
@@ -135,7 +136,7 @@ func (o *once) key(f *Frame, wlan bool) uint64 {
 	}
 	n := min(len(content), p.length)
 	if wlan && n < o.limit && uint32(len(f.Data)) < f.Wire {
-		// Ethernet has a shorter header, so there more of the packet was kept.
+		// An Ethernet header is shorter, so more of the packet was kept with one.
 		o.limit = max(n, 28)
 	}
 	b = append(b, content[:min(n, o.limit)]...)
@@ -156,7 +157,7 @@ func (o *once) key(f *Frame, wlan bool) uint64 {
 	return maphash.Bytes(seed, b)
 }
 
-// find returns the packet with the key, or nil.
+// find returns the packet with the given key, or nil.
 func (g *generation) find(key uint64) *known {
 	mask := uint64(len(g.table) - 1)
 	for at := key & mask; g.table[at] != 0; at = (at + 1) & mask {
@@ -169,10 +170,10 @@ func (g *generation) find(key uint64) *known {
 	return nil
 }
 
-// slotKey returns the bits of a slot that it has of the key.
+// slotKey returns the bits of the key that a slot holds.
 func slotKey(key uint64) uint32 { return uint32(key>>32) &^ slotNumber }
 
-// add adds a packet with a key that no other has.
+// add adds a packet with a key that no other packet has.
 func (g *generation) add(key uint64) *known {
 	if 2*len(g.packets) >= len(g.table) {
 		g.grow(2 * len(g.table))
@@ -182,7 +183,7 @@ func (g *generation) add(key uint64) *known {
 	return &g.packets[len(g.packets)-1]
 }
 
-// put puts packet i into the table, at the first free place from its own on.
+// put adds packet i to the table, at the first free slot from its own position on.
 func (g *generation) put(i int) {
 	mask := uint64(len(g.table) - 1)
 	key := g.packets[i].key
@@ -200,7 +201,7 @@ func (g *generation) grow(size int) {
 	}
 }
 
-// take makes k what old is in the generation from.
+// take copies old, a packet of the generation from, to k.
 func (g *generation) take(k, old *known, from *generation) {
 	*k = *old
 	next := &k.first.next
@@ -212,7 +213,7 @@ func (g *generation) take(k, old *known, from *generation) {
 	}
 }
 
-// at returns the count of k at a point, or nil beyond the limit.
+// at returns the count of k at a point, or nil if the limit is reached.
 func (g *generation) at(k *known, where Point) *point {
 	if k.seen == 0 {
 		k.seen, k.first = 1, point{at: where}

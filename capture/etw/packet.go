@@ -2,43 +2,43 @@ package etw
 
 import "math"
 
-// Providers, as their GUIDs stand in files.
+// The GUIDs of providers, in the byte order of files.
 var (
 	ndiscap = [16]byte{0x6e, 0x00, 0xd6, 0x2e, 0x29, 0x47, 0x09, 0x46, 0xb4, 0x23, 0x3e, 0xe7, 0xbc, 0xd6, 0x78, 0xef} // Microsoft-Windows-NDIS-PacketCapture
 	pktmon  = [16]byte{0xd9, 0x80, 0x4f, 0x4d, 0xbd, 0xc8, 0x73, 0x4d, 0xbb, 0x5b, 0x19, 0xc9, 0x04, 0x02, 0xc5, 0xac} // Microsoft-Windows-PktMon
 	rasWAN  = [16]byte{0xf7, 0x21, 0x45, 0xd8, 0x35, 0x22, 0x37, 0x42, 0xa7, 0xc0, 0x14, 0xe3, 0xa9, 0x67, 0x62, 0x86} // Ras/NDISWAN
 )
 
-// link is how an appearance's bytes are to be read.
+// link is the link layer of an appearance's bytes.
 type link uint8
 
 const (
-	linkNone  link = iota // no frame
+	linkNone  link = iota // not a frame
 	linkEther             // Ethernet
 	linkIP                // raw IP
 	link80211             // 802.11
-	linkSniff             // 802.11 or Ethernet, whichever it is
+	linkSniff             // 802.11 or Ethernet, to be detected
 	linkKnown             // Ethernet, if its EtherType is known
-	linkOther             // of another pcap link type
+	linkOther             // another pcap link type
 )
 
-// appearance is a packet as it was seen at one point.
+// appearance is a packet as seen at one point.
 type appearance struct {
 	time     int64
-	data     []byte // valid until the next one of its stream
-	original int    // bytes, as the provider says; 0 if it does not
+	data     []byte // valid until the next appearance of its stream
+	original int    // original length according to the provider, or 0
 	link     link
 	kind     uint16 // the pcap link type, with linkOther
 	point    Point
 	cut      bool
-	whole    bool // not an event's, so it appears but once
+	whole    bool // not from an event, so it appears only once
 	drop     bool
 	reason   uint32
 	location uint32
 }
 
-// Keyword bits of ndiscap's events. Those of tunnels and wireless WAN rest on
-// Microsoft's etl2pcapng alone.
+// Keyword bits of ndiscap's events. Microsoft's etl2pcapng is the only source for those
+// of tunnels and wireless WAN.
 const (
 	keyWAN       = 0x200
 	keyTunnel    = 0x8000
@@ -48,7 +48,8 @@ const (
 	keyEnd       = 0x8000_0000
 )
 
-// packet looks at an event and reports whether it completed a packet, which a then is.
+// packet processes an event. It reports whether the event completed a packet, which is
+// then in a.
 func (p *parts) packet(h, data []byte, t int64, a *appearance, r *Report) bool {
 	id, version := le.Uint16(h[40:]), h[42]
 	switch [16]byte(h[24:40]) {
@@ -67,13 +68,13 @@ func (p *parts) packet(h, data []byte, t int64, a *appearance, r *Report) bool {
 		case 1003:
 			return p.switched(h, data, t, a, r)
 		case 1016:
-			// Rule 0x11 is the length at which packets are cut; one source.
+			// Rule 0x11 is the length to which packets are truncated; one source.
 			if len(data) >= 8 && data[0] == 0x11 {
 				r.Snap = le.Uint32(data[4:])
 			}
 		}
 	case rasWAN:
-		// The layout rests on Microsoft's etl2pcapng alone.
+		// Microsoft's etl2pcapng is the only source for the layout.
 		if id == 5001 || id == 5002 {
 			rest, ok := afterStrings(data, 2)
 			if !ok || len(rest) < 4 {
@@ -96,8 +97,8 @@ func (p *parts) packet(h, data []byte, t int64, a *appearance, r *Report) bool {
 	return false
 }
 
-// switched reads event 1003, a packet at a port of a virtual switch. No file with
-// one was at hand; two sources agree on the layout.
+// switched reads event 1003, a packet at a port of a virtual switch. No file with one was
+// available; two sources agree on the layout.
 func (p *parts) switched(h, data []byte, t int64, a *appearance, r *Report) bool {
 	if len(data) < 12 {
 		r.Short++
@@ -109,7 +110,7 @@ func (p *parts) switched(h, data []byte, t int64, a *appearance, r *Report) bool
 		r.Short++
 		return false
 	}
-	n := uint64(le.Uint32(rest)) * 8 // destinations
+	n := uint64(le.Uint32(rest)) * 8 // skip the destinations
 	if uint64(len(rest)-4) < n+4 {
 		r.Short++
 		return false
@@ -118,7 +119,7 @@ func (p *parts) switched(h, data []byte, t int64, a *appearance, r *Report) bool
 	return p.fragment(h, rest[4:], le.Uint32(rest), point, t, a, r)
 }
 
-// afterStrings returns what follows n strings of UTF-16 that end with 0.
+// afterStrings returns the bytes after n UTF-16 strings that end with 0.
 func afterStrings(b []byte, n int) ([]byte, bool) {
 	for range n {
 		for {
@@ -135,7 +136,7 @@ func afterStrings(b []byte, n int) ([]byte, bool) {
 	return b, true
 }
 
-// text returns a string of UTF-16 that ends with 0, and what follows it.
+// text returns a UTF-16 string that ends with 0, and the bytes after it.
 func text(b []byte) (string, []byte) {
 	rest, ok := afterStrings(b, 1)
 	if !ok {
@@ -144,39 +145,40 @@ func text(b []byte) (string, []byte) {
 	return utf16Text(b[:len(b)-len(rest)-2]), rest
 }
 
-// parts joins packets that Windows 7 to 2012 logged in several events, a memory
-// descriptor each.
+// parts joins packets that Windows 7 to 2012 logged in several events, one for each
+// memory descriptor.
 type parts struct {
 	cpu  uint16
 	list []part
-	// spare holds the last packet that was joined, while that is in use.
+	// spare holds the last joined packet while it is in use.
 	spare []byte
 }
 
-// part is the begin of a packet.
+// part is the beginning of a packet.
 type part struct {
 	thread uint32
 	port   uint32
 	lower  uint32
-	cpu    uint16 // Network Monitor's files have the events of all
+	cpu    uint16 // the files of Network Monitor have the events of all processors
 	time   int64
 	data   []byte
 }
 
 const (
-	maxParts  = 64        // packets begun on one processor and not ended
-	maxPacket = 256 << 10 // bytes of one
+	maxParts  = 64        // incomplete packets per processor
+	maxPacket = 256 << 10 // bytes of one packet
 )
 
-// fragment adds the size bytes that data begins with to their packet. That the
-// fragments of a packet come from one thread on one processor is inferred: a packet
-// is logged back to back. No file with several was at hand.
+// fragment adds the first size bytes of data to their packet. It assumes that all
+// fragments of a packet come from one thread on one processor. This is inferred from the
+// fact that a packet is logged back to back; no file with several fragments was
+// available.
 func (p *parts) fragment(h, data []byte, size uint32, point Point, t int64, a *appearance, r *Report) bool {
 	if uint64(size) > uint64(len(data)) {
 		r.Short++
 		return false
 	}
-	data = data[:size] // newer versions append something that is no part of it
+	data = data[:size] // newer versions append data that is not part of it
 	keyword := le.Uint64(h[48:])
 	point.Direction = uint16(keyword >> 32 & 3)
 	r.Events++
@@ -207,7 +209,7 @@ func (p *parts) fragment(h, data []byte, size uint32, point Point, t int64, a *a
 		p.list = append(p.list, part{thread: le.Uint32(h[8:]), port: point.Port, lower: point.Component, cpu: p.cpu, time: t, data: p.buffer()})
 	}
 	if i < 0 {
-		r.Unfinished++ // its begin was lost
+		r.Unfinished++ // its beginning was lost
 		return false
 	}
 	f := &p.list[i]
@@ -227,7 +229,8 @@ func (p *parts) fragment(h, data []byte, size uint32, point Point, t int64, a *a
 	return true
 }
 
-// buffer returns memory for a packet: that of the one before, which is done with.
+// buffer returns memory for a packet. It reuses that of the previous one, which is no
+// longer in use.
 func (p *parts) buffer() []byte {
 	b := p.spare[:0]
 	p.spare = nil

@@ -5,30 +5,30 @@ import (
 	"math"
 )
 
-// outSize is the memory for what was decompressed: what matches can reach back to,
-// and two records.
+// outSize is the size of the decompressed part in memory: the range of matches, and two
+// records.
 const outSize = lzHistory + 2*maxRecord
 
-// processor reads the records of one processor, buffer by buffer. Of the buffer at
-// hand it has a part in memory, of a compressed one also what matches can reach
-// back to: a session's buffers can have 16 MiB each.
+// processor reads the records of one processor, buffer by buffer. It keeps only a part of
+// the current buffer in memory, because a buffer can have 16 MiB. For a compressed buffer
+// the part includes the range of matches.
 type processor struct {
 	number  uint16
 	log     *etl
-	buffers []stored // those that are not read yet
+	buffers []stored // buffers that were not read yet
 
-	now  stored
-	open bool
-	in   window // the buffer's bytes in the file
-	lz   lz77
-	out  []byte // what was decompressed, if the buffer is compressed
-	off  int    // the part of out that was used
-	left int    // bytes that are not decompressed yet
-	bad  error  // what ended that
+	now       stored
+	open      bool
+	in        window // the buffer's bytes in the file
+	lz        lz77
+	out       []byte // decompressed data, if the buffer is compressed
+	off       int    // bytes of out that were used
+	remaining int    // bytes that were not decompressed yet
+	bad       error  // the error that ended the decompression
 }
 
-// record returns the next record, whose bytes are valid until the next call, or nil
-// at the end. Damage ends the buffer, not the file.
+// record returns the next record, which is valid until the next call, or nil at the end.
+// Damage ends the buffer, not the file.
 func (p *processor) record(r *Report) []byte {
 	for {
 		if !p.open && !p.next(r) {
@@ -44,7 +44,7 @@ func (p *processor) record(r *Report) []byte {
 			p.damage(r, fmt.Sprintf("no record where one should begin: %02x %02x %02x %02x", b[0], b[1], b[2], b[3]))
 			continue
 		}
-		// The next one begins at a multiple of 8 of the buffer, not of the file.
+		// The next record is aligned to 8 bytes in the buffer, not in the file.
 		room := (size + 7) &^ 7
 		if b = p.peek(room); len(b) < size {
 			if p.bad == nil && !p.now.cut {
@@ -59,8 +59,8 @@ func (p *processor) record(r *Report) []byte {
 	}
 }
 
-// recordSize returns the size of the record that begins with b, at least 8 bytes,
-// and reports whether it can be one.
+// recordSize returns the size of the record that begins with b, which has at least 8
+// bytes. It reports whether the size is valid.
 func recordSize(b []byte) (int, bool) {
 	kind, marker := b[2], b[3]
 	size := int(le.Uint16(b))
@@ -78,7 +78,7 @@ func (p *processor) next(r *Report) bool {
 	}
 	s := p.buffers[0]
 	p.buffers = p.buffers[1:]
-	p.now, p.open, p.bad, p.left = s, true, nil, 0
+	p.now, p.open, p.bad, p.remaining = s, true, nil, 0
 	begin, end := s.offset+bufferHeader, s.offset+int64(s.length)
 	if !s.packed {
 		p.in.open(begin, max(begin, min(end, s.offset+int64(s.used))), fileChunk)
@@ -90,15 +90,15 @@ func (p *processor) next(r *Report) bool {
 		p.out = make([]byte, 0, outSize)
 	}
 	p.out = p.out[:0]
-	p.left = max(0, int(s.used)-bufferHeader)
-	if s.used > max(p.log.buffer, maxFirst) || p.left > maxRatio*int(s.length) {
-		p.damage(r, fmt.Sprintf("%d bytes from %d, more than a session's buffer can hold", p.left, s.length))
-		p.left = 0
+	p.remaining = max(0, int(s.used)-bufferHeader)
+	if s.used > max(p.log.buffer, maxFirst) || p.remaining > maxRatio*int(s.length) {
+		p.damage(r, fmt.Sprintf("%d bytes from %d, more than a session's buffer can hold", p.remaining, s.length))
+		p.remaining = 0
 	}
 	return true
 }
 
-// close ends the buffer and tells what ended it early.
+// close ends the buffer and reports why it ended early, if it did.
 func (p *processor) close(r *Report) {
 	p.open = false
 	switch {
@@ -109,18 +109,19 @@ func (p *processor) close(r *Report) {
 	}
 }
 
-// damage ends the buffer; the next one is read all the same.
+// damage ends the buffer. Reading continues with the next one.
 func (p *processor) damage(r *Report, text string) {
 	r.damage(p.now.offset, "in a buffer: %s", text)
 	p.open = false
 }
 
-// peek returns what is in memory of the buffer, at least n bytes unless it has fewer.
+// peek returns the part of the buffer in memory. It has at least n bytes, unless the
+// buffer has fewer.
 func (p *processor) peek(n int) []byte {
 	if !p.now.packed {
 		return p.in.peek(n)
 	}
-	for len(p.out)-p.off < n && p.left > 0 && p.bad == nil {
+	for len(p.out)-p.off < n && p.remaining > 0 && p.bad == nil {
 		p.decompress()
 	}
 	return p.out[p.off:]
@@ -134,7 +135,7 @@ func (p *processor) skip(n int) {
 	}
 }
 
-// decompress decodes more of the buffer behind what is not used yet.
+// decompress decodes more of the buffer after the unused data.
 func (p *processor) decompress() {
 	if keep := min(p.off, max(0, len(p.out)-lzHistory)); keep > 0 {
 		p.out = p.out[:copy(p.out, p.out[keep:])]
@@ -143,9 +144,9 @@ func (p *processor) decompress() {
 	src := p.in.peek(lzGroup)
 	last := p.in.next >= p.in.end || p.in.err != nil
 	had := len(p.out)
-	out, used, err := p.lz.decode(p.out, src, had+p.left, last)
+	out, used, err := p.lz.decode(p.out, src, had+p.remaining, last)
 	p.out, p.bad = out, err
-	p.left -= len(out) - had
+	p.remaining -= len(out) - had
 	p.in.skip(used)
 	if err == nil && used == 0 && len(out) == had {
 		p.bad = errShort

@@ -2,9 +2,9 @@ package etw
 
 import "fmt"
 
-// reasons are the values of PKTMON_DROP_REASON, by the names that pktmon shows.
-// They are those of Microsoft's documentation of its packet monitor, and agree with
-// the list in its retina.
+// reasons maps the values of PKTMON_DROP_REASON to the names that pktmon prints. They are
+// from Microsoft's documentation of its packet monitor and agree with the list in its
+// retina.
 var reasons = map[uint32]string{
 	0: "Unknown", 1: "InvalidData", 2: "InvalidPacket", 3: "Resources", 4: "NotReady", 5: "Disconnected",
 	6: "NotAccepted", 7: "Busy", 8: "Filtered", 9: "FilteredVLAN", 10: "UnauthorizedVLAN", 11: "UnauthorizedMAC",
@@ -48,7 +48,7 @@ var reasons = map[uint32]string{
 	1409: "Ipsec_ThrottleDrop", 1410: "Ipsec_Dosp_Block",
 }
 
-// Reason names a value of PKTMON_DROP_REASON.
+// Reason returns the name of a value of PKTMON_DROP_REASON.
 func Reason(n uint32) string {
 	if s, ok := reasons[n]; ok {
 		return s
@@ -56,9 +56,8 @@ func Reason(n uint32) string {
 	return fmt.Sprintf("reason %d", n)
 }
 
-// Forbids reports whether a value of PKTMON_DROP_REASON says that a filter or a
-// policy forbade the packet. That is how the names read; Microsoft does not explain
-// them.
+// Forbids reports whether a value of PKTMON_DROP_REASON means that a filter or a policy
+// forbade the packet. This is inferred from the names; Microsoft does not explain them.
 func Forbids(n uint32) bool {
 	switch n {
 	case 8, 9, 10, 11, 12, 13, 34, 36, 716, 718, 911, 945, 1407:
@@ -67,8 +66,8 @@ func Forbids(n uint32) bool {
 	return inspected(n)
 }
 
-// inspected reports whether it was the Windows Filtering Platform, with which the
-// Windows firewall and others filter.
+// inspected reports whether a value means the Windows Filtering Platform, which the
+// Windows firewall and others use.
 func inspected(n uint32) bool {
 	switch n {
 	case 909, 919, 954, 1207, 1231, 1408:
@@ -77,7 +76,7 @@ func inspected(n uint32) bool {
 	return false
 }
 
-// Dropper names what drops packets for a reason, in words.
+// Dropper describes what drops packets for a reason.
 func Dropper(n uint32) string {
 	switch {
 	case inspected(n):

@@ -7,30 +7,30 @@ import (
 	"strings"
 )
 
-// Report is what a file holds besides packets.
+// Report holds the content of a file besides packets.
 type Report struct {
-	NetMon      string // the version of a file of Network Monitor; empty for an event trace log
-	Build       uint32 // of Windows
-	Events      uint64 // that show a packet, or a part of one
-	Packets     uint64 // delivered
+	NetMon      string // the version of a Network Monitor file; "" for an event trace log
+	Build       uint32 // build of Windows
+	Events      uint64 // events with a packet, or a part of one
+	Packets     uint64 // packets delivered
 	Appearances uint64 // events that showed a packet again, at another layer or adapter
-	Cut         uint64 // packets delivered of which not all bytes were kept
-	Snap        uint32 // how many bytes were kept at most, if some were cut
-	Drops       uint64 // events that tell of the drop of a packet; several can tell of one
-	Lost        uint64 // events that the session lost
+	Cut         uint64 // packets delivered incompletely
+	Snap        uint32 // maximum number of bytes kept of a packet, if some were truncated
+	Drops       uint64 // events that report the drop of a packet; several can report the same drop
+	Lost        uint64 // events lost by the session
 	LostBuffers uint64
 	Unfinished  uint64 // packets of several events, some of which are missing
-	NotFrames   uint64 // packets whose bytes are no frame: management frames of 802.11, payloads
-	Short       uint64 // events that are shorter than their fields say
-	Versions    uint64 // events in a version that is not known
-	Forgotten   uint64 // packets that were forgotten too early to tell whether they came again
-	Media       uint64 // frames of Network Monitor of a medium that is not read
-	LocalTime   bool   // the times are those of a clock in an unknown time zone, and were taken as UTC
+	NotFrames   uint64 // packets that are not frames: management frames of 802.11, payloads
+	Short       uint64 // events that are shorter than their fields state
+	Versions    uint64 // events of unknown versions
+	Forgotten   uint64 // packets that were forgotten so early that a repetition may have been missed
+	Media       uint64 // frames of Network Monitor of an unsupported medium
+	LocalTime   bool   // the times are local times of an unknown time zone, interpreted as UTC
 	Running     bool   // the session had not ended
 	Counters    bool   // pktmon wrote counters
 	Pktmon      uint64 // events of pktmon
 	Ndiscap     uint64 // events of ndiscap
-	// Damage says what was damaged first, and Damages how often something was.
+	// Damage describes the first damage. Damages counts all damages.
 	Damage  *Error
 	Damages uint64
 
@@ -38,11 +38,11 @@ type Report struct {
 	components map[uint16]Component
 }
 
-// Component is a part of Windows' network stack, as pktmon lists it.
+// Component is a part of the Windows network stack in the list of pktmon.
 type Component struct {
 	Type        uint16
-	Name        string // a driver's file
-	Description string // of an adapter: what people call it
+	Name        string // file name of a driver
+	Description string // display name of an adapter
 }
 
 const (
@@ -56,8 +56,8 @@ func (r *Report) damage(off int64, text string, args ...any) {
 	}
 }
 
-// Err returns an *Error that tells of damage, or nil. It is complete when
-// Reader.Next has returned io.EOF.
+// Err returns an *Error that describes the damage, or nil. It is final once Reader.Next
+// has returned io.EOF.
 func (r *Report) Err() error {
 	switch {
 	case r.Damages > 1:
@@ -68,11 +68,11 @@ func (r *Report) Err() error {
 	return nil
 }
 
-// cutAt notes that pktmon kept n bytes of a packet.
+// cutAt records that pktmon kept n bytes of a packet.
 func (r *Report) cutAt(n int) { r.Snap = max(r.Snap, uint32(n)) }
 
-// component reads pktmon's event 20, which names a component. The list comes at the
-// end of a trace.
+// component reads pktmon's event 20, which describes a component. The list is at the end
+// of a trace.
 func (r *Report) component(b []byte) {
 	if len(b) < 8 || len(r.components) >= maxComponents {
 		return
@@ -87,7 +87,7 @@ func (r *Report) component(b []byte) {
 	r.components[le.Uint16(b)] = c
 }
 
-// Component returns pktmon's component of the number, as far as the reader came.
+// Component returns pktmon's component with the given number, if the reader has seen it.
 func (r *Report) Component(number uint16) (Component, bool) {
 	c, ok := r.components[number]
 	return c, ok
@@ -103,13 +103,14 @@ func (r *Report) other(provider [16]byte) {
 	r.others[provider]++
 }
 
-// The commands that do better.
+// The recommended commands.
 const (
 	netshStart = "netsh trace start capture=yes report=disabled maxsize=1024 tracefile=C:\\exspan.etl … netsh trace stop"
 	pktStart   = "pktmon start --capture --comp nics --pkt-size 0 --file-name C:\\exspan.etl … pktmon stop"
 )
 
-// Format names what wrote the file: "pktmon on Windows build 26100".
+// Format returns a description of the program that wrote the file: "pktmon on Windows
+// build 26100".
 func (r *Report) Format() string {
 	if r.NetMon != "" {
 		return "Network Monitor " + r.NetMon
@@ -126,8 +127,8 @@ func (r *Report) Format() string {
 	return fmt.Sprintf("%s on Windows build %d", by, r.Build)
 }
 
-// Empty says why a file without packets has none, and what to do; it is empty for
-// one with packets.
+// Empty explains why a file contains no packets and what to do. It returns "" if the file
+// contains packets.
 func (r *Report) Empty() string {
 	if r.Packets > 0 || r.Damages > 0 {
 		return ""
@@ -151,7 +152,7 @@ func (r *Report) Empty() string {
 	return "an event trace without packets; capture with: " + netshStart
 }
 
-// providers names those whose events are most frequent, by their GUIDs.
+// providers lists the GUIDs of the providers with the most events.
 func (r *Report) providers() string {
 	type count struct {
 		guid [16]byte
@@ -175,14 +176,13 @@ func (r *Report) providers() string {
 	return "provider " + strings.Join(names, ", ")
 }
 
-// guidText writes a GUID as Windows does.
+// guidText returns a GUID in the form of Windows.
 func guidText(g [16]byte) string {
 	return fmt.Sprintf("{%08X-%04X-%04X-%X-%X}", le.Uint32(g[:]), le.Uint16(g[4:]), le.Uint16(g[6:]), g[8:10], g[10:])
 }
 
-// Notes says, a sentence each, what the user has to know of a file that was read,
-// with the command that does better. They are complete when Reader.Next has
-// returned io.EOF.
+// Notes returns what the user must know about the file, one sentence each, with the
+// recommended command. It is final once Reader.Next has returned io.EOF.
 func (r *Report) Notes() []string {
 	var list []string
 	note := func(n uint64, text string, args ...any) {

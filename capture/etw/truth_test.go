@@ -15,7 +15,7 @@ import (
 
 const folder = "../../testdata/windows"
 
-// truth is what stands beside each file: what a reader has to find.
+// truth is the expected content of a file, from the file beside it.
 type truth struct {
 	Packets, Events, Drops, Lost, Cut uint64
 	Frames                            [][3]any
@@ -41,7 +41,7 @@ func TestTruth(t *testing.T) {
 			file := name[:len(name)-len(".truth.json")]
 			frames, r := readAll(t, file, Options{})
 			if got := uint64(len(frames)); got != want.Packets || r.Packets != got {
-				t.Fatalf("%d packets, the report says %d, want %d", got, r.Packets, want.Packets)
+				t.Fatalf("%d packets, the report has %d, want %d", got, r.Packets, want.Packets)
 			}
 			if r.Drops != want.Drops || r.Lost != want.Lost {
 				t.Errorf("%d drops, %d lost; want %d, %d", r.Drops, r.Lost, want.Drops, want.Lost)
@@ -69,7 +69,7 @@ func TestTruth(t *testing.T) {
 				}
 				sum := sha256.Sum256(f.Data)
 				if h := hash[f.Time]; h != nil && !slices.Contains(h, hex.EncodeToString(sum[:8])) {
-					t.Errorf("packet %d: other bytes than were captured", i)
+					t.Errorf("packet %d: the bytes differ from the captured ones", i)
 				}
 			}
 		})

@@ -5,30 +5,30 @@ import (
 )
 
 const (
-	fileChunk = 64 << 10 // how much is read of a file at a time, at most
-	fewChunk  = 8 << 10  // and at first, of a stretch of which little may be needed
-	maxRecord = 64 << 10 // a record's size is a 16-bit number
+	fileChunk = 64 << 10 // maximum number of bytes read from a file at once
+	fewChunk  = 8 << 10  // the same for the first read, if little may be needed
+	maxRecord = 64 << 10 // the size of a record has 16 bits
 )
 
-// window is the part of a file that is in memory, of a stretch that is read from
-// its begin to its end.
+// window is the part in memory of a range of a file that is read from start to end.
 type window struct {
 	in       io.ReaderAt
 	chunk    int
-	next     int64 // where the next read begins
-	end      int64 // where the stretch ends
+	next     int64 // offset of the next read
+	end      int64 // end of the range
 	buf      []byte
-	off, fil int // the part of buf that was read and not used
+	off, fil int // the unused bytes in buf
 	err      error
 }
 
-// open starts a new stretch. The window's memory is used again.
-// Of that, first bytes are read at first.
+// open starts a new range and reuses the memory of the window. The first read has first
+// bytes.
 func (w *window) open(off, end int64, first int) {
 	w.next, w.end, w.chunk, w.off, w.fil, w.err = off, end, first, 0, 0, nil
 }
 
-// peek returns what is in memory, at least n bytes unless the stretch has fewer.
+// peek returns the bytes in memory. There are at least n bytes, unless the range has
+// fewer.
 func (w *window) peek(n int) []byte {
 	if w.fil-w.off < n && w.next < w.end && w.err == nil {
 		w.read(n)
@@ -59,7 +59,7 @@ func (w *window) read(n int) {
 	}
 }
 
-// position returns where in the file the next byte stands.
+// position returns the offset of the next byte in the file.
 func (w *window) position() int64 { return w.next - int64(w.fil-w.off) }
 
 func (w *window) skip(n int) { w.off += n }

@@ -1,13 +1,13 @@
-// Command gen writes rules/builtin.go, the packs of rules/packs as Go, so that a
-// start of the program parses no YAML. It runs in the folder rules:
+// Command gen writes rules/builtin.go, the packs of rules/packs as Go code, so that the
+// program parses no YAML when it starts. It runs in the folder rules:
 //
 //	go generate ./rules
 //
-// It is built with what it wrote before. Where that does not compile any more,
-// because a type has changed, make it "var builtin []*Pack" first.
+// Command gen is built with its previous output. If that does not compile any more
+// because a type has changed, replace it by "var builtin []*Pack" first.
 //
-// Everything is data that the linker lays out: no map and no call, so that the
-// start of the program does nothing for it.
+// All data is laid out by the linker. It contains no map and no call, so it costs nothing
+// when the program starts.
 package main
 
 import (
@@ -51,13 +51,13 @@ func generate(from, to string) error {
 	return os.WriteFile(to, out, 0o644)
 }
 
-// variable returns the name of the variable of a pack.
+// variable returns the name of a pack's variable.
 func variable(pack string) string {
 	return "pack" + strings.ToUpper(pack[:1]) + strings.ReplaceAll(pack[1:], "-", "")
 }
 
-// write writes v as a Go literal, without its type where implied says that what
-// is around it tells. Fields that are zero are left out.
+// write writes v as a Go literal. It omits the type if implied is set, and omits fields
+// that are zero.
 func write(b *bytes.Buffer, v reflect.Value, implied bool) {
 	if v.Kind() == reflect.Pointer {
 		if !implied {
@@ -103,7 +103,7 @@ func write(b *bytes.Buffer, v reflect.Value, implied bool) {
 	}
 }
 
-// typeName is the name of a type inside package rules.
+// typeName returns the name of a type within package rules.
 func typeName(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Slice:

@@ -1,5 +1,5 @@
-// Package etwtest packs frames into files as Windows' capture tools write them, for
-// tests of what reads them.
+// Package etwtest writes frames to files in the formats of the capture tools of Windows,
+// for tests of their readers.
 package etwtest
 
 import (
@@ -20,26 +20,26 @@ type Frame struct {
 	Data []byte
 }
 
-// Options say what the file is like. The zero value is a trace of netsh with one
-// processor, one layer and whole packets.
+// Options describes the file. The zero value is a trace of netsh with one processor, one
+// layer and complete packets.
 type Options struct {
 	Pktmon     bool // instead of netsh
 	CPUs       int
 	BufferSize int // 64 KiB if 0
 	Compressed bool
-	Clock      uint32 // 1, 2 or 3; 1 if 0
+	Clock      uint32 // 1, 2 or 3; 0 means 1
 	Bits32     bool
 	Lost       uint32
-	Layers     int // points that see each packet, up to 8
-	Split      int // every how many frames one comes in several events (netsh)
-	Cut        int // bytes that are kept of each frame; 0 keeps all
-	Drops      int // packets that pktmon says were dropped
+	Layers     int // number of points that see each packet, up to 8
+	Split      int // one of Split frames is logged in several events (netsh)
+	Cut        int // bytes kept of each frame; 0 keeps all
+	Drops      int // packets that pktmon reports as dropped
 	Reason     uint32
 	Blocked    []Frame // dropped, and not captured (pktmon)
 	WiFi       bool    // 802.11 at the adapter
-	NewIDs     bool    // each appearance has a group of its own, as since Windows 11 24H2
-	Unsummed   bool    // upper layers see sent packets without checksums
-	Switch     bool    // each packet also at a port of a virtual switch (netsh)
+	NewIDs     bool    // each appearance has its own group, as in Windows 11 24H2 and later
+	Unsummed   bool    // upper layers see outgoing packets without checksums
+	Switch     bool    // each packet is also seen at a port of a virtual switch (netsh)
 	Noise      bool    // records and events of others in between
 	Running    bool    // no end time
 	Seed       uint64
@@ -74,7 +74,7 @@ type writer struct {
 	events []event
 }
 
-// ETL returns an event trace log of the frames, which have to be in the order of time.
+// ETL returns an event trace log of the frames, which must be in the order of time.
 func ETL(frames []Frame, o Options) []byte {
 	o.CPUs, o.Clock, o.Layers = max(o.CPUs, 1), max(o.Clock, 1), max(o.Layers, 1)
 	if o.BufferSize == 0 {
@@ -106,8 +106,8 @@ func ETL(frames []Frame, o Options) []byte {
 	return w.file()
 }
 
-// raw returns a time on the session's clock, rounded up so that a reader's division
-// gives the same 100 ns.
+// raw converts a time to the session's clock. It rounds up, so that the division in a
+// reader results in the same 100 ns.
 func (w *writer) raw(ns int64) int64 {
 	ft := epoch + ns/100
 	switch w.Clock {
@@ -147,7 +147,7 @@ func (w *writer) add(cpu int, ns int64, data []byte) {
 	}
 }
 
-// noise returns a record that holds no packet.
+// noise returns a record without a packet.
 func (w *writer) noise(ns int64) []byte {
 	junk := make([]byte, 1+w.rnd.IntN(80))
 	for i := range junk {
@@ -175,8 +175,8 @@ func (w *writer) noise(ns int64) []byte {
 	return b
 }
 
-// wifi returns a frame as a QoS data frame of 802.11, with the bit Protected as
-// drivers leave it.
+// wifi returns a frame as an 802.11 QoS data frame, with the Protected bit set as drivers
+// leave it.
 func wifi(f []byte, received bool) []byte {
 	bss := []byte{2, 0x11, 0x22, 0x33, 0x44, 0x55}
 	to, from := f[:6], f[6:12]
@@ -246,7 +246,8 @@ func (w *writer) netsh(i, cpu int, f *Frame) {
 	}
 }
 
-// points are where pktmon sees a packet on its way up: component and edge.
+// points lists the points, as component and edge, at which pktmon sees an incoming
+// packet.
 var points = [8][2]uint16{{10, 1}, {24, 2}, {24, 1}, {40, 2}, {52, 1}, {52, 2}, {61, 1}, {61, 2}}
 
 // pktmon adds the events of pktmon for a frame.
@@ -302,7 +303,7 @@ func packet(group uint64, count, direction, kind uint16, at [2]uint16, reason, w
 	return append(b, data...)
 }
 
-// unsummed returns a frame of IPv4 without its checksums.
+// unsummed returns an IPv4 frame without its checksums.
 func unsummed(f []byte) []byte {
 	f = slices.Clone(f)
 	if len(f) < 34 || f[12] != 8 || f[13] != 0 {
@@ -324,7 +325,7 @@ func unsummed(f []byte) []byte {
 	return f
 }
 
-// metadata adds what stands at the end of a trace, or at its begin.
+// metadata adds the records at the end of a trace, or at its beginning.
 func (w *writer) metadata(frames []Frame, t int64) {
 	if !w.Pktmon {
 		rule := le.AppendUint32([]byte{0x11, 1, 4, 0}, uint32(cmp.Or(w.Cut, 0xffff)))

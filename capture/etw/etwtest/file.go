@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// file returns the buffers: per processor, in the order in which they were full.
+// file returns the buffers: per processor, in the order in which they filled up.
 func (w *writer) file() []byte {
 	slices.SortStableFunc(w.events, func(a, b event) int { return cmp.Compare(a.time, b.time) })
 	type buffer struct {
@@ -101,12 +101,12 @@ func (w *writer) headerRecord(buffers int) []byte {
 	return r
 }
 
-// compress packs b as plain LZ77 ([MS-XCA] section 2.4), by the first match found.
+// compress packs b as plain LZ77 ([MS-XCA] section 2.4). It uses the first match found.
 func compress(b []byte) []byte {
 	out := make([]byte, 4)
 	at, flags, n := 0, uint32(0), 0
 	half := -1
-	last := make([]int, 1<<16) // where three bytes stood last, and 1; by their hash
+	last := make([]int, 1<<16) // 1 plus the last position of three bytes, by their hash
 	slot := func(i int) *int {
 		v := uint32(b[i]) | uint32(b[i+1])<<8 | uint32(b[i+2])<<16
 		return &last[v*2654435761>>16]
@@ -144,8 +144,8 @@ func compress(b []byte) []byte {
 	return out
 }
 
-// appendMatch appends a match; half is where a length byte has its second half free,
-// or -1.
+// appendMatch appends a match. half is the offset of a length byte whose second half is
+// free, or -1.
 func appendMatch(out []byte, offset, length, half int) ([]byte, int) {
 	length -= 3
 	out = le.AppendUint16(out, uint16((offset-1)<<3|min(length, 7)))
@@ -172,7 +172,7 @@ func appendMatch(out []byte, offset, length, half int) ([]byte, int) {
 	return le.AppendUint32(append(out, 255, 0, 0), uint32(length+22)), half
 }
 
-// NetMon returns a file of Network Monitor of the version, such as 2.3.
+// NetMon returns a Network Monitor file of the given version, such as 2.3.
 func NetMon(frames []Frame, major, minor byte) []byte {
 	b := make([]byte, 72)
 	copy(b, "GMBU")
@@ -210,7 +210,7 @@ func NetMon(frames []Frame, major, minor byte) []byte {
 			}
 		}
 		if i%10 == 0 {
-			b = append(b, "HOLE"...) // the table tells where frames are, not their order
+			b = append(b, "HOLE"...) // the table determines the order of frames, not their positions
 		}
 	}
 	le.PutUint32(b[24:], uint32(len(b)))
