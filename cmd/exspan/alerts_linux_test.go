@@ -26,8 +26,8 @@ type server struct {
 	address string
 }
 
-// query returns the values of an instant query by their labels; none while the
-// server is not there yet.
+// query returns the values of an instant query by their labels. There are none while the
+// server is not up.
 func (s server) query(expr string) map[string]float64 {
 	s.t.Helper()
 	values := map[string]float64{}
@@ -62,7 +62,7 @@ func (s server) query(expr string) map[string]float64 {
 	return values
 }
 
-// wait queries until there is a result. A flow is counted when it has ended, which
+// wait repeats a query until it has a result. A flow is counted when it has ended, which
 // is 30 seconds after its connection was closed.
 func (s server) wait(expr string) {
 	s.t.Helper()
@@ -74,8 +74,8 @@ func (s server) wait(expr string) {
 	s.t.Fatalf("waited in vain for %s; alerts: %v", expr, s.query(`ALERTS`))
 }
 
-// prometheus starts a server with the configuration and the rules that are
-// installed with the packages, at a scrape a second.
+// prometheus starts a server with the configuration and the rules that the packages
+// install. It scrapes once a second.
 func (l *lab) prometheus(address string) server {
 	l.t.Helper()
 	config, err := os.ReadFile("package/prometheus.yml")
@@ -108,11 +108,11 @@ func (l *lab) prometheus(address string) server {
 	return server{l.t, address}
 }
 
-// unprivileged starts exspan monitor as the user nobody with CAP_NET_RAW and no
-// other privilege, which is what its unit leaves it.
+// unprivileged starts exspan monitor as the user nobody with only CAP_NET_RAW, the
+// privilege that its unit grants.
 func (l *lab) unprivileged(address string, args ...string) *proc {
 	l.t.Helper()
-	// That user has to get at the program.
+	// That user must be able to reach the program.
 	program := filepath.Join(l.dir, "exspan")
 	self, err := os.Executable()
 	if err != nil {
@@ -153,9 +153,9 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
-// TestAlerts has a Prometheus server with the rules of the mixin scrape a
-// monitor. Recorded traffic in which everything is as documented raises no alert,
-// recorded traffic in which not everything is does.
+// TestAlerts starts a Prometheus server that uses the rules of the mixin and scrapes a
+// monitor. Recorded traffic raises an alert if and only if it deviates from the
+// documents.
 func TestAlerts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes minutes")
@@ -184,13 +184,13 @@ func TestAlerts(t *testing.T) {
 	// 68 connections, most of them on documented paths; see org.truth.json.
 	l.replay(testdata("org.pcapng"), "-x", "10")
 	prom.wait(`sum(exspan_path_flows_total{status="expected"}) >= 50 and on () sum(exspan_flow_table_flows{state="held"}) == 0`)
-	time.Sleep(3 * time.Second) // some scrapes and evaluations
-	// One flow of it deviates: edge1 to hub1, see testdata/README.md.
+	time.Sleep(3 * time.Second) // for a few scrapes and evaluations
+	// One of its flows deviates: edge1 to hub1, see testdata/README.md.
 	if alerts := prom.query(`ALERTS{path!="2010.transport.edge-hub"}`); len(alerts) > 0 {
 		t.Errorf("alerts on traffic that is as documented: %v", alerts)
 	}
 
-	// Other servers, other traffic.
+	// Other servers and other traffic.
 	copyFile(t, testdata("mail.site.yaml"), site)
 	if code, body, err := monitor.request(http.MethodPost, "/-/reload"); err != nil || code != http.StatusOK {
 		t.Fatalf("reload: %d %s (%v)", code, body, err)
@@ -219,7 +219,8 @@ func TestAlerts(t *testing.T) {
 	prom.wait(`ALERTS{alertname="ExspanDown"}`)
 }
 
-// checkMixin holds the rules and the dashboard to what a monitor exports.
+// checkMixin compares the rules and the dashboard with the metrics that a monitor
+// exports.
 func checkMixin(t *testing.T, p *proc) {
 	t.Helper()
 	_, metrics, err := p.request(http.MethodGet, "/metrics")
@@ -233,7 +234,7 @@ func checkMixin(t *testing.T, p *proc) {
 			t.Errorf("promtool check metrics: %v\n%s", err, out)
 		}
 	}
-	// These exist when there is something to count.
+	// These metrics exist only when there is something to count.
 	seldom := []string{"exspan_limit_reached_total", "exspan_relabelled_flows_total", "exspan_rtp_packets_total"}
 	names := regexp.MustCompile(`[^\w:](exspan_\w+|process_\w+)[^\w:]`)
 	for _, file := range []string{"exspan-rules.yaml", "exspan-alerts.yaml", "exspan-dashboard.json"} {

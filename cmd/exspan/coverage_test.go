@@ -13,9 +13,9 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// TestEveryPathHasAScenario walks the embedded rules and fails for a data path
-// that no scenario reaches: one that stands in verdict.path or verdict.also of
-// no output that a scenario wants.
+// TestEveryPathHasAScenario fails for each data path of the embedded rules that no
+// scenario covers. A scenario covers a path if verdict.path or verdict.also of its
+// expected output contains the path.
 func TestEveryPathHasAScenario(t *testing.T) {
 	reached := map[string]bool{}
 	files, err := filepath.Glob(filepath.Join("testdata", "script", "*.txtar"))
@@ -40,7 +40,7 @@ func TestEveryPathHasAScenario(t *testing.T) {
 		switch {
 		case reached[p.ID] && slices.Contains(unreached, p.ID):
 			t.Errorf("a scenario reaches %s: take it off the list", p.ID)
-		case p.Confidence == "low": // explains nothing that a better row can
+		case p.Confidence == "low": // it does not explain what a better row explains
 		case !reached[p.ID] && !slices.Contains(unreached, p.ID):
 			t.Errorf("no scenario reaches %s", p.ID)
 		}
@@ -50,19 +50,19 @@ func TestEveryPathHasAScenario(t *testing.T) {
 	}
 }
 
-// unreached are the data paths of 2010 that no scenario reaches. The packets of
-// TestDocumentedPaths do.
+// unreached lists the data paths of 2010 that no scenario covers. The packets of
+// TestDocumentedPaths cover them.
 var unreached = []string{
 	"2010.transport.adlds", "2010.transport.protocol-analysis", "2010.transport.dns-external", "2010.firewall.rpc-client-access",
 	"2010.firewall.address-book", "2010.cas.udp-notification", "2010.cas.oab-fds", "2010.cas.powershell", "2010.dag.witness",
 	"2010.dag.witness-wmi", "2010.dag.repl-wcf", "2010.hybrid.smtp", "2010.hybrid.https", "2010.hybrid.mrsproxy", "2010.federation.freebusy",
 	"2010.federation.sts",
-	"2010.mailbox.rus-rpc", // of low confidence, and 2010.mailbox.oab-ad explains the same
+	"2010.mailbox.rus-rpc", // of low confidence; 2010.mailbox.oab-ad explains the same
 }
 
-// wantedPaths returns the data paths that a scenario wants to see, from files
-// of NDJSON that output is compared with, and from the columns of verdict.path
-// and verdict.also where fields picked them.
+// wantedPaths returns the data paths that a scenario expects: those in NDJSON files with
+// which output is compared, and those in the columns verdict.path and verdict.also of
+// fields.
 func wantedPaths(scenario *txtar.Archive) (ids []string) {
 	files := map[string]string{}
 	for _, f := range scenario.Files {
@@ -100,9 +100,8 @@ func pathsOfRecord(line string) []string {
 	return append(record.Verdict.Also, record.Verdict.Path)
 }
 
-// pathsOfRow reads a row of fields. Values can hold spaces, so cells are
-// counted from the end that has fewer of those: the last columns are the
-// verdict's.
+// pathsOfRow reads a row of fields. Values can contain spaces, so pathsOfRow counts cells
+// from the end that contains fewer of them: the last columns are those of the verdict.
 func pathsOfRow(line string, columns []string) (ids []string) {
 	cells := strings.Fields(line)
 	for i, column := range columns {
@@ -114,7 +113,7 @@ func pathsOfRow(line string, columns []string) (ids []string) {
 	return ids
 }
 
-// TestWantedPaths holds the reading of scenarios against a small one.
+// TestWantedPaths reads the paths of a small scenario.
 func TestWantedPaths(t *testing.T) {
 	got := wantedPaths(txtar.Parse([]byte(`
 # 2010.not.in.a.comment

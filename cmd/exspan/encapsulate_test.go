@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// encapsulation wraps frames of Ethernet that carry IPv4.
+// encapsulation wraps Ethernet frames that carry IPv4.
 type encapsulation struct {
 	name string
 	link int // LINKTYPE_ of the result
 	wrap func(frame []byte) []byte
 }
 
-// bytesOf reads hexadecimal digits with spaces.
+// bytesOf parses hexadecimal digits with spaces.
 func bytesOf(digits string) []byte {
 	b, err := hex.DecodeString(strings.ReplaceAll(digits, " ", ""))
 	if err != nil {
@@ -23,13 +23,13 @@ func bytesOf(digits string) []byte {
 	return b
 }
 
-// between puts a tag, and what names it, behind the MAC addresses. The type of
-// the frame stays behind the tag.
+// between inserts a tag and its EtherType after the MAC addresses. The type of the frame
+// follows the tag.
 func between(digits string) func([]byte) []byte {
 	return func(f []byte) []byte { return slices.Concat(f[:12], bytesOf(digits), f[12:]) }
 }
 
-// instead takes IP out of the frame and puts it behind other bytes.
+// instead moves the IP datagram of a frame after other bytes.
 func instead(digits string, keepMAC bool) func([]byte) []byte {
 	return func(f []byte) []byte {
 		if keepMAC {
@@ -39,7 +39,7 @@ func instead(digits string, keepMAC bool) func([]byte) []byte {
 	}
 }
 
-// inIP carries what inner makes of a frame in IPv4 between two tunnel ends.
+// inIP puts the result of inner for a frame into IPv4 between two tunnel ends.
 func inIP(proto byte, inner func([]byte) []byte) func([]byte) []byte {
 	return func(f []byte) []byte {
 		data := inner(f)
@@ -51,7 +51,7 @@ func inIP(proto byte, inner func([]byte) []byte) func([]byte) []byte {
 	}
 }
 
-// inUDP carries what inner makes of a frame in UDP between two tunnel ends.
+// inUDP puts the result of inner for a frame into UDP between two tunnel ends.
 func inUDP(port uint16, inner func([]byte) []byte) func([]byte) []byte {
 	return inIP(17, func(f []byte) []byte {
 		data := inner(f)
@@ -63,15 +63,15 @@ func inUDP(port uint16, inner func([]byte) []byte) func([]byte) []byte {
 	})
 }
 
-// before puts bytes before the whole frame, beforeIP before its IP datagram.
+// before prepends bytes to the whole frame. beforeIP prepends bytes to its IP datagram.
 func before(digits string) func([]byte) []byte {
 	return func(f []byte) []byte { return append(bytesOf(digits), f...) }
 }
 
 func beforeIP(digits string) func([]byte) []byte { return instead(digits, false) }
 
-// withLength is beforeIP with a 16-bit length filled in: that of IP and of as
-// many bytes more.
+// withLength is beforeIP with a 16-bit length filled in: the length of the IP datagram
+// plus more.
 func withLength(digits string, at, more int) func([]byte) []byte {
 	return func(f []byte) []byte {
 		head := bytesOf(digits)
@@ -80,8 +80,8 @@ func withLength(digits string, at, more int) func([]byte) []byte {
 	}
 }
 
-// espNull is ESP in tunnel mode with no encryption and a check value of 12
-// bytes (RFC 2410, RFC 4303).
+// espNull adds ESP in tunnel mode without encryption and with a check value of 12 bytes
+// (RFC 2410, RFC 4303).
 func espNull(f []byte) []byte {
 	ip := f[14:]
 	pad := (4 - (len(ip)+2)%4) % 4
@@ -93,7 +93,7 @@ func espNull(f []byte) []byte {
 	return append(b, bytesOf("abababababababababababab")...)
 }
 
-// nflog is a packet of LINKTYPE_NFLOG with its payload alone.
+// nflog returns a packet of LINKTYPE_NFLOG that contains only its payload.
 func nflog(f []byte) []byte {
 	ip := f[14:]
 	b := bytesOf("02 00 0000 0000 0900")
@@ -101,15 +101,14 @@ func nflog(f []byte) []byte {
 	return append(b, ip...)
 }
 
-// inIPv6 is IPv4 in IPv6 (RFC 2473).
+// inIPv6 puts IPv4 into IPv6 (RFC 2473).
 func inIPv6(f []byte) []byte {
 	head := bytesOf("60000000 0000 04 40 20010db8000000000000000000000001 20010db8000000000000000000000002")
 	binary.BigEndian.PutUint16(head[4:], uint16(len(f)-14))
 	return slices.Concat(bytesOf("020a63000002 020a63000001 86dd"), head, f[14:])
 }
 
-// encapsulations are the tags, tunnels and link types in which mirrored frames
-// arrive.
+// encapsulations lists the tags, tunnels and link types of mirrored frames.
 var encapsulations = []encapsulation{
 	{"vlan", linkEthernet, between("8100 0007")},
 	{"qinq", linkEthernet, between("88a8 000a 8100 0014")},
@@ -151,12 +150,12 @@ var encapsulations = []encapsulation{
 	{"linux cooked v2", linkSLL2, beforeIP("0800 0000 00000002 0001 00 06 020000000001 0000")},
 }
 
-// macsec is a security tag without encryption, and a check value at the end.
+// macsec adds a security tag without encryption, and a check value at the end.
 func macsec(f []byte) []byte {
 	return append(between("88e5 00 00 00000001")(f), bytesOf("abababababababababababababababab")...)
 }
 
-// pppoe is a session of PPPoE with the protocol field of IPv4 as given.
+// pppoe puts IPv4 into a PPPoE session with the given protocol field.
 func pppoe(protocol string) func([]byte) []byte {
 	return func(f []byte) []byte {
 		p := bytesOf(protocol)

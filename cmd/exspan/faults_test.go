@@ -15,12 +15,11 @@ import (
 	"github.com/exspan/exspan/capture/capturetest"
 )
 
-// TestFaults holds captures that gave wrong answers, and others of their kind,
-// against what is right: testdata/faults/expected.tsv, see the README there.
-// Those that are not ours to give away are read from the folder that
-// EXSPAN_FAULTS names, else from the one beside EXSPAN_CORPUS, and skipped where
-// there is none. Rows that do not hold yet are listed in disagree.txt, which
-// can only shrink.
+// TestFaults compares captures that once gave wrong answers, and similar ones, with the
+// correct answers in testdata/faults/expected.tsv; see the README there. Captures that
+// cannot be redistributed are read from the folder that EXSPAN_FAULTS names, or from the
+// one beside EXSPAN_CORPUS, and skipped if there is none. Rows that do not hold yet are
+// listed in disagree.txt, which can only shrink.
 func TestFaults(t *testing.T) {
 	dir := filepath.Join(testdataDir, "faults")
 	f := faults{dir: dir, others: os.Getenv("EXSPAN_FAULTS"), temp: t.TempDir(), runs: map[[2]string][]jsonRecord{}}
@@ -63,7 +62,7 @@ type faults struct {
 	runs              map[[2]string][]jsonRecord
 }
 
-// find returns where a capture is, or "".
+// find returns the path of a capture, or "".
 func (f *faults) find(file string) string {
 	for _, dir := range []string{f.dir, f.others} {
 		name := filepath.Join(dir, file)
@@ -106,7 +105,7 @@ func (f *faults) run(t *testing.T, file, site string) []jsonRecord {
 	return records
 }
 
-// holds returns what a row asks of records, and whether it is as wanted.
+// holds returns the records' value for a row and whether it is the expected one.
 func holds(records []jsonRecord, row map[string]string) (got string, ok bool) {
 	if row["server"] == "*" {
 		return fmt.Sprintf("%d flows", len(records)), len(records) > 0
@@ -181,9 +180,9 @@ func orNothing(s string) string {
 	return s
 }
 
-// TestClockStepsBack gives a monitor the same traffic twice, once with a clock
-// that steps back on the way. Before the input ends it has written as many
-// records for one as for the other.
+// TestClockStepsBack reads the same traffic twice with a monitor, once with a clock that
+// steps back in between. Before the end of the input, both runs must have written the
+// same number of records.
 func TestClockStepsBack(t *testing.T) {
 	written := func(name string) int {
 		f, err := os.Open(filepath.Join(testdataDir, "faults", name))
@@ -211,7 +210,7 @@ func TestClockStepsBack(t *testing.T) {
 		if _, err := io.Copy(w, in); err != nil {
 			t.Fatal(err)
 		}
-		// Nothing more comes; what is written by now was written in time.
+		// No more input follows. What has been written now was written in time.
 		n := -1
 		for range 60 {
 			data, _ := os.ReadFile(out)
@@ -235,9 +234,8 @@ func TestClockStepsBack(t *testing.T) {
 	}
 }
 
-// TestOpaqueIsNamed reads tunnels and protocols that cannot be looked into: the
-// summary says their names. Those that it does not name yet are listed in
-// unnamed.txt.
+// TestOpaqueIsNamed reads tunnels and protocols whose content cannot be read. The summary
+// must name them. Those that it does not name yet are listed in unnamed.txt.
 func TestOpaqueIsNamed(t *testing.T) {
 	dir := filepath.Join(testdataDir, "faults")
 	known, unnamed := map[string]bool{}, map[string]string{}
@@ -246,7 +244,7 @@ func TestOpaqueIsNamed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		copied := filepath.Join(t.TempDir(), "a.pcap") // whose name says nothing
+		copied := filepath.Join(t.TempDir(), "a.pcap") // a name without information
 		if err := os.WriteFile(copied, data, 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/exspan/exspan/capture/capturetest"
 )
 
-// LINKTYPE_ values of the captures that tests take apart and make.
+// LINKTYPE_ values of the captures that tests read and write.
 const (
 	linkNull     = 0
 	linkEthernet = 1
@@ -27,8 +27,8 @@ const (
 	linkSLL2     = 276
 )
 
-// readFrames reads a capture file without the program's own reader: pcap of
-// either byte order, and pcapng with enhanced packet blocks of one link type.
+// readFrames reads a capture file independently of the program's reader: pcap of either
+// byte order, and pcapng with enhanced packet blocks of one link type.
 func readFrames(name string) (*capturetest.Capture, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -120,7 +120,7 @@ func readPcapng(b []byte) (*capturetest.Capture, error) {
 	return c, nil
 }
 
-// writeFrames writes a capture into a temporary folder and returns its name.
+// writeFrames writes a capture to a temporary folder and returns its name.
 func writeFrames(t *testing.T, dir, name string, c *capturetest.Capture) string {
 	t.Helper()
 	file := filepath.Join(dir, name)
@@ -135,13 +135,13 @@ func writeFrames(t *testing.T, dir, name string, c *capturetest.Capture) string 
 	return file
 }
 
-// segment is what tests need to know of a TCP segment or UDP datagram.
+// segment holds the properties of a TCP segment or UDP datagram that tests use.
 type segment struct {
 	proto    string // tcp, udp
 	src, dst netip.AddrPort
 	flags    byte
 	seq      uint32
-	payload  []byte // within the frame; nothing behind the IP datagram
+	payload  []byte // in the frame; nothing after the IP datagram
 	ip       int    // offset of the IP header in the frame
 }
 
@@ -162,8 +162,8 @@ func (s *segment) flow() string {
 	return fmt.Sprintf("%s %s %s", s.proto, a, b)
 }
 
-// cutSegment takes a frame apart: Ethernet with VLAN tags, Linux cooked, BSD
-// loopback or raw IP, then IPv4 or IPv6 without extension headers.
+// cutSegment parses a frame: Ethernet with VLAN tags, Linux cooked, BSD loopback or raw
+// IP, then IPv4 or IPv6 without extension headers.
 func cutSegment(link int, frame []byte) (s segment, ok bool) {
 	at, ok := ipOffset(link, frame)
 	if !ok || len(frame) < at+20 {
@@ -240,7 +240,7 @@ func ipOffset(link int, frame []byte) (at int, ok bool) {
 	return 0, false
 }
 
-// fixIPv4 computes the checksum of the IPv4 header at b again.
+// fixIPv4 recomputes the checksum of the IPv4 header at b.
 func fixIPv4(b []byte) {
 	head := int(b[0]&15) * 4
 	b[10], b[11] = 0, 0
@@ -254,14 +254,14 @@ func fixIPv4(b []byte) {
 	binary.BigEndian.PutUint16(b[10:], ^uint16(sum))
 }
 
-// inOrder sorts frames by time; those of the same time keep their order.
+// inOrder sorts frames by time. Frames with the same time keep their order.
 func inOrder(frames []capturetest.Frame) []capturetest.Frame {
 	slices.SortStableFunc(frames, func(a, b capturetest.Frame) int { return a.Time.Compare(b.Time) })
 	return frames
 }
 
-// TestReadFrames holds the reader of the tests against the text that a file was
-// made of, and against a recording.
+// TestReadFrames compares the frames that the tests' reader returns with the source text
+// of a file, and with a recording.
 func TestReadFrames(t *testing.T) {
 	text := "handshake 10.0.0.1:1050 > 10.0.0.5:135\ntcp 10.0.0.1:1050 > 10.0.0.5:135 \"hello\" vlan=7\nudp [2001:db8::7]:1051 > [2001:db8::8]:53 zero(9)\n"
 	want, err := capturetest.Parse("text", []byte(text), nil)
@@ -305,7 +305,7 @@ func TestReadFrames(t *testing.T) {
 	}
 }
 
-// addrPort reads an address and a port; IPv6 may stand without brackets.
+// addrPort parses an address and a port. IPv6 addresses need no brackets.
 func addrPort(s string) netip.AddrPort {
 	ip, port, _ := cutLast(s, ":")
 	a, _ := netip.ParseAddr(ip)

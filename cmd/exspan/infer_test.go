@@ -13,7 +13,7 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// inferred runs site infer and returns what the file says, and the file.
+// inferred runs site infer and returns the parsed file and its text.
 func inferred(t *testing.T, args ...string) (*rules.Site, string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "site.yaml")
@@ -32,15 +32,15 @@ func inferred(t *testing.T, args ...string) (*rules.Site, string) {
 	return site, file
 }
 
-// TestInferRecordings infers a site file from each recording: no role in it is
-// wrong by the recording's own site file, and it does not change when it is
-// inferred again with itself.
+// TestInferRecordings infers a site file from each recording. It must contain no role
+// that is wrong according to the recording's own site file, and it must not change when
+// it is inferred again with itself as the site file.
 func TestInferRecordings(t *testing.T) {
 	files, err := filepath.Glob("../../testdata/*.pcapng")
 	if err != nil || len(files) == 0 {
 		t.Fatal(err)
 	}
-	// Roles that traffic proves falsely, which a list has, are no fault of the file.
+	// Roles that the traffic falsely proves are listed elsewhere and do not count.
 	known, err := os.ReadFile("../../testdata/labels/false-roles.txt")
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +61,7 @@ func TestInferRecordings(t *testing.T) {
 			for _, addr := range s.Addresses {
 				i := slices.IndexFunc(truth.Servers, func(x rules.Server) bool { return slices.Contains(x.Addresses, addr) })
 				if i < 0 {
-					continue // the recording's site file says nothing of it
+					continue // the recording's site file does not mention it
 				}
 				for _, role := range s.Roles {
 					listed := strings.Contains(string(known), fmt.Sprintf("%s\tis %s, not %s\n", addr, truth.Servers[i].Roles[0], role))

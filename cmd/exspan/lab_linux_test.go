@@ -28,14 +28,14 @@ import (
 	"github.com/exspan/exspan/capture/capturetest"
 )
 
-// lab is a network namespace with two ends of a cable: what is sent into "in"
-// is captured on "out". It belongs to the thread of the test.
+// lab is a network namespace with the two ends of a cable: packets sent to "in" are
+// captured on "out". It belongs to the thread of the test.
 type lab struct {
 	t   *testing.T
 	dir string
 }
 
-// newLab makes a namespace, or skips the test where that is not possible.
+// newLab creates a namespace, or skips the test if that is not possible.
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -46,8 +46,8 @@ func newLab(t *testing.T) *lab {
 			t.Skip(err)
 		}
 	}
-	t.Parallel() // tests mostly wait
-	// The thread is never unlocked, so that it ends with the test.
+	t.Parallel() // these tests mostly wait
+	// The thread is never unlocked, so it ends with the test.
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS); err != nil {
 		t.Skipf("network namespaces are not possible: %v", err)
@@ -65,7 +65,7 @@ func (l *lab) cable() {
 	l.t.Helper()
 	l.ip("link add in type veth peer name out")
 	for _, end := range []string{"in", "out"} {
-		// Nothing but what is replayed shall pass.
+		// Only replayed packets may pass.
 		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+end+"/disable_ipv6", []byte("1"), 0); err != nil && !os.IsNotExist(err) {
 			l.t.Fatal(err)
 		}
@@ -80,7 +80,7 @@ func (l *lab) ip(args string) {
 	}
 }
 
-// replay sends a capture file into the cable.
+// replay sends the packets of a capture file into the cable.
 func (l *lab) replay(file string, args ...string) {
 	l.t.Helper()
 	args = append(append([]string{"-q", "-i", "in"}, args...), file)
@@ -89,7 +89,7 @@ func (l *lab) replay(file string, args ...string) {
 	}
 }
 
-// compile writes packets given as text to a capture file.
+// compile compiles packets given as text to a capture file.
 func (l *lab) compile(text string) string {
 	l.t.Helper()
 	data, err := capturetest.Compile("packets", []byte(text))
@@ -115,7 +115,7 @@ func exspan(t *testing.T, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Args[0] = "exspan" // what TestMain goes by
+	cmd.Args[0] = "exspan" // TestMain checks the name
 	return cmd
 }
 
@@ -145,7 +145,7 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// monitor starts exspan monitor on the cable, and waits until it captures.
+// monitor starts exspan monitor on the cable and waits until it captures.
 func (l *lab) monitor(port int, args ...string) *proc {
 	l.t.Helper()
 	return l.monitorTo(nil, port, args...)
@@ -176,7 +176,7 @@ func (l *lab) monitorTo(stdout *os.File, port int, args ...string) *proc {
 	return p
 }
 
-// wait waits for something to come true.
+// wait waits until a condition is true.
 func (l *lab) wait(what string, true func() bool) {
 	l.t.Helper()
 	for range 1000 {
@@ -188,8 +188,7 @@ func (l *lab) wait(what string, true func() bool) {
 	l.t.Fatalf("waited in vain for %s", what)
 }
 
-// request makes a request from the test's own thread, as no other is in the
-// namespace.
+// request makes a request from the test's own thread, the only one in the namespace.
 func (p *proc) request(method, path string) (code int, body string, err error) {
 	return request(p.address, method, path)
 }
@@ -218,7 +217,7 @@ func request(address, method, path string) (code int, body string, err error) {
 	return resp.StatusCode, string(b), err
 }
 
-// metrics scrapes.
+// metrics scrapes the monitor.
 func (p *proc) metrics() *sample {
 	p.lab.t.Helper()
 	code, body, err := p.request(http.MethodGet, "/metrics")
@@ -238,7 +237,7 @@ func (p *proc) metrics() *sample {
 	return &s
 }
 
-// captured waits until so many frames were read.
+// captured waits until the given number of frames was read.
 func (p *proc) captured(frames float64) {
 	p.lab.t.Helper()
 	var got float64
@@ -251,7 +250,7 @@ func (p *proc) captured(frames float64) {
 	p.lab.t.Fatalf("%v frames were read, want %v\n%s", got, frames, p.log)
 }
 
-// stop ends the monitor by a signal and says how long that took.
+// stop ends the monitor with a signal and returns how long that took.
 func (p *proc) stop(sig syscall.Signal) time.Duration {
 	p.lab.t.Helper()
 	begin := time.Now()
@@ -271,8 +270,8 @@ func (p *proc) stop(sig syscall.Signal) time.Duration {
 
 var clockTime = regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`)
 
-// recordsOf returns the records of an NDJSON file that may be growing: a line
-// without its end is being written, and is no record yet.
+// recordsOf returns the records of an NDJSON file that may be growing. A line without an
+// end is still being written and is ignored.
 func recordsOf(t *testing.T, file string) (all []map[string]any) {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -289,7 +288,7 @@ func recordsOf(t *testing.T, file string) (all []map[string]any) {
 	return all
 }
 
-// finals returns the final records of an NDJSON file without times, sorted.
+// finals returns the final records of an NDJSON file, sorted and without times.
 func finals(t *testing.T, file string) []string {
 	t.Helper()
 	var list []string

@@ -25,7 +25,7 @@ type recordedHost struct {
 func (r *recording) capture() string { return filepath.Join(testdataDir, r.name+".pcapng") }
 func (r *recording) site() string    { return filepath.Join(testdataDir, r.name+".site.yaml") }
 
-// recordings returns all captures of testdata that have a ground truth.
+// recordings returns all captures of testdata with a ground truth.
 func recordings(t *testing.T) (all []recording) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(testdataDir, "*.truth.json"))
@@ -67,9 +67,9 @@ func labels(t *testing.T, r *recording) (all []label) {
 	return all
 }
 
-// byLabel returns the record of each label, nil where there is none, and the
-// records that are left. Flows with the same ends are taken in the order in
-// which they begin.
+// byLabel returns the record of each label, or nil if there is none, and the number of
+// remaining records. Flows with the same ends are matched in the order in which they
+// begin.
 func byLabel(t *testing.T, r *recording, all []label, records []jsonRecord) (found []jsonRecord, swapped []bool, left int) {
 	t.Helper()
 	hosts := map[string]string{}
@@ -106,9 +106,9 @@ func byLabel(t *testing.T, r *recording, all []label, records []jsonRecord) (fou
 	return found, swapped, left
 }
 
-// TestLabels holds the verdict of every flow of every recording against the
-// one that it should get: testdata/labels, see the README there. Flows that do
-// not agree yet are listed in disagree.txt, which can only shrink.
+// TestLabels compares the verdict of every flow of every recording with the expected one
+// in testdata/labels; see the README there. Flows that do not agree yet are listed in
+// disagree.txt, which can only shrink.
 func TestLabels(t *testing.T) {
 	groups := newTally()
 	known, disagree := map[string]bool{}, map[string]string{}
@@ -145,11 +145,10 @@ func TestLabels(t *testing.T) {
 	checkList(t, filepath.Join(testdataDir, "labels", "disagree.txt"), known, disagree)
 }
 
-// TestWithoutSite reads every recording without its site file. A flow of an
-// Exchange server should keep the verdict that it has with the file, and no
-// host may get a role that it does not have. Flows that lose their verdict are
-// listed in without-site.txt, hosts with a false role in false-roles.txt; both
-// can only shrink.
+// TestWithoutSite reads every recording without its site file. A flow of an Exchange
+// server should keep its verdict, and no host may get a role that it does not have. Flows
+// that lose their verdict are listed in without-site.txt, and hosts with a false role in
+// false-roles.txt. Both lists can only shrink.
 func TestWithoutSite(t *testing.T) {
 	groups := newTally()
 	flows, lost := map[string]bool{}, map[string]string{}
@@ -197,8 +196,8 @@ func TestWithoutSite(t *testing.T) {
 	checkList(t, filepath.Join(dir, "false-roles.txt"), hosts, wrong)
 }
 
-// sameVerdict reports whether two records have the same status, and the path
-// of one is among those of the other.
+// sameVerdict reports whether two records have the same status and the path of one is
+// among those of the other.
 func sameVerdict(a, b jsonRecord) bool {
 	v, w := a.object("verdict"), b.object("verdict")
 	p, q := v.text("path"), w.text("path")
@@ -214,9 +213,9 @@ func verdictOf(r jsonRecord) string {
 	return strings.TrimSpace(v.text("status") + " " + v.text("path"))
 }
 
-// trueRole reports whether a host with certain roles has one of the roles in
-// "a|b". An administrator is a client too, and so is a host on the internet. A
-// host without a role of its own is a telephone or the router before it.
+// trueRole reports whether a host with certain roles has one of the roles in "a|b". An
+// administrator or a host on the internet is also a client. A host without a role of its
+// own is a telephone or the router in front of it.
 func trueRole(roles []string, role string) bool {
 	can := slices.Clone(roles)
 	switch {

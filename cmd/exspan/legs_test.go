@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestLegsOfSituations holds which flows of situations are legs of one
-// conversation: those that X-Forwarded-For joins, and no others of the same load
-// balancer, which carry nothing that joins them.
+// TestLegsOfSituations verifies which flows of situations are legs of one conversation.
+// X-Forwarded-For joins some. Other flows of the same load balancer, which carry nothing
+// that joins them, must not be joined.
 func TestLegsOfSituations(t *testing.T) {
 	s := situations{dir: filepath.Join(testdataDir, "situations"), temp: t.TempDir(), runs: map[[2]string]*situation{}}
 	for _, x := range []struct {

@@ -14,21 +14,19 @@ import (
 	"testing"
 )
 
-// lists tells tests what to do with their committed lists of what does not
-// agree yet.
+// lists determines what tests do with the committed lists of known disagreements.
 var lists = flag.String("lists", "", `"shrink" takes off the lists what agrees now, "rewrite" writes them anew`)
 
-// testdataDir is the folder of recorded captures and their truth.
+// testdataDir is the folder of recorded captures and their ground truth.
 const testdataDir = "../../testdata"
 
-// checkList holds what does not agree against the committed list of it. Keys
-// of disagree name what was compared, values say how it differs. known holds
-// every key there is, and whether it was compared in this run. A key that
-// disagrees and is not listed is an error, and so is one that is listed and
-// agrees, or that does not exist: the list can only shrink.
+// checkList compares disagreements with the committed list. The keys of disagree name
+// what was compared; its values describe the difference. known holds all existing keys,
+// and whether each was compared in this run. A key that disagrees and is not listed is an
+// error. So is a listed key that agrees or does not exist: the list can only shrink.
 //
-// A line of the list is a key, a tab and the difference when it was written,
-// which is for readers alone.
+// A line of the list consists of a key, a tab, and the difference when the line was
+// written, which is only for the reader.
 func checkList(t *testing.T, name string, known map[string]bool, disagree map[string]string) {
 	t.Helper()
 	listed := readList(t, name)
@@ -79,10 +77,10 @@ func checkList(t *testing.T, name string, known map[string]bool, disagree map[st
 	}
 }
 
-// checkCounts is checkList where too much differs to list each of it: it holds
-// how many things differ under a key against the committed number, which can
-// only shrink. Keys without anything that differs are given too. A line of the
-// list is a key, a tab, the number, a tab, and one of the differences.
+// checkCounts is like checkList, for comparisons with too many differences to list. It
+// compares the number of differences under a key with the committed number, which can
+// only shrink. differ also contains keys without differences. A line of the list consists
+// of a key, a tab, the number, a tab, and one of the differences.
 func checkCounts(t *testing.T, name string, differ map[string][]string) {
 	t.Helper()
 	listed := map[string]int{}
@@ -152,7 +150,7 @@ func writeList(t *testing.T, name string, list map[string]string) {
 	}
 }
 
-// tally counts what agrees, by group.
+// tally counts agreements by group.
 type tally struct {
 	agree, total map[string]int
 }
@@ -166,9 +164,9 @@ func (c *tally) count(group string, agrees bool) {
 	}
 }
 
-// report logs the counts, and writes them to NAME.txt in the folder that
-// EXSPAN_AGREEMENT names, from which make test prints them: go test keeps quiet
-// about tests that pass.
+// report logs the counts and writes them to NAME.txt in the folder that EXSPAN_AGREEMENT
+// names. make test prints them from there, because go test does not print the logs of
+// passed tests.
 func (c *tally) report(t *testing.T, name string) {
 	t.Helper()
 	var b strings.Builder
@@ -191,8 +189,7 @@ func (c *tally) report(t *testing.T, name string) {
 	}
 }
 
-// readTable reads a table of tab-separated values whose first line names the
-// columns.
+// readTable reads a table of tab-separated values whose first line names the columns.
 func readTable(t *testing.T, name string) []map[string]string {
 	t.Helper()
 	data, err := os.ReadFile(name)
@@ -219,7 +216,7 @@ func readTable(t *testing.T, name string) []map[string]string {
 	return rows
 }
 
-// jsonRecord is one line of NDJSON, as a consumer without our types reads it.
+// jsonRecord is one line of NDJSON, read without the program's own types.
 type jsonRecord map[string]any
 
 func (r jsonRecord) object(name string) jsonRecord {
@@ -247,7 +244,7 @@ func (r jsonRecord) number(name string) int {
 	return int(n)
 }
 
-// end is the address and port of one end, as "address port".
+// end returns the address and port of one end, as "address port".
 func (r jsonRecord) end(name string) string {
 	e := r.object(name)
 	return fmt.Sprint(e.text("ip"), " ", e.number("port"))
@@ -278,8 +275,8 @@ func (r jsonRecord) findings() (all []finding) {
 	return all
 }
 
-// analyzed runs exspan analyze on a capture and returns its records. Exit
-// codes other than 0 are errors; what was read before is returned all the same.
+// analyzed runs exspan analyze on a capture and returns its records. An exit code other
+// than 0 is an error; the records read so far are still returned.
 func analyzed(args ...string) ([]jsonRecord, error) {
 	var stdout, stderr bytes.Buffer
 	var failed error

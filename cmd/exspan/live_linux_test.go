@@ -18,13 +18,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// methods are the ways to capture that tests go through.
+// methods lists the capture methods that tests use.
 var methods = []struct {
 	capture string
 	workers int
 }{{"pcap", 1}, {"pcap", 2}, {"afpacket", 1}, {"afpacket", 2}}
 
-// equalsFile replays a capture and wants the final records of analyze.
+// equalsFile replays a capture and verifies that the final records equal those of
+// analyze.
 func equalsFile(t *testing.T, name string, speed float64) {
 	l := newLab(t)
 	file, site := testdata(name+".pcapng"), testdata(name+".site.yaml")
@@ -42,7 +43,7 @@ func equalsFile(t *testing.T, name string, speed float64) {
 			"--interim", "1s", "--ndjson", filepath.Join(l.dir, strconv.Itoa(i))))
 	}
 	l.replay(file, fmt.Sprintf("--multiplier=%g", speed))
-	time.Sleep(time.Second) // longer than anything is held back
+	time.Sleep(time.Second) // longer than any packet is held back
 	for i, p := range procs {
 		s := p.metrics()
 		if n := s.sum("exspan_capture_dropped_packets_total"); n != 0 {
@@ -68,11 +69,10 @@ func equalsFile(t *testing.T, name string, speed float64) {
 	}
 }
 
-// TestLiveEqualsFile replays nine times as fast as it was recorded.
+// TestLiveEqualsFile replays a recording at nine times its speed.
 func TestLiveEqualsFile(t *testing.T) { equalsFile(t, "web", 9) }
 
-// TestLiveEqualsFiles replays every recorded capture as fast as it was
-// recorded.
+// TestLiveEqualsFiles replays every recorded capture at its original speed.
 func TestLiveEqualsFiles(t *testing.T) {
 	soak(t)
 	files, err := filepath.Glob(testdata("*.pcapng"))
@@ -85,7 +85,7 @@ func TestLiveEqualsFiles(t *testing.T) {
 	}
 }
 
-// TestIdleEnds wants the end soon though no packet comes.
+// TestIdleEnds verifies that the monitor ends promptly even without packets.
 func TestIdleEnds(t *testing.T) {
 	l := newLab(t)
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
@@ -99,7 +99,7 @@ func TestIdleEnds(t *testing.T) {
 }
 
 const (
-	// A client asks the mapper where EMSMDB is.
+	// A client asks the mapper for the endpoint of EMSMDB.
 	announced = `start 2010-03-04T09:14:00Z
 handshake 10.0.0.9:1050 > 10.0.0.5:135
 tcp 10.0.0.9:1050 > 10.0.0.5:135 rpc-bind(epmapper)
@@ -108,7 +108,7 @@ tcp 10.0.0.9:1050 > 10.0.0.5:135 epm-map(emsmdb)
 tcp 10.0.0.5:135 > 10.0.0.9:1050 epm-mapped(emsmdb 46861)
 fin 10.0.0.9:1050 > 10.0.0.5:135
 `
-	// A conversation on that port whose begin is not seen.
+	// A conversation on that port, captured after its beginning.
 	conversation = `start 2010-03-04T09:15:00Z
 tcp 10.0.0.9:1051 > 10.0.0.5:46861 rpc-request(11)
 tcp 10.0.0.5:46861 > 10.0.0.9:1051 rpc-response()
@@ -117,8 +117,8 @@ tcp 10.0.0.5:46861 > 10.0.0.9:1051 rpc-response()
 `
 )
 
-// TestStateOutlivesKill kills the monitor between the mapper's answer and a
-// session that needs it.
+// TestStateOutlivesKill kills the monitor between the mapper's answer and a session that
+// depends on it.
 func TestStateOutlivesKill(t *testing.T) {
 	l := newLab(t)
 	state, records := filepath.Join(l.dir, "state.json"), filepath.Join(l.dir, "records")
@@ -154,7 +154,7 @@ func TestStateOutlivesKill(t *testing.T) {
 		t.Errorf("the session is %s", got[0])
 	}
 
-	// A damaged file is told of, put aside and not fatal.
+	// A damaged file is reported, renamed and not fatal.
 	if err := os.WriteFile(state, []byte(`{"version":1,"endpo`), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestReload(t *testing.T) {
 		}
 	}
 	write("exchange: \"2010\"\n")
-	// The same packets come again and again: none is to be taken for a copy.
+	// The same packets are repeated. None may be mistaken for a copy.
 	p := l.monitor(9000, "--site", site, "--duplicate-window", "0")
 	successful := func() float64 { return p.metrics().sum("exspan_config_last_reload_successful") }
 	if successful() != 1 {
@@ -198,13 +198,13 @@ func TestReload(t *testing.T) {
 		t.Errorf("a bad file is not told of:\n%s", p.log)
 	}
 
-	// The file becomes good while packets pass: none may be lost.
+	// The file becomes valid while packets pass. None may be lost.
 	write("exchange: \"2010\"\nservers: [{name: mb, addresses: [10.0.0.5], roles: [mailbox]}, {name: dc, addresses: [10.0.0.2], roles: [dc, gc]}]\n")
 	const loops = 200
 	replayed := make(chan error, 1)
 	file := l.compile(conversation)
 	cmd := exec.Command("tcpreplay", "-q", "-i", "in", "--pps=2000", fmt.Sprintf("--loop=%d", loops), file)
-	if err := cmd.Start(); err != nil { // on this thread: it is the one in the namespace
+	if err := cmd.Start(); err != nil { // on this thread, which is the one in the namespace
 		t.Fatal(err)
 	}
 	go func() { replayed <- cmd.Wait() }()
@@ -227,7 +227,7 @@ func TestReload(t *testing.T) {
 	if successful() != 1 || s.sum("exspan_config_last_reload_success_timestamp_seconds") <= first {
 		t.Error("the good file does not count")
 	}
-	// What the new site file says holds now.
+	// The new site file is now in effect.
 	l.replay(l.compile(counted))
 	l.wait("the new label", func() bool { return p.metrics().sum("exspan_path_bytes_total", "path", countedPath) > 0 })
 
@@ -238,8 +238,8 @@ func TestReload(t *testing.T) {
 }
 
 const (
-	// Bytes by hand: SYN, SYN-ACK and ACK 3 x 40; 40 + 100 to the server; 40 + 200
-	// back; the end 40 + 40 to the server, 40 back; UDP 20 + 8 + 72.
+	// Bytes counted by hand: SYN, SYN-ACK and ACK 3 x 40; 40 + 100 to the server; 40 +
+	// 200 back; at the end 40 + 40 to the server and 40 back; UDP 20 + 8 + 72.
 	counted = `start 2010-03-04T09:14:00Z
 handshake 10.0.0.5:1050 > 10.0.0.2:3268
 tcp 10.0.0.5:1050 > 10.0.0.2:3268 zero(100)
@@ -250,8 +250,8 @@ udp 10.0.0.9:2000 > 10.0.0.8:9999 zero(72)
 	countedPath = "2010.ad.mailbox"
 )
 
-// TestScrape holds a scrape to traffic counted by hand, and to Prometheus' own
-// rules for metrics.
+// TestScrape compares a scrape with traffic counted by hand and with Prometheus' rules
+// for metrics.
 func TestScrape(t *testing.T) {
 	l := newLab(t)
 	site := filepath.Join(l.dir, "site.yaml")
@@ -275,8 +275,8 @@ func TestScrape(t *testing.T) {
 	if got := s.sum("exspan_pending_bytes"); got == 0 {
 		t.Error("nothing is pending right after the packets")
 	}
-	// The TCP flow has ended, and settles 5 s after its end at the latest; the
-	// UDP flow 10 s after its first packet.
+	// The TCP flow has ended and settles at most 5 s after its end. The UDP flow settles
+	// 10 s after its first packet.
 	l.wait("the traffic to settle", func() bool {
 		s = p.metrics()
 		if s.sum("exspan_pending_bytes") == 0 {
@@ -344,7 +344,7 @@ func TestScrape(t *testing.T) {
 	p.stop(syscall.SIGTERM)
 }
 
-// TestPrometheusScrapes lets a Prometheus server scrape.
+// TestPrometheusScrapes verifies that a Prometheus server can scrape the monitor.
 func TestPrometheusScrapes(t *testing.T) {
 	if _, err := exec.LookPath("prometheus"); err != nil {
 		t.Skip(err)
@@ -387,9 +387,9 @@ func TestPrometheusScrapes(t *testing.T) {
 	p.stop(syscall.SIGTERM)
 }
 
-// TestFullDisk fills the disk that records go to. Capturing goes on, what is
-// lost is counted, what is written is whole, and when there is room again,
-// writing goes on.
+// TestFullDisk fills the disk to which records are written. Capturing must continue,
+// losses must be counted, and written records must be complete. Writing must continue
+// when there is room again.
 func TestFullDisk(t *testing.T) {
 	l := newLab(t)
 	disk := filepath.Join(l.dir, "disk")
@@ -407,7 +407,7 @@ func TestFullDisk(t *testing.T) {
 	p := l.monitor(9000, "--ndjson", records, "--interim", "1s")
 	var text strings.Builder
 	text.WriteString("start 2010-03-04T09:14:00Z\n")
-	const flows = 200 // some 300 bytes a record, one each second
+	const flows = 200 // about 300 bytes per record, one record per second
 	for i := range flows {
 		fmt.Fprintf(&text, "handshake 10.0.1.%d:1050 > 10.0.0.2:3268\n", i+1)
 	}
@@ -418,7 +418,7 @@ func TestFullDisk(t *testing.T) {
 	if !strings.Contains(p.log.String(), "Writing failed") {
 		t.Errorf("the full disk is not told of:\n%s", p.log)
 	}
-	whole := len(recordsOf(t, records)) // fails on half a record
+	whole := len(recordsOf(t, records)) // fails on an incomplete record
 	if whole >= flows {
 		t.Errorf("%d records written and %v lost of %d flows on a full disk", whole, lost(), flows)
 	}
@@ -441,8 +441,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestSlowReader lets records go to a pipe that nobody reads, then to one that
-// is closed.
+// TestSlowReader writes records to a pipe that nobody reads, and then to a closed pipe.
 func TestSlowReader(t *testing.T) {
 	for _, closed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("closed=%t", closed), func(t *testing.T) {
@@ -460,7 +459,7 @@ func TestSlowReader(t *testing.T) {
 			}
 			var text strings.Builder
 			text.WriteString("start 2010-03-04T09:14:00Z\n")
-			const flows = 1000 // some 300 KB of records, for a pipe of 64 KiB and a queue of 64 KiB
+			const flows = 1000 // about 300 KB of records, for a pipe of 64 KiB and a queue of 64 KiB
 			for i := range flows {
 				fmt.Fprintf(&text, "handshake 10.0.1.1:%d > 10.0.0.2:3268\nfin 10.0.1.1:%d > 10.0.0.2:3268\n", i+1000, i+1000)
 			}
@@ -479,7 +478,7 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
-// TestInterfaceVanishes takes the cable away and brings it back.
+// TestInterfaceVanishes removes the cable and restores it.
 func TestInterfaceVanishes(t *testing.T) {
 	for _, m := range methods {
 		t.Run(fmt.Sprintf("%s-%d", m.capture, m.workers), func(t *testing.T) {
@@ -508,14 +507,14 @@ func TestInterfaceVanishes(t *testing.T) {
 	}
 }
 
-// TestUser gives up privileges: capturing goes on, and when the interface
-// vanishes, it is said why that is the end.
+// TestUser drops privileges. Capturing must continue. When the interface vanishes, the
+// monitor must explain why it ends.
 func TestUser(t *testing.T) {
 	l := newLab(t)
 	if err := os.Chmod(l.dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	for d := l.dir; d != "/"; d = filepath.Dir(d) { // nobody has to come here
+	for d := l.dir; d != "/"; d = filepath.Dir(d) { // nobody must be able to traverse it
 		st, err := os.Stat(d)
 		if err != nil {
 			t.Fatal(err)
@@ -535,7 +534,7 @@ func TestUser(t *testing.T) {
 	for _, f := range threads {
 		b, err := os.ReadFile(f)
 		if err != nil {
-			continue // a thread that has ended
+			continue // the thread has ended
 		}
 		for _, line := range strings.Split(string(b), "\n") {
 			key, value, _ := strings.Cut(line, ":")
@@ -572,8 +571,8 @@ func TestUser(t *testing.T) {
 	}
 }
 
-// TestTwoTaps sends each direction of the traffic over a cable of its own, as
-// taps do, and wants the flows whole.
+// TestTwoTaps sends each direction of the traffic over a cable of its own, as taps do,
+// and verifies that the flows are complete.
 func TestTwoTaps(t *testing.T) {
 	if _, err := exec.LookPath("tcpprep"); err != nil {
 		t.Skip(err)
@@ -610,7 +609,7 @@ func TestTwoTaps(t *testing.T) {
 	}
 }
 
-// TestOffloadsAreTold turns an offload on and wants a warning.
+// TestOffloadsAreTold enables an offload and expects a warning.
 func TestOffloadsAreTold(t *testing.T) {
 	if _, err := exec.LookPath("ethtool"); err != nil {
 		t.Skip(err)

@@ -13,15 +13,14 @@ import (
 	"github.com/exspan/exspan/capture/capturetest"
 )
 
-// ehloKeywords are the words of an answer to EHLO that can be told from those
-// of other answers.
+// ehloKeywords lists the words of an answer to EHLO that other answers do not contain.
 var ehloKeywords = strings.Fields("SIZE PIPELINING DSN ENHANCEDSTATUSCODES STARTTLS X-ANONYMOUSTLS AUTH X-EXPS 8BITMIME BINARYMIME CHUNKING XEXCH50 XRDST XSHADOW " +
 	"XSHADOWREQUEST X-LINK2STATE ETRN VRFY TURN SMTPUTF8 HELP")
 
-// tsharkFact says which fact of ours a field of tshark shows, and which protocol.
+// tsharkFact maps a field of tshark to a fact and its protocol.
 type tsharkFact struct {
 	field, protocol, fact string
-	value                 func(string) string // ours for tshark's, "" for none
+	value                 func(string) string // converts tshark's value; "" for none
 }
 
 func same(s string) string { return s }
@@ -30,8 +29,8 @@ func word(values map[string]string) func(string) string {
 	return func(s string) string { return values[strings.TrimPrefix(strings.ToLower(s), "0x0000000")] }
 }
 
-// tsharkFacts are compared. Facts of a protocol that tshark saw at all stand
-// under the name "protocol".
+// tsharkFacts lists the facts to compare. The fact "protocol" holds the protocols that
+// tshark recognised.
 var tsharkFacts = []tsharkFact{
 	{"smtp.req.command", "smtp", "smtp.mail", word(map[string]string{"mail": "yes"})},
 	{"smtp.rsp.parameter", "smtp", "smtp.keywords", func(s string) string {
@@ -60,7 +59,7 @@ var tsharkFacts = []tsharkFact{
 	{"sip.Method", "sip", "sip.method", same},
 }
 
-// flowFacts are the facts of flows: flow, then fact, then its values.
+// flowFacts holds the facts of flows: flow, then fact, then its values.
 type flowFacts map[string]map[string]map[string]bool
 
 func (f flowFacts) add(flow, fact, value string) {
@@ -73,7 +72,7 @@ func (f flowFacts) add(flow, fact, value string) {
 	f[flow][fact][value] = true
 }
 
-// tsharkReads returns what tshark reads of the TCP flows of a capture.
+// tsharkReads returns tshark's reading of the TCP flows of a capture.
 func tsharkReads(t *testing.T, file string) flowFacts {
 	t.Helper()
 	args := []string{"-n", "-r", file, "-Y", "tcp", "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=\x1f", "-E", "separator=/t",
@@ -89,7 +88,7 @@ func tsharkReads(t *testing.T, file string) flowFacts {
 	for line := range strings.Lines(string(out)) {
 		cells := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
 		if len(cells) != 6+len(tsharkFacts) {
-			continue // a value with a tab in it
+			continue // a value that contains a tab
 		}
 		last := func(i int) string {
 			all := strings.Split(cells[i], "\x1f")
@@ -114,8 +113,8 @@ func tsharkReads(t *testing.T, file string) flowFacts {
 	return facts
 }
 
-// exspanReads returns the same facts, and how a flow authenticates and
-// encrypts, as exspan reads them.
+// exspanReads returns exspan's reading of the same facts, and of the authentication and
+// encryption of flows.
 func exspanReads(t *testing.T, file string) flowFacts {
 	t.Helper()
 	records, err := analyzed(file)
@@ -146,9 +145,9 @@ func exspanReads(t *testing.T, file string) flowFacts {
 	return facts
 }
 
-// withoutSegment cuts the nth data segment of one side out of every TCP flow,
-// with its repetitions. The first side is the one that the flow's first data
-// come from. It returns nil where no flow has such a segment.
+// withoutSegment removes the nth data segment of one side, and its repetitions, from
+// every TCP flow. The first side is the one that sends the first data of the flow. It
+// returns nil if no flow has such a segment.
 func withoutSegment(c *capturetest.Capture, first bool, nth int) *capturetest.Capture {
 	type side struct {
 		seen []uint32 // sequence numbers of data segments
@@ -188,7 +187,7 @@ func withoutSegment(c *capturetest.Capture, first bool, nth int) *capturetest.Ca
 	return out
 }
 
-// comparedFacts are the names of facts that a loss must not falsify.
+// comparedFacts returns the names of facts that a loss must not falsify.
 func comparedFacts() []string {
 	names := []string{"protocol", "auth", "encryption"}
 	for _, f := range tsharkFacts {
@@ -200,13 +199,13 @@ func comparedFacts() []string {
 	return slices.Compact(names)
 }
 
-// TestLoss cuts one data segment out of every TCP flow, each of the first three
-// of either side in turn, and holds what exspan still reads against what tshark
-// reads of the same file. Missed is what tshark reads in the cut file and we do
-// not, though we do in the whole one; wrong is what we read in the cut file
-// alone. How many flows miss something is listed in testdata/loss.txt by file and
-// protocol, and can only shrink. EXSPAN_LOSS takes all recordings and the
-// corpus; without it one recording is taken.
+// TestLoss removes one data segment from every TCP flow, each of the first three of
+// either side in turn, and compares exspan's reading with tshark's reading of the same
+// file. A fact is missed if tshark reads it in the cut file and exspan does not, although
+// exspan reads it in the whole file. A fact is wrong if exspan reads it only in the cut
+// file. The number of flows with missed facts is listed in testdata/loss.txt by file and
+// protocol, and can only shrink. With EXSPAN_LOSS, the test uses all recordings and the
+// corpus; without it, one recording.
 func TestLoss(t *testing.T) {
 	if _, err := exec.LookPath("tshark"); err != nil {
 		t.Skip("no tshark")
@@ -253,7 +252,7 @@ func TestLoss(t *testing.T) {
 	checkCounts(t, filepath.Join(testdataDir, "loss.txt"), differ)
 }
 
-// compareLoss compares what is read of a cut file, flow by flow.
+// compareLoss compares the readings of a cut file, flow by flow.
 func compareLoss(groups *tally, differ map[string][]string, name, what string, whole, ours, theirs flowFacts) {
 	for _, flow := range slices.Sorted(maps.Keys(whole)) {
 		protocol := strings.Join(slices.Sorted(maps.Keys(whole[flow]["protocol"])), "+")
@@ -270,7 +269,7 @@ func compareLoss(groups *tally, differ map[string][]string, name, what string, w
 		compared := 0
 		for fact, values := range theirs[flow] {
 			if fact == "rpc.uuid" && theirs[flow]["rpc.ack"] == nil {
-				continue // a bind whose answer was cut was accepted by nobody
+				continue // a bind without an answer was accepted by no server
 			}
 			for v := range values {
 				if !whole[flow][fact][v] {
@@ -284,7 +283,7 @@ func compareLoss(groups *tally, differ map[string][]string, name, what string, w
 		}
 		for _, fact := range comparedFacts() {
 			for v := range ours[flow][fact] {
-				if !whole[flow][fact][v] && !theirs[flow][fact][v] && !(fact == "http.status" && strings.HasSuffix(v, "xx")) { // tshark shows no classes
+				if !whole[flow][fact][v] && !theirs[flow][fact][v] && !(fact == "http.status" && strings.HasSuffix(v, "xx")) { // tshark has no classes
 					wrong = append(wrong, fact+"="+v)
 				}
 			}

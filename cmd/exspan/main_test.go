@@ -23,8 +23,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"exspan": main})
 }
 
-// TestScenarios runs testdata/script/*.txtar: packets as text, a command, and
-// the output wanted.
+// TestScenarios runs testdata/script/*.txtar: packets as text, a command, and the
+// expected output.
 func TestScenarios(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
@@ -40,7 +40,7 @@ func TestScenarios(t *testing.T) {
 	})
 }
 
-// compilePcap makes a capture file: pcap PACKETS.txt OUT.pcap.
+// compilePcap writes a capture file: pcap PACKETS.txt OUT.pcap.
 func compilePcap(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: pcap PACKETS.txt OUT.pcap")
@@ -50,7 +50,7 @@ func compilePcap(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), data, 0o644))
 }
 
-// cutFile damages a file: cut FILE BYTES takes so many bytes off its end.
+// cutFile damages a file: cut FILE BYTES removes that many bytes from its end.
 func cutFile(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: cut FILE BYTES")
@@ -61,7 +61,7 @@ func cutFile(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(data[:len(data)-n]), 0o644))
 }
 
-// exitsWith runs a command and wants an exit code: code N COMMAND ARGS...
+// exitsWith runs a command and expects an exit code: code N COMMAND ARGS...
 func exitsWith(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: code N COMMAND ARGS...")
@@ -81,9 +81,9 @@ func exitsWith(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// pickFields writes chosen fields of NDJSON, one line a flow: fields IN OUT
-// FIELD... Fields are written as a path (server.port, facts.rpc.interface);
-// lists are joined by commas, findings are their ids, and what is absent is "-".
+// pickFields writes selected fields of NDJSON, one line per flow: fields IN OUT FIELD...
+// A field is given as a path (server.port, facts.rpc.interface). Lists are joined by
+// commas, findings are shown as their ids, and absent values as "-".
 func pickFields(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: fields IN OUT FIELD...")
@@ -101,7 +101,7 @@ func pickFields(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(out.String()), 0o644))
 }
 
-// lookUp follows a path of member names, some of which have dots themselves.
+// lookUp follows a path of member names, some of which contain dots.
 func lookUp(object map[string]any, path string) any {
 	if v, ok := object[path]; ok {
 		return v

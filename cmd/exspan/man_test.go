@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// TestManPages writes the pages: every command that help lists has one, every
-// flag stands on it, and mandoc finds nothing wrong.
+// TestManPages writes the man pages. Every command that help lists must have a page,
+// every flag must be on it, and mandoc must find no mistake.
 func TestManPages(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 	dir := filepath.Join(t.TempDir(), "man1")

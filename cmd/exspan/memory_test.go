@@ -12,9 +12,8 @@ import (
 	"github.com/exspan/exspan/capture/capturetest"
 )
 
-// TestCollections reads requests that never end, so that all of them is held,
-// and counts how often garbage was looked for: as memory grows, not all the
-// time.
+// TestCollections reads requests that never end, so that all of them are held, and counts
+// garbage collections. They must become rarer as memory grows.
 func TestCollections(t *testing.T) {
 	const flows = 10_000
 	var text strings.Builder

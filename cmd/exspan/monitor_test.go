@@ -35,7 +35,7 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// TestMonitorMistakes has a case for every mistake that is looked for.
+// TestMonitorMistakes has a case for every mistake that the monitor checks for.
 func TestMonitorMistakes(t *testing.T) {
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "web.yml")
@@ -149,7 +149,7 @@ filter: "host 10.0.0.5"
 	}
 }
 
-// TestMonitorReads reads a file as monitor does, and wants what analyze says.
+// TestMonitorReads reads a file with monitor and expects the output of analyze.
 func TestMonitorReads(t *testing.T) {
 	file, site := testdataFile("rpc.pcapng"), testdataFile("rpc.site.yaml")
 	var want, got, stderr bytes.Buffer
@@ -167,7 +167,7 @@ func TestMonitorReads(t *testing.T) {
 
 func testdataFile(name string) string { return filepath.Join("..", "..", "testdata", name) }
 
-// TestMonitorWrites keeps the packets of flows with one status, and no others.
+// TestMonitorWrites verifies that exactly the packets of flows with one status are kept.
 func TestMonitorWrites(t *testing.T) {
 	dir := t.TempDir()
 	data, err := capturetest.Compile("packets", []byte(`start 2010-03-04T09:14:00Z

@@ -10,14 +10,14 @@ import (
 	"github.com/exspan/exspan/capture/capturetest"
 )
 
-// exchangeRoles are the roles of Exchange servers.
+// exchangeRoles lists the roles of Exchange servers.
 var exchangeRoles = []string{"mailbox", "mailbox-legacy", "cas", "hub", "edge", "um"}
 
-// TestNoFalseExchange reads captures in which no Exchange server takes part,
-// and a scanner that looks for one. Nothing in them is an Exchange server, and
-// no flow is judged as one of Exchange. Of the corpus, its GROUND-TRUTH.md says
-// which folders and files have none; a file that is damaged counts as far as it
-// can be read. What does not hold yet is listed in disagree.txt.
+// TestNoFalseExchange reads captures without an Exchange server, and a scanner that looks
+// for one. No host in them may be an Exchange server, and no flow may be judged as one of
+// Exchange. The corpus' GROUND-TRUTH.md names its folders and files without Exchange
+// servers. The readable part of a damaged file counts. Exceptions that do not hold yet
+// are listed in disagree.txt.
 func TestNoFalseExchange(t *testing.T) {
 	texts, err := filepath.Glob(filepath.Join(testdataDir, "negatives", "*.txt"))
 	if err != nil || len(texts) == 0 {

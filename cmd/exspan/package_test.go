@@ -24,7 +24,7 @@ func tool(t *testing.T, name string) string {
 	return path
 }
 
-// mustRun runs a program that has to succeed, and returns what it wrote.
+// mustRun runs a program that must succeed and returns its output.
 func mustRun(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
@@ -34,8 +34,8 @@ func mustRun(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// TestUnit holds the unit to systemd's own measure of exposure, 2.0 of 10, and
-// to its knowledge of the directives.
+// TestUnit checks the unit with systemd: its exposure must be at most 2.0 of 10, and all
+// directives must be known.
 func TestUnit(t *testing.T) {
 	analyze := tool(t, "systemd-analyze")
 	t.Log(mustRun(t, analyze, "security", "--offline=true", "--threshold=20", "package/exspan.service"))
@@ -58,8 +58,8 @@ func TestUnit(t *testing.T) {
 	}
 }
 
-// inUse returns a sample file with what is commented out in use. Remarks begin
-// with "# " and a word, the rest is meant to be used.
+// inUse returns a sample file with its commented-out lines enabled. Remarks begin with "#
+// " and a word; other comments can be enabled.
 func inUse(t *testing.T, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(name)
@@ -75,8 +75,8 @@ func inUse(t *testing.T, name string) string {
 	return strings.Join(lines, "\n")
 }
 
-// TestSamples has exspan read the files that are installed, as they are and
-// with everything in use.
+// TestSamples reads the installed files with exspan, unchanged and with everything
+// enabled.
 func TestSamples(t *testing.T) {
 	dir := t.TempDir()
 	web := filepath.Join(dir, "web.yaml")
@@ -127,7 +127,7 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// TestCompletions has the shells that are here read their completions.
+// TestCompletions loads the completions in the available shells.
 func TestCompletions(t *testing.T) {
 	for _, shell := range []string{"bash", "zsh", "fish"} {
 		var out, stderr bytes.Buffer
@@ -142,7 +142,7 @@ func TestCompletions(t *testing.T) {
 	}
 }
 
-// TestPackages looks into the packages that "make packages" built.
+// TestPackages inspects the packages that "make packages" built.
 func TestPackages(t *testing.T) {
 	dist := os.Getenv("EXSPAN_PACKAGES")
 	if dist == "" {
@@ -188,7 +188,7 @@ func TestPackages(t *testing.T) {
 			t.Errorf("configuration files are %q", got)
 		}
 		if readelf, err := exec.LookPath("readelf"); err == nil {
-			// Libraries whose names all distributions agree on.
+			// Libraries that have the same name in all distributions.
 			needed := regexp.MustCompile(`Shared library: \[(.*?)\]`).FindAllStringSubmatch(
 				mustRun(t, readelf, "-d", filepath.Join(root, "usr/bin/exspan")), -1)
 			for _, n := range needed {
@@ -213,8 +213,8 @@ func TestPackages(t *testing.T) {
 	})
 }
 
-// checkExe wants a program for Windows that starts without Npcap: it loads that
-// library when it captures, and none but the system's at its start.
+// checkExe verifies that the Windows program starts without Npcap: it loads that library
+// only when it captures, and only system libraries when it starts.
 func checkExe(t *testing.T, z *zip.Reader) {
 	t.Helper()
 	f, err := z.Open("exspan.exe")

@@ -14,13 +14,13 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// referenceLeg is a leg of testdata/reference/data-paths.tsv:
-// PORT/PROTO [protocol[details]] [flags].
+// referenceLeg is a leg of testdata/reference/data-paths.tsv: PORT/PROTO
+// [protocol[details]] [flags].
 type referenceLeg struct {
 	text      string
-	low, high int // 0 where the port is dynamic, or there is none
+	low, high int // 0 if the port is dynamic or there is none
 	dynamic   bool
-	protos    []string // tcp, udp; or a protocol without ports
+	protos    []string // tcp, udp, or a protocol without ports
 	protocol  string
 	details   []string
 	flags     []string
@@ -100,14 +100,14 @@ func (d *documentedPath) portless() bool {
 
 // unit is one generated conversation of a leg.
 type unit struct {
-	leg  string // the leg, what of it, and the roles
-	flow string // as segment.flow
-	here bool   // a host talks to itself
+	leg  string // the leg, its part, and the roles
+	flow string // in the form of segment.flow
+	here bool   // a host communicates with itself
 }
 
-// rolesFor returns roles that a host can have in a site file for those of a
-// row. "dc+mailbox" is a domain controller with Exchange on it: rows of Windows
-// hold only where an Exchange server takes part.
+// rolesFor returns roles that a host can have in a site file for the roles of a row.
+// "dc+mailbox" is a domain controller with Exchange: rows of Windows apply only where an
+// Exchange server takes part.
 func rolesFor(cell, version string) (all []string) {
 	for _, role := range strings.Split(cell, "|") {
 		switch {
@@ -125,13 +125,13 @@ func rolesFor(cell, version string) (all []string) {
 	return slices.Compact(all)
 }
 
-// generate writes packets for every leg of a path between hosts of every pair
-// of its roles.
+// generate writes packets for every leg of a path between hosts of every pair of its
+// roles.
 func (p *pathText) generate(d *documentedPath) (units []unit, err error) {
 	version := d.row["version"]
 	from, to := rolesFor(d.row["from"], version), rolesFor(d.row["to"], version)
 	if !slices.ContainsFunc(slices.Concat(from, to), inside) {
-		// A global catalog can be on an Exchange server.
+		// A global catalog can run on an Exchange server.
 		from, to = withMailbox(from), withMailbox(to)
 	}
 	for _, f := range from {
@@ -168,20 +168,21 @@ func withMailbox(roles []string) []string {
 	return roles
 }
 
-// meets reports whether a role is one of those that an end must have.
+// meets reports whether a role is among those that one end must have.
 func meets(role, oneEnd string) bool {
 	return slices.ContainsFunc(strings.Split(oneEnd, "|"), func(one string) bool {
 		return role == one || one == "any-exchange" && inside(role)
 	})
 }
 
-// inside reports whether a role is that of an Exchange server, or of a load
-// balancer, whose flows are judged as well.
+// inside reports whether a role is that of an Exchange server or of a load balancer,
+// whose flows are also judged.
 func inside(role string) bool {
 	return slices.Contains(exchangeRoles, role) || role == "lb" || strings.HasSuffix(role, "+mailbox")
 }
 
-// leg writes the conversations of one leg, between two hosts or here, on one.
+// leg writes the conversations of one leg, between two hosts or, if here is set, within
+// one.
 func (p *pathText) leg(d *documentedPath, l *referenceLeg, from, to string, here bool) (units []unit, err error) {
 	if l.low == 0 && !l.dynamic {
 		return nil, nil // without ports
@@ -216,7 +217,7 @@ func (p *pathText) leg(d *documentedPath, l *referenceLeg, from, to string, here
 	return units, nil
 }
 
-// converse writes one conversation, and returns its ends.
+// converse writes one conversation and returns its ends.
 func (p *pathText) converse(d *documentedPath, l *referenceLeg, c pathFlow, proto, detail string) (pathFlow, error) {
 	auth := d.row["default_auth"] + "|" + d.row["supported_auth"]
 	if proto == "udp" {
@@ -278,14 +279,14 @@ func (p *pathText) converse(d *documentedPath, l *referenceLeg, c pathFlow, prot
 	return c, nil
 }
 
-// rpc asks the mapper where a service is, and binds to it there.
+// rpc asks the mapper for the endpoint of a service and binds to the service there.
 func (p *pathText) rpc(d *documentedPath, l *referenceLeg, c *pathFlow, detail string) error {
 	security := "ntlm privacy"
 	if auth := d.row["default_auth"]; strings.Contains(auth, "kerberos") && !strings.Contains(auth, "ntlm") {
 		security = "kerberos privacy"
 	}
 	if detail == "epmapper" {
-		// Which service is asked for decides what the mapper's flow is.
+		// The requested service determines the path of the flow to the mapper.
 		i := slices.IndexFunc(d.legs, func(o referenceLeg) bool {
 			return o.protocol == "dcerpc" && o.is("reverse") == l.is("reverse") && len(o.details) > 0 && o.details[0] != "epmapper"
 		})
@@ -322,7 +323,7 @@ func (p *pathText) mapping(iface string, port int) []string {
 	return []string{"c rpc-bind(epmapper)", "s rpc-bind-ack(135)", "c epm-map(" + iface + ")", fmt.Sprintf("s epm-mapped(%s %d)", iface, port)}
 }
 
-// groups are the addresses of discovery that goes to everybody.
+// groupAddresses maps multicast discovery protocols to their addresses.
 var groupAddresses = map[string]string{"llmnr": "224.0.0.252", "mdns": "224.0.0.251", "ssdp": "239.255.255.250", "wsd": "239.255.255.250"}
 
 func (p *pathText) converseUDP(d *documentedPath, l *referenceLeg, c pathFlow, detail string) (pathFlow, error) {
@@ -370,7 +371,7 @@ func (p *pathText) converseUDP(d *documentedPath, l *referenceLeg, c pathFlow, d
 			said = append(said, fmt.Sprintf("c hex(80 00 00%02x 0000%04x 000000aa) zero(160)", i, i*160))
 		}
 	case "notify":
-		said = []string{"c hex(d0 27 02 70 27 80 10 90)"} // as a server of 2003 sent it
+		said = []string{"c hex(d0 27 02 70 27 80 10 90)"} // recorded from a server of 2003
 	case "syslog":
 		said = greetings["syslog"]
 	default:
@@ -386,15 +387,16 @@ func (p *pathText) converseUDP(d *documentedPath, l *referenceLeg, c pathFlow, d
 	return c, nil
 }
 
-// datagramRequest is a request of connectionless RPC (C706, 12.5): version 4.
+// datagramRequest returns a request of connectionless RPC (version 4, [C706] section
+// 12.5).
 func datagramRequest(uuid string) string {
 	u := strings.ReplaceAll(uuid, "-", "")
 	swapped := u[6:8] + u[4:6] + u[2:4] + u[0:2] + u[10:12] + u[8:10] + u[14:16] + u[12:14] + u[16:]
 	return "hex(04 00 08 00 10 00 00 00 " + strings.Repeat("00", 16) + " " + swapped + " 00112233445566778899aabbccddeeff 00000000 01000000 00000000 0000 ffff ffff 0010 0000 00 00) zero(16)"
 }
 
-// versionInSite returns the word of a site file for the version of a row. Rows
-// of Windows hold beside those of any version.
+// versionInSite returns the word of a site file for the version of a row. Rows of Windows
+// apply to every version.
 func versionInSite(version string) string {
 	switch version {
 	case "se":
@@ -405,14 +407,13 @@ func versionInSite(version string) string {
 	return version
 }
 
-// TestDocumentedPaths generates packets for every row of data-paths.tsv, with a
-// site file that gives the roles, and wants the row among the paths of its
-// flows. Rows that are local to a host want that of flows of a host with itself;
-// between hosts, and for rows that the reference lists as not used, the flow is
-// unexpected and its verdict names the row, by its id or its name, or one of
-// not-in-version.tsv that says the same. Rows that are not
-// reached yet are listed in unreached.txt; how many conversations of their legs
-// are not, in unreached-legs.txt.
+// TestDocumentedPaths generates packets for every row of data-paths.tsv, with a site file
+// that sets the roles, and expects the row among the paths of its flows. Rows that are
+// local to a host are expected for flows of a host with itself. Between hosts, and for
+// rows that the reference lists as not used, the flow is unexpected, and its verdict
+// names the row, by its id or its name, or an equivalent row of not-in-version.tsv. Rows
+// that are not reached yet are listed in unreached.txt, and the number of conversations
+// of their legs in unreached-legs.txt.
 func TestDocumentedPaths(t *testing.T) {
 	packs, err := rules.Embedded()
 	if err != nil {
@@ -455,8 +456,8 @@ func TestDocumentedPaths(t *testing.T) {
 	checkCounts(t, filepath.Join(reference, "unreached-legs.txt"), units)
 }
 
-// reach runs the packets of a row and returns how many of its conversations
-// reach it, and what became of the others.
+// reach analyzes the packets of a row. It returns how many of the row's conversations
+// reach it, and the results of the others.
 func reach(t *testing.T, dir string, packs *rules.Packs, d *documentedPath, confidence map[string]string) (reached int, missed []string) {
 	t.Helper()
 	p := newPathText(packs)
@@ -499,7 +500,7 @@ func reach(t *testing.T, dir string, packs *rules.Packs, d *documentedPath, conf
 	return reached, missed
 }
 
-// follows returns why a flow is not one of a documented path.
+// follows returns why a flow does not follow a documented path, or "".
 func follows(d *documentedPath, r jsonRecord, here bool, confidence map[string]string) string {
 	if r == nil {
 		return "no such flow"
@@ -521,7 +522,7 @@ func follows(d *documentedPath, r jsonRecord, here bool, confidence map[string]s
 		return ""
 	}
 	if d.row["confidence"] == "low" && slices.ContainsFunc(r.paths(), func(id string) bool { return confidence[id] != "low" }) {
-		return "" // a row of low confidence explains nothing that a better one can
+		return "" // a row of low confidence does not explain what a better one can explain
 	}
 	return got
 }

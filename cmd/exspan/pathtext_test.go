@@ -8,8 +8,8 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// pathText writes packets, in the language of capturetest, that follow a
-// documented data path.
+// pathText writes packets that follow a documented data path, in the language of
+// capturetest.
 type pathText struct {
 	strings.Builder
 	packs *rules.Packs
@@ -22,7 +22,7 @@ func newPathText(packs *rules.Packs) *pathText {
 	return &pathText{packs: packs, hosts: map[string]string{}, next: 20000, high: 52000}
 }
 
-// roleAddress returns the address of the host of a role; a role has two.
+// roleAddress returns the address of the host of a role. There are two hosts per role.
 func roleAddress(role string, second bool) string {
 	i := 1
 	if second {
@@ -39,7 +39,7 @@ func roleAddress(role string, second bool) string {
 	return fmt.Sprintf("10.0.%d.%d", slices.Index(order, role)+1, i)
 }
 
-// host returns the name of a role's host, and declares it.
+// host returns the name of the host of a role and declares it.
 func (p *pathText) host(role string, second bool) string {
 	name := strings.NewReplacer("-", "", "+", "").Replace(role) + "1"
 	if second {
@@ -49,7 +49,7 @@ func (p *pathText) host(role string, second bool) string {
 	return name
 }
 
-// pathSite returns the site file of all hosts, which are of one version.
+// pathSite returns the site file of all hosts. They are of one version.
 func pathSite(version string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "exchange: %q\nservers:\n", version)
@@ -67,7 +67,7 @@ func pathSite(version string) string {
 
 func (p *pathText) line(format string, args ...any) { fmt.Fprintf(p, format+"\n", args...) }
 
-// pathFlow is a client and a server of one leg.
+// pathFlow is the client and the server of one leg.
 type pathFlow struct {
 	client, server string // names
 	from, to       int    // ports
@@ -76,8 +76,8 @@ type pathFlow struct {
 func (c *pathFlow) c() string { return fmt.Sprintf("%s:%d", c.client, c.from) }
 func (c *pathFlow) s() string { return fmt.Sprintf("%s:%d", c.server, c.to) }
 
-// talk writes what client and server say in turn, each beginning with "c " or
-// "s ", between a handshake and its end.
+// talk writes the messages of client and server, each with the prefix "c " or "s ",
+// between a handshake and the end of the connection.
 func (p *pathText) talk(c *pathFlow, said ...string) {
 	p.line("handshake %s > %s", c.c(), c.s())
 	for _, s := range said {
@@ -90,7 +90,7 @@ func (p *pathText) talk(c *pathFlow, said ...string) {
 	p.line("fin %s > %s", c.c(), c.s())
 }
 
-// datagrams is talk over UDP.
+// datagrams is like talk, over UDP.
 func (p *pathText) datagrams(c *pathFlow, said ...string) {
 	for _, s := range said {
 		if text, ok := strings.CutPrefix(s, "c "); ok {
@@ -101,7 +101,8 @@ func (p *pathText) datagrams(c *pathFlow, said ...string) {
 	}
 }
 
-// handshakes of TLS for a server name, with a certificate of the client or not.
+// tlsTalk returns a TLS handshake for a server name, with or without a client
+// certificate.
 func tlsTalk(name string, certificate bool) []string {
 	mutual, done := "", ""
 	if certificate {
@@ -113,7 +114,8 @@ func tlsTalk(name string, certificate bool) []string {
 
 func quoted(s string) string { return fmt.Sprintf("%q", s) }
 
-// smtpTalk is mail: under TLS where the documents have it, else in clear.
+// smtpTalk returns the transfer of a mail: over TLS if the documents say so, otherwise in
+// clear.
 func smtpTalk(auth, encryption string) []string {
 	said := []string{"s " + quoted("220 server.corp.example ESMTP ready\r\n"), "c " + quoted("EHLO client.corp.example\r\n")}
 	verb := "STARTTLS"
@@ -128,7 +130,7 @@ func smtpTalk(auth, encryption string) []string {
 	return append(said, tlsTalk("", strings.Contains(auth, "direct-trust") || strings.Contains(auth, "mtls") || strings.Contains(auth, "certificate"))...)
 }
 
-// httpTalk is a request and its answer.
+// httpTalk returns a request and its answer.
 func httpTalk(method, host, path, auth string) []string {
 	header := ""
 	switch {
@@ -143,7 +145,7 @@ func httpTalk(method, host, path, auth string) []string {
 		"s " + quoted("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")}
 }
 
-// rpcTalk is a bind to an interface, and a call.
+// rpcTalk returns a bind to an interface, and a call.
 func rpcTalk(iface, port, security string) []string {
 	said := []string{"c rpc-bind(" + strings.TrimSpace(iface+" "+security) + ")", "s rpc-bind-ack(" + strings.TrimSpace(port+" "+security) + ")"}
 	if strings.HasPrefix(security, "ntlm") {
@@ -152,7 +154,7 @@ func rpcTalk(iface, port, security string) []string {
 	return append(said, "c rpc-request("+strings.TrimSpace("0 "+security)+")", "s rpc-response("+security+")")
 }
 
-// smbTalk opens a share, or a pipe and an interface behind it.
+// smbTalk opens a share, or a pipe and an interface on it.
 func smbTalk(share, pipe, iface string) []string {
 	said := []string{"c smb-negotiate()", "s smb-negotiated()", "c smb-setup(negotiate)", "s smb-setup-answer(challenge)", "c smb-setup(v2)", "s smb-setup-answer(done)"}
 	if pipe == "" {
@@ -165,7 +167,7 @@ func smbTalk(share, pipe, iface string) []string {
 	return said
 }
 
-// netTcp is the begin of .NET message framing ([MC-NMF]) towards a URI, and
+// netTCP returns the beginning of .NET message framing ([MC-NMF]) for a URI, and
 // NegotiateStream ([MS-NNS]) inside it.
 func netTCP(uri string) []string {
 	return append([]string{fmt.Sprintf("c hex(00 01 00 01 02 02 %02x) %q hex(03 08 09 15) \"application/negotiate\"", len(uri), uri), "s hex(0a)"}, negotiateStream...)
@@ -176,8 +178,8 @@ var negotiateStream = []string{"c hex(16 01 00 00 28) ntlm(negotiate)", "s hex(1
 
 var ldapTalk = []string{"c ldap-bind(GSSAPI)", "s ldap-bound()", "c ldap-sealed()", "s ldap-sealed()"}
 
-// A search for Netlogon over UDP, which is how a domain controller is pinged
-// ([MS-ADTS] 6.3.3).
+// A search for Netlogon over UDP, with which clients ping a domain controller ([MS-ADTS]
+// section 6.3.3).
 var cldapTalk = []string{`c hex(30 2f 02 01 01 63 2a 04 00 0a 01 00 0a 01 00 02 01 00 02 01 00 01 01 00 87 0b) "objectClass" hex(30 0a 04 08) "Netlogon"`,
 	"s hex(30 0c 02 01 01 65 07 0a 01 00 04 00 04 00)"}
 
@@ -185,7 +187,7 @@ var cldapTalk = []string{`c hex(30 2f 02 01 01 63 2a 04 00 0a 01 00 0a 01 00 02 
 const dnsQuestion = "12 34 01 00 00 01 00 00 00 00 00 00 03 77 77 77 07 65 78 61 6d 70 6c 65 03 6e 65 74 00 00 01 00 01"
 const dnsAnswer = "12 34 81 80 00 01 00 00 00 00 00 00 03 77 77 77 07 65 78 61 6d 70 6c 65 03 6e 65 74 00 00 01 00 01"
 
-// sip returns a message of SIP with its body (RFC 3261).
+// sipMessage returns a SIP message with its body (RFC 3261).
 func sipMessage(first, call string, seq string, body string) string {
 	kind := ""
 	if body != "" {
@@ -200,7 +202,7 @@ func sdp(address string, port int) string {
 	return fmt.Sprintf("v=0\r\no=- 1 1 IN IP4 %s\r\ns=-\r\nc=IN IP4 %s\r\nt=0 0\r\nm=audio %d RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n", address, address, port)
 }
 
-// sipCall is a call that the server accepts; media go to the ports given.
+// sipCall returns a call that the server accepts, with media at the given ports.
 func (p *pathText) sipCall(c *pathFlow, clientMedia, serverMedia int) []string {
 	call := fmt.Sprintf("%d@%s", c.from, c.client)
 	return []string{
@@ -210,7 +212,8 @@ func (p *pathText) sipCall(c *pathFlow, clientMedia, serverMedia int) []string {
 	}
 }
 
-// greetings are what protocols of one port say; the first to speak first.
+// greetings maps protocols with one port to their messages. The first one is from the end
+// that speaks first.
 var greetings = map[string][]string{
 	"pop3":   {"s " + quoted("+OK ready\r\n"), "c " + quoted("CAPA\r\n"), "s " + quoted("+OK\r\nSTLS\r\n.\r\n"), "c " + quoted("STLS\r\n"), "s " + quoted("+OK begin\r\n")},
 	"imap":   {"s " + quoted("* OK ready\r\n"), "c " + quoted("1 CAPABILITY\r\n"), "s " + quoted("* CAPABILITY IMAP4rev1 STARTTLS\r\n1 OK\r\n"), "c " + quoted("2 STARTTLS\r\n"), "s " + quoted("2 OK begin\r\n")},
@@ -228,10 +231,10 @@ var greetings = map[string][]string{
 	"syslog": {"c " + quoted("<34>1 2026-01-01T00:00:00Z host app - - - text\n")},
 }
 
-// anything is for protocols that nothing reads.
+// anything is the content for protocols without an observer.
 var anything = []string{"c hex(a1 b2 c3 d4 00 01 02 03 a1 b2 c3 d4 00 01 02 03)", "s hex(a1 b2 c3 d4 80 01 02 03 a1 b2 c3 d4 80 01 02 03)"}
 
-// iface returns an interface as UUID and version.
+// iface returns the UUID and version of an interface.
 func (p *pathText) iface(name string) (string, error) {
 	if name == "unnamed" {
 		return "5b0e7f4c-3d2a-4c1e-9d6f-0a1b2c3d4e5f/1.0", nil

@@ -15,14 +15,14 @@ import (
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// secret is something that may not be printed: as it stands, or as a word of
-// its own where its letters may stand in other words.
+// secret is a text that must not be printed. It is searched for anywhere, or only as a
+// separate word if its letters can occur in other words.
 type secret struct {
 	text string // in lower case
 	word bool
 }
 
-// in says where the secret stands in a text in lower case, or -1.
+// in returns the position of the secret in a lower-case text, or -1.
 func (s secret) in(text string) int {
 	for from := 0; ; {
 		i := strings.Index(text[from:], s.text)
@@ -45,8 +45,8 @@ func wordAt(text string, i int) bool {
 	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '.' || c >= 0x80
 }
 
-// scriptSecrets are the passwords, users, mail addresses, parts of SIP
-// addresses and query values of the scripts that recorded the captures.
+// scriptSecrets returns the passwords, users, mail addresses, parts of SIP addresses and
+// query values in the scripts that recorded the captures.
 func scriptSecrets(t *testing.T) []secret {
 	t.Helper()
 	patterns := []struct {
@@ -84,7 +84,7 @@ func scriptSecrets(t *testing.T) []secret {
 	}
 	var all []secret
 	for s := range found {
-		// What the environment hides is no secret: the words of a shell variable.
+		// The name of a shell variable is not a secret.
 		if !strings.ContainsAny(s.text, "$%") {
 			all = append(all, s)
 		}
@@ -92,20 +92,20 @@ func scriptSecrets(t *testing.T) []secret {
 	return all
 }
 
-// tsharkSecrets are the users, mail addresses, passwords, query values and
-// cookies that tshark reads in a capture.
+// tsharkSecrets returns the users, mail addresses, passwords, query values and cookies
+// that tshark reads in a capture.
 func tsharkSecrets(t *testing.T, file string) []secret {
 	t.Helper()
 	users := []string{"ntlmssp.auth.username", "kerberos.CNameString", "http.authbasic", "imap.request.username", "imap.request.password",
 		"pop.request.parameter", "sip.from.user", "sip.to.user", "sip.auth.username", "ldap.name", "smtp.auth.username", "smtp.auth.password",
 		"smtp.auth.username_password"}
 	whole := []string{"smtp.req.parameter", "http.request.uri.query", "http.cookie", "http.set_cookie"}
-	// What is known by these names is a host, which may be told.
+	// These names identify a host, which may be printed.
 	hosts := []string{"ntlmssp.auth.hostname", "ntlmssp.challenge.target_name", "kerberos.SNameString", "dns.qry.name", "kerberos.realm", "http.host",
 		"http.request.uri.path"}
 	filter := "ntlmssp or kerberos or http or imap or pop or sip or ldap or smtp or dns"
 	fields := slices.Concat(users, whole, hosts)
-	// These are words of what is printed too.
+	// These words also occur in the output for other reasons.
 	exclude := map[string]bool{"anonymous": true, "ntlm": true, "caller": true, "options": true}
 	found := map[secret]bool{}
 	for _, row := range observetest.Tshark(t, file, filter, fields) {
@@ -126,7 +126,7 @@ func tsharkSecrets(t *testing.T, file string) []secret {
 					}
 				case fields[i] == "http.request.uri.query":
 					for _, pair := range strings.Split(v, "&") {
-						// Words of letters alone stand in paths too.
+						// Words that consist only of letters also occur in paths.
 						if _, value, ok := strings.Cut(pair, "="); ok && len(value) >= 6 && strings.ContainsAny(value, "0123456789@%") {
 							found[secret{value, true}] = true
 						}
@@ -141,7 +141,7 @@ func tsharkSecrets(t *testing.T, file string) []secret {
 					user, password, _ := strings.Cut(v, ":")
 					found[secret{user, true}], found[secret{password, true}] = true, true
 				case strings.Contains(fields[i], "sip.") && len(v) < 6 || strings.Contains(v, "=") && fields[i] == "pop.request.parameter":
-					// Short numbers stand everywhere.
+					// Short numbers occur everywhere.
 					found[secret{v + "@", false}] = true
 				default:
 					found[secret{v, true}] = true
@@ -161,7 +161,7 @@ func tsharkSecrets(t *testing.T, file string) []secret {
 	return all
 }
 
-// captures returns the recorded captures, and those of the corpus.
+// captures returns the recorded captures and those of the corpus.
 func captures(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("../../testdata/*.pcapng")
@@ -179,13 +179,13 @@ func captures(t *testing.T) []string {
 	return files
 }
 
-// views are the ways in which a capture can be looked at.
+// views lists the ways to look at a capture.
 var views = [][]string{
 	{"--format", "table"}, {"--format", "ndjson"}, {"--format", "csv"}, {"--calls", "--format", "table"}, {"--calls", "--format", "ndjson"},
 }
 
-// TestNoSecrets looks at every capture in every way, and finds nobody's name,
-// password, mail address, number or query in what is printed.
+// TestNoSecrets looks at every capture in every way and verifies that no name, password,
+// mail address, number or query of a person is printed.
 func TestNoSecrets(t *testing.T) {
 	fromScripts := scriptSecrets(t)
 	_, err := exec.LookPath("tshark")
@@ -199,7 +199,7 @@ func TestNoSecrets(t *testing.T) {
 		}
 		ways := views
 		if !recorded {
-			ways = [][]string{{"--format", "ndjson"}, {"--calls", "--format", "ndjson"}} // they hold what the others hold
+			ways = [][]string{{"--format", "ndjson"}, {"--calls", "--format", "ndjson"}} // they contain everything that the others contain
 		}
 		if haveTshark {
 			secrets = slices.Concat(secrets, tsharkSecrets(t, file))
@@ -224,7 +224,7 @@ func TestNoSecrets(t *testing.T) {
 	}
 }
 
-// TestIdentities asks for the names, and gets them.
+// TestIdentities verifies that names are printed on request.
 func TestIdentities(t *testing.T) {
 	for _, c := range []struct {
 		file, view string

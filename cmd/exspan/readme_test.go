@@ -13,8 +13,8 @@ import (
 	"github.com/exspan/exspan/capture/capturetest"
 )
 
-// TestReadmeCommands runs the commands under "What it answers" of the README on
-// a recorded capture, and wants each to answer.
+// TestReadmeCommands runs the commands under "What it answers" in the README on a
+// recorded capture and verifies that each prints an answer.
 func TestReadmeCommands(t *testing.T) {
 	data, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -57,7 +57,7 @@ func TestReadmeCommands(t *testing.T) {
 			}
 		}
 		if strings.Contains(text, "refused") {
-			continue // a recording may have nothing that is blocked
+			continue // a recording may have no blocked traffic
 		}
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("%s: no %q in\n%s", command, want, stdout.String())
@@ -68,8 +68,8 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
-// TestExamples parses the examples in the help of every command: each names a
-// command and flags that exist.
+// TestExamples parses the examples in the help of every command. The command and the
+// flags of each must exist.
 func TestExamples(t *testing.T) {
 	quotes := regexp.MustCompile(`'[^']*'`)
 	var visit func(c *cobra.Command)

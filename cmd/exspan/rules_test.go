@@ -8,8 +8,8 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// TestPolicyFindings holds the findings that verdicts can have against those
-// that a site file may accept.
+// TestPolicyFindings compares the findings that verdicts can have with those that a site
+// file may accept.
 func TestPolicyFindings(t *testing.T) {
 	packs, err := rules.Embedded()
 	if err != nil {

@@ -14,9 +14,9 @@ import (
 	"github.com/exspan/exspan/capture/capturetest"
 )
 
-// TestSituations holds verdicts against what an Exchange expert says of each
-// flow of testdata/situations; see the README there. Rows that do not agree yet
-// are listed in disagree.txt, which can only shrink.
+// TestSituations compares verdicts with an Exchange expert's judgement of each flow of
+// testdata/situations; see the README there. Rows that do not agree yet are listed in
+// disagree.txt, which can only shrink.
 func TestSituations(t *testing.T) {
 	dir := filepath.Join(testdataDir, "situations")
 	rows := readTable(t, filepath.Join(dir, "expected.tsv"))
@@ -45,7 +45,7 @@ type situations struct {
 	runs      map[[2]string]*situation
 }
 
-// situation is what one run says.
+// situation is the output of one run.
 type situation struct {
 	hosts map[string]string     // name to address
 	flows map[string]jsonRecord // by proto, client and server; the first one of each
@@ -98,8 +98,8 @@ func (s *situations) run(t *testing.T, file, site string) *situation {
 	return now
 }
 
-// find returns the record of a row's flow, and whether its ends are the other
-// way round than the row has them.
+// find returns the record of a row's flow, and whether its ends are swapped relative to
+// the row.
 func (s *situation) find(flow string) (r jsonRecord, swapped bool, problem string) {
 	ends, proto, ok := cutLast(flow, "/")
 	either := strings.Contains(ends, " <> ")
@@ -121,7 +121,7 @@ func (s *situation) find(flow string) (r jsonRecord, swapped bool, problem strin
 	return nil, false, "no such flow"
 }
 
-// end translates NAME:PORT to "address port".
+// end converts NAME:PORT to "address port".
 func (s *situation) end(text string) (string, error) {
 	name, port, _ := cutLast(strings.TrimSpace(text), ":")
 	name = strings.Trim(name, "[]")
@@ -144,7 +144,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// judge returns what differs between a row and what exspan says.
+// judge returns the differences between a row and exspan's output.
 func (s *situations) judge(t *testing.T, row map[string]string) []string {
 	t.Helper()
 	now := s.run(t, row["file"], row["site"])
@@ -168,9 +168,9 @@ func (s *situations) judge(t *testing.T, row map[string]string) []string {
 	return append(problems, differs(row, r, swapped, other)...)
 }
 
-// differs compares a record with a row, column by column. other is the record
-// of the same flow with the site file. Where a row lists several answers,
-// undetermined for want of rules is none of them.
+// differs compares a record with a row, column by column. other is the record of the same
+// flow with the site file. Where a row lists several answers, undetermined for lack of
+// rules is not one of them.
 func differs(row map[string]string, r jsonRecord, swapped bool, other jsonRecord) []string {
 	var bad []string
 	problem := func(format string, args ...any) { bad = append(bad, fmt.Sprintf(format, args...)) }
@@ -233,8 +233,8 @@ func differs(row map[string]string, r jsonRecord, swapped bool, other jsonRecord
 	return bad
 }
 
-// statusIs reports whether a status is one of the alternatives of a row, and
-// whether it is so by an alternative that names the reason.
+// statusIs reports whether a status is among the alternatives of a row, and whether it
+// matches an alternative that names the reason.
 func statusIs(want, status, reason string, other jsonRecord) (ok, byReason bool) {
 	alternatives := splitCell(want, "|")
 	for _, alternative := range alternatives {
@@ -280,8 +280,8 @@ func pathsDiffer(row map[string]string, paths []string, documented bool) (bad []
 	return bad
 }
 
-// rolesDiffer compares roles: "hub" must be there, where "hub|edge" counts as
-// either, and "!hub" must not.
+// rolesDiffer compares roles. "hub" must be there (for "hub|edge", one of them), and
+// "!hub" must not.
 func rolesDiffer(end, want string, got []string) (bad []string) {
 	var have []string
 	for _, role := range got {
@@ -307,8 +307,8 @@ func isFinding(f finding, alternatives []string) bool {
 	})
 }
 
-// wordsOf returns every text of a verdict but the ids of paths, its status and
-// its grades.
+// wordsOf returns all texts of a verdict except the ids of paths, its status and its
+// grades.
 func wordsOf(v any) (all []string) {
 	switch v := v.(type) {
 	case string:
@@ -329,8 +329,8 @@ func wordsOf(v any) (all []string) {
 	return all
 }
 
-// versionWords returns the texts of a record that can tell the version it was
-// judged by: neither times, addresses, names nor facts.
+// versionWords returns the texts of a record that can reveal the version by which it was
+// judged. They exclude times, addresses, names and facts.
 func versionWords(r jsonRecord) string {
 	var all []string
 	for name, x := range r {
@@ -349,8 +349,7 @@ func versionWords(r jsonRecord) string {
 	return strings.Join(all, " / ")
 }
 
-// matchesAny reports whether s matches one of the patterns, in which * stands
-// for anything.
+// matchesAny reports whether s matches one of the patterns, in which * matches anything.
 func matchesAny(s string, patterns []string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool {
 		ok, err := path.Match(strings.TrimSpace(p), s)

@@ -30,7 +30,7 @@ type flood struct {
 	out syncBuffer
 }
 
-// flood sends a capture again and again, each time from other addresses.
+// flood sends a capture repeatedly, each time from other addresses.
 func (l *lab) flood(file string, frames int, pps, seconds float64) *flood {
 	l.t.Helper()
 	loops := max(int(pps*seconds/float64(frames)), 1)
@@ -42,7 +42,7 @@ func (l *lab) flood(file string, frames int, pps, seconds float64) *flood {
 	return f
 }
 
-// wait returns how many frames were sent, and how many a second.
+// wait returns the number of frames sent, and the rate in frames per second.
 func (f *flood) wait(t *testing.T) (sent, pps float64) {
 	t.Helper()
 	if err := f.cmd.Wait(); err != nil {
@@ -51,9 +51,9 @@ func (f *flood) wait(t *testing.T) (sent, pps float64) {
 	return number(`Actual: (\d+) packets`, f.out.String()), number(`Rated: .* ([\d.]+) pps`, f.out.String())
 }
 
-// TestRate finds the rate at which nothing is dropped, for exspan and, on the
-// same cable, for tcpdump and ndpiReader; then exspan has to keep up with four
-// fifths of its rate for a minute while it is scraped.
+// TestRate measures the maximum rate without drops for exspan and, on the same cable, for
+// tcpdump and ndpiReader. Then exspan must process a fixed share of its rate for a minute
+// while it is scraped.
 func TestRate(t *testing.T) {
 	soak(t)
 	l := newLab(t)
@@ -64,7 +64,7 @@ func TestRate(t *testing.T) {
 	}
 	frames := int(number(`Actual: (\d+) packets`, string(out)))
 
-	// Each tool says how many frames it read of those that were sent.
+	// Each tool reports how many of the sent frames it read.
 	type tool struct {
 		name string
 		try  func(pps float64) (sent, read, actual float64)
@@ -125,8 +125,8 @@ func TestRate(t *testing.T) {
 		}
 	}
 	m := methods[2]
-	// A few seconds without loss promise no minute of them: sender and receiver
-	// share the machine.
+	// A few seconds without loss do not guarantee a minute without loss, because sender
+	// and receiver share the machine.
 	rate := best[tools[2].name] * 0.5
 	p := l.monitor(9000, "--capture", m.capture, "--workers", strconv.Itoa(m.workers), "--ndjson", l.dir+"/records")
 	f := l.flood(file, frames, rate, 60)
@@ -151,7 +151,7 @@ func TestRate(t *testing.T) {
 		case <-time.After(250 * time.Millisecond):
 		}
 		took = append(took, request("/metrics"))
-		idle = append(idle, request("/-/healthy")) // does nothing: what the machine costs
+		idle = append(idle, request("/-/healthy")) // does nothing; measures the overhead of the machine
 	}
 	time.Sleep(time.Second)
 	s := p.metrics()

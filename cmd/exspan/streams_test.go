@@ -13,10 +13,10 @@ import (
 	"testing"
 )
 
-// TestStreamsAgreeWithTshark holds the media streams of every recording of
-// Unified Messaging against tshark's list: each is found, and packets, loss and
-// jitter agree within rounding. Streams of several payload types (telephone
-// events within voice) are compared by their packets alone.
+// TestStreamsAgreeWithTshark compares the media streams of every recording of Unified
+// Messaging with tshark's list. Each stream must be found, and packets, loss and jitter
+// must agree within rounding. For streams of several payload types (telephone events
+// within voice), only the packets are compared.
 func TestStreamsAgreeWithTshark(t *testing.T) {
 	if _, err := exec.LookPath("tshark"); err != nil {
 		t.Skip("no tshark")
@@ -37,8 +37,8 @@ func TestStreamsAgreeWithTshark(t *testing.T) {
 			if code := run([]string{"analyze", "-q", "--calls", "--format", "ndjson", file}, &stdout, &stderr); code != 0 {
 				t.Fatalf("exit %d: %s", code, stderr.String())
 			}
-			// A call may have two streams of one SSRC one after the other, and tshark
-			// lists them as one.
+			// A call can have two successive streams with one SSRC, which tshark lists as
+			// one.
 			got := map[string]stream{}
 			loose := 0
 			for line := range strings.Lines(stdout.String()) {
@@ -50,7 +50,7 @@ func TestStreamsAgreeWithTshark(t *testing.T) {
 					t.Fatal(err)
 				}
 				if c.Stream != nil {
-					// Without its SDP, tshark takes a stream for nothing.
+					// Without its SDP, tshark does not recognise a stream.
 					got[fmt.Sprintf("%s > %s %s", c.Stream.From, c.Stream.To, c.Stream.SSRC)] = *c.Stream
 					loose++
 				}
@@ -86,12 +86,13 @@ func TestStreamsAgreeWithTshark(t *testing.T) {
 				if strings.Contains(strings.Join(f[7:share-2], " "), ",") || strings.Contains(line, "telephone-event") {
 					continue
 				}
-				// tshark's loss is the expected number less what came, as RFC 3550 has it.
+				// tshark's loss is the expected number minus the received number, as in
+				// RFC 3550.
 				if s.Expected-s.Packets != lost {
 					t.Errorf("%s: %d expected and %d packets, tshark has %d lost", key, s.Expected, s.Packets, lost)
 				}
-				// RFC 3550 takes packets in order of arrival; tshark takes late ones
-				// and copies otherwise.
+				// RFC 3550 uses packets in the order of arrival. tshark treats late
+				// packets and copies differently.
 				if s.Duplicates+s.Reordered == 0 && math.Abs(s.JitterMS-jitter) > 0.002 {
 					t.Errorf("%s: jitter %.3f ms, tshark has %.3f", key, s.JitterMS, jitter)
 				}

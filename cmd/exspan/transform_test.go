@@ -14,17 +14,17 @@ import (
 	"github.com/exspan/exspan/capture/capturetest"
 )
 
-// transformation makes of a good capture what a worse mirror port, a worse
-// clock or another place in the network makes of the same traffic.
+// transformation changes a good capture into one of the same traffic from a worse mirror
+// port, with a worse clock, or at another place in the network.
 type transformation struct {
 	name string
-	// lossless says that nothing was taken away: every verdict stays, and so
-	// do the counts. Of others, a verdict may become undetermined.
+	// lossless reports that nothing is removed: every verdict and all counts must stay
+	// the same. After other transformations, a verdict may become undetermined.
 	lossless bool
 	apply    func(c *capturetest.Capture, server map[string]string) *capturetest.Capture
 }
 
-// keep returns the frames that f wants.
+// keep keeps the frames for which f returns true.
 func keep(f func(s *segment, frame *capturetest.Frame, i int) bool) func(*capturetest.Capture, map[string]string) *capturetest.Capture {
 	return func(c *capturetest.Capture, _ map[string]string) *capturetest.Capture {
 		out := &capturetest.Capture{LinkType: c.LinkType}
@@ -38,7 +38,7 @@ func keep(f func(s *segment, frame *capturetest.Frame, i int) bool) func(*captur
 	}
 }
 
-// oneDirection keeps what goes to the servers, or what comes from them.
+// oneDirection keeps only the packets to the servers, or only those from them.
 func oneDirection(toServer bool) func(*capturetest.Capture, map[string]string) *capturetest.Capture {
 	return func(c *capturetest.Capture, server map[string]string) *capturetest.Capture {
 		return keep(func(s *segment, _ *capturetest.Frame, _ int) bool {
@@ -47,7 +47,7 @@ func oneDirection(toServer bool) func(*capturetest.Capture, map[string]string) *
 	}
 }
 
-// each makes one or more frames of every frame.
+// each replaces every frame by one or more frames.
 func each(f func(frame capturetest.Frame, i int) []capturetest.Frame) func(*capturetest.Capture, map[string]string) *capturetest.Capture {
 	return func(c *capturetest.Capture, _ map[string]string) *capturetest.Capture {
 		out := &capturetest.Capture{LinkType: c.LinkType}
@@ -66,9 +66,9 @@ func snapped(length int) func(*capturetest.Capture, map[string]string) *capturet
 	})
 }
 
-// copied repeats every frame after a while, changed by change. Alike, a segment
-// without payload and IP id is left out: nothing tells a copy of it from another
-// acknowledgement.
+// copied repeats every frame after a delay, modified by change. If alike is set, it omits
+// segments without payload and IP id, whose copies cannot be distinguished from other
+// acknowledgements.
 func copied(after time.Duration, alike bool, change func(link int, frame []byte) []byte) func(*capturetest.Capture, map[string]string) *capturetest.Capture {
 	return func(c *capturetest.Capture, _ map[string]string) *capturetest.Capture {
 		return each(func(f capturetest.Frame, _ int) []capturetest.Frame {
@@ -87,7 +87,7 @@ func copied(after time.Duration, alike bool, change func(link int, frame []byte)
 
 func unchanged(_ int, frame []byte) []byte { return frame }
 
-// routed is the frame behind a router: one hop less, other MAC addresses.
+// routed returns the frame after a router: with a hop less and other MAC addresses.
 func routed(link int, frame []byte) []byte {
 	copy(frame, "\x02\x0a\x00\x00\x00\xfe\x02\x0a\x00\x00\x00\xff")
 	if s, ok := cutSegment(link, frame); ok && frame[s.ip]>>4 == 4 {
@@ -97,10 +97,10 @@ func routed(link int, frame []byte) []byte {
 	return frame
 }
 
-// tagged is the frame in another VLAN.
+// tagged returns the frame in another VLAN.
 func tagged(_ int, frame []byte) []byte { return between("8100 0009")(frame) }
 
-// shuffled delays each frame by up to so much, at random but always alike.
+// shuffled delays each frame by a reproducible random time of at most most.
 func shuffled(most time.Duration) func(*capturetest.Capture, map[string]string) *capturetest.Capture {
 	return func(c *capturetest.Capture, _ map[string]string) *capturetest.Capture {
 		random := rand.New(rand.NewPCG(1, 2))
@@ -111,14 +111,14 @@ func shuffled(most time.Duration) func(*capturetest.Capture, map[string]string) 
 	}
 }
 
-// late is a capture that begins when a share of its frames has gone by.
+// late drops a share of the frames at the beginning.
 func late(share float64) func(*capturetest.Capture, map[string]string) *capturetest.Capture {
 	return func(c *capturetest.Capture, _ map[string]string) *capturetest.Capture {
 		return &capturetest.Capture{LinkType: c.LinkType, Frames: c.Frames[int(share*float64(len(c.Frames))):]}
 	}
 }
 
-// headless cuts the first half of every TCP flow's packets.
+// headless drops the first half of the packets of every TCP flow.
 func headless(c *capturetest.Capture, _ map[string]string) *capturetest.Capture {
 	count, seen := map[string]int{}, map[string]int{}
 	for _, f := range c.Frames {
@@ -132,7 +132,7 @@ func headless(c *capturetest.Capture, _ map[string]string) *capturetest.Capture 
 	})(c, nil)
 }
 
-// stepped is a capture whose clock goes back by an hour in the middle.
+// stepped sets the clock back by an hour in the middle of the capture.
 func stepped(c *capturetest.Capture, _ map[string]string) *capturetest.Capture {
 	out := &capturetest.Capture{LinkType: c.LinkType, Frames: slices.Clone(c.Frames)}
 	for i := len(out.Frames) / 2; i < len(out.Frames); i++ {
@@ -189,11 +189,10 @@ func transformations() []transformation {
 	return all
 }
 
-// TestTransformations changes every recording in ways that lose or add nothing
-// but what a mirror port loses or adds. A verdict stays, or becomes
-// undetermined where something was taken away: never another one. How many flows
-// fail is listed in testdata/transform.txt, where numbers can only shrink. Without
-// EXSPAN_TRANSFORM three recordings are taken.
+// TestTransformations changes every recording in ways in which a mirror port may lose or
+// add packets. A verdict must stay the same or, if packets were removed, become
+// undetermined. The number of flows that fail is listed in testdata/transform.txt and can
+// only shrink. Without EXSPAN_TRANSFORM, the test uses three recordings.
 func TestTransformations(t *testing.T) {
 	sample := []string{"mail", "org", "rpc"}
 	whole := os.Getenv("EXSPAN_TRANSFORM") != ""
@@ -257,8 +256,8 @@ func flowOf(r jsonRecord) string {
 	return c.flow()
 }
 
-// compareVerdicts returns how the verdict of each flow got worse. remaining
-// holds the flows of which packets are left, as far as they can be told.
+// compareVerdicts returns how the verdict of each flow got worse. remaining holds the
+// flows that still have packets, as far as this is known.
 func compareVerdicts(before map[string]jsonRecord, after []jsonRecord, tr *transformation, remaining map[string]bool) map[string]string {
 	problems := map[string]string{}
 	seen := map[string]bool{}
@@ -268,7 +267,8 @@ func compareVerdicts(before map[string]jsonRecord, after []jsonRecord, tr *trans
 		status := rec.object("verdict").text("status")
 		switch {
 		case was == nil:
-			// A flow that was not there: the tunnel itself, or a part of another.
+			// A flow that did not exist before: the tunnel itself, or a part of another
+			// flow.
 			if status != "unrelated" && status != "undetermined" || tr.lossless {
 				problems[flow] = "a flow of its own, " + verdictOf(rec)
 			}
@@ -290,8 +290,8 @@ func compareVerdicts(before map[string]jsonRecord, after []jsonRecord, tr *trans
 	return problems
 }
 
-// counts returns the packets of a flow in either direction, the smaller number
-// first: an end may be taken for the server where the beginning is missing.
+// counts returns the packets of a flow in both directions, the smaller number first. If
+// the beginning is missing, the wrong end may be considered the server.
 func counts(r jsonRecord) string {
 	p := r.object("packets")
 	a, b := p.number("to_server"), p.number("to_client")

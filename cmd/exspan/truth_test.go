@@ -15,8 +15,8 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// truth is what is known of a recorded capture without exspan: conversations as
-// tshark counts them, and what the script that recorded it expects.
+// truth is the knowledge about a recorded capture from other sources: conversations as
+// tshark counts them, and the expectations of the script that recorded it.
 type truth struct {
 	Capture string
 	Flows   []struct {
@@ -48,7 +48,7 @@ type said struct {
 	}
 }
 
-// TestRecorded holds the recorded captures to their truth, flow by flow.
+// TestRecorded compares the recorded captures with their ground truth, flow by flow.
 func TestRecorded(t *testing.T) {
 	files, err := filepath.Glob("../../testdata/*.truth.json")
 	if err != nil || len(files) == 0 {
@@ -101,7 +101,7 @@ func TestRecorded(t *testing.T) {
 
 func ends(proto, client, server string) string { return proto + " " + client + " > " + server }
 
-// compare returns what differs.
+// compare returns the differences.
 func compare(s *said, packets, bytes [2]uint64, outcome string, expect map[string]string) []string {
 	var problems []string
 	differ := func(what string, got, want any) {
@@ -117,9 +117,9 @@ func compare(s *said, packets, bytes [2]uint64, outcome string, expect map[strin
 		differ("outcome", s.Outcome, outcome)
 	}
 	if p := expect["protocol"]; p != "" && !readable(p) {
-		return problems // nothing reads it yet
+		return problems // there is no observer for it yet
 	}
-	// What is inside TLS cannot be seen.
+	// The content of TLS is not visible.
 	inside := slices.Contains(s.Facts["encryption"], "tls") && expect["encryption"] != "none"
 	for what, want := range expect {
 		switch what {
@@ -171,7 +171,7 @@ func documented(path string) bool {
 	return err != nil || packs.Path(path) != nil
 }
 
-// words are the facts' words for what the recording scripts say in their own.
+// words maps the terms of the recording scripts to values of facts.
 var words = map[string][]string{
 	"basic":                        {"simple"},
 	"login":                        {"user-pass"},
@@ -190,13 +190,14 @@ var words = map[string][]string{
 
 func has(values []string, want string) bool {
 	return slices.ContainsFunc(values, func(v string) bool {
-		return v == want || slices.Contains(words[want], v) || strings.HasPrefix(v, want+" v") // an interface with its version
+		return v == want || slices.Contains(words[want], v) || strings.HasPrefix(v, want+" v") // an interface followed by its version
 	}) ||
 		want == "anonymous" && len(values) == 0
 }
 
-// TestCorpus runs every capture of the corpus with one, two and three workers: the
-// same bytes come out, and what cannot be read ends in an error that names the file.
+// TestCorpus reads every capture of the corpus with one, two and three workers. The
+// output must be identical, and what cannot be read must cause an error that names the
+// file.
 func TestCorpus(t *testing.T) {
 	corpus := os.Getenv("EXSPAN_CORPUS")
 	if corpus == "" {
@@ -231,7 +232,7 @@ func TestCorpus(t *testing.T) {
 	t.Logf("%d files, %d damaged", len(files), damaged/6)
 }
 
-// withoutUnread returns text without the lines that tell what of the input was not
+// withoutUnread returns text without the lines about parts of the input that were not
 // read.
 func withoutUnread(text string) string {
 	var rest strings.Builder

@@ -17,8 +17,8 @@ import (
 	"github.com/exspan/exspan/capture/etw/etwtest"
 )
 
-// TestWindowsRecordings packs recordings as netsh and pktmon write them, at several
-// layers, with 802.11 and without checksums, and wants the same said of them.
+// TestWindowsRecordings packs recordings in the formats of netsh and pktmon, at several
+// layers, with 802.11 and without checksums. The output must be that for the original.
 func TestWindowsRecordings(t *testing.T) {
 	for _, name := range []string{"rpc", "mail", "web", "directory", "org", "um-calls"} {
 		original := filepath.Join("..", "..", "testdata", name+".pcapng")
@@ -27,8 +27,8 @@ func TestWindowsRecordings(t *testing.T) {
 			"netsh":  {CPUs: 4, Layers: 2, Split: 7, Noise: true},
 			"pktmon": {CPUs: 4, Layers: 6, Pktmon: true, Compressed: true, NewIDs: true, WiFi: true, Unsummed: true, Noise: true},
 		} {
-			// Under the name of the original, which the report repeats: a trace is
-			// recognised by its content.
+			// The file keeps the name of the original, which the report repeats. A trace
+			// is recognised by its content.
 			trace := filepath.Join(t.TempDir(), name+".pcapng")
 			if err := os.WriteFile(trace, etwtest.ETL(frames, o), 0o600); err != nil {
 				t.Fatal(err)
@@ -63,7 +63,7 @@ func recorded(t *testing.T, name string) []etwtest.Frame {
 	return list
 }
 
-// analyzedAs returns what analyze writes to standard output and to standard error.
+// analyzedAs returns the standard output and standard error of analyze.
 func analyzedAs(t *testing.T, format string, names ...string) (string, string) {
 	t.Helper()
 	var out, warned bytes.Buffer
@@ -83,8 +83,8 @@ func firstDifference(got, want string) string {
 	return "lines are missing"
 }
 
-// TestConvertWindows converts every file of testdata/windows, and lets tshark say
-// what is in the result.
+// TestConvertWindows converts every file of testdata/windows and verifies the result with
+// tshark.
 func TestConvertWindows(t *testing.T) {
 	if _, err := exec.LookPath("tshark"); err != nil {
 		t.Skip("needs tshark")
@@ -139,8 +139,8 @@ func TestConvertWindows(t *testing.T) {
 	}
 }
 
-// TestWindowsDropped wants drops told with their flow, and a flow of which nothing
-// else is known under Blocked.
+// TestWindowsDropped verifies that drops are reported with their flow, and that a flow of
+// which nothing else is known is listed under Blocked.
 func TestWindowsDropped(t *testing.T) {
 	frames := recorded(t, filepath.Join("..", "..", "testdata", "rpc.pcapng"))[:200]
 	blocked := frames[20]
@@ -171,8 +171,8 @@ func TestWindowsDropped(t *testing.T) {
 	}
 }
 
-// TestWindowsForbidden packs a flow that nobody answered as pktmon does, with what
-// the Windows firewall says of it: it is prohibited then, and nothing else changes.
+// TestWindowsForbidden packs an unanswered flow in the format of pktmon, with the drops
+// of the Windows firewall. The flow must become prohibited, and nothing else may change.
 func TestWindowsForbidden(t *testing.T) {
 	packets, err := capturetest.Compile("packets.txt", []byte(`
 host hub1 10.0.0.21

@@ -1,5 +1,5 @@
-// Package calls writes telephone calls instead of flows, as text or as one line of
-// JSON for each call. Media streams that belong to no call come last.
+// Package calls writes telephone calls instead of flows, as text or as one line of JSON
+// for each call. Media streams without a call come last.
 package calls
 
 import (
@@ -21,7 +21,8 @@ type Sink struct {
 	json bool
 }
 
-// New returns a Sink that writes to w, NDJSON if ndjson is true and text if not.
+// New returns a Sink that writes to w. It writes NDJSON if ndjson is true, and text
+// otherwise.
 func New(w io.Writer, ndjson bool) *Sink { return &Sink{w, ndjson} }
 
 // Write does nothing, because calls are complete only at the end.
@@ -35,8 +36,8 @@ func (s *Sink) Close(sum *record.Summary) error {
 	return s.table(sum)
 }
 
-// The shape of a call in NDJSON. Times are RFC 3339 in UTC, durations
-// milliseconds or seconds as named. Absent values are left out.
+// The NDJSON form of a call. Times are RFC 3339 in UTC. Durations are in milliseconds or
+// seconds, as named. Absent values are omitted.
 type (
 	call struct {
 		Call       uint64   `json:"call"`
@@ -66,7 +67,7 @@ type (
 		Start      string   `json:"start"`
 		Code       int      `json:"code,omitempty"`
 		Redirected []string `json:"redirected_to,omitempty"`
-		// RedirectedBy is the index of the leg whose redirection led here.
+		// RedirectedBy is the index of the leg whose redirection led to this leg.
 		RedirectedBy *int `json:"redirected_by,omitempty"`
 	}
 	medium struct {
@@ -196,7 +197,7 @@ func (s *Sink) table(sum *record.Summary) error {
 	return err
 }
 
-// count returns n and what, in the plural unless n is 1.
+// count returns n and the noun what, in the plural unless n is 1.
 func count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what

@@ -1,9 +1,9 @@
-// Package csv writes one line for each flow, as CSV with a header line (RFC 4180),
-// for spreadsheets and databases.
+// Package csv writes one line for each flow, as CSV with a header line (RFC 4180), for
+// spreadsheets and databases.
 //
-// Values of a list are joined by "|"; a "|" or "\" inside a value is written as
+// The values of a list are separated by "|". A "|" or "\" inside a value is written as
 // "\|" or "\\". A cell that begins with =, +, - or @ is prefixed with ', because
-// spreadsheets would run it as a formula.
+// spreadsheets would interpret it as a formula.
 package csv
 
 import (
@@ -128,7 +128,7 @@ func proto(p uint8) string {
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }
 
-// stamp is RFC 3339 in UTC with nine digits of a second.
+// stamp returns t as RFC 3339 in UTC with nine decimal places.
 func stamp(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -144,7 +144,7 @@ func facts(all []observe.Fact) string {
 	return list(items)
 }
 
-// findings lists the ids of findings of the given levels.
+// findings returns the ids of the findings with the given levels.
 func findings(all []record.Finding, levels ...record.Level) string {
 	var ids []string
 	for _, x := range all {
@@ -174,8 +174,8 @@ func list(items []string) string {
 	return text(b.String())
 }
 
-// text guards against spreadsheet formulas. Tab and carriage return before one
-// are skipped by some programs, so they count as its beginning too.
+// text protects against spreadsheet formulas. Some programs skip tabs and carriage
+// returns before a formula, so text treats them as its beginning.
 func text(s string) string {
 	if s == "" {
 		return s

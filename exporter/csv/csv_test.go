@@ -84,8 +84,8 @@ func TestFormulas(t *testing.T) {
 	}
 }
 
-// FuzzRow holds that whatever is in a record, the file is read back with the
-// same columns, and that no cell is a formula.
+// FuzzRow verifies that any record is read back with the same columns, and that no cell
+// is a formula.
 func FuzzRow(f *testing.F) {
 	f.Add("=x", "a|b", "\"\r\n,", `\`)
 	f.Add("", "", "", "")

@@ -19,7 +19,7 @@ import (
 func port(p uint16) string   { return strconv.Itoa(int(p)) }
 func number(n uint64) string { return strconv.FormatUint(n, 10) }
 
-// Options say how an explanation looks.
+// Options determines the form of an explanation.
 type Options struct {
 	JSON  bool
 	Width int
@@ -27,14 +27,14 @@ type Options struct {
 	Site  *rules.Site
 	// GroupName returns the name of a group of tied paths, or "".
 	GroupName func(id string) string
-	// Records reports that the input was flow records.
+	// Records reports that the input consisted of flow records.
 	Records bool
 }
 
-// maxRows is how many rows that were not chosen are written for people.
+// maxRows is the maximum number of rejected rows in the text form.
 const maxRows = 10
 
-// Write writes what explains flows.
+// Write writes the explanations of flows.
 func Write(w io.Writer, flows []*Flow, sum *record.Summary, o Options) error {
 	if o.JSON {
 		return writeJSON(w, flows, sum, o)
@@ -57,13 +57,13 @@ type writer struct {
 
 func (p *writer) line(s string) { p.b.WriteString(text.Printable(s) + "\n") }
 
-// column is where the text beside labels begins.
+// column is the column at which the text beside labels begins.
 const column = 12
 
-// entry writes a label and text wrapped beside it.
+// entry writes a label and, beside it, wrapped text.
 func (p *writer) entry(label, s string) { p.indented(label, column, s) }
 
-// indented writes a label and text wrapped at an indent.
+// indented writes a label and, beside it, text wrapped at an indent.
 func (p *writer) indented(label string, column int, s string) {
 	room := max(p.o.Width-column, 30)
 	s = text.Printable(s)
@@ -156,7 +156,7 @@ func (p *writer) verdict(v *record.Verdict) {
 	}
 }
 
-// because writes what the verdict rests on.
+// because writes the evidence for the verdict.
 func (p *writer) because(f *Flow) {
 	r := &f.Record
 	label := "Because"
@@ -188,7 +188,7 @@ func (p *writer) because(f *Flow) {
 	}
 }
 
-// roles writes the roles of an end with their evidence.
+// roles writes the roles of one end of the flow and their evidence.
 func (p *writer) roles(what string, h *record.Host, sum *record.Summary) {
 	if len(h.Roles) == 0 {
 		p.entry("Roles", what+": none is known")
@@ -199,7 +199,7 @@ func (p *writer) roles(what string, h *record.Host, sum *record.Summary) {
 	}
 }
 
-// evidence returns the roles of a host, each with what proves it.
+// evidence returns the roles of a host, each with its evidence.
 func evidence(h *record.Host, sum *record.Summary, site *rules.Site) []string {
 	var list []string
 	for i := range sum.Hosts {
@@ -225,7 +225,7 @@ func evidence(h *record.Host, sum *record.Summary, site *rules.Site) []string {
 	return list
 }
 
-// rows writes the rows that the flow could follow.
+// rows writes the rows that the flow may follow.
 func (p *writer) rows(f *Flow) {
 	chosen := true
 	n := 0
@@ -254,7 +254,7 @@ func (p *writer) rows(f *Flow) {
 	}
 }
 
-// The explanation in JSON.
+// flowJSON is the JSON form of an explanation.
 type flowJSON struct {
 	CommunityID string          `json:"community_id"`
 	Client      netip.AddrPort  `json:"client"`

@@ -14,26 +14,26 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// Criteria select records: a record has to meet all of the criteria that are
-// given, and one of the words of each.
+// Criteria selects records. A record must meet each criterion that is given, and it meets
+// a criterion if one of its values fits.
 type Criteria struct {
 	Statuses []record.Status
 	Reasons  []record.Reason
 	Findings []record.FindingID
-	// Paths are ids of data paths or groups, names of paths, or patterns as of
-	// path.Match. A flow that may follow several paths meets each of them.
+	// Paths lists ids of data paths or groups, names of paths, or patterns of path.Match.
+	// If a flow may follow several paths, one of them is sufficient.
 	Paths []string
-	// Roles are roles of either end.
+	// Roles lists roles of either end.
 	Roles []string
-	// Hosts are names, or networks, of either end; see ParseHost.
+	// Hosts lists names or networks of either end; see ParseHost.
 	Hosts []Host
-	// Ports are server ports.
+	// Ports lists server ports.
 	Ports []Port
 }
 
 // Host is a name or a network.
 type Host struct {
-	Name string // in lower case, or empty
+	Name string // in lower case, or ""
 	Net  netip.Prefix
 }
 
@@ -137,8 +137,8 @@ func onPath(paths []string, v *record.Verdict) bool {
 		is(v.Path) || slices.ContainsFunc(v.Also, is)
 }
 
-// New returns a sink that gives next the records that meet the criteria, and
-// the whole summary.
+// New returns a sink that passes to next the records that meet the criteria, and the
+// whole summary.
 func New(c *Criteria, next record.Sink) record.Sink { return &sink{c, next} }
 
 type sink struct {
@@ -155,8 +155,8 @@ func (s *sink) Write(r *record.Record) error {
 
 func (s *sink) Close(sum *record.Summary) error { return s.next.Close(sum) }
 
-// NoPlatform returns a sink that gives next all records but those of the traffic
-// of Windows itself. The summary tells how many flows were left out.
+// NoPlatform returns a sink that passes to next all records except those of the traffic
+// of Windows itself. The summary states how many flows were omitted.
 func NoPlatform(next record.Sink) record.Sink { return &noPlatform{next: next} }
 
 type noPlatform struct {

@@ -79,7 +79,7 @@ func TestParsePort(t *testing.T) {
 	}
 }
 
-// sums keeps what a sink was given.
+// sums keeps the summary that a sink received.
 type sums struct {
 	records []*record.Record
 	sum     record.Summary

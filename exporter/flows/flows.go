@@ -1,6 +1,6 @@
-// Package flows writes one line a flow for people, in columns, or one paragraph
-// a pair of hosts. Its text may change from version to version; programs read
-// the ndjson or csv output.
+// Package flows writes one line per flow, in columns, or one paragraph per pair of hosts,
+// for people. Its text may change from version to version. Programs should read the
+// NDJSON or CSV output.
 package flows
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/exspan/exspan/exporter/text"
 )
 
-// The keys that flows can be sorted by.
+// The sort keys of flows.
 const (
 	ByTime   = "time"
 	ByBytes  = "bytes"
@@ -29,25 +29,25 @@ const (
 	ByStatus = "status"
 )
 
-// Keys returns the words that Options.Sort takes.
+// Keys returns the valid values of Options.Sort.
 func Keys() []string { return []string{ByTime, ByBytes, ByClient, ByServer, ByPath, ByStatus} }
 
-// sizing is how many flows are seen before the columns have their widths.
+// sizing is the number of flows that determine the widths of the columns.
 const sizing = 1000
 
-// Options say what is written and how it looks.
+// Options determines what is written and how it looks.
 type Options struct {
-	// Width is the number of columns; 0 means 100.
+	// Width is the width of the output in columns; 0 means 100.
 	Width int
 	Color bool
-	// Sort is one of Keys, or empty for the order of the records.
+	// Sort is one of Keys, or "" for the order of the records.
 	Sort string
 	// Pairs groups flows by client and server.
 	Pairs bool
-	// MaxMemory bounds what is held for sorting and grouping, in bytes; 0 means
-	// 256 MiB. Flows that do not fit are counted.
+	// MaxMemory limits the memory for sorting and grouping, in bytes; 0 means 256 MiB.
+	// Flows that do not fit are counted.
 	MaxMemory int
-	// GroupName returns the name of a group of tied paths, or ""; nil for none.
+	// GroupName returns the name of a group of tied paths, or "". It may be nil.
 	GroupName func(id string) string
 }
 
@@ -64,7 +64,7 @@ type Sink struct {
 	line    []byte
 }
 
-// row is what is shown of a flow.
+// row holds the columns of a flow.
 type row struct {
 	first            time.Time
 	client, server   record.Host
@@ -113,7 +113,7 @@ func (s *Sink) Write(r *record.Record) error {
 	return nil
 }
 
-// memory returns about how many bytes a row takes.
+// memory returns the approximate memory of a row in bytes.
 func (x *row) memory() int {
 	return 320 + len(x.client.Name) + len(x.server.Name) + len(x.findings) + len(x.protocol)
 }
@@ -155,7 +155,7 @@ func end(h *record.Host) string {
 	return fmt.Sprintf("%s:%d", name, h.Port)
 }
 
-// statusText returns a status, in capitals where it needs attention.
+// statusText returns a status, in capitals if it needs attention.
 func statusText(s record.Status) string {
 	if s == record.Deviating || s == record.Unexpected {
 		return strings.ToUpper(string(s))
@@ -163,11 +163,11 @@ func statusText(s record.Status) string {
 	return string(s)
 }
 
-// layout is the widths of the columns; the last column has none.
+// layout holds the widths of the columns. The last column has none.
 type layout struct {
 	wide     bool // the client's port and the bytes are shown
 	protocol bool
-	path     int // the longest name of a path, or 0
+	path     int // length of the longest path name, or 0
 	width    []int
 }
 
@@ -189,9 +189,9 @@ func (l *layout) cells(x *row) []string {
 		statusText(x.status), bytes, x.findings}
 }
 
-// fit returns a layout for rows: with all columns if they fit into width, else
-// without the client's port and the bytes, else also without the protocol and
-// with long names of paths cut.
+// fit returns a layout for rows. It shows all columns if they fit into width. Otherwise
+// it omits the client's port and the bytes, and then also the protocol, and truncates
+// long path names.
 func fit(rows []row, width int) *layout {
 	for _, l := range []*layout{{wide: true, protocol: true}, {protocol: true}} {
 		if l.measure(rows) <= width {
@@ -206,7 +206,7 @@ func fit(rows []row, width int) *layout {
 	return l
 }
 
-// measure sets the widths for rows, and returns that of the longest line.
+// measure sets the widths for rows and returns the length of the longest line.
 func (l *layout) measure(rows []row) int {
 	l.width = make([]int, len(titles))
 	for i, t := range l.titles() {
@@ -231,7 +231,7 @@ func (l *layout) measure(rows []row) int {
 	return total
 }
 
-// titles returns the headings, those of columns that are left out empty.
+// titles returns the headings. Those of omitted columns are empty.
 func (l *layout) titles() []string {
 	t := slices.Clone(titles)
 	if !l.protocol {
@@ -263,7 +263,7 @@ func (s *Sink) flush() error {
 
 func (s *Sink) write(x *row) error { return s.writeCells(s.layout.cells(x), style(x.status)) }
 
-// style is the colour of a status; the word is in capitals besides.
+// style returns the colour of a status. The word is also in capitals.
 func style(status record.Status) string {
 	if status == record.Deviating || status == record.Unexpected {
 		return "31"
@@ -307,7 +307,7 @@ func (s *Sink) writeCells(cells []string, style string) error {
 	return err
 }
 
-// Close writes what is held.
+// Close writes all rows that are held.
 func (s *Sink) Close(*record.Summary) error {
 	var err error
 	switch {
@@ -322,7 +322,7 @@ func (s *Sink) Close(*record.Summary) error {
 	return err
 }
 
-// sortRows sorts by a key; flows that are equal in it stay in order.
+// sortRows sorts rows by a key. Rows with equal keys keep their order.
 func sortRows(rows []row, key string) {
 	var less func(a, b *row) int
 	byAddr := func(a, b *record.Host) int {
@@ -351,7 +351,7 @@ func sortRows(rows []row, key string) {
 
 type pairKey struct{ client, server netip.Addr }
 
-// pairRows is the flows of two hosts, those alike counted together.
+// pairRows holds the flows of two hosts. Similar flows are counted together.
 type pairRows struct {
 	rows  []row
 	index map[likeKey]int
@@ -401,7 +401,7 @@ func (s *Sink) pair(x row) {
 	p.bytes, p.flows = p.bytes+x.bytes, p.flows+1
 }
 
-// writePairs writes a paragraph a pair of hosts.
+// writePairs writes one paragraph per pair of hosts.
 func (s *Sink) writePairs() error {
 	list := make([]*pairRows, 0, len(s.pairs))
 	for _, p := range s.pairs {

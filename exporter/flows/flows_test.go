@@ -36,8 +36,8 @@ func render(t *testing.T, o Options, flows int) string {
 	return b.String()
 }
 
-// TestStreams writes many flows and wants every one on a line of its own, and
-// nothing held but what gives the columns their widths.
+// TestStreams verifies that each of many flows is written on a line of its own, and that
+// only the flows that determine the column widths are held.
 func TestStreams(t *testing.T) {
 	var b bytes.Buffer
 	s := New(&b, Options{})
@@ -60,8 +60,8 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// TestMemory bounds what sorting and grouping hold: what does not fit is
-// counted.
+// TestMemory verifies that the memory for sorting and grouping is limited, and that flows
+// that do not fit are counted.
 func TestMemory(t *testing.T) {
 	for _, o := range []Options{{Sort: ByBytes, MaxMemory: 100_000}, {Pairs: true, MaxMemory: 100_000}} {
 		got := render(t, o, 5000)
@@ -86,7 +86,7 @@ func TestSort(t *testing.T) {
 	}
 }
 
-// TestHostile wants text off the wire to be harmless on a terminal.
+// TestHostile verifies that text from the network is harmless on a terminal.
 func TestHostile(t *testing.T) {
 	r := flow(1)
 	r.Client.Name = "\x1b[2Jname\r\n"

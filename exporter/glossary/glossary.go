@@ -1,10 +1,9 @@
-// Package glossary explains the words of a verdict to an administrator: what
-// each status, reason, finding, confidence and outcome means, how grave a
-// finding is, and what to do about it.
+// Package glossary explains the terms of a verdict to an administrator: the meaning of
+// each status, reason, finding, confidence and outcome, the severity of a finding, and
+// what to do about it.
 //
-// One table feeds the glossary command, the report and the documents. Advice
-// comes from a document that the entry names; where there is none, the entry
-// has no advice.
+// The glossary command, the report and the documents use the same table. All advice comes
+// from a document that the entry names. An entry without such a document has no advice.
 package glossary
 
 import (
@@ -14,7 +13,7 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// Kind is what sort of word an entry explains.
+// Kind is the kind of term that an entry explains.
 type Kind string
 
 // The kinds, in the order of Entries.
@@ -26,10 +25,10 @@ const (
 	Outcome    Kind = "outcome"
 )
 
-// Severity grades findings and statuses.
+// Severity rates findings and statuses.
 type Severity uint8
 
-// The severities, the gravest first. The zero value grades nothing.
+// The severities, most severe first. The zero value means that there is no rating.
 const (
 	Ungraded Severity = iota
 	Critical
@@ -42,36 +41,36 @@ var severityNames = [...]string{"", "critical", "high", "medium", "low"}
 
 func (s Severity) String() string { return severityNames[s] }
 
-// Entry explains one word.
+// Entry explains one term.
 type Entry struct {
 	Word     string
 	Kind     Kind
 	Title    string // a heading, such as "Not encrypted, though documented so"
 	Severity Severity
-	// Clause says in a sentence about a number of flows what they are, such as
-	// "not encrypted"; findings have it.
+	// Clause is a clause for a sentence about a number of flows, such as "not encrypted".
+	// Only findings have it.
 	Clause string
-	// Text is one or more sentences.
+	// Text consists of one or more sentences.
 	Text string
-	// Advice is what to do, for some protocols or for all.
+	// Advice lists what to do, for some protocols or for all.
 	Advice []Advice
 }
 
 // Advice is what to do about a finding.
 type Advice struct {
-	// Protocols are the observed protocols that the advice is for; empty for
-	// all.
+	// Protocols lists the observed protocols to which the advice applies. It is empty for
+	// all protocols.
 	Protocols []string
-	// Outlook restricts the advice to data paths from clients to Mailbox and
-	// Client Access servers.
+	// Outlook restricts the advice to data paths from clients to Mailbox and Client
+	// Access servers.
 	Outlook bool
 	Do      string
 	Source  string
 }
 
-// For returns the advice for flows of a protocol on a data path, which may be
-// nil: first what is for the protocol alone, else what is for all. It returns
-// nil if none is known.
+// For returns the advice for flows of a protocol on a data path, which may be nil. Advice
+// for the protocol takes precedence over advice for all protocols. For returns nil if
+// there is none.
 func (e *Entry) For(protocol string, path *rules.DataPath) *Advice {
 	for i := range e.Advice {
 		a := &e.Advice[i]
@@ -95,8 +94,8 @@ func (e *Entry) For(protocol string, path *rules.DataPath) *Advice {
 // Entries returns the whole glossary, by kind. The caller must not change it.
 func Entries() []Entry { return entries }
 
-// Lookup returns the entries for a word: "refused" and "unanswered" are
-// findings and outcomes.
+// Lookup returns the entries for a word. There can be several: "refused" and "unanswered"
+// are both findings and outcomes.
 func Lookup(word string) []*Entry {
 	var list []*Entry
 	for i := range entries {
@@ -107,7 +106,8 @@ func Lookup(word string) []*Entry {
 	return list
 }
 
-// OfFinding returns the entry of a finding, or one that knows the id alone.
+// OfFinding returns the entry of a finding. If there is none, it returns an entry with
+// only the id.
 func OfFinding(id record.FindingID) *Entry {
 	for i := range entries {
 		if entries[i].Kind == Finding && entries[i].Word == string(id) {

@@ -8,7 +8,7 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// TestComplete holds the table against the words that package record declares.
+// TestComplete compares the table with the words that package record declares.
 func TestComplete(t *testing.T) {
 	want := map[Kind][]string{
 		Confidence: {"port", "pattern", "learned", "observed"},

@@ -1,6 +1,6 @@
 package glossary
 
-// The documents that advice comes from.
+// The documents from which advice is taken.
 const (
 	receiveConnectors = "Set-ReceiveConnector, Exchange PowerShell reference (Microsoft)"
 	popImapSettings   = "Set-PopSettings and Set-ImapSettings, Exchange PowerShell reference (Microsoft)"

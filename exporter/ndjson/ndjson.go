@@ -1,7 +1,7 @@
-// Package ndjson writes one line of JSON (RFC 8259) for each flow, and reads such
-// lines. The names and the nesting of fields are an interface to users: fields may
-// be added, but existing ones do not change. Absent values are left out: there are
-// no empty strings, empty arrays or nulls.
+// Package ndjson writes one line of JSON (RFC 8259) for each flow, and reads such lines.
+// The names and the nesting of fields are a public interface: fields may be added, but
+// existing ones do not change. Absent values are omitted: there are no empty strings,
+// empty arrays or nulls.
 package ndjson
 
 import (
@@ -18,8 +18,8 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// A Sink writes records to a writer. It calls Write of that writer once for each
-// record, so pass a buffered writer where that matters.
+// A Sink writes records to a writer. It calls the writer's Write once for each record.
+// Pass a buffered writer if this matters.
 type Sink struct {
 	w   io.Writer
 	buf []byte
@@ -39,7 +39,7 @@ func (s *Sink) Write(r *record.Record) error {
 // Close does nothing, because the summary is not a flow.
 func (s *Sink) Close(*record.Summary) error { return nil }
 
-// encoder caches the last whole second and its text, because records in a row
+// encoder caches the last whole second and its text, because consecutive records often
 // share it.
 type encoder struct {
 	second int64
@@ -106,7 +106,7 @@ func counts(b []byte, c record.Count) []byte {
 }
 
 // facts writes one array for each name, in the order of first values. The quadratic
-// search is over at most observe.MaxFactValues values.
+// search covers at most observe.MaxFactValues values.
 func facts(b []byte, all []observe.Fact) []byte {
 	b = append(b, '{')
 	for i := range all {
@@ -231,8 +231,8 @@ func stringList(b []byte, name string, list []string) []byte {
 	return append(b, ']')
 }
 
-// time appends t in UTC as RFC 3339 with nanoseconds. The year always has four
-// digits, because times in capture files are between 1969 and 2262.
+// time appends t in UTC as RFC 3339 with nanoseconds. The year always has four digits,
+// because times in capture files are between 1969 and 2262.
 func (e *encoder) time(b []byte, t time.Time) []byte {
 	if s := t.Unix(); s != e.second || e.text == nil {
 		e.second = s
@@ -250,9 +250,9 @@ func (e *encoder) time(b []byte, t time.Time) []byte {
 
 const hex = "0123456789abcdef"
 
-// appendString appends s as a JSON string (RFC 8259 section 7), byte for byte
-// as encoding/json does without HTML escaping: invalid UTF-8 becomes U+FFFD,
-// U+2028 and U+2029 are escaped because JavaScript takes them for line ends.
+// appendString appends s as a JSON string (RFC 8259 section 7). The result is identical
+// to that of encoding/json without HTML escaping: invalid UTF-8 becomes U+FFFD, and
+// U+2028 and U+2029 are escaped because JavaScript interprets them as line ends.
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	start := 0

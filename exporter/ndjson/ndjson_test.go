@@ -15,8 +15,8 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// mapi is a record with everything set, named after the capture its values
-// are from.
+// mapi returns a record with all fields set. It is named after the capture from which its
+// values are taken.
 func mapi() *record.Record {
 	facts := &observe.Facts{}
 	facts.Add("rpc.interface", "emsmdb")
@@ -57,7 +57,7 @@ func mapi() *record.Record {
 	}
 }
 
-// The expected lines are written by hand from the documented shape.
+// TestWrite compares records with lines written by hand from the documented form.
 func TestWrite(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -107,8 +107,7 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// TestTimes holds the kept second against package time, also where it must
-// change.
+// TestTimes compares the cached second with package time, also when it changes.
 func TestTimes(t *testing.T) {
 	var e encoder
 	start := time.Date(1969, 12, 31, 23, 59, 58, 999_999_999, time.UTC)
@@ -121,7 +120,7 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// oracle is the promise as encoding/json reads it.
+// oracle is the documented form, for encoding/json.
 type oracle struct {
 	First       *string `json:"first"`
 	Last        *string `json:"last"`
@@ -191,14 +190,15 @@ func FuzzRecord(f *testing.F) {
 		case o.Packets["to_client"] != n:
 			t.Errorf("numbers differ: %s", got)
 		case !uniqueNames(r.Facts):
-			// Two names that are the same once made valid: the later one wins in Go.
+			// Two names are equal after invalid bytes were replaced: the later one wins
+			// in Go.
 		case !reflect.DeepEqual(o.Facts, facts):
 			t.Errorf("facts %v, want %v", o.Facts, facts)
 		}
 	})
 }
 
-// runes is s as encoding/json reads it back: each invalid byte is U+FFFD.
+// runes returns s as encoding/json reads it back: each invalid byte becomes U+FFFD.
 func runes(s string) string { return string([]rune(s)) }
 
 func uniqueNames(f *observe.Facts) bool {

@@ -78,7 +78,7 @@ type line struct {
 	} `json:"verdict"`
 }
 
-// orderedMap keeps the order of the members of an object.
+// orderedMap preserves the order of the members of an object.
 type orderedMap []observe.Fact
 
 func (m *orderedMap) UnmarshalJSON(data []byte) error {
@@ -107,11 +107,11 @@ type Reader struct {
 	in    *bufio.Reader
 	packs *rules.Packs
 	line  int
-	paths map[string]*rules.DataPath // by id, those that no pack has
+	paths map[string]*rules.DataPath // paths that no pack contains, by id
 }
 
-// NewReader returns a Reader of r. packs holds the data paths that records name. A
-// path that packs lacks gets nothing but its id.
+// NewReader returns a Reader of r. packs contains the data paths that the records name. A
+// path that packs lacks has only its id.
 func NewReader(r io.Reader, packs *rules.Packs) *Reader {
 	return &Reader{in: bufio.NewReaderSize(r, 1<<16), packs: packs, paths: map[string]*rules.DataPath{}}
 }

@@ -1,9 +1,9 @@
-// Package pcapng writes the packets of flows selected by verdict to a capture file.
-// Each packet has the verdict as its comment.
+// Package pcapng writes the packets of flows selected by verdict to a capture file. Each
+// packet has the verdict as its comment.
 //
-// A verdict is known only when the record of its flow is final, and by then the
-// packets are gone. So the input is read twice: a Selection first remembers the
-// selected flows, and then copies their packets.
+// A verdict is known only when the record of its flow is final, and by then the packets
+// are gone. The input is therefore read twice: a Selection first remembers the selected
+// flows, and then copies their packets.
 package pcapng
 
 import (
@@ -31,8 +31,8 @@ type Selection struct {
 	Refused uint64
 }
 
-// key holds the two ends of a flow, the lower one first, and its VLAN tags where
-// they distinguish flows.
+// key holds the two ends of a flow, the lower one first, and its VLAN tags if they
+// distinguish flows.
 type key struct {
 	a, b  capture.Endpoint
 	proto uint8
@@ -48,7 +48,7 @@ func keyOf(a, b capture.Endpoint, proto uint8, vlan string) key {
 
 // span is one of several flows that can have the same key.
 type span struct {
-	number  uint64 // of its first packet
+	number  uint64 // number of its first packet
 	last    int64  // time of its last packet
 	comment string
 }
@@ -105,7 +105,7 @@ func comment(r *record.Record) string {
 	return text
 }
 
-// find returns the flow that p belongs to, or nil.
+// find returns the flow of p, or nil.
 func (s *Selection) find(p *capture.Packet) *span {
 	proto := p.Proto
 	if proto == capture.ICMP || proto == capture.ICMPv6 {
@@ -118,7 +118,7 @@ func (s *Selection) find(p *capture.Packet) *span {
 	flows := s.flows[keyOf(p.Src, p.Dst, proto, vlan)]
 	i, exact := slices.BinarySearchFunc(flows, p.Number, func(f span, n uint64) int { return cmp.Compare(f.number, n) })
 	if !exact {
-		i-- // the last one that began before p
+		i-- // the last one that started before p
 	}
 	if i < 0 || p.Time > flows[i].last {
 		return nil
@@ -126,10 +126,10 @@ func (s *Selection) find(p *capture.Packet) *span {
 	return &flows[i]
 }
 
-// Copy reads src, which must keep frames, up to the packet with the number limit,
-// and writes the packets of the selected flows to w as pcapng. It returns the
-// number of packets written. src must deliver the same packets, with the same
-// numbers, as in the first run.
+// Copy reads src, which must keep frames, up to the packet with the number limit, and
+// writes the packets of the selected flows to w as pcapng. It returns the number of
+// packets written. src must deliver the same packets, with the same numbers, as in the
+// first run.
 func (s *Selection) Copy(w io.Writer, src capture.Source, limit uint64) (packets uint64, err error) {
 	for _, flows := range s.flows {
 		slices.SortFunc(flows, func(a, b span) int { return cmp.Compare(a.number, b.number) })

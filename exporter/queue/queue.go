@@ -1,5 +1,5 @@
-// Package queue decouples a caller that must not wait from a slow writer, such as
-// a disk, a pipe or a terminal. A queue is bounded; it counts what it drops.
+// Package queue decouples a caller that must not block from a slow writer, such as a
+// disk, a pipe or a terminal. A queue is bounded and counts what it drops.
 package queue
 
 import (
@@ -18,9 +18,9 @@ const chunk = 64 << 10
 // time.
 var ErrStuck = errors.New("the writer did not take everything in time")
 
-// A Queue is an io.Writer that never fails and, unless WaitForRoom was called,
-// never waits: a goroutine of its own passes the data to another writer. One call
-// of Write is one record. A record is written whole or lost whole.
+// A Queue is an io.Writer that never fails and, unless WaitForRoom was called, never
+// blocks: a goroutine of its own passes the data to another writer. One call of Write is
+// one record. A record is written or lost as a whole.
 type Queue struct {
 	w     io.Writer
 	limit int
@@ -28,9 +28,9 @@ type Queue struct {
 
 	mu       sync.Mutex
 	pending  []byte
-	ends     []int // of the records in pending
+	ends     []int // ends of the records in pending
 	held     int   // bytes in pending and being written
-	inFlight int   // records that are being written
+	inFlight int   // records being written
 	closed   bool
 
 	wake chan struct{} // there is something to write
@@ -54,14 +54,14 @@ func New(w io.Writer, limit int, fail func(error)) *Queue {
 // failed.
 func (q *Queue) Lost() uint64 { return q.lost.Load() }
 
-// Errors returns the number of errors of the writer.
+// Errors returns the number of errors from the writer.
 func (q *Queue) Errors() uint64 { return q.errs.Load() }
 
-// WaitForRoom makes Write wait, until ctx ends, while the queue is full. Use it for
-// input that can wait, and at the end.
+// WaitForRoom makes Write wait while the queue is full, until ctx ends. Use it for input
+// that can wait, and at the end.
 func (q *Queue) WaitForRoom(ctx context.Context) {
 	q.wait.Store(&ctx)
-	q.signal(q.room) // a waiting Write has to see the new ctx
+	q.signal(q.room) // a waiting Write must see the new ctx
 }
 
 func (q *Queue) signal(c chan struct{}) {
@@ -127,7 +127,7 @@ func (q *Queue) run() {
 			q.write(buf[start:end], i+1-first)
 			start, first = end, i+1
 		}
-		// Do not keep the memory of a burst.
+		// Release the memory of a burst.
 		if cap(buf) > 1<<20 {
 			buf = nil
 		}
@@ -150,10 +150,9 @@ func (q *Queue) write(p []byte, records int) {
 	q.signal(q.room)
 }
 
-// Close waits until the queue is written or ctx ends. It returns nil or ErrStuck;
-// after ErrStuck, records not yet written count as lost. Close does not close the
-// writer. After ErrStuck the caller must not close it either, because it is still
-// in use.
+// Close waits until the queue is written or ctx ends. It returns nil or ErrStuck. After
+// ErrStuck, records not yet written count as lost. Close does not close the writer. After
+// ErrStuck the caller must not close it either, because it is still in use.
 func (q *Queue) Close(ctx context.Context) error {
 	q.mu.Lock()
 	q.closed = true

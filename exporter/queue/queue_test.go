@@ -147,7 +147,7 @@ func TestWaitEndsWithContext(t *testing.T) {
 			q.Write([]byte("123456789\n"))
 		}
 	}()
-	time.Sleep(20 * time.Millisecond) // it waits for ever now
+	time.Sleep(20 * time.Millisecond) // it now waits forever
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	q.WaitForRoom(ctx)
