@@ -14,7 +14,7 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// coverageRow is what a test reads of a coverage.
+// coverageRow holds the fields of a coverage that tests use.
 type coverageRow struct {
 	ID, Exchange, State, Why string
 	Flows                    uint64
@@ -35,7 +35,7 @@ func coverageOf(t *testing.T, args ...string) []coverageRow {
 }
 
 // everyPath writes one capture with packets that follow every documented path of a
-// version, and a site file, and returns their names.
+// version, and a site file. It returns their names.
 func everyPath(t *testing.T, packs *rules.Packs, version string) (capture, site string) {
 	t.Helper()
 	p := newPathText(packs)
@@ -67,9 +67,9 @@ func everyPath(t *testing.T, packs *rules.Packs, version string) (capture, site 
 	return capture, site
 }
 
-// TestCoverageOfEveryPath holds the coverage of captures that show every documented
-// path of a version against what they show: all is seen; in half of the traffic, all
-// but what only the other half announces; in none of it, nothing.
+// TestCoverageOfEveryPath compares the coverage of captures that contain every documented
+// path of a version with their content. All paths must be seen; in one half of the
+// traffic, all but those that only the other half announces; in an empty capture, none.
 func TestCoverageOfEveryPath(t *testing.T) {
 	packs, err := rules.Embedded()
 	if err != nil {
@@ -92,8 +92,8 @@ func TestCoverageOfEveryPath(t *testing.T) {
 			p := packs.Path(r.ID)
 			portless := !slices.ContainsFunc(p.Legs, func(l rules.Leg) bool { return l.Port.IP == "" })
 			switch _, known := unreached[r.ID]; {
-			case known, portless: // there are no packets of it
-			case p.Local: // what stays within a host is on no wire
+			case known, portless: // there are no packets for it
+			case p.Local: // traffic within a host is not on the wire
 				if r.State != "not-observable" {
 					t.Errorf("%s: %s", r.ID, r.State)
 				}
@@ -111,9 +111,9 @@ func TestCoverageOfEveryPath(t *testing.T) {
 	}
 }
 
-// checkOneWay takes what reaches one server, as a mirror of one direction of its port
-// does: of the paths that this server shows in both directions, each is seen, or not
-// observable because of the direction. None is blocked or not seen.
+// checkOneWay reads the packets to one server, as from a mirror port of one direction.
+// Each path that this server shows in both directions must be seen, or not observable
+// because of the direction. None may be blocked or not seen.
 func checkOneWay(t *testing.T, version, site, capture string) {
 	t.Helper()
 	seen, hidden := 0, 0

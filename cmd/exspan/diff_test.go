@@ -15,7 +15,7 @@ import (
 	"github.com/exspan/exspan/capture/capturetest"
 )
 
-// difference is what a test reads of a difference.
+// difference holds the fields of a difference that tests use.
 type difference struct {
 	Kind, State, What, ID, Was, Now string
 }
@@ -33,8 +33,9 @@ func diffOf(t *testing.T, args ...string) []difference {
 	return list
 }
 
-// TestDiffRecords takes the flow records of three recordings: in another order and a
-// year later they are the same, and without one of them the difference is that flow.
+// TestDiffRecords compares the flow records of three recordings. In another order and a
+// year later they must be equal. Without one of the records, that flow must be the only
+// difference.
 func TestDiffRecords(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, lines []string) string {
@@ -68,7 +69,7 @@ func TestDiffRecords(t *testing.T) {
 	}
 }
 
-// checkOneLess holds what changes without a flow against its record.
+// checkOneLess compares the differences without a flow with the record of the flow.
 func checkOneLess(t *testing.T, name, line string, list []difference) {
 	t.Helper()
 	type end struct {
@@ -118,8 +119,8 @@ func checkOneLess(t *testing.T, name, line string, list []difference) {
 	}
 }
 
-// TestDiffCaptures takes a recording a day later, which is the same, and without the
-// frames of one connection, of which alone the difference is.
+// TestDiffCaptures compares a recording with one a day later, which must be equal, and
+// with one without the frames of a connection, which must be the only difference.
 func TestDiffCaptures(t *testing.T) {
 	const recording, site = "../../testdata/mail.pcapng", "../../testdata/mail.site.yaml"
 	c, err := readFrames(recording)

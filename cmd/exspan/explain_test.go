@@ -14,7 +14,7 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// explained is what a test reads of an explanation.
+// explained holds the fields of an explanation that tests use.
 type explained struct {
 	Path       string `json:"path"`
 	Status     string `json:"status"`
@@ -47,7 +47,7 @@ func explainFlow(t *testing.T, args ...string) []explained {
 	return list
 }
 
-// flowLine is what a test reads of a flow record.
+// flowLine holds the fields of a flow record that tests use.
 type flowLine struct {
 	ID      string         `json:"community_id"`
 	Packets map[string]int `json:"packets"`
@@ -61,10 +61,10 @@ type flowLine struct {
 	}
 }
 
-// TestExplainRecordings explains every flow of three recordings. The row of the
-// verdict comes first, what is said agrees with the record, every other row names
-// a condition that failed, and every fact is in a frame of the flow. tshark, given
-// the display filter, shows the flow's frames and no others.
+// TestExplainRecordings explains every flow of three recordings. The row of the verdict
+// must come first, the explanation must agree with the record, every other row must name
+// a condition that failed, and every fact must be in a frame of the flow. With the
+// display filter, tshark must show exactly the flow's frames.
 func TestExplainRecordings(t *testing.T) {
 	tshark, _ := exec.LookPath("tshark")
 	packs, err := rules.Embedded()
@@ -118,7 +118,7 @@ func TestExplainRecordings(t *testing.T) {
 func checkExplained(t *testing.T, packs *rules.Packs, what string, x *explained, f *flowLine) {
 	t.Helper()
 	if x.Path != f.Verdict.Path || x.Status != f.Verdict.Status {
-		t.Errorf("%s: %s %s, the record says %s %s", what, x.Status, x.Path, f.Verdict.Status, f.Verdict.Path)
+		t.Errorf("%s: %s %s, the record has %s %s", what, x.Status, x.Path, f.Verdict.Status, f.Verdict.Path)
 	}
 	if x.Path != "" && (len(x.Candidates) == 0 || x.Candidates[0].ID != x.Path || !x.Candidates[0].Chosen) {
 		t.Errorf("%s: the first row is not %s", what, x.Path)
@@ -131,13 +131,13 @@ func checkExplained(t *testing.T, packs *rules.Packs, what string, x *explained,
 				t.Errorf("%s: %s was not chosen", what, c.ID)
 			}
 		} else if len(c.Against) == 0 {
-			t.Errorf("%s: nothing speaks against %s", what, c.ID)
+			t.Errorf("%s: no reason against %s", what, c.ID)
 		}
 	}
 	if x.Path != "" && chosen != 1+len(f.Verdict.Also) {
 		t.Errorf("%s: %d rows are chosen, the record names %d", what, chosen, 1+len(f.Verdict.Also))
 	}
-	// Every row of the port is held against the flow.
+	// Every row with the port must be compared with the flow.
 	if x.Status == "unrelated" {
 		return
 	}
@@ -155,8 +155,8 @@ func checkExplained(t *testing.T, packs *rules.Packs, what string, x *explained,
 	}
 }
 
-// selection is which frames a display filter selects: how many, and of their
-// numbers the sum, the least and the greatest.
+// selection describes the frames that a display filter selects: their number, and the
+// sum, minimum and maximum of their frame numbers.
 type selection struct{ count, sum, first, last uint64 }
 
 func (s *selection) add(frame uint64) {
@@ -168,7 +168,8 @@ func (s *selection) add(frame uint64) {
 	s.last = frame
 }
 
-// selected asks tshark which frames of a file filters select, all in one reading.
+// selected returns the frames of a file that tshark selects with each filter. tshark
+// reads the file once.
 func selected(t *testing.T, tshark, file string, filters []string, flags ...string) []selection {
 	t.Helper()
 	var list []selection
@@ -206,8 +207,8 @@ func selected(t *testing.T, tshark, file string, filters []string, flags ...stri
 	return list
 }
 
-// filterPackets has flows that a filter may take for one another: the same ends used
-// again, both protocols, the ends swapped, and an ICMP error that quotes a flow.
+// filterPackets contains flows that a filter may confuse: the same ends used again, both
+// protocols, swapped ends, and an ICMP error that quotes a flow.
 const filterPackets = `start 2026-01-02T09:14:00Z
 handshake 10.0.0.9:1052 > 10.0.0.5:110
 tcp 10.0.0.5:110 > 10.0.0.9:1052 "+OK ready\r\n"
@@ -226,8 +227,8 @@ tcp 10.0.0.5:110 > 10.0.0.9:1052 "+OK ready\r\n"
 fin 10.0.0.9:1052 > 10.0.0.5:110
 `
 
-// filtersOf explains every flow of a file and returns the filters by the number of
-// the flow's first frame.
+// filtersOf explains every flow of a file and returns its filter by the number of the
+// flow's first frame.
 func filtersOf(t *testing.T, file string, flags ...string) map[uint64]string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -251,7 +252,8 @@ func filtersOf(t *testing.T, file string, flags ...string) map[uint64]string {
 	return filters
 }
 
-// holdFilters compares the frames that tshark shows by filters with those of flows.
+// holdFilters compares the frames that tshark selects with filters with the frames of the
+// flows.
 func holdFilters(t *testing.T, tshark, name, file string, want map[uint64]selection, filters map[uint64]string, flags ...string) {
 	t.Helper()
 	firsts := slices.Sorted(maps.Keys(want))
@@ -270,12 +272,12 @@ func holdFilters(t *testing.T, tshark, name, file string, want map[uint64]select
 	}
 }
 
-// decodeAs makes tshark read what it takes for something else.
+// decodeAs holds options that make tshark decode what it would otherwise decode as
+// something else.
 var decodeAs = map[string][]string{"vxlan, port 8472": {"-d", "udp.port==8472,vxlan"}}
 
-// TestExplainFilters wraps flows in every tag, tunnel and link type, and asks tshark
-// for the frames that the filter of each flow selects: those of the flow, as they were
-// before they were wrapped, and no others.
+// TestExplainFilters wraps flows in every tag, tunnel and link type. The filter of each
+// flow must make tshark select exactly the frames of the flow before wrapping.
 func TestExplainFilters(t *testing.T) {
 	tshark, err := exec.LookPath("tshark")
 	if err != nil {
@@ -307,7 +309,7 @@ func TestExplainFilters(t *testing.T) {
 	holdFilters(t, tshark, "plain", plain, want, filtersOf(t, plain))
 	for i, e := range encapsulations {
 		if e.name == "esp-null" {
-			continue // is believed only after some packets, and by tshark only if told
+			continue // detected only after several packets, and by tshark only with an option
 		}
 		wrapped := &capturetest.Capture{LinkType: e.link}
 		for _, f := range c.Frames {
@@ -319,8 +321,9 @@ func TestExplainFilters(t *testing.T) {
 	}
 }
 
-// TestExplainVLANs wants filters that tell the same ends in several VLANs apart, where
-// the flows are told apart, and one for all where they are one flow.
+// TestExplainVLANs verifies that filters distinguish the same ends in several VLANs if
+// their flows are distinguished, and that there is one filter for all if they are one
+// flow.
 func TestExplainVLANs(t *testing.T) {
 	tshark, err := exec.LookPath("tshark")
 	if err != nil {

@@ -253,8 +253,8 @@ func TestOpaqueIsNamed(t *testing.T) {
 			t.Fatalf("%s: exit code %d: %s", file, code, &stderr)
 		}
 		known[file] = true
-		said := strings.ReplaceAll(strings.ToLower(stdout.String()+stderr.String()), filepath.Dir(copied), "")
-		words := strings.FieldsFunc(said, func(r rune) bool { return r < 'a' || r > 'z' })
+		output := strings.ReplaceAll(strings.ToLower(stdout.String()+stderr.String()), filepath.Dir(copied), "")
+		words := strings.FieldsFunc(output, func(r rune) bool { return r < 'a' || r > 'z' })
 		if !slices.Contains(words, name) {
 			unnamed[file] = name + " is not named"
 		}

@@ -35,7 +35,7 @@ func readFrames(name string) (*capturetest.Capture, error) {
 		return nil, err
 	}
 	if len(b) < 24 {
-		return nil, fmt.Errorf("%s: %d bytes are no capture file", name, len(b))
+		return nil, fmt.Errorf("%s: %d bytes are not a capture file", name, len(b))
 	}
 	switch binary.LittleEndian.Uint32(b) {
 	case 0xa1b2c3d4:
@@ -49,7 +49,7 @@ func readFrames(name string) (*capturetest.Capture, error) {
 	case 0x0a0d0d0a:
 		return readPcapng(b)
 	}
-	return nil, fmt.Errorf("%s is no capture file that this reads", name)
+	return nil, fmt.Errorf("%s is not a capture file of a supported format", name)
 }
 
 func readPcap(b []byte, order binary.ByteOrder, unit time.Duration) (*capturetest.Capture, error) {

@@ -82,7 +82,7 @@ func TestInferRecordings(t *testing.T) {
 		}
 		again, _ := inferred(t, "--site", name, file)
 		if !reflect.DeepEqual(got, again) {
-			t.Errorf("%s: a second run says\n%+v\nnot\n%+v", file, again, got)
+			t.Errorf("%s: a second run infers\n%+v\nwant\n%+v", file, again, got)
 		}
 	}
 	t.Logf("%d of %d Exchange servers are named", right, servers)

@@ -185,7 +185,7 @@ func (l *lab) wait(what string, true func() bool) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	l.t.Fatalf("waited in vain for %s", what)
+	l.t.Fatalf("timed out waiting for %s", what)
 }
 
 // request makes a request from the test's own thread, the only one in the namespace.

@@ -160,7 +160,7 @@ func TestStateOutlivesKill(t *testing.T) {
 	}
 	p = l.monitor(9000, args...)
 	if !strings.Contains(p.log.String(), "Ignoring the damaged state file") {
-		t.Errorf("nothing is said of the damaged file:\n%s", p.log)
+		t.Errorf("the damaged file was not reported:\n%s", p.log)
 	}
 	if aside, _ := filepath.Glob(state + ".damaged.*"); len(aside) != 1 {
 		t.Errorf("put aside are %v", aside)
@@ -185,7 +185,7 @@ func TestReload(t *testing.T) {
 	p := l.monitor(9000, "--site", site, "--duplicate-window", "0")
 	successful := func() float64 { return p.metrics().sum("exspan_config_last_reload_successful") }
 	if successful() != 1 {
-		t.Error("the first reading does not count as successful")
+		t.Error("the first reload is not counted as successful")
 	}
 	first := p.metrics().sum("exspan_config_last_reload_success_timestamp_seconds")
 
@@ -195,7 +195,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("a bad file: %d %q %v", code, body, err)
 	}
 	if successful() != 0 || !strings.Contains(p.log.String(), "Reload failed") {
-		t.Errorf("a bad file is not told of:\n%s", p.log)
+		t.Errorf("a bad file was not reported:\n%s", p.log)
 	}
 
 	// The file becomes valid while packets pass. None may be lost.
@@ -225,7 +225,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("%v packets of %d, %v dropped", s.sum("exspan_ip_packets_total"), 4*loops, s.sum("exspan_capture_dropped_packets_total"))
 	}
 	if successful() != 1 || s.sum("exspan_config_last_reload_success_timestamp_seconds") <= first {
-		t.Error("the good file does not count")
+		t.Error("the good file is not in effect")
 	}
 	// The new site file is now in effect.
 	l.replay(l.compile(counted))
@@ -261,7 +261,7 @@ func TestScrape(t *testing.T) {
 	p := l.monitor(9000, "--site", site)
 	before := p.metrics()
 	if before.sum("exspan_capture_interface_up", "interface", "out") != 1 {
-		t.Error("the interface does not count as up")
+		t.Error("the interface is not reported as up")
 	}
 	l.replay(l.compile(counted))
 	p.captured(9)
@@ -326,7 +326,7 @@ func TestScrape(t *testing.T) {
 	}
 	if code, _, _ := p.request(http.MethodGet, "/debug/pprof/cmdline"); code == http.StatusOK {
 		if _, body, _ := p.request(http.MethodGet, "/debug/pprof/cmdline"); strings.Contains(body, "monitor") {
-			t.Error("profiles are served though nobody asked")
+			t.Error("profiles are served without being enabled")
 		}
 	}
 	if _, err := exec.LookPath("promtool"); err == nil {
@@ -416,7 +416,7 @@ func TestFullDisk(t *testing.T) {
 	lost := func() float64 { return p.metrics().sum("exspan_output_lost_total", "output", "ndjson") }
 	l.wait("a loss", func() bool { return lost() > 0 })
 	if !strings.Contains(p.log.String(), "Writing failed") {
-		t.Errorf("the full disk is not told of:\n%s", p.log)
+		t.Errorf("the full disk was not reported:\n%s", p.log)
 	}
 	whole := len(recordsOf(t, records)) // fails on an incomplete record
 	if whole >= flows {
@@ -499,7 +499,7 @@ func TestInterfaceVanishes(t *testing.T) {
 			}
 			for _, want := range []string{"Cannot read the interface; waiting for it", "is back"} {
 				if !strings.Contains(p.log.String(), want) {
-					t.Errorf("%q is not told:\n%s", want, p.log)
+					t.Errorf("%q was not reported:\n%s", want, p.log)
 				}
 			}
 			p.stop(syscall.SIGTERM)
@@ -564,10 +564,10 @@ func TestUser(t *testing.T) {
 			t.Errorf("it ended with %v", err)
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("it does not end")
+		t.Fatal("the monitor does not end")
 	}
 	if !strings.Contains(p.log.String(), "privileges were dropped") {
-		t.Errorf("it is not said why:\n%s", p.log)
+		t.Errorf("the reason was not reported:\n%s", p.log)
 	}
 }
 

@@ -232,7 +232,7 @@ func TestLoss(t *testing.T) {
 		}
 		c, err := readFrames(file)
 		if err != nil {
-			t.Logf("left out: %v", err)
+			t.Logf("skipped: %v", err)
 			continue
 		}
 		name := filepath.Base(file)

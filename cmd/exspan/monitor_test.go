@@ -123,7 +123,7 @@ filter: "host 10.0.0.5"
 		t.Errorf("flags are %+v, %s", m, more)
 	}
 	if m.rings != 3 || m.logLevel != "error" {
-		t.Error("the command line does not come first")
+		t.Error("the command line does not take precedence")
 	}
 	if _, _, err := apply(""); err != nil {
 		t.Errorf("an empty file: %v", err)

@@ -116,7 +116,7 @@ func TestSamples(t *testing.T) {
 			t.Fatal(err)
 		}
 		if out := mustRun(t, promtool, "check", "config", file); !strings.Contains(out, "13 rules found") {
-			t.Errorf("the alerts are not read:\n%s", out)
+			t.Errorf("the alerts are not loaded:\n%s", out)
 		}
 		if !strings.Contains(string(config), "localhost"+listenAddress) {
 			t.Errorf("the default address %s is not scraped", listenAddress)

@@ -38,7 +38,7 @@ func parseLeg(text string) (l referenceLeg, err error) {
 	l.protos = strings.Split(proto, "+")
 	switch low, high, isRange := strings.Cut(port, "-"); {
 	case !ok:
-		return l, fmt.Errorf("%q is no port and protocol", words[0])
+		return l, fmt.Errorf("%q is not a port and protocol", words[0])
 	case port == "-":
 	case port == "dynamic":
 		l.dynamic = true
@@ -270,11 +270,11 @@ func (p *pathText) converse(d *documentedPath, l *referenceLeg, c pathFlow, prot
 	case "sip":
 		p.talk(&c, p.sipCall(&c, c.from+1000, c.from+2000)...)
 	default:
-		said := anything
+		messages := anything
 		if g, ok := greetings[l.protocol]; ok {
-			said = g
+			messages = g
 		}
-		p.talk(&c, said...)
+		p.talk(&c, messages...)
 	}
 	return c, nil
 }
@@ -311,11 +311,11 @@ func (p *pathText) rpc(d *documentedPath, l *referenceLeg, c *pathFlow, detail s
 		p.next++
 		p.talk(&asked, p.mapping(iface, c.to)...)
 	}
-	said := rpcTalk(iface, strconv.Itoa(c.to), security)
+	messages := rpcTalk(iface, strconv.Itoa(c.to), security)
 	if c.to >= 6001 && c.to <= 6004 || c.to == 593 {
-		said = append([]string{"s \"ncacn_http/1.0\""}, said...)
+		messages = append([]string{"s \"ncacn_http/1.0\""}, messages...)
 	}
-	p.talk(c, said...)
+	p.talk(c, messages...)
 	return nil
 }
 
@@ -327,14 +327,14 @@ func (p *pathText) mapping(iface string, port int) []string {
 var groupAddresses = map[string]string{"llmnr": "224.0.0.252", "mdns": "224.0.0.251", "ssdp": "239.255.255.250", "wsd": "239.255.255.250"}
 
 func (p *pathText) converseUDP(d *documentedPath, l *referenceLeg, c pathFlow, detail string) (pathFlow, error) {
-	said := anything
+	messages := anything
 	switch l.protocol {
 	case "ldap":
-		said = cldapTalk
+		messages = cldapTalk
 	case "kerberos":
-		said = []string{"c krb-tgs-req(ldap/dc1.corp.example)", "s krb-tgs-rep(ldap/dc1.corp.example)"}
+		messages = []string{"c krb-tgs-req(ldap/dc1.corp.example)", "s krb-tgs-rep(ldap/dc1.corp.example)"}
 	case "dns":
-		said = []string{"c hex(" + dnsQuestion + ")", "s hex(" + dnsAnswer + ")"}
+		messages = []string{"c hex(" + dnsQuestion + ")", "s hex(" + dnsAnswer + ")"}
 	case "dcerpc":
 		iface, err := p.iface("emsmdb")
 		if detail != "epmapper" && err == nil {
@@ -348,10 +348,10 @@ func (p *pathText) converseUDP(d *documentedPath, l *referenceLeg, c pathFlow, d
 			p.next++
 			p.datagrams(&asked, "c epm-map-dg("+iface+")", fmt.Sprintf("s epm-mapped-dg(%s %d)", iface, c.to))
 			uuid, _, _ := strings.Cut(iface, "/")
-			said = []string{"c " + datagramRequest(uuid)}
+			messages = []string{"c " + datagramRequest(uuid)}
 			break
 		}
-		said = []string{"c epm-map-dg(" + iface + ")", fmt.Sprintf("s epm-mapped-dg(%s %d)", iface, p.high)}
+		messages = []string{"c epm-map-dg(" + iface + ")", fmt.Sprintf("s epm-mapped-dg(%s %d)", iface, p.high)}
 		p.high++
 	case "rtp":
 		// The call that announces the media comes first, between the same hosts.
@@ -361,29 +361,29 @@ func (p *pathText) converseUDP(d *documentedPath, l *referenceLeg, c pathFlow, d
 		}
 		call := pathFlow{caller, called, p.next, 5060}
 		p.next++
-		said = nil
+		messages = nil
 		media := []int{c.from, c.to}
 		if l.is("reverse") {
 			media = []int{c.to, c.from}
 		}
 		p.talk(&call, p.sipCall(&call, media[0], media[1])...)
 		for i := range 6 {
-			said = append(said, fmt.Sprintf("c hex(80 00 00%02x 0000%04x 000000aa) zero(160)", i, i*160))
+			messages = append(messages, fmt.Sprintf("c hex(80 00 00%02x 0000%04x 000000aa) zero(160)", i, i*160))
 		}
 	case "notify":
-		said = []string{"c hex(d0 27 02 70 27 80 10 90)"} // recorded from a server of 2003
+		messages = []string{"c hex(d0 27 02 70 27 80 10 90)"} // recorded from a server of 2003
 	case "syslog":
-		said = greetings["syslog"]
+		messages = greetings["syslog"]
 	default:
 		if l.is("multicast") {
-			said = said[:1]
+			messages = messages[:1]
 			if a, ok := groupAddresses[l.protocol]; ok {
 				c.server = "group"
 				p.hosts[c.server] = a
 			}
 		}
 	}
-	p.datagrams(&c, said...)
+	p.datagrams(&c, messages...)
 	return c, nil
 }
 
@@ -509,8 +509,8 @@ func follows(d *documentedPath, r jsonRecord, here bool, confidence map[string]s
 	status := v.text("status")
 	got := strings.TrimSpace(status + " " + v.text("reason") + " " + strings.Join(r.paths(), ","))
 	if d.row["local"] == "yes" && !here || d.row["table"] == "not-used" {
-		said := strings.Join(wordsOf(map[string]any(v)), " ")
-		if status != "unexpected" || !strings.Contains(said, d.id()) && !strings.Contains(said, d.row["name"]) && !strings.Contains(said, "(not.") {
+		messages := strings.Join(wordsOf(map[string]any(v)), " ")
+		if status != "unexpected" || !strings.Contains(messages, d.id()) && !strings.Contains(messages, d.row["name"]) && !strings.Contains(messages, "(not.") {
 			return got + ", " + v.text("why")
 		}
 		return ""

@@ -78,9 +78,9 @@ func (c *pathFlow) s() string { return fmt.Sprintf("%s:%d", c.server, c.to) }
 
 // talk writes the messages of client and server, each with the prefix "c " or "s ",
 // between a handshake and the end of the connection.
-func (p *pathText) talk(c *pathFlow, said ...string) {
+func (p *pathText) talk(c *pathFlow, messages ...string) {
 	p.line("handshake %s > %s", c.c(), c.s())
-	for _, s := range said {
+	for _, s := range messages {
 		if text, ok := strings.CutPrefix(s, "c "); ok {
 			p.line("tcp %s > %s %s", c.c(), c.s(), text)
 		} else {
@@ -91,8 +91,8 @@ func (p *pathText) talk(c *pathFlow, said ...string) {
 }
 
 // datagrams is like talk, over UDP.
-func (p *pathText) datagrams(c *pathFlow, said ...string) {
-	for _, s := range said {
+func (p *pathText) datagrams(c *pathFlow, messages ...string) {
+	for _, s := range messages {
 		if text, ok := strings.CutPrefix(s, "c "); ok {
 			p.line("+20ms udp %s > %s %s", c.c(), c.s(), text)
 		} else {
@@ -117,17 +117,17 @@ func quoted(s string) string { return fmt.Sprintf("%q", s) }
 // smtpTalk returns the transfer of a mail: over TLS if the documents say so, otherwise in
 // clear.
 func smtpTalk(auth, encryption string) []string {
-	said := []string{"s " + quoted("220 server.corp.example ESMTP ready\r\n"), "c " + quoted("EHLO client.corp.example\r\n")}
+	messages := []string{"s " + quoted("220 server.corp.example ESMTP ready\r\n"), "c " + quoted("EHLO client.corp.example\r\n")}
 	verb := "STARTTLS"
 	if strings.Contains(auth, "direct-trust") || strings.Contains(auth, "kerberos") && !strings.Contains(auth, "basic") {
 		verb = "X-ANONYMOUSTLS"
 	}
-	said = append(said, "s "+quoted("250-server.corp.example\r\n250-8BITMIME\r\n250 "+verb+"\r\n"))
+	messages = append(messages, "s "+quoted("250-server.corp.example\r\n250-8BITMIME\r\n250 "+verb+"\r\n"))
 	if !strings.Contains(encryption, "tls") {
-		return append(said, "c "+quoted("MAIL FROM:<a@corp.example>\r\n"), "s "+quoted("250 2.1.0 OK\r\n"), "c "+quoted("QUIT\r\n"), "s "+quoted("221 2.0.0 bye\r\n"))
+		return append(messages, "c "+quoted("MAIL FROM:<a@corp.example>\r\n"), "s "+quoted("250 2.1.0 OK\r\n"), "c "+quoted("QUIT\r\n"), "s "+quoted("221 2.0.0 bye\r\n"))
 	}
-	said = append(said, "c "+quoted(verb+"\r\n"), "s "+quoted("220 2.0.0 ready\r\n"))
-	return append(said, tlsTalk("", strings.Contains(auth, "direct-trust") || strings.Contains(auth, "mtls") || strings.Contains(auth, "certificate"))...)
+	messages = append(messages, "c "+quoted(verb+"\r\n"), "s "+quoted("220 2.0.0 ready\r\n"))
+	return append(messages, tlsTalk("", strings.Contains(auth, "direct-trust") || strings.Contains(auth, "mtls") || strings.Contains(auth, "certificate"))...)
 }
 
 // httpTalk returns a request and its answer.
@@ -147,24 +147,24 @@ func httpTalk(method, host, path, auth string) []string {
 
 // rpcTalk returns a bind to an interface, and a call.
 func rpcTalk(iface, port, security string) []string {
-	said := []string{"c rpc-bind(" + strings.TrimSpace(iface+" "+security) + ")", "s rpc-bind-ack(" + strings.TrimSpace(port+" "+security) + ")"}
+	messages := []string{"c rpc-bind(" + strings.TrimSpace(iface+" "+security) + ")", "s rpc-bind-ack(" + strings.TrimSpace(port+" "+security) + ")"}
 	if strings.HasPrefix(security, "ntlm") {
-		said = append(said, "c rpc-auth3("+security+")")
+		messages = append(messages, "c rpc-auth3("+security+")")
 	}
-	return append(said, "c rpc-request("+strings.TrimSpace("0 "+security)+")", "s rpc-response("+security+")")
+	return append(messages, "c rpc-request("+strings.TrimSpace("0 "+security)+")", "s rpc-response("+security+")")
 }
 
 // smbTalk opens a share, or a pipe and an interface on it.
 func smbTalk(share, pipe, iface string) []string {
-	said := []string{"c smb-negotiate()", "s smb-negotiated()", "c smb-setup(negotiate)", "s smb-setup-answer(challenge)", "c smb-setup(v2)", "s smb-setup-answer(done)"}
+	messages := []string{"c smb-negotiate()", "s smb-negotiated()", "c smb-setup(negotiate)", "s smb-setup-answer(challenge)", "c smb-setup(v2)", "s smb-setup-answer(done)"}
 	if pipe == "" {
-		return append(said, `c smb-connect(\\server\`+share+")", "s smb-connected(disk)", "c smb-open(file.txt)", "s smb-opened()")
+		return append(messages, `c smb-connect(\\server\`+share+")", "s smb-connected(disk)", "c smb-open(file.txt)", "s smb-opened()")
 	}
-	said = append(said, `c smb-connect(\\server\IPC$)`, "s smb-connected(pipe)", "c smb-open("+pipe+")", "s smb-opened()")
+	messages = append(messages, `c smb-connect(\\server\IPC$)`, "s smb-connected(pipe)", "c smb-open("+pipe+")", "s smb-opened()")
 	if iface != "" {
-		said = append(said, "c smb-pipe-bind("+iface+")", `s smb-pipe-bound(\PIPE\`+pipe+")")
+		messages = append(messages, "c smb-pipe-bind("+iface+")", `s smb-pipe-bound(\PIPE\`+pipe+")")
 	}
-	return said
+	return messages
 }
 
 // netTCP returns the beginning of .NET message framing ([MC-NMF]) for a URI, and
@@ -178,12 +178,12 @@ var negotiateStream = []string{"c hex(16 01 00 00 28) ntlm(negotiate)", "s hex(1
 
 var ldapTalk = []string{"c ldap-bind(GSSAPI)", "s ldap-bound()", "c ldap-sealed()", "s ldap-sealed()"}
 
-// A search for Netlogon over UDP, with which clients ping a domain controller ([MS-ADTS]
+// cldapTalk is a search for Netlogon over UDP, with which clients ping a domain controller ([MS-ADTS]
 // section 6.3.3).
 var cldapTalk = []string{`c hex(30 2f 02 01 01 63 2a 04 00 0a 01 00 0a 01 00 02 01 00 02 01 00 01 01 00 87 0b) "objectClass" hex(30 0a 04 08) "Netlogon"`,
 	"s hex(30 0c 02 01 01 65 07 0a 01 00 04 00 04 00)"}
 
-// A question for www.example.net and its empty answer (RFC 1035).
+// dnsQuestion and dnsAnswer are a question for www.example.net and its empty answer (RFC 1035).
 const dnsQuestion = "12 34 01 00 00 01 00 00 00 00 00 00 03 77 77 77 07 65 78 61 6d 70 6c 65 03 6e 65 74 00 00 01 00 01"
 const dnsAnswer = "12 34 81 80 00 01 00 00 00 00 00 00 03 77 77 77 07 65 78 61 6d 70 6c 65 03 6e 65 74 00 00 01 00 01"
 

@@ -79,7 +79,7 @@ func scriptSecrets(t *testing.T) []secret {
 	}
 	for _, want := range []secret{{"pa55word.alice", false}, {"bob@corp.example", false}, {"svc-hub", true}, {"um@", false}, {"deviceid=a1b2", false}} {
 		if !found[want] {
-			t.Errorf("%q is no longer in the scripts; the patterns want mending", want.text)
+			t.Errorf("%q is no longer in the scripts; the patterns need an update", want.text)
 		}
 	}
 	var all []secret
@@ -220,7 +220,7 @@ func TestNoSecrets(t *testing.T) {
 		}
 	}
 	if total == 0 {
-		t.Error("nothing was looked for")
+		t.Error("no secret was searched for")
 	}
 }
 

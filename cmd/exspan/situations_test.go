@@ -213,20 +213,20 @@ func differs(row map[string]string, r jsonRecord, swapped bool, other jsonRecord
 	}
 	bad = append(bad, rolesDiffer("client", row["roles_client"], client.list("roles"))...)
 	bad = append(bad, rolesDiffer("server", row["roles_server"], server.list("roles"))...)
-	said := strings.Join(wordsOf(map[string]any(v)), " / ")
+	texts := strings.Join(wordsOf(map[string]any(v)), " / ")
 	if !documented {
 		for _, want := range splitCell(row["why_must_mention"], "&&") {
 			if version, ok := strings.CutPrefix(want, "@version="); ok {
 				if !strings.Contains(versionWords(r), version) {
 					problem("the version %s it was judged by is not visible", version)
 				}
-			} else if !slices.ContainsFunc(strings.Split(want, "||"), func(s string) bool { return strings.Contains(said, strings.TrimSpace(s)) }) {
+			} else if !slices.ContainsFunc(strings.Split(want, "||"), func(s string) bool { return strings.Contains(texts, strings.TrimSpace(s)) }) {
 				problem("why does not mention %s: %s", want, orDash(v.text("why")))
 			}
 		}
 	}
 	for _, not := range splitCell(row["why_must_not"], "||") {
-		if strings.Contains(said, not) {
+		if strings.Contains(texts, not) {
 			problem("why mentions %s: %s", not, orDash(v.text("why")))
 		}
 	}

@@ -77,7 +77,7 @@ func TestStreamsAgreeWithTshark(t *testing.T) {
 				jitter, _ := strconv.ParseFloat(f[share+5], 64)
 				s, ok := got[key]
 				if !ok {
-					t.Errorf("tshark lists %s, we do not", key)
+					t.Errorf("tshark lists %s, exspan does not", key)
 					continue
 				}
 				if s.Packets != packets {

@@ -27,8 +27,8 @@ type truth struct {
 	}
 }
 
-// said is a line of exspan's NDJSON.
-type said struct {
+// outputFlow is a line of exspan's NDJSON.
+type outputFlow struct {
 	Proto          string
 	Client, Server struct {
 		IP   string
@@ -69,10 +69,10 @@ func TestRecorded(t *testing.T) {
 			if code := run([]string{"analyze", "--format", "ndjson", "--site", name + ".site.yaml", name + ".pcapng"}, &stdout, &stderr); code != 0 {
 				t.Fatalf("exit code %d: %s", code, &stderr)
 			}
-			got := map[string][]said{}
+			got := map[string][]outputFlow{}
 			flows := 0
 			for line := range strings.Lines(stdout.String()) {
-				var s said
+				var s outputFlow
 				if err := json.Unmarshal([]byte(line), &s); err != nil {
 					t.Fatal(err)
 				}
@@ -102,7 +102,7 @@ func TestRecorded(t *testing.T) {
 func ends(proto, client, server string) string { return proto + " " + client + " > " + server }
 
 // compare returns the differences.
-func compare(s *said, packets, bytes [2]uint64, outcome string, expect map[string]string) []string {
+func compare(s *outputFlow, packets, bytes [2]uint64, outcome string, expect map[string]string) []string {
 	var problems []string
 	differ := func(what string, got, want any) {
 		problems = append(problems, fmt.Sprintf("%s: %v, want %v", what, got, want))

@@ -113,7 +113,7 @@ func TestConvertWindows(t *testing.T) {
 		code := run([]string{"convert", "-q", strings.TrimSuffix(name, ".truth.json"), "-o", out}, &warned, &warned)
 		if truth.Packets == 0 {
 			if _, err := os.Stat(out); code != exitError || err == nil {
-				t.Errorf("%s: code %d, and a file of nothing: %v", name, code, err)
+				t.Errorf("%s: exit code %d and an empty file: %v", name, code, err)
 			}
 			continue
 		}

@@ -47,7 +47,7 @@ func TestNDJSON(t *testing.T) {
 	}
 	legs := c["legs"].([]any)
 	if len(legs) != 2 || legs[1].(map[string]any)["redirected_by"] != 0.0 || legs[0].(map[string]any)["redirected_by"] != nil {
-		t.Errorf("the redirection is not told: %v", legs)
+		t.Errorf("the redirection is not reported: %v", legs)
 	}
 	for _, want := range []string{`"call":7`, `"hung_up":"callee"`, `"code":302`, `"redirected_to":["10.0.0.2:5065"]`, `"ssrc":"0x00001234"`, `"mos":4.33`, `"one_way":true`, `"nat":true`} {
 		if !strings.Contains(lines[0], want) {

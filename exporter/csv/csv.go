@@ -19,7 +19,7 @@ import (
 	"github.com/exspan/exspan/classify/record"
 )
 
-// header names the columns. New columns are added at the end only.
+// header lists the names of the columns. New columns may only be added at the end.
 var header = []string{
 	"first", "last", "community_id", "proto",
 	"client_ip", "client_port", "client_name", "client_roles",

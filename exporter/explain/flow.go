@@ -13,30 +13,30 @@ import (
 	"github.com/exspan/exspan/classify/record"
 )
 
-// Flow is a flow that is explained: its last record, and what reading its packets
-// again tells.
+// Flow is a flow to explain: its last record, and the results of reading its packets
+// again.
 type Flow struct {
 	Record     record.Record // a copy
 	Facts      []Fact
 	Candidates []record.Candidate
-	// First and Last are the numbers of its first and last frame, Frames how many
-	// it has; 0 if they are not known.
+	// First and Last are the numbers of its first and last frame. Frames is the number of
+	// its frames. They are 0 if unknown.
 	First, Last, Frames uint64
-	// Others counts frames between the same ends that are not the flow's.
+	// Others is the number of frames between the same ends that belong to other flows.
 	Others uint64
-	// Announced is the frame that announced the server's endpoint, or 0.
+	// Announced is the number of the frame that announced the server's endpoint, or 0.
 	Announced uint64
-	// KeyVLAN reports that VLAN tags tell the flow from others between its ends.
+	// KeyVLAN reports that VLAN tags distinguish the flow from others between its ends.
 	KeyVLAN bool
 }
 
-// Fact is what was read of the flow.
+// Fact is a fact of the flow.
 type Fact struct {
 	Name, Value string
-	Frame       uint64 // in which it was read; 0 if that is not known
+	Frame       uint64 // number of the frame in which it was read; 0 if unknown
 }
 
-// NewFlow returns the flow of a record, which it copies.
+// NewFlow returns the flow of a record. It copies the record.
 func NewFlow(r *record.Record) *Flow {
 	f := &Flow{Record: *r}
 	f.Record.VLANs = slices.Clone(r.VLANs)
@@ -57,8 +57,8 @@ func NewFlow(r *record.Record) *Flow {
 	return f
 }
 
-// Packet takes a packet of the second reading. It reports whether the packet is
-// one between the flow's ends.
+// Packet processes a packet of the second reading. It reports whether the packet is one
+// between the flow's ends.
 func (f *Flow) Packet(p *capture.Packet) bool {
 	src, dst := p.Src.AddrPort(), p.Dst.AddrPort()
 	if e := f.Record.Endpoint; e != nil && f.Announced == 0 && e.From == src && time.Unix(0, p.Time).Equal(e.Learned) {
@@ -80,7 +80,7 @@ func (f *Flow) Packet(p *capture.Packet) bool {
 	return true
 }
 
-// tagged reports whether the flow is in a VLAN.
+// tagged reports whether the flow has the VLAN tags v.
 func (f *Flow) tagged(v capture.VLANs) bool {
 	if len(f.Record.VLANs) == 0 {
 		return v == 0
@@ -94,7 +94,7 @@ func (f *Flow) between(a, b netip.AddrPort) bool {
 	return a == client && b == server || a == server && b == client
 }
 
-// Read notes that what r has of facts was read by the time of a frame.
+// Read records that the facts of r were read no later than in the given frame.
 func (f *Flow) Read(r *record.Record, frame uint64) {
 	if r.Facts == nil || r.Proto != f.Record.Proto || frame < f.First || frame > f.Last ||
 		!f.between(netip.AddrPortFrom(r.Client.Addr, r.Client.Port), netip.AddrPortFrom(r.Server.Addr, r.Server.Port)) {
@@ -109,8 +109,8 @@ func (f *Flow) Read(r *record.Record, frame uint64) {
 	}
 }
 
-// Filter returns an expression by which Wireshark and tshark show the frames of
-// the flow and no others.
+// Filter returns a display filter with which Wireshark and tshark show exactly the frames
+// of the flow.
 func (f *Flow) Filter() string {
 	r := &f.Record
 	ip := "ip"
@@ -137,8 +137,8 @@ func (f *Flow) Filter() string {
 	return filter
 }
 
-// vlanFilter selects frames with the flow's VLAN tags. The outer tag may be one of
-// IEEE 802.1ad, which Wireshark keeps in another field.
+// vlanFilter selects frames with the flow's VLAN tags. The outer tag may be one of IEEE
+// 802.1ad, for which Wireshark has a different field.
 func (f *Flow) vlanFilter() string {
 	if len(f.Record.VLANs) == 0 {
 		return "!vlan && !ieee8021ad"
@@ -157,6 +157,6 @@ func (f *Flow) vlanFilter() string {
 	return "((!ieee8021ad" + stack(tags) + ") || (ieee8021ad.id==" + tags[0] + stack(tags[1:]) + "))"
 }
 
-// transportFacts are facts that say how the flow authenticated and was
-// encrypted.
+// transportFact reports whether a fact describes the authentication or encryption of the
+// flow.
 func transportFact(name string) bool { return name == observe.Auth || name == observe.Encryption }

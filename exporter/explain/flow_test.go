@@ -41,7 +41,8 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// Packets between the same ends, before and after the flow, are not its own.
+// TestPacket verifies that packets between the same ends before and after the flow are
+// not counted as its own.
 func TestPacket(t *testing.T) {
 	f := flowOf(capture.TCP, "10.0.0.9:1050", "10.0.0.5:25")
 	packet := func(number uint64, at int64, proto uint8, src, dst string) bool {
@@ -53,7 +54,7 @@ func TestPacket(t *testing.T) {
 	if packet(1, 10, capture.UDP, client, server) || packet(2, 10, capture.TCP, "10.0.0.9:1051", server) {
 		t.Error("another flow's packet was taken")
 	}
-	packet(2, 10, capture.TCP, client, server) // at the time of the first, but before it
+	packet(2, 10, capture.TCP, client, server) // at the time of the first packet, but before it
 	packet(3, 10, capture.TCP, client, server)
 	packet(4, 20, capture.TCP, server, client)
 	packet(5, 21, capture.TCP, client, server)

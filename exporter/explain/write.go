@@ -135,7 +135,7 @@ func end(h *record.Host) string {
 	return fmt.Sprintf("%s port %d", h.Addr, h.Port)
 }
 
-// verdict writes what the flow is.
+// verdict writes the verdict.
 func (p *writer) verdict(v *record.Verdict) {
 	switch label := tally.Label(v); {
 	case label != "":

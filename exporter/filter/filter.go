@@ -160,8 +160,8 @@ func (s *sink) Close(sum *record.Summary) error { return s.next.Close(sum) }
 func NoPlatform(next record.Sink) record.Sink { return &noPlatform{next: next} }
 
 type noPlatform struct {
-	next record.Sink
-	left uint64
+	next    record.Sink
+	omitted uint64
 }
 
 func (s *noPlatform) Write(r *record.Record) error {
@@ -169,12 +169,12 @@ func (s *noPlatform) Write(r *record.Record) error {
 		return s.next.Write(r)
 	}
 	if r.State != "active" {
-		s.left++
+		s.omitted++
 	}
 	return nil
 }
 
 func (s *noPlatform) Close(sum *record.Summary) error {
-	sum.LeftOut = s.left
+	sum.LeftOut = s.omitted
 	return s.next.Close(sum)
 }

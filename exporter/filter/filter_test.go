@@ -110,6 +110,6 @@ func TestNoPlatform(t *testing.T) {
 		t.Errorf("got %d records", len(got.records))
 	}
 	if got.sum.LeftOut != 1 || got.sum.Packets != 9 {
-		t.Errorf("the summary has %d left out and %d packets", got.sum.LeftOut, got.sum.Packets)
+		t.Errorf("the summary has %d omitted flows and %d packets", got.sum.LeftOut, got.sum.Packets)
 	}
 }

@@ -25,7 +25,7 @@ type Delay struct {
 
 	flows map[key]*judged
 	held  []waiting
-	first int // of held
+	first int // start of the held packets in held
 	bytes int
 
 	enc     *capture.Writer
@@ -72,16 +72,15 @@ func (d *Delay) share() {
 	d.shared.Store(&head)
 }
 
-// Head returns the bytes that every file has to begin with. It may be called by any
-// goroutine.
+// Head returns the bytes with which every file must begin. It is safe for concurrent use.
 func (d *Delay) Head() []byte { return *d.shared.Load() }
 
-// Written returns the number of packets passed to the writer. It may be called by
-// any goroutine.
+// Written returns the number of packets passed to the writer. It is safe for concurrent
+// use.
 func (d *Delay) Written() uint64 { return d.written.Load() }
 
 // Dropped returns the number of packets dropped at the limit before their flow had a
-// verdict. It may be called by any goroutine.
+// verdict. It is safe for concurrent use.
 func (d *Delay) Dropped() uint64 { return d.dropped.Load() }
 
 func (d *Delay) key(client, server capture.Endpoint, proto uint8, vlans capture.VLANs) key {
@@ -148,7 +147,7 @@ func (d *Delay) Packets(packets []capture.Packet) {
 	}
 }
 
-// size returns the memory of a held packet in bytes, roughly.
+// size returns the approximate memory of a held packet in bytes.
 func size(p *capture.Packet) int {
 	n := 256 + len(p.Frame.Data)
 	for i := range p.Frame.Earlier {
@@ -165,14 +164,14 @@ func (d *Delay) Advance(now int64) {
 	}
 }
 
-// Finish writes or drops all packets that still wait.
+// Finish writes or drops all packets that are still held.
 func (d *Delay) Finish() {
 	for d.first < len(d.held) {
 		d.pop(false)
 	}
 }
 
-// pop writes or drops the packet that has waited longest.
+// pop writes or drops the packet that was held longest.
 func (d *Delay) pop(early bool) {
 	h := &d.held[d.first]
 	j := h.flow
@@ -198,7 +197,7 @@ func (d *Delay) pop(early bool) {
 // write passes one packet to the writer.
 func (d *Delay) write(p *capture.Packet, comment string) {
 	if d.enc.Write(p, comment) != nil || d.enc.Flush() != nil {
-		d.buf.Reset() // the packet has no frame: the source does not keep frames
+		d.buf.Reset() // the packet has no frame because the source does not keep frames
 		return
 	}
 	b := d.buf.Bytes()

@@ -14,7 +14,7 @@ import (
 	"github.com/exspan/exspan/classify/record"
 )
 
-// read returns the packets of a capture given as text, with their frames.
+// read returns the packets, with their frames, of a capture given as text.
 func read(t *testing.T, name string, data []byte) []capture.Packet {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), name)
@@ -35,7 +35,7 @@ func read(t *testing.T, name string, data []byte) []capture.Packet {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, b.Packets...) // not released: the frames stay
+		all = append(all, b.Packets...) // the batch is not released, so the frames remain valid
 	}
 	if errs := src.Errors(); len(errs) > 0 {
 		t.Fatal(errs)
@@ -43,7 +43,7 @@ func read(t *testing.T, name string, data []byte) []capture.Packet {
 	return all
 }
 
-// judged is a verdict on the flow of p.
+// verdictOn returns a verdict on the flow of p.
 func verdictOn(p *capture.Packet, status record.Status, ended bool) record.Judged {
 	return record.Judged{Record: &record.Record{
 		Client: record.Host{Addr: p.Src.Addr.Netip(), Port: p.Src.Port}, Server: record.Host{Addr: p.Dst.Addr.Netip(), Port: p.Dst.Port},
@@ -106,7 +106,7 @@ func TestDelay(t *testing.T) {
 		t.Errorf("%d written, %d dropped", d.Written(), d.Dropped())
 	}
 	if !bytes.Contains(out.Bytes(), []byte("exspan: unexpected")) {
-		t.Error("the verdict is no comment")
+		t.Error("the verdict is not the comment")
 	}
 	d.Judged(verdictOn(&in[0], record.Unexpected, true))
 	d.Judged(verdictOn(&in[1], record.Expected, true))
@@ -132,7 +132,8 @@ func TestDelayLimit(t *testing.T) {
 	if d.bytes > 11*size(&in[0]) {
 		t.Errorf("%d bytes are held", d.bytes)
 	}
-	// Those that nothing is known of are lost and counted, the others are not wanted.
+	// Packets of flows without a verdict are lost and counted. The others are not
+	// selected.
 	if n := d.Dropped(); n < 990 || n > 1000 {
 		t.Errorf("%d packets count as dropped, want about 995", n)
 	}
@@ -146,7 +147,7 @@ func TestDelayLimit(t *testing.T) {
 	}
 }
 
-// TestDelayRotates begins a new file after every packet: each must be readable.
+// TestDelayRotates starts a new file after every packet. Each file must be readable.
 func TestDelayRotates(t *testing.T) {
 	data, err := capturetest.Compile("delayed", []byte(delayed))
 	if err != nil {

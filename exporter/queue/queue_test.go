@@ -56,7 +56,7 @@ func TestFullQueueLosesWholeRecordsAndCounts(t *testing.T) {
 	select {
 	case <-done:
 	case <-time.After(10 * time.Second):
-		t.Fatal("Write waits for a writer that does not write")
+		t.Fatal("Write waits for a blocked writer")
 	}
 	lost := q.Lost()
 	if lost != all-100 { // 1000 bytes are 100 records
@@ -95,8 +95,8 @@ func (f *flaky) Write(p []byte) (int, error) {
 
 func TestErrorsAreCountedAndWritingGoesOn(t *testing.T) {
 	w := &flaky{}
-	told := 0
-	q := New(w, 1<<20, func(error) { told++ })
+	reported := 0
+	q := New(w, 1<<20, func(error) { reported++ })
 	const all = 40_000
 	for range all {
 		q.Write([]byte("123456789\n"))
@@ -105,8 +105,8 @@ func TestErrorsAreCountedAndWritingGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	written := uint64(w.buf.Len() / 10)
-	if q.Errors() == 0 || uint64(told) != q.Errors() || written == 0 || written+q.Lost() != all {
-		t.Errorf("%d errors, %d told, %d written, %d lost of %d", q.Errors(), told, written, q.Lost(), all)
+	if q.Errors() == 0 || uint64(reported) != q.Errors() || written == 0 || written+q.Lost() != all {
+		t.Errorf("%d errors, %d reported, %d written, %d lost of %d", q.Errors(), reported, written, q.Lost(), all)
 	}
 }
 
