@@ -12,6 +12,10 @@ import (
 // (draft-ietf-opsawg-pcapng), each with a comment if there is one to make.
 // gopacket's writer knows no comments of packets.
 type Writer struct {
+	// Names are names of interfaces, by Packet.Interface. Interfaces that have none
+	// are told apart by their link type alone.
+	Names []string
+
 	w      *bufio.Writer
 	ifaces map[ifaceName]uint32 // interface blocks
 	buf    []byte
@@ -47,13 +51,17 @@ func (w *Writer) Write(p *Packet, comment string) error {
 	if f == nil {
 		return errNoFrame
 	}
+	of := ifaceName{link: f.LinkType}
+	if i := int(p.Interface); i < len(w.Names) {
+		of.name = w.Names[i]
+	}
 	for i := range f.Earlier {
 		e := &f.Earlier[i]
-		if err := w.frame(ifaceName{link: f.LinkType}, e.Time, e.WireLength, e.Data, comment); err != nil {
+		if err := w.frame(of, e.Time, e.WireLength, e.Data, comment); err != nil {
 			return err
 		}
 	}
-	return w.frame(ifaceName{link: f.LinkType}, p.Time, f.WireLength, f.Data, comment)
+	return w.frame(of, p.Time, f.WireLength, f.Data, comment)
 }
 
 // WriteFrame writes a frame with its comment and the name of its interface.
@@ -61,21 +69,35 @@ func (w *Writer) WriteFrame(f *RawFrame) error {
 	return w.frame(ifaceName{f.LinkType, f.Interface[:min(len(f.Interface), math.MaxUint16)]}, f.Time, f.WireLength, f.Data, f.Comment)
 }
 
+// Describe writes the description of an interface before its first packet is there.
+// Write and WriteFrame write those that are missing.
+func (w *Writer) Describe(linkType uint16, name string) error {
+	of := ifaceName{linkType, name}
+	if _, ok := w.ifaces[of]; ok {
+		return nil
+	}
+	return w.describe(of)
+}
+
+func (w *Writer) describe(of ifaceName) error {
+	w.ifaces[of] = uint32(len(w.ifaces))
+	b := binary.LittleEndian.AppendUint16(w.buf[:0], of.link)
+	b = binary.LittleEndian.AppendUint16(b, 0)
+	b = binary.LittleEndian.AppendUint32(b, 0) // no snap length of ours
+	if of.name != "" {
+		b = appendOption(b, optionName, of.name)
+	}
+	b = appendOption(b, optionResolution, "\x09") // if_tsresol: nanoseconds
+	b = appendOption(b, 0, "")
+	w.buf = b
+	return w.block(blockInterface, b)
+}
+
 func (w *Writer) frame(of ifaceName, t int64, wire uint32, data []byte, comment string) error {
 	id, ok := w.ifaces[of]
 	if !ok {
 		id = uint32(len(w.ifaces))
-		w.ifaces[of] = id
-		b := binary.LittleEndian.AppendUint16(w.buf[:0], of.link)
-		b = binary.LittleEndian.AppendUint16(b, 0)
-		b = binary.LittleEndian.AppendUint32(b, 0) // no snap length of ours
-		if of.name != "" {
-			b = appendOption(b, optionName, of.name)
-		}
-		b = appendOption(b, optionResolution, "\x09") // if_tsresol: nanoseconds
-		b = appendOption(b, 0, "")
-		w.buf = b
-		if err := w.block(blockInterface, b); err != nil {
+		if err := w.describe(of); err != nil {
 			return err
 		}
 	}

@@ -23,6 +23,7 @@ type tracked struct {
 	evicted          uint64
 	// How often the clock went back, and packets whose time was not believed.
 	clockSteps, clockOutliers uint64
+	missing, late             uint64 // TCP payload bytes
 }
 
 // note takes what the table counted until the end of a batch.
@@ -33,6 +34,7 @@ func (t *tracked) note(table *flow.Table, b *capture.Batch) {
 	t.packets, t.ipBytes = table.Packets, table.IPBytes
 	t.clock, t.live, t.memory, t.evicted = table.Clock(), table.Live(), table.Bytes(), table.Evicted
 	t.clockSteps, t.clockOutliers = table.Steps(), table.Outliers()
+	t.missing, t.late = table.Missing, table.Late
 }
 
 // loss counts the bytes of TCP payload that the sensor saw and did not see, in all

@@ -65,7 +65,12 @@ type Config struct {
 	// Interim is how often, in packet time, a record of every live flow that had
 	// packets since its last one is written; 0 means never.
 	Interim time.Duration
-	Limits  Limits
+	// Sensor is copied to every record.
+	Sensor string
+	// Interfaces are the names of interfaces by capture.Packet.Interface, for records;
+	// nil for files. They imply Traffic.
+	Interfaces []string
+	Limits     Limits
 }
 
 // newJudge returns the judge for a set of rules.
@@ -144,7 +149,7 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 	if cfg.Calls {
 		e.calls = calls.New()
 	}
-	if cfg.Traffic || cfg.OnJudged != nil {
+	if cfg.Traffic || cfg.OnJudged != nil || len(cfg.Interfaces) > 0 {
 		e.ledger = newLedger(cfg.Packs)
 		e.flows.table.Every = true
 	}
@@ -272,6 +277,9 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 		e.tunnels.note(ev.ID, p.Tunnel, ev.What&flow.New != 0)
 	}
 	st, sender := e.flows.stateOf(ev.ID), ev.Sender()
+	if ev.What&flow.New != 0 && len(e.cfg.Interfaces) > 0 {
+		st.face = uint8(min(p.Interface, 255))
+	}
 	e.ledger.packet(p, ev, st, e.passed)
 	e.countDue()
 	if ev.What&(flow.SYN|flow.SYNACK) != 0 {

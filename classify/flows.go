@@ -16,6 +16,7 @@ type state struct {
 	session.State
 	label uint16 // into ledger.paths, plus one: where the flow's bytes are counted; 0 while pending
 	marks mark
+	face  uint8 // into Config.Interfaces, of the first packet
 }
 
 // mark is a set of what happened to a flow.

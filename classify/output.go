@@ -36,7 +36,10 @@ func (o *output) close(sum *record.Summary) {
 func (e *Engine) fill(s *slot, sub *subject, v *record.Verdict, state string) *record.Record {
 	client, server := s.ends()
 	r := &e.out.record
-	r.Number, r.Proto = s.Number, s.Proto
+	r.Number, r.Proto, r.Sensor = s.Number, s.Proto, e.cfg.Sensor
+	if r.Interface = ""; int(s.face) < len(e.cfg.Interfaces) {
+		r.Interface = e.cfg.Interfaces[s.face]
+	}
 	r.First, r.Last = time.Unix(0, min(s.First, s.Last)).UTC(), time.Unix(0, s.Last).UTC()
 	// One field at a time: a literal would be made aside and copied.
 	r.Client.Addr, r.Client.Port, r.Client.Name, r.Client.Roles = client.Addr.Netip(), client.Port, sub.clientName, sub.Client.Names

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/capture/capturetest"
@@ -51,6 +52,16 @@ func TestReload(t *testing.T) {
 	static := capture.EndpointFrom(netip.MustParseAddrPort("10.0.0.4:59532"))
 	if !e.inventory.Known(&static, capture.TCP, 1) {
 		t.Error("the static port is not known")
+	}
+	// The same site file again, later: what it says goes on.
+	for i := range 3 {
+		e.clock = int64(i+1) * int64(time.Hour)
+		if err := e.Reload(packs, site); err != nil {
+			t.Fatal(err)
+		}
+		if !exchange(e) || !e.inventory.Known(&static, capture.TCP, e.clock+1) {
+			t.Fatalf("reload %d ends what the site file says", i+1)
+		}
 	}
 	e.cfg.Exchange = "1999"
 	if err := e.Reload(packs, nil); err == nil || !exchange(e) {

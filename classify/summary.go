@@ -95,7 +95,8 @@ func (e *Engine) Snapshot() *record.Snapshot {
 		Packets: e.counts.packets, IPBytes: e.counts.ipBytes, LiveFlows: e.counts.live, HeldFlows: e.held.Len(), Reading: e.reader.Reading(),
 		Evicted: e.counts.evicted, Violations: e.reader.Violations, Limits: e.limits(), Clock: e.clock,
 		Frames: e.counts.source.Frames, FrameBytes: e.counts.source.Bytes, Truncated: e.counts.source.Truncated, Skipped: skips(&e.counts.source),
-		Fragments: fragments(&e.counts.source.Fragments),
+		Fragments: fragments(&e.counts.source.Fragments), Copies: e.counts.source.Skipped[capture.SkipDuplicate],
+		MissingBytes: e.counts.missing, LateBytes: e.counts.late, ClockSteps: e.counts.clockSteps, ClockOutliers: e.counts.clockOutliers,
 	}
 	e.ledger.snapshot(s)
 	s.Endpoints = e.inventory.Counts(s.Clock)

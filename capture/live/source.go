@@ -23,6 +23,7 @@ const (
 type Interface struct {
 	Name   string
 	Method string // Pcap or AFPacket
+	Link   uint16 // LINKTYPE_ value
 	Up     bool   // false while the source waits for its return
 	Frames uint64 // read
 	Kernel uint64 // frames lost because the kernel's buffer was full
@@ -60,6 +61,7 @@ type face struct {
 	mu     sync.Mutex
 	open   *opened // nil while the source waits for its return
 	method string
+	link   uint16
 	before counts // of handles that are closed
 }
 
@@ -92,7 +94,7 @@ func Open(options []Options, log *slog.Logger) (*Source, error) {
 			errs = append(errs, err)
 			continue
 		}
-		s.faces = append(s.faces, &face{opt: o, index: uint16(i), open: op, method: op.method})
+		s.faces = append(s.faces, &face{opt: o, index: uint16(i), open: op, method: op.method, link: uint16(op.link)})
 	}
 	for _, f := range s.faces {
 		readers, err := f.readers(f.open, s.tunnels)
@@ -192,7 +194,7 @@ func (s *Source) reopen(f *face) []reader {
 		op, err := open(f.opt)
 		if err == nil {
 			f.mu.Lock()
-			f.open, f.method = op, op.method
+			f.open, f.method, f.link = op, op.method, uint16(op.link)
 			f.mu.Unlock()
 			var readers []reader
 			if readers, err = f.readers(op, s.tunnels); err == nil {
@@ -495,7 +497,7 @@ func (s *Source) Interfaces() []Interface {
 				c = c.plus(h.counts())
 			}
 		}
-		list[i] = Interface{Name: f.opt.Interface, Method: f.method, Up: f.open != nil, Frames: c.frames, Kernel: c.kernel, Iface: c.iface}
+		list[i] = Interface{Name: f.opt.Interface, Method: f.method, Link: f.link, Up: f.open != nil, Frames: c.frames, Kernel: c.kernel, Iface: c.iface}
 		f.mu.Unlock()
 	}
 	return list

@@ -255,47 +255,57 @@ func TestWaitsForInterface(t *testing.T) {
 }
 
 func TestWatch(t *testing.T) {
-	a, b := capture.Endpoint{Addr: capture.Addr{15: 1}, Port: 1000}, capture.Endpoint{Addr: capture.Addr{15: 2}, Port: 25}
-	tcp := func(src, dst capture.Endpoint, seq uint32, n uint32, at int64) capture.Packet {
-		return capture.Packet{Proto: capture.TCP, Src: src, Dst: dst, Seq: seq, Ack: 7, Flags: capture.ACK, PayloadLength: n,
-			Time: at, Hash: capture.Hash(src, dst, capture.TCP)}
+	server := capture.Endpoint{Addr: capture.Addr{15: 2}, Port: 25}
+	client := func(i int) capture.Endpoint {
+		return capture.Endpoint{Addr: capture.Addr{15: byte(i), 14: 1}, Port: 1000}
 	}
-	ms := int64(time.Millisecond)
-	tests := []struct {
-		name    string
-		packets []capture.Packet
-		want    uint64
+	tcp := func(src, dst capture.Endpoint, flags uint8) capture.Packet {
+		return capture.Packet{Proto: capture.TCP, Src: src, Dst: dst, Flags: flags, Hash: capture.Hash(src, dst, capture.TCP)}
+	}
+	// both, one and syn are numbers of connections of which both ends, one end, and
+	// nothing but SYNs are heard.
+	feed := func(w *Watch, both, one, syn int) {
+		var packets []capture.Packet
+		for i := range both + one + syn {
+			c := client(i)
+			for range 4 {
+				switch {
+				case i < both:
+					packets = append(packets, tcp(c, server, capture.ACK), tcp(server, c, capture.ACK))
+				case i < both+one:
+					packets = append(packets, tcp(server, c, capture.ACK))
+				default:
+					packets = append(packets, tcp(c, server, capture.SYN))
+				}
+			}
+		}
+		w.Packets(packets)
+	}
+	for _, tt := range []struct {
+		name           string
+		both, one, syn int
+		low, high      float64
+		ok             bool
 	}{
-		{"the same twice", []capture.Packet{tcp(a, b, 1, 10, 0), tcp(a, b, 1, 10, ms)}, 1},
-		{"three times", []capture.Packet{tcp(a, b, 1, 10, 0), tcp(a, b, 1, 10, ms/2), tcp(a, b, 1, 10, ms)}, 2},
-		{"a retransmission", []capture.Packet{tcp(a, b, 1, 10, 0), tcp(a, b, 1, 10, 200*ms)}, 0},
-		{"the next segment", []capture.Packet{tcp(a, b, 1, 10, 0), tcp(a, b, 11, 10, 0)}, 0},
-		{"the other direction", []capture.Packet{tcp(a, b, 1, 10, 0), tcp(b, a, 1, 10, 0)}, 0},
-		{"acknowledgements", []capture.Packet{tcp(a, b, 1, 0, 0), tcp(a, b, 1, 0, 0)}, 0},
-		{"RTP of the same silence", []capture.Packet{
-			{Proto: capture.UDP, Src: a, Dst: b, PayloadLength: 20, Payload: []byte("\x80\x00\x00\x01............")},
-			{Proto: capture.UDP, Src: a, Dst: b, PayloadLength: 20, Payload: []byte("\x80\x00\x00\x02............")}}, 0},
-	}
-	for _, tt := range tests {
+		{"nothing", 0, 0, 0, 0, 0, false},
+		{"too little", 5, 5, 0, 0, 0, false},
+		{"both directions", 100, 0, 0, 0, 0, true},
+		{"one direction", 0, 100, 0, 1, 1, true},
+		{"half of it", 100, 100, 0, .4, .6, true},
+		{"a scan", 100, 0, 100, 0, 0, true},
+	} {
 		w := NewWatch()
-		w.Packets(tt.packets)
-		if w.Duplicates() != tt.want {
-			t.Errorf("%s: %d duplicates, want %d", tt.name, w.Duplicates(), tt.want)
+		for range 2 { // what was seen earlier does not count
+			feed(w, tt.both, tt.one, tt.syn)
+			if share, ok := w.OneWay(); ok != tt.ok || share < tt.low || share > tt.high {
+				t.Errorf("%s: %v, %t", tt.name, share, ok)
+			}
+			if _, ok := w.OneWay(); ok {
+				t.Errorf("%s: it is told twice", tt.name)
+			}
 		}
 	}
-	one, both := NewWatch(), NewWatch()
-	for i := range byte(20) {
-		c := capture.Endpoint{Addr: capture.Addr{15: 10 + i}, Port: 1000}
-		one.Packets([]capture.Packet{tcp(c, b, 1, 10, 0)})
-		both.Packets([]capture.Packet{tcp(c, b, 1, 10, 0), tcp(b, c, 1, 10, 0)})
-	}
-	if _, share := one.Share(); share != 1 {
-		t.Errorf("one-way traffic has the share %v", share)
-	}
-	if _, share := both.Share(); share != 0 {
-		t.Errorf("two-way traffic has the one-way share %v", share)
-	}
-	packets := []capture.Packet{tcp(a, b, 1, 10, 0)}
+	packets := []capture.Packet{tcp(client(1), server, capture.ACK)}
 	w := NewWatch()
 	if n := testing.AllocsPerRun(100, func() { w.Packets(packets) }); n > 0 {
 		t.Errorf("%v allocations a packet", n)

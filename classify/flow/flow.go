@@ -178,7 +178,7 @@ func lower(a *capture.Addr) uint64 { return binary.NativeEndian.Uint64(a[8:]) }
 // sequence follows the sequence numbers of a TCP segment and counts what is
 // missing. A hole is counted when it opens and taken back as far as later
 // segments fill it.
-func (f *Flow) sequence(sender int, p *capture.Packet) {
+func (t *Table) sequence(f *Flow, sender int, p *capture.Packet) {
 	n := p.PayloadLength
 	if p.Flags&capture.SYN != 0 {
 		n++
@@ -202,13 +202,16 @@ func (f *Flow) sequence(sender int, p *capture.Packet) {
 	case d > 0:
 		if p.Flags&(capture.RST|capture.SYN) == 0 && d < 1<<30 {
 			f.gaps[sender] += uint32(d)
+			t.Missing += uint64(d)
 		}
 		f.next[sender] = end
 	default:
 		if int32(end-f.next[sender]) > 0 {
 			f.next[sender] = end
 		} else if g := f.gaps[sender]; g > 0 && p.PayloadLength > 1 {
-			f.gaps[sender] = g - min(g, p.PayloadLength)
+			late := min(g, p.PayloadLength)
+			f.gaps[sender] = g - late
+			t.Late += uint64(late)
 		}
 	}
 }

@@ -35,6 +35,9 @@ type Table struct {
 	Evicted  uint64
 	// Packets and IPBytes are what Follow has followed, ICMP errors too.
 	Packets, IPBytes uint64
+	// Missing counts the payload bytes of TCP that were not there when later ones
+	// came, and Late those of them that came after all.
+	Missing, Late uint64
 
 	View
 	free   uint32
@@ -272,7 +275,7 @@ func (t *Table) track(p *capture.Packet, known ID, from int) (id ID, f *Flow, se
 			f.next[sender] += p.PayloadLength
 			return id, f, sender, isNew
 		}
-		f.sequence(sender, p)
+		t.sequence(f, sender, p)
 	}
 	return id, f, sender, isNew
 }

@@ -276,7 +276,8 @@ func (t *endpoints) contradict(en *Endpoint, what string) {
 	}
 }
 
-// learnSite learns the static ports that the site file names.
+// learnSite learns the static ports that the site file names. An entry that
+// endSite has just ended, because an earlier site file named it too, holds again.
 func (t *endpoints) learnSite(site *rules.Site) {
 	if site == nil {
 		return
@@ -284,7 +285,10 @@ func (t *endpoints) learnSite(site *rules.Site) {
 	for _, s := range site.Servers {
 		for _, a := range s.Addresses {
 			for _, service := range slices.Sorted(maps.Keys(s.StaticPorts)) {
-				t.learn(&observe.Endpoint{Server: netip.AddrPortFrom(a, s.StaticPorts[service]), Source: observe.FromSite}, hearing{service: service})
+				en, _ := t.learn(&observe.Endpoint{Server: netip.AddrPortFrom(a, s.StaticPorts[service]), Source: observe.FromSite}, hearing{service: service})
+				if en != nil {
+					en.ended = 0
+				}
 			}
 		}
 	}

@@ -73,6 +73,15 @@ type Snapshot struct {
 	Skipped []NamedCount
 	// Fragments counts datagrams that came in fragments, by what became of them.
 	Fragments []NamedCount
+	// Copies counts the frames that were left out as copies that a mirror port made. It
+	// is in Skipped, too.
+	Copies uint64
+	// MissingBytes counts the TCP payload bytes that were not there when later ones
+	// came, and LateBytes those of them that came after all.
+	MissingBytes, LateBytes uint64
+	// ClockSteps counts how often the clock of the capture went back, and ClockOutliers
+	// the packets whose time was not believed.
+	ClockSteps, ClockOutliers uint64
 	// Clock is the highest packet time seen, in nanoseconds since the Unix epoch.
 	Clock int64
 }

@@ -166,6 +166,9 @@ type Record struct {
 	Packets     Count
 	Bytes       Count
 	GapBytes    Count
+	// Sensor is the name of the sensor, and Interface the interface that the flow's
+	// first packet was captured from. Both are empty where they do not apply.
+	Sensor, Interface string
 	// State is "active" in interim records, "ended" in the last one.
 	State    string
 	Outcome  Outcome

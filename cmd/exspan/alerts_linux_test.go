@@ -172,7 +172,7 @@ func TestAlerts(t *testing.T) {
 	if err := os.Chown(state, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}
-	monitor := l.unprivileged("127.0.0.1:10135", "--site", site, "--hold", "2s",
+	monitor := l.unprivileged("127.0.0.1:10135", "--web.enable-lifecycle", "--site", site, "--hold", "2s",
 		"--state", filepath.Join(state, "state.json"), "--ndjson", filepath.Join(state, "flows.ndjson"))
 	prom := l.prometheus("127.0.0.1:9090")
 	prom.wait(`up{job="exspan"} == 1`)

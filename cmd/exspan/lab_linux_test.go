@@ -262,6 +262,11 @@ func (p *proc) stop(sig syscall.Signal) time.Duration {
 		if err != nil && sig != syscall.SIGKILL {
 			p.lab.t.Errorf("the monitor ended with %v\n%s", err, p.log)
 		}
+		// An end at which everything is written is no error.
+		_, end, _ := strings.Cut(p.log.String(), "msg=Ending")
+		if strings.Contains(end, "level=ERROR") && !strings.Contains(end, "Records were lost") {
+			p.lab.t.Errorf("errors at the end:\n%s", end)
+		}
 	case <-time.After(20 * time.Second):
 		p.lab.t.Fatalf("the monitor does not end\n%s", p.log)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/exporter-toolkit/web"
@@ -18,11 +19,14 @@ import (
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 )
 
-// listenAddress is the default address for metrics. The list of default ports that the
+// listenAddress is the default address for metrics, which nobody but this machine
+// reaches. The list of default ports that the
 // Prometheus project keeps
 // (https://github.com/prometheus/prometheus/wiki/Default-port-allocations)
 // has used up 9100 to 9999 and continues from 10000; 10135 is free.
-const listenAddress = ":10135"
+const listenAddress = "localhost:10135"
+
+const maxSensor = 128 // bytes of a name
 
 // monitor holds the flags of the command monitor.
 type monitor struct {
@@ -37,6 +41,7 @@ type monitor struct {
 	timestamps  string
 	dumpFilter  bool
 	interim     time.Duration
+	sensor      string
 
 	ndjson         string
 	write          string
@@ -45,6 +50,9 @@ type monitor struct {
 	rotateSize     size
 	rotateInterval time.Duration
 	rotateKeep     int
+	rotateCompress bool
+	fileMode       fileMode
+	fileGroup      string
 	queue          size
 
 	state         string
@@ -52,6 +60,8 @@ type monitor struct {
 	user          string
 	listen        []string
 	systemdSocket bool
+	hostnames     []string
+	lifecycle     bool
 	webConfig     string
 	pprof         bool
 	flows         bool
@@ -69,9 +79,10 @@ func newMonitorCmd() *cobra.Command {
 documented Exchange data path, write flow records, and serve metrics for
 Prometheus on /metrics.
 
-SIGHUP, or a POST to /-/reload, reloads the rules and the site file without
-losing a packet; a file with a mistake changes nothing. SIGTERM writes all open
-flows and ends. The file that --config.file names can set any flag.
+SIGHUP, or a POST to /-/reload with --web.enable-lifecycle, reloads the rules and
+the site file without losing a packet; a file with a mistake changes nothing.
+SIGTERM writes all open flows and ends. The file that --config.file names can set
+any flag.
 
 Exit codes: 0 done, 1 a run-time error such as a lost interface, 2 a mistake in
 flags, configuration, site file or rules.`,
@@ -91,6 +102,7 @@ flags, configuration, site file or rules.`,
 	f := cmd.Flags()
 	f.StringVarP(&m.read, "read", "r", "", "read a capture `FILE` instead of interfaces; \"-\" is standard input")
 	f.BoolVarP(&m.dumpFilter, "dump-filter", "d", false, "print the BPF expression in effect and exit")
+	f.StringVar(&m.sensor, "sensor", "", "`NAME` of this sensor, for metrics and records; they name none by default")
 	f.StringVar(&m.ndjson, "ndjson", "", "write flow records to `FILE`, one JSON object a line; \"-\" is standard output")
 	f.StringVarP(&m.write, "write", "w", "", "write the packets of flows to the pcapng `FILE`, with the verdict as packet comment")
 	f.StringSliceVar(&m.writeStatus, "write-status", []string{"deviating", "unexpected"}, "`LIST` of statuses: --write takes flows that have one of them")
@@ -99,14 +111,19 @@ flags, configuration, site file or rules.`,
 	f.Var(&m.rotateSize, "rotate-size", "start new --ndjson and --write files at this size; 0 means never")
 	f.DurationVar(&m.rotateInterval, "rotate-interval", 0, "start new files at this age; 0 means never")
 	f.IntVar(&m.rotateKeep, "rotate-keep", 0, "number of old files to keep; 0 means all")
+	f.BoolVar(&m.rotateCompress, "rotate-compress", false, "compress old files with gzip")
+	f.Var(&m.fileMode, "file-mode", "`MODE` of --ndjson and --write files, as in 0640, whatever the umask is (default 0640 less the umask)")
+	f.StringVar(&m.fileGroup, "file-group", "", "`GROUP` that owns these files; the monitor has to belong to it")
 	m.queue = 16 << 20
 	f.Var(&m.queue, "queue-size", "memory for records that wait for a slow disk or reader")
 	f.StringVar(&m.state, "state", "", "keep learned endpoints and roles in `FILE` across restarts")
 	f.DurationVar(&m.stateInterval, "state-interval", 30*time.Second, "how often to write the state")
 	_ = f.MarkHidden("state-interval")
-	f.StringVar(&m.user, "user", "", "switch to `USER` once interfaces and sockets are open")
+	f.StringVar(&m.user, "user", "", "run as `USER`, with no privilege of root but that of capturing; files must be that user's")
 	f.StringArrayVar(&m.listen, "web.listen-address", []string{listenAddress}, "`ADDRESS` to serve metrics on (repeatable); empty for none")
 	f.BoolVar(&m.systemdSocket, "web.systemd-socket", false, "serve metrics on sockets passed by systemd")
+	f.StringArrayVar(&m.hostnames, "web.hostname", nil, "serve requests for the host `NAME`, besides localhost, the name of the machine and IP addresses (repeatable)")
+	f.BoolVar(&m.lifecycle, "web.enable-lifecycle", false, "reload on a POST to /-/reload")
 	f.StringVar(&m.webConfig, "web.config.file", "", "`FILE` with TLS and authentication settings, in the format of exporter-toolkit")
 	f.BoolVar(&m.pprof, "web.enable-pprof", false, "serve profiles on /debug/pprof")
 	f.BoolVar(&m.flows, "web.enable-flows", false, "serve the last flows of each path, with addresses and names, on /flows, where \"exspan top\" reads them")
@@ -235,6 +252,14 @@ func (m *monitor) check() error {
 	if m.rotateKeep < 0 {
 		wrong("--rotate-keep: %d is less than 0", m.rotateKeep)
 	}
+	if m.fileGroup != "" {
+		if _, err := groupID(m.fileGroup); err != nil {
+			wrong("--file-group: %w", err)
+		}
+	}
+	if len(m.sensor) > maxSensor || strings.ContainsFunc(m.sensor, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		wrong("--sensor: want at most %d bytes of printable text", maxSensor)
+	}
 	if m.stateInterval < time.Second || m.stateInterval > time.Minute {
 		wrong("--state-interval: %s is not between 1s and 1m", m.stateInterval)
 	}
@@ -249,7 +274,10 @@ func (m *monitor) check() error {
 // engineConfig loads the rules and the site file.
 func (m *monitor) engineConfig() (classify.Config, error) {
 	cfg, err := m.Config()
-	cfg.Traffic, cfg.Interim = true, m.interim
+	cfg.Traffic, cfg.Interim, cfg.Sensor, cfg.Interfaces = true, m.interim, m.sensor, m.interfaces
+	if cfg.Interim == 0 { // the exporter counts findings by these records
+		cfg.Interim = time.Minute
+	}
 	return cfg, err
 }
 

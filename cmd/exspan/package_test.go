@@ -118,7 +118,7 @@ func TestSamples(t *testing.T) {
 		if out := mustRun(t, promtool, "check", "config", file); !strings.Contains(out, "13 rules found") {
 			t.Errorf("the alerts are not loaded:\n%s", out)
 		}
-		if !strings.Contains(string(config), "localhost"+listenAddress) {
+		if !strings.Contains(string(config), listenAddress) {
 			t.Errorf("the default address %s is not scraped", listenAddress)
 		}
 	})

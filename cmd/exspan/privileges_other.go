@@ -4,4 +4,6 @@ package main
 
 import "errors"
 
+const keepsCapture = false
+
 func becomeUser(string) error { return errors.New("--user: not on this system") }

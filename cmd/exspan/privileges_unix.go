@@ -1,28 +1,24 @@
-//go:build unix
+//go:build unix && !linux
 
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
-	"os/user"
-	"strconv"
 	"syscall"
 )
 
-// becomeUser gives up the privileges of root for those of a user and its
-// group. With the syscall package that holds for every thread.
+// keepsCapture reports whether becomeUser leaves the privilege to open an
+// interface again.
+const keepsCapture = false
+
+// becomeUser gives up the privileges of root for those of a user and its group,
+// in every thread.
 func becomeUser(name string) error {
-	u, err := user.Lookup(name)
+	uid, gid, err := userIDs(name)
 	if err != nil {
-		if u, err = user.LookupId(name); err != nil {
-			return fmt.Errorf("--user: unknown user %s", name)
-		}
-	}
-	uid, uerr := strconv.Atoi(u.Uid)
-	gid, gerr := strconv.Atoi(u.Gid)
-	if uerr != nil || gerr != nil {
-		return fmt.Errorf("--user: %s has no numbers", name)
+		return err
 	}
 	if os.Geteuid() == uid && os.Getegid() == gid {
 		return nil
@@ -37,7 +33,7 @@ func becomeUser(name string) error {
 		return fmt.Errorf("--user: setuid: %w", err)
 	}
 	if uid != 0 && syscall.Setuid(0) == nil {
-		return fmt.Errorf("--user: the privileges of root could be had back")
+		return errors.New("--user: the privileges of root could be had back")
 	}
 	return nil
 }

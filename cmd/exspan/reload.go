@@ -48,6 +48,8 @@ func (r *reloader) now() error {
 		return err
 	}
 	r.w.exporter.Reload(cfg.Packs)
+	r.w.sink.reload(cfg.Site)
+	r.w.current.reload(cfg.Site)
 	r.w.log.Info("Reloaded the rules and the site file")
 	return nil
 }

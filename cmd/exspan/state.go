@@ -16,6 +16,10 @@ import (
 // damaged file, so that an operator can look at it and the next run does not fail
 // on it again.
 func restoreState(eng *classify.Engine, name string, now time.Time, log *slog.Logger) error {
+	st, err := os.Stat(name)
+	if err == nil && !st.Mode().IsRegular() { // to open a pipe may take for ever
+		return fmt.Errorf("--state: %s is not a regular file", name)
+	}
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -129,7 +129,7 @@ func (f *httpFlags) newClient() (*http.Client, error) {
 // connect prepares the sensors at URLs.
 func (t *top) connect(args []string) error {
 	if len(args) == 0 {
-		args = []string{"http://localhost" + listenAddress}
+		args = []string{"http://" + listenAddress}
 	}
 	client, err := t.client.newClient()
 	if err != nil {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
 	"slices"
@@ -22,7 +24,6 @@ import (
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/exspan/exspan/exporter"
-	"github.com/exspan/exspan/exporter/accept"
 	"github.com/exspan/exspan/exporter/ndjson"
 	"github.com/exspan/exspan/exporter/pcapng"
 	"github.com/exspan/exspan/exporter/prometheus"
@@ -35,7 +36,6 @@ import (
 const (
 	writeDelay = 10 * time.Second // by then the verdict of a flow is stable
 	endTime    = 3500 * time.Millisecond
-	warnAfter  = time.Minute
 )
 
 // watch is a running monitor.
@@ -50,19 +50,25 @@ type watch struct {
 	recent   *recent.Table
 	packs    *rules.Packs // those of the start
 	registry *prom.Registry
-	outputs  []*sinkFile
-	records  *sinkFile // --ndjson
-	packets  *sinkFile // --write
-	delay    *pcapng.Delay
-	span     *live.Watch
+	// registerer adds to registry, with the name of the sensor.
+	registerer prom.Registerer
+	outputs    []*sinkFile
+	records    *sinkFile // --ndjson
+	packets    *sinkFile // --write
+	delay      *pcapng.Delay
+	span       *live.Watch
+	sink       *siteSink // of the engine
+	current    *siteSink // of flows as they stand
 
 	// patience ends when outputs have no more time to write.
 	patience   context.Context
 	impatience context.CancelFunc
 
-	behind atomic.Int64 // nanoseconds
-	ready  atomic.Bool
-	reload reloader
+	behind  atomic.Int64 // nanoseconds
+	oneWay  atomicFloat  // share of connections in the last minute; not a number if it is not known
+	unsaved atomic.Uint64
+	ready   atomic.Bool
+	reload  reloader
 }
 
 // sinkFile is a file or standard output behind a queue.
@@ -85,6 +91,11 @@ func (m *monitor) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Wr
 		return err
 	}
 	log := m.logger(stderr)
+	if m.user != "" && keepsCapture {
+		if err := becomeUser(m.user); err != nil {
+			return err
+		}
+	}
 	listeners, err := m.listeners()
 	if err != nil {
 		return err
@@ -94,9 +105,12 @@ func (m *monitor) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Wr
 		return err
 	}
 	defer func() { _ = w.src.Close() }()
-	if m.user != "" {
+	if m.user != "" && !keepsCapture {
 		if err := becomeUser(m.user); err != nil {
 			return err
+		}
+		if w.live != nil {
+			log.Warn("An interface that vanishes cannot be opened again as this user; the monitor will end then", "user", m.user)
 		}
 	}
 	if m.state != "" {
@@ -133,6 +147,7 @@ func (m *monitor) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Wr
 // server.
 func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w *watch, err error) {
 	w = &watch{m: m, log: log, span: live.NewWatch()}
+	w.oneWay.store(math.NaN())
 	w.patience, w.impatience = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -159,28 +174,28 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 	w.recent.PendingOnly = !m.flows
 	sinks := []record.Sink{w.exporter, w.recent}
 	if m.ndjson != "" {
-		if w.records, err = w.openOutput(m.ndjson, stdout, nil); err != nil {
+		if w.records, err = w.openOutput(m.ndjson, stdout); err != nil {
 			return w, fmt.Errorf("--ndjson: %w", err)
 		}
-		sinks = append(sinks, ndjson.New(w.records))
+		var sink record.Sink = ndjson.New(w.records)
+		if m.interim == 0 {
+			sink = finalSink{sink}
+		}
+		sinks = append(sinks, sink)
 	}
-	current := accept.New(cfg.Site, m.Wanted(w.recent))
+	w.current = newSiteSink(cfg.Site, m.Wanted(w.recent))
 	cfg.OnJudged = func(j record.Judged) {
 		if w.delay != nil {
 			w.delay.Judged(j)
 		}
-		_ = current.Write(j.Record) // it does not fail
+		_ = w.current.Write(j.Record) // it does not fail
 	}
 	if m.write == "" {
 		cfg.JudgedIf = w.recent.Wants
 	}
-	if w.eng, err = classify.New(cfg, accept.New(cfg.Site, m.Wanted(exporter.Multi(sinks...)))); err != nil {
+	w.sink = newSiteSink(cfg.Site, m.Wanted(exporter.Multi(sinks...)))
+	if w.eng, err = classify.New(cfg, w.sink); err != nil {
 		return w, err
-	}
-	if m.write != "" {
-		if err := w.openWrite(); err != nil {
-			return w, fmt.Errorf("--write: %w", err)
-		}
 	}
 	if m.state != "" {
 		if err := restoreState(w.eng, m.state, time.Now(), log); err != nil {
@@ -191,18 +206,23 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 		opt := m.Capture()
 		opt.Parallel, opt.KeepFrames, opt.Stdin = true, m.write != "", stdin
 		w.src, err = capture.OpenFiles(m.Files, opt)
-		if err == nil {
-			// Files and pipes can wait for a slow disk. Interfaces cannot.
-			for _, o := range w.outputs {
-				o.WaitForRoom(w.patience)
-			}
-		}
 	} else if w.live, err = live.Open(m.captureOptions(), log); err == nil {
 		w.src = w.live
 		w.logInterfaces()
 	}
 	if err != nil {
 		return w, err
+	}
+	if m.write != "" {
+		if err := w.openWrite(); err != nil {
+			return w, fmt.Errorf("--write: %w", err)
+		}
+	}
+	if w.live == nil {
+		// Files and pipes can wait for a slow disk. Interfaces cannot.
+		for _, o := range w.outputs {
+			o.WaitForRoom(w.patience)
+		}
 	}
 	w.exporter.Snapshot = w.eng.Snapshot
 	w.reload.init(w)
@@ -225,19 +245,33 @@ func (w *watch) logInterfaces() {
 	}
 }
 
-// openOutput opens a file, or standard output for "-", behind a queue.
-func (w *watch) openOutput(name string, stdout io.Writer, head func() []byte) (*sinkFile, error) {
-	o := &sinkFile{name: name}
-	var to io.Writer = stdout
-	if name != "-" {
-		var err error
-		o.file, err = rotate.Open(name, rotate.Options{Size: int64(w.m.rotateSize), Interval: w.m.rotateInterval, Keep: w.m.rotateKeep,
-			Head: head, Now: time.Now})
-		if err != nil {
-			return nil, err
-		}
-		to = o.file
+// openOutput opens a file for records, or standard output for "-", behind a queue.
+func (w *watch) openOutput(name string, stdout io.Writer) (*sinkFile, error) {
+	if name == "-" {
+		return w.output(name, nil, stdout), nil
 	}
+	file, err := rotate.Open(name, w.rotation(nil))
+	if err != nil {
+		return nil, err
+	}
+	return w.output(name, file, file), nil
+}
+
+func (w *watch) rotation(head func() []byte) rotate.Options {
+	o := rotate.Options{Size: int64(w.m.rotateSize), Interval: w.m.rotateInterval, Keep: w.m.rotateKeep, Compress: w.m.rotateCompress,
+		Mode: fs.FileMode(w.m.fileMode), Head: head, Now: time.Now,
+		Failed: func(err error) { w.log.Error("Cannot compress an old file", "err", err) }}
+	if w.m.fileGroup != "" {
+		if id, err := groupID(w.m.fileGroup); err == nil { // checked
+			o.Group = &id
+		}
+	}
+	return o
+}
+
+// output puts a queue before a writer to a file, which is nil for standard output.
+func (w *watch) output(name string, file *rotate.File, to io.Writer) *sinkFile {
+	o := &sinkFile{name: name, file: file}
 	var quiet time.Time // errors come in thousands; log one a minute
 	o.Queue = queue.New(to, int(w.m.queue), func(err error) {
 		if now := time.Now(); now.After(quiet) {
@@ -246,20 +280,28 @@ func (w *watch) openOutput(name string, stdout io.Writer, head func() []byte) (*
 		}
 	})
 	w.outputs = append(w.outputs, o)
-	return o, nil
+	return o
 }
 
 // openWrite prepares --write.
 func (w *watch) openWrite() error {
-	var err error
-	var lazy io.Writer = writerFunc(func(p []byte) (int, error) { return w.packets.Write(p) })
-	w.delay, err = pcapng.NewDelay(lazy, toStatuses(w.m.writeStatus), w.m.KeyVLAN, writeDelay, int(w.m.writeBuffer))
+	delay, err := pcapng.NewDelay(writerFunc(func(p []byte) (int, error) { return w.packets.Write(p) }),
+		toStatuses(w.m.writeStatus), w.m.KeyVLAN, writeDelay, int(w.m.writeBuffer))
 	if err != nil {
 		return err
 	}
-	if w.packets, err = w.openOutput(w.m.write, nil, w.delay.Head); err != nil {
+	if w.live != nil {
+		for _, i := range w.live.Interfaces() {
+			if err := delay.Describe(i.Link, i.Name); err != nil {
+				return err
+			}
+		}
+	}
+	file, err := rotate.Open(w.m.write, w.rotation(delay.Head))
+	if err != nil {
 		return err
 	}
+	w.delay, w.packets = delay, w.output(w.m.write, file, delay.Sections(file))
 	return nil
 }
 
@@ -272,7 +314,7 @@ func (w *watch) hurry() { time.AfterFunc(endTime, w.impatience) }
 
 // feed passes all packets to the engine until the source ends or is closed.
 func (w *watch) feed() error {
-	warn := time.Now().Add(warnAfter)
+	minute := time.Now()
 	for {
 		b, err := w.src.Read()
 		if errors.Is(err, io.EOF) {
@@ -286,9 +328,13 @@ func (w *watch) feed() error {
 		if err != nil {
 			return err
 		}
-		if w.live != nil && !warn.IsZero() && time.Now().After(warn) {
-			warn = time.Time{}
-			w.warnSpan()
+		if now := time.Now(); w.live != nil && now.Sub(minute) >= time.Minute {
+			minute = now
+			share, ok := w.span.OneWay()
+			if !ok {
+				share = math.NaN()
+			}
+			w.oneWay.store(share)
 		}
 	}
 }
@@ -317,22 +363,13 @@ func (w *watch) batch(b *capture.Batch) error {
 	return nil
 }
 
-// warnSpan logs what the first minute of packets shows about the SPAN port.
-func (w *watch) warnSpan() {
-	duplicates, oneWay := w.span.Share()
-	if duplicates > 0.01 {
-		w.log.Warn("Packets arrive twice: the SPAN port may mirror both receive and transmit, or two VLANs on one path", "share", fmt.Sprintf("%.2f", duplicates))
-	}
-	if oneWay > 0.5 {
-		w.log.Warn("Most pairs of hosts show one direction only: the SPAN port may mirror only receive or only transmit", "share", fmt.Sprintf("%.2f", oneWay))
-	}
-}
-
-// housekeep saves the state, reads the counters of interfaces, and reloads on a
-// signal.
+// housekeep saves the state, reads the counters of interfaces, logs losses, and
+// reloads on a signal.
 func (w *watch) housekeep(hup <-chan os.Signal, ended <-chan struct{}) {
-	tick := time.NewTicker(w.m.stateInterval)
+	tick, report := time.NewTicker(w.m.stateInterval), time.NewTicker(reportEvery)
 	defer tick.Stop()
+	defer report.Stop()
+	reporter := newReporter(w, time.Now())
 	for {
 		select {
 		case <-ended:
@@ -349,6 +386,8 @@ func (w *watch) housekeep(hup <-chan os.Signal, ended <-chan struct{}) {
 				w.live.Interfaces()
 			}
 			w.saveState()
+		case now := <-report.C:
+			reporter.report(now)
 		}
 	}
 }
@@ -358,6 +397,7 @@ func (w *watch) saveState() {
 		return
 	}
 	if err := saveState(w.eng, w.m.state); err != nil {
+		w.unsaved.Add(1)
 		w.log.Error("Cannot save the state", "err", err)
 	}
 }

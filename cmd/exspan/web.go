@@ -7,17 +7,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"slices"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
-	prom "github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	promversion "github.com/prometheus/common/version"
 	"github.com/prometheus/exporter-toolkit/web"
+	"golang.org/x/net/netutil"
 
-	"github.com/exspan/exspan/exporter/prometheus"
+	"github.com/exspan/exspan/capture/live"
 )
 
 // listeners opens the sockets on which metrics are served.
@@ -46,91 +44,14 @@ func (m *monitor) listeners() ([]net.Listener, error) {
 	return list, nil
 }
 
-// register creates the registry that /metrics serves.
-func (w *watch) register() {
-	w.registry = prom.NewRegistry()
-	promversion.Version = versionNumber()
-	w.registry.MustRegister(w.exporter, w.reload.success, w.reload.at, versioncollector.NewCollector("exspan"),
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), (*watchCollector)(w), pendingCollector{w.recent})
-	if w.live == nil {
-		return
-	}
-	w.exporter.Interfaces = func() []prometheus.Interface {
-		var list []prometheus.Interface
-		for _, i := range w.live.Interfaces() {
-			list = append(list, prometheus.Interface{Name: i.Name, Packets: i.Frames,
-				Dropped: map[string]uint64{"kernel": i.Kernel, "interface": i.Iface}})
-		}
-		return list
-	}
-}
-
-// watchCollector exports what the monitor itself counts.
-type watchCollector watch
-
-var (
-	behindDesc = prom.NewDesc("exspan_capture_behind_seconds",
-		"Wall-clock time minus the time stamp of the last packet processed.", nil, nil)
-	duplicatesDesc = prom.NewDesc("exspan_capture_duplicate_packets_total",
-		"Packets seen twice within 2 ms that were not left out as copies; they count as traffic twice.", nil, nil)
-	upDesc = prom.NewDesc("exspan_capture_interface_up",
-		"Whether the monitor reads an interface (1) or waits for it to return (0).", []string{"interface"}, nil)
-	lostDesc = prom.NewDesc("exspan_output_lost_total",
-		"Records or packets lost because an output was full, closed or slow.", []string{"output"}, nil)
-	errorsDesc = prom.NewDesc("exspan_output_errors_total",
-		"Errors while writing to an output.", []string{"output"}, nil)
-	writtenDesc = prom.NewDesc("exspan_write_packets_total",
-		"Packets of selected flows passed to the packet file.", nil, nil)
-	undecidedDesc = prom.NewDesc("exspan_write_undecided_packets_total",
-		"Packets dropped from the write buffer, to make room, before the status of their flow was known.", nil, nil)
-)
-
-func (c *watchCollector) Describe(ch chan<- *prom.Desc) {
-	for _, d := range []*prom.Desc{behindDesc, duplicatesDesc, upDesc, lostDesc, errorsDesc, writtenDesc, undecidedDesc} {
-		ch <- d
-	}
-}
-
-func (c *watchCollector) Collect(ch chan<- prom.Metric) {
-	gauge := func(d *prom.Desc, v float64, labels ...string) {
-		ch <- prom.MustNewConstMetric(d, prom.GaugeValue, v, labels...)
-	}
-	counter := func(d *prom.Desc, v uint64, labels ...string) {
-		ch <- prom.MustNewConstMetric(d, prom.CounterValue, float64(v), labels...)
-	}
-	if c.live != nil {
-		gauge(behindDesc, float64(c.behind.Load())/1e9)
-		counter(duplicatesDesc, c.span.Duplicates())
-		for _, i := range c.live.Interfaces() {
-			up := 0.0
-			if i.Up {
-				up = 1
-			}
-			gauge(upDesc, up, i.Name)
-		}
-	}
-	for _, o := range c.outputs {
-		kind := "ndjson"
-		if o == c.packets {
-			kind = "packets"
-		}
-		counter(lostDesc, o.Lost(), kind)
-		counter(errorsDesc, o.Errors(), kind)
-	}
-	if c.delay != nil {
-		counter(writtenDesc, c.delay.Written())
-		counter(undecidedDesc, c.delay.Dropped())
-	}
-}
-
 // handler returns the handler of all pages.
 func (w *watch) handler() (http.Handler, error) {
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.InstrumentMetricHandler(w.registry, promhttp.HandlerFor(w.registry, promhttp.HandlerOpts{
-		ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true, MaxRequestsInFlight: 8})))
+	mux.Handle("/metrics", buffered(promhttp.InstrumentMetricHandler(w.registerer, promhttp.HandlerFor(w.registry, promhttp.HandlerOpts{
+		ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true}))))
 	mux.HandleFunc("/-/healthy", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "exspan is healthy.") })
 	mux.HandleFunc("/-/ready", func(rw http.ResponseWriter, _ *http.Request) {
-		if !w.ready.Load() {
+		if !w.capturing() {
 			http.Error(rw, "exspan is not capturing.", http.StatusServiceUnavailable)
 			return
 		}
@@ -171,8 +92,24 @@ func (w *watch) handler() (http.Handler, error) {
 		return nil, err
 	}
 	mux.Handle("/", page)
-	return mux, nil
+	return w.m.guard(mux), nil
 }
+
+// capturing reports whether packets are read, from at least one interface if not
+// from a file.
+func (w *watch) capturing() bool {
+	return w.ready.Load() && (w.live == nil || slices.ContainsFunc(w.live.Interfaces(), func(i live.Interface) bool { return i.Up }))
+}
+
+// Limits of the web server. A scrape takes milliseconds, and Prometheus keeps its
+// connection from one scrape to the next.
+const (
+	maxConnections = 256 // on one listener
+	maxHeader      = 64 << 10
+	readTimeout    = 10 * time.Second
+	writeTimeout   = 30 * time.Second // package pprof extends it for its own responses
+	idleTimeout    = 3 * time.Minute
+)
 
 // serve serves pages on the listeners until the returned function is called.
 func (w *watch) serve(listeners []net.Listener) (stop func()) {
@@ -184,9 +121,13 @@ func (w *watch) serve(listeners []net.Listener) (stop func()) {
 		w.log.Error("Cannot create the landing page", "err", err)
 		handler = http.NotFoundHandler()
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: handler, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader}
+	limited := make([]net.Listener, len(listeners))
+	for i, l := range listeners {
+		limited[i] = netutil.LimitListener(l, maxConnections)
+	}
 	go func() {
-		err := web.ServeMultiple(listeners, server, &web.FlagConfig{WebConfigFile: &w.m.webConfig}, w.log)
+		err := web.ServeMultiple(limited, server, &web.FlagConfig{WebConfigFile: &w.m.webConfig}, w.log)
 		if err != nil && !errors.Is(err, http.ErrServerClosed) {
 			w.log.Error("Serving metrics failed", "err", err)
 		}

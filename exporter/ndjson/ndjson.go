@@ -54,6 +54,8 @@ func (e *encoder) record(b []byte, r *record.Record) []byte {
 	if !r.Last.IsZero() {
 		b = e.time(key(b, "last"), r.Last)
 	}
+	b = stringField(b, "sensor", r.Sensor)
+	b = stringField(b, "interface", r.Interface)
 	b = append(key(b, "community_id"), '"')
 	b = communityid.AppendV1(b, r.Proto, netip.AddrPortFrom(r.Client.Addr, r.Client.Port),
 		netip.AddrPortFrom(r.Server.Addr, r.Server.Port))

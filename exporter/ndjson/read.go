@@ -38,6 +38,8 @@ func (d direction) count() record.Count { return record.Count{d.ToServer, d.ToCl
 type line struct {
 	First    time.Time  `json:"first"`
 	Last     time.Time  `json:"last"`
+	Sensor   string     `json:"sensor"`
+	Face     string     `json:"interface"`
 	Legs     string     `json:"conversation"`
 	Proto    string     `json:"proto"`
 	Client   *end       `json:"client"`
@@ -168,7 +170,7 @@ func (r *Reader) record(l *line) (*record.Record, error) {
 	}
 	rec := &record.Record{
 		First: l.First, Last: l.Last, VLANs: l.VLAN, Packets: l.Packets.count(), Bytes: l.Bytes.count(), GapBytes: l.GapBytes.count(),
-		State: l.State, Outcome: record.Outcome(l.Outcome), Protocol: l.Protocol, GivenUp: l.GivenUp, Conversation: l.Legs, SetupTime: time.Duration(l.SetupUS) * time.Microsecond,
+		State: l.State, Outcome: record.Outcome(l.Outcome), Protocol: l.Protocol, GivenUp: l.GivenUp, Conversation: l.Legs, Sensor: l.Sensor, Interface: l.Face, SetupTime: time.Duration(l.SetupUS) * time.Microsecond,
 		Client: record.Host{Addr: l.Client.IP, Port: l.Client.Port, Name: l.Client.Name, Roles: l.Client.Roles},
 		Server: record.Host{Addr: l.Server.IP, Port: l.Server.Port, Name: l.Server.Name, Roles: l.Server.Roles},
 	}

@@ -3,6 +3,7 @@ package pcapng
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net/netip"
 	"slices"
@@ -34,6 +35,7 @@ type Delay struct {
 	shared  atomic.Pointer[[]byte]
 	written atomic.Uint64
 	dropped atomic.Uint64
+	short   atomic.Int64 // for how long the limit let a packet wait, in nanoseconds; 0 if always for delay
 }
 
 // judged is the state of a flow.
@@ -52,9 +54,10 @@ type waiting struct {
 }
 
 // NewDelay returns a Delay that writes the packets of flows with one of the
-// statuses to w, with one call of its Write for each packet. It holds packets for
-// delay, in packet time, and at most limit bytes of frames. If vlans is true, VLAN
-// tags are part of the key of a flow.
+// statuses to w, with one call of its Write for each packet. Between w and each file
+// there must be a writer of Sections. The Delay holds packets for delay, in packet
+// time, and at most limit bytes of frames: where there is no more room, packets wait
+// less (Short). If vlans is true, VLAN tags are part of the key of a flow.
 func NewDelay(w io.Writer, statuses []record.Status, vlans bool, delay time.Duration, limit int) (*Delay, error) {
 	d := &Delay{w: w, statuses: statuses, vlans: vlans, delay: int64(delay), limit: limit, flows: map[key]*judged{}}
 	var err error
@@ -78,6 +81,48 @@ func (d *Delay) Head() []byte { return *d.shared.Load() }
 // Written returns the number of packets passed to the writer. It is safe for concurrent
 // use.
 func (d *Delay) Written() uint64 { return d.written.Load() }
+
+// Describe adds an interface to the head of files before its first packet comes.
+// Call it for all interfaces in their order (capture.Packet.Interface) and before
+// the first packet.
+func (d *Delay) Describe(linkType uint16, name string) error {
+	d.enc.Names = append(d.enc.Names, name)
+	if err := errors.Join(d.enc.Describe(linkType, name), d.enc.Flush()); err != nil {
+		return err
+	}
+	d.head = append(d.head, d.buf.Bytes()...)
+	d.share()
+	d.buf.Reset()
+	return nil
+}
+
+// Sections returns a writer for what a Delay writes to w, a file that begins with
+// the Delay's Head. Where interfaces have been added to the Head since, it begins
+// a new section of the file, so that every packet in the file refers to a
+// description that is there, whatever was lost on the way.
+func (d *Delay) Sections(w io.Writer) io.Writer { return &sections{d, w, len(d.Head())} }
+
+type sections struct {
+	d    *Delay
+	w    io.Writer
+	head int // length of the head that the file has; a head only grows
+}
+
+func (s *sections) Write(p []byte) (int, error) {
+	head := s.d.Head()
+	if len(head) == s.head {
+		return s.w.Write(p)
+	}
+	n, err := s.w.Write(append(slices.Clone(head), p...))
+	if err == nil {
+		s.head = len(head)
+	}
+	return max(n-len(head), 0), err
+}
+
+// Short returns for how long the packet waited that had to make room last, and 0
+// if none had to since the last call. It may be called by any goroutine.
+func (d *Delay) Short() time.Duration { return time.Duration(d.short.Swap(0)) }
 
 // Dropped returns the number of packets dropped at the limit before their flow had a
 // verdict. It is safe for concurrent use.
@@ -182,6 +227,9 @@ func (d *Delay) pop(early bool) {
 	case early && !j.known:
 		d.dropped.Add(1)
 	}
+	if early {
+		d.short.Store(max(d.held[len(d.held)-1].p.Time-h.p.Time, 1))
+	}
 	if j.waiting--; j.waiting == 0 && (j.ended || !j.known) && d.flows[h.key] == j {
 		delete(d.flows, h.key)
 	}
@@ -203,12 +251,12 @@ func (d *Delay) write(p *capture.Packet, comment string) {
 	b := d.buf.Bytes()
 	const describesInterface = 1
 	if binary.LittleEndian.Uint32(b) == describesInterface {
-		// A new file may start between any two packets, so its head describes the
-		// interfaces. A new section with that head starts here.
+		// The head describes the interfaces, so that a file may start between any two
+		// packets.
 		n := binary.LittleEndian.Uint32(b[4:])
 		d.head = append(d.head, b[:n]...)
 		d.share()
-		b = append(slices.Clone(d.head), b[n:]...)
+		b = b[n:]
 	}
 	_, _ = d.w.Write(b)
 	d.buf.Reset()

@@ -70,11 +70,13 @@ func TestDelay(t *testing.T) {
 		t.Fatalf("%d packets", len(in))
 	}
 	var out bytes.Buffer
-	d, err := NewDelay(&out, []record.Status{record.Unexpected}, false, 10*time.Second, 1<<20)
+	var file io.Writer
+	d, err := NewDelay(writer(func(p []byte) (int, error) { return file.Write(p) }), []record.Status{record.Unexpected}, false, 10*time.Second, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
 	out.Write(d.Head())
+	file = d.Sections(&out)
 	begin := in[0].Time
 	d.Packets(in[:3])
 	d.Advance(begin + int64(2*time.Second))
@@ -147,7 +149,35 @@ func TestDelayLimit(t *testing.T) {
 	}
 }
 
-// TestDelayRotates starts a new file after every packet. Each file must be readable.
+// TestDelayShrinks gives a Delay room for ten packets, a second apart.
+func TestDelayShrinks(t *testing.T) {
+	data, err := capturetest.Compile("delayed", []byte(delayed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := read(t, "in.pcap", data)
+	d, err := NewDelay(io.Discard, []record.Status{record.Unexpected}, false, time.Minute, 10*size(&in[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(n int) {
+		for range n {
+			in[0].Time += int64(time.Second)
+			d.Packets(in[:1])
+			d.Advance(in[0].Time)
+		}
+	}
+	add(10)
+	if got := d.Short(); got != 0 {
+		t.Errorf("packets wait for %v though there is room", got)
+	}
+	add(90)
+	if got := d.Short(); got != 10*time.Second || d.Short() != 0 {
+		t.Errorf("packets wait for %v, want 10s, told once", got)
+	}
+}
+
+// TestDelayRotates begins a new file after every packet: each must be readable.
 func TestDelayRotates(t *testing.T) {
 	data, err := capturetest.Compile("delayed", []byte(delayed))
 	if err != nil {
@@ -180,6 +210,66 @@ func TestDelayRotates(t *testing.T) {
 	}
 	if got := read(t, "out.pcapng", append(d.Head(), bytes.Join(files, nil)...)); len(got) != 4 {
 		t.Errorf("one file of all holds %d packets", len(got))
+	}
+}
+
+// TestDelayLoses loses each packet in turn: what is left stays readable.
+func TestDelayLoses(t *testing.T) {
+	data, err := capturetest.Compile("delayed", []byte(delayed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := read(t, "in.pcap", data)
+	other := in[1] // on a link of another type
+	other.Frame = &capture.Frame{LinkType: capture.LinkRaw, WireLength: other.Frame.WireLength, Data: other.Frame.Data[14:]}
+	packets := []capture.Packet{in[0], other, in[0], other}
+	for _, described := range []bool{false, true} {
+		for lost := range packets {
+			for _, fails := range []bool{false, true} { // on the way, or in the file
+				var out bytes.Buffer
+				n := 0
+				var file io.Writer
+				d, err := NewDelay(writer(func(p []byte) (int, error) {
+					if n++; n == lost+1 && !fails {
+						return len(p), nil
+					}
+					return file.Write(p)
+				}), []record.Status{record.Unexpected}, false, 0, 1<<20)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if described {
+					if err := d.Describe(capture.LinkEthernet, "eth1"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				file = d.Sections(writer(func(p []byte) (int, error) {
+					if n == lost+1 && fails {
+						return 0, io.ErrShortWrite
+					}
+					return out.Write(p)
+				}))
+				out.Write(d.Head())
+				if has := bytes.Contains(out.Bytes(), []byte("eth1")); has != described {
+					t.Errorf("the head describes the interface: %t", has)
+				}
+				d.Judged(verdictOn(&in[0], record.Unexpected, false))
+				d.Judged(verdictOn(&in[1], record.Unexpected, false))
+				d.Packets(packets)
+				d.Finish()
+				got := read(t, "out.pcapng", out.Bytes())
+				var want []capture.Packet
+				want = append(append(want, packets[:lost]...), packets[lost+1:]...)
+				if len(got) != len(want) {
+					t.Fatalf("packet %d lost: %d packets", lost, len(got))
+				}
+				for i := range got {
+					if got[i].Frame.LinkType != want[i].Frame.LinkType || !bytes.Equal(got[i].Frame.Data, want[i].Frame.Data) {
+						t.Errorf("packet %d lost: packet %d is another one", lost, i)
+					}
+				}
+			}
+		}
 	}
 }
 

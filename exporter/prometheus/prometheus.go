@@ -10,6 +10,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -31,6 +32,10 @@ var (
 		"nns-protected", "opaque"}
 	mediaServices = []string{"rtp", "rtcp", "srtp", "srtcp", "t38", "sip", "newmail"}
 )
+
+// setupBuckets are bounds in seconds. Servers on one switch answer within 0.1 ms. They
+// are few because each is a series for every path; the native histogram is finer.
+var setupBuckets = []float64{.00005, .0002, .001, .005, .02, .1, .5, 2}
 
 // Interface holds the counters of a capture interface since it was opened.
 type Interface struct {
@@ -56,6 +61,7 @@ type Exporter struct {
 	auth       *prometheus.CounterVec
 	encryption *prometheus.CounterVec
 	findings   *prometheus.CounterVec
+	told       map[uint64]uint64 // findings counted of flows that are still open, by the number of the flow
 	unexpected *prometheus.CounterVec
 	rtpPackets *prometheus.CounterVec
 	rtpJitter  prometheus.Histogram
@@ -95,6 +101,11 @@ var (
 	fragmented     = desc("capture_fragmented_datagrams_total", "Fragmented IP datagrams, by result.", "result")
 	skipped        = desc("capture_skipped_frames_total", "Frames that became no packet, by reason.", "reason")
 	capPackets     = desc("capture_packets_total", "Packets delivered by a capture interface.", "interface")
+	copies         = desc("capture_duplicate_packets_total", "Packets left out because they are copies that a mirror port made.")
+	missingBytes   = desc("tcp_missing_bytes_total", "TCP payload bytes that were not there when later ones came: the sensor missed them, or they came late.")
+	lateBytes      = desc("tcp_late_bytes_total", "TCP payload bytes that were missing and came late.")
+	clockSteps     = desc("capture_clock_steps_total", "Times that the clock of the capture went back.")
+	clockOutliers  = desc("capture_clock_outliers_total", "Packets whose time was too far from that of others to be believed.")
 	capDropped     = desc("capture_dropped_packets_total", "Packets lost before they were read.", "interface", "reason")
 )
 
@@ -107,12 +118,15 @@ func New(packs *rules.Packs) *Exporter {
 		flows:    counter("path_flows_total", "Flows by data path and status, counted when final.", "path", "status"),
 		attempts: counter("path_attempts_total", "Flows by data path and outcome of their set-up.", "path", "outcome"),
 		setup: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "exspan_path_setup_seconds",
-			Help: "Time from SYN to SYN-ACK by data path.", Buckets: []float64{.001, .005, .02, .1, .5, 2}}, []string{"path"}),
+			Help: "Time from SYN to SYN-ACK by data path.", Buckets: setupBuckets,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour}, []string{"path"}),
 		auth: counter("path_authentication_flows_total", "Flows by data path and observed authentication, and whether the reference supports it.",
 			"path", "mechanism", "documented"),
 		encryption: counter("path_encryption_flows_total", "Flows by data path and observed encryption, and whether the reference supports it.",
 			"path", "encryption", "documented"),
-		findings:   counter("path_findings_total", "Findings by data path.", "path", "finding"),
+		findings: counter("path_findings_total", "Findings by data path, counted once for each flow: when the flow ends, or earlier if it has lasted. "+
+			"The level is violation, remark, or accepted by the site file.", "path", "finding", "level"),
+		told:       map[uint64]uint64{},
 		unexpected: counter("unexpected_flows_total", "Flows of Exchange servers that no data path explains, by reason.", "reason"),
 		rtpPackets: counter("rtp_packets_total", "RTP packets of streams that ended, by what became of them: expected, lost, duplicate or reordered.", "kind"),
 		rtpJitter: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "exspan_rtp_jitter_seconds",
@@ -160,9 +174,12 @@ func among(set []string, value string) string {
 	return other
 }
 
-// Write counts a final record.
+// Write counts a final record, and the findings of one of a flow that is still open.
 func (e *Exporter) Write(r *record.Record) error {
 	if r.State != "ended" {
+		if r.Last.Sub(r.First) >= settled {
+			e.countFindings(r, false)
+		}
 		return nil
 	}
 	v := &r.Verdict
@@ -177,6 +194,7 @@ func (e *Exporter) Write(r *record.Record) error {
 	for i := range r.Streams {
 		e.media(&r.Streams[i])
 	}
+	e.countFindings(r, true)
 	if path == record.NoneLabel {
 		return nil
 	}
@@ -194,9 +212,6 @@ func (e *Exporter) Write(r *record.Record) error {
 			e.encryption.WithLabelValues(path, among(encryptionValues, f.Value), judge.Documented(v, f.Name, f.Value, r.Facts)).Inc()
 		}
 	}
-	for _, f := range v.Findings {
-		e.findings.WithLabelValues(path, string(f.ID)).Inc()
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	into := e.seen
@@ -209,6 +224,38 @@ func (e *Exporter) Write(r *record.Record) error {
 		into[p.ID] = true
 	}
 	return nil
+}
+
+// settled is how long a flow has to last until its findings are counted before its
+// end: by then its beginning has been read. maxTold bounds the flows whose findings
+// are counted early.
+const (
+	settled = 10 * time.Second
+	maxTold = 1 << 18
+)
+
+var findingIDs = record.Findings()
+
+// countFindings counts the findings of a flow that have not been counted. What was
+// counted stays counted, whatever path the flow turns out to be on.
+func (e *Exporter) countFindings(r *record.Record, last bool) {
+	path, before := r.Verdict.Group, e.told[r.Number]
+	if !last && before == 0 && len(e.told) >= maxTold {
+		return
+	}
+	now := before
+	for _, f := range r.Verdict.Findings {
+		if i := slices.Index(findingIDs, f.ID); path != "" && i >= 0 && now&(1<<i) == 0 {
+			now |= 1 << i
+			e.findings.WithLabelValues(path, string(f.ID), string(f.Level)).Inc()
+		}
+	}
+	switch {
+	case last && before != 0:
+		delete(e.told, r.Number)
+	case !last && now != before:
+		e.told[r.Number] = now
+	}
 }
 
 // media counts one RTP stream.
@@ -234,7 +281,8 @@ func (e *Exporter) Close(*record.Summary) error { return nil }
 // Describe implements prometheus.Collector.
 func (e *Exporter) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{pathBytes, pathPackets, pathActive, pathLastSeen, pathState, relabelled, pendingBytes, pendingPackets,
-		ipBytes, ipPackets, endpoints, flowTable, evictions, limits, violations, frames, frameBytes, truncated, skipped, fragmented, capPackets, capDropped} {
+		ipBytes, ipPackets, endpoints, flowTable, evictions, limits, violations, frames, frameBytes, truncated, skipped, fragmented, copies, missingBytes, lateBytes,
+		clockSteps, clockOutliers, capPackets, capDropped} {
 		ch <- d
 	}
 	for _, c := range e.vectors() {
@@ -313,6 +361,11 @@ func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	counter(frames, s.Frames)
 	counter(frameBytes, s.FrameBytes)
 	counter(truncated, s.Truncated)
+	counter(copies, s.Copies)
+	counter(missingBytes, s.MissingBytes)
+	counter(lateBytes, s.LateBytes)
+	counter(clockSteps, s.ClockSteps)
+	counter(clockOutliers, s.ClockOutliers)
 	for _, n := range s.Skipped {
 		counter(skipped, n.Count, n.ID)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify"
@@ -206,5 +207,98 @@ func TestSeries(t *testing.T) {
 	}
 	if v := value(t, reg, "exspan_path_authentication_flows_total", map[string]string{"mechanism": "other"}); v <= 0 {
 		t.Error("a mechanism outside the set must be counted as other")
+	}
+}
+
+// TestFindingsOfOpenFlows counts each finding of a flow once, as soon as it has
+// lasted.
+func TestFindingsOfOpenFlows(t *testing.T) {
+	packs, err := rules.Embedded("2010")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := New(packs)
+	count := func(path string, id record.FindingID, level record.Level) float64 {
+		return testutil.ToFloat64(e.findings.WithLabelValues(path, string(id), string(level)))
+	}
+	begin := time.Unix(1_600_000_000, 0)
+	at := func(state string, after time.Duration, path string, ids ...record.FindingID) {
+		r := &record.Record{Number: 7, Facts: new(observe.Facts), First: begin, Last: begin.Add(after), State: state}
+		if r.Verdict.Group = path; path != "" {
+			r.Verdict.Path = &rules.DataPath{ID: path}
+		}
+		for _, id := range ids {
+			r.Verdict.Findings = append(r.Verdict.Findings, record.Finding{ID: id, Level: record.Violation})
+		}
+		if err := e.Write(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(when string, clear, weak, other float64) {
+		t.Helper()
+		for _, c := range []struct {
+			path string
+			id   record.FindingID
+			want float64
+		}{{"a", record.FindingCleartext, clear}, {"a", record.FindingWeakAuth, weak}, {"b", record.FindingCleartext, other}} {
+			if got := count(c.path, c.id, record.Violation); got != c.want {
+				t.Errorf("%s: %v findings %s on %s, want %v", when, got, c.id, c.path, c.want)
+			}
+		}
+	}
+	at("active", 9*time.Second, "a", record.FindingCleartext)
+	check("the verdict has not settled", 0, 0, 0)
+	at("active", 60*time.Second, "a", record.FindingCleartext)
+	at("active", 120*time.Second, "a", record.FindingCleartext)
+	check("it has", 1, 0, 0)
+	at("active", 180*time.Second, "a", record.FindingCleartext, record.FindingWeakAuth)
+	check("a second finding", 1, 1, 0)
+	at("ended", 240*time.Second, "b", record.FindingCleartext, record.FindingWeakAuth)
+	check("the flow has ended, on another path", 1, 1, 0)
+	if len(e.told) != 0 {
+		t.Errorf("%d flows are remembered after their end", len(e.told))
+	}
+	at("ended", 1*time.Second, "b", record.FindingCleartext)
+	check("a short flow", 1, 1, 1)
+	if got := testutil.ToFloat64(e.flows.WithLabelValues("b", "")); got != 2 {
+		t.Errorf("%v flows, want 2", got)
+	}
+	for n := range uint64(maxTold + 10) {
+		r := &record.Record{Number: n + 100, First: begin, Last: begin.Add(time.Minute), State: "active"}
+		r.Verdict = record.Verdict{Group: "c", Findings: []record.Finding{{ID: record.FindingCleartext, Level: record.Violation}}}
+		if err := e.Write(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(e.told) != maxTold || count("c", record.FindingCleartext, record.Violation) != maxTold {
+		t.Errorf("%d flows are remembered, at most %d may be", len(e.told), maxTold)
+	}
+}
+
+// TestSetupTime wants a set-up of 0.3 ms in a bucket of its own, and a native
+// histogram beside the buckets.
+func TestSetupTime(t *testing.T) {
+	packs, err := rules.Embedded("2010")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := New(packs)
+	r := &record.Record{Facts: new(observe.Facts), State: "ended", SetupTime: 300 * time.Microsecond}
+	r.Verdict = record.Verdict{Group: "a", Path: &rules.DataPath{ID: "a"}}
+	if err := e.Write(r); err != nil {
+		t.Fatal(err)
+	}
+	var m dto.Metric
+	if err := e.setup.WithLabelValues("a").(prometheus.Histogram).Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	h := m.GetHistogram()
+	for _, b := range h.GetBucket() {
+		if want := b.GetUpperBound() >= .0003; (b.GetCumulativeCount() == 1) != want {
+			t.Errorf("%d in the bucket up to %v s", b.GetCumulativeCount(), b.GetUpperBound())
+		}
+	}
+	if h.GetBucket()[0].GetUpperBound() != .00005 || h.Schema == nil || len(h.GetPositiveSpan()) == 0 {
+		t.Errorf("the histogram is %v", h)
 	}
 }

@@ -164,8 +164,13 @@ func (q *Queue) Close(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.lost.Add(uint64(len(q.ends) + q.inFlight))
+	left := len(q.ends) + q.inFlight
 	q.ends = nil
+	q.mu.Unlock()
+	if left == 0 { // all is written, and the goroutine is about to return
+		<-q.done
+		return nil
+	}
+	q.lost.Add(uint64(left))
 	return ErrStuck
 }

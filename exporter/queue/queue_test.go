@@ -163,3 +163,31 @@ func TestWaitEndsWithContext(t *testing.T) {
 		t.Errorf("%d records are lost, want all 1000: nothing was written", q.Lost())
 	}
 }
+
+// TestCloseLate closes a queue when there is no more time: that is no error if all was
+// written.
+func TestCloseLate(t *testing.T) {
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	for range 200 {
+		var b bytes.Buffer
+		q := New(&b, 1<<20, nil)
+		for _, s := range []string{"a", "b"} {
+			if _, err := q.Write([]byte(s)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for q.pendingOrInFlight() {
+			time.Sleep(time.Millisecond)
+		}
+		if err := q.Close(over); err != nil || q.Lost() != 0 || b.String() != "ab" {
+			t.Fatalf("%v, %d lost, %q written", err, q.Lost(), b.String())
+		}
+	}
+}
+
+func (q *Queue) pendingOrInFlight() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.ends)+q.inFlight > 0
+}

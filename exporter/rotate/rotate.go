@@ -2,6 +2,7 @@
 package rotate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -23,11 +25,23 @@ type Options struct {
 	Interval time.Duration
 	// Keep is the number of old files to keep; 0 means all.
 	Keep int
+	// Compress compresses old files with gzip (RFC 1952), in a goroutine. ".gz" is
+	// appended to their names.
+	Compress bool
+	// Mode is the mode of every file, whatever the umask is; 0 means 0640 less the
+	// umask.
+	Mode fs.FileMode
+	// Group is the number of the group that owns every file; nil means the process's
+	// own. The process has to belong to that group (chown(2)).
+	Group *int
 	// Head returns the bytes that every file begins with; nil means none. Open
 	// renames an existing file if there is a Head, and appends to it if not.
 	Head func() []byte
 	// Now returns the current time. Old files are named by it.
 	Now func() time.Time
+	// Failed, unless it is nil, is told when an old file could not be compressed. That
+	// file stays as it is.
+	Failed func(error)
 }
 
 // A File is an io.WriteCloser that starts a new file as Options has it. The file in
@@ -40,21 +54,42 @@ type File struct {
 	file    *os.File
 	regular bool
 	size    int64
+	empty   int64 // the size of a new file with nothing in it but its head, or -1
 	begun   time.Time
 	reopen  atomic.Bool
+	packing sync.WaitGroup // the goroutine that compresses
+	pack    chan bool      // asks it to look for old files; nil unless they are compressed
+	stop    context.CancelFunc
 }
 
 // Open opens or creates the named file. It never replaces a device or a pipe.
 func Open(name string, o Options) (*File, error) {
 	f := &File{name: name, opt: o}
-	if o.Head != nil {
+	if o.Compress {
+		var ctx context.Context
+		ctx, f.stop = context.WithCancel(context.Background())
+		f.pack = make(chan bool, 1)
+		f.packing.Go(func() { f.compressAll(ctx) })
+	}
+	if err := f.begin(); err != nil {
+		f.endPacking()
+		return nil, err
+	}
+	f.wakePacking() // for what an earlier process left
+	return f, nil
+}
+
+// begin opens the file for the first time.
+func (f *File) begin() error {
+	name := f.name
+	if f.opt.Head != nil {
 		if st, err := os.Stat(name); err == nil && st.Mode().IsRegular() && st.Size() > 0 {
 			if err := f.archive(); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return f, f.open()
+	return f.open()
 }
 
 func (f *File) open() error {
@@ -71,6 +106,13 @@ func (f *File) open() error {
 		return err
 	}
 	f.file, f.regular, f.size, f.begun = file, st.Mode().IsRegular(), st.Size(), f.opt.Now()
+	if f.regular {
+		if err := f.own(st); err != nil {
+			_ = file.Close()
+			f.file = nil
+			return err
+		}
+	}
 	var head []byte
 	switch {
 	case f.opt.Head != nil:
@@ -82,10 +124,29 @@ func (f *File) open() error {
 			head = []byte("\n")
 		}
 	}
+	f.empty = -1
+	isNew := f.size == 0
 	if _, err := f.add(head); err != nil {
 		_ = file.Close()
 		f.file = nil
 		return err
+	}
+	if isNew {
+		f.empty = f.size
+	}
+	return nil
+}
+
+// own gives the file its group and mode, unless it has them. The group comes first,
+// because a change of it may take bits of the mode away.
+func (f *File) own(st fs.FileInfo) error {
+	if f.opt.Group != nil {
+		if err := f.file.Chown(-1, *f.opt.Group); err != nil {
+			return err
+		}
+	}
+	if f.opt.Mode != 0 && st.Mode().Perm() != f.opt.Mode {
+		return f.file.Chmod(f.opt.Mode)
 	}
 	return nil
 }
@@ -134,7 +195,13 @@ func (f *File) Write(p []byte) (int, error) {
 	return f.add(p)
 }
 
+// due reports whether more bytes belong to a new file. A file with nothing in it does
+// not age.
 func (f *File) due(more int) bool {
+	if f.size == f.empty {
+		f.begun = f.opt.Now()
+		return false
+	}
 	return f.opt.Size > 0 && f.size > 0 && f.size+int64(more) > f.opt.Size ||
 		f.opt.Interval > 0 && f.opt.Now().Sub(f.begun) >= f.opt.Interval
 }
@@ -152,7 +219,7 @@ func (f *File) archive() error {
 	}
 	old := f.name + "." + f.opt.Now().UTC().Format(stamp)
 	for i, name := 1, old; ; i++ {
-		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+		if !exists(name) && !exists(name+packed) {
 			old = name
 			break
 		}
@@ -161,16 +228,20 @@ func (f *File) archive() error {
 	if err := os.Rename(f.name, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	f.wakePacking()
 	return f.prune()
 }
 
-func (f *File) prune() error {
-	if f.opt.Keep <= 0 {
-		return nil
-	}
+func exists(name string) bool {
+	_, err := os.Lstat(name)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// old returns the names of the old files without their folder, the oldest first.
+func (f *File) old() ([]string, error) {
 	entries, err := os.ReadDir(filepath.Dir(f.name))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var old []string
 	for _, e := range entries {
@@ -181,7 +252,20 @@ func (f *File) prune() error {
 			}
 		}
 	}
-	slices.Sort(old)
+	slices.SortFunc(old, func(a, b string) int {
+		return strings.Compare(strings.TrimSuffix(a, packed), strings.TrimSuffix(b, packed))
+	})
+	return old, nil
+}
+
+func (f *File) prune() error {
+	if f.opt.Keep <= 0 {
+		return nil
+	}
+	old, err := f.old()
+	if err != nil {
+		return err
+	}
 	for len(old) > f.opt.Keep {
 		if err := os.Remove(filepath.Join(filepath.Dir(f.name), old[0])); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -191,8 +275,10 @@ func (f *File) prune() error {
 	return nil
 }
 
-// Close closes the file in use.
+// Close closes the file in use. An old file that is being compressed stays as it is;
+// the next Open compresses it.
 func (f *File) Close() error {
+	f.endPacking()
 	if f.file == nil {
 		return nil
 	}
