@@ -18,7 +18,7 @@ type seen struct {
 	hash    uint64
 	round   uint32 // in which it was seen
 	packets uint8  // at most fewPackets
-	from    uint8 // which ends have sent, as bits
+	from    uint8  // which ends have sent, as bits
 }
 
 const (
