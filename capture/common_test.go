@@ -19,8 +19,7 @@ func agree(t testing.TB, frame []byte) bool {
 	t.Helper()
 	var d Decoder
 	var p, q Packet
-	ok := common(frame, &q, usualPorts)
-	if !ok {
+	if !d.done(common(frame, &q), &q) {
 		return false
 	}
 	if s := d.Decode(LinkEthernet, frame, uint32(len(frame)), &p); s != SkipNone {
@@ -29,7 +28,7 @@ func agree(t testing.TB, frame []byte) bool {
 	if !bytes.Equal(p.Payload, q.Payload) || int(q.PayloadLength) != len(q.Payload) {
 		t.Fatalf("%x: %q and %q", frame, p.Payload, q.Payload)
 	}
-	if network := networkAt(frame); len(frame)-network != len(d.network) {
+	if network := lenEther + lenTag*int(q.VLANs&0xf); len(frame)-network != len(d.network) {
 		t.Fatalf("%x: the IP header begins at %d, the decoder has %d bytes from there", frame, network, len(d.network))
 	}
 	p.Payload, q.Payload = nil, nil

@@ -17,9 +17,9 @@ const (
 	// recentBits says how many packets are remembered, two in each place: more than
 	// there are in the window at a million a second.
 	recentBits = 11
-	// To look at a packet costs as much as to decode it, so packets are looked at as long
-	// as copies show: the first watchFirst, watchOn after each copy, and watchAgain of
-	// every watchPause. The begin and the end of connections always are.
+	// Looking at a packet costs half as much as decoding it, so packets are looked at
+	// as long as copies show: the first watchFirst, watchOn after each copy, and
+	// watchAgain after each watchPause. The begin and the end of connections always are.
 	watchFirst = 1 << 12
 	watchOn    = 1 << 18
 	watchAgain = 1 << 10
@@ -35,13 +35,12 @@ const (
 // copies recognises copies of packets.
 type copies struct {
 	window int64 // nanoseconds; 0 is off
-	// watch counts down: the packets until the next pause begins, and of that. It is
-	// one number because each packet costs its count.
-	watch  uint
+	// watch counts packets down: while it is more than watchPause all are looked at.
+	watch  int
 	proven int   // copies within mirrorsTime of each other
 	last   int64 // time of the last copy
-	// recent holds what was seen: the print of the packet (32 bits), of the way that it
-	// came (8), and its time.
+	// recent holds what was seen: from the lowest bit, the print of the packet (32 bits),
+	// that of the way that it came (8), and its time (24).
 	recent [1 << recentBits][2]uint64
 }
 
@@ -50,19 +49,42 @@ func newCopies(window time.Duration) copies {
 	return copies{window: int64(window), watch: watchPause + watchFirst}
 }
 
-// wants reports whether p is to be looked at.
-func (c *copies) wants(p *Packet) bool {
-	if p.Flags&(SYN|FIN|RST) != 0 { // which only TCP has
-		return true
+// watching reports whether every packet is to be looked at, and not only those that
+// begin or end a connection.
+func (c *copies) watching() bool { return c.watch > watchPause && c.window != 0 }
+
+// passed counts packets that were read.
+func (c *copies) passed(n int) {
+	if c.watch -= n; c.watch <= 0 {
+		c.watch = watchPause + watchAgain
 	}
-	c.watch-- // below 0 it is large
-	return c.watch >= watchPause
 }
 
-// seenCommon is seen for a packet that common has read.
-func (c *copies) seenCommon(p *Packet, frame []byte) bool {
-	n := networkAt(frame)
-	return c.seen(p, frame[n:], frame[:n])
+// wants reports whether p is to be looked at.
+func (c *copies) wants(p *Packet) bool {
+	edge := p.Flags&(SYN|FIN|RST) != 0 // flags are TCP's, and 0 for all others
+	return edge && c.window != 0 || c.watching()
+}
+
+// seenCommon is seen for a packet that common has read. Its frame begins at off in
+// buf.
+func (c *copies) seenCommon(p *Packet, buf []byte, off uint) bool {
+	ip := uint(uint32(off)) + lenEther + lenTag*uint(p.VLANs&0xf)
+	if ip+5 >= uint(len(buf)) {
+		return false // never: common has read it
+	}
+	id := uint64(buf[ip+4])<<8 | uint64(buf[ip+5])
+	if id == 0 || p.Proto != TCP || buf[ip]>>4 != 4 {
+		return c.seen(p, buf[ip:], buf[off:ip])
+	}
+	mark := printOf(p, id<<40)
+	entry := newEntry(mark, p.Time)
+	if place := c.place(mark); !c.like(place[0], entry) && !c.like(place[1], entry) {
+		place[1], place[0] = place[0], entry
+		return false
+	}
+	c.found(p)
+	return true
 }
 
 // seen reports whether p, which is to be looked at and whose IP header is ip, is a
@@ -74,12 +96,6 @@ func (c *copies) seenCommon(p *Packet, frame []byte) bool {
 // a copy only where TTL, MAC addresses or VLANs differ, or where the link is known
 // to show frames twice: acknowledgements may be repeated at once.
 func (c *copies) seen(p *Packet, ip, way []byte) bool {
-	if c.watch > watchPause+watchOn { // the pause is over
-		c.watch = watchPause + watchAgain
-	}
-	if c.window == 0 {
-		return false
-	}
 	id, ttl, transport := uint16(0), uint8(0), []byte(nil)
 	switch {
 	case len(ip) < 20:
@@ -93,56 +109,68 @@ func (c *copies) seen(p *Packet, ip, way []byte) bool {
 	default:
 		return false
 	}
-	// The hash of the ends is that of both directions.
-	a := p.Hash ^ bits.RotateLeft64(binary.LittleEndian.Uint64(p.Src.Addr[8:])^uint64(p.Src.Port), 23) ^ uint64(p.PayloadLength)<<32
-	b := (uint64(p.Seq)<<32 | uint64(p.Ack)) ^ uint64(p.Flags)<<56 ^ uint64(id)<<40
+	more := uint64(id) << 40
 	path, sure := uint64(0), true
 	if id == 0 || p.Proto != TCP {
-		b ^= unlike(p, id, transport)
+		more ^= unlike(p, id, transport)
 		if sure = id != 0 || p.PayloadLength > 0; !sure {
 			path = fold(sample(way)^hashKeys[0], uint64(p.VLANs)<<8^uint64(ttl)^hashKeys[1]) & 0xff
 		}
 	}
-	print := fold(a, b^hashKeys[3])
-	now := uint64(p.Time) >> tickBits & (1<<24 - 1)
-	entry := print>>32<<32 | path<<24 | now
-	place := &c.recent[print&(1<<recentBits-1)]
-	if c.like(place[0], entry) || c.like(place[1], entry) {
-		if !sure {
-			if (place[0]^entry)>>24 == 0 || (place[1]^entry)>>24 == 0 { // it came the same way
-				if c.proven < mirrorsTwice || p.Time-c.last >= mirrorsTime {
-					return false
-				}
-			}
-		} else {
-			if p.Time-c.last >= mirrorsTime {
-				c.proven = 0
-			}
-			c.proven++
-			c.last = p.Time
+	mark := printOf(p, more)
+	entry := newEntry(mark, p.Time) | path<<32
+	place := c.place(mark)
+	switch {
+	case !c.like(place[0], entry) && !c.like(place[1], entry):
+		place[1], place[0] = place[0], entry
+		return false
+	case sure:
+		c.found(p)
+	case sameWay(place[0], entry) || sameWay(place[1], entry): // it came the same way
+		if c.proven < mirrorsTwice || p.Time-c.last >= mirrorsTime {
+			return false
 		}
+		fallthrough
+	default:
 		c.watch = max(c.watch, watchPause+watchOn)
-		return true
 	}
-	place[1] = place[0]
-	place[0] = entry
-	return false
+	return true
 }
 
-// networkAt returns the offset of the IP header in a frame that common has read.
-func networkAt(frame []byte) int {
-	n := lenEther
-	for kind := binary.BigEndian.Uint16(frame[n-2:]); kind == etherVLAN || kind == etherQinQ; kind = binary.BigEndian.Uint16(frame[n-2:]) {
-		n += lenTag
+// printOf returns a number for p that its copies share. more is what tells it apart
+// besides what p holds.
+func printOf(p *Packet, more uint64) uint64 {
+	// The hash of the ends is that of both directions.
+	a := p.Hash ^ bits.RotateLeft64(binary.LittleEndian.Uint64(p.Src.Addr[8:])^uint64(p.Src.Port), 23) ^ uint64(p.PayloadLength)<<32
+	return fold(a, (uint64(p.Seq)<<32|uint64(p.Ack))^uint64(p.Flags)<<56^more^hashKeys[3])
+}
+
+// place returns where packets with a print are remembered.
+func (c *copies) place(print uint64) *[2]uint64 { return &c.recent[print>>(64-recentBits)] }
+
+// newEntry returns what is remembered of a packet, without the way that it came.
+func newEntry(print uint64, time int64) uint64 {
+	return uint64(uint32(print)) | uint64(time)>>tickBits<<40
+}
+
+// found takes in that p is certainly a copy.
+func (c *copies) found(p *Packet) {
+	if p.Time-c.last >= mirrorsTime {
+		c.proven = 0
 	}
-	return n
+	c.proven++
+	c.last = p.Time
+	c.watch = max(c.watch, watchPause+watchOn)
 }
 
 // like reports whether two entries are of the same packet, the second one within the
 // window.
 func (c *copies) like(e, entry uint64) bool {
-	return e>>32 == entry>>32 && (entry-e)&(1<<24-1) <= uint64(c.window)>>tickBits
+	return uint32(e) == uint32(entry) && (entry>>40-e>>40)&(1<<24-1) <= uint64(c.window)>>tickBits
 }
+
+// sameWay reports whether two entries are of the same packet, and it came the same way.
+func sameWay(e, entry uint64) bool { return (e^entry)&(1<<40-1) == 0 }
 
 // unlike hashes what tells packets apart that have no IP identification, and
 // datagrams.

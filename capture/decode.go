@@ -279,6 +279,17 @@ func (d *Decoder) tunnelPorts() *ports {
 	return d.ports
 }
 
+// done reports whether nothing is left to decode of what common has read.
+func (d *Decoder) done(what commonKind, p *Packet) bool {
+	switch what {
+	case notCommon:
+		return false
+	case commonUDP, commonTunnel:
+		return !d.tunnelPorts().has(p.Src.Port, p.Dst.Port)
+	}
+	return true
+}
+
 // cut says why fewer than need bytes are there: the snap length, or a frame or
 // packet that ends before its header does.
 func cut(wire, need int) Skip {

@@ -331,8 +331,10 @@ type sink struct {
 	keep   bool // frames
 	names  bool // names of interfaces and comments of frames are wanted
 	dec    Decoder
-	copies copies
 	stats  Stats // without what finish adds
+	// quiet is the first kind of packets that common reads of which more is asked.
+	quiet  commonKind
+	copies copies
 }
 
 // frame decodes one frame into bt and reports whether bt is full now. Without a
@@ -346,15 +348,16 @@ func (k *sink) frame(bt *fileBatch, f *iface, data []byte, wire uint32, t int64)
 	k.stats.Frames++
 	k.stats.Bytes += uint64(len(data))
 	p.Number, p.Time, p.Interface = k.stats.Frames, t, f.index
-	if f.plain && common(data, p, k.dec.tunnelPorts()) {
-		if k.copies.wants(p) && k.copies.seenCommon(p, data) {
-			k.stats.Skipped[SkipDuplicate]++
+	k.copies.passed(1)
+	if f.plain && k.dec.done(common(data, p), p) {
+		if k.copies.wants(p) && k.copies.seenCommon(p, data, 0) {
+			k.copied()
 			return false
 		}
 	} else {
 		s := k.decode(bt, f, data, wire)
 		if s == SkipNone && k.copies.wants(p) && k.copies.seen(p, k.dec.network, data[:max(len(data)-len(k.dec.network), 0)]) {
-			k.stats.Skipped[SkipDuplicate]++
+			k.copied()
 			return false
 		}
 		if s == SkipNone && int(p.PayloadLength) > len(p.Payload) {
@@ -387,6 +390,26 @@ func (k *sink) decode(bt *fileBatch, f *iface, data []byte, wire uint32) Skip {
 		return SkipFiltered
 	}
 	return k.dec.Decode(f.link, data, wire, p)
+}
+
+// hush sets quiet.
+func (k *sink) hush() {
+	switch {
+	case k.copies.watching():
+		k.quiet = commonTCP
+	case k.dec.tunnelPorts() != usualPorts:
+		k.quiet = commonUDP
+	case k.copies.window != 0:
+		k.quiet = commonEdge
+	default:
+		k.quiet = commonTunnel
+	}
+}
+
+// copied counts a packet that is a copy.
+func (k *sink) copied() {
+	k.stats.Skipped[SkipDuplicate]++
+	k.hush() // as it begins to watch
 }
 
 // finish completes a batch.
@@ -499,44 +522,56 @@ func (r *reader) scanPcap(bt *fileBatch) (need int, err error) {
 }
 
 // scanPlain reads records as nearly all are, up to the first that is not, and
-// reports whether bt is full then. It is a loop of its own because what nearly all
-// packets go through has to be short.
+// reports whether bt is full then.
 func (r *reader) scanPlain(bt *fileBatch) bool {
+	if r.end > int(r.limit) {
+		return false // so no frame that is here exceeds the limit
+	}
+	k, off, frames := r.sink, r.off, r.sink.stats.Frames
+	k.hush()
+	r.scanCommon(bt)
+	passed := k.stats.Frames - frames
+	k.stats.Bytes += uint64(r.off-off) - passed*pcapFrameHeader
+	k.copies.passed(int(passed))
+	return bt.n == batchSize
+}
+
+// scanCommon is the loop of scanPlain. It is a function of its own because what
+// nearly all packets go through has to be short: so little is needed after the call
+// of common, and the sums are of numbers of 32 bits, which do not overflow.
+func (r *reader) scanCommon(bt *fileBatch) {
 	k, scale := r.sink, r.ifaces[0].scale.mul
-	ports := k.dec.tunnelPorts()
 	packets := bt.array[:]
 	buf := r.blk.buf[:r.end:r.end]
 	for uint(bt.n) < uint(len(packets)) {
-		b := buf[r.off:]
-		if len(b) < pcapFrameHeader {
-			break
+		begin := uint(uint32(r.off))
+		h := begin + pcapFrameHeader
+		if h > uint(len(buf)) {
+			return
 		}
-		captured := int(binary.LittleEndian.Uint32(b[8:]))
-		n := pcapFrameHeader + captured
-		if captured < leastCommon || captured > int(r.limit) || n > len(b) {
-			break
+		b := buf[begin:h:h]
+		captured := uint(binary.LittleEndian.Uint32(b[8:]))
+		n := h + captured
+		if captured < leastCommon || n > uint(len(buf)) {
+			return
 		}
 		p := &packets[bt.n]
-		k.stats.Frames++
-		k.stats.Bytes += uint64(captured)
-		p.Number = k.stats.Frames
+		p.Number = k.stats.Frames + 1
 		p.Time = int64(binary.LittleEndian.Uint32(b))*1e9 + int64(uint64(binary.LittleEndian.Uint32(b[4:]))*scale)
 		p.Interface = 0 // a pcap file has but one
+		if what := common(buf[h:n:n], p); what >= k.quiet {
+			if what != commonEdge && !k.dec.done(what, p) {
+				return
+			}
+			if (what == commonEdge || k.copies.watching()) && k.copies.seenCommon(p, buf, uint(r.off)+pcapFrameHeader) {
+				k.copied()
+				bt.n--
+			}
+		}
+		r.off = int(n)
+		k.stats.Frames++
 		bt.n++
-		r.off += n
-		if !common(b[pcapFrameHeader:n:n], p, ports) {
-			k.stats.Frames--
-			k.stats.Bytes -= uint64(captured)
-			bt.n--
-			r.off -= n
-			break
-		}
-		if k.copies.wants(p) && k.copies.seenCommon(p, b[pcapFrameHeader:n:n]) {
-			k.stats.Skipped[SkipDuplicate]++
-			bt.n--
-		}
 	}
-	return bt.n == batchSize
 }
 
 // Block types of pcapng (draft-ietf-opsawg-pcapng section 4).
