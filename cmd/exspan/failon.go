@@ -82,7 +82,7 @@ func newFailOn(words []string) *failOn {
 }
 
 func (f *failOn) Write(r *record.Record) error {
-	if r.State == "active" {
+	if len(f.words) == 0 || r.State == "active" {
 		return nil
 	}
 	v := &r.Verdict

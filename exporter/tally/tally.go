@@ -82,39 +82,30 @@ type Tally struct {
 	places int // hosts that only are somewhere
 }
 
-// statuses counts flows by status: there are five.
-type statuses []struct {
-	status record.Status
-	flows  uint64
-}
-
-func (l *statuses) count(status record.Status) {
-	for i := range *l {
-		if (*l)[i].status == status {
-			(*l)[i].flows++
-			return
-		}
-	}
-	*l = append(*l, statuses{{status, 1}}...)
-}
+// statuses counts flows by status.
+type statuses struct{ expected, deviating, unexpected, undetermined, unrelated, other uint64 }
 
 // Of returns the number of flows with a status.
 func (t *Tally) Of(status record.Status) uint64 {
-	for i := range t.flows {
-		if t.flows[i].status == status {
-			return t.flows[i].flows
-		}
+	switch status {
+	case record.Expected:
+		return t.flows.expected
+	case record.Deviating:
+		return t.flows.deviating
+	case record.Unexpected:
+		return t.flows.unexpected
+	case record.Undetermined:
+		return t.flows.undetermined
+	case record.Unrelated:
+		return t.flows.unrelated
 	}
 	return 0
 }
 
 // Flows returns the number of all flows.
 func (t *Tally) Flows() uint64 {
-	var n uint64
-	for i := range t.flows {
-		n += t.flows[i].flows
-	}
-	return n
+	f := &t.flows
+	return f.expected + f.deviating + f.unexpected + f.undetermined + f.unrelated + f.other
 }
 
 // Name returns the name that records gave a host, or "".
@@ -297,10 +288,10 @@ func (t *Tally) Add(r *record.Record) {
 		return // the last record of the flow counts
 	}
 	v := &r.Verdict
-	t.flows.count(v.Status)
 	t.Bytes += r.Bytes[0] + r.Bytes[1]
 	switch v.Status {
 	case record.Unrelated:
+		t.flows.unrelated++
 		if u := t.Unrelated.at(r.Protocol, len(r.Protocol)); u != nil {
 			u.count(r)
 		}
@@ -308,13 +299,17 @@ func (t *Tally) Add(r *record.Record) {
 			t.service(&t.MailLike, r)
 		}
 	case record.Undetermined:
+		t.flows.undetermined++
 		t.service(&t.Undetermined, r)
 	case record.Unexpected:
+		t.flows.unexpected++
 		t.Attention++
 		t.service(&t.Unexpected, r)
 	case record.Deviating:
+		t.flows.deviating++
 		t.Attention++
 	case record.Expected:
+		t.flows.expected++
 		if blocked(r.Outcome) {
 			t.Attention++
 		}
@@ -323,6 +318,8 @@ func (t *Tally) Add(r *record.Record) {
 				a.count(r)
 			}
 		}
+	default:
+		t.flows.other++
 	}
 	if v.Path != nil {
 		t.onPath(r)
