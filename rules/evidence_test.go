@@ -16,8 +16,8 @@ func TestEvidenceTable(t *testing.T) {
 		"nns.logcopier":       "both", // both are members of the availability group
 	}
 	otherVersions := map[string]string{
-		"rpc.emsmdb.2010": "2003|2007|2010",              // with rpc.emsmdb.2003, as the same bytes show both
-		"rpc.emsmdb.http": "2007|2010|2013|2016|2019|SE", // by its own column fooled_by
+		"rpc.emsmdb.2010": "2003|2007|2010",              // same as rpc.emsmdb.2003, because the same bytes prove both
+		"rpc.emsmdb.http": "2007|2010|2013|2016|2019|SE", // according to its own column fooled_by
 	}
 	// Further evidence in the packs follows from their data paths.
 	further := []string{"smtp.exps.kerberos", "smtp.exps.kerberos.server", "tls.direct-trust.hub", "rpc.http-proxy", "rpc.http-banner.bound"}

@@ -33,7 +33,7 @@ func guess(wrong string, known []string) string {
 }
 
 // editDistance returns the restricted Damerau-Levenshtein distance of two words, in
-// bytes. Words of more than 64 bytes are far from all others.
+// bytes. Words of more than 64 bytes are treated as different from all others.
 func editDistance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
 		return max(len(a), len(b))

@@ -7,7 +7,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// Level grades a finding.
+// Level is the severity of a finding.
 type Level string
 
 // The levels of a finding.

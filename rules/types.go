@@ -265,7 +265,7 @@ type RoleEvidence struct {
 	// roles among these and no others. With any-exchange, any role of Exchange servers is
 	// sufficient.
 	Peer []Role
-	// Version is the Exchange version that is proven along with it, or empty.
+	// Version is the Exchange version that the evidence also proves, or "".
 	Version string
 	// Versions lists the versions that can show the evidence. It does not apply to a host
 	// of another version.

@@ -146,8 +146,8 @@ type First struct {
 	OnPort bool
 	// Datagram reports that the bytes are one datagram.
 	Datagram bool
-	// Late reports that these are not the first bytes of their sender: what came
-	// before them was not seen.
+	// Late reports that these are not the first bytes of their sender, because earlier
+	// bytes were not seen.
 	Late bool
 	// ClientPort and ServerPort are the ports of the flow's ends.
 	ClientPort, ServerPort uint16

@@ -54,7 +54,7 @@ func TestEveryPathHasAScenario(t *testing.T) {
 // TestDocumentedPaths cover them.
 var unreached = []string{
 	"2010.transport.adlds", "2010.transport.protocol-analysis", "2010.transport.dns-external", "2010.firewall.rpc-client-access",
-	"2010.firewall.address-book", "2010.cas.udp-notification", "2010.cas.oab-fds", "2010.cas.powershell", "2010.dag.witness",
+	"2010.firewall.address-book", "2010.cas.udp-notification", "2010.cas.oab-fds", "2010.cas.powershell",
 	"2010.dag.witness-wmi", "2010.dag.repl-wcf", "2010.hybrid.smtp", "2010.hybrid.https", "2010.hybrid.mrsproxy", "2010.federation.freebusy",
 	"2010.federation.sts",
 	"2010.mailbox.rus-rpc", // of low confidence; 2010.mailbox.oab-ad explains the same

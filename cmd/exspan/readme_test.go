@@ -98,8 +98,8 @@ func TestExamples(t *testing.T) {
 	visit(newRootCmd())
 }
 
-// TestExamplesRun runs the examples in the help of every command on captures that have
-// what they ask for, but for those that watch interfaces or need other programs.
+// TestExamplesRun runs the examples in the help of every command on suitable captures,
+// except those that watch interfaces or need other programs.
 func TestExamplesRun(t *testing.T) {
 	const packets = `start 2026-01-02T09:14:00Z
 handshake 10.0.0.9:1051 > 10.0.0.5:46861
@@ -149,7 +149,7 @@ tcp 10.0.0.5:46861 > 10.0.0.9:1051 rpc-bind-ack(46861)
 				continue
 			}
 			if strings.Contains(line, "-o site.yaml") {
-				args[len(args)-1] = "new.yaml" // no output overwrites what another example reads
+				args[len(args)-1] = "new.yaml" // no output may overwrite the input of another example
 			}
 			for i, a := range args {
 				if a == "-o" && c.Name() == "convert" {

@@ -15,14 +15,14 @@ import (
 	"time"
 )
 
-// terminal is a program in a real terminal, that of tmux.
+// terminal is a program in a terminal of tmux.
 type terminal struct {
 	t      *testing.T
 	socket string
 	width  int
 }
 
-// newTerminal starts exspan in a terminal of a size. env holds settings such as
+// newTerminal starts exspan in a terminal of the given size. env holds settings such as
 // "TERM=dumb".
 func newTerminal(t *testing.T, width, height int, env string, args ...string) *terminal {
 	t.Helper()
@@ -53,13 +53,13 @@ func (x *terminal) tmux(args ...string) string {
 	return string(out)
 }
 
-// keys types keys, as tmux names them.
+// keys types keys, given by their names in tmux.
 func (x *terminal) keys(names ...string) {
 	x.t.Helper()
 	x.tmux(append([]string{"send-keys"}, names...)...)
 }
 
-// wait waits for a screen that has all of the texts, and returns it.
+// wait waits until the screen contains all of the texts and returns the screen.
 func (x *terminal) wait(texts ...string) string {
 	x.t.Helper()
 	var screen string
@@ -77,7 +77,7 @@ func (x *terminal) wait(texts ...string) string {
 	return ""
 }
 
-// lacks wants a text not to be on a screen.
+// lacks fails t if a screen contains a text.
 func lacks(t *testing.T, screen, text string) {
 	t.Helper()
 	if strings.Contains(screen, text) {
@@ -85,8 +85,8 @@ func lacks(t *testing.T, screen, text string) {
 	}
 }
 
-// pipedMonitor starts a monitor that has read a capture and waits for more, and
-// returns its address.
+// pipedMonitor starts a monitor on a pipe, waits until it has read a capture, and returns
+// its address.
 func pipedMonitor(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -124,8 +124,8 @@ func pipedMonitor(t *testing.T, name string, args ...string) string {
 	return address
 }
 
-// TestTopScreen looks at the flows of a recording through a running monitor, with
-// all keys. None of the flows has a final record, as no time passes any more.
+// TestTopScreen shows the flows of a recording in a running monitor and uses all keys. No
+// flow has a final record, because no more time passes.
 func TestTopScreen(t *testing.T) {
 	address := pipedMonitor(t, "mail", "--web.enable-flows")
 	for _, size := range [][2]int{{80, 24}, {120, 40}} {
@@ -165,7 +165,7 @@ func TestTopScreen(t *testing.T) {
 			screen = x.wait("filter: IMAP", "> IMAP4")
 			lacks(t, screen, "POP3")
 
-			x.keys("Enter") // the flows of the path, the last of which is chosen
+			x.keys("Enter") // the flows of the path; the last one is selected
 			screen = x.wait("IMAP4  (2010.cas.imap4)", "TIME", "cas2:143/tcp", "weak-auth", "esc back")
 			if strings.Count(screen, "DEVIATING") < 4 {
 				t.Errorf("not all flows are there:\n%s", screen)
@@ -219,7 +219,7 @@ func line(screen, begin string) string {
 	return ""
 }
 
-// TestTopDumb wants plain pictures one after the other on a dumb terminal.
+// TestTopDumb expects plain screens one after another on a dumb terminal.
 func TestTopDumb(t *testing.T) {
 	address := pipedMonitor(t, "mail")
 	x := newTerminal(t, 80, 24, "TERM=dumb", "top", "--interval", "300ms", address)
@@ -248,7 +248,7 @@ func TestTopDumb(t *testing.T) {
 	x.wait("ended with 0")
 }
 
-// fakeMetrics are those of a monitor whose interface is down.
+// fakeMetrics are the metrics of a monitor whose interface is down.
 const fakeMetrics = `exspan_ip_packets_total %d
 exspan_ip_bytes_total %d
 exspan_capture_interface_up{interface="%s"} %d
@@ -258,8 +258,8 @@ exspan_pending_blocked_flows{path="2010.cas.imap4",outcome="refused"} 3
 exspan_capture_dropped_packets_total{interface="%s",reason="kernel"} %d
 `
 
-// TestTopSensors shows several sensors at once: one that wants TLS and a password,
-// one whose interface is down, and one that does not answer.
+// TestTopSensors shows several sensors at once: one that requires TLS and a password, one
+// whose interface is down, and one that does not answer.
 func TestTopSensors(t *testing.T) {
 	n := 0
 	secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -308,7 +308,7 @@ func TestTopSensors(t *testing.T) {
 	if l := line(screen, "> IMAP4"); !strings.Contains(l, " 14 ") || !strings.Contains(l, " 6 ") {
 		t.Errorf("the sensors are not added up: %s", l)
 	}
-	// "Down" is red, and so is what does not answer.
+	// "Down" is red, and so is a sensor that does not answer.
 	colored := x.tmux("capture-pane", "-p", "-e")
 	for _, text := range []string{"INTERFACE DOWN", strings.TrimPrefix(gone.URL, "http://") + " DOES NOT ANSWER"} {
 		i := strings.Index(colored, text)
@@ -322,8 +322,8 @@ func TestTopSensors(t *testing.T) {
 	x.wait("ended with 0")
 }
 
-// TestTopCaptures lets top capture itself, and takes its cable away: the log
-// stays off the picture.
+// TestTopCaptures makes top capture and removes its cable. The log must not appear on the
+// screen.
 func TestTopCaptures(t *testing.T) {
 	l := newLab(t)
 	x := newTerminal(t, 80, 24, "", "top", "--interval", "300ms", "-i", "out")

@@ -10,7 +10,7 @@ import (
 	"github.com/exspan/exspan/capture"
 )
 
-// Packets returns the packets of a capture file. They are the caller's to keep.
+// Packets returns the packets of a capture file. The caller may keep them.
 func Packets(t testing.TB, file string) []capture.Packet {
 	t.Helper()
 	src, err := capture.OpenFiles([]string{file}, capture.Options{})

@@ -687,8 +687,8 @@ func TestReversed(t *testing.T) {
 	}
 }
 
-// TestDetectInBody has PDUs on a port of RPC proxies: those behind a header that
-// was not seen are part of its body.
+// TestDetectInBody verifies that PDUs on a port of RPC proxies belong to an HTTP body if
+// its header was not seen.
 func TestDetectInBody(t *testing.T) {
 	bind := []byte(le.bind(1, []ctx{{0, epms, ndr32s}}))
 	for _, c := range []struct {

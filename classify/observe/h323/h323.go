@@ -146,7 +146,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return size, nil
 }
 
-// lose gives up a direction. It ends the observer once both are given up.
+// lose stops reading a direction. It ends the observer once both directions are lost.
 func (o *observer) lose(d observe.Direction) error {
 	o.lost[d] = true
 	if o.lost[d.Reverse()] {

@@ -37,7 +37,7 @@ func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 		}
 		o.req.method = otherMethod
 	}
-	o.say(r, slotMethod, methods[o.req.method])
+	o.addValue(r, slotMethod, methods[o.req.method])
 	target := line[i+1:]
 	if o.req.method == connect {
 		o.add(r, slotHost, hostName(target), "")
@@ -87,7 +87,7 @@ func (o *observer) path(path []byte, r *observe.Report) {
 	o.req.place, o.req.below = int8(p.place), p.below
 	o.lastPlace = o.req.place
 	if p.constant != "" {
-		o.say(r, slotPath, p.constant)
+		o.addValue(r, slotPath, p.constant)
 	} else {
 		o.add(r, slotPath, p.first, p.tail)
 	}
@@ -171,7 +171,7 @@ func (o *observer) content(s *side, r *observe.Report) {
 	if s == &o.sides[observe.ToServer] {
 		o.hasBody()
 	} else if s.clear {
-		o.say(r, slotEncryption, "none")
+		o.addValue(r, slotEncryption, "none")
 	}
 }
 
@@ -189,12 +189,12 @@ func (o *observer) endAnswer(s *side, r *observe.Report) error {
 		o.done = q.number
 	}
 	if a != o.reported {
-		o.say(r, slotStatus, statusName(int(a.code)))
+		o.addValue(r, slotStatus, statusName(int(a.code)))
 		switch {
 		case a.fields&(fieldFrontEnd|fieldTarget) != 0:
-			o.say(r, slotRole, "frontend")
+			o.addValue(r, slotRole, "frontend")
 		case a.fields&fieldBackEnd != 0:
-			o.say(r, slotRole, "backend")
+			o.addValue(r, slotRole, "backend")
 		}
 		for i, name := range answerFields {
 			if a.fields&^o.reported.fields&(1<<i) != 0 {
@@ -225,11 +225,11 @@ func (o *observer) endAnswer(s *side, r *observe.Report) error {
 	if known && (a.code/100 != 3 || !a.https || q.with == form) {
 		o.authenticated(q, a.code, r)
 		if q.with.readable() || q.body && ok && !q.sealed && !q.rpc {
-			o.say(r, slotEncryption, "none")
+			o.addValue(r, slotEncryption, "none")
 		}
 	}
 	if s.sealed || q.sealed && ok {
-		o.say(r, slotEncryption, MessageSealed)
+		o.addValue(r, slotEncryption, MessageSealed)
 	}
 	// The rest depends on the request, which may be unknown.
 	switch {
@@ -286,28 +286,28 @@ func (o *observer) authenticated(q request, code int16, r *observe.Report) {
 	}
 	switch q.with {
 	case basic, digest, bearer, form:
-		o.say(r, slotAuth, q.with.name())
+		o.addValue(r, slotAuth, q.with.name())
 	case formCookie:
 		if code/100 == 2 {
-			o.say(r, slotAuth, "forms")
+			o.addValue(r, slotAuth, "forms")
 		}
 	case ntlmOnly:
 		o.authed = true
-		o.say(r, slotAuth, "ntlm")
+		o.addValue(r, slotAuth, "ntlm")
 	case negotiate:
 		o.authed = true
 		m := o.auth.Mechanism
 		if m == "" {
 			m = spnego.Negotiate
 		}
-		o.say(r, slotAuth, string(m))
+		o.addValue(r, slotAuth, string(m))
 	case otherCredentials:
 		o.authed = true
 	case noCredentials:
 		// The absence of credentials is certain only if the connection was seen from its
 		// beginning.
 		if code/100 == 2 && !o.gaps && !o.authed && !q.open && q.method != options {
-			o.say(r, slotAuth, "anonymous")
+			o.addValue(r, slotAuth, "anonymous")
 		}
 	}
 }
@@ -352,7 +352,7 @@ func (o *observer) channelOpen(s *side, r *observe.Report) {
 	if q := &o.pending[n-1]; q.method == rpcIn && q.number == o.asked {
 		o.authenticated(*q, 200, r)
 		if q.with.readable() {
-			o.say(r, slotEncryption, "none")
+			o.addValue(r, slotEncryption, "none")
 		}
 	}
 }

@@ -136,7 +136,7 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 		switch {
 		case asks:
 			if named(line, "X-RequestType") {
-				o.say(r, slotType, requestType(valueOf(line, len("X-RequestType"))))
+				o.addValue(r, slotType, requestType(valueOf(line, len("X-RequestType"))))
 			} else if named(line, "X-Forwarded-For") {
 				o.forwarded(forwarded(valueOf(line, len("X-Forwarded-For"))), r)
 			}

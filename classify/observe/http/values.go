@@ -41,8 +41,8 @@ func (o *observer) last(r *observe.Report, which slot) string {
 	return ""
 }
 
-// say adds a fact.
-func (o *observer) say(r *observe.Report, which slot, value string) {
+// addValue adds a fact unless it was the last one of its slot.
+func (o *observer) addValue(r *observe.Report, which slot, value string) {
 	if o.last(r, which) == value {
 		return
 	}

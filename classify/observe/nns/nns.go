@@ -101,7 +101,7 @@ func handshake(b []byte) observe.Match {
 	return observe.No
 }
 
-// Protection is the protection of the data behind a handshake.
+// Protection is the protection of the data after a handshake.
 type Protection uint8
 
 // The kinds of protection.

@@ -337,7 +337,7 @@ func (o *observer) read(in *observe.Input, r *observe.Report) (int, error) {
 		return len(b), nil
 	}
 	if o.proven {
-		o.tell(r, k, b)
+		o.addFacts(r, k, b)
 		if s := o.last[in.Dir]; k == kindRTP && s != nil && o.service != faxMedia {
 			s.setUsual(b, o.service)
 		}
@@ -369,8 +369,8 @@ func (o *observer) prove(s *stream, pt uint8) error {
 	return nil
 }
 
-// tell reports the facts of a packet. Only the first packet of a kind adds facts.
-func (o *observer) tell(r *observe.Report, k kind, b []byte) {
+// addFacts reports the facts of a packet. Only the first packet of a kind adds facts.
+func (o *observer) addFacts(r *observe.Report, k kind, b []byte) {
 	if !o.seen[k] {
 		o.seen[k] = true
 		r.Add(Content, [...]string{"", "rtp", "rtcp", "stun", "dtls"}[k])

@@ -11,7 +11,7 @@ import (
 // authentication tracks the tokens of a session set-up.
 type authentication struct {
 	tokens    spnego.Context
-	logon     bool // an AUTHENTICATE message of NTLM was read
+	logon     bool // an NTLM AUTHENTICATE message was read
 	anonymous bool // it had no response to the challenge
 	fixed     string
 }
@@ -29,8 +29,8 @@ func (a *authentication) token(b []byte, fromServer bool, r *observe.Report) {
 	}
 }
 
-// mechanism names the mechanism as observe.Auth does. It is empty if it is not
-// known: NTLM may be an anonymous logon until its last message is read.
+// mechanism returns the mechanism as in observe.Auth, or "" if it is unknown. NTLM may be
+// an anonymous logon until its last message is read.
 func (a *authentication) mechanism() string {
 	switch {
 	case a.fixed != "":

@@ -417,7 +417,7 @@ func (o *observer) setup(session, message uint64) *setup {
 		s.session, s.message = session, message
 		return s
 	}
-	// A message identifier is used again only when its answer came.
+	// A message identifier is reused only after its answer.
 	o.setups = slices.DeleteFunc(o.setups, func(s setup) bool { return s.message == message })
 	if len(o.setups) == maxSetups {
 		o.setups = slices.Delete(o.setups, 0, 1)

@@ -397,8 +397,8 @@ func TestLostAnswer(t *testing.T) {
 		}
 		observetest.Expect(t, r, test.want...)
 	}
-	// SMB 1 may give both requests of a set-up the same identifier. The session of
-	// the second shows that it goes on with the first.
+	// In SMB 1, both requests of a set-up may have the same identifier. The session of
+	// the second request shows that it continues the first.
 	request1 := func(session int, token string) string {
 		return frame(smb1(0x73, 0x18, session, 0, 2, andXEnd+zero(10)+u16(len(token))+zero(8), token))
 	}

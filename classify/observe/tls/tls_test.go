@@ -37,7 +37,7 @@ func (w wire) Write(b []byte) (int, error) {
 	return w.Conn.Write(b)
 }
 
-// handshake runs a handshake of Go's own TLS and an exchange of data behind it.
+// handshake runs a handshake of Go's TLS implementation and exchanges data after it.
 func handshake(t testing.TB, client, server *tls.Config) (conv []observetest.Segment, state tls.ConnectionState) {
 	t.Helper()
 	var mu sync.Mutex
