@@ -146,6 +146,7 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.reader.Announcements = e.inventory.MediaAnnounced()
 	if cfg.Calls {
 		e.calls = calls.New()
 	}

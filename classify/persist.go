@@ -26,7 +26,9 @@ func (e *Engine) Save(w io.Writer) error {
 func (e *Engine) Restore(r io.Reader) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.inventory.Restore(r)
+	err := e.inventory.Restore(r)
+	e.reader.Announcements = e.inventory.MediaAnnounced()
+	return err
 }
 
 // Reload swaps the rules and the site file without losing a flow: what was

@@ -155,6 +155,29 @@ type First struct {
 	Announced string
 }
 
+// Pattern is a pattern of eight bytes, read as a big-endian number. Bytes match it if
+// they equal Value in all bits that are set in Mask.
+type Pattern struct {
+	// At is the offset of the bytes, at most MinPatterned-8.
+	At          int
+	Mask, Value uint64
+}
+
+// Byte returns the mask and the value of the byte at an offset.
+func (p *Pattern) Byte(at int) (mask, value byte) {
+	if at < p.At || at >= p.At+8 {
+		return 0, 0
+	}
+	shift := 56 - 8*(at-p.At)
+	return byte(p.Mask >> shift), byte(p.Value >> shift)
+}
+
+// MinPatterned is the length in bytes from which patterns hold.
+const MinPatterned = 24
+
+// MinUserPort is the first port above the system ports (RFC 6335 section 6).
+const MinUserPort = 1024
+
 // Protocol describes how to detect and read a protocol.
 type Protocol struct {
 	// Name is the protocol's name in output and rules: "dcerpc", "smtp" ...
@@ -171,12 +194,20 @@ type Protocol struct {
 	// any byte is possible. Detect is not called for other datagrams. Streams need no
 	// such list because Detect is called once for each first byte.
 	Begins string
-	// Possible, if set, reports whether Detect can return anything but No for a datagram
-	// between two ports, in either direction. It looks at a few bytes, which spares most
-	// unknown datagrams a call of Detect. It is not called for announced endpoints.
-	Possible func(a, b uint16, datagram []byte) bool
-	// Text reports that, if the first byte is text, Detect refuses a second or third byte
-	// that is a control character or not ASCII. Detect is not called for such bytes.
+	// DatagramPatterns lists patterns of the protocol's datagrams, and StreamPatterns
+	// patterns of the first bytes that one side sends. Detect returns No for bytes that
+	// match none of them, if there are at least MinPatterned bytes. So most noise costs no
+	// call of Detect. A protocol without patterns can begin with any bytes.
+	DatagramPatterns, StreamPatterns []Pattern
+	// UserPorts reports that Detect returns No for a datagram to or from a port below
+	// MinUserPort.
+	UserPorts bool
+	// OnPort reports that Detect returns No for a datagram unless one of its ports is in
+	// UDP. DatagramPatterns, UserPorts and OnPort do not apply to announced endpoints.
+	OnPort bool
+	// Text reports that if the first byte is text, Detect refuses a second or third
+	// byte that is a control character or not ASCII. It is not called for such
+	// bytes.
 	Text bool
 	// Tentative reports that the protocol's name applies to a flow only after its
 	// observer has reported a fact, because the first packet proves too little (RTP).

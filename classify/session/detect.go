@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math"
 	"math/bits"
 	"slices"
 	"strings"
@@ -14,20 +15,87 @@ import (
 // detector finds out which protocol first bytes are of. Sets of protocols have
 // a bit for each, by index.
 type detector struct {
-	protocols []observe.Protocol
-	asks      []func(*observe.First) observe.Match
-	onTCP     ports // protocols expected on a server port
-	onUDP     ports
-	streams   uint64      // protocols carried by TCP
-	text      uint64      // those that begin with text
-	beginsUDP [256]uint64 // those carried by UDP, by the first byte of a datagram
-	possibles []func(a, b uint16, datagram []byte) bool
-	bounded   uint64 // those with a Possible
+	protocols              []observe.Protocol
+	asks                   []func(*observe.First) observe.Match
+	onTCP                  ports // protocols expected on a server port
+	onUDP                  ports
+	streams                uint64      // protocols carried by TCP
+	text                   uint64      // those that begin with text
+	beginsUDP              [256]uint64 // those carried by UDP, by the first byte of a datagram
+	ofStreams, ofDatagrams patterns
+	userPorts              uint64 // those that use no system port
+	onPort                 uint64 // those whose datagrams always use one of their ports
+	bound                  uint64 // those ports modulo 64, a bit each
 	// begins holds the protocols that can begin with a byte, by direction and byte;
 	// known marks those that were worked out.
 	begins [2][256]uint64
 	first  observe.First
 	last   found
+}
+
+// patterns holds the patterns of all protocols. It checks four bytes, which is enough to
+// refuse nearly all noise. A set of patterns has a bit for each pattern.
+type patterns struct {
+	at   [4]int            // offsets of the four bytes
+	can  [4][1 << 8]uint16 // the patterns that allow each value of those bytes
+	of   uint64            // the protocols that have patterns
+	bits [16]uint64        // the protocol of each pattern
+}
+
+// newPatterns collects the patterns that of returns for each protocol. It selects the
+// four bytes so that as little noise as possible passes.
+
+func newPatterns(protocols []observe.Protocol, of func(*observe.Protocol) []observe.Pattern) (p patterns) {
+	var list []observe.Pattern
+	for i := range protocols {
+		for _, x := range of(&protocols[i]) {
+			p.bits[len(list)] = 1 << i
+			p.of |= 1 << i
+			list = append(list, x)
+		}
+	}
+	chance := make([]float64, len(list)) // the probability that noise passes
+	for n := range chance {
+		chance[n] = 1
+	}
+	for i := range p.at {
+		least := float64(len(list) + 1)
+		for at := range observe.MinPatterned {
+			sum := 0.
+			for n, x := range list {
+				mask, _ := x.Byte(at)
+				sum += math.Ldexp(chance[n], -bits.OnesCount8(mask))
+			}
+			if sum < least && !slices.Contains(p.at[:i], at) {
+				least, p.at[i] = sum, at
+			}
+		}
+		for n, x := range list {
+			mask, _ := x.Byte(p.at[i])
+			chance[n] = math.Ldexp(chance[n], -bits.OnesCount8(mask))
+		}
+		for b := range p.can[i] {
+			for n, x := range list {
+				if mask, value := x.Byte(p.at[i]); byte(b)&mask == value {
+					p.can[i][b] |= 1 << n
+				}
+			}
+		}
+	}
+	return p
+}
+
+// match returns the protocols of a set that can begin with data.
+func (p *patterns) match(set uint64, data []byte) uint64 {
+	if len(data) < observe.MinPatterned {
+		return set
+	}
+	m := p.can[0][data[p.at[0]]] & p.can[1][data[p.at[1]]] & p.can[2][data[p.at[2]]] & p.can[3][data[p.at[3]]]
+	without := p.of
+	for ; m != 0; m &= m - 1 {
+		without &^= p.bits[bits.TrailingZeros16(m)%16]
+	}
+	return set &^ without
 }
 
 // found is what was found in the payload of the packet with a number.
@@ -42,15 +110,20 @@ func newDetector(protocols []observe.Protocol) *detector {
 	for i, p := range protocols {
 		bit := uint64(1) << i
 		d.asks = append(d.asks, p.Detect)
-		d.possibles = append(d.possibles, p.Possible)
 		if p.Stream {
 			d.streams |= bit
 		}
 		if p.Text {
 			d.text |= bit
 		}
-		if p.Possible != nil {
-			d.bounded |= bit
+		if p.UserPorts {
+			d.userPorts |= bit
+		}
+		if p.OnPort {
+			d.onPort |= bit
+			for _, port := range p.UDP {
+				d.bound |= 1 << (port % 64)
+			}
 		}
 		for b := range d.beginsUDP {
 			if p.Datagram && (p.Begins == "" || strings.IndexByte(p.Begins, byte(b)) >= 0) {
@@ -64,6 +137,8 @@ func newDetector(protocols []observe.Protocol) *detector {
 			d.onUDP.add(port, bit)
 		}
 	}
+	d.ofStreams = newPatterns(protocols, func(p *observe.Protocol) []observe.Pattern { return p.StreamPatterns })
+	d.ofDatagrams = newPatterns(protocols, func(p *observe.Protocol) []observe.Pattern { return p.DatagramPatterns })
 	return d
 }
 
@@ -92,14 +167,20 @@ func (r *Reader) promising(p *capture.Packet, ev *flow.Event) bool {
 	if !st.search.next(sender, p.Time) && !first {
 		return false
 	}
-	i, more := r.seek(0, st.Ends.Direction(sender), p.Payload, nil)
+	i, more := -1, false
+	dir := st.Ends.Direction(sender)
+	if set := r.candidates(p.Proto, p.Src.Port, p.Dst.Port, dir, p.Payload); set != 0 {
+		i, more = r.choose(set, dir, p.Payload, nil)
+	}
 	r.detect.last = found{p.Number, i, more}
 	if i >= 0 || first && more {
 		return true
 	}
 	if first {
-		if h, more := proxy.Read(p.Payload); h.Length > 0 || more {
-			return true
+		if proxy.Begins(p.Payload[0]) {
+			if h, more := proxy.Read(p.Payload); h.Length > 0 || more {
+				return true
+			}
 		}
 		st.flags |= midA << sender
 		if len(p.Payload) == int(p.PayloadLength) {
@@ -127,20 +208,52 @@ func (r *Reader) find(c *conn, sender int, data, other []byte) (index int, more 
 // seek looks for the protocol of first bytes of the flow at hand; see
 // detector.detect.
 func (r *Reader) seek(tried uint64, dir observe.Direction, data, other []byte) (index int, more bool) {
-	d := r.detect
-	set, datagram := d.streams, r.at.proto == capture.UDP
+	set := r.detect.streams
 	if len(other) == 0 {
-		set = d.beginning(datagram, dir, data)
+		set = r.candidates(r.at.proto, r.at.sides[0].Port, r.at.sides[1].Port, dir, data)
 	}
 	if set &^= tried; set == 0 {
 		return -1, false
 	}
-	f := &d.first
+	return r.choose(set, dir, data, other)
+}
+
+// candidates returns the protocols that may begin with data, which was sent between
+// ports a and b. For noise that is nearly always the empty set.
+func (r *Reader) candidates(proto uint8, a, b uint16, dir observe.Direction, data []byte) uint64 {
+	d := r.detect
+	if proto != capture.UDP {
+		can := d.begins[dir&1][data[0]]
+		if can == 0 {
+			can = d.firstByte(dir, data[:1])
+		}
+		if can = d.ofStreams.match(can&d.streams, data); can&d.text != 0 {
+			can = d.textOnly(can, data)
+		}
+		return can
+	}
+	can := d.beginsUDP[data[0]]
+	if can&d.text != 0 {
+		can = d.textOnly(can, data)
+	}
+	if r.Announcements == 0 {
+		can = d.possible(can, a, b, data)
+	} // else choose first asks what was announced
+	return can
+}
+
+// choose looks for the protocol of first bytes of the flow at hand in a set; see
+// detector.detect.
+func (r *Reader) choose(set uint64, dir observe.Direction, data, other []byte) (index int, more bool) {
+	d, f := r.detect, &r.detect.first
 	client, server := r.at.ends()
-	f.Datagram, f.Announced = datagram, r.cfg.Announced(client, server, r.at.proto)
-	if datagram && f.Announced == "" {
-		if set = d.possible(set, client.Port, server.Port, data); set == 0 {
-			return -1, false
+	f.Datagram, f.Announced = r.at.proto == capture.UDP, ""
+	if !f.Datagram || r.Announcements != 0 {
+		f.Announced = r.cfg.Announced(client, server, r.at.proto)
+		if f.Datagram && f.Announced == "" {
+			if set = d.possible(set, client.Port, server.Port, data); set == 0 {
+				return -1, false
+			}
 		}
 	}
 	f.ClientPort, f.ServerPort = client.Port, server.Port
@@ -148,30 +261,24 @@ func (r *Reader) seek(tried uint64, dir observe.Direction, data, other []byte) (
 	return d.detect(set, dir, data, other)
 }
 
-// beginning returns the protocols that can begin with the first bytes of data.
-func (d *detector) beginning(datagram bool, dir observe.Direction, data []byte) uint64 {
-	var can uint64
-	if datagram {
-		can = d.beginsUDP[data[0]]
-	} else {
-		if can = d.begins[dir][data[0]]; can == 0 {
-			can = d.firstByte(dir, data[:1])
-		}
-		can &= d.streams
+// textOnly removes the protocols that begin with text from a set if the first byte of
+// data is text and the second or third is not.
+func (d *detector) textOnly(set uint64, data []byte) uint64 {
+	if len(data) > 2 && isText(data[0]) && !(isText(data[1]) && isText(data[2])) {
+		return set &^ d.text
 	}
-	if can&d.text != 0 && len(data) > 2 && isText(data[0]) && !(isText(data[1]) && isText(data[2])) {
-		can &^= d.text
-	}
-	return can
+	return set
 }
 
-// possible returns those of a set of protocols that a datagram between two ports
-// can be of where no endpoint was announced.
+// possible returns the protocols of a set that can send a datagram between ports a and b
+// if neither endpoint was announced.
 func (d *detector) possible(set uint64, a, b uint16, data []byte) uint64 {
-	for look := set & d.bounded; look != 0; look &= look - 1 {
-		if i := bits.TrailingZeros64(look); !d.possibles[i](a, b, data) {
-			set &^= 1 << i
-		}
+	set = d.ofDatagrams.match(set, data)
+	if (d.bound>>(a%64)|d.bound>>(b%64))&1 == 0 {
+		set &^= d.onPort
+	}
+	if set&d.userPorts != 0 && min(a, b) < observe.MinUserPort {
+		set &^= d.userPorts
 	}
 	return set
 }

@@ -61,9 +61,12 @@ func (r *Reader) isNothing(p *capture.Packet, ev *flow.Event, st *State) bool {
 		return false
 	}
 	if st.search.next(sender, p.Time) {
-		r.hold(p, ev, st)
-		if i, _ := r.seek(0, st.Ends.Direction(sender), p.Payload, nil); i >= 0 {
-			return false
+		dir := st.Ends.Direction(sender)
+		if set := r.candidates(p.Proto, p.Src.Port, p.Dst.Port, dir, p.Payload); set != 0 {
+			r.hold(p, ev, st)
+			if i, _ := r.choose(set, dir, p.Payload, nil); i >= 0 {
+				return false
+			}
 		}
 		if st.vain(p.Proto, len(p.Payload)) {
 			r.abandon(ev.ID, st, Unrecognised)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
@@ -203,7 +204,11 @@ func (t *talk) read(p *observe.Protocol) error {
 // BenchmarkDetect looks for a protocol in bytes that are none, as scans and
 // unknown applications send them.
 func BenchmarkDetect(b *testing.B) {
-	d := newDetector(Protocols())
+	reader, err := NewReader(Config{Protocols: Protocols()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	d := reader.detect
 	r := rand.New(rand.NewPCG(1, 2))
 	payloads := make([][]byte, 1024)
 	for i := range payloads {
@@ -212,9 +217,9 @@ func BenchmarkDetect(b *testing.B) {
 		}
 	}
 	for _, datagram := range []bool{false, true} {
-		name, ports := "stream", []uint16{80, 443, 25, 135, 389, 49153}
+		name, proto, ports := "stream", uint8(capture.TCP), []uint16{80, 443, 25, 135, 389, 49153}
 		if datagram {
-			name, ports = "datagram", []uint16{53, 5060, 88, 16400}
+			name, proto, ports = "datagram", capture.UDP, []uint16{53, 5060, 88, 16400}
 		}
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -222,7 +227,9 @@ func BenchmarkDetect(b *testing.B) {
 			for b.Loop() {
 				d.first = observe.First{Datagram: datagram, ClientPort: 40000, ServerPort: ports[i%len(ports)]}
 				data, dir := payloads[i%len(payloads)], observe.Direction(i&1)
-				d.detect(d.beginning(datagram, dir, data), dir, data, nil)
+				if set := reader.candidates(proto, 40000, d.first.ServerPort, dir, data); set != 0 {
+					d.detect(set, dir, data, nil)
+				}
 				i++
 			}
 		})

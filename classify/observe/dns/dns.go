@@ -32,7 +32,9 @@ const (
 func Protocol() observe.Protocol {
 	return observe.Protocol{
 		Name: "dns", TCP: []uint16{53}, UDP: []uint16{53}, Stream: true, Datagram: true,
-		Possible: possible, Detect: detect, New: func() observe.Observer { return new(observer) },
+		DatagramPatterns: []observe.Pattern{{Mask: oneQuestionMask, Value: oneQuestion}},
+		StreamPatterns:   []observe.Pattern{{Mask: oneQuestionMask >> 16, Value: oneQuestion >> 16}}, // behind the length
+		Detect:           detect, New: func() observe.Observer { return new(observer) },
 	}
 }
 
@@ -40,11 +42,12 @@ func Protocol() observe.Protocol {
 // 1002, 6762, 4795).
 func others(p uint16) bool { return p == 137 || p == 5353 || p == 5355 }
 
-// possible reports whether b can start with a header that has one question and a zero in
-// the bit that must be zero.
-func possible(_, _ uint16, b []byte) bool {
-	return len(b) >= headerLength && b[3]&flagZero == 0 && b[4] == 0 && b[5] == 1
-}
+// The bits of a header that distinguish most messages from noise: one flag is always
+// zero, and the count of questions is one.
+const (
+	oneQuestionMask = flagZero<<32 | 0xffff<<16
+	oneQuestion     = 1 << 16
+)
 
 func detect(f *observe.First) observe.Match {
 	if others(f.ServerPort) || others(f.ClientPort) {
@@ -84,7 +87,7 @@ func begins(b []byte, size int, onPort bool) error {
 	if len(b) < headerLength {
 		return errShort
 	}
-	if !possible(0, 0, b) {
+	if binary.BigEndian.Uint64(b)&oneQuestionMask != oneQuestion {
 		return errForm // nearly everything that is not DNS fails here
 	}
 	h := parseHeader(b)

@@ -12,18 +12,27 @@ const (
 	port      = 500
 	portNAT   = 4500
 	lenHeader = 28
+
+	version1 = 0x10
+	version2 = 0x20
 )
 
 // IKE describes IKE versions 1 and 2.
 func IKE() observe.Protocol {
-	return observe.Protocol{Name: "ike", UDP: []uint16{port, portNAT}, Datagram: true, Possible: isIKE, Detect: detectIKE,
+	const versions = 0xff << 48 // in the bytes from the 16th on
+	return observe.Protocol{Name: "ike", UDP: []uint16{port, portNAT}, Datagram: true, Detect: detectIKE,
+		DatagramPatterns: []observe.Pattern{
+			{At: 16, Mask: versions, Value: version1 << 48},
+			{At: 16, Mask: versions, Value: version2 << 48},
+			{Mask: 0xffffffff << 32}, // behind zeros
+		},
 		New: func() observe.Observer { return ike{} }}
 }
 
 // ESP describes ESP in IP and in UDP.
 func ESP() observe.Protocol {
 	return observe.Protocol{Name: "esp", UDP: []uint16{portNAT}, Datagram: true, Tentative: true,
-		Possible: possibleESP, Detect: detectESP, New: func() observe.Observer { return &esp{} }}
+		OnPort: true, Detect: detectESP, New: func() observe.Observer { return &esp{} }}
 }
 
 // header returns the header of an IKE message (RFC 7296 section 3.1), or nil if data is
@@ -32,31 +41,27 @@ func header(data []byte) []byte {
 	if len(data) > 4 && binary.BigEndian.Uint32(data) == 0 {
 		data = data[4:]
 	}
-	if len(data) < lenHeader || binary.BigEndian.Uint64(data) == 0 {
+	if len(data) < lenHeader {
 		return nil
 	}
 	exchange := data[18]
 	switch data[17] {
-	case 0x10: // base, identity protection, authentication only, aggressive, informational, transaction, quick, new group
+	case version1: // base, identity protection, authentication only, aggressive, informational, transaction, quick, new group
 		if exchange < 1 || exchange > 6 && exchange != 32 && exchange != 33 {
 			return nil
 		}
-	case 0x20: // IKE_SA_INIT to INFORMATIONAL, and later exchanges up to IKE_FOLLOWUP_KE
+	case version2: // IKE_SA_INIT to INFORMATIONAL, and later exchanges up to IKE_FOLLOWUP_KE
 		if exchange < 34 || exchange > 44 {
 			return nil
 		}
 	default:
 		return nil
 	}
-	if int(binary.BigEndian.Uint32(data[24:])) != len(data) {
+	if int(binary.BigEndian.Uint32(data[24:])) != len(data) || binary.BigEndian.Uint64(data) == 0 {
 		return nil
 	}
 	return data
 }
-
-func isIKE(_, _ uint16, datagram []byte) bool { return header(datagram) != nil }
-
-func possibleESP(a, b uint16, _ []byte) bool { return a == portNAT || b == portNAT }
 
 func detectIKE(f *observe.First) observe.Match {
 	data := f.ToServer

@@ -30,6 +30,9 @@ const (
 	maxV2 = 2 << 10 // maximum length of a header of version 2 in bytes
 )
 
+// Begins reports whether a header can begin with b.
+func Begins(b byte) bool { return b == v1[0] || b == v2[0] }
+
 // Read returns the header at the start of data, whose length is 0 if there is none. more
 // reports that more bytes are needed.
 func Read(data []byte) (h Header, more bool) {

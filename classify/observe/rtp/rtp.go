@@ -40,10 +40,18 @@ const (
 // Protocol returns the description of RTP.
 func Protocol() observe.Protocol {
 	return observe.Protocol{
-		Name:      "rtp",
-		Detect:    detect,
-		Datagram:  true,
-		Possible:  possible,
+		Name:     "rtp",
+		Detect:   detect,
+		Datagram: true,
+		DatagramPatterns: []observe.Pattern{
+			// RTP version 2 with a payload type that is assigned, and RTCP.
+			{Mask: 0xc060 << 48, Value: 0x8000 << 48},        // 0 to 31
+			{Mask: 0xc07c << 48, Value: 0x8020 << 48},        // 32 to 35
+			{Mask: 0xc060 << 48, Value: 0x8060 << 48},        // 96 to 127
+			{Mask: 0xc0f8 << 48, Value: 0x80c8 << 48},        // RTCP, 200 to 207
+			{Mask: 0xfc<<56 | 0xffffffff, Value: 0x2112a442}, // STUN with its cookie
+		},
+		UserPorts: true,
 		Tentative: true,
 		New:       func() observe.Observer { return &observer{} },
 	}
@@ -77,17 +85,11 @@ func serviceOf(announced string) service {
 // media reports whether media were announced.
 func (s service) media() bool { return s == plainMedia || s == secureMedia || s == faxMedia }
 
-// possible reports whether a datagram may come from an endpoint that was not announced:
-// RTP and RTCP of version 2, or STUN with its cookie.
-func possible(_, _ uint16, b []byte) bool {
-	return len(b) >= 8 && (b[0]>>6 == 2 || b[0] < 4 && string(b[4:8]) == cookie)
-}
-
 func detect(f *observe.First) observe.Match {
 	promised := serviceOf(f.Announced)
 	media := promised.media()
-	// Media never use assigned ports (RFC 3551 section 8).
-	if !media && (f.ClientPort < 1024 || f.ServerPort < 1024) {
+	// Media never use system ports (RFC 3551 section 8).
+	if !media && (f.ClientPort < observe.MinUserPort || f.ServerPort < observe.MinUserPort) {
 		return observe.No
 	}
 	got := observe.More

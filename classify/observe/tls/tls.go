@@ -118,6 +118,10 @@ func Protocol() observe.Protocol {
 		TCP: []uint16{443, 444, 465, 563, 636, 993, 995, 1993, 1995, 3269, 5061, 5062, 5063, 5066, 5067, 5068, 5986, 8172,
 			50636},
 		Stream: true,
+		StreamPatterns: []observe.Pattern{
+			{Mask: 0x80ff << 48, Value: 0x0003 << 48},     // a record of version 3
+			{Mask: 0x8000ff << 40, Value: 0x800001 << 40}, // a hello of SSL 2
+		},
 		Detect: Detect,
 		New:    func() observe.Observer { return &observer{seen: seen} },
 		Renew:  func(o observe.Observer) { *o.(*observer) = observer{seen: seen} },
