@@ -73,11 +73,11 @@ func (f flowFacts) add(flow, fact, value string) {
 }
 
 // tsharkReads returns tshark's reading of the TCP flows of a capture.
-func tsharkReads(t *testing.T, file string) flowFacts {
+func tsharkReads(t *testing.T, file string, fields []tsharkFact) flowFacts {
 	t.Helper()
 	args := []string{"-n", "-r", file, "-Y", "tcp", "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=\x1f", "-E", "separator=/t",
 		"-e", "ip.src", "-e", "ipv6.src", "-e", "tcp.srcport", "-e", "ip.dst", "-e", "ipv6.dst", "-e", "tcp.dstport"}
-	for _, f := range tsharkFacts {
+	for _, f := range fields {
 		args = append(args, "-e", f.field)
 	}
 	out, err := exec.Command("tshark", args...).Output()
@@ -87,7 +87,7 @@ func tsharkReads(t *testing.T, file string) flowFacts {
 	facts := flowFacts{}
 	for line := range strings.Lines(string(out)) {
 		cells := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		if len(cells) != 6+len(tsharkFacts) {
+		if len(cells) != 6+len(fields) {
 			continue // a value that contains a tab
 		}
 		last := func(i int) string {
@@ -95,7 +95,7 @@ func tsharkReads(t *testing.T, file string) flowFacts {
 			return all[len(all)-1]
 		}
 		s := segment{proto: "tcp", src: addrPort(last(0) + last(1) + ":" + last(2)), dst: addrPort(last(3) + last(4) + ":" + last(5))}
-		for i, f := range tsharkFacts {
+		for i, f := range fields {
 			if cells[6+i] == "" {
 				continue
 			}
@@ -244,7 +244,7 @@ func TestLoss(t *testing.T) {
 					continue
 				}
 				cut := writeFrames(t, dir, "cut.pcap", changed)
-				compareLoss(groups, differ, name, fmt.Sprintf("first side %t, segment %d", first, nth), whole, exspanReads(t, cut), tsharkReads(t, cut))
+				compareLoss(groups, differ, name, fmt.Sprintf("first side %t, segment %d", first, nth), whole, exspanReads(t, cut), tsharkReads(t, cut, tsharkFacts))
 			}
 		}
 	}
