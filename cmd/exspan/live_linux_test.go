@@ -338,7 +338,7 @@ func TestScrape(t *testing.T) {
 		}
 	}
 	out, err := exspan(t, "top", "--once", "--interval", "200ms", "http://"+p.address).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "Active Directory") {
+	if err != nil || !strings.Contains(string(out), "directory access of Mailbox servers") {
 		t.Errorf("exspan top: %v\n%s", err, out)
 	}
 	p.stop(syscall.SIGTERM)
