@@ -77,7 +77,7 @@ func NewRoleSet(policy *rules.Policy, known Knowledge, sets [][]rules.Role) Role
 		}
 		r.Exchange = r.Exchange || !slices.ContainsFunc(set, func(role rules.Role) bool { return !r.isExchange(role) })
 	}
-	r.Text = cmp.Or(strings.Join(r.Names, ", "), "a host without a role")
+	r.Text = cmp.Or(strings.ReplaceAll(strings.Join(r.Names, ", "), string(rules.AnyExchange), "an Exchange server"), "a host without a role")
 	return r
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/exspan/exspan/exporter/ndjson"
 	"github.com/exspan/exspan/exporter/pcapng"
 	"github.com/exspan/exspan/exporter/table"
+	"github.com/exspan/exspan/exporter/text"
 )
 
 // analysis holds the flags of analyze.
@@ -33,6 +34,7 @@ type analysis struct {
 	format, output string
 	look           look
 	filters        filterFlags
+	chosen         *filter.Sink // by filters; nil for all flows
 	by, sort       string
 	maxMemory      size
 	all            bool
@@ -239,6 +241,9 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 			}
 		}
 	}
+	if a.chosen != nil && a.chosen.Matched == 0 && a.format == "flows" && !a.Quiet {
+		fmt.Fprintf(stderr, "None of %s matches.\n", text.Count(a.chosen.Flows, "flow"))
+	}
 	if packets != nil {
 		if err := a.copyPackets(packets, result.Last, stderr); err != nil {
 			return pipeline.Error{Err: err}
@@ -338,7 +343,8 @@ func (a *analysis) sink(w io.Writer, stdout io.Writer, config *classify.Config) 
 			Version: a.Version(config), Assumed: a.Exchange, GroupName: config.Packs.GroupName})
 	}
 	if a.filters.any() {
-		s = filter.New(&a.filters.criteria, s)
+		a.chosen = filter.New(&a.filters.criteria, s)
+		return a.chosen
 	}
 	return s
 }

@@ -62,7 +62,7 @@ func glossaryWords() []string {
 // textWidth returns the columns for running text: those of the terminal, at
 // least 40 and at most 100, or 80 where there is none.
 func textWidth(w io.Writer) int {
-	columns, _ := pipeline.TerminalSize(w)
+	columns := terminalColumns(w)
 	if columns == 0 {
 		return 80
 	}

@@ -38,15 +38,31 @@ func (l *look) columns(w io.Writer) int {
 	if l.width > 0 {
 		return l.width
 	}
+	if columns := terminalColumns(w); columns > 0 {
+		return max(columns, 50)
+	}
+	return 100
+}
+
+// terminalColumns returns the columns of the terminal on which text that is written
+// to w is read, else $COLUMNS, or 0. What goes into a pipe, as to less, is
+// read on the terminal of standard error.
+func terminalColumns(w io.Writer) int {
 	if w != nil {
 		if columns, _ := pipeline.TerminalSize(w); columns > 0 {
-			return max(columns, 50)
+			return columns
 		}
 	}
 	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n >= 50 && n <= 1000 {
 		return n
 	}
-	return 100
+	if f, ok := w.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
+			columns, _ := pipeline.TerminalSize(os.Stderr)
+			return columns
+		}
+	}
+	return 0
 }
 
 // colored reports whether text that is written to w has colours. See

@@ -26,6 +26,13 @@ type terminal struct {
 // "TERM=dumb".
 func newTerminal(t *testing.T, width, height int, env string, args ...string) *terminal {
 	t.Helper()
+	return newTerminalAfter(t, width, height, env, "", args...)
+}
+
+// newTerminalAfter is newTerminal with more shell after the command, such as
+// "| less".
+func newTerminalAfter(t *testing.T, width, height int, env, after string, args ...string) *terminal {
+	t.Helper()
 	if _, err := exec.LookPath("tmux"); err != nil {
 		t.Skip("no terminal to test in: ", err)
 	}
@@ -34,12 +41,12 @@ func newTerminal(t *testing.T, width, height int, env string, args ...string) *t
 		t.Fatal(err)
 	}
 	x := &terminal{t, filepath.Join(t.TempDir(), "tmux"), width}
-	command := env + ` exec bash -c 'exec -a exspan "$0" "$@"' '` + self + "'"
+	command := env + ` bash -c 'exec -a exspan "$0" "$@"' '` + self + "'"
 	for _, a := range args {
 		command += " '" + a + "'"
 	}
 	x.tmux("-f", "/dev/null", "new-session", "-d", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height),
-		"bash", "-c", "("+command+"); echo; echo ended with $?; sleep 1000")
+		"bash", "-c", command+after+"; echo; echo ended with $?; sleep 1000")
 	t.Cleanup(func() { _ = exec.Command("tmux", "-S", x.socket, "kill-server").Run() })
 	return x
 }

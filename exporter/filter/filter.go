@@ -139,21 +139,34 @@ func onPath(paths []string, v *record.Verdict) bool {
 
 // New returns a sink that passes to next the records that meet the criteria, and the
 // whole summary.
-func New(c *Criteria, next record.Sink) record.Sink { return &sink{c, next} }
+func New(c *Criteria, next record.Sink) *Sink { return &Sink{criteria: c, next: next} }
 
-type sink struct {
-	c    *Criteria
-	next record.Sink
+// Sink is what New returns.
+type Sink struct {
+	criteria *Criteria
+	next     record.Sink
+	// Flows counts the flows that ended, Matched those of them that meet the
+	// criteria.
+	Flows, Matched uint64
 }
 
-func (s *sink) Write(r *record.Record) error {
-	if !s.c.Match(r) {
+// Write gives next a record that meets the criteria.
+func (s *Sink) Write(r *record.Record) error {
+	match := s.criteria.Match(r)
+	if r.State != "active" {
+		s.Flows++
+		if match {
+			s.Matched++
+		}
+	}
+	if !match {
 		return nil
 	}
 	return s.next.Write(r)
 }
 
-func (s *sink) Close(sum *record.Summary) error { return s.next.Close(sum) }
+// Close gives next the summary.
+func (s *Sink) Close(sum *record.Summary) error { return s.next.Close(sum) }
 
 // NoPlatform returns a sink that passes to next all records except those of the traffic
 // of Windows itself. The summary states how many flows were omitted.

@@ -32,6 +32,9 @@ const (
 // Keys returns the valid values of Options.Sort.
 func Keys() []string { return []string{ByTime, ByBytes, ByClient, ByServer, ByPath, ByStatus} }
 
+// minPath is how many columns the name of a path has at least.
+const minPath = 20
+
 // sizing is the number of flows that determine the widths of the columns.
 const sizing = 1000
 
@@ -167,7 +170,9 @@ func statusText(s record.Status) string {
 type layout struct {
 	wide     bool // the client's port and the bytes are shown
 	protocol bool
-	path     int // length of the longest path name, or 0
+	path     int  // the longest name of a path, or 0
+	below    bool // findings take a line of their own, below
+	columns  int  // of a line
 	width    []int
 }
 
@@ -175,32 +180,40 @@ var titles = []string{"TIME", "CLIENT", "SERVER", "PROTOCOL", "PATH", "STATUS", 
 
 // cells returns the columns of a row.
 func (l *layout) cells(x *row) []string {
-	client, bytes, protocol, path := host(&x.client), "", "", cmp.Or(x.path, "-")
+	client, bytes, protocol, path, findings := host(&x.client), "", "", cmp.Or(x.path, "-"), x.findings
 	if l.wide {
 		client, bytes = end(&x.client), text.Size(x.bytes)
 	}
 	if l.protocol {
 		protocol = cmp.Or(x.protocol, "-")
 	}
+	if l.below {
+		findings = ""
+	}
 	if r := []rune(path); l.path > 0 && len(r) > l.path {
 		path = string(r[:l.path-3]) + "..."
 	}
 	return []string{x.first.UTC().Format("15:04:05"), client, end(&x.server) + "/" + text.Transport(x.proto), protocol, path,
-		statusText(x.status), bytes, x.findings}
+		statusText(x.status), bytes, findings}
 }
 
-// fit returns a layout for rows. It shows all columns if they fit into width. Otherwise
-// it omits the client's port and the bytes, and then also the protocol, and truncates
-// long path names.
+// fit returns a layout for rows: with all columns if they fit into width, else
+// without the client's port and the bytes, else also without the protocol, with
+// long names of paths cut, and if need be with findings on lines of their own.
 func fit(rows []row, width int) *layout {
 	for _, l := range []*layout{{wide: true, protocol: true}, {protocol: true}} {
 		if l.measure(rows) <= width {
 			return l
 		}
 	}
-	l := &layout{}
-	if over := l.measure(rows) - width; over > 0 {
-		l.path = max(l.width[4]-over, 20)
+	l := &layout{columns: width}
+	over := l.measure(rows) - width
+	if over > 0 && l.width[4]-over < minPath {
+		l.below = true
+		over = l.measure(rows) - width
+	}
+	if over > 0 {
+		l.path = max(l.width[4]-over, minPath)
 		l.measure(rows)
 	}
 	return l
@@ -223,6 +236,9 @@ func (l *layout) measure(rows []row) int {
 		longest = max(longest, utf8.RuneCountInString(cells[last]))
 	}
 	total := longest
+	if longest == 0 {
+		total = -2
+	}
 	for _, w := range l.width {
 		if w > 0 {
 			total += w + 2
@@ -239,6 +255,9 @@ func (l *layout) titles() []string {
 	}
 	if !l.wide {
 		t[6] = ""
+	}
+	if l.below {
+		t[7] = ""
 	}
 	return t
 }
@@ -261,7 +280,25 @@ func (s *Sink) flush() error {
 	return nil
 }
 
-func (s *Sink) write(x *row) error { return s.writeCells(s.layout.cells(x), style(x.status)) }
+func (s *Sink) write(x *row) error {
+	if err := s.writeCells(s.layout.cells(x), style(x.status)); err != nil || !s.layout.below || x.findings == "" {
+		return err
+	}
+	var b strings.Builder
+	for _, l := range text.Wrap(text.Printable(x.findings), s.layout.columns, 10, 10) {
+		b.WriteString(s.paint(l, style(x.status)) + "\n")
+	}
+	_, err := io.WriteString(s.w, b.String())
+	return err
+}
+
+// paint returns a line in a style.
+func (s *Sink) paint(line, style string) string {
+	if !s.o.Color || style == "" {
+		return line
+	}
+	return "\x1b[" + style + "m" + line + "\x1b[0m"
+}
 
 // style returns the colour of a status. The word is also in capitals.
 func style(status record.Status) string {
@@ -417,12 +454,7 @@ func (s *Sink) writePairs() error {
 		}
 		first := &p.rows[0]
 		head := fmt.Sprintf("%s > %s  %s, %s", host(&first.client), host(&first.server), text.Count(p.flows, "flow"), text.Size(p.bytes))
-		if s.o.Color {
-			head = "\x1b[1m" + text.Printable(head) + "\x1b[0m"
-		} else {
-			head = text.Printable(head)
-		}
-		b.WriteString(head + "\n")
+		b.WriteString(s.paint(text.Printable(head), "1") + "\n")
 		sortRows(p.rows, ByPath)
 		for j := range p.rows {
 			x := &p.rows[j]
@@ -434,11 +466,9 @@ func (s *Sink) writePairs() error {
 			if x.findings != "" {
 				line += "  " + x.findings
 			}
-			line = text.Printable(line)
-			if st := style(x.status); s.o.Color && st != "" {
-				line = "\x1b[" + st + "m" + line + "\x1b[0m"
+			for _, l := range text.Wrap(text.Printable(line), s.o.Width, 0, 8) {
+				b.WriteString(s.paint(l, style(x.status)) + "\n")
 			}
-			b.WriteString(line + "\n")
 		}
 		if b.Len() > 1<<16 {
 			if _, err := io.WriteString(s.w, b.String()); err != nil {

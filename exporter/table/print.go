@@ -87,27 +87,8 @@ func (p *printer) line(indent int, s string) {
 // wrap writes s broken at spaces, the first line indented by first, others by
 // next. A word longer than a line stays whole, so that it can be copied.
 func (p *printer) wrap(first, next int, s string) {
-	s = text.Printable(s)
-	indent := first
-	for {
-		room := max(p.width-indent, 20)
-		cut, used := len(s), 0
-		space := -1
-		for i, r := range s {
-			if r == ' ' && i > 0 && (used <= room || space < 0) {
-				space = i
-			}
-			if used++; used > room && space >= 0 {
-				cut = space
-				break
-			}
-		}
-		p.line(indent, strings.TrimRight(s[:cut], " "))
-		s = strings.TrimLeft(s[cut:], " ")
-		if s == "" {
-			return
-		}
-		indent = next
+	for _, l := range text.Wrap(text.Printable(s), p.width, first, next) {
+		p.line(0, l)
 	}
 }
 

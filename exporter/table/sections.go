@@ -77,9 +77,20 @@ func (s *Sink) writeFinding(p *printer, g *group, label string, f *tally.Finding
 	}
 }
 
+// inClear ends the detail of a finding on a password in the clear; before it is the
+// mechanism.
+const inClear = " sends the password in clear"
+
 // detail words a finding's detail as what was seen and what is documented.
 func detail(line string, f *tally.Finding) string {
 	if f.Path == nil {
+		return line
+	}
+	if how, ok := strings.CutSuffix(line, inClear); ok {
+		line = "seen: the password in clear (" + how + ")"
+		if len(f.Path.Encryption) > 0 && f.Path.ByDefault == "yes" {
+			line += "; documented: " + strings.Join(f.Path.Encryption, " or ") + " by default"
+		}
 		return line
 	}
 	seen, documented, ok := strings.Cut(line, ", "+f.Path.ID+" documents ")

@@ -317,7 +317,7 @@ func (s *Sink) narrowed(g *group) *glossary.Entry {
 	}
 	for _, label := range g.paths {
 		for _, d := range s.t.Findings.Get(tally.FindingKey{ID: g.id, Path: label, Level: g.level}).Details {
-			if !strings.HasSuffix(d.Name, " sends the password in clear") {
+			if !strings.HasSuffix(d.Name, inClear) {
 				return g.entry
 			}
 		}

@@ -80,6 +80,30 @@ func two(d, large time.Duration, unit string, small time.Duration, rest string) 
 	return strconv.FormatInt(int64(d/large), 10) + unit + strconv.FormatInt(int64(d%large/small), 10) + rest
 }
 
+// Wrap breaks s at spaces into lines of at most width columns, the first indented
+// by first, the others by next. Spaces within a line stay. A word longer than a
+// line stays whole, so that it can be copied.
+func Wrap(s string, width, first, next int) []string {
+	var lines []string
+	for indent := first; s != ""; indent = next {
+		room := max(width-indent, 20)
+		cut, used, space := len(s), 0, -1
+		begin := len(s) - len(strings.TrimLeft(s, " ")) // an indentation of its own
+		for i, r := range s {
+			if r == ' ' && i > begin && (used <= room || space < 0) {
+				space = i
+			}
+			if used++; used > room && space >= 0 {
+				cut = space
+				break
+			}
+		}
+		lines = append(lines, strings.Repeat(" ", indent)+strings.TrimRight(s[:cut], " "))
+		s = strings.TrimLeft(s[cut:], " ")
+	}
+	return lines
+}
+
 // Transport returns the name of an IP protocol: "udp", else "tcp".
 func Transport(proto uint8) string {
 	return capture.ProtoName(proto)
