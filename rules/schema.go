@@ -176,13 +176,16 @@ func siteSchema() *schema {
 			Items: pattern(ipv4RE+"|"+ipv6RE()).without(`^(22[4-9]|23[0-9])\.`, `^[Ff]{2}[0-9A-Fa-f]{2}:`, `^(::|0\.0\.0\.0)$`),
 		},
 		"roles":    {Type: "array", MinItems: 1, UniqueItems: true, Items: oneOf(roleList(ofHost)...), Description: "What the server does."},
+		"one_of":   {Type: "array", MinItems: 2, UniqueItems: true, Items: oneOf(roleList(ofHost)...), Description: "Roles of which the server has one, where it is open which. It may have more."},
+		"partial":  flagSchema().describe("The server may have more roles than those. Leave it out where all are known."),
 		"exchange": version().describe("The server's Exchange version, if it is another than that of the file."),
 		"static_ports": {
 			Type: "object", Names: oneOf(pinnable()...), Additional: portNumberSchema(),
 			Properties:  map[string]*schema{},
 			Description: "The TCP port that each RPC service is pinned to, by the short name of its interface.",
 		},
-	}, "addresses", "roles")
+	}, "addresses")
+	server.AnyOf = []*schema{{Required: []string{"roles"}}, {Required: []string{"one_of"}}}
 	for _, name := range pinnable() {
 		server.Properties["static_ports"].Properties[name] = portNumberSchema()
 	}

@@ -120,21 +120,13 @@ func (r *siteReader) server(n ast.Node) {
 				r.fail(nodePos(v), "addresses is empty")
 			}
 		case "roles":
-			r.items(v, key, func(v ast.Node) {
-				text := r.text(v, key)
-				if text == "" {
-					return
-				}
-				if role, ok := r.siteRole(word{text, nodePos(v)}, ofHost); ok {
-					if slices.Contains(s.Roles, role) {
-						r.fail(nodePos(v), "roles has %q twice", role)
-					}
-					s.Roles = append(s.Roles, role)
-				}
-			})
-			if seq, ok := v.(*ast.SequenceNode); ok && len(seq.Values) == 0 {
-				r.fail(nodePos(v), "roles is empty")
+			s.Roles = r.serverRoles(key, v)
+		case "one_of":
+			if s.OneOf = r.serverRoles(key, v); len(s.OneOf) == 1 {
+				r.fail(nodePos(v), "one_of has a single role: that belongs in roles")
 			}
+		case "partial":
+			s.Partial = r.flag(v, key)
 		case "exchange":
 			s.Version = r.version(v)
 		case "static_ports":
@@ -157,12 +149,33 @@ func (r *siteReader) server(n ast.Node) {
 	if len(seen) == 0 && len(r.mistakes) > before {
 		return
 	}
-	for _, key := range []string{"addresses", "roles"} {
-		if !seen[key] {
-			r.fail(nodePos(n), "the server has no %q", key)
-		}
+	if !seen["addresses"] {
+		r.fail(nodePos(n), "the server has no %q", "addresses")
+	}
+	if !seen["roles"] && !seen["one_of"] {
+		r.fail(nodePos(n), "the server has no %q", "roles")
 	}
 	r.site.Servers = append(r.site.Servers, s)
+}
+
+// serverRoles reads a list of roles of a server.
+func (r *siteReader) serverRoles(key string, n ast.Node) (list []Role) {
+	r.items(n, key, func(v ast.Node) {
+		text := r.text(v, key)
+		if text == "" {
+			return
+		}
+		if role, ok := r.siteRole(word{text, nodePos(v)}, ofHost); ok {
+			if slices.Contains(list, role) {
+				r.fail(nodePos(v), "%s has %q twice", key, role)
+			}
+			list = append(list, role)
+		}
+	})
+	if seq, ok := n.(*ast.SequenceNode); ok && len(seq.Values) == 0 {
+		r.fail(nodePos(n), "%s is empty", key)
+	}
+	return list
 }
 
 func (r *siteReader) address(n ast.Node) (netip.Addr, bool) {

@@ -298,7 +298,12 @@ type Server struct {
 	Name      string
 	Addresses []netip.Addr
 	Roles     []Role
-	Version   string
+	// OneOf holds alternatives: the server has one of these roles, and may have more.
+	// It is empty where all roles are known.
+	OneOf []Role
+	// Partial means that the server may have more roles than those.
+	Partial bool
+	Version string
 	// StaticPorts maps the short name of an RPC service to its TCP port.
 	StaticPorts map[string]uint16
 }

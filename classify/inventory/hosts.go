@@ -45,6 +45,7 @@ type host struct {
 	among   []string       // the versions that it can have by what it showed, oldest first; nil for any
 	epoch   uint32         // hosts.epoch when roles were made
 	vetoed  bool           // it is no Exchange server
+	behind  *capture.Addr  // an Exchange server that it sends requests on to, or nil
 	roles   *match.RoleSet // made when asked for
 }
 
@@ -90,7 +91,7 @@ func newHosts(policy *rules.Policy, site *rules.Site, version string) *hosts {
 		s := &site.Servers[i]
 		for _, a := range s.Addresses {
 			v := s.Version
-			if v == "" && slices.ContainsFunc(s.Roles, func(r rules.Role) bool { return policy.Exchange(r) || r == rules.LB }) {
+			if v == "" && slices.ContainsFunc(slices.Concat(s.Roles, s.OneOf), func(r rules.Role) bool { return policy.Exchange(r) || r == rules.LB }) {
 				v = site.Version
 			}
 			h.put(capture.AddrFrom(a), &host{addr: a, name: s.Name, named: true, site: s, version: v, bySite: v != ""})
@@ -198,8 +199,14 @@ func (h *hosts) prove(a capture.Addr, p roleProof, version, build string) (n new
 		h.runs(version)
 		n.version = true
 	}
+	if n.version {
+		h.epoch++ // others are judged by it
+	}
 	if x.site != nil {
 		return n
+	}
+	if p.rule != nil && len(p.rule.Peer) > 0 && slices.Contains(p.roles, rules.LB) {
+		x.behind = &p.from.peer
 	}
 	if len(x.proofs) == 0 {
 		h.known++
@@ -310,9 +317,15 @@ func (h *hosts) rolesOf(x *host, a *capture.Addr) *match.RoleSet {
 		for i := range x.site.Roles {
 			sets = append(sets, x.site.Roles[i:i+1])
 		}
-		r := match.NewRoleSet(h.policy, match.Certain, sets)
+		known := match.Certain
+		if len(x.site.OneOf) > 0 {
+			sets, known = append(sets, x.site.OneOf), match.Proven
+		} else if x.site.Partial {
+			known = match.Proven
+		}
+		r := match.NewRoleSet(h.policy, known, sets)
 		r.Static = x.site.StaticPorts
-		r.Exchange = r.Exchange || slices.Contains(x.site.Roles, rules.LB)
+		r.Exchange = r.Exchange || slices.Contains(x.site.Roles, rules.LB) || slices.ContainsFunc(sets, h.publishes)
 		h.setVersion(&r, x)
 		return h.share(r)
 	}
@@ -330,6 +343,11 @@ func (h *hosts) rolesOf(x *host, a *capture.Addr) *match.RoleSet {
 	r.Exchange = r.Exchange || slices.ContainsFunc(sets, h.publishes)
 	r.Front = !r.Exchange && r.Has(rules.LB)
 	h.setVersion(&r, x)
+	if r.Front && x.behind != nil {
+		// A load balancer is judged by the version of what is behind it.
+		set, _ := h.find(x.behind)
+		r.Version, r.Source = set.Version, set.Source
+	}
 	return h.share(r)
 }
 
@@ -472,9 +490,10 @@ func local(a *capture.Addr) bool {
 // Host returns the roles of an address and its name, or "".
 func (v *Inventory) Host(a *capture.Addr) (*match.RoleSet, string) { return v.hosts.find(a) }
 
-// proofsOf returns the roles of a host that traffic proves. Of several proofs of a
-// role, one that needs no other to tell it comes first.
-func (h *hosts) proofsOf(x *host, a *capture.Addr) (list []record.RoleProof) {
+// proofsOf returns the roles of a host that traffic proves, and weak evidence that
+// does not count beside them. Of several proofs of a role, one that needs no other to
+// tell it comes first.
+func (h *hosts) proofsOf(x *host, a *capture.Addr) (list, hints []record.RoleProof) {
 	set, _ := h.find(a)
 	sets, of := h.weighed(x, h.elsewhere(a).Known)
 	for _, name := range set.Names {
@@ -494,7 +513,13 @@ func (h *hosts) proofsOf(x *host, a *capture.Addr) (list []record.RoleProof) {
 			list = append(list, record.RoleProof{Role: name, Evidence: of[best].evidence, Weak: of[best].weak})
 		}
 	}
-	return list
+	for i := range x.proofs {
+		p := &x.proofs[i]
+		if roles := p.rolesFor(h.versionOf(x)); p.weak && len(roles) > 0 && !slices.Contains(of, p) {
+			hints = append(hints, record.RoleProof{Role: match.Join(roles), Evidence: p.evidence, Weak: true})
+		}
+	}
+	return list, hints
 }
 
 // Hosts returns the hosts whose roles are known, by address.
@@ -506,8 +531,14 @@ func (v *Inventory) Hosts() []record.HostSummary {
 			for _, r := range h.site.Roles {
 				hs.Roles = append(hs.Roles, record.RoleProof{Role: string(r), Evidence: "site file"})
 			}
+			if len(h.site.OneOf) > 0 {
+				hs.Roles = append(hs.Roles, record.RoleProof{Role: match.Join(h.site.OneOf), Evidence: "site file"})
+			}
 		} else {
-			hs.Roles = v.hosts.proofsOf(h, &a)
+			hs.Roles, hs.Hints = v.hosts.proofsOf(h, &a)
+			if set, _ := v.hosts.find(&a); hs.Version == "" && set.Front && set.Source == record.ByTraffic {
+				hs.Version = set.Version
+			}
 		}
 		if len(hs.Roles) > 0 {
 			list = append(list, hs)

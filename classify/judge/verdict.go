@@ -105,7 +105,7 @@ func (j *Judge) rulesFor(s *Subject) (string, record.VersionSource, *ruleset) {
 	version, source := "", record.ByDefault
 	known := false
 	for _, r := range [...]*match.RoleSet{s.Server, s.Client} {
-		if !r.Exchange || r.Version == "" {
+		if !r.Exchange && !r.Front || r.Version == "" {
 			continue
 		}
 		// What is known of one server counts more than what is assumed of another.

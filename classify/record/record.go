@@ -208,6 +208,8 @@ type HostSummary struct {
 	Addr  netip.Addr
 	Name  string
 	Roles []RoleProof
+	// Hints are weak evidence that does not count beside Roles.
+	Hints []RoleProof
 	// Version is the Exchange version of it, or empty. Build is the build number
 	// that proves it, with the update it belongs to ("15.1.2507.6 (2016 CU23)").
 	Version, Build string

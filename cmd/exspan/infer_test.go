@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,7 +14,7 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// inferred runs site infer and returns the parsed file and its text.
+// inferred runs site infer and returns what the file says, and the file.
 func inferred(t *testing.T, args ...string) (*rules.Site, string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "site.yaml")
@@ -32,58 +33,78 @@ func inferred(t *testing.T, args ...string) (*rules.Site, string) {
 	return site, file
 }
 
-// TestInferRecordings infers a site file from each recording. It must contain no role
-// that is wrong according to the recording's own site file, and it must not change when
-// it is inferred again with itself as the site file.
+// TestInferRecordings infers a site file from each recording without its own. No role
+// in it is wrong, it names most of the Exchange servers that take part, a second run
+// with it says the same, and what analyze says with it the recording's own site file
+// does not contradict. The hosts and flows of which that does not hold yet are listed in
+// infer.txt, which can only shrink.
 func TestInferRecordings(t *testing.T) {
-	files, err := filepath.Glob("../../testdata/*.pcapng")
-	if err != nil || len(files) == 0 {
-		t.Fatal(err)
-	}
-	// Roles that the traffic falsely proves are listed elsewhere and do not count.
-	known, err := os.ReadFile("../../testdata/labels/false-roles.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	servers, right := 0, 0
-	for _, file := range files {
-		own := file[:len(file)-len(".pcapng")] + ".site.yaml"
-		data, err := os.ReadFile(own)
+	groups := newTally()
+	known, wrong := map[string]bool{}, map[string]string{}
+	servers, right, open := 0, 0, 0
+	for _, r := range recordings(t) {
+		got, name := inferred(t, r.capture())
+		with, err := analyzed("--site", r.site(), r.capture())
 		if err != nil {
 			t.Fatal(err)
 		}
-		truth, err := rules.LoadSite(own, data)
+		again, err := analyzed("--site", name, r.capture())
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, name := inferred(t, file)
-		for _, s := range got.Servers {
-			for _, addr := range s.Addresses {
-				i := slices.IndexFunc(truth.Servers, func(x rules.Server) bool { return slices.Contains(x.Addresses, addr) })
-				if i < 0 {
-					continue // the recording's site file does not mention it
-				}
-				for _, role := range s.Roles {
-					listed := strings.Contains(string(known), fmt.Sprintf("%s\tis %s, not %s\n", addr, truth.Servers[i].Roles[0], role))
-					if !slices.Contains(truth.Servers[i].Roles, role) && !listed {
-						t.Errorf("%s: %s is called %s, and is %v", file, addr, role, truth.Servers[i].Roles)
+		seen := map[string]bool{}
+		for _, rec := range with {
+			seen[rec.object("client").text("ip")], seen[rec.object("server").text("ip")] = true, true
+		}
+		for hostName, h := range r.hosts {
+			i := slices.IndexFunc(got.Servers, func(s rules.Server) bool { return slices.Contains(s.Addresses, netip.MustParseAddr(h.Address)) })
+			key := r.name + " " + hostName
+			known[key] = true
+			exchange := slices.ContainsFunc(h.Roles, inside) && seen[h.Address]
+			named := false
+			if i >= 0 {
+				for _, role := range got.Servers[i].Roles {
+					if !trueRole(h.Roles, string(role)) {
+						wrong[key] = fmt.Sprintf("is called %s, and is %s", role, strings.Join(h.Roles, ","))
 					}
+					named = true
+				}
+				if any := got.Servers[i].OneOf; len(any) > 0 && !slices.ContainsFunc(any, func(role rules.Role) bool { return trueRole(h.Roles, string(role)) }) {
+					wrong[key] = fmt.Sprintf("is called one of %v, and is %s", any, strings.Join(h.Roles, ","))
+				} else if len(any) > 0 && exchange && !named {
+					open++
+				}
+			}
+			if exchange {
+				servers++
+				groups.count(r.name, i >= 0)
+				if named {
+					right++
 				}
 			}
 		}
-		for _, x := range truth.Servers {
-			if !slices.ContainsFunc(x.Roles, rules.Role.Exchange) {
-				continue
+		all := labels(t, &r)
+		a, _, _ := byLabel(t, &r, all, with)
+		b, _, _ := byLabel(t, &r, all, again)
+		for i, l := range all {
+			known[l.key()] = true
+			if a[i] == nil || b[i] == nil {
+				t.Fatalf("%s: no such flow", l.key())
 			}
-			servers++
-			if slices.ContainsFunc(got.Servers, func(s rules.Server) bool { return slices.Contains(s.Addresses, x.Addresses[0]) }) {
-				right++
+			switch b[i].object("verdict").text("status") {
+			case "unrelated", "undetermined":
+				continue // it claims nothing
+			}
+			if a[i].object("verdict").text("status") != "undetermined" && !sameVerdict(a[i], b[i]) {
+				wrong[l.key()] = fmt.Sprintf("%s, with the site file %s", verdictOf(b[i]), verdictOf(a[i]))
 			}
 		}
-		again, _ := inferred(t, "--site", name, file)
-		if !reflect.DeepEqual(got, again) {
-			t.Errorf("%s: a second run infers\n%+v\nwant\n%+v", file, again, got)
+		second, _ := inferred(t, "--site", name, r.capture())
+		if !reflect.DeepEqual(got, second) {
+			t.Errorf("%s: a second run infers\n%+v\nwant\n%+v", r.name, second, got)
 		}
 	}
-	t.Logf("%d of %d Exchange servers are named", right, servers)
+	groups.report(t, "named")
+	t.Logf("of %d Exchange servers that take part %d are named with their role, and %d with alternatives", servers, right, open)
+	checkList(t, filepath.Join(testdataDir, "labels", "infer.txt"), known, wrong)
 }

@@ -16,7 +16,8 @@ import (
 // file returns the site file.
 func (s *Sink) file(servers []*server, networks []network, open []string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Inferred from %s on %s. Review it; what is marked ? is a guess.\n", comment(s.o.Title), s.o.Date)
+	fmt.Fprintf(&b, "# Inferred from %s on %s. Review it; what is marked ? is a guess.\n"+
+		"# Take off \"partial: true\" where a server has no other roles.\n", comment(s.o.Title), s.o.Date)
 	version := s.version(servers)
 	if version != "" {
 		fmt.Fprintf(&b, "exchange: %q\n", version)
@@ -84,11 +85,17 @@ func writeServer(b *strings.Builder, e *server, version string) {
 		addrs[i] = quoteAddr(a.String())
 	}
 	fmt.Fprintf(b, "addresses: [%s]\n", strings.Join(addrs, ", "))
-	roles := make([]string, len(e.roles))
-	for i, r := range e.roles {
-		roles[i] = string(r)
+	if len(e.roles) > 0 {
+		fmt.Fprintf(b, "    roles: [%s]\n", roleList(e.roles))
 	}
-	fmt.Fprintf(b, "    roles: [%s]\n", strings.Join(roles, ", "))
+	if e.partial && (e.given || len(e.oneOf) == 0) { // alternatives may have more anyway
+		b.WriteString("    partial: true\n")
+	}
+	if len(e.oneOf) > 0 && e.given {
+		fmt.Fprintf(b, "    one_of: [%s]\n", roleList(e.oneOf))
+	} else if len(e.oneOf) > 0 {
+		fmt.Fprintf(b, "    one_of: [%s] # ? traffic leaves open which; write the right one under roles\n", roleList(e.oneOf))
+	}
 	for _, p := range e.proofs {
 		b.WriteString("      # " + comment(p) + "\n")
 	}
@@ -106,6 +113,14 @@ func writeServer(b *strings.Builder, e *server, version string) {
 		}
 		fmt.Fprintf(b, "    static_ports: {%s}%s\n", strings.Join(ports, ", "), guess)
 	}
+}
+
+func roleList(roles []rules.Role) string {
+	words := make([]string, len(roles))
+	for i, r := range roles {
+		words[i] = string(r)
+	}
+	return strings.Join(words, ", ")
 }
 
 // writeRest writes what else is in the operator's site file.

@@ -19,9 +19,11 @@ import (
 
 const (
 	maxUnknown  = 1000 // hosts that are not recognised
-	minClients  = 2    // client hosts in a network that is guessed to be one of clients
-	clientBits  = 24   // prefix length of such a network, IPv4
-	clientBits6 = 64   // the same, IPv6
+	maxMembers  = 100_000
+	maxTrusts   = 1000
+	minClients  = 2  // client hosts in a network that is guessed to be one of clients
+	clientBits  = 24 // prefix length of such a network, IPv4
+	clientBits6 = 64 // the same, IPv6
 	pinnedFrom  = 59531
 	pinnedTo    = 60554 // the range for pinned ports of Exchange 2010; see rules.Pinned
 )
@@ -39,7 +41,8 @@ type Sink struct {
 	w       io.Writer
 	o       Options
 	unknown map[netip.Addr]*unknown
-	roles   map[netip.Addr][]string // of hosts in flows, by records
+	members map[netip.Addr]bool // hosts that log on to the domain
+	trusts  [][2]netip.Addr     // hosts that trust each other's own certificates for mail
 }
 
 // unknown is a host without a role that talks with an Exchange server.
@@ -51,11 +54,18 @@ type unknown struct {
 
 // New returns a sink that writes to w when it is closed.
 func New(w io.Writer, o Options) *Sink {
-	return &Sink{w: w, o: o, unknown: map[netip.Addr]*unknown{}, roles: map[netip.Addr][]string{}}
+	return &Sink{w: w, o: o, unknown: map[netip.Addr]*unknown{}, members: map[netip.Addr]bool{}}
 }
 
-// Write looks for hosts without a role.
+// Write looks for hosts without a role, and for members of the domain.
 func (s *Sink) Write(r *record.Record) error {
+	if r.Protocol == "kerberos" && r.Outcome == record.Answered && len(s.members) < maxMembers {
+		s.members[r.Client.Addr] = true
+	}
+	if pair := [2]netip.Addr{r.Client.Addr, r.Server.Addr}; r.Protocol == "smtp" && has(r, "smtp.tls", "x-anonymoustls") &&
+		has(r, "tls.client_self_signed", "yes") && len(s.trusts) < maxTrusts && !slices.Contains(s.trusts, pair) {
+		s.trusts = append(s.trusts, pair)
+	}
 	if r.State == "active" || r.Verdict.Status == record.Unrelated {
 		return nil
 	}
@@ -89,9 +99,11 @@ type server struct {
 	name    string
 	addrs   []netip.Addr
 	roles   []rules.Role
+	oneOf   []rules.Role // alternatives that traffic leaves open
 	version string
 	proofs  []string // "hub: smtp.banner=... on port 25"
 	ports   []port
+	partial bool // it may have more roles
 	given   bool // by the operator's site file
 }
 
@@ -106,48 +118,31 @@ func (s *Sink) Close(sum *record.Summary) error {
 	servers := s.given()
 	open := []string{} // hosts whose role traffic leaves open
 	var clients []netip.Addr
+	decisions := map[netip.Addr]*found{}
+	for i := range sum.Hosts {
+		h := &sum.Hosts[i]
+		f := decide(h, s.members[h.Addr])
+		decisions[h.Addr] = &f
+	}
+	s.guessEdges(decisions)
 	for i := range sum.Hosts {
 		h := &sum.Hosts[i]
 		if s.isGiven(h.Addr) {
 			continue
 		}
-		roles, ambiguous := decided(h)
+		f := decisions[h.Addr]
 		switch {
-		case len(roles) == 1 && roles[0] == rules.Client && ambiguous == "":
+		case len(f.roles) == 1 && f.roles[0] == rules.Client && f.oneOf == nil && !f.open:
 			clients = append(clients, h.Addr)
-		case len(roles) > 0 && ambiguous == "" && !onlyPlaces(roles):
-			servers = add(servers, h, roles)
-		case ambiguous != "" || len(roles) > 0:
+		case !f.open && !onlyPlaces(slices.Concat(f.roles, f.oneOf)):
+			servers = add(servers, h, f)
+		case len(h.Roles) > 0:
 			open = append(open, s.openHost(h))
 		}
 	}
 	s.ports(servers, sum)
 	_, err := io.WriteString(s.w, s.file(servers, s.networks(clients, servers, sum), open))
 	return err
-}
-
-// decided returns the roles of a host that are proven without alternatives, and
-// the alternatives that they do not cover. That a host is some Exchange server
-// leaves its role open.
-func decided(h *record.HostSummary) (roles []rules.Role, ambiguous string) {
-	single := func(role string) bool {
-		return !strings.Contains(role, "|") && rules.Role(role) != rules.AnyExchange
-	}
-	for _, p := range h.Roles {
-		if single(p.Role) && !slices.Contains(roles, rules.Role(p.Role)) {
-			roles = append(roles, rules.Role(p.Role))
-		}
-	}
-	for _, p := range h.Roles {
-		covered := single(p.Role)
-		for role := range strings.SplitSeq(p.Role, "|") {
-			covered = covered || slices.Contains(roles, rules.Role(role))
-		}
-		if !covered {
-			ambiguous = p.Role
-		}
-	}
-	return roles, ambiguous
 }
 
 // onlyPlaces reports whether roles say where a host is, and not what it does.
@@ -162,7 +157,7 @@ func (s *Sink) given() []*server {
 	}
 	var list []*server
 	for _, x := range s.o.Site.Servers {
-		e := &server{name: x.Name, addrs: x.Addresses, roles: x.Roles, version: x.Version, given: true}
+		e := &server{name: x.Name, addrs: x.Addresses, roles: x.Roles, oneOf: x.OneOf, version: x.Version, partial: x.Partial, given: true}
 		for _, service := range sortedKeys(x.StaticPorts) {
 			e.ports = append(e.ports, port{service, x.StaticPorts[service], false})
 		}
@@ -182,22 +177,28 @@ func (s *Sink) isGiven(a netip.Addr) bool {
 }
 
 // add adds a host to the servers. Addresses of the same name are one server.
-func add(servers []*server, h *record.HostSummary, roles []rules.Role) []*server {
+func add(servers []*server, h *record.HostSummary, f *found) []*server {
 	i := slices.IndexFunc(servers, func(x *server) bool { return h.Name != "" && strings.EqualFold(x.name, h.Name) && !x.given })
 	if i < 0 {
 		i = len(servers)
-		servers = append(servers, &server{name: h.Name, version: h.Version})
+		servers = append(servers, &server{name: h.Name, version: h.Version, partial: true})
 	}
 	e := servers[i]
 	e.addrs = append(e.addrs, h.Addr)
-	for _, r := range roles {
+	for _, r := range f.roles {
 		if !slices.Contains(e.roles, r) {
 			e.roles = append(e.roles, r)
 		}
 	}
-	for _, p := range h.Roles {
-		if proof := p.Role + ": " + p.Evidence; p.Evidence != "" && !strings.Contains(p.Role, "|") && !slices.Contains(e.proofs, proof) {
-			e.proofs = append(e.proofs, proof)
+	if e.oneOf == nil {
+		e.oneOf = f.oneOf
+	}
+	if slices.ContainsFunc(e.oneOf, func(r rules.Role) bool { return slices.Contains(e.roles, r) }) {
+		e.oneOf = nil // another address told
+	}
+	for _, p := range f.proofs {
+		if !slices.Contains(e.proofs, p) {
+			e.proofs = append(e.proofs, p)
 		}
 	}
 	e.version = cmp.Or(e.version, h.Version)

@@ -1,0 +1,121 @@
+package infer
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/rules"
+)
+
+// found is what the file says of the roles of a host.
+type found struct {
+	roles []rules.Role
+	// oneOf are the alternatives that traffic leaves open.
+	oneOf []rules.Role
+	// proofs are comments: what proves a role, or why it is guessed.
+	proofs []string
+	// open reports whether traffic leaves more open than oneOf can say.
+	open bool
+}
+
+// decide returns the roles of a host: those that are proven without alternatives, and
+// a guess where weak evidence tells the alternatives apart. member reports whether
+// the host logs on to the domain.
+func decide(h *record.HostSummary, member bool) (f found) {
+	for _, p := range h.Roles {
+		role := rules.Role(p.Role)
+		if strings.Contains(p.Role, "|") || role == rules.AnyExchange {
+			continue
+		}
+		if !slices.Contains(f.roles, role) {
+			f.roles = append(f.roles, role)
+		}
+		f.proofs = append(f.proofs, proofText(p))
+	}
+	for _, p := range h.Roles {
+		left := alternatives(p.Role)
+		if slices.ContainsFunc(left, func(r rules.Role) bool { return slices.Contains(f.roles, r) }) {
+			continue // a role that is proven explains it
+		}
+		if slices.Contains(left, rules.AnyExchange) {
+			f.open = true
+			continue
+		}
+		if f.oneOf != nil {
+			left = slices.DeleteFunc(left, func(r rules.Role) bool { return !slices.Contains(f.oneOf, r) })
+		}
+		if len(left) == 0 {
+			f.open = true // one role does not explain both
+			continue
+		}
+		f.oneOf = left
+		f.proofs = append(f.proofs, proofText(p))
+	}
+	f.guess(h, member)
+	return f
+}
+
+// guess takes from the alternatives the one for which something speaks that is no
+// proof.
+func (f *found) guess(h *record.HostSummary, member bool) {
+	if member && len(f.oneOf) > 1 {
+		// No data path leads from Edge Transport to a domain controller.
+		left := slices.DeleteFunc(slices.Clone(f.oneOf), func(r rules.Role) bool { return r == rules.Edge })
+		if len(left) == 1 {
+			f.proofs = append(f.proofs, "? "+string(left[0])+": it logs on to the domain, which Edge Transport does not")
+		}
+		f.oneOf = left
+	}
+	for _, p := range h.Hints {
+		left := alternatives(p.Role)
+		left = slices.DeleteFunc(left, func(r rules.Role) bool { return !slices.Contains(f.oneOf, r) })
+		if len(f.oneOf) > 1 && len(left) == 1 {
+			f.oneOf = left
+			f.proofs = append(f.proofs, proofText(record.RoleProof{Role: string(left[0]), Evidence: p.Evidence, Weak: true}))
+		}
+	}
+	if len(f.oneOf) == 1 {
+		f.roles, f.oneOf = append(f.roles, f.oneOf[0]), nil
+	}
+}
+
+// guessEdges takes those for Edge Transport servers that trust a hub, and it them, by
+// the certificates that they made for themselves: between hubs that is not documented.
+func (s *Sink) guessEdges(hosts map[netip.Addr]*found) {
+	for _, pair := range s.trusts {
+		for i, a := range pair {
+			hub, other := hosts[a], hosts[pair[1-i]]
+			if hub == nil || other == nil || !slices.Contains(hub.roles, rules.Hub) || !slices.Contains(other.oneOf, rules.Edge) {
+				continue
+			}
+			other.roles, other.oneOf = append(other.roles, rules.Edge), nil
+			other.proofs = append(other.proofs, "? edge: it and the hub "+a.String()+" trust each other by their own certificates")
+		}
+	}
+}
+
+// has reports whether a fact was read on a flow.
+func has(r *record.Record, name, value string) bool {
+	return r.Facts != nil && r.Facts.Has(name, value)
+}
+
+func alternatives(role string) (list []rules.Role) {
+	for r := range strings.SplitSeq(role, "|") {
+		list = append(list, rules.Role(r))
+	}
+	return list
+}
+
+// proofText words what proves a role, or only speaks for it.
+func proofText(p record.RoleProof) string {
+	s := strings.ReplaceAll(p.Role, "|", " or ")
+	if p.Evidence != "" {
+		s += ": " + p.Evidence
+	}
+	if p.Weak {
+		s = "? " + s + ", which other hosts show, too"
+	}
+	return s
+}
