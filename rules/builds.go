@@ -137,7 +137,7 @@ func (r *packReader) build(n ast.Node) {
 				r.fail(nodePos(v), "%q is no build number: two to four numbers, joined by dots", b.Number)
 			}
 		case "version":
-			b.Version = r.one(v, key, buildVersions)
+			b.Version = r.oneWord(v, key, buildVersions)
 		case "name":
 			b.Name = r.text(v, key)
 		case "date":
@@ -149,7 +149,7 @@ func (r *packReader) build(n ast.Node) {
 		case "source":
 			b.Source = strings.Join(r.sources(v, key), "; ")
 		case "confidence":
-			b.Confidence = r.one(v, key, confidenceWords)
+			b.Confidence = r.oneWord(v, key, confidenceWords)
 		default:
 			return false
 		}

@@ -23,7 +23,7 @@ func (r *packReader) evidence(n ast.Node, proves bool) (RoleEvidence, bool) {
 		case "by_version":
 			r.items(v, key, func(v ast.Node) { e.ByVersion = append(e.ByVersion, r.rolesOf(v)) })
 		case "end":
-			e.End = r.one(v, key, endWords)
+			e.End = r.oneWord(v, key, endWords)
 		case "any":
 			r.items(v, key, func(v ast.Node) { e.Any = append(e.Any, r.proof(v)) })
 		case "weak":
@@ -33,9 +33,9 @@ func (r *packReader) evidence(n ast.Node, proves bool) (RoleEvidence, bool) {
 		case "vetoes":
 			e.Vetoes = r.flag(v, key)
 		case "version":
-			e.Version = r.one(v, key, versions)
+			e.Version = r.oneWord(v, key, versions)
 		case "versions":
-			e.Versions = r.some(v, "Exchange version", versions)
+			e.Versions = r.someWords(v, "Exchange version", versions)
 		case "build":
 			e.BuildFact = r.text(v, key)
 		case "proves_version":
@@ -51,7 +51,7 @@ func (r *packReader) evidence(n ast.Node, proves bool) (RoleEvidence, bool) {
 		case "source":
 			e.Source = r.text(v, key)
 		case "confidence":
-			e.Confidence = r.one(v, key, confidenceWords)
+			e.Confidence = r.oneWord(v, key, confidenceWords)
 		default:
 			return false
 		}
@@ -95,7 +95,7 @@ func (r *packReader) rolesOf(n ast.Node) RolesOf {
 	r.fields(n, "roles of a version", []string{"roles"}, func(key string, _ pos, v ast.Node) bool {
 		switch key {
 		case "versions":
-			o.Versions = r.some(v, "Exchange version", versions)
+			o.Versions = r.someWords(v, "Exchange version", versions)
 		case "ports":
 			r.items(v, key, func(v ast.Node) { o.Ports = append(o.Ports, r.number(v, "port")) })
 		case "roles":

@@ -49,7 +49,7 @@ func (r *packReader) extends(late map[string]ast.Node) {
 			case "source":
 				x.document = r.document(r.text(v, key))
 			case "confidence":
-				x.confidence = r.one(v, key, confidenceWords)
+				x.confidence = r.oneWord(v, key, confidenceWords)
 			default:
 				return false
 			}

@@ -44,7 +44,7 @@ func (r *packReader) iface(n ast.Node) {
 		case "source":
 			f.Source = r.text(v, key)
 		case "confidence":
-			f.Confidence = r.one(v, key, confidenceWords)
+			f.Confidence = r.oneWord(v, key, confidenceWords)
 		default:
 			return false
 		}

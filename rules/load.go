@@ -105,7 +105,7 @@ func Load(fsys fs.FS, names ...string) (*Packs, error) {
 	}
 	slices.SortStableFunc(readers, func(a, b *packReader) int { return order(&a.pack, &b.pack) })
 	complete(readers, nil)
-	twice(readers)
+	reportDuplicates(readers)
 	return join(nil, readers)
 }
 
@@ -130,7 +130,7 @@ func Check(name string, data []byte) error {
 	// A built-in pack is checked without its built-in copy.
 	base := slices.DeleteFunc(slices.Clone(builtin), func(k *Pack) bool { return k.Name == r.pack.Name })
 	complete([]*packReader{r}, base)
-	twice([]*packReader{r})
+	reportDuplicates([]*packReader{r})
 	_, err := join(overlay(base, r), []*packReader{r})
 	return err
 }
@@ -197,8 +197,8 @@ func join(base []*Pack, readers []*packReader) (*Packs, error) {
 	return p, nil
 }
 
-// twice reports names that two of the newly read packs define.
-func twice(readers []*packReader) {
+// reportDuplicates reports names that two of the newly read packs define.
+func reportDuplicates(readers []*packReader) {
 	type place struct {
 		file string
 		at   pos
@@ -252,8 +252,8 @@ func (p *Packs) members() map[string]int {
 	return n
 }
 
-// arrange builds the look-up tables.
-func (p *Packs) arrange() {
+// buildIndex builds the look-up tables.
+func (p *Packs) buildIndex() {
 	p.paths, p.names, p.any, p.iface = map[string]*DataPath{}, map[ifaceKey]string{}, map[string]string{}, map[string]*Interface{}
 	for _, k := range p.packs {
 		for i := range k.Paths {
@@ -279,7 +279,7 @@ func (p *Packs) All() []*Pack { return p.packs }
 
 // Path returns the data path with the given id, or nil.
 func (p *Packs) Path(id string) *DataPath {
-	p.once.Do(p.arrange)
+	p.once.Do(p.buildIndex)
 	return p.paths[id]
 }
 
@@ -324,7 +324,7 @@ func (p *Packs) GroupName(id string) string {
 // InterfaceName returns the short name of an RPC interface. uuid is in lower case, and
 // version is "major.minor" in decimal.
 func (p *Packs) InterfaceName(uuid, version string) (name string, ok bool) {
-	p.once.Do(p.arrange)
+	p.once.Do(p.buildIndex)
 	if name, ok = p.names[ifaceKey{uuid, version}]; !ok {
 		name, ok = p.any[uuid]
 	}
@@ -333,7 +333,7 @@ func (p *Packs) InterfaceName(uuid, version string) (name string, ok bool) {
 
 // Interface returns the interface with the given short name.
 func (p *Packs) Interface(name string) (Interface, bool) {
-	p.once.Do(p.arrange)
+	p.once.Do(p.buildIndex)
 	if f := p.iface[name]; f != nil {
 		return *f, true
 	}

@@ -20,7 +20,7 @@ func EmbeddedWith(fsys fs.FS, names ...string) (*Packs, error) {
 	complete(readers, builtin)
 	base := slices.Clone(builtin)
 	for i, r := range readers {
-		twice([]*packReader{r})
+		reportDuplicates([]*packReader{r})
 		base = overlay(base, r)
 		for _, earlier := range readers[:i] {
 			earlier.without(r)

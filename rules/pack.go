@@ -48,9 +48,9 @@ func (r *packReader) readBody(body ast.Node) {
 	r.each(body, "a pack", func(key string, at pos, v ast.Node) bool {
 		switch key {
 		case "version":
-			r.pack.Version = r.one(v, "version", packVersions)
+			r.pack.Version = r.oneWord(v, "version", packVersions)
 		case "confidence":
-			r.confidence = r.one(v, "confidence", confidenceWords)
+			r.confidence = r.oneWord(v, "confidence", confidenceWords)
 		case "paths":
 			late[key], pathsAt = v, at
 		case "source", "extends", "documents", "groups", "leg_sets", "interfaces", "evidence", "no_evidence", "local_only", "absent", "builds",
@@ -106,8 +106,8 @@ func (r *packReader) readBody(body ast.Node) {
 	}
 }
 
-// one returns the text of n if it is one of the words.
-func (r *reader) one(n ast.Node, what string, words []string) string {
+// oneWord returns the text of n if it is one of the words.
+func (r *reader) oneWord(n ast.Node, what string, words []string) string {
 	if n == nil {
 		return ""
 	}
@@ -119,8 +119,8 @@ func (r *reader) one(n ast.Node, what string, words []string) string {
 	return s
 }
 
-// some returns the alternatives of n that are among the words.
-func (r *reader) some(n ast.Node, what string, words []string) []string {
+// someWords returns the alternatives of n that are among the words.
+func (r *reader) someWords(n ast.Node, what string, words []string) []string {
 	var list []string
 	for _, w := range r.words(n, what) {
 		if !slices.Contains(words, w.text) {
@@ -239,7 +239,7 @@ func (r *packReader) path(n ast.Node) {
 				group = word{d.Group, nodePos(v)}
 			}
 		case "max_confidence":
-			cap = r.one(v, key, capWords)
+			cap = r.oneWord(v, key, capWords)
 		case "legs":
 			legs = v
 		default:
@@ -250,7 +250,7 @@ func (r *packReader) path(n ast.Node) {
 	if len(seen) == 0 && len(r.mistakes) > before {
 		return // not a mapping
 	}
-	r.complain(&d, at, seen, inherited >= 0)
+	r.checkPath(&d, at, seen, inherited >= 0)
 	d.Source = strings.Join(d.Documents, "; ")
 	d.NotUsed = d.Table == "not-used"
 	old := d.Group
@@ -283,8 +283,8 @@ func (r *packReader) path(n ast.Node) {
 	r.pathPos = append(r.pathPos, at)
 }
 
-// complain reports what a path lacks.
-func (r *packReader) complain(d *DataPath, at pos, seen map[string]bool, inherited bool) {
+// checkPath reports what a path lacks.
+func (r *packReader) checkPath(d *DataPath, at pos, seen map[string]bool, inherited bool) {
 	if !inherited {
 		for _, key := range []string{"id", "name", "from", "to", "legs"} {
 			if !seen[key] {
@@ -337,19 +337,19 @@ func (r *packReader) column(d *DataPath, key string, v ast.Node) bool {
 	case "ports":
 		d.Ports = r.text(v, key)
 	case "default_auth":
-		d.DefaultAuth = r.some(v, key, authWords)
+		d.DefaultAuth = r.someWords(v, key, authWords)
 	case "supported_auth":
-		d.SupportedAuth = r.some(v, key, authWords)
+		d.SupportedAuth = r.someWords(v, key, authWords)
 	case "encryption":
-		d.Encryption = r.some(v, key, encryptionWords)
+		d.Encryption = r.someWords(v, key, encryptionWords)
 	case "by_default":
-		d.ByDefault = r.one(v, key, byDefaultWords)
+		d.ByDefault = r.oneWord(v, key, byDefaultWords)
 	case "note":
 		d.Note = r.text(v, key)
 	case "source":
 		d.Documents = r.sources(v, key)
 	case "confidence":
-		d.Confidence = r.one(v, key, confidenceWords)
+		d.Confidence = r.oneWord(v, key, confidenceWords)
 	case "firewall_rules":
 		d.FirewallRules = plainTexts(r.texts(v, key))
 	default:
@@ -379,7 +379,7 @@ func (r *packReader) conditions(n ast.Node) Conditions {
 		case "http_methods":
 			c.Methods = plainTexts(r.words(v, key))
 		case "unannounced":
-			r.one(v, key, []string{"undetermined"})
+			r.oneWord(v, key, []string{"undetermined"})
 			c.UnannouncedUndetermined = true
 		default:
 			return false

@@ -78,17 +78,17 @@ func (r *packReader) leg(n ast.Node) Leg {
 		case "content_only":
 			l.ContentOnly = r.flag(v, key)
 		case "auth":
-			l.Auth = r.one(v, "auth of a leg", []string{NotApplicable})
+			l.Auth = r.oneWord(v, "auth of a leg", []string{NotApplicable})
 		case "encryption":
-			l.Encryption = r.one(v, "encryption of a leg", []string{NotApplicable})
+			l.Encryption = r.oneWord(v, "encryption of a leg", []string{NotApplicable})
 		case "max_confidence":
-			l.MaxConfidence = r.one(v, key, capWords)
+			l.MaxConfidence = r.oneWord(v, key, capWords)
 		case "group":
 			if l.Group = r.text(v, key); l.Group != "" {
 				r.groups = append(r.groups, word{l.Group, nodePos(v)})
 			}
 		case "site_port":
-			l.SitePort = r.one(v, key, sitePortWords)
+			l.SitePort = r.oneWord(v, key, sitePortWords)
 		case "port":
 			port = true
 			return r.match(&l.Match, key, v)

@@ -189,7 +189,7 @@ func (r *packReader) weakness(n ast.Node) Weakness {
 		case "text":
 			w.Text = r.text(v, key)
 		case "encryption":
-			w.Encryption = r.one(v, key, encryptionWords)
+			w.Encryption = r.oneWord(v, key, encryptionWords)
 		case "grades":
 			r.items(v, key, func(v ast.Node) { w.Grades = append(w.Grades, r.grade(v)) })
 		default:
@@ -205,9 +205,9 @@ func (r *packReader) grade(n ast.Node) Grade {
 	r.fields(n, "a grade", []string{"level", "source"}, func(key string, _ pos, v ast.Node) bool {
 		switch key {
 		case "versions":
-			g.Versions = r.some(v, "Exchange version", versions)
+			g.Versions = r.someWords(v, "Exchange version", versions)
 		case "level":
-			g.Level = Level(r.one(v, key, levelWords))
+			g.Level = Level(r.oneWord(v, key, levelWords))
 		case "rule":
 			g.Rule = r.text(v, key)
 		case "note":

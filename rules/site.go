@@ -366,7 +366,7 @@ func (r *siteReader) accept(n ast.Node) {
 	r.fields(n, "an accepted finding", []string{"finding"}, func(key string, at pos, v ast.Node) bool {
 		switch key {
 		case "finding":
-			a.Finding = r.one(v, key, findingIDs())
+			a.Finding = r.oneWord(v, key, findingIDs())
 		case "path":
 			if a.Path = r.text(v, key); a.Path != "" && !pathPattern(a.Path) {
 				r.fail(nodePos(v), "%q is no data path: the id of one, such as 2010.cas.pop3, or its beginning with *", a.Path)

@@ -48,7 +48,7 @@ func (r *packReader) absent(n ast.Node) {
 				r.fail(nodePos(v), "the id %q must begin with %q", a.ID, "not.")
 			}
 		case "versions":
-			a.Versions = r.some(v, "Exchange version", versions)
+			a.Versions = r.someWords(v, "Exchange version", versions)
 		case "what":
 			a.What = r.text(v, key)
 		case "from":
@@ -66,7 +66,7 @@ func (r *packReader) absent(n ast.Node) {
 		case "source":
 			a.Source = strings.Join(r.sources(v, key), "; ")
 		case "confidence":
-			a.Confidence = r.one(v, key, confidenceWords)
+			a.Confidence = r.oneWord(v, key, confidenceWords)
 		default:
 			return false
 		}
@@ -88,7 +88,7 @@ func (r *packReader) pinned(n ast.Node) {
 	r.fields(n, "a service", []string{"versions", "service"}, func(key string, _ pos, v ast.Node) bool {
 		switch key {
 		case "versions":
-			p.Versions = r.some(v, "version", buildVersions)
+			p.Versions = r.someWords(v, "version", buildVersions)
 		case "service":
 			p.Service = r.text(v, key)
 		case "interfaces":
@@ -116,7 +116,7 @@ func (r *packReader) pinned(n ast.Node) {
 		case "source":
 			p.Source = strings.Join(r.sources(v, key), "; ")
 		case "confidence":
-			p.Confidence = r.one(v, key, confidenceWords)
+			p.Confidence = r.oneWord(v, key, confidenceWords)
 		default:
 			return false
 		}

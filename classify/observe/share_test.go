@@ -42,9 +42,9 @@ func TestFactLists(t *testing.T) {
 	}
 }
 
-// TestFactListsTakeTurns verifies that replaced lists stay intact and that lists in
+// TestFactListsReplaced verifies that replaced lists stay intact and that lists in
 // constant use are not replaced.
-func TestFactListsTakeTurns(t *testing.T) {
+func TestFactListsReplaced(t *testing.T) {
 	lists := NewFactLists()
 	usual := func() *List {
 		f := lists.Empty()
@@ -73,8 +73,8 @@ func TestFactListsTakeTurns(t *testing.T) {
 	}
 }
 
-// TestFactsOfTheirOwn compares facts with and without shared lists with a plain list.
-func TestFactsOfTheirOwn(t *testing.T) {
+// TestUnsharedFacts compares facts with and without shared lists with a plain list.
+func TestUnsharedFacts(t *testing.T) {
 	lists := NewFactLists()
 	for seed := range 200 {
 		shared, own := lists.Empty(), Facts{}
@@ -130,7 +130,7 @@ func TestAddAgain(t *testing.T) {
 	}
 }
 
-func TestAddBytesFindsWhatAddMade(t *testing.T) {
+func TestAddBytesAfterAdd(t *testing.T) {
 	lists := NewFactLists()
 	for range 3 {
 		for _, value := range []string{"a", "b", "c", "a", "\x01", ""} {

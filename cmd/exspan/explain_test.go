@@ -252,9 +252,9 @@ func filtersOf(t *testing.T, file string, flags ...string) map[uint64]string {
 	return filters
 }
 
-// holdFilters compares the frames that tshark selects with filters with the frames of the
+// compareFilters compares the frames that tshark selects with filters with the frames of the
 // flows.
-func holdFilters(t *testing.T, tshark, name, file string, want map[uint64]selection, filters map[uint64]string, flags ...string) {
+func compareFilters(t *testing.T, tshark, name, file string, want map[uint64]selection, filters map[uint64]string, flags ...string) {
 	t.Helper()
 	firsts := slices.Sorted(maps.Keys(want))
 	if have := slices.Sorted(maps.Keys(filters)); !slices.Equal(have, firsts) {
@@ -306,7 +306,7 @@ func TestExplainFilters(t *testing.T) {
 	}
 	dir := t.TempDir()
 	plain := writeFrames(t, dir, "plain.pcap", c)
-	holdFilters(t, tshark, "plain", plain, want, filtersOf(t, plain))
+	compareFilters(t, tshark, "plain", plain, want, filtersOf(t, plain))
 	for i, e := range encapsulations {
 		if e.name == "esp-null" {
 			continue // detected only after several packets, and by tshark only with an option
@@ -317,7 +317,7 @@ func TestExplainFilters(t *testing.T) {
 			wrapped.Frames = append(wrapped.Frames, capturetest.Frame{Time: f.Time, Data: data, Wire: f.Wire + len(data) - len(f.Data)})
 		}
 		file := writeFrames(t, dir, strconv.Itoa(i)+".pcap", wrapped)
-		holdFilters(t, tshark, e.name, file, want, filtersOf(t, file), decodeAs[e.name]...)
+		compareFilters(t, tshark, e.name, file, want, filtersOf(t, file), decodeAs[e.name]...)
 	}
 }
 
@@ -347,6 +347,6 @@ func TestExplainVLANs(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := writeFrames(t, t.TempDir(), "a.pcap", c)
-	holdFilters(t, tshark, "each VLAN", file, want, filtersOf(t, file, "--key-vlan", "--duplicate-window", "0"))
-	holdFilters(t, tshark, "all VLANs", file, map[uint64]selection{1: all}, filtersOf(t, file, "--duplicate-window", "0"))
+	compareFilters(t, tshark, "each VLAN", file, want, filtersOf(t, file, "--key-vlan", "--duplicate-window", "0"))
+	compareFilters(t, tshark, "all VLANs", file, map[uint64]selection{1: all}, filtersOf(t, file, "--duplicate-window", "0"))
 }

@@ -117,9 +117,9 @@ tcp 10.0.0.5:46861 > 10.0.0.9:1051 rpc-response()
 `
 )
 
-// TestStateOutlivesKill kills the monitor between the mapper's answer and a session that
+// TestStateSurvivesKill kills the monitor between the mapper's answer and a session that
 // depends on it.
-func TestStateOutlivesKill(t *testing.T) {
+func TestStateSurvivesKill(t *testing.T) {
 	l := newLab(t)
 	state, records := filepath.Join(l.dir, "state.json"), filepath.Join(l.dir, "records")
 	args := []string{"--state", state, "--state-interval", "1s", "--ndjson", records, "--exchange", "2010"}
@@ -618,8 +618,8 @@ func TestTwoTaps(t *testing.T) {
 	}
 }
 
-// TestOffloadsAreTold enables an offload and expects a warning.
-func TestOffloadsAreTold(t *testing.T) {
+// TestOffloadWarning enables an offload and expects a warning.
+func TestOffloadWarning(t *testing.T) {
 	if _, err := exec.LookPath("ethtool"); err != nil {
 		t.Skip(err)
 	}

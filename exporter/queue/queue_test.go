@@ -42,7 +42,7 @@ func TestWritesAllInOrder(t *testing.T) {
 	}
 }
 
-func TestFullQueueLosesWholeRecordsAndCounts(t *testing.T) {
+func TestFullQueue(t *testing.T) {
 	g := &gate{open: make(chan struct{})}
 	q := New(g, 1000, nil)
 	const all = 500
@@ -93,7 +93,7 @@ func (f *flaky) Write(p []byte) (int, error) {
 	return f.buf.Write(p)
 }
 
-func TestErrorsAreCountedAndWritingGoesOn(t *testing.T) {
+func TestErrorsAreCounted(t *testing.T) {
 	w := &flaky{}
 	reported := 0
 	q := New(w, 1<<20, func(error) { reported++ })

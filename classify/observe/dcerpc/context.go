@@ -136,8 +136,8 @@ func (o *observer) uses(i Interface) bool {
 func (o *observer) accept(id uint16, i Interface, wide, weak bool, r *observe.Report) {
 	name := i.String()
 	r.Add(UUID, name)
-	taught := slices.ContainsFunc(o.contexts, func(c context) bool { return c.iface == i && (c.strong || weak) })
-	if !taught {
+	announced := slices.ContainsFunc(o.contexts, func(c context) bool { return c.iface == i && (c.strong || weak) })
+	if !announced {
 		o.learn(i, name, false, weak, r)
 	}
 	c := o.known(id)

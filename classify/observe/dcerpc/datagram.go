@@ -183,17 +183,17 @@ func (o *observer) dgAnswer(p *dgPDU, in *observe.Input, b []byte, r *observe.Re
 		r.Add(MapStatus, "not-registered")
 	}
 	before := len(r.Endpoints)
-	teach(e, opnum, !asked, in, r)
+	learnEntries(e, opnum, !asked, in, r)
 	if asked && len(r.Endpoints) > before {
 		call := p.dgCall
 		call.opnum = opnum
-		o.taught = &taught{dg: call, body: bytes.Clone(body), endpoints: slices.Clone(r.Endpoints[before:])}
+		o.lastAnswer = &mapperAnswer{dg: call, body: bytes.Clone(body), endpoints: slices.Clone(r.Endpoints[before:])}
 	}
 }
 
 // dgAgain reads another answer of the mapper to the call that was answered last.
 func (o *observer) dgAgain(p *dgPDU, in *observe.Input, b []byte, r *observe.Report) {
-	t := o.taught
+	t := o.lastAnswer
 	if t == nil || p.ptype != response || p.flags1&dgFragment != 0 || p.proto != authNone || t.dg.activity != p.activity || t.dg.seq != p.seq {
 		return
 	}
@@ -204,7 +204,7 @@ func (o *observer) dgAgain(p *dgPDU, in *observe.Input, b []byte, r *observe.Rep
 	t.dispute(r)
 	before := len(r.Endpoints)
 	if e, _, whole, ok := answer(body, t.dg.opnum, p.big, false); ok && whole {
-		teach(e, t.dg.opnum, false, in, r)
+		learnEntries(e, t.dg.opnum, false, in, r)
 	}
 	for i := range r.Endpoints[before:] {
 		r.Endpoints[before+i].Disputed = true

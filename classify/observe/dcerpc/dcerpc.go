@@ -73,16 +73,16 @@ type observer struct {
 	secured  []security
 	push     *push
 
-	few      [1]pending // initial storage of pending
-	tails    [2]tail
-	client   netip.AddrPort
-	server   netip.AddrPort
-	guessed  []Interface    // reported by Finish without an answer
-	fromBind []observe.Fact // reported only for binds
-	mapCalls []mapCall
-	taught   *taught // nil until an answer of the mapper announced an endpoint
-	stub     []byte  // the mapper's answer so far
-	stubCall uint32
+	few        [1]pending // initial storage of pending
+	tails      [2]tail
+	client     netip.AddrPort
+	server     netip.AddrPort
+	guessed    []Interface    // reported by Finish without an answer
+	fromBind   []observe.Fact // reported only for binds
+	mapCalls   []mapCall
+	lastAnswer *mapperAnswer // nil until an answer of the mapper announced an endpoint
+	stub       []byte        // the mapper's answer so far
+	stubCall   uint32
 	// nested reports that the flow's server port is not the RPC endpoint, so that binds
 	// announce no endpoint. pipe is then the pipe's name in lower case, or "".
 	nested bool

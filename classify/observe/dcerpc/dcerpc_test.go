@@ -311,9 +311,9 @@ func TestNotRegistered(t *testing.T) {
 		with(open, "rpc.uuid="+epms, "epm.status=not-registered")...)
 }
 
-// TestWhoMayTeach verifies that endpoints are learned only from the server's end of a
+// TestTrustedAnswers verifies that endpoints are learned only from the server's end of a
 // flow to the mapper, in answer to a request on that flow.
-func TestWhoMayTeach(t *testing.T) {
+func TestTrustedAnswers(t *testing.T) {
 	stub := le.mapStub(false, tcpTower(emsmdbs, 59532, "\x00\x00\x00\x00"))
 	ask, answer := ToServer(le.request(3, 7, 0, eptMap, "request")), ToClient(le.response(3, 7, 0, stub))
 	bound := []Segment{ToServer(le.bind(1, []ctx{{0, epms, ndr32s}})), ToClient(le.ack(1, "135", []result{{0, 0, ndr32s}}))}

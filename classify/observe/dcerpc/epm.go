@@ -145,17 +145,17 @@ func (o *observer) answerMap(h *header, c *context, in *observe.Input, stub []by
 				r.Add(MapStatus, "not-registered")
 			}
 			before := len(r.Endpoints)
-			teach(e, op, !asked, in, r)
+			learnEntries(e, op, !asked, in, r)
 			if asked && len(r.Endpoints) > before {
-				o.taught = &taught{call: mapCall{h.call, op}, endpoints: slices.Clone(r.Endpoints[before:])}
+				o.lastAnswer = &mapperAnswer{call: mapCall{h.call, op}, endpoints: slices.Clone(r.Endpoints[before:])}
 			}
 			return
 		}
 	}
 }
 
-// taught is the last answer of the mapper from which endpoints were learned.
-type taught struct {
+// mapperAnswer is the last answer of the mapper from which endpoints were learned.
+type mapperAnswer struct {
 	call      mapCall
 	endpoints []observe.Endpoint
 	dg        dgCall // identifies a connectionless answer
@@ -163,7 +163,7 @@ type taught struct {
 }
 
 // dispute reports the endpoints of the last answer again, as disputed.
-func (t *taught) dispute(r *observe.Report) {
+func (t *mapperAnswer) dispute(r *observe.Report) {
 	for _, e := range t.endpoints {
 		e.Disputed = true
 		r.Learn(e)
@@ -173,7 +173,7 @@ func (t *taught) dispute(r *observe.Report) {
 // Again reads another answer of the mapper for the place of the last one in the stream.
 // At least one of the two is forged.
 func (o *observer) Again(in *observe.Input, r *observe.Report) {
-	t := o.taught
+	t := o.lastAnswer
 	if t == nil || in.Dir != observe.ToClient {
 		return
 	}
@@ -191,8 +191,8 @@ func (o *observer) Again(in *observe.Input, r *observe.Report) {
 	}
 }
 
-// teach reports the entries of a mapper's answer.
-func teach(entries []entry, op uint16, weak bool, in *observe.Input, r *observe.Report) {
+// learnEntries reports the entries of a mapper's answer.
+func learnEntries(entries []entry, op uint16, weak bool, in *observe.Input, r *observe.Report) {
 	source := observe.FromMap
 	if op == eptLookup {
 		source = observe.FromLookup

@@ -45,13 +45,13 @@ func (o *observer) describe(r *observe.Report, m *message, ev *observe.CallEvent
 		// The answer to OPTIONS describes capabilities, not a session (RFC 3261 section
 		// 11.2).
 		if ev.Method != "OPTIONS" {
-			o.teach(r, ev, md)
+			o.announce(r, ev, md)
 		}
 	}
 }
 
-// teach reports the endpoints of one medium.
-func (o *observer) teach(r *observe.Report, ev *observe.CallEvent, md *observe.Media) {
+// announce reports the endpoints of one medium.
+func (o *observer) announce(r *observe.Report, ev *observe.CallEvent, md *observe.Media) {
 	service, control := "rtp", "rtcp"
 	switch {
 	case len(md.Proto) == 5 && bytes.EqualFold([]byte(md.Proto), []byte("udptl")):

@@ -190,9 +190,9 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// TestEndNamesItsSender verifies that the end of a dialog names its sender, because only
+// TestEndOfDialog verifies that the end of a dialog names its sender, because only
 // the hosts of a dialog may end it.
-func TestEndNamesItsSender(t *testing.T) {
+func TestEndOfDialog(t *testing.T) {
 	refused := msg("", with("SIP/2.0 486 Busy Here", "l: 0")...)
 	r := observetest.Check(t, Protocol(), []observetest.Segment{observetest.ToServer(msg("", with("INVITE sip:9000@um.example.com SIP/2.0", "l: 0")...)),
 		observetest.ToClient(refused)}, observetest.Options{})

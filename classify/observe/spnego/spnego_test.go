@@ -111,7 +111,7 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-func TestCutTokenKeepsItsBeginning(t *testing.T) {
+func TestTruncatedToken(t *testing.T) {
 	tok := initToken(gss(oidKerberos, tokenAPReq, apReq(domain, "HTTP", "cas1.example.com")), oidMSKerberos, oidKerberos, oidNTLM)
 	i := Inspect([]byte(tok[:len(tok)-150]), false, false)
 	if i.Mechanism != Kerberos || i.Ticket.Service != "HTTP/cas1.example.com" || i.Ticket.Realm != domain {
