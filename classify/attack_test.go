@@ -143,14 +143,15 @@ func dnsAnswer(i uint32) (question, answer []byte) {
 }
 
 func TestFloodOfNames(t *testing.T) {
-	a := newAttack(t, Config{})
+	const hosts = 10_000
+	a := newAttack(t, Config{Limits: Limits{MaxHosts: hosts}})
 	for i := range uint32(200_000) {
 		q, ans := dnsAnswer(i)
 		a.udp("10.0.0.1:40053", "10.0.1.2:53", q)
 		a.udp("10.0.1.2:53", "10.0.0.1:40053", ans)
 	}
 	a.flush()
-	if n, _ := a.e.inventory.Len(); n != inventory.MaxHosts || a.limit("hosts") == 0 {
+	if n, _ := a.e.inventory.Len(); n != hosts || a.limit("hosts") == 0 {
 		t.Errorf("%d hosts remembered, limits %v", n, a.e.limits())
 	}
 	a.within(120, time.Minute)
@@ -306,7 +307,7 @@ func TestFloodOfEndpoints(t *testing.T) {
 		fmt.Fprintf(&text, "tcp 10.0.0.1:40000 > 10.0.1.1:135 epm-lookup(call %d)\n", i+2)
 		fmt.Fprintf(&text, "tcp 10.0.1.1:135 > 10.0.0.1:40000 epm-found(%08x-1111-2222-3333-444444444444/1.0 %d \"any\" call %d)\n", i, 1024+i%60_000, i+2)
 	}
-	a := newAttack(t, Config{})
+	a := newAttack(t, Config{Limits: Limits{MaxEndpoints: 200_000}})
 	tellText(t, a, text.String())
 	if _, n := a.e.inventory.Len(); n > inventory.MaxServerEndpoints || n < inventory.MaxServerEndpoints*9/10 || a.limit("server_endpoints") == 0 {
 		t.Errorf("%d endpoints of one server, limits %v", n, a.e.limits())

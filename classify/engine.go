@@ -17,18 +17,6 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// Limits bounds what an engine holds. The zero value means the defaults.
-type Limits struct {
-	MaxFlows int // live flows; default 2,000,000
-	MaxHeld  int // ended flows whose verdict is open; default 1,000,000
-	MaxConns int // flows whose content is being read; default 200,000
-	// MaxBuffered bounds the bytes of all streams that wait for more; default
-	// 128 MiB.
-	MaxBuffered int
-	// MaxFacts bounds the fact values of all flows in the table; default 4,000,000.
-	MaxFacts int
-}
-
 // Config says how an engine works.
 type Config struct {
 	// Packs holds the rules, with paths for every version that may occur.
@@ -105,28 +93,14 @@ type Engine struct {
 
 // New returns an engine that writes to sink.
 func New(cfg Config, sink record.Sink) (*Engine, error) {
-	if cfg.Limits.MaxFlows == 0 {
-		cfg.Limits.MaxFlows = 2_000_000
-	}
-	if cfg.Limits.MaxHeld == 0 {
-		cfg.Limits.MaxHeld = 1_000_000
-	}
-	if cfg.Limits.MaxConns == 0 {
-		cfg.Limits.MaxConns = 200_000
-	}
-	if cfg.Limits.MaxBuffered == 0 {
-		cfg.Limits.MaxBuffered = 128 << 20
-	}
-	if cfg.Limits.MaxFacts == 0 {
-		cfg.Limits.MaxFacts = 4_000_000
-	}
+	cfg.Limits = cfg.Limits.orShares()
 	j, err := cfg.newJudge(cfg.Packs, cfg.Site)
 	if err != nil {
 		return nil, err
 	}
 	e := &Engine{
 		cfg:       cfg,
-		flows:     flows{table: flow.NewTable(cfg.Limits.MaxFlows), vlans: map[flow.ID][]capture.VLANs{}},
+		flows:     flows{table: flow.NewTable(cfg.Limits.MaxFlows), vlans: map[flow.ID][]capture.VLANs{}, maxMarked: cfg.Limits.MaxMarked},
 		protocols: session.Protocols(),
 		judge:     j,
 		out:       output{sink: sink, vlanTexts: map[capture.VLANs]string{}},
@@ -137,11 +111,13 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 		names = append(names, e.protocols[i].Name)
 	}
 	e.inventory = inventory.New(cfg.Packs, cfg.Site, names, cfg.Exchange)
+	e.inventory.Limit(cfg.Limits.MaxEndpoints, cfg.Limits.MaxHosts, cfg.Limits.MaxPairs)
+	e.tunnels.max = cfg.Limits.MaxMarked
 	e.tunnels.setSite(cfg.Site)
 	e.legs.site = cfg.Site
 	e.reader, err = session.NewReader(session.Config{
 		Protocols: e.protocols, Announced: e.announced, Identities: cfg.Identities,
-		MaxConns: cfg.Limits.MaxConns, MaxBuffered: cfg.Limits.MaxBuffered, MaxFacts: cfg.Limits.MaxFacts,
+		MaxConns: cfg.Limits.MaxConns, MaxBuffered: cfg.Limits.MaxBuffered, MaxFactBytes: cfg.Limits.MaxFactBytes,
 	})
 	if err != nil {
 		return nil, err
@@ -337,7 +313,7 @@ func (e *Engine) end(s *slot) {
 	}
 	since := max(e.passed-max(e.clock-s.Last, 0), 0)
 	e.held.Push(e.flows.view, s.id, uint32((since+int64(time.Second)-1)/int64(time.Second)))
-	for e.held.Len() > e.cfg.Limits.MaxHeld {
+	for e.held.Len() > e.cfg.Limits.MaxHeld || e.held.Len() > 0 && (e.flows.used > e.cfg.Limits.MaxTracked || e.reader.ManyFacts()) {
 		e.counts.heldEarly++
 		e.emitHeld()
 	}
@@ -435,7 +411,7 @@ func (e *Engine) emit(s *slot, must bool) bool {
 // Memory returns the bytes that the engine's tables of flows and host pairs
 // hold. Facts, endpoints and what observers hold are not in it.
 func (e *Engine) Memory() int {
-	return e.counts.memory + e.flows.memory() + e.inventory.Pairs.Memory()
+	return e.counts.memory + e.flows.memory() + e.inventory.Pairs.Memory() + e.ledger.memory()
 }
 
 // Close ends all flows, writes what is open and closes the sink. errs is what

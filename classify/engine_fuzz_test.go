@@ -183,7 +183,7 @@ func (l *teller) Write(r *record.Record) error {
 		l.packets += r.Packets[0] + r.Packets[1]
 	}
 	if r.Last.Before(r.First) || r.SetupTime < 0 || r.Facts.Len() > observe.MaxFactValues {
-		l.t.Errorf("flow %d: from %v to %v, set-up %v, %d facts", r.Number, r.First, r.Last, r.SetupTime, r.Facts.Len())
+		l.t.Errorf("flow %d: from %v to %v, set-up %v, %d bytes of facts", r.Number, r.First, r.Last, r.SetupTime, r.Facts.Len())
 	}
 	for _, s := range r.Streams {
 		if s.Packets > r.Packets[0]+r.Packets[1] {
@@ -291,8 +291,8 @@ func tell(t testing.TB, cfg Config, m mode, packets []capture.Packet) string {
 		if cfg.Traffic && sum != s.IPBytes {
 			t.Errorf("%s: paths and pending have %d bytes, packets %d", when, sum, s.IPBytes)
 		}
-		if e.reader.Buffered() < 0 || e.reader.Buffered() > e.cfg.Limits.MaxBuffered+storyPackets*1<<16 || e.reader.FactValues() < 0 || e.reader.FactValues() > e.cfg.Limits.MaxFacts+observe.MaxFactValues {
-			t.Errorf("%s: %d bytes buffered, %d facts", when, e.reader.Buffered(), e.reader.FactValues())
+		if e.reader.Buffered() < 0 || e.reader.Buffered() > e.cfg.Limits.MaxBuffered+storyPackets*1<<16 || e.reader.FactBytes() < 0 || e.reader.FactBytes() > e.cfg.Limits.MaxFactBytes+2*observe.MaxFactValues*observe.MaxFactLength {
+			t.Errorf("%s: %d bytes buffered, %d bytes of facts", when, e.reader.Buffered(), e.reader.FactBytes())
 		}
 	}
 	const batch = 50
@@ -308,8 +308,8 @@ func tell(t testing.TB, cfg Config, m mode, packets []capture.Packet) string {
 		t.Errorf("records have %d bytes and %d packets, ICMP %d; pending are %d; put in were %d and %d",
 			l.bytes, l.packets, icmp, s.PendingBytes, total, count)
 	}
-	if e.reader.Buffered() != 0 || e.reader.FactValues() != 0 || e.reader.Reading() != 0 || e.flows.table.Used() != 0 {
-		t.Errorf("left behind: %d bytes buffered, %d facts, %d flows being read, %d slots", e.reader.Buffered(), e.reader.FactValues(), e.reader.Reading(), e.flows.table.Used())
+	if e.reader.Buffered() != 0 || e.reader.FactBytes() != 0 || e.reader.Reading() != 0 || e.flows.table.Used() != 0 {
+		t.Errorf("left behind: %d bytes buffered, %d of facts, %d flows being read, %d slots", e.reader.Buffered(), e.reader.FactBytes(), e.reader.Reading(), e.flows.table.Used())
 	}
 	out := l.out.String()
 	// A terminal would obey.
@@ -347,7 +347,7 @@ func FuzzEngine(f *testing.F) {
 			cfg.Hold, cfg.Interim = 300e9, 60e9
 		}
 		if how&32 != 0 {
-			cfg.Limits = Limits{MaxFlows: 3, MaxHeld: 2, MaxConns: 2, MaxBuffered: 4 << 10, MaxFacts: 20}
+			cfg.Limits = Limits{MaxFlows: 3, MaxHeld: 2, MaxConns: 2, MaxBuffered: 4 << 10, MaxFactBytes: 2000}
 		}
 		tellSame(t, cfg, packets)
 	})

@@ -50,6 +50,10 @@ type flows struct {
 	vlans  map[flow.ID][]capture.VLANs // tag stacks besides that of the first packet
 	events []flow.Event                // used again for each batch
 	freed  []flow.ID                   // places to be given back to the table
+	used   int                         // places taken and not freed
+
+	maxMarked int    // of vlans
+	unmarked  uint64 // tag stacks not noted for that
 }
 
 // slot is a flow with its state, once the flow has ended or while no other
@@ -80,20 +84,29 @@ func (f *flows) begin(id flow.ID, ends flow.Ends) {
 		f.states = append(f.states, states)
 	}
 	*f.stateOf(id) = state{State: session.State{Ends: ends}}
+	f.used++
 }
 
 // addVLANs notes a tag stack other than that of the flow's first packet.
 func (f *flows) addVLANs(id flow.ID, v capture.VLANs) {
 	const most = 8
-	if known := f.vlans[id]; len(known) < most && !slices.Contains(known, v) {
+	known := f.vlans[id]
+	switch {
+	case len(known) == most || slices.Contains(known, v):
+	case known == nil && len(f.vlans) >= f.maxMarked:
+		f.unmarked++
+	default:
 		f.vlans[id] = append(known, v)
 	}
 }
 
 // free frees the place of a flow, once giveBack is called.
 func (f *flows) free(id flow.ID) {
-	delete(f.vlans, id)
+	if len(f.vlans) > 0 {
+		delete(f.vlans, id)
+	}
 	f.freed = append(f.freed, id)
+	f.used--
 }
 
 // giveBack tells the table which flows' payload is not wanted any more, and

@@ -3,6 +3,7 @@ package classify
 import (
 	"slices"
 	"time"
+	"unsafe"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/flow"
@@ -31,10 +32,13 @@ type ledger struct {
 
 // birth names a flow whose place may be another flow's by now.
 type birth struct {
-	id     flow.ID
 	number uint64 // of its first packet
-	time   int64
+	id     flow.ID
+	time   uint32 // in units of birthUnit; it begins again after 52 days
 }
+
+// birthUnit is about a thousandth of a second, in nanoseconds.
+const birthUnit = 1 << 20
 
 func newLedger(packs *rules.Packs) *ledger {
 	l := &ledger{index: map[string]uint16{}}
@@ -65,7 +69,7 @@ func (l *ledger) packet(p *capture.Packet, ev *flow.Event, st *state, now int64)
 		l.pendingBytes += uint64(p.Length)
 		l.pendingPackets++
 		if ev.What&flow.New != 0 {
-			l.born = append(l.born, birth{ev.ID, p.Number, now})
+			l.born = append(l.born, birth{p.Number, ev.ID, uint32(now / birthUnit)})
 		}
 		return
 	}
@@ -132,7 +136,7 @@ func (l *ledger) final(s *slot, v *record.Verdict) {
 
 // due takes the next flow that began at least pendingTime ago.
 func (l *ledger) due(now int64) (b birth, ok bool) {
-	if l == nil || l.head == len(l.born) || l.born[l.head].time+pendingTime > now {
+	if l == nil || l.head == len(l.born) || uint32(now/birthUnit)-l.born[l.head].time < uint32(pendingTime/birthUnit) {
 		return b, false
 	}
 	b = l.born[l.head]
@@ -142,6 +146,14 @@ func (l *ledger) due(now int64) (b birth, ok bool) {
 		l.head = 0
 	}
 	return b, true
+}
+
+// memory returns the bytes that the list of flows just begun takes.
+func (l *ledger) memory() int {
+	if l == nil {
+		return 0
+	}
+	return cap(l.born) * int(unsafe.Sizeof(birth{}))
 }
 
 // snapshot adds the counts of the ledger to s.

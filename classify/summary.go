@@ -59,7 +59,8 @@ func (e *Engine) limits() []record.NamedCount {
 	limit("unrecognised", "flows given up because they kept sending what is not known", e.reader.Unrecognised)
 	limit("stream_bytes", "flows not read on because one message was too long", e.reader.StreamHeld)
 	limit("buffered_bytes", "flows not read on because streams and observers held too much in all", e.reader.Counts.Buffered)
-	limit("facts", "facts left out of flows that had too many", e.reader.Counts.Facts)
+	limit("facts", "facts left out because there were too many", e.reader.Counts.Facts)
+	limit("flow_marks", "VLAN tags and tunnels of flows not remembered because there were too many", e.flows.unmarked+e.tunnels.unmarked)
 	limit("legs", "flows not compared with the other legs of their conversation because there were too many", e.legs.refused)
 	for _, l := range e.inventory.Limits() {
 		limit(l.ID, l.Name, l.Count)

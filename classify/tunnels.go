@@ -18,6 +18,9 @@ type tunnels struct {
 	// last is the tunnel met last, and wire the one in which its packets were on the
 	// wire.
 	last, wire capture.TunnelID
+
+	max      int    // flows that are remembered
+	unmarked uint64 // how often one was not
 }
 
 // maxFlowTunnels bounds the tunnels that are remembered of one flow: one of each
@@ -74,6 +77,10 @@ func (t *tunnels) note(id flow.ID, tunnel capture.TunnelID, isNew bool) {
 		list = append(list, 0) // those before came on the wire
 	}
 	if tunnel == 0 && !known {
+		return
+	}
+	if !known && len(t.of) >= t.max {
+		t.unmarked++
 		return
 	}
 	if t.of == nil {

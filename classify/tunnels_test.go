@@ -11,7 +11,7 @@ import (
 )
 
 func TestTunnelsOfFlows(t *testing.T) {
-	var x tunnels
+	x := tunnels{max: 3}
 	x.note(1, 0, true)
 	x.note(2, 5, true)
 	x.note(2, 5, false)

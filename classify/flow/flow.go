@@ -130,6 +130,9 @@ func (f *Flow) SetupTime() time.Duration { return time.Duration(f.setup) * time.
 // BothWays reports whether packets were seen in both directions.
 func (f *Flow) BothWays() bool { return f.packets[0] > 0 && f.packets[1] > 0 }
 
+// Live reports whether the flow has not ended. A place without a flow is not live.
+func (f *Flow) Live() bool { return f.class != classNone }
+
 // Begun reports whether the begin of the streams was seen: payload that was read
 // starts at their first byte.
 func (f *Flow) Begun() bool { return f.Seen&SeenBegun != 0 }

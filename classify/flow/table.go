@@ -18,6 +18,9 @@ type ID uint32
 // seconds.
 const wheelSize = 1 << 13
 
+// aside is the bucket of the conversations that evict has met.
+const aside = wheelSize
+
 // Table finds the flow of each packet. It is used by one goroutine.
 //
 // Live flows are found through an open-addressing index of 8 bytes an entry;
@@ -29,8 +32,8 @@ type Table struct {
 	Every bool
 	// KeyVLAN makes the tag stack part of the key.
 	KeyVLAN bool
-	// MaxFlows bounds the flows in the index; beyond it the one that would time
-	// out first is ended. Evicted counts those.
+	// MaxFlows bounds the flows in the index; beyond it one is ended early. Evicted
+	// counts those.
 	MaxFlows int
 	Evicted  uint64
 	// Packets and IPBytes are what Follow has followed, ICMP errors too.
@@ -53,9 +56,10 @@ type Table struct {
 	hints [WarmSize]ID
 
 	clock   clock
-	waiting ID // the flow of the packet that the clock waits for another one to confirm
-	wheel   [wheelSize]uint32
-	floor   uint32 // no bucket before that of this second has a flow
+	waiting ID                    // the flow of the packet that the clock waits for another one to confirm
+	wheel   [wheelSize + 1]uint32 // the newest flow of each bucket, and of those put aside
+	tails   [wheelSize + 1]uint32 // the oldest one
+	floor   uint32                // no bucket before that of this second has a flow
 	ended   []ID
 	events  []Event
 	keys    []uint64 // used again by sort
@@ -167,7 +171,10 @@ func (t *Table) advance(now int64) {
 	}
 	for t.clock.tick < to {
 		t.clock.tick++
-		t.turn(t.clock.tick)
+		if t.wheel[aside] != 0 {
+			t.turn(t.clock.tick, aside)
+		}
+		t.turn(t.clock.tick, t.clock.tick%wheelSize)
 	}
 	t.clock.until = math.MinInt64 // the next packet is to be seen too
 	if t.clock.settled() {
@@ -188,9 +195,9 @@ func (t *Table) Outliers() uint64 { return t.clock.outliers }
 
 // turn goes through one bucket: flows whose deadline has come end, the others
 // go to the bucket of theirs.
-func (t *Table) turn(now uint32) {
-	id := t.wheel[now%wheelSize]
-	t.wheel[now%wheelSize] = 0
+func (t *Table) turn(now, bucket uint32) {
+	id := t.wheel[bucket]
+	t.wheel[bucket], t.tails[bucket] = 0, 0
 	for id != 0 {
 		f := t.At(ID(id))
 		next := t.rest(ID(id)).link
@@ -203,21 +210,32 @@ func (t *Table) turn(now uint32) {
 	}
 }
 
-// schedule puts a flow into the bucket of its deadline.
+// schedule puts a flow into the bucket of its deadline, or an earlier one: one of one
+// direction is found soon, if evict looks for it.
 func (t *Table) schedule(id uint32, f *Flow) {
 	deadline := f.seen + timeouts[f.class]
+	if !f.BothWays() {
+		deadline = min(deadline, t.clock.tick+soon)
+	}
 	if deadline <= t.clock.tick {
 		deadline = t.clock.tick + 1
 	}
 	t.floor = min(t.floor, deadline)
+	t.enter(id, deadline%wheelSize)
+}
+
+// enter puts a flow into a bucket.
+func (t *Table) enter(id, bucket uint32) {
 	r := t.rest(ID(id))
-	r.bucket = uint16(deadline % wheelSize)
-	head := t.wheel[r.bucket]
+	r.bucket = uint16(bucket)
+	head := t.wheel[bucket]
 	r.prev, r.link = 0, head
 	if head != 0 {
 		t.rest(ID(head)).prev = id
+	} else {
+		t.tails[bucket] = id
 	}
-	t.wheel[r.bucket] = id
+	t.wheel[bucket] = id
 }
 
 func (t *Table) unschedule(id ID) {
@@ -229,6 +247,8 @@ func (t *Table) unschedule(id ID) {
 	}
 	if r.link != 0 {
 		t.rest(ID(r.link)).prev = r.prev
+	} else {
+		t.tails[r.bucket] = r.prev
 	}
 }
 
@@ -406,16 +426,47 @@ func (t *Table) end(id ID) {
 	t.ended = append(t.ended, id)
 }
 
-// evict ends the flow whose deadline is next.
+// evict ends a flow to make room: the one that waits for longest for its time to be
+// over, but for conversations. So a flood pushes out its own. Conversations that are
+// met are put aside until the clock moves on, so that each is met once a second at
+// most. Where there is nothing else, one of them is ended.
 func (t *Table) evict() {
-	for s := max(t.floor, t.clock.tick+1); ; s++ {
-		if id := t.wheel[s%wheelSize]; id != 0 {
-			t.floor = s
-			t.finish(ID(id))
-			t.Evicted++
-			return
+	for s := max(t.floor, t.clock.tick+1); s < t.clock.tick+wheelSize; s++ {
+		for id := t.tails[s%wheelSize]; id != 0; {
+			f, newer := t.At(ID(id)), t.rest(ID(id)).prev
+			if !f.conversation() {
+				t.floor = s
+				t.finish(ID(id))
+				t.Evicted++
+				return
+			}
+			t.unschedule(ID(id))
+			t.enter(id, aside)
+			id = newer
 		}
 	}
+	t.floor = t.clock.tick + wheelSize
+	t.finish(t.mostSilent())
+	t.Evicted++
+}
+
+// conversation reports whether both sides of a flow sent payload and it is not over.
+func (f *Flow) conversation() bool {
+	return f.Seen&SeenPayload == SeenPayload && f.class != classClosed && f.class < classResetA
+}
+
+// mostSilent returns the flow that is silent for longest among the first of those
+// that were put aside.
+func (t *Table) mostSilent() ID {
+	const most = 64
+	found := t.tails[aside]
+	for n, id := 0, found; n < most && id != 0; n++ {
+		if t.At(ID(id)).seen < t.At(ID(found)).seen {
+			found = id
+		}
+		id = t.rest(ID(id)).prev
+	}
+	return ID(found)
 }
 
 // EndAll ends every live flow and calls ended for them, then final for all flows
@@ -439,6 +490,7 @@ func (t *Table) EndAll(ended, final func([]ID)) {
 		return live
 	}, ended)
 	clear(t.wheel[:])
+	clear(t.tails[:])
 	clear(t.index)
 	clear(t.hints[:])
 	t.live = 0

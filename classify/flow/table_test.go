@@ -580,7 +580,57 @@ func TestShortWay(t *testing.T) {
 	}
 }
 
+// TestEvict floods a table, of which conversations are a part that were there before
+// and are silent meanwhile: it is the flood that goes, and what is oldest of it first.
 func TestEvict(t *testing.T) {
+	const flows, talks = 1000, 50
+	table := NewTable(flows)
+	number := uint64(0)
+	send := func(src, dst capture.Endpoint, proto, flags uint8, payload uint32) {
+		number++
+		p := capture.Packet{Number: number, Time: 1e15 + int64(number)*50_000, Frames: 1, Proto: proto, Flags: flags, PayloadLength: payload, Src: src, Dst: dst,
+			Hash: capture.Hash(src, dst, proto)}
+		for _, ev := range table.Follow([]capture.Packet{p}, 0, nil) {
+			if ev.What&Ended == 0 {
+				continue
+			}
+			f := table.At(ev.ID)
+			if f.Number <= 3*talks {
+				t.Errorf("conversation %d was ended", f.Number)
+			}
+			if age := number - f.Number; age < flows/20 {
+				t.Errorf("a flow was ended %d packets after its begin", age)
+			}
+			table.Free(ev.ID)
+		}
+	}
+	for i := range talks {
+		a, proto := capture.Endpoint{Addr: capture.Addr{14: 1, 15: byte(i)}, Port: 1}, []uint8{capture.TCP, capture.UDP}[i%2]
+		send(a, server, proto, capture.SYN*uint8(1-i%2), uint32(i%2))
+		send(server, a, proto, capture.ACK, 100)
+		send(a, server, proto, capture.ACK, 100)
+	}
+	for i := range 20 * flows {
+		a := capture.Endpoint{Addr: capture.Addr{13: 1, 14: byte(i >> 8), 15: byte(i)}, Port: 1}
+		switch i % 4 {
+		case 0:
+			send(a, server, capture.TCP, capture.SYN, 0)
+		case 1:
+			send(a, server, capture.TCP, capture.ACK, 10)
+		case 2:
+			send(a, server, capture.UDP, 0, 10)
+		case 3:
+			send(a, server, capture.TCP, capture.SYN, 0)
+			send(server, a, capture.TCP, capture.SYN|capture.ACK, 0)
+			send(a, server, capture.TCP, capture.ACK, 10)
+		}
+	}
+	if table.Live() != flows || table.Used() != flows || table.Evicted != 20*flows+talks-flows {
+		t.Errorf("live %d, used %d, evicted %d", table.Live(), table.Used(), table.Evicted)
+	}
+}
+
+func TestEvictOldest(t *testing.T) {
 	table := NewTable(10)
 	for i := range 25 {
 		src := capture.Endpoint{Addr: capture.Addr{15: byte(i)}, Port: 1}

@@ -109,14 +109,16 @@ type endpoints struct {
 	media   uint32               // how often a UDP endpoint was learned
 	ended   []*Endpoint          // what the last call ended
 
-	limits    endpointLimits
-	conflicts uint64 // entries that other bytes contradict
-	lists     lists
+	most, mostPerServer int // entries in all, and of one server address
+	limits              endpointLimits
+	conflicts           uint64 // entries that other bytes contradict
+	lists               lists
 }
 
 func newEndpoints(policy *rules.Policy) *endpoints {
 	return &endpoints{
-		policy:  policy,
+		policy: policy,
+		most:   MaxEndpoints, mostPerServer: MaxServerEndpoints,
 		lists:   newLists(),
 		byKey:   map[endpointKey][]*Endpoint{},
 		perHost: map[capture.Addr]int{},

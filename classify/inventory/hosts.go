@@ -14,7 +14,7 @@ import (
 )
 
 // MaxHosts bounds the hosts with a proven role, and as well those with a name
-// alone.
+// alone, where Limit does not say less.
 const MaxHosts = 100_000
 
 // Limits of what is kept of hosts.
@@ -72,6 +72,7 @@ type hosts struct {
 	// known is the number of hosts in byAddr of which more is known than a
 	// name: names, of which any resolver sees many, take no place from them.
 	known   int
+	max     int // of known, and of the others
 	refused uint64
 	// sets holds the role sets of hosts by what they say, so that hosts of equal
 	// roles share one.
@@ -81,7 +82,7 @@ type hosts struct {
 }
 
 func newHosts(policy *rules.Policy, site *rules.Site, version string) *hosts {
-	h := &hosts{byAddr: map[capture.Addr]*host{}, sets: map[string]*match.RoleSet{}, policy: policy, given: version}
+	h := &hosts{byAddr: map[capture.Addr]*host{}, sets: map[string]*match.RoleSet{}, policy: policy, given: version, max: MaxHosts}
 	h.internet = h.roleSet(match.Certain, [][]rules.Role{{rules.Internet}})
 	h.anywhere = h.roleSet(match.Unknown, nil)
 	if site == nil {
@@ -141,7 +142,7 @@ func (h *hosts) add(a capture.Addr, have int) *host {
 	if x := h.at(&a); x != nil {
 		return x
 	}
-	if have >= MaxHosts {
+	if have >= h.max {
 		h.refused++
 		return nil
 	}

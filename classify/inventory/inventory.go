@@ -73,6 +73,7 @@ type Inventory struct {
 	packs     *rules.Packs
 	given     string
 	relays    []netip.Prefix // that announce for others
+	maxHosts  int
 	changes   []Change
 	// awaiting holds, by the other end of their flow, the proofs that wait for its
 	// role; there are awaited ones.
@@ -85,13 +86,14 @@ type Inventory struct {
 // Version is the Exchange version of servers of which nothing tells it, as the
 // operator gave it, or empty.
 func New(packs *rules.Packs, site *rules.Site, protocols []string, version string) *Inventory {
-	v := &Inventory{Pairs: newPairs(), endpoints: newEndpoints(packs.Policy()), given: version}
+	v := &Inventory{Pairs: newPairs(), endpoints: newEndpoints(packs.Policy()), given: version, maxHosts: MaxHosts}
 	v.setRules(packs, site, protocols)
 	return v
 }
 
 func (v *Inventory) setRules(packs *rules.Packs, site *rules.Site, protocols []string) {
 	v.packs, v.hosts = packs, newHosts(packs.Policy(), site, v.given)
+	v.hosts.max = v.maxHosts
 	v.evidence = compileEvidence(packs, protocols)
 	v.awaiting, v.awaited = map[capture.Addr][]awaiting{}, 0
 	v.relays = nil
@@ -99,6 +101,16 @@ func (v *Inventory) setRules(packs *rules.Packs, site *rules.Site, protocols []s
 		v.relays = site.Relays
 	}
 	v.endpoints.learnSite(site)
+}
+
+// Limit bounds what is remembered: a number of learned endpoints, of hosts whose
+// roles are known and as many of which only the name is, and of pairs. It is at most
+// what the package allows in any case.
+func (v *Inventory) Limit(endpoints, hosts, pairs int) {
+	v.endpoints.most = min(endpoints, MaxEndpoints)
+	v.endpoints.mostPerServer = min(max(v.endpoints.most/4, share), MaxServerEndpoints)
+	v.maxHosts = min(hosts, MaxHosts)
+	v.hosts.max, v.Pairs.max = v.maxHosts, pairs
 }
 
 // Reload replaces the rules and the site file at a packet time. What was learned

@@ -6,8 +6,8 @@ import (
 	"github.com/exspan/exspan/capture"
 )
 
-// maxPairs bounds the host pairs whose directions are remembered.
-const maxPairs = 4 << 20
+// maxPairs bounds the host pairs whose directions are remembered, unless Limit does.
+const maxPairs = 3 << 20
 
 // bothWays stands for both direction bits of a pair.
 const bothWays = 3
@@ -22,6 +22,7 @@ type Pairs struct {
 
 	table   []uint64
 	count   int
+	max     int // of count
 	refused uint64
 	// waiting holds what was seen and is not in the table yet: taken in together,
 	// the cache misses of many overlap.
@@ -32,7 +33,7 @@ type Pairs struct {
 	full bool
 }
 
-func newPairs() Pairs { return Pairs{table: make([]uint64, 1<<10)} }
+func newPairs() Pairs { return Pairs{table: make([]uint64, 1<<10), max: maxPairs} }
 
 // pairKey returns the pair's hash without its lowest bits.
 func pairKey(a, b *capture.Addr) uint64 {
@@ -96,13 +97,13 @@ func (t *Pairs) put(key, bits uint64) {
 	if t.full {
 		return
 	}
-	if t.count >= maxPairs {
+	if t.count >= t.max {
 		t.refused++
 		return
 	}
 	*e = key | bits
 	t.count++
-	if t.count*4 > len(t.table)*3 {
+	if t.count*4 > len(t.table)*3 { // never at max
 		old := t.table
 		t.table = make([]uint64, 2*len(old))
 		clear(t.table) // as new memory is best written first

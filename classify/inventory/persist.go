@@ -117,8 +117,8 @@ func (s *savedState) check() error {
 	switch {
 	case s.Version != stateVersion:
 		return fmt.Errorf("version %d, want %d", s.Version, stateVersion)
-	case len(s.Endpoints) > maxEndpoints:
-		return fmt.Errorf("%d endpoints, at most %d can be", len(s.Endpoints), maxEndpoints)
+	case len(s.Endpoints) > MaxEndpoints:
+		return fmt.Errorf("%d endpoints, at most %d can be", len(s.Endpoints), MaxEndpoints)
 	case len(s.Hosts) > 2*MaxHosts:
 		return fmt.Errorf("%d hosts, at most %d can be", len(s.Hosts), 2*MaxHosts)
 	}

@@ -9,14 +9,16 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// MaxServerEndpoints bounds the endpoints of one server address.
+// MaxServerEndpoints bounds the endpoints of one server address, where Limit does not
+// say less.
 const MaxServerEndpoints = 16_384
 
-// Limits of the learned endpoints, ended ones included.
-const (
-	maxEndpoints   = 200_000 // in all
-	maxPerEndpoint = 64      // of one address, protocol and port
-)
+// MaxEndpoints bounds the learned endpoints, ended ones included, where Limit does not
+// say less.
+const MaxEndpoints = 200_000
+
+// maxPerEndpoint bounds those of one address, protocol and port.
+const maxPerEndpoint = 64
 
 // share is the part of a limit, one in so many, that the entries of one source
 // can take without being the first to go, and that is emptied at a time.
@@ -34,24 +36,24 @@ type endpointLimits struct {
 // roomFor reports whether there is room for an entry, after evicting others if
 // need be.
 func (t *endpoints) roomFor(en *Endpoint) bool {
-	if t.gone > MaxServerEndpoints && 2*t.gone > len(t.all) {
+	if t.gone > t.mostPerServer && 2*t.gone > len(t.all) {
 		t.tidy()
 	}
 	if list := t.byKey[en.key]; len(list) >= maxPerEndpoint && !t.evict(list, 0, maxPerEndpoint, en) {
 		return false
 	}
-	if t.perHost[en.key.server.Addr] >= MaxServerEndpoints {
+	if t.perHost[en.key.server.Addr] >= t.mostPerServer {
 		var list []*Endpoint
 		for _, x := range t.all {
 			if !x.gone && x.key.server.Addr == en.key.server.Addr {
 				list = append(list, x)
 			}
 		}
-		if !t.evict(list, 1, MaxServerEndpoints, en) {
+		if !t.evict(list, 1, t.mostPerServer, en) {
 			return false
 		}
 	}
-	return t.len() < maxEndpoints || t.evict(t.all, 2, maxEndpoints, en)
+	return t.len() < t.most || t.evict(t.all, 2, t.most, en)
 }
 
 // evict makes room in a list for an entry: what is over goes first, then what

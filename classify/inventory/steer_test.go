@@ -28,7 +28,7 @@ func TestFloodsPushOutTheirOwn(t *testing.T) {
 		{"one server", 2 * MaxServerEndpoints, func(i int) (string, string) {
 			return fmt.Sprintf("10.0.0.25:%d", 1024+i), "emsmdb"
 		}},
-		{"all", maxEndpoints + 40_000, func(i int) (string, string) {
+		{"all", MaxEndpoints + 40_000, func(i int) (string, string) {
 			return fmt.Sprintf("10.1.%d.%d:%d", i>>8&255, i&255, 1024+i>>16), "emsmdb"
 		}},
 	} {
@@ -48,7 +48,7 @@ func TestFloodsPushOutTheirOwn(t *testing.T) {
 				t.Errorf("%s: %s is gone, there is %q", c.name, want, got)
 			}
 		}
-		if e.limits.evicted[limit] == 0 || e.len() > maxEndpoints || e.perHost[addr("10.0.0.25")] > MaxServerEndpoints {
+		if e.limits.evicted[limit] == 0 || e.len() > MaxEndpoints || e.perHost[addr("10.0.0.25")] > MaxServerEndpoints {
 			t.Errorf("%s: %d entries, limits %+v", c.name, e.len(), e.limits)
 		}
 	}

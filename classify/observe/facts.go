@@ -185,6 +185,39 @@ func (f *Facts) All() []Fact { return f.list.All() }
 // Len returns the number of values.
 func (f *Facts) Len() int { return len(f.All()) }
 
+// Keep notes that the owner keeps the facts, and returns how many bytes are held for
+// that which were not: none if another flow keeps the same list.
+func (f *Facts) Keep() int {
+	if f.Len() == 0 {
+		return 0
+	}
+	if f.list.kept++; f.list.kept > 1 {
+		return 0
+	}
+	return int(f.list.size)
+}
+
+// Drop notes that the owner of facts that Keep was called for does not keep them any
+// more, and returns how many bytes are held no longer.
+func (f *Facts) Drop() int {
+	if f.Len() == 0 {
+		return 0
+	}
+	if f.list.kept--; f.list.kept > 0 {
+		return 0
+	}
+	return int(f.list.size)
+}
+
+// Size returns about how many bytes the facts take. Flows with equal facts can share
+// them.
+func (f *Facts) Size() int {
+	if f.Len() == 0 {
+		return 0
+	}
+	return int(f.list.size)
+}
+
 // List returns the list of all facts, or nil if there are none. Equal lists hold equal
 // facts. Equal facts usually, but not always, have equal lists.
 func (f *Facts) List() *List {

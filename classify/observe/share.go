@@ -1,6 +1,12 @@
 package observe
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+	"unsafe"
+)
+
+// emptySize is about how many bytes a list takes besides its facts.
+const emptySize = int32(unsafe.Sizeof(List{})) + 2*int32(unsafe.Sizeof(Fact{}))
 
 // List is an immutable list of facts that flows share. It extends another list by one
 // fact.
@@ -11,6 +17,8 @@ type List struct {
 	// id identifies the list within lists. from is the id of the list that it extends.
 	id, from uint64
 	lists    *FactLists // the FactLists that share the list; nil if it is not shared
+	size     int32      // bytes of the list and of its facts
+	kept     int32      // how often Keep was called, less Drop
 	grown    bool       // another list uses the spare capacity of facts
 }
 
@@ -148,6 +156,7 @@ func (l *List) extend(f Fact) *List {
 		l.grown = true
 	}
 	n.facts = append(n.facts, f)
+	n.size = max(l.size, emptySize) + int32(unsafe.Sizeof(f)) + int32(len(f.Value))
 	if s := l.lists; s != nil {
 		s.last++
 		n.id = s.last

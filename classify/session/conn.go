@@ -77,6 +77,7 @@ type conns struct {
 	all  []*conn
 	free []uint32
 	hand int // where the last sample ended
+	room int // bytes of the buffers of free conns
 }
 
 func (k *conns) at(n uint32) *conn { return k.all[n-1] }
@@ -101,15 +102,24 @@ func (k *conns) take() uint32 {
 	last := len(k.free) - 1
 	n := k.free[last]
 	k.free = k.free[:last]
+	c := k.at(n)
+	k.room -= cap(c.streams[0].pending) + cap(c.streams[1].pending)
 	return n
 }
 
-// giveBack frees a conn. The room of its buffers stays with it.
+// maxRoom bounds the bytes of the buffers of free conns.
+const maxRoom = 2 << 20
+
+// giveBack frees a conn. The room of its buffers stays with it, unless others have
+// much.
 func (k *conns) giveBack(n uint32) {
 	c := k.at(n)
 	a, b := c.streams[0].room(), c.streams[1].room()
 	*c = conn{}
-	c.streams[0].pending, c.streams[1].pending = a, b
+	if n := cap(a) + cap(b); k.room+n <= maxRoom {
+		c.streams[0].pending, c.streams[1].pending = a, b
+		k.room += n
+	}
 	k.free = append(k.free, n)
 }
 
@@ -132,9 +142,7 @@ func (r *Reader) newConn(p *capture.Packet, ev *flow.Event) *conn {
 	c.id, c.state = r.at.id, st
 	if st.content != 0 {
 		k := r.contents.at(st.content)
-		c.facts = k.facts
-		r.contents.facts -= c.facts.Len()
-		k.facts = observe.Facts{}
+		c.facts, k.facts = k.facts, observe.Facts{}
 	}
 	if c.facts.Len() == 0 {
 		c.facts = r.lists.Empty()
@@ -181,7 +189,7 @@ func (r *Reader) account(c *conn) {
 	if c.obs == nil {
 		a.ready, b.ready = false, false
 	}
-	if due(c.number) {
+	if due(c.number) || r.at.packet.PayloadLength >= largePayload {
 		c.held = r.heldBy(c)
 	}
 	n += int(c.held) * heldUnit
@@ -212,32 +220,41 @@ const (
 // packet of many, as most observers hold nothing.
 func due(number uint64) bool { return number%32 == 0 }
 
+// largePayload is the length from which a payload makes it time in any case.
+const largePayload = 1 << 10
+
 // heldBy returns what the observer of a flow holds, in units of heldUnit.
 func (r *Reader) heldBy(c *conn) uint16 {
-	if c.obs == nil || !r.observers[c.reader-1].holds {
-		return 0
+	n := 0
+	if c.taught != nil {
+		n = cap(c.taught.data)
 	}
-	return uint16(min(c.obs.(observe.Holder).Held()/heldUnit, 1<<16-1))
+	if c.obs != nil && r.observers[c.reader-1].holds {
+		n += c.obs.(observe.Holder).Held()
+	}
+	return uint16(min(n/heldUnit, 1<<16-1))
 }
 
 // sample is the number of conns among which a victim is looked for.
 const sample = 32
 
 // victim returns the flow that is to be read no further so that others can be,
-// out of a sample: one of which a single side was seen before one that has told
-// nothing, and that before others; of equal ones the one that holds most, in
-// steps of the bytes given, then the one that was silent for longest. It returns
-// nil if no flow is read.
+// out of a sample: one of which a single side was seen, before one of which a single
+// side sent payload, before one that has told nothing, and that before others; of
+// equal ones the one that holds most, in steps of the bytes given, then the one that
+// was silent for longest. It returns nil if no flow is read.
 func (k *conns) victim(step int) *conn {
 	var worst *conn
 	rank := func(c *conn) int {
 		switch {
-		case c.state.flags&(spokeA|spokeB) != spokeA|spokeB && !(c.streams[0].begun && c.streams[1].begun):
-			return 2
-		case c.facts.Len() == 0:
+		case c.state.flags&(spokeA|spokeB) == spokeA|spokeB && c.facts.Len() > 0:
+			return 0
+		case c.state.flags&(spokeA|spokeB) == spokeA|spokeB:
 			return 1
+		case c.streams[0].begun && c.streams[1].begun:
+			return 2
 		}
-		return 0
+		return 3
 	}
 	for range min(sample, len(k.all)) {
 		if k.hand++; k.hand >= len(k.all) {
@@ -270,7 +287,7 @@ func (r *Reader) release(c *conn, h *Heard) {
 		r.quiet(c)
 	}
 	if h != nil && len(h.Streams) > 0 {
-		r.contents.of(c.state).streams = h.Streams
+		r.contents.keepStreams(c.state, h.Streams)
 	}
 	r.giveBack(c)
 }
@@ -284,11 +301,9 @@ func (r *Reader) giveBack(c *conn) {
 			st.flags |= foundLate
 		}
 	}
-	if n := c.facts.Len(); r.contents.facts+n > r.cfg.MaxFacts {
-		r.Counts.Facts += uint64(n)
-	} else if n > 0 {
-		r.contents.of(st).facts = c.facts
-		r.contents.facts += n
+	if c.facts.Len() > 0 {
+		k := r.contents.of(st)
+		k.facts, k.both = c.facts, st.flags&(spokeA|spokeB) == spokeA|spokeB
 	}
 	r.buffered -= int(c.counted)
 	r.takeOff(c)

@@ -20,8 +20,9 @@ type Config struct {
 	// Identities lets observers keep principals and names.
 	Identities bool
 	// MaxConns bounds the flows whose content is read at a time, MaxBuffered the
-	// bytes that their streams and observers hold, and MaxFacts the fact values of all flows.
-	MaxConns, MaxBuffered, MaxFacts int
+	// bytes that their streams and observers hold, and MaxFactBytes those of what was
+	// read of all flows.
+	MaxConns, MaxBuffered, MaxFactBytes int
 }
 
 // Counts counts what limits refused and what observers gave up on.
@@ -33,7 +34,7 @@ type Counts struct {
 	// Unrecognised counts flows that were given up because they sent what no
 	// observer knows, again and again.
 	Unrecognised uint64
-	Facts        uint64 // fact values refused
+	Facts        uint64 // fact values refused or dropped
 }
 
 // Reader reads the content of flows. It is used by one goroutine.
@@ -201,9 +202,10 @@ func (r *Reader) Sealed(ev *flow.Event, st *State) {
 		}
 	}
 	k := r.contents.of(st)
+	r.contents.bytes -= k.facts.Drop()
 	k.facts = r.lists.Empty()
 	k.facts.Add("encryption", "esp")
-	r.contents.facts += k.facts.Len()
+	r.contents.bytes += k.facts.Keep()
 	r.quietFlow(ev.ID, st)
 }
 
@@ -260,6 +262,9 @@ func (r *Reader) conclude(c *conn) (h *Heard) {
 			r.finish(c)
 		}
 		h = r.gather(c, c.done)
+		if r.contents.bytes > r.cfg.MaxFactBytes {
+			r.shed(c)
+		}
 		if c.done || c.idle() {
 			r.release(c, h)
 		}
@@ -326,7 +331,7 @@ func (r *Reader) keepTaught(c *conn, p *capture.Packet) {
 
 // keepFacts takes the facts of the report over to a conn.
 func (r *Reader) keepFacts(c *conn) {
-	c.facts = r.report.Facts
+	r.replaceFacts(&c.facts, &r.report.Facts)
 	if c.named && r.serverSpoke() {
 		c.weighed = uint8(c.facts.Len())
 	}
@@ -340,13 +345,7 @@ func (r *Reader) Amended(h *Heard) {
 	case st.conn != 0:
 		r.keepFacts(r.conns.at(st.conn))
 	case st.content != 0:
-		kept := &r.contents.at(st.content).facts
-		if more := h.Facts.Len() - kept.Len(); r.contents.facts+more <= r.cfg.MaxFacts {
-			*kept = *h.Facts
-			r.contents.facts += more
-		} else {
-			r.Counts.Facts += uint64(more)
-		}
+		r.replaceFacts(&r.contents.at(st.content).facts, h.Facts)
 	}
 }
 
@@ -356,6 +355,5 @@ func (r *Reader) Reading() int { return r.conns.used() }
 // Buffered returns the number of bytes that streams and observers hold.
 func (r *Reader) Buffered() int { return r.buffered }
 
-// FactValues returns the number of fact values that flows hold which are not
-// being read.
-func (r *Reader) FactValues() int { return r.contents.facts }
+// FactBytes returns the number of bytes that is held of what was read of flows.
+func (r *Reader) FactBytes() int { return r.contents.bytes }

@@ -21,7 +21,7 @@ type bench struct {
 func newBench(t testing.TB) *bench {
 	t.Helper()
 	r, err := NewReader(Config{Protocols: Protocols(), Announced: func(_, _ *capture.Endpoint, _ uint8) string { return "" },
-		MaxConns: 200_000, MaxBuffered: 128 << 20, MaxFacts: 4_000_000})
+		MaxConns: 200_000, MaxBuffered: 128 << 20, MaxFactBytes: 64 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

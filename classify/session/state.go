@@ -1,6 +1,8 @@
 package session
 
 import (
+	"unsafe"
+
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/observe"
@@ -170,7 +172,12 @@ func (s *search) setPadding(sender int, n uint8) {
 type content struct {
 	facts   observe.Facts
 	streams []observe.Stream
+	both    bool // both sides have sent payload
 }
+
+// contentBytes is about how many bytes a content takes, its number among the free
+// ones included.
+const contentBytes = int(unsafe.Sizeof(content{})) + 5
 
 // contentBits says how many contents are made at a time.
 const contentBits = 10
@@ -180,7 +187,8 @@ type contents struct {
 	chunks []*[1 << contentBits]content
 	free   []uint32
 	last   uint32 // the highest number given out
-	facts  int    // fact values in all of them
+	hand   uint32 // where the last sample ended
+	bytes  int    // of all facts and streams, and of contents
 }
 
 func (k *contents) at(n uint32) *content { return &k.chunks[n>>contentBits][n%(1<<contentBits)] }
@@ -198,6 +206,7 @@ func (k *contents) of(s *State) *content {
 			}
 			s.content = k.last
 		}
+		k.bytes += contentBytes
 	}
 	return k.at(s.content)
 }
@@ -240,7 +249,8 @@ func (r *Reader) Forget(s *State) {
 	}
 	k := r.contents.at(s.content)
 	r.Counts.Facts += uint64(k.facts.Dropped)
-	r.contents.facts -= k.facts.Len()
+	r.contents.drop(k)
+	r.contents.bytes -= contentBytes
 	*k = content{}
 	r.contents.free = append(r.contents.free, s.content)
 	s.content = 0

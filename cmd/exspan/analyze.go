@@ -36,7 +36,7 @@ type analysis struct {
 	filters        filterFlags
 	chosen         *filter.Sink // by filters; nil for all flows
 	by, sort       string
-	maxMemory      size
+	rows           int64 // bytes for flows that are sorted or grouped
 	all            bool
 	failOn         []string
 	calls          bool
@@ -95,8 +95,6 @@ takes statuses, findings and reasons:
 	f.BoolVar(&a.all, "all", false, "in the table, show what is otherwise counted only")
 	f.StringVar(&a.by, "by", "", "group flows: `WHAT` is pair, for client and server")
 	f.StringVar(&a.sort, "sort", "", "sort flows by `KEY`: "+orList(flows.Keys()))
-	a.maxMemory = 256 << 20
-	f.Var(&a.maxMemory, "max-memory", "memory for flows that are sorted or grouped")
 	f.StringVarP(&a.output, "output", "o", "", "write to `FILE`, which appears when it is complete (default standard output)")
 	f.StringSliceVar(&a.failOn, "fail-on", nil, "exit with 3 if a flow has one of these statuses, findings or reasons, or if too much was unread (`LIST`, comma-separated)")
 	f.BoolVar(&a.calls, "calls", false, "write telephone calls with their legs, media and quality instead of flows")
@@ -157,9 +155,6 @@ func (a *analysis) check(cmd *cobra.Command) error {
 	if a.sort != "" {
 		errs = append(errs, checkWords("sort", []string{a.sort}, flows.Keys()))
 	}
-	if a.maxMemory < 1<<20 {
-		errs = append(errs, fmt.Errorf("--max-memory: %s is less than 1MiB", a.maxMemory.String()))
-	}
 	errs = append(errs, a.look.check())
 	errs = append(errs, a.filters.check()...)
 	if !slices.Contains(formats, a.format) {
@@ -200,6 +195,7 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	}
 	defer func() { err = errors.Join(err, stopProfile()) }()
 
+	a.shareMemory()
 	cfg, err := a.Config()
 	if err != nil {
 		return err
@@ -337,7 +333,7 @@ func (a *analysis) sink(w io.Writer, stdout io.Writer, config *classify.Config) 
 		s = csv.New(w)
 	case a.format == "flows":
 		s = flows.New(w, flows.Options{Width: a.look.columns(stdout), Color: a.look.colored(stdout), Sort: a.sort, Pairs: a.by == "pair",
-			MaxMemory: int(a.maxMemory), GroupName: config.Packs.GroupName})
+			MaxMemory: int(a.rows), GroupName: config.Packs.GroupName})
 	default:
 		return table.New(w, table.Options{Width: a.look.columns(stdout), Color: a.look.colored(stdout), All: a.all, Title: a.Title(),
 			Version: a.Version(config), Assumed: a.Exchange, GroupName: config.Packs.GroupName})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/spf13/pflag"
 )
@@ -102,6 +103,9 @@ func manPage(cmd *cobra.Command, date string) string {
 			b.WriteString(manFlag(f))
 		}
 	})
+	if cmd.Flags().Lookup("max-memory") != nil {
+		b.WriteString(manMemory())
+	}
 	if cmd.Example != "" {
 		fmt.Fprintf(&b, ".SH EXAMPLES\n.nf\n%s\n.fi\n", roff(cmd.Example))
 	}
@@ -127,6 +131,23 @@ func manFlag(f *pflag.Flag) string {
 		usage += " (default " + f.DefValue + ")"
 	}
 	return ".TP\n" + name + "\n" + roff(usage) + ".\n"
+}
+
+// manMemory returns the section on --max-memory.
+func manMemory() string {
+	var b strings.Builder
+	b.WriteString(".SH MEMORY\nOf \\fB" + roff("--max-memory") + "\\fP, 48 MiB are for the program, and the buffers come off next. " +
+		"The rest is divided as follows. The number in brackets is how much there is room for with 512 MiB and without buffers. " +
+		"What is given up is counted in the summary and by the metric exspan_limit_reached_total, under the names given.\n")
+	for _, s := range classify.SharesOf(monitorMemory - 48<<20) {
+		room := fmt.Sprint(s.Room)
+		if s.Each == 1 {
+			room = fmt.Sprintf("%d MiB", s.Room>>20)
+		}
+		fmt.Fprintf(&b, ".TP\n%s\n%s: %d %% (%s). When it is used up, %s. Counted as %s.\n", "\\fB"+roff(s.ID)+"\\fP",
+			roff(s.Name), s.Percent, room, roff(s.Full), roff(strings.Join(s.Limits, ", ")))
+	}
+	return b.String()
 }
 
 // roff returns text that troff shows as it is.

@@ -106,7 +106,7 @@ flags, configuration, site file or rules.`,
 	f.StringVar(&m.ndjson, "ndjson", "", "write flow records to `FILE`, one JSON object a line; \"-\" is standard output")
 	f.StringVarP(&m.write, "write", "w", "", "write the packets of flows to the pcapng `FILE`, with the verdict as packet comment")
 	f.StringSliceVar(&m.writeStatus, "write-status", []string{"deviating", "unexpected"}, "`LIST` of statuses: --write takes flows that have one of them")
-	m.writeBuffer = 64 << 20
+	m.writeBuffer = monitorMemory / 8
 	f.Var(&m.writeBuffer, "write-buffer", "memory for packets that wait for the status of their flow (with --write)")
 	f.Var(&m.rotateSize, "rotate-size", "start new --ndjson and --write files at this size; 0 means never")
 	f.DurationVar(&m.rotateInterval, "rotate-interval", 0, "start new files at this age; 0 means never")
@@ -114,7 +114,7 @@ flags, configuration, site file or rules.`,
 	f.BoolVar(&m.rotateCompress, "rotate-compress", false, "compress old files with gzip")
 	f.Var(&m.fileMode, "file-mode", "`MODE` of --ndjson and --write files, as in 0640, whatever the umask is (default 0640 less the umask)")
 	f.StringVar(&m.fileGroup, "file-group", "", "`GROUP` that owns these files; the monitor has to belong to it")
-	m.queue = 16 << 20
+	m.queue = monitorMemory / 32
 	f.Var(&m.queue, "queue-size", "memory for records that wait for a slow disk or reader")
 	f.StringVar(&m.state, "state", "", "keep learned endpoints and roles in `FILE` across restarts")
 	f.DurationVar(&m.stateInterval, "state-interval", 30*time.Second, "how often to write the state")
@@ -143,7 +143,7 @@ func (m *monitor) captureFlags(cmd *cobra.Command) {
 	f.StringVar(&m.method, "capture", live.Auto, "capture method: "+strings.Join(live.Methods(), ", "))
 	f.IntVar(&m.rings, "workers", 1, "number of AF_PACKET rings that share the frames of an interface")
 	f.IntVar(&m.snapLen, "snaplen", live.MaxSnapLen, "maximum number of `BYTES` to capture of a frame")
-	m.buffer = 64 << 20
+	m.buffer = monitorMemory / 8
 	f.Var(&m.buffer, "buffer-size", "size of the kernel buffer for each interface")
 	f.BoolVar(&m.promiscuous, "promiscuous", true, "capture frames addressed to other hosts")
 	f.StringVar(&m.timestamps, "timestamp-type", "", "`TYPE` of time stamps, as in pcap-tstamp(7)")
@@ -161,7 +161,7 @@ func (m *monitor) captureFlags(cmd *cobra.Command) {
 // judgeFlags adds the flags on verdicts and records.
 func (m *monitor) judgeFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	m.Hold = 5 * time.Minute
+	m.Hold, m.MaxMemory = 5*time.Minute, monitorMemory
 	m.EngineFlags(f, "how long, in packet time, to hold the record of an ended flow for what may still explain it")
 	f.DurationVar(&m.interim, "interim", time.Minute, "how often, in packet time, to write a record of each live flow; 0 means never")
 }
@@ -182,6 +182,7 @@ func (m *monitor) complete(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
+	m.sizeBuffers(cmd.Flags())
 	err := m.check()
 	if m.write == "" && cmd.Flags().Changed("write-status") {
 		err = errors.Join(err, errors.New("--write-status: needs -w FILE, the file to write those packets to"))
@@ -227,6 +228,9 @@ func (m *monitor) check() error {
 		wrong("--hold: must be more than 0s")
 	}
 	errs = append(errs, m.CheckEngine()...)
+	if err := m.checkMemory(); err != nil {
+		errs = append(errs, err)
+	}
 	if m.interim < 0 {
 		wrong("--interim: %s is less than 0", m.interim)
 	}
@@ -273,6 +277,7 @@ func (m *monitor) check() error {
 
 // engineConfig loads the rules and the site file.
 func (m *monitor) engineConfig() (classify.Config, error) {
+	m.shareMemory()
 	cfg, err := m.Config()
 	cfg.Traffic, cfg.Interim, cfg.Sensor, cfg.Interfaces = true, m.interim, m.sensor, m.interfaces
 	if cfg.Interim == 0 { // the exporter counts findings by these records

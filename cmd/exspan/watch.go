@@ -224,6 +224,7 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 			o.WaitForRoom(w.patience)
 		}
 	}
+	m.LimitHeap()
 	w.exporter.Snapshot = w.eng.Snapshot
 	w.reload.init(w)
 	w.register()

@@ -38,6 +38,8 @@ type Options struct {
 	NoPlatform bool
 	Hold       time.Duration
 	MaxHeld    int
+	MaxMemory  Size    // 0 means half of what there is
+	Buffers    Buffers // taken off MaxMemory
 	KeyVLAN    bool
 	Identities bool
 	VXLANPorts []int
@@ -47,7 +49,7 @@ type Options struct {
 	command string   // what was typed, for examples in errors
 	folders bool     // -R exists
 
-	exchange *pflag.Flag
+	exchange, maxHeld *pflag.Flag
 }
 
 // InputFlags adds the flags that say how capture files are read.
@@ -69,7 +71,13 @@ func (o *Options) EngineFlags(f *pflag.FlagSet, hold string) {
 	o.exchange = f.Lookup("exchange")
 	f.BoolVar(&o.NoPlatform, "no-platform", false, "leave flows out that are the traffic of Windows itself, on no data path of Exchange")
 	f.DurationVar(&o.Hold, "hold", o.Hold, hold)
-	f.IntVar(&o.MaxHeld, "max-held", 1_000_000, "how many ended flows wait at most")
+	f.IntVar(&o.MaxHeld, "max-held", 0, "how many ended flows wait at most (default what --max-memory allows)")
+	o.maxHeld = f.Lookup("max-held")
+	maxMemory := "memory to stay below; where a part of it is used up, what matters least is given up and counted"
+	if o.MaxMemory == 0 {
+		maxMemory += " (default half of what the machine or the cgroup has)"
+	}
+	f.Var(&o.MaxMemory, "max-memory", maxMemory)
 	f.BoolVar(&o.KeyVLAN, "key-vlan", false, "the same addresses and ports in other VLANs are other flows")
 	f.DurationVar(&o.Duplicates, "duplicate-window", capture.DuplicateWindow, "a second frame with the same packet within this time is the mirror's copy and left out; 0 takes all for packets")
 	f.IntSliceVar(&o.VXLANPorts, "vxlan-port", nil, "UDP `PORT` of VXLAN besides 4789 and 8472 (repeatable)")
@@ -120,9 +128,10 @@ func (o *Options) CheckEngine() []error {
 	if o.Hold < 0 {
 		errs = append(errs, fmt.Errorf("--hold: %s is less than 0", o.Hold))
 	}
-	if o.MaxHeld < 1 {
+	if o.maxHeld != nil && o.maxHeld.Changed && o.MaxHeld < 1 {
 		errs = append(errs, fmt.Errorf("--max-held: %d is less than 1", o.MaxHeld))
 	}
+	errs = append(errs, o.checkMemory()...)
 	if o.Duplicates < 0 || o.Duplicates > time.Minute {
 		errs = append(errs, fmt.Errorf("--duplicate-window: %s is not between 0 and 1m", o.Duplicates))
 	}
@@ -147,7 +156,7 @@ func (o *Options) Capture() capture.Options {
 func (o *Options) Config() (classify.Config, error) {
 	cfg := classify.Config{
 		Exchange: o.given(), Hold: o.Hold, KeyVLAN: o.KeyVLAN, Identities: o.Identities,
-		Limits: classify.Limits{MaxHeld: o.MaxHeld},
+		Limits: o.limits(),
 	}
 	packs, err := loadPacks(o.Rules)
 	if err != nil {

@@ -75,6 +75,7 @@ func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view 
 	// Most runs end before their garbage is worth collecting: only the limit
 	// that limitMemory sets starts a collection.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	defer o.LimitHeap()()
 	eng, err := classify.New(cfg, view)
 	if err != nil {
 		return nil, err
@@ -90,7 +91,7 @@ func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view 
 	if err != nil {
 		return nil, err
 	}
-	last, err := feed(ctx, eng, src, parallel)
+	last, err := feed(ctx, eng, src, parallel, o.heapLimit())
 	show.clear()
 	r := &Result{Last: last, Damage: src.Errors()}
 	if ctx.Err() != nil {
@@ -110,7 +111,7 @@ func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view 
 
 // feed gives all packets to the engine, until the end of the input or of ctx.
 // It returns the number of the last frame given.
-func feed(ctx context.Context, eng *classify.Engine, src capture.Source, parallel bool) (last uint64, err error) {
+func feed(ctx context.Context, eng *classify.Engine, src capture.Source, parallel bool, limit int64) (last uint64, err error) {
 	// Close makes a Read that waits for a pipe return.
 	stop := context.AfterFunc(ctx, func() { _ = src.Close() })
 	defer func() {
@@ -122,7 +123,7 @@ func feed(ctx context.Context, eng *classify.Engine, src capture.Source, paralle
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	err = eng.Feed(src, parallel, func(b *capture.Batch) error {
 		if n%8 == 0 {
-			limitMemory(eng, live)
+			limitMemory(eng, live, limit)
 		}
 		n++
 		last = b.Stats.Frames
@@ -137,13 +138,14 @@ func feed(ctx context.Context, eng *classify.Engine, src capture.Source, paralle
 // limitMemory sets how much memory may be in use before garbage is collected:
 // the engine's tables, which hold no pointers and are never garbage, and on top
 // of them 48 MiB, or twice what else was alive at the last collection if that
-// is more. Collections so stay rare however large the tables grow.
-func limitMemory(eng *classify.Engine, live []metrics.Sample) {
+// is more, but no more than limit. Collections so stay rare however large the tables
+// grow.
+func limitMemory(eng *classify.Engine, live []metrics.Sample, limit int64) {
 	const small = 48 << 20
 	metrics.Read(live)
 	tables := eng.Memory()
 	rest := int(live[0].Value.Uint64()) - tables
-	debug.SetMemoryLimit(int64(tables*17/16 + max(small, 2*rest)))
+	debug.SetMemoryLimit(min(int64(tables*17/16+max(small, 2*rest)), limit))
 }
 
 // View does all that a command does besides its own: it takes the arguments of

@@ -1,4 +1,4 @@
-package main
+package pipeline
 
 import (
 	"fmt"
@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// size is a number of bytes as a flag: "64MiB", "100MB", "4096".
-type size int64
+// Size is a number of bytes as a flag: "64MiB", "100MB", "4096".
+type Size int64
 
 var sizeUnits = []struct {
 	suffix string
@@ -16,7 +16,7 @@ var sizeUnits = []struct {
 	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1},
 }
 
-func (s *size) String() string {
+func (s *Size) String() string {
 	n := int64(*s)
 	for _, u := range []int{3, 2, 1, 0} {
 		if unit := sizeUnits[u]; n >= unit.bytes && n%unit.bytes == 0 {
@@ -26,7 +26,7 @@ func (s *size) String() string {
 	return strconv.FormatInt(n, 10)
 }
 
-func (s *size) Set(text string) error {
+func (s *Size) Set(text string) error {
 	number, factor := text, int64(1)
 	for _, u := range sizeUnits {
 		if rest, ok := strings.CutSuffix(text, u.suffix); ok {
@@ -38,8 +38,8 @@ func (s *size) Set(text string) error {
 	if err != nil || n < 0 || n > (1<<62)/factor {
 		return fmt.Errorf("%q is not a size; write 4096, 64MiB or 100MB", text)
 	}
-	*s = size(n * factor)
+	*s = Size(n * factor)
 	return nil
 }
 
-func (s *size) Type() string { return "SIZE" }
+func (s *Size) Type() string { return "SIZE" }
