@@ -134,7 +134,7 @@ func (r *packReader) build(n ast.Node) {
 		case "build":
 			b.Number = r.text(v, key)
 			if short, _, ok := shortBuild(strings.TrimSuffix(b.Number, ".*")); b.Number != "" && (!ok || short != strings.TrimSuffix(b.Number, ".*")) {
-				r.fail(nodePos(v), "%q is no build number: two to four numbers, joined by dots", b.Number)
+				r.fail(nodePos(v), "%q is not a build number: two to four numbers, joined by dots", b.Number)
 			}
 		case "version":
 			b.Version = r.oneWord(v, key, buildVersions)

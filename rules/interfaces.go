@@ -21,18 +21,18 @@ func (r *packReader) iface(n ast.Node) {
 				at = nodePos(v)
 			}
 			if f.Name != strings.ToLower(f.Name) || strings.ContainsAny(f.Name, " *|,") || f.Name == Unnamed {
-				r.fail(at, "%q is no interface name: one word in lower case", f.Name)
+				r.fail(at, "%q is not an interface name: one word in lower case", f.Name)
 			}
 		case "uuid":
 			f.UUID = r.text(v, key)
 			if f.UUID != "" && !validUUID(f.UUID) {
-				r.fail(nodePos(v), "%q is no UUID in lower case", f.UUID)
+				r.fail(nodePos(v), "%q is not a UUID in lower case", f.UUID)
 			}
 		case "version":
 			f.Version = r.text(v, key)
 			for _, w := range r.words(v, key) {
 				if w.text != "?" && !validVersion(w.text) {
-					r.fail(w.at, "%q is no interface version: major.minor, or ? for any", w.text)
+					r.fail(w.at, "%q is not an interface version: major.minor, or ? for any", w.text)
 				}
 			}
 		case "title":

@@ -208,7 +208,7 @@ func reportDuplicates(readers []*packReader) {
 		for i := range r.pack.Paths {
 			d := &r.pack.Paths[i]
 			if old, ok := pathAt[d.ID]; ok {
-				r.fail(r.pathPos[i], "path %q is there already, at %s:%d", d.ID, old.file, old.at.line)
+				r.fail(r.pathPos[i], "path %q is already defined at %s:%d", d.ID, old.file, old.at.line)
 				continue
 			}
 			pathAt[d.ID] = place{r.file, r.pathPos[i]}
@@ -216,14 +216,14 @@ func reportDuplicates(readers []*packReader) {
 		for i := range r.pack.Interfaces {
 			f := &r.pack.Interfaces[i]
 			if old, ok := nameAt[f.Name]; ok {
-				r.fail(r.ifacePos[i], "interface name %q is there already, at %s:%d", f.Name, old.file, old.at.line)
+				r.fail(r.ifacePos[i], "interface name %q is already defined at %s:%d", f.Name, old.file, old.at.line)
 				continue
 			}
 			nameAt[f.Name] = place{r.file, r.ifacePos[i]}
 			for v := range strings.SplitSeq(f.Version, "|") {
 				k := ifaceKey{f.UUID, v}
 				if old, ok := uuidAt[k]; ok {
-					r.fail(r.ifacePos[i], "interface %s v%s is there already, at %s:%d", f.UUID, v, old.file, old.at.line)
+					r.fail(r.ifacePos[i], "interface %s v%s is already defined at %s:%d", f.UUID, v, old.file, old.at.line)
 					continue
 				}
 				uuidAt[k] = place{r.file, r.ifacePos[i]}

@@ -182,7 +182,7 @@ func TestLoadSeveral(t *testing.T) {
 		"b.yaml": {Data: []byte(path)},
 		"c.yaml": {Data: []byte("extra: 1\n")},
 	})
-	want := "c.yaml:1:1: unknown key \"extra\" in a pack\nb.yaml:5:10: path \"2010.a\" is there already, at a.yaml:5"
+	want := "c.yaml:1:1: unknown key \"extra\" in a pack\nb.yaml:5:10: path \"2010.a\" is already defined at a.yaml:5"
 	var m Mistakes
 	if !errors.As(err, &m) || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)

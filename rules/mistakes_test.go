@@ -17,7 +17,7 @@ var badFiles = []struct {
 		`anchor.yaml:2:9: source must be a text, not an anchor or alias`,
 	}},
 	{"pack/duplicate-id.yaml", []string{
-		`duplicate-id.yaml:11:9: path "2010.a" is there already, at duplicate-id.yaml:5`,
+		`duplicate-id.yaml:11:9: path "2010.a" is already defined at duplicate-id.yaml:5`,
 	}},
 	{"pack/duplicate-key.yaml", []string{
 		`duplicate-key.yaml:2:1: a pack has "version" twice`,
@@ -74,19 +74,19 @@ var badFiles = []struct {
 		`id-of-other-version.yaml:5:9: the id "2013.a" must begin with "2010."`,
 	}},
 	{"pack/interface-name-twice.yaml", []string{
-		`interface-name-twice.yaml:5:12: interface name "test" is there already, at interface-name-twice.yaml:4`,
+		`interface-name-twice.yaml:5:12: interface name "test" is already defined at interface-name-twice.yaml:4`,
 	}},
 	{"pack/interface-name.yaml", []string{
-		`interface-name.yaml:4:12: "Te st" is no interface name: one word in lower case`,
+		`interface-name.yaml:4:12: "Te st" is not an interface name: one word in lower case`,
 	}},
 	{"pack/interface-no-title.yaml", []string{
 		`interface-no-title.yaml:4:12: the interface has no "title"`,
 	}},
 	{"pack/interface-uuid-twice.yaml", []string{
-		`interface-uuid-twice.yaml:5:12: interface 00000000-ca47-1067-b31f-00dd010662da v2.0 is there already, at interface-uuid-twice.yaml:4`,
+		`interface-uuid-twice.yaml:5:12: interface 00000000-ca47-1067-b31f-00dd010662da v2.0 is already defined at interface-uuid-twice.yaml:4`,
 	}},
 	{"pack/interface-version.yaml", []string{
-		`interface-version.yaml:4:72: "1" is no interface version: major.minor, or ? for any`,
+		`interface-version.yaml:4:72: "1" is not an interface version: major.minor, or ? for any`,
 	}},
 	{"pack/leg-auth.yaml", []string{
 		`leg-auth.yaml:10:46: unknown auth of a leg "ntlm" (one of n/a)`,
@@ -240,10 +240,10 @@ var badFiles = []struct {
 		`unused-leg-set.yaml:5:3: leg set "mail" is used by no path`,
 	}},
 	{"pack/uuid-short.yaml", []string{
-		`uuid-short.yaml:4:24: "a4f1db00-ca47-1067-b31f" is no UUID in lower case`,
+		`uuid-short.yaml:4:24: "a4f1db00-ca47-1067-b31f" is not a UUID in lower case`,
 	}},
 	{"pack/uuid-upper.yaml", []string{
-		`uuid-upper.yaml:4:24: "A4F1DB00-CA47-1067-B31F-00DD010662DB" is no UUID in lower case`,
+		`uuid-upper.yaml:4:24: "A4F1DB00-CA47-1067-B31F-00DD010662DB" is not a UUID in lower case`,
 	}},
 	{"site/allow-dynamic.yaml", []string{
 		`allow-dynamic.yaml:2:34: bad port "dynamic/tcp": dynamic ports cannot be allowed`,
@@ -261,7 +261,7 @@ var badFiles = []struct {
 		`cidr-host-bits.yaml:2:12: bad network "10.9.1.0/16": it has host bits, the network is 10.9.0.0/16`,
 	}},
 	{"site/cidr-twice.yaml", []string{
-		`cidr-twice.yaml:3:12: network 10.9.0.0/16 is there already, in line 2`,
+		`cidr-twice.yaml:3:12: network 10.9.0.0/16 is already listed in line 2`,
 	}},
 	{"site/cidr.yaml", []string{
 		`cidr.yaml:2:12: bad network "10.9.0.0": an address and a length, such as 10.9.0.0/16`,
@@ -282,7 +282,7 @@ var badFiles = []struct {
 		`server-address-network.yaml:2:29: bad address "10.0.0.0/8"`,
 	}},
 	{"site/server-address-twice.yaml", []string{
-		`server-address-twice.yaml:3:29: address 10.0.0.5 is there already, in line 2`,
+		`server-address-twice.yaml:3:29: address 10.0.0.5 is already listed in line 2`,
 	}},
 	{"site/server-address.yaml", []string{
 		`server-address.yaml:2:29: bad address "10.0.0.256"`,
@@ -292,7 +292,7 @@ var badFiles = []struct {
 		`server-empty-lists.yaml:2:39: roles is empty`,
 	}},
 	{"site/server-name-twice.yaml", []string{
-		`server-name-twice.yaml:3:12: server name "MB1" is there already, in line 2`,
+		`server-name-twice.yaml:3:12: server name "MB1" is already defined in line 2`,
 	}},
 	{"site/server-no-roles.yaml", []string{
 		`server-no-roles.yaml:2:5: the server has no "roles"`,
@@ -318,7 +318,7 @@ var badFiles = []struct {
 	}},
 	{"site/several.yaml", []string{
 		`several.yaml:1:11: there are no rules for Exchange "2011"; in a site file the version is one of 2000, 2003, 2007, 2010, 2013, 2016, 2019, SE`,
-		`several.yaml:3:39: address 10.0.0.5 is there already, in line 3`,
+		`several.yaml:3:39: address 10.0.0.5 is already listed in line 3`,
 		`several.yaml:3:58: unknown role "mailbx" in a site file; did you mean mailbox?`,
 		`several.yaml:5:12: bad network "10.9.0.0/33": an address and a length, such as 10.9.0.0/16`,
 		`several.yaml:6:1: unknown key "extra" in a site file`,
@@ -345,8 +345,8 @@ var badFiles = []struct {
 		`absent.yaml:5:5: what is absent must be a mapping, not a text`,
 	}},
 	{"pack/builds.yaml", []string{
-		`builds.yaml:4:13: "15" is no build number: two to four numbers, joined by dots`,
-		`builds.yaml:5:13: "15.01" is no build number: two to four numbers, joined by dots`,
+		`builds.yaml:4:13: "15" is not a build number: two to four numbers, joined by dots`,
+		`builds.yaml:5:13: "15.01" is not a build number: two to four numbers, joined by dots`,
 		`builds.yaml:6:32: unknown version "2014" (one of 4.0, 5.0, 5.5, 2003, 2007, 2010, 2013, 2016, 2019, SE, windows, online)`,
 		`builds.yaml:7:5: a build has no "version"`,
 		`builds.yaml:7:32: unknown key "day" in a build`,
@@ -387,7 +387,7 @@ var badFiles = []struct {
 		`extends.yaml:9:10: the path has no "to"`,
 		`extends.yaml:9:10: the path has no "legs"`,
 		`extends.yaml:9:10: the path has no "source"`,
-		`extends.yaml:9:10: path "2016.client.owa" is there already, at extends.yaml:8`,
+		`extends.yaml:9:10: path "2016.client.owa" is already defined at extends.yaml:8`,
 		`extends.yaml:10:10: the path has no "from"`,
 		`extends.yaml:10:10: the path has no "to"`,
 		`extends.yaml:10:10: the path has no "legs"`,
@@ -396,7 +396,7 @@ var badFiles = []struct {
 	{"pack/groups.yaml", []string{
 		`groups.yaml:4:16: a must be a text, not a list`,
 		`groups.yaml:6:5: a group has no "name"`,
-		`groups.yaml:7:5: group "2010.g" is there already`,
+		`groups.yaml:7:5: group "2010.g" is already defined`,
 		`groups.yaml:7:34: bad leg "135/tcp dcerpc backwards": unknown flag "backwards" (one of reverse, dynamic, static, n/a, configurable, multicast)`,
 		`groups.yaml:7:61: unknown key "members" in a group`,
 		`groups.yaml:9:57: group "2010.g" names no path and has no other member`,
@@ -426,13 +426,13 @@ var badFiles = []struct {
 	}},
 	{"site/accept.yaml", []string{
 		`accept.yaml:4:15: unknown finding "cleartxt" (one of cleartext, auth-unsupported, auth-missing, weak-auth, weak-encryption, protocol-mismatch, prohibited, external-source, wrong-direction, retired-protocol, auth-not-default, port-undocumented, endpoint-unannounced, announcement-conflict, static-port-recommended, static-port-unused, refused, unanswered); did you mean cleartext?`,
-		`accept.yaml:4:31: "cas pop3" is no data path: the id of one, such as 2010.cas.pop3, or its beginning with *`,
-		`accept.yaml:4:47: "mb2" is no role, no address, no network and no name of a server in this site file; did you mean mb1?`,
+		`accept.yaml:4:31: "cas pop3" is not a data path: the id of one, such as 2010.cas.pop3, or its beginning with *`,
+		`accept.yaml:4:47: "mb2" is not a role, an address, a network or the name of a server in this site file; did you mean mb1?`,
 		`accept.yaml:4:68: bad date "31.12.2026": a day such as 2026-12-31`,
 		`accept.yaml:4:80: unknown key "by" in an accepted finding`,
 		`accept.yaml:5:5: an accepted finding has no "finding"`,
-		`accept.yaml:6:32: "10.0.0.5/33" is no role, no address, no network and no name of a server in this site file`,
-		`accept.yaml:6:49: "clint" is no role, no address, no network and no name of a server in this site file; did you mean client?`,
+		`accept.yaml:6:32: "10.0.0.5/33" is not a role, an address, a network or the name of a server in this site file`,
+		`accept.yaml:6:49: "clint" is not a role, an address, a network or the name of a server in this site file; did you mean client?`,
 	}},
 	{"site/ipv6-bare.yaml", []string{
 		`ipv6-bare.yaml:2:29: an address must be a text; an IPv6 address needs quotes, as in "2001:db8::5"`,

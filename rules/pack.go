@@ -208,7 +208,7 @@ func (r *packReader) group(n ast.Node) {
 		return true
 	})
 	if g.ID != "" && slices.ContainsFunc(r.pack.Groups, func(o Group) bool { return o.ID == g.ID }) {
-		r.fail(nodePos(n), "group %q is there already", g.ID)
+		r.fail(nodePos(n), "group %q is already defined", g.ID)
 	}
 	r.pack.Groups = append(r.pack.Groups, g)
 }

@@ -105,7 +105,7 @@ func yamlIn(name string, data []byte) map[string][]byte {
 // cannot compare parts of a file with each other or with another pack, count in a text,
 // or read invalid YAML.
 var beyondSchemas = []string{
-	" is there already", " twice", "runs backwards", "host bits", "no pack names an interface", "has no other member", "is used by no path",
+	" is already ", " twice", "runs backwards", "host bits", "no pack names an interface", "has no other member", "is used by no path",
 	`must begin with "2`, "there is no pack", "has no path", "unknown leg set", "name of a server in this site file", "could not find end", "the file is empty",
 	"a second document", "not both", "a dynamic port matches every flow: the leg needs a protocol or facts",
 	"an anchor or alias", // an editor resolves it before validation

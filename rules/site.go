@@ -106,7 +106,7 @@ func (r *siteReader) server(n ast.Node) {
 			}
 			fold := strings.ToLower(s.Name)
 			if old, ok := r.names[fold]; ok {
-				r.fail(nodePos(v), "server name %q is there already, in line %d", s.Name, old.line)
+				r.fail(nodePos(v), "server name %q is already defined in line %d", s.Name, old.line)
 			} else {
 				r.names[fold] = nodePos(v)
 			}
@@ -200,7 +200,7 @@ func (r *siteReader) address(n ast.Node) (netip.Addr, bool) {
 	}
 	a = a.Unmap()
 	if old, ok := r.addrs[a]; ok {
-		r.fail(nodePos(n), "address %s is there already, in line %d", a, old.line)
+		r.fail(nodePos(n), "address %s is already listed in line %d", a, old.line)
 		return a, false
 	}
 	r.addrs[a] = nodePos(n)
@@ -227,7 +227,7 @@ func (r *siteReader) network(n ast.Node) {
 				r.fail(nodePos(v), "bad network %q: it has host bits, the network is %s", s, p.Masked())
 			default:
 				if old, ok := r.nets[p]; ok {
-					r.fail(nodePos(v), "network %s is there already, in line %d", p, old.line)
+					r.fail(nodePos(v), "network %s is already listed in line %d", p, old.line)
 					break
 				}
 				r.nets[p] = nodePos(v)
@@ -369,7 +369,7 @@ func (r *siteReader) accept(n ast.Node) {
 			a.Finding = r.oneWord(v, key, findingIDs())
 		case "path":
 			if a.Path = r.text(v, key); a.Path != "" && !pathPattern(a.Path) {
-				r.fail(nodePos(v), "%q is no data path: the id of one, such as 2010.cas.pop3, or its beginning with *", a.Path)
+				r.fail(nodePos(v), "%q is not a data path: the id of one, such as 2010.cas.pop3, or its beginning with *", a.Path)
 			}
 		case "from":
 			a.From = r.end(v, key)
@@ -427,7 +427,7 @@ func (r *siteReader) resolve() {
 				known = append(known, s.Name)
 			}
 		}
-		r.fail(w.at, "%q is no role, no address, no network and no name of a server in this site file%s", w.text, guess(w.text, known))
+		r.fail(w.at, "%q is not a role, an address, a network or the name of a server in this site file%s", w.text, guess(w.text, known))
 	}
 }
 

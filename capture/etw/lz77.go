@@ -14,7 +14,7 @@ const (
 )
 
 var (
-	errMatch  = errors.New("a match that reaches before the begin of the data")
+	errMatch  = errors.New("a match that reaches before the beginning of the data")
 	errLength = errors.New("a match of an impossible length")
 	errShort  = errors.New("the compressed data ends early")
 )

@@ -66,7 +66,7 @@ func ParsePort(text string) (Port, error) {
 	case strings.EqualFold(proto, "udp"):
 		p.Proto = capture.UDP
 	default:
-		return p, fmt.Errorf("%q is no port; ports are written as 25, 25/tcp or 6000-6010", text)
+		return p, fmt.Errorf("%q is not a port; ports are written as 25, 25/tcp or 6000-6010", text)
 	}
 	from, to, isRange := strings.Cut(number, "-")
 	if !isRange {
@@ -75,7 +75,7 @@ func ParsePort(text string) (Port, error) {
 	a, aerr := strconv.ParseUint(from, 10, 16)
 	b, berr := strconv.ParseUint(to, 10, 16)
 	if aerr != nil || berr != nil || a > b {
-		return p, fmt.Errorf("%q is no port; ports are written as 25, 25/tcp or 6000-6010", text)
+		return p, fmt.Errorf("%q is not a port; ports are written as 25, 25/tcp or 6000-6010", text)
 	}
 	p.From, p.To = uint16(a), uint16(b)
 	return p, nil
