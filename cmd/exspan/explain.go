@@ -16,33 +16,38 @@ import (
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/exspan/exspan/exporter/explain"
+	"github.com/exspan/exspan/exporter/filter"
 )
 
 func newExplainCmd() *cobra.Command {
 	v := &viewFlags{}
 	flow := ""
 	cmd := &cobra.Command{
-		Use:   "explain [flags] FILE... {COMMUNITY-ID | --flow A:PORT,B:PORT}",
-		Short: "Explain the verdict on one flow",
+		Use:   "explain [flags] FILE... {COMMUNITY-ID | --flow A:PORT,B:PORT | --status LIST ...}",
+		Short: "Explain why flows got their verdicts",
 		Long: `Explain why a flow got its verdict: what was read of it and in which packet, the
 rows of the port reference that it could follow and what speaks for and against
 each, the roles of its ends with their evidence, and a display filter by which
 Wireshark shows its frames.
 
 A flow is named by its Community ID, which --format ndjson and csv write, or by
-its two ends.`,
-		Example: `  exspan explain trace.pcapng 1:8yIB5vD/wXOrTazjXtfABuzYEwo=
+its two ends. The flags that choose flows for analyze choose them here too; the
+first ten are explained.`,
+		Example: `  exspan explain trace.pcapng --status unexpected
+  exspan explain trace.pcapng 1:8yIB5vD/wXOrTazjXtfABuzYEwo=
   exspan explain --site site.yaml trace.pcapng --flow 10.0.0.9:1051,10.0.0.5:46861`,
 		Args: cobra.ArbitraryArgs,
 	}
 	v.flags(cmd, nil)
+	var filters filterFlags
+	filters.flags(cmd)
 	cmd.Flags().StringVar(&flow, "flow", "", "the flow between two `ENDS`, such as 10.0.0.9:1051,10.0.0.5:143")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := v.check(nil); err != nil {
+		if err := errors.Join(append(filters.check(), v.check(nil))...); err != nil {
 			return err
 		}
 		v.Args(cmd, args)
-		want, err := v.wanted(flow)
+		want, err := v.wanted(flow, &filters)
 		if err != nil {
 			return err
 		}
@@ -51,30 +56,44 @@ its two ends.`,
 	return cmd
 }
 
-// wantedFlow names a flow by its Community ID or its ends.
+// wantedFlow names a flow by its Community ID or its ends, or flows by what they have
+// in common.
 type wantedFlow struct {
-	id   string
-	ends [2]netip.AddrPort
+	id     string
+	ends   [2]netip.AddrPort
+	chosen *filter.Criteria
 }
 
 func (w *wantedFlow) is(r *record.Record) bool {
+	if w.chosen != nil && !w.chosen.Match(r) {
+		return false
+	}
 	if w.id != "" {
 		return r.CommunityID() == w.id
+	}
+	if !w.ends[0].IsValid() {
+		return true
 	}
 	a, b := netip.AddrPortFrom(r.Client.Addr.Unmap(), r.Client.Port), netip.AddrPortFrom(r.Server.Addr.Unmap(), r.Server.Port)
 	return a == w.ends[0] && b == w.ends[1] || a == w.ends[1] && b == w.ends[0]
 }
 
 func (w *wantedFlow) String() string {
-	if w.id != "" {
-		return w.id
+	switch {
+	case w.id != "":
+		return "is " + w.id
+	case w.ends[0].IsValid():
+		return "is between " + w.ends[0].String() + " and " + w.ends[1].String()
 	}
-	return w.ends[0].String() + "," + w.ends[1].String()
+	return "matches"
 }
 
-// wanted takes the flow that is asked for from the flag or the last argument.
-func (v *viewFlags) wanted(flow string) (*wantedFlow, error) {
+// wanted takes the flow that is asked for from the flags or the last argument.
+func (v *viewFlags) wanted(flow string, filters *filterFlags) (*wantedFlow, error) {
 	w := &wantedFlow{}
+	if filters.any() {
+		w.chosen = &filters.criteria
+	}
 	if flow != "" {
 		a, b, ok := strings.Cut(flow, ",")
 		var errs [2]error
@@ -89,15 +108,19 @@ func (v *viewFlags) wanted(flow string) (*wantedFlow, error) {
 		return w, nil
 	}
 	i := slices.IndexFunc(v.Files, func(f string) bool { return strings.HasPrefix(f, "1:") })
+	if i < 0 && w.chosen != nil {
+		return w, nil
+	}
 	if i < 0 {
-		return nil, errors.New("which flow? Give its Community ID, as analyze --format ndjson writes it, or --flow A:PORT,B:PORT")
+		return nil, errors.New("which flow? Choose some with --status unexpected, --finding, --host and the like, or give a Community ID, " +
+			"as analyze --format ndjson writes it, or --flow A:PORT,B:PORT")
 	}
 	w.id = v.Files[i]
 	v.Files = slices.Delete(slices.Clone(v.Files), i, i+1)
 	return w, nil
 }
 
-// maxExplained is how many flows between the same ends are explained.
+// maxExplained is how many flows are explained at most.
 const maxExplained = 10
 
 // explain runs the engine, then reads the packets of the flow again.
@@ -120,7 +143,7 @@ func (v *viewFlags) explain(cmd *cobra.Command, want *wantedFlow) error {
 	var cfg classify.Config
 	result, err := v.ViewFiles(cmd, func(c *classify.Config) record.Sink {
 		c.Explain = func(r *record.Record) func([]record.Candidate) {
-			if !want.is(r) || more > 0 || len(flows) == 0 {
+			if len(flows) == 0 || flows[len(flows)-1].Record.Number != r.Number {
 				return nil
 			}
 			f := flows[len(flows)-1]
@@ -136,7 +159,7 @@ func (v *viewFlags) explain(cmd *cobra.Command, want *wantedFlow) error {
 		if err := result.Err(); err != nil {
 			return err
 		}
-		return fmt.Errorf("no flow %s in %s; exspan analyze --format flows lists them", want, v.Title())
+		return fmt.Errorf("no flow of %s %s; exspan analyze --format flows lists them", v.Title(), want)
 	}
 	if !result.Records {
 		if err := v.trace(cmd.Context(), cfg, flows); err != nil && !slices.Contains(v.Files, "-") {
@@ -150,7 +173,7 @@ func (v *viewFlags) explain(cmd *cobra.Command, want *wantedFlow) error {
 		return pipeline.Error{Err: err}
 	}
 	if more > 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "exspan: the first %d of %d flows between these ends are explained\n", maxExplained, maxExplained+more)
+		fmt.Fprintf(cmd.ErrOrStderr(), "exspan: the first %d of %d flows are explained\n", maxExplained, maxExplained+more)
 	}
 	return result.Err()
 }

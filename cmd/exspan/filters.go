@@ -23,7 +23,7 @@ func (x *filterFlags) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringSliceVar(&x.status, "status", nil, "flows with one of these statuses (`LIST`, comma-separated)")
 	f.StringSliceVar(&x.reason, "reason", nil, "flows that are unexpected or undetermined for one of these reasons (`LIST`)")
-	f.StringSliceVar(&x.finding, "finding", nil, "flows with one of these findings (`LIST`)")
+	f.StringSliceVar(&x.finding, "finding", nil, "flows with one of these findings (`LIST`); blocked stands for all that were refused, prohibited or never answered")
 	f.StringSliceVar(&x.path, "path", nil, "flows on one of these data paths or groups: ids, patterns such as '2010.cas.*', or names (`LIST`)")
 	f.StringSliceVar(&x.host, "host", nil, "flows of one of these hosts: addresses, networks or names (`LIST`)")
 	f.StringSliceVar(&x.role, "role", nil, "flows of hosts with one of these roles (`LIST`)")
@@ -41,8 +41,11 @@ func reasonWords() []string {
 	return words
 }
 
+// blockedWord is what --finding takes for flows whose set-up failed in whatever way.
+const blockedWord = "blocked"
+
 func findingWords() []string {
-	var words []string
+	words := []string{blockedWord}
 	for _, f := range record.Findings() {
 		words = append(words, string(f))
 	}
@@ -74,6 +77,10 @@ func (x *filterFlags) check() []error {
 		x.criteria.Reasons = append(x.criteria.Reasons, record.Reason(w))
 	}
 	for _, w := range x.finding {
+		if w == blockedWord {
+			x.criteria.Blocked = true
+			continue
+		}
 		x.criteria.Findings = append(x.criteria.Findings, record.FindingID(w))
 	}
 	for _, w := range x.path {

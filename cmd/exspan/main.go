@@ -78,7 +78,9 @@ func newRootCmd() *cobra.Command {
 		Short: "Passive traffic classifier for Microsoft Exchange",
 		Long: `exspan reads network traffic, recognises the protocol of each flow, learns the
 dynamic ports that endpoint mappers announce, and reports which documented
-Microsoft Exchange data path each flow follows.`,
+Microsoft Exchange data path each flow follows.
+
+` + questions,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,

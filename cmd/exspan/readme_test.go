@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,8 +14,28 @@ import (
 	"github.com/exspan/exspan/capture/capturetest"
 )
 
-// TestReadmeCommands runs the commands under "What it answers" in the README on a
-// recorded capture and verifies that each prints an answer.
+// answers maps what a command of the README or of the help says to the recording that
+// it is run on and to what its answer has to say. Flows and reasons are those of
+// the recordings' labels.
+var answers = []struct {
+	part, file string
+	want       []string
+}{
+	{"--by pair", "mail", []string{"10.20.4.42 > 10.20.2.12  7 flows", "IMAP4"}},
+	{"cleartext,weak-auth", "mail", []string{"10.20.2.22:143/tcp", "DEVIATING", "cleartext, weak-auth"}},
+	{"--finding blocked", "rpc", []string{"10.20.4.41", "mb1.corp.example:6002/tcp", "refused"}},
+	{"explain --status unexpected", "mail", []string{"10.20.4.41 port 53768  >  10.20.2.33 port 465", "It is       unexpected", "Because     tls on 465/tcp"}},
+	{"rules coverage", "mail", []string{"documented paths seen", "not seen        Mailbox Replication Service (MRS)", "DEVIATING       IMAP4"}},
+	{"diff", "mail", []string{"No difference."}},
+	{"ports ", "rpc", []string{"Pin it by registry", "MSExchangeRPC"}},
+	{"site infer", "mail", []string{"servers:"}},
+	{"glossary", "", []string{"cleartext", "Not encrypted, though documented so"}},
+	{"analyze trace.pcapng", "mail", []string{"11 of 41 flows need attention", "CRITICAL  Passwords in the clear", "To do: Set-ImapSettings"}},
+	{"firewall", "org", []string{"PORTS"}},
+}
+
+// TestReadmeCommands runs the commands under "What it answers" in the README, and those
+// that the help of the program begins with, and verifies the answers.
 func TestReadmeCommands(t *testing.T) {
 	data, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -25,47 +46,71 @@ func TestReadmeCommands(t *testing.T) {
 	if !ok {
 		t.Fatal("the README has no such section")
 	}
-	wants := map[string]string{
-		"--by pair": "10.20.4.42 > ", "cleartext,weak-auth": "DEVIATING", "unexpected": "UNEXPECTED", "explain": "documented is",
-		"rules coverage": "documented paths seen", "diff": "No difference.", "ports ": "endpoint", "site infer": "servers:", "glossary": "To do", "": "need attention",
-	}
 	commands := 0
-	for line := range strings.Lines(section) {
-		command, _, _ := strings.Cut(strings.TrimSpace(line), "#")
-		args := strings.Fields(command)
+	for line := range strings.Lines(section + questions) {
+		args := strings.Fields(line)
 		if len(args) == 0 || args[0] != "exspan" {
 			continue
 		}
 		commands++
-		text := strings.ReplaceAll(strings.Join(args[1:], " "), "trace.pcapng", "../../testdata/mail.pcapng")
-		switch { // mail.pcapng has none
-		case strings.Contains(text, "unexpected"):
-			text = strings.ReplaceAll(text, "mail.pcapng", "web.pcapng")
-		case strings.Contains(text, "explain"):
-			text = strings.ReplaceAll(text, "mail.pcapng", "org.pcapng")
-		}
-		var stdout, stderr bytes.Buffer
-		if code := run(strings.Fields(text), &stdout, &stderr); code != exitDone {
-			t.Errorf("%s: exit code %d: %s", command, code, stderr.String())
-			continue
-		}
-		want := wants[""]
-		for part, w := range wants {
-			if part != "" && strings.Contains(text, part) {
-				want = w
-				break
-			}
-		}
-		if strings.Contains(text, "refused") {
-			continue // a recording may have no blocked traffic
-		}
-		if !strings.Contains(stdout.String(), want) {
-			t.Errorf("%s: no %q in\n%s", command, want, stdout.String())
+		if !answered(t, args[1:]) {
+			t.Errorf("it is not known what answers: %s", line)
 		}
 	}
-	if commands < 9 {
+	if commands < 17 {
 		t.Errorf("%d commands", commands)
 	}
+}
+
+// answered runs a command, which what it is for may follow, and verifies its answer. It
+// reports whether that is known.
+func answered(t *testing.T, args []string) bool {
+	t.Helper()
+	text := strings.Join(args, " ")
+	for _, a := range answers {
+		if !strings.Contains(text, a.part) {
+			continue
+		}
+		for i, arg := range args {
+			if arg == "trace.pcapng" {
+				args[i] = "../../testdata/" + a.file + ".pcapng"
+			}
+			if arg == "site.yaml" {
+				args[i] = filepath.Join(t.TempDir(), "site.yaml")
+			}
+		}
+		end := 1 + slices.IndexFunc(args, func(arg string) bool { return strings.HasSuffix(arg, ".pcapng") })
+		switch {
+		case a.part == "diff":
+			end++
+		case slices.Contains(args, "-o"):
+			end += 2
+		case end == 0:
+			end = 1
+			if len(args) > 1 && args[1] == "cleartext" {
+				end = 2
+			}
+		}
+		var stdout, stderr bytes.Buffer
+		if code := run(args[:end], &stdout, &stderr); code != exitDone {
+			t.Errorf("%v: exit code %d: %s", args[:end], code, stderr.String())
+			return true
+		}
+		if i := slices.Index(args[:end], "-o"); i >= 0 {
+			data, err := os.ReadFile(args[i+1])
+			if err != nil {
+				t.Error(err)
+			}
+			stdout.Write(data)
+		}
+		for _, want := range a.want {
+			if !strings.Contains(stdout.String(), want) {
+				t.Errorf("%v: no %q in\n%s", args[:end], want, stdout.String())
+			}
+		}
+		return true
+	}
+	return false
 }
 
 // TestExamples parses the examples in the help of every command. The command and the
@@ -105,6 +150,9 @@ func TestExamplesRun(t *testing.T) {
 handshake 10.0.0.9:1051 > 10.0.0.5:46861
 tcp 10.0.0.9:1051 > 10.0.0.5:46861 rpc-bind(a4f1db00-ca47-1067-b31f-00dd010662da/0.81)
 tcp 10.0.0.5:46861 > 10.0.0.9:1051 rpc-bind-ack(46861)
+handshake 10.0.0.9:1052 > 10.0.0.5:9999
+tcp 10.0.0.5:9999 > 10.0.0.9:1052 "SSH-2.0-OpenSSH_5.3\r\n"
+tcp 10.0.0.9:1052 > 10.0.0.5:9999 "SSH-2.0-PuTTY\r\n"
 `
 	data, err := capturetest.Compile("packets", []byte(packets))
 	if err != nil {

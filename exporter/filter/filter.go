@@ -20,6 +20,8 @@ type Criteria struct {
 	Statuses []record.Status
 	Reasons  []record.Reason
 	Findings []record.FindingID
+	// Blocked selects flows whose set-up failed, besides those with one of Findings.
+	Blocked bool
 	// Paths lists ids of data paths or groups, names of paths, or patterns of path.Match.
 	// If a flow may follow several paths, one of them is sufficient.
 	Paths []string
@@ -83,7 +85,7 @@ func ParsePort(text string) (Port, error) {
 
 // Empty reports whether c selects every record.
 func (c *Criteria) Empty() bool {
-	return len(c.Statuses)+len(c.Reasons)+len(c.Findings)+len(c.Paths)+len(c.Roles)+len(c.Hosts)+len(c.Ports) == 0
+	return len(c.Statuses)+len(c.Reasons)+len(c.Findings)+len(c.Paths)+len(c.Roles)+len(c.Hosts)+len(c.Ports) == 0 && !c.Blocked
 }
 
 // Match reports whether r meets the criteria.
@@ -91,13 +93,21 @@ func (c *Criteria) Match(r *record.Record) bool {
 	v := &r.Verdict
 	return (len(c.Statuses) == 0 || slices.Contains(c.Statuses, v.Status)) &&
 		(len(c.Reasons) == 0 || slices.Contains(c.Reasons, v.Reason)) &&
-		(len(c.Findings) == 0 || slices.ContainsFunc(v.Findings, func(f record.Finding) bool { return slices.Contains(c.Findings, f.ID) })) &&
+		(len(c.Findings) == 0 && !c.Blocked || c.Blocked && blocked(r) ||
+			slices.ContainsFunc(v.Findings, func(f record.Finding) bool { return slices.Contains(c.Findings, f.ID) })) &&
 		(len(c.Ports) == 0 || slices.ContainsFunc(c.Ports, func(p Port) bool {
 			return r.Server.Port >= p.From && r.Server.Port <= p.To && (p.Proto == 0 || p.Proto == r.Proto)
 		})) &&
 		(len(c.Roles) == 0 || hasRole(c.Roles, &r.Client) || hasRole(c.Roles, &r.Server)) &&
 		(len(c.Hosts) == 0 || isHost(c.Hosts, &r.Client) || isHost(c.Hosts, &r.Server)) &&
 		(len(c.Paths) == 0 || onPath(c.Paths, v))
+}
+
+// blocked reports whether an Exchange server takes part in a flow whose set-up
+// failed.
+func blocked(r *record.Record) bool {
+	return r.Verdict.Status != record.Unrelated &&
+		(r.Outcome == record.Refused || r.Outcome == record.Unanswered || r.Outcome == record.Prohibited)
 }
 
 // hasRole reports whether a host has, or may have, one of the roles.

@@ -148,7 +148,7 @@ func (s *Sink) writeBlocked(p *printer, drops []record.Drop) {
 			string(k.Outcome)+"  "+text.Count(b.Flows, "flow"))
 	}
 	if rest += s.t.Blocked.More; rest > 0 {
-		p.wrap(2, 4, "and "+text.Count(rest, "more flow")+": --all, or --format flows --finding refused,unanswered,prohibited")
+		p.wrap(2, 4, "and "+text.Count(rest, "more flow")+": --all, or --format flows --finding blocked")
 	}
 	s.writeNeverCaptured(p, drops)
 }
