@@ -397,12 +397,18 @@ func (t *endpoints) protocolOf(en *Endpoint) string {
 // first. Media come from where they are wanted, or through NAT, so the end that
 // was announced may be the one that sent first.
 func (v *Inventory) Find(f *Flow, buf []*Endpoint) []*Endpoint {
-	buf = buf[:0]
-	if v.endpoints.ever(f.Server.Port) {
-		buf = v.endpoints.lookup(endpointKey{*f.Server, f.Proto}, f, buf)
+	t := v.endpoints
+	if t.ever(f.Server.Port) || f.Proto == capture.UDP && t.ever(f.Client.Port) {
+		return t.find(f, buf)
 	}
-	if len(buf) == 0 && f.Proto == capture.UDP && v.endpoints.ever(f.Client.Port) {
-		buf = v.endpoints.lookup(endpointKey{*f.Client, f.Proto}, f, buf)
+	return buf[:0]
+}
+
+// find returns what Find returns of a flow with a port that was ever announced.
+func (t *endpoints) find(f *Flow, buf []*Endpoint) []*Endpoint {
+	buf = t.lookup(endpointKey{*f.Server, f.Proto}, f, buf)
+	if len(buf) == 0 && f.Proto == capture.UDP {
+		buf = t.lookup(endpointKey{*f.Client, f.Proto}, f, buf)
 	}
 	return buf
 }

@@ -2,9 +2,10 @@ package inventory
 
 import (
 	"encoding/binary"
-	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/exspan/exspan/capture"
@@ -77,6 +78,7 @@ type hosts struct {
 	// sets holds the role sets of hosts by what they say, so that hosts of equal
 	// roles share one.
 	sets   map[string]*match.RoleSet
+	key    []byte // one of sets
 	lastID uint64
 	policy *rules.Policy
 }
@@ -171,8 +173,15 @@ func (h *hosts) proven(a *capture.Addr, r *evidenceRule, port uint16) bool {
 	if x.site != nil && x.version != "" {
 		return true
 	}
-	return (x.version != "" || r.Version == "" && r.BuildFact == "") &&
-		slices.ContainsFunc(x.proofs, func(p roleProof) bool { return p.same(r.RoleEvidence, port) })
+	if x.version == "" && (r.Version != "" || r.BuildFact != "") {
+		return false
+	}
+	for i := range x.proofs {
+		if x.proofs[i].same(r.RoleEvidence, port) {
+			return true
+		}
+	}
+	return false
 }
 
 // same reports whether a proof is that of a rule, on a port where that matters.
@@ -215,7 +224,8 @@ func (h *hosts) prove(a capture.Addr, p roleProof, version, build string) (n new
 	if p.rule != nil && p.rule.Vetoes {
 		x.vetoed, x.roles = true, nil
 	}
-	for _, old := range x.proofs {
+	for i := range x.proofs {
+		old := &x.proofs[i]
 		if p.rule != nil && old.same(p.rule, p.from.port) || p.rule == nil && slices.Equal(old.roles, p.roles) {
 			return n
 		}
@@ -291,6 +301,8 @@ func (h *hosts) roleSet(known match.Knowledge, sets [][]rules.Role) match.RoleSe
 func (h *hosts) find(a *capture.Addr) (*match.RoleSet, string) {
 	x := h.at(a)
 	switch {
+	case x == nil && len(h.networks) == 0 && private4(a): // most hosts: elsewhere would say the same
+		return &h.anywhere, ""
 	case x == nil:
 		return h.elsewhere(a), ""
 	case x.roles != nil && (x.version != "" || x.epoch == h.epoch):
@@ -400,11 +412,8 @@ func (h *hosts) exchange(role rules.Role) bool {
 
 // share returns the role set that says the same as r.
 func (h *hosts) share(r match.RoleSet) *match.RoleSet {
-	key := fmt.Sprintf("%s %s %t %t %d %s %s", r.Version, r.Source, r.Exchange, r.Front, r.Known, strings.Join(r.Names, " "), r.Among)
-	if len(r.Static) > 0 {
-		key += fmt.Sprint(r.Static)
-	}
-	if known := h.sets[key]; known != nil {
+	h.key = appendKey(h.key[:0], &r)
+	if known := h.sets[string(h.key)]; known != nil {
 		return known
 	}
 	if len(h.sets) >= maxSets {
@@ -412,8 +421,30 @@ func (h *hosts) share(r match.RoleSet) *match.RoleSet {
 	}
 	h.lastID++
 	r.ID = h.lastID
-	h.sets[key] = &r
+	h.sets[string(h.key)] = &r
 	return &r
+}
+
+// appendKey appends what a role set says, apart from its ID. No part of it holds a
+// zero byte.
+func appendKey(b []byte, r *match.RoleSet) []byte {
+	b = append(b, byte(r.Known))
+	for _, is := range [...]bool{r.Exchange, r.Front} {
+		b = strconv.AppendBool(b, is)
+	}
+	b = append(append(b, r.Version...), 0)
+	b = append(append(b, r.Source...), 0)
+	for _, list := range [...][]string{r.Names, r.Among} {
+		for _, s := range list {
+			b = append(append(b, s...), 0)
+		}
+		b = append(b, 0)
+	}
+	for _, service := range slices.Sorted(maps.Keys(r.Static)) {
+		b = append(append(b, service...), 0)
+		b = binary.BigEndian.AppendUint16(b, r.Static[service])
+	}
+	return b
 }
 
 // explained leaves out what something else explains: a host proven to be
@@ -464,10 +495,17 @@ func (h *hosts) elsewhere(a *capture.Addr) *match.RoleSet {
 			}
 		}
 	}
-	if !local(a) {
-		return &h.internet
+	if local(a) {
+		return &h.anywhere
 	}
-	return &h.anywhere
+	return &h.internet
+}
+
+// private4 reports whether an address belongs to one of the private networks of
+// IPv4 that most hosts belong to: 10.0.0.0/8 and 192.168.0.0/16.
+func private4(a *capture.Addr) bool {
+	hi, lo := binary.LittleEndian.Uint64(a[:8]), binary.LittleEndian.Uint64(a[8:])
+	return hi == 0 && (lo<<24 == 10<<56|0xffff<<40 || lo<<16 == 168<<56|192<<48|0xffff<<32)
 }
 
 // local reports whether an address belongs to no public network: private

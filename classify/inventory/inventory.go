@@ -4,6 +4,7 @@
 package inventory
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -237,14 +238,17 @@ func (v *Inventory) serviceName(service string) string {
 // Announced returns the service that a learned endpoint promises for a flow at a
 // packet time, or "". Media come from either end.
 func (v *Inventory) Announced(client, server *capture.Endpoint, proto uint8, now int64) string {
-	if proto == capture.UDP && v.endpoints.media == 0 {
+	t := v.endpoints
+	if proto != capture.UDP {
+		if !t.ever(server.Port) {
+			return ""
+		}
+		return t.announced(server, proto, now)
+	}
+	if t.media == 0 {
 		return ""
 	}
-	service := v.endpoints.announced(server, proto, now)
-	if service == "" && proto == capture.UDP {
-		service = v.endpoints.announced(client, proto, now)
-	}
-	return service
+	return cmp.Or(t.announced(server, proto, now), t.announced(client, proto, now))
 }
 
 // Known reports whether something is known to be served at an endpoint at a

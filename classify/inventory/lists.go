@@ -23,13 +23,10 @@ func newLists() lists {
 // maxLists bounds the lists that are shared.
 const maxLists = 4096
 
-// listOf returns the services of entries as flows are judged by them, nil for no
-// entries.
+// listOf returns the services of entries, of which there is at least one, as flows
+// are judged by them.
 func (t *endpoints) listOf(entries []*Endpoint) *match.Announced {
-	switch len(entries) {
-	case 0:
-		return nil
-	case 1:
+	if len(entries) == 1 {
 		return t.listOfOne(entries[0])
 	}
 	t.lists.ids = t.lists.ids[:0]
@@ -85,5 +82,8 @@ func (t *endpoints) setPolicy(policy *rules.Policy) {
 // Services returns the services of entries as flows are judged by them, nil for
 // no entries.
 func (v *Inventory) Services(entries []*Endpoint) *match.Announced {
+	if len(entries) == 0 {
+		return nil
+	}
 	return v.endpoints.listOf(entries)
 }

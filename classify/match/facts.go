@@ -147,10 +147,10 @@ func compare(f *rules.Fact, have []observe.Fact) (best int, seen bool) {
 
 // fits compares one observed value with the values wanted.
 func fits(f *rules.Fact, have string) int {
-	best := noMatch
+	best, service := noMatch, f.Name == observe.RPCInterface
 	for _, w := range f.Values {
 		switch {
-		case f.Name == observe.RPCInterface && w == rules.Unnamed:
+		case service && w == rules.Unnamed:
 			if Unnamed(have) {
 				best = bySet
 			}
