@@ -31,7 +31,7 @@ func testPacks(t testing.TB) *rules.Packs {
 // that tells them.
 var unread = []string{
 	"audio", "cluster", "dhcp", "dhcpv6", "ike", "kms", "kpasswd", "llmnr", "mdns", "nat-t", "netbios-dgm", "netbios-ns", "notify", "ntp",
-	"scom", "snmp", "socks", "ssdp", "syslog", "t38", "telnet", "uls", "wins", "wsd",
+	"scom", "snmp", "ssdp", "syslog", "t38", "telnet", "uls", "wins", "wsd",
 }
 
 // TestLegsName fails for a leg that names a protocol nobody reads, or a fact

@@ -21,6 +21,7 @@ import (
 	"github.com/exspan/exspan/classify/observe/sip"
 	"github.com/exspan/exspan/classify/observe/smb"
 	"github.com/exspan/exspan/classify/observe/smtp"
+	"github.com/exspan/exspan/classify/observe/socks"
 	"github.com/exspan/exspan/classify/observe/ssh"
 	"github.com/exspan/exspan/classify/observe/tls"
 )
@@ -49,6 +50,7 @@ func Protocols() []observe.Protocol {
 		cotp.X400(),
 		cotp.T120(),
 		irc.Protocol(),
+		socks.Protocol(),
 		resvc.Protocol(),
 		dns.Protocol(),
 		ipsec.IKE(),
