@@ -29,7 +29,7 @@ var header = []string{
 	"state", "outcome", "setup_us", "protocol", "auth", "encryption", "facts",
 	"endpoint_service", "endpoint_annotation", "endpoint_source", "endpoint_from", "endpoint_announced", "endpoint_learned",
 	"status", "path", "also", "group", "confidence", "source_confidence", "reason", "why",
-	"violations", "remarks", "version", "version_source",
+	"violations", "remarks", "version", "version_source", "conversation",
 }
 
 // Sink writes records to a writer.
@@ -111,7 +111,7 @@ func row(f []string, r *record.Record) []string {
 		also = append(also, p.ID)
 	}
 	f = append(f, string(v.Status), text(path), list(also), text(group), v.Confidence.String(), text(grade), string(v.Reason), text(v.Why))
-	return append(f, findings(v.Findings, record.Violation), findings(v.Findings, record.Remark, record.Accepted), text(v.Version), string(v.VersionSource))
+	return append(f, findings(v.Findings, record.Violation), findings(v.Findings, record.Remark, record.Accepted), text(v.Version), string(v.VersionSource), text(r.Conversation))
 }
 
 func host(f []string, h *record.Host) []string {

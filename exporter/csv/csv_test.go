@@ -41,7 +41,7 @@ func TestWrite(t *testing.T) {
 		Server:  record.Host{Addr: netip.MustParseAddr("192.168.0.2"), Port: 1032, Roles: []string{"mailbox|cas", "dc"}},
 		VLANs:   []string{"10.20", "10"},
 		Packets: record.Count{11, 9}, Bytes: record.Count{1887, 2848}, GapBytes: record.Count{1, 2},
-		State: "ended", Outcome: record.Answered, Protocol: "dcerpc", Facts: facts, SetupTime: 2 * time.Millisecond,
+		State: "ended", Outcome: record.Answered, Protocol: "dcerpc", Facts: facts, SetupTime: 2 * time.Millisecond, Conversation: "1:abc=",
 		Endpoint: &record.LearnedEndpoint{Service: "emsmdb", Annotation: "a,b", Source: observe.FromMap,
 			From: netip.MustParseAddrPort("192.168.0.2:135"), Announced: netip.MustParseAddr("10.0.0.1"), Learned: time.Unix(0, 1).UTC()},
 		Verdict: record.Verdict{Status: record.Deviating,
@@ -57,8 +57,8 @@ func TestWrite(t *testing.T) {
 		`2001:db8::1,1073,"'=cmd|""x""",client,192.168.0.2,1032,,mailbox\|cas|dc,10.20|10,11,9,1887,2848,1,2,` +
 		`ended,answered,2000,dcerpc,ntlm|kerberos,,rpc.interface=emsmdb|auth=ntlm|auth=kerberos,` +
 		`emsmdb,"a,b",ept_map,192.168.0.2:135,10.0.0.1,1970-01-01T00:00:00.000000001Z,` +
-		`deviating,2010.a,2010.b|2010.c,2010.g,learned,low,,'+why,cleartext|weak-auth,refused,,` + "\r\n" +
-		`,,1:0Mu9InQx6z4ZiCZM/7HXi2WMhOg=,udp,1.2.3.4,1122,,,5.6.7.8,3344,,,,0,0,0,0,0,0,,,,,,,,,,,,,,unrelated,,,,,,,,,,,` + "\r\n"
+		`deviating,2010.a,2010.b|2010.c,2010.g,learned,low,,'+why,cleartext|weak-auth,refused,,,1:abc=` + "\r\n" +
+		`,,1:0Mu9InQx6z4ZiCZM/7HXi2WMhOg=,udp,1.2.3.4,1122,,,5.6.7.8,3344,,,,0,0,0,0,0,0,,,,,,,,,,,,,,unrelated,,,,,,,,,,,,` + "\r\n"
 	got := write(t, full, bare)
 	id := strings.Split(strings.Split(got, "\r\n")[1], ",")[2]
 	want = strings.Replace(want, "1:0rTYRSt5Vr4T2Zz8cOjo8XSFBaM=", id, 1) // Community ID has its own test

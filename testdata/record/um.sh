@@ -117,6 +117,20 @@ take() {
     FAILED=$failed
     for h in um1 um2 pbx1 pbx2 phone1 phone2; do quiet $h; done
 }
+# redirected HOST AGENT: a call as the port reference documents it for Unified Messaging (2010.um.phone): the UM service on
+# 5060 sends the caller to its worker on 5065, which is AGENT. Afterwards nothing runs on HOST.
+redirected() {
+    local a
+    a=$(address "$1")
+    printf 'SEQUENTIAL\num@%s:5065\n' "$a" >"$WORK/$1.csv"
+    answer "$2" "$1"
+    spawn "$1" "service-$1" sipp -nostdin -sf redirect.xml -inf "$1.csv" -t t1 -i "$a" -p 5060
+    listening "$1" 5060
+    listening "$1" 5065
+    step "pbx1 calls $1, is sent from 5060 to 5065" pbx1 "protocol=sip transport=tcp sip.status=302 redirect=$a:5065 path=2010.um.phone media=pcmu" \
+        $(call pbx-tcp 3 "sip:um@$a:5060")
+    quiet "$1"
+}
 T=";transport=tcp>;regint=0;audio_codecs=pcmu"
 N=";transport=udp>;regint=0;audio_codecs=pcmu"
 
@@ -158,11 +172,12 @@ take um-redirect
 
 # 3. Hold (a=inactive, 0.0.0.0), a re-INVITE to another port, hold by a real agent
 agent pbx-ctl pbx2 5060 "$WORK/a.wav" "$T"
-answer um-worker um1
 answer pbx-ctl pbx2
-listening um1 5065
 listening pbx2 5060
 record um-hold
+redirected um1 um-worker
+answer um-worker um1
+listening um1 5065
 step "pbx1 holds: inactive, then 0.0.0.0" pbx1 "protocol=sip hold=inactive,0.0.0.0" $SIPP -t t1 -sf hold.xml -i 10.20.5.10 -p 5070 -mp 21000 $UM:5065
 step "pbx1 moves its media to another port" pbx1 "protocol=sip reinvite=21100->21110" $SIPP -t t1 -sf moveport.xml -i 10.20.5.10 -p 5071 -mp 21100 $UM:5065
 step "pbx2 calls, holds, resumes" pbx2 "protocol=sip hold=sendonly" \
@@ -174,11 +189,14 @@ agent um-srtp um1 5065 "$WORK/b.wav" "$T;answermode=auto;mediaenc=srtp-mand" 300
 agent um-dtls um2 5065 "$WORK/b.wav" "$T;answermode=auto;mediaenc=dtls_srtp" 30000-30098
 agent pbx-srtp pbx1 5060 "$WORK/a.wav" "$T;mediaenc=srtp-mand"
 agent pbx-dtls pbx1 5060 "$WORK/a.wav" "$T;mediaenc=dtls_srtp"
+agent um-other um2 5065 "$WORK/b.wav" "$T;answermode=auto" 30000-30098
+record um-srtp
+redirected um1 um-worker
+redirected um2 um-other
 answer um-srtp um1
 answer um-dtls um2
 listening um1 5065
 listening um2 5065
-record um-srtp
 step "pbx1 calls um1, SRTP with keys in the SDP" pbx1 "protocol=sip transport=tcp media=srtp key=sdes" $(call pbx-srtp 5 "sip:um@$UM:5065")
 step "pbx1 calls um2, SRTP with DTLS" pbx1 "protocol=sip transport=tcp media=srtp key=dtls" $(call pbx-dtls 5 "sip:um@10.20.2.25:5065")
 quiet um1
@@ -191,10 +209,12 @@ take um-srtp
 
 # 5. An agent behind NAT: the SDP names 192.168.77.10, the media comes from 10.20.0.1
 agent phone2 phone2 5060 "$WORK/a.wav" "$N"
+record um-nat
+redirected um1 um-worker
+redirected um2 um-other
 answer um-udp um1
 spawn um2 echo sipp -nostdin -sn uas -rtp_echo -i 10.20.2.25 -p 5060 -mp 31000
 sleep 1.5
-record um-nat
 step "phone2 calls um1 through NAT, one way" phone2 "protocol=sip nat=yes sdp=192.168.77.10 media=one-way" $(call phone2 5 "sip:um@$UM")
 step "phone2 calls um2 through NAT, which answers to where the media comes from" phone2 "protocol=sip nat=yes sdp=192.168.77.10 media=both" \
     $(call phone2 5 "sip:um@10.20.2.25")
@@ -205,16 +225,20 @@ agent pbx-b pbx2 5060 "$WORK/b.wav" "$N" 20000-20002
 agent pbx-a pbx1 5060 "$WORK/a.wav" "$N" 20000-20002
 agent um-a um1 5060 "$WORK/b.wav" "$N;answermode=auto" 30000-30002
 agent um-b um2 5060 "$WORK/a.wav" "$N;answermode=auto" 30000-30002
+record um-twice
+redirected um1 um-worker
+redirected um2 um-other
 answer um-a um1
 answer um-b um2
 sleep 1.5
-record um-twice
 spawn pbx2 second $(call pbx-b 6 "sip:um@10.20.2.25")
 step "pbx1 calls um1 while pbx2 calls um2, both 20000 to 30000" pbx1 "protocol=sip media=pcmu same-ports=yes" $(call pbx-a 6 "sip:um@$UM")
 sleep 1
 take um-twice
 
 # 7. A bad network: sipp plays media with losses, a burst, jitter, swapped and doubled packets; um1 itself loses 5 % of what it sends
+record um-loss
+redirected um1 um-worker
 answer um-udp um1
 sleep 1.5
 in_ um1 nft -f - <<EOC
@@ -225,7 +249,6 @@ table ip l {
  }
 }
 EOC
-record um-loss
 step "pbx1 calls um1 over a bad network" pbx1 "protocol=sip media=pcmu quality=bad" $SIPP -sf bad.xml -i 10.20.5.10 -p 5072 -mp 22000 $UM:5060
 take um-loss
 [ -z "$FAILED" ] || exit 1
