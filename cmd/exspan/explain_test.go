@@ -252,8 +252,8 @@ func filtersOf(t *testing.T, file string, flags ...string) map[uint64]string {
 	return filters
 }
 
-// compareFilters compares the frames that tshark selects with filters with the frames of the
-// flows.
+// compareFilters compares the frames that tshark selects with filters with the frames of
+// the flows.
 func compareFilters(t *testing.T, tshark, name, file string, want map[uint64]selection, filters map[uint64]string, flags ...string) {
 	t.Helper()
 	firsts := slices.Sorted(maps.Keys(want))

@@ -178,12 +178,13 @@ var negotiateStream = []string{"c hex(16 01 00 00 28) ntlm(negotiate)", "s hex(1
 
 var ldapTalk = []string{"c ldap-bind(GSSAPI)", "s ldap-bound()", "c ldap-sealed()", "s ldap-sealed()"}
 
-// cldapTalk is a search for Netlogon over UDP, with which clients ping a domain controller ([MS-ADTS]
-// section 6.3.3).
+// cldapTalk is a search for Netlogon over UDP, with which clients ping a domain
+// controller ([MS-ADTS] section 6.3.3).
 var cldapTalk = []string{`c hex(30 2f 02 01 01 63 2a 04 00 0a 01 00 0a 01 00 02 01 00 02 01 00 01 01 00 87 0b) "objectClass" hex(30 0a 04 08) "Netlogon"`,
 	"s hex(30 0c 02 01 01 65 07 0a 01 00 04 00 04 00)"}
 
-// dnsQuestion and dnsAnswer are a question for www.example.net and its empty answer (RFC 1035).
+// dnsQuestion and dnsAnswer are a question for www.example.net and its empty answer (RFC
+// 1035).
 const dnsQuestion = "12 34 01 00 00 01 00 00 00 00 00 00 03 77 77 77 07 65 78 61 6d 70 6c 65 03 6e 65 74 00 00 01 00 01"
 const dnsAnswer = "12 34 81 80 00 01 00 00 00 00 00 00 03 77 77 77 07 65 78 61 6d 70 6c 65 03 6e 65 74 00 00 01 00 01"
 

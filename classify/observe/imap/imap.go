@@ -160,7 +160,7 @@ type observer struct {
 	words   line.Values
 
 	literal      int  // bytes of the client's literal that follow
-	asked        bool // the client waits for the server's go-ahead, or so does the next line of an authentication
+	asked        bool // the client waits for the server before its literal or before the next line of an authentication
 	continued    bool // the next line continues the command before a literal
 	client       bool
 	greeted      bool

@@ -133,8 +133,8 @@ func (e *Exchange) token(b []byte, fromServer bool, r *observe.Report) {
 	}
 }
 
-// opens reports whether tokens of the mechanism are read. They are those of the
-// mechanisms of Windows.
+// opens reports whether tokens of the mechanism are read. Only those of the Windows
+// mechanisms are.
 func (e *Exchange) opens() bool {
 	switch e.word {
 	case "negotiate", "ntlm", "kerberos":
