@@ -13,15 +13,14 @@ import (
 	"testing"
 )
 
-// explanation is why exspan and tshark differ on a fact of a capture, and in how
-// many values.
+// explanation is the reason that exspan and tshark differ on a fact of a capture, and the
+// number of differing values.
 type explanation struct {
 	count int
 	why   string
 }
 
-// readExplanations reads a list of capture, fact, "ours" or "theirs", count and
-// reason.
+// readExplanations reads a list of capture, fact, "ours" or "theirs", count and reason.
 func readExplanations(t *testing.T, name string) map[string]explanation {
 	t.Helper()
 	data, err := os.ReadFile(name)
@@ -46,8 +45,8 @@ func readExplanations(t *testing.T, name string) map[string]explanation {
 	return out
 }
 
-// moreTsharkFacts are compared besides tsharkFacts: fields that show a protocol
-// by itself, and those of SMB 1.
+// moreTsharkFacts lists facts to compare besides tsharkFacts: fields that identify a
+// protocol by themselves, and those of SMB 1.
 var moreTsharkFacts = []tsharkFact{
 	{"tls.record.content_type", "tls", "", nil},
 	{"ldap.messageID", "ldap", "", nil},
@@ -56,7 +55,7 @@ var moreTsharkFacts = []tsharkFact{
 	{"smb.file", "smb", "smb.pipe", func(s string) string { return strings.ToLower(strings.TrimPrefix(s, "\\")) }},
 }
 
-// convention is a difference in what a fact means, which holds for every capture.
+// convention is a difference in the meaning of a fact. It applies to all captures.
 type convention struct {
 	fact, alone string // alone is "ours" or "theirs"
 	holds       func(value string, ours, theirs map[string]map[string]bool) bool
@@ -104,18 +103,16 @@ var conventions = []convention{
 	}, "tshark does not decode the tokens of this protocol"},
 }
 
-// conventional reports whether a value that one side alone read is a matter of
-// convention.
+// conventional reports whether a convention explains a value that only one side read.
 func conventional(fact, alone, value string, ours, theirs factsOfFlow) bool {
 	return slices.ContainsFunc(conventions, func(c convention) bool {
 		return c.fact == fact && (c.alone == "" || c.alone == alone) && c.holds(value, ours, theirs)
 	})
 }
 
-// TestFactsAgainstTshark compares the facts that exspan reads of each flow with
-// those that tshark reads of the same capture. Ours are values that exspan alone
-// reads, theirs those that tshark alone reads. Every difference is a matter of convention, or
-// explained in testdata/differential.tsv.
+// TestFactsAgainstTshark compares the facts of each flow in exspan and in tshark. "ours"
+// are values that only exspan reads, and "theirs" are values that only tshark reads. A
+// convention or an entry in testdata/differential.tsv must explain every difference.
 func TestFactsAgainstTshark(t *testing.T) {
 	if _, err := exec.LookPath("tshark"); err != nil {
 		t.Skip("no tshark")
@@ -199,7 +196,7 @@ func TestFactsAgainstTshark(t *testing.T) {
 	t.Logf("%d captures\n%s", len(files), &out)
 }
 
-// comparedWithTshark returns the names of the facts that a field of tshark shows.
+// comparedWithTshark returns the names of the facts that correspond to a field of tshark.
 func comparedWithTshark() []string {
 	names := []string{"protocol"}
 	for _, f := range tsharkFacts {

@@ -14,7 +14,7 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// inferred runs site infer and returns what the file says, and the file.
+// inferred runs site infer and returns the parsed file and its text.
 func inferred(t *testing.T, args ...string) (*rules.Site, string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "site.yaml")
@@ -33,10 +33,11 @@ func inferred(t *testing.T, args ...string) (*rules.Site, string) {
 	return site, file
 }
 
-// TestInferRecordings infers a site file from each recording without its own. No role
-// in it is wrong, it names most of the Exchange servers that take part, a second run
-// with it says the same, and what analyze says with it the recording's own site file
-// does not contradict. The hosts and flows of which that does not hold yet are listed in
+// TestInferRecordings infers a site file from each recording without the recording's own
+// site file. No role in the file may be wrong, and the file must name most of the
+// Exchange servers in the recording. A second run with the file must return the same
+// file, and the output of analyze with the file must not contradict the recording's own
+// site file. The hosts and flows for which this does not hold yet are listed in
 // infer.txt, which can only shrink.
 func TestInferRecordings(t *testing.T) {
 	groups := newTally()
@@ -93,7 +94,7 @@ func TestInferRecordings(t *testing.T) {
 			}
 			switch b[i].object("verdict").text("status") {
 			case "unrelated", "undetermined":
-				continue // it claims nothing
+				continue // it makes no claim
 			}
 			if a[i].object("verdict").text("status") != "undetermined" && !sameVerdict(a[i], b[i]) {
 				wrong[l.key()] = fmt.Sprintf("%s, with the site file %s", verdictOf(b[i]), verdictOf(a[i]))

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestSensor names a sensor, and has records tell the interface of each flow. Without a
-// name there is none, not even that of the machine.
+// TestSensor names a sensor and includes the interface of each flow in the records.
+// Without a name, records must not contain any, not even that of the machine.
 func TestSensor(t *testing.T) {
 	l := newLab(t)
 	l.ip("link add in2 type veth peer name out2")
@@ -57,15 +57,15 @@ func TestSensor(t *testing.T) {
 			t.Errorf("%s: the interfaces are %v", file, faces)
 		}
 	}
-	// What was written can be read.
+	// The written records can be read.
 	out, err := exspan(t, "analyze", "--format", "ndjson", named).CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte(`"sensor":"site \"b\"","interface":"out2"`)) {
 		t.Errorf("analyze: %v\n%s", err, out)
 	}
 }
 
-// TestFindingsWhileOpen has a session in clear that does not end: its findings count,
-// once.
+// TestFindingsWhileOpen reads a session in clear that does not end. Its findings must be
+// counted once.
 func TestFindingsWhileOpen(t *testing.T) {
 	l := newLab(t)
 	site := filepath.Join(l.dir, "site.yaml")
@@ -101,7 +101,7 @@ tcp 10.0.0.11:110 > 10.0.9.9:2005 "+OK User successfully logged on.\r\n"
 	p.stop(syscall.SIGTERM)
 }
 
-// TestStateCannotBeSaved takes away the folder of the state file.
+// TestStateCannotBeSaved removes the folder of the state file.
 func TestStateCannotBeSaved(t *testing.T) {
 	l := newLab(t)
 	dir := filepath.Join(l.dir, "state")
@@ -119,13 +119,13 @@ func TestStateCannotBeSaved(t *testing.T) {
 	if !strings.Contains(p.log.String(), "Cannot save the state") {
 		t.Errorf("the log is\n%s", p.log)
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil { // so that the end is quiet
+	if err := os.Mkdir(dir, 0o755); err != nil { // so that the monitor ends without an error
 		t.Fatal(err)
 	}
 	p.stop(syscall.SIGTERM)
 }
 
-// TestStrangeStateFile starts with what is no file.
+// TestStrangeStateFile starts with a state file that is not a regular file.
 func TestStrangeStateFile(t *testing.T) {
 	l := newLab(t)
 	pipe := filepath.Join(l.dir, "pipe")
@@ -142,7 +142,7 @@ func TestStrangeStateFile(t *testing.T) {
 	}
 }
 
-// TestPacketFileHead looks at a file of packets before the first packet is in it.
+// TestPacketFileHead reads a packet file before it contains the first packet.
 func TestPacketFileHead(t *testing.T) {
 	l := newLab(t)
 	file := filepath.Join(l.dir, "out.pcapng")
@@ -157,7 +157,8 @@ func TestPacketFileHead(t *testing.T) {
 	p.stop(syscall.SIGTERM)
 }
 
-// TestRotatesCompressed rotates records by age, compresses what is old, and sets modes.
+// TestRotatesCompressed rotates records by age, compresses old files and sets their
+// modes.
 func TestRotatesCompressed(t *testing.T) {
 	l := newLab(t)
 	file := filepath.Join(l.dir, "records")
@@ -211,7 +212,7 @@ func TestCopiesAreCounted(t *testing.T) {
 	p.stop(syscall.SIGTERM)
 }
 
-// TestReloadAccepts accepts a finding by a reload.
+// TestReloadAccepts accepts a finding with a reload.
 func TestReloadAccepts(t *testing.T) {
 	l := newLab(t)
 	site, records := filepath.Join(l.dir, "site.yaml"), filepath.Join(l.dir, "records")

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestReportScreens looks at the reports in terminals of three widths, directly and
-// through less: lines fit, colours are there only where they are wanted, and what
-// matters comes first.
+// TestReportScreens prints the reports in terminals of three widths, directly and through
+// less. Lines must fit, colours must appear only where they are wanted, and the most
+// important lines must come first.
 func TestReportScreens(t *testing.T) {
 	mail, err := filepath.Abs(testdata("mail.pcapng"))
 	if err != nil {
@@ -37,11 +37,11 @@ func TestReportScreens(t *testing.T) {
 			{"glossary", "", "", []string{"glossary"}, "announced", false},
 		} {
 			if width < 80 && strings.HasPrefix(c.name, "flows") {
-				continue // one line a flow takes 70 columns
+				continue // one line per flow needs 70 columns
 			}
 			t.Run(fmt.Sprintf("%s-%d", c.name, width), func(t *testing.T) {
-				// All of the output stays in the history, so that a line which the terminal
-				// breaks shows as two: capture-pane joins them with -J.
+				// The history keeps all of the output. capture-pane -J joins lines that
+				// the terminal wraps, so a wrapped line is visible as one long line.
 				x := newTerminalAfter(t, width, 40, c.env, c.after, c.args...)
 				end := "ended with 0"
 				if c.after != "" {

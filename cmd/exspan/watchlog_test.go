@@ -21,8 +21,8 @@ type noSink struct{}
 func (noSink) Write(*record.Record) error  { return nil }
 func (noSink) Close(*record.Summary) error { return nil }
 
-// TestReportsLosses loses records for two minutes: the log says so once a minute, with
-// what was lost since.
+// TestReportsLosses loses records for two minutes. Once a minute the log must report the
+// losses since the previous report.
 func TestReportsLosses(t *testing.T) {
 	packs, err := rules.Embedded("2010")
 	if err != nil {
@@ -60,19 +60,19 @@ func TestReportsLosses(t *testing.T) {
 	}
 }
 
-// TestReportsMirror has a SPAN port go wrong and right again.
+// TestReportsMirror simulates a SPAN port that fails and recovers.
 func TestReportsMirror(t *testing.T) {
 	var log bytes.Buffer
 	w := &watch{m: &monitor{}, log: slog.New(slog.NewTextHandler(&log, nil))}
 	r := newReporter(w, time.Unix(0, 0))
 	for i, tt := range []struct {
-		packets, copies uint64 // in all
+		packets, copies uint64 // totals
 		oneWay          float64
-		want            string // all others say nothing
+		want            string // all others have no message
 	}{
 		{1000, 5, 0, ""},
 		{2000, 1005, 0, "Packets arrive twice"},
-		{3000, 2005, 0, ""}, // it was said
+		{3000, 2005, 0, ""}, // already reported
 		{4000, 2005, math.NaN(), "no longer arrive twice"},
 		{5000, 2005, .9, "one direction only"},
 		{6000, 2005, math.NaN(), ""},

@@ -14,7 +14,7 @@ import (
 	prom "github.com/prometheus/client_golang/prometheus"
 )
 
-// TestGuard sends what web pages and strangers send.
+// TestGuard sends requests as web pages and strangers send them.
 func TestGuard(t *testing.T) {
 	const here = "localhost:10135"
 	for _, tt := range []struct {
@@ -61,7 +61,7 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// TestStuckClients has clients that never read what they asked for.
+// TestStuckClients starts clients that never read the response.
 func TestStuckClients(t *testing.T) {
 	w := &watch{m: &monitor{}, log: slog.New(slog.DiscardHandler), registry: prom.NewRegistry(), registerer: prom.NewRegistry()}
 	big := prom.NewGaugeVec(prom.GaugeOpts{Name: "big", Help: strings.Repeat("x", 1000)}, []string{"n"})
@@ -85,7 +85,7 @@ func TestStuckClients(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	time.Sleep(500 * time.Millisecond) // they hold what they can hold
+	time.Sleep(500 * time.Millisecond) // their buffers are full
 	client := &http.Client{Timeout: 20 * time.Second}
 	resp, err := client.Get("http://" + l.Addr().String() + "/metrics")
 	if err != nil {
@@ -98,7 +98,7 @@ func TestStuckClients(t *testing.T) {
 	}
 }
 
-// TestSlowRequest begins a request and does not end it.
+// TestSlowRequest starts a request and does not complete it.
 func TestSlowRequest(t *testing.T) {
 	t.Parallel()
 	w := &watch{m: &monitor{}, log: slog.New(slog.DiscardHandler), registry: prom.NewRegistry(), registerer: prom.NewRegistry()}

@@ -24,7 +24,7 @@ func IKE() observe.Protocol {
 		DatagramPatterns: []observe.Pattern{
 			{At: 16, Mask: versions, Value: version1 << 48},
 			{At: 16, Mask: versions, Value: version2 << 48},
-			{Mask: 0xffffffff << 32}, // behind zeros
+			{Mask: 0xffffffff << 32}, // after the zeros
 		},
 		New: func() observe.Observer { return ike{} }}
 }
