@@ -1,7 +1,8 @@
-// Package socks reads how a client asks a SOCKS proxy for a connection: SOCKS 4 and 4A,
-// and SOCKS 5 (RFC 1928, RFC 1929). TLS in the connection is read by package tls.
+// Package socks reads a client's request to a SOCKS proxy for a connection: SOCKS 4 and
+// 4A, and SOCKS 5 (RFC 1928, RFC 1929). Package tls reads TLS in the connection.
 //
-// https://www.openssh.org/txt/socks4.protocol, https://www.openssh.org/txt/socks4a.protocol
+// https://www.openssh.org/txt/socks4.protocol,
+// https://www.openssh.org/txt/socks4a.protocol
 package socks
 
 import (
@@ -10,7 +11,7 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
-// Names of facts.
+// Facts of this protocol.
 const (
 	Version = "socks.version" // "4", "4a" or "5"
 	Reply   = "socks.reply"   // the proxy's answer to the request: "granted" or "refused"
@@ -19,7 +20,7 @@ const (
 const (
 	version4, version5 = 4, 5
 
-	maxName = 255 // bytes of a user name or host name of version 4
+	maxName = 255 // maximum length of a user name or host name of version 4 in bytes
 
 	granted4, refused4 = 90, 93 // the first and the last code of a reply of version 4
 
@@ -33,8 +34,8 @@ func Protocol() observe.Protocol {
 		New: func() observe.Observer { return new(observer) }}
 }
 
-// detect wants the first message of a client. On other ports than those of SOCKS it wants
-// the answer as well, because a few bytes prove little.
+// detect recognises the first message of a client. On ports other than those of SOCKS it
+// also requires the answer, because a few bytes prove little.
 func detect(f *observe.First) observe.Match {
 	b := f.ToServer
 	if f.Late {
@@ -77,8 +78,8 @@ func detect(f *observe.First) observe.Match {
 	return observe.No
 }
 
-// greeting reports whether b is the first message of version 5: the methods of
-// authentication that the client knows (RFC 1928 section 3).
+// greeting reports whether b is the first message of version 5: the authentication
+// methods that the client supports (RFC 1928 section 3).
 func greeting(b []byte) observe.Match {
 	if len(b) < 2 {
 		return observe.More
@@ -89,7 +90,7 @@ func greeting(b []byte) observe.Match {
 	}
 	for i, m := range b[2:min(len(b), 2+n)] {
 		if m > 9 && m < 0x80 || m == noMethods || bytes.IndexByte(b[2:2+i], m) >= 0 {
-			return observe.No // assigned by nobody, or said twice
+			return observe.No // unassigned, or listed twice
 		}
 	}
 	if len(b) < 2+n {
@@ -98,8 +99,8 @@ func greeting(b []byte) observe.Match {
 	return observe.Yes
 }
 
-// request4 reads a request of version 4 and returns its length and whether it names a
-// host, as version 4A does.
+// request4 parses a request of version 4. It returns its length, and whether it contains
+// a host name, as in version 4A.
 func request4(b []byte) (n int, named bool, m observe.Match) {
 	const fixed = 8 // version, command, port and address
 	switch {
@@ -116,7 +117,7 @@ func request4(b []byte) (n int, named bool, m observe.Match) {
 	return n, named, m
 }
 
-// name skips text that ends with a zero byte and returns where it ends.
+// name skips a text that ends with a zero byte and returns the offset of its end.
 func name(b []byte, at int) (end int, m observe.Match) {
 	for i, c := range b[at:] {
 		switch {
@@ -129,11 +130,11 @@ func name(b []byte, at int) (end int, m observe.Match) {
 	return 0, observe.More
 }
 
-// stage is the message that comes next.
+// stage is the next expected message.
 type stage uint8
 
 const (
-	hello  stage = iota // of the client
+	hello  stage = iota // sent by the client
 	method              // the method that the proxy chose
 	password
 	passwordAnswer
@@ -158,7 +159,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		return tunnelled(in.Data, r)
 	}
 	if o.stage.fromServer() != (in.Dir == observe.ToClient) {
-		return 0, nil // it waits for its turn
+		return 0, nil // not its turn
 	}
 	n, err := o.read(in.Data, r)
 	if err == nil && n > 0 && o.stage == tunnel && n < len(in.Data) {
@@ -167,7 +168,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	return n, err
 }
 
-// tunnelled looks at the first bytes of the connection. Only TLS is read there.
+// tunnelled examines the first bytes in the connection. Only TLS is read there.
 func tunnelled(b []byte, r *observe.Report) (int, error) {
 	if b[0] != 0x16 && b[0] < 0x80 {
 		return 0, observe.ErrDone
@@ -176,7 +177,8 @@ func tunnelled(b []byte, r *observe.Report) (int, error) {
 	return 0, observe.ErrUpgrade
 }
 
-// read reads the message of the stage and returns its length, 0 if more bytes are needed.
+// read reads the message of the current stage. It returns its length, or 0 if it needs
+// more bytes.
 func (o *observer) read(b []byte, r *observe.Report) (int, error) {
 	switch o.stage {
 	case hello:
@@ -194,7 +196,7 @@ func (o *observer) read(b []byte, r *observe.Report) (int, error) {
 		case userPass:
 			o.stage = password
 		default:
-			return 0, observe.ErrDone // refused, or a method that protects what follows
+			return 0, observe.ErrDone // refused, or a method that protects the following messages
 		}
 		return 2, nil
 	case password: // RFC 1929 section 2: version, name, password
@@ -275,7 +277,7 @@ func (o *observer) reply(b []byte, r *observe.Report) (n int, err error) {
 	return n, nil
 }
 
-// message5 returns the length of a request or reply of version 5, 0 if more bytes are
+// message5 returns the length of a request or reply of version 5, or 0 if more bytes are
 // needed (RFC 1928 sections 4 and 6).
 func message5(b []byte) (int, error) {
 	if b[0] != version5 {

@@ -8,7 +8,7 @@ import (
 	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
-// Messages of curl 7.88 through microsocks 1.0 and Dante 1.4, which were captured.
+// Captured messages of curl 7.88 through microsocks 1.0 and Dante 1.4.
 const (
 	hello5      = "\x05\x02\x00\x01"
 	helloUser5  = "\x05\x03\x00\x01\x02"
@@ -81,7 +81,7 @@ func TestDetect(t *testing.T) {
 		{hello5 + connect5, "", yes, more}, // the request does not wait for the answer
 		{"\x05\x00\x0b\x03", "", no, no},   // DCE/RPC
 		{"\x05\x02\x00\x00", "", no, no},   // the same method twice
-		{"\x05\x01\x40", "", no, no},       // a method that is not assigned
+		{"\x05\x01\x40", "", no, no},       // an unassigned method
 		{connect4, "", yes, more},
 		{connect4, given4, yes, yes},
 		{connect4, "\x00\x00", yes, no},
