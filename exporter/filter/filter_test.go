@@ -35,6 +35,8 @@ func TestMatch(t *testing.T) {
 		"other status":    {Criteria{Statuses: []record.Status{record.Expected}}, false},
 		"finding":         {Criteria{Findings: []record.FindingID{record.FindingWeakAuth}}, true},
 		"other finding":   {Criteria{Findings: []record.FindingID{record.FindingRefused}}, false},
+		"blocked":         {Criteria{Blocked: true}, false},
+		"blocked or weak": {Criteria{Blocked: true, Findings: []record.FindingID{record.FindingWeakAuth}}, true},
 		"reason":          {Criteria{Reasons: []record.Reason{record.NoPath}}, false},
 		"path":            {Criteria{Paths: []string{"2010.cas.imap4"}}, true},
 		"pattern":         {Criteria{Paths: []string{"*.cas.*"}}, true},
@@ -111,5 +113,26 @@ func TestNoPlatform(t *testing.T) {
 	}
 	if got.sum.LeftOut != 1 || got.sum.Packets != 9 {
 		t.Errorf("the summary has %d omitted flows and %d packets", got.sum.LeftOut, got.sum.Packets)
+	}
+}
+
+// TestBlocked verifies that flows of Exchange servers count as blocked by their
+// outcome, with a data path or without one.
+func TestBlocked(t *testing.T) {
+	blocked := Criteria{Blocked: true}
+	for _, x := range []struct {
+		status  record.Status
+		outcome record.Outcome
+		want    bool
+	}{
+		{record.Expected, record.Refused, true}, {record.Unexpected, record.Unanswered, true}, {record.Undetermined, record.Prohibited, true},
+		{record.Unrelated, record.Refused, false}, {record.Expected, record.Answered, false}, {record.Expected, record.OneWay, false},
+	} {
+		if got := blocked.Match(&record.Record{Outcome: x.outcome, Verdict: record.Verdict{Status: x.status}}); got != x.want {
+			t.Errorf("%s, %s: %t", x.status, x.outcome, got)
+		}
+	}
+	if blocked.Empty() {
+		t.Error("the criteria are empty")
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/exporter/text"
+	"github.com/exspan/exspan/rules"
 )
 
 // writeHosts writes what was learned of hosts, and by which evidence.
@@ -52,10 +53,10 @@ func byEvidence(roles []record.RoleProof) []string {
 		if slices.ContainsFunc(roles[:i], func(x record.RoleProof) bool { return x.Evidence == r.Evidence }) {
 			continue
 		}
-		line := r.Role
+		line := roleText(r.Role)
 		for _, x := range roles[i+1:] {
 			if x.Evidence == r.Evidence {
-				line += ", " + x.Role
+				line += ", " + roleText(x.Role)
 			}
 		}
 		if r.Evidence != "" {
@@ -64,6 +65,15 @@ func byEvidence(roles []record.RoleProof) []string {
 		list = append(list, line)
 	}
 	return list
+}
+
+// roleText returns alternative roles, which records join by "|", in words.
+func roleText(role string) string {
+	words := strings.Split(strings.ReplaceAll(role, string(rules.AnyExchange), "an Exchange server"), "|")
+	if n := len(words); n > 1 {
+		return strings.Join(words[:n-1], ", ") + " or " + words[n-1]
+	}
+	return words[0]
 }
 
 // writeEndpoints writes the learned endpoints that flows used, or all.
@@ -160,7 +170,7 @@ func (s *Sink) writeRest(p *printer) {
 
 // writeTrouble writes what stands between the input and the truth.
 func writeTrouble(p *printer, sum *record.Summary) {
-	skipped, limits := named(sum.Skipped, "%[1]s %[2]s"), named(sum.Limits, "%[2]s %[1]s")
+	skipped, limits := named(sum.Skipped, "%[1]s %[2]s"), limitsText(sum.Limits)
 	warning, snap := sum.Warning(), sum.SnapNote()
 	if skipped == "" && limits == "" && snap == "" && len(sum.Errors) == 0 && len(sum.Notes) == 0 && sum.AckedUnseen <= 0.01 {
 		return
@@ -191,6 +201,22 @@ func writeTrouble(p *printer, sum *record.Summary) {
 	for _, err := range sum.Errors {
 		p.wrap(0, 4, "Error: "+err.Error())
 	}
+}
+
+// limitsText joins the limits that were reached. Their names begin with what is
+// counted, in the plural.
+func limitsText(limits []record.NamedCount) string {
+	var parts []string
+	for _, l := range limits {
+		name := l.Name
+		if singular, rest, ok := strings.Cut(name, "s "); ok && l.Count == 1 {
+			name = singular + " " + rest
+		}
+		if l.Count > 0 {
+			parts = append(parts, text.Thousands(l.Count)+" "+name)
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // named joins names and counts in the given form.

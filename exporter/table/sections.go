@@ -87,7 +87,7 @@ func detail(line string, f *tally.Finding) string {
 		return line
 	}
 	if how, ok := strings.CutSuffix(line, inClear); ok {
-		line = "seen: the password in clear (" + how + ")"
+		line = "seen: the password in the clear (" + how + ")"
 		if len(f.Path.Encryption) > 0 && f.Path.ByDefault == "yes" {
 			line += "; documented: " + strings.Join(f.Path.Encryption, " or ") + " by default"
 		}

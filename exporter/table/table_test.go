@@ -123,7 +123,7 @@ REMARKS
       MAPI access 1
 
 HOSTS
-  mb1  10.0.0.5  Exchange 2010  mailbox|cas (emsmdb answered on 10.0.0.5:1032)
+  mb1  10.0.0.5  Exchange 2010  mailbox or cas (emsmdb answered on 10.0.0.5:1032)
   -    10.0.0.1
       dc, gc (site file)
       dns (dns on port 53)
