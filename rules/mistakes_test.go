@@ -170,7 +170,10 @@ var badFiles = []struct {
 		`policy.yaml:17:11: a grade has no "source"`,
 		`policy.yaml:18:38: unknown key "by" in a grade`,
 		`policy.yaml:19:7: a weakness must be a mapping, not a text`,
-		`policy.yaml:20:3: unknown key "weaker" in policy`,
+		`policy.yaml:21:7: what is not filtered has no "peers"`,
+		`policy.yaml:21:35: unknown role "hubb"; did you mean hub?`,
+		`policy.yaml:21:61: unknown key "note" in what is not filtered`,
+		`policy.yaml:22:3: unknown key "weaker" in policy`,
 	}},
 	{"pack/port-backwards.yaml", []string{
 		`port-backwards.yaml:10:16: bad port "5077-5075/tcp": the range runs backwards`,

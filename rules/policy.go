@@ -31,11 +31,32 @@ type Policy struct {
 	// Answering lists the protocols whose servers answer every request. A UDP request
 	// without an answer was then lost or refused.
 	Answering []string
+	// Unfiltered lists the traffic that Microsoft does not support to be filtered.
+	Unfiltered []Unfiltered
 	// Violations and Remarks list the ids of all findings.
 	Violations, Remarks []string
 	// Announced maps the way in which an endpoint was announced to the endpoint's
 	// protocol.
 	Announced []Announced
+}
+
+// Unfiltered is traffic that Microsoft does not support to be filtered: between Servers,
+// and between Servers and Peers.
+type Unfiltered struct {
+	Versions       []string
+	Servers, Peers []Role
+	// Text is the statement in words. Source names its document.
+	Text, Source string
+}
+
+// UnfilteredIn returns the statement for an Exchange version, or nil if there is none.
+func (p *Policy) UnfilteredIn(version string) *Unfiltered {
+	for i := range p.Unfiltered {
+		if slices.Contains(p.Unfiltered[i].Versions, packVersion(version)) {
+			return &p.Unfiltered[i]
+		}
+	}
+	return nil
 }
 
 // Weakness is a mechanism that does not protect enough, and its severity.
@@ -160,6 +181,8 @@ func (r *packReader) policy(n ast.Node) {
 				})
 				p.Announced = append(p.Announced, a)
 			})
+		case "unfiltered":
+			r.items(v, key, func(v ast.Node) { p.Unfiltered = append(p.Unfiltered, r.unfiltered(v)) })
 		case "violations":
 			p.Violations = plainTexts(r.texts(v, key))
 		case "remarks":
@@ -172,6 +195,28 @@ func (r *packReader) policy(n ast.Node) {
 		return true
 	})
 	r.pack.Policy = p
+}
+
+func (r *packReader) unfiltered(n ast.Node) Unfiltered {
+	var u Unfiltered
+	r.fields(n, "what is not filtered", []string{"versions", "servers", "peers", "text", "source"}, func(key string, _ pos, v ast.Node) bool {
+		switch key {
+		case "versions":
+			u.Versions = r.some(v, "Exchange version", versions)
+		case "servers":
+			u.Servers = r.roles(v, key, ofServer)
+		case "peers":
+			u.Peers = r.roles(v, key, ofServer)
+		case "text":
+			u.Text = r.text(v, key)
+		case "source":
+			u.Source = r.text(v, key)
+		default:
+			return false
+		}
+		return true
+	})
+	return u
 }
 
 func (r *packReader) weakness(n ast.Node) Weakness {

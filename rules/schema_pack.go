@@ -158,6 +158,13 @@ func policySchema() *schema {
 		"encryption": oneOf(encryptionWords...).describe("Only rows that document this word of encryption."),
 		"grades":     listOf(grade).describe("How grave it is, by version."),
 	}, "id", "finding", "fact", "values", "text", "grades")
+	unfiltered := object(map[string]*schema{
+		"versions": someOf(versions...).describe("The versions."),
+		"servers":  someOf(roleList(ofServer)...).describe("Roles of the servers among which nothing is filtered."),
+		"peers":    someOf(roleList(ofServer)...).describe("Roles of others to which nothing is filtered either."),
+		"text":     anyText().describe("The statement, in words."),
+		"source":   anyText().describe("The document."),
+	}, "versions", "servers", "peers", "text", "source")
 	announced := object(map[string]*schema{
 		"by":       textOrList().describe("The ways in which an endpoint is announced."),
 		"protocol": anyText().describe("The protocol that it speaks."),
@@ -167,6 +174,7 @@ func policySchema() *schema {
 		"alone":          someOf(roleList(ofServer)...).describe("Roles that a server has instead of any other role of Exchange servers."),
 		"answering":      textOrList().describe("Protocols whose server answers every request."),
 		"announced":      listOf(announced).describe("The protocols of announced endpoints."),
+		"unfiltered":     listOf(unfiltered).describe("Traffic that Microsoft does not support to be filtered."),
 		"violations":     textOrList().describe("The ids of findings that break a document."),
 		"remarks":        textOrList().describe("The ids of findings that break none."),
 		"weak":           listOf(weakness).describe("Weak mechanisms."),
