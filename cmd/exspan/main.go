@@ -93,7 +93,7 @@ Microsoft Exchange data path each flow follows.
 	}
 	rulesCmd := newRulesCmd()
 	rulesCmd.AddCommand(newCoverageCmd())
-	cmd.AddCommand(newAnalyzeCmd(), newConvertCmd(), newMonitorCmd(), newInterfacesCmd(), newTopCmd(), newDiffCmd(), newExplainCmd(), newPortsCmd(), newSiteCmd(), rulesCmd, newGlossaryCmd(), newVersionCmd(), newManCmd())
+	cmd.AddCommand(newAnalyzeCmd(), newConvertCmd(), newMonitorCmd(), newInterfacesCmd(), newTopCmd(), newDiffCmd(), newExplainCmd(), newPortsCmd(), newFirewallCmd(), newSiteCmd(), rulesCmd, newGlossaryCmd(), newVersionCmd(), newManCmd())
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetVersionTemplate("exspan {{.Version}}\n")
 	addVersion(cmd)

@@ -31,7 +31,7 @@ var answers = []struct {
 	{"site infer", "mail", []string{"servers:"}},
 	{"glossary", "", []string{"cleartext", "Not encrypted, though documented so"}},
 	{"analyze trace.pcapng", "mail", []string{"11 of 41 flows need attention", "CRITICAL  Passwords in the clear", "To do: Set-ImapSettings"}},
-	{"firewall", "org", []string{"PORTS"}},
+	{"firewall", "org", []string{"FROM", "587/tcp", "SMTP client to Hub Transport", "Microsoft supports no firewall among Exchange servers"}},
 }
 
 // TestReadmeCommands runs the commands under "What it answers" in the README, and those

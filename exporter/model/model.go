@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/exporter/tally"
 	"github.com/exspan/exspan/rules"
@@ -89,7 +91,7 @@ func (h *Host) Title() string {
 	case !h.Many():
 		return h.Addr.String()
 	case len(h.Roles) > 0:
-		return "more of role " + h.Roles[0]
+		return "more: " + RoleTitle(h.Roles[0])
 	}
 	return "more hosts"
 }
@@ -120,8 +122,16 @@ type Edge struct {
 	State       State
 	// Allowed reports that the site file allows it, though no path explains it.
 	Allowed bool
+	// Leg is the leg of Path that it follows, or nil.
+	Leg *rules.Leg
 	*tally.Edge
 }
+
+// Dynamic reports whether the port is one that the server announces.
+func (e *Edge) Dynamic() bool { return e.Leg != nil && e.Leg.Port.Dynamic }
+
+// Pinned reports whether the site file pins the service to its port.
+func (e *Edge) Pinned() bool { return e.Source == observe.FromSite }
 
 // Platform reports whether e is the traffic of Windows itself.
 func (e *Edge) Platform() bool { return e.Path != nil && e.Path.Platform() }
@@ -253,6 +263,7 @@ func (b *Builder) edges(byAddr map[netip.Addr]*Host) {
 		slices.Sort(x.IDs)
 		slices.Sort(x.Violations)
 		e := &Edge{Client: end(k.Client, k.ClientRole), Server: end(k.Server, k.ServerRole), Label: k.Label, Port: k.Port, Proto: k.Proto, Edge: x}
+		e.Leg = legOf(e)
 		e.State, e.Allowed = stateOf(x), k.Label == "" && k.Status == record.Expected
 		e.Name = cmp.Or(x.Protocol, string(x.Reason), "not recognised")
 		if k.Label != "" {
@@ -265,10 +276,12 @@ func (b *Builder) edges(byAddr map[netip.Addr]*Host) {
 	}
 	b.m.More = b.t.Edges.More
 	slices.SortFunc(b.m.Hosts, compareHosts)
-	slices.SortFunc(b.m.Edges, func(a, b *Edge) int {
-		return cmp.Or(compareHosts(a.Server, b.Server), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Port, b.Port), compareHosts(a.Client, b.Client),
-			cmp.Compare(a.Label, b.Label), a.State.Compare(b.State), cmp.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(b.m.Edges, compareEdges)
+}
+
+func compareEdges(a, b *Edge) int {
+	return cmp.Or(compareHosts(a.Server, b.Server), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Port, b.Port), compareHosts(a.Client, b.Client),
+		cmp.Compare(a.Label, b.Label), a.State.Compare(b.State), cmp.Compare(a.Name, b.Name))
 }
 
 func compareHosts(a, b *Host) int {
@@ -279,6 +292,47 @@ func compareHosts(a, b *Host) int {
 		return -1
 	}
 	return cmp.Or(a.Addr.Compare(b.Addr), slices.Compare(a.Roles, b.Roles))
+}
+
+// legOf returns the leg of its path that e follows: one with its port, else one whose
+// port is announced, of its protocol before others.
+func legOf(e *Edge) *rules.Leg {
+	if e.Path == nil {
+		return nil
+	}
+	var best *rules.Leg
+	rank := 0
+	for i := range e.Path.Legs {
+		l := &e.Path.Legs[i]
+		if e.Proto == capture.TCP && !l.Port.TCP || e.Proto == capture.UDP && !l.Port.UDP {
+			continue
+		}
+		r := 0
+		switch {
+		case !l.Port.Dynamic && e.Port != 0 && l.Port.From != 0 && l.Port.Contains(e.Port):
+			r = 7
+		case l.Port.Dynamic && serves(l, e.Service):
+			r = 5
+		case l.Port.Dynamic:
+			r = 3
+		default:
+			continue
+		}
+		if l.Protocol == e.Protocol {
+			r++
+		}
+		if r > rank {
+			best, rank = l, r
+		}
+	}
+	return best
+}
+
+// serves reports whether a leg asks for an RPC service.
+func serves(l *rules.Leg, service string) bool {
+	return service != "" && slices.ContainsFunc(l.Facts, func(f rules.Fact) bool {
+		return slices.ContainsFunc(f.Values, func(v string) bool { return rules.Fits(v, service) })
+	})
 }
 
 func stateOf(e *tally.Edge) State {

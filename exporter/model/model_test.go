@@ -137,7 +137,7 @@ func TestMany(t *testing.T) {
 		t.Fatalf("%d hosts, %d edges, %d more", len(m.Hosts), len(m.Edges), m.More)
 	}
 	last := m.Hosts[len(m.Hosts)-1]
-	if !last.Many() || last.Title() != "more of role client" {
+	if !last.Many() || last.Title() != "more: clients" {
 		t.Errorf("%+v", last)
 	}
 	flows := uint64(0)

@@ -1,0 +1,250 @@
+package firewall
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/exspan/exspan/exporter/text"
+)
+
+// Format is how rules are written.
+type Format string
+
+// The formats.
+const (
+	Table    Format = "table"
+	NFTables Format = "nftables" // for nft -f
+	IPTables Format = "iptables" // for iptables-restore --noflush
+	Windows  Format = "windows"  // netsh advfirewall
+	CSV      Format = "csv"
+)
+
+// Formats returns every format.
+func Formats() []Format { return []Format{Table, NFTables, IPTables, Windows, CSV} }
+
+// Look says how text looks.
+type Look struct {
+	Title string // names the input
+	Width int    // of the table; 0 means 100
+}
+
+// Write writes the rules.
+func (p *Plan) Write(w io.Writer, f Format, o Look) error {
+	if o.Width <= 0 {
+		o.Width = 100
+	}
+	var b strings.Builder
+	switch f {
+	case NFTables:
+		p.head(&b, "# ", o)
+		p.nftables(&b)
+		p.tail(&b, "# ", o)
+	case IPTables:
+		p.head(&b, "# ", o)
+		p.iptables(&b)
+		p.tail(&b, "# ", o)
+	case Windows:
+		p.head(&b, windowsMark, o)
+		p.windows(&b)
+		p.tail(&b, windowsMark, o)
+	case CSV:
+		return p.csv(w)
+	default:
+		p.head(&b, "# ", o)
+		p.table(&b, o)
+		p.tail(&b, "# ", o)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// windowsMark begins a comment in a script of Windows.
+const windowsMark = "rem "
+
+// wrap writes text behind a mark, broken at spaces.
+func wrap(b *strings.Builder, mark, indent, s string, width int) {
+	s = text.Printable(s)
+	if mark == windowsMark {
+		s = safe(s)
+	}
+	room := max(width-len(mark)-len(indent), 30)
+	for first := true; s != "" || first; first = false {
+		cut := len(s)
+		if cut > room {
+			if cut = strings.LastIndexByte(s[:room+1], ' '); cut <= 0 {
+				cut = len(s)
+			}
+		}
+		line := mark
+		if !first {
+			line += indent
+		}
+		b.WriteString(strings.TrimRight(line+s[:cut], " ") + "\n")
+		s = strings.TrimLeft(s[cut:], " ")
+	}
+}
+
+// head writes what comes first: what Microsoft supports.
+func (p *Plan) head(b *strings.Builder, mark string, o Look) {
+	wrap(b, mark, "", "Firewall rules for "+o.Title+", by exspan: what is documented, and nothing else.", o.Width)
+	for _, s := range p.Support {
+		wrap(b, mark, "", s, o.Width)
+	}
+	if len(p.Support) > 0 {
+		if p.Strict {
+			wrap(b, mark, "", "With --strict these pairs are listed by port all the same. That is your decision, and it is not supported.", o.Width)
+		} else {
+			wrap(b, mark, "", "Those pairs may use any port (--strict lists their ports).", o.Width)
+		}
+	}
+	if len(p.Rules) == 0 {
+		wrap(b, mark, "", "There are no rules: no documented path of an Exchange server was seen. Name the servers in a site file (exspan site infer begins one).", o.Width)
+	}
+	b.WriteByte('\n')
+}
+
+// tail writes what did not become a rule.
+func (p *Plan) tail(b *strings.Builder, mark string, o Look) {
+	if len(p.Refused) == 0 {
+		return
+	}
+	b.WriteByte('\n')
+	wrap(b, mark, "", "Not made into rules:", o.Width)
+	for _, s := range p.Refused {
+		wrap(b, mark, "  ", "- "+s, o.Width)
+	}
+}
+
+func (r *Rule) portText() string {
+	if r.Proto == "any" {
+		return "any"
+	}
+	parts := make([]string, len(r.Ports))
+	for i, x := range r.Ports {
+		parts[i] = x.String()
+	}
+	return strings.Join(parts, ", ") + "/" + r.Proto
+}
+
+// what returns what a rule is for, for people.
+func (r *Rule) what() string {
+	s := r.For
+	for _, more := range []string{r.Note, r.Pin} {
+		if more != "" {
+			s += "; " + more
+		}
+	}
+	return s
+}
+
+// rows returns the rules as cells, those of the same ends and no note together.
+func (p *Plan) rows() [][4]string {
+	var rows [][4]string
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		rows = append(rows, [4]string{strings.Join(r.From.Titles, ", "), strings.Join(r.To.Titles, ", "), r.portText(), r.what()})
+	}
+	return rows
+}
+
+// table writes the rules for people. No cell is cut off: it goes on in the next line.
+func (p *Plan) table(b *strings.Builder, o Look) {
+	rows := slices.Insert(p.rows(), 0, [4]string{"FROM", "TO", "PORTS", "FOR"})
+	var widths [4]int
+	for _, r := range rows {
+		for i, cell := range r {
+			widths[i] = max(widths[i], len([]rune(cell)))
+		}
+	}
+	share := o.Width / 5
+	for i := range 3 {
+		widths[i] = min(widths[i], share)
+	}
+	widths[3] = max(o.Width-widths[0]-widths[1]-widths[2]-6, 20)
+	for _, r := range rows {
+		var cells [4][]string
+		lines := 0
+		for i, cell := range r {
+			cells[i] = broken(text.Printable(cell), widths[i])
+			lines = max(lines, len(cells[i]))
+		}
+		for n := range lines {
+			line := ""
+			for i := range cells {
+				cell := ""
+				if n < len(cells[i]) {
+					cell = cells[i][n]
+				}
+				line += fmt.Sprintf("%-*s  ", widths[i], cell)
+			}
+			b.WriteString(strings.TrimRight(line, " ") + "\n")
+		}
+	}
+}
+
+// broken breaks text at spaces into lines of a width; a longer word has its own.
+func broken(s string, width int) []string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(s) {
+		if line != "" && len([]rune(line))+1+len([]rune(word)) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	return append(lines, line)
+}
+
+// addresses returns prefixes as text; a host has no length. Any is empty.
+func addresses(list []netip.Prefix) []string {
+	var out []string
+	for _, p := range list {
+		if p.IsSingleIP() {
+			out = append(out, p.Addr().String())
+		} else {
+			out = append(out, p.String())
+		}
+	}
+	return out
+}
+
+func (p *Plan) csv(w io.Writer) error {
+	c := csv.NewWriter(w)
+	rows := [][]string{{"from", "from_names", "to", "to_names", "protocol", "ports", "for", "paths", "pin", "note"}}
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		var ports []string
+		for _, x := range r.Ports {
+			ports = append(ports, x.String())
+		}
+		ends := func(e *Ends) string {
+			if e.Any {
+				return "any"
+			}
+			return strings.Join(addresses(e.Prefixes), " ")
+		}
+		rows = append(rows, []string{ends(&r.From), names(&r.From), ends(&r.To), names(&r.To), r.Proto, strings.Join(ports, " "), r.For, strings.Join(r.Paths, " "), r.Pin, r.Note})
+	}
+	for _, row := range rows {
+		for i := range row {
+			row[i] = harmless(text.Printable(row[i]))
+		}
+	}
+	return c.WriteAll(rows)
+}
+
+func names(e *Ends) string { return strings.Join(e.Titles, ", ") }
+
+// harmless keeps a spreadsheet from taking text for a formula: names come from the
+// network.
+func harmless(s string) string {
+	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+		return "'" + s
+	}
+	return s
+}
