@@ -202,7 +202,7 @@ func (r *packReader) unfiltered(n ast.Node) Unfiltered {
 	r.fields(n, "what is not filtered", []string{"versions", "servers", "peers", "text", "source"}, func(key string, _ pos, v ast.Node) bool {
 		switch key {
 		case "versions":
-			u.Versions = r.some(v, "Exchange version", versions)
+			u.Versions = r.someWords(v, "Exchange version", versions)
 		case "servers":
 			u.Servers = r.roles(v, key, ofServer)
 		case "peers":
