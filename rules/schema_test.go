@@ -170,6 +170,14 @@ func schemaLines(t *testing.T, data []byte, s *jsonschema.Schema) []int {
 			for _, name := range k.Properties {
 				lines = append(lines, nodePos(keyAt(n, name)).line)
 			}
+		case *schemakind.PropertyNames:
+			// The validator may have overwritten the location of this one.
+			yamlast.Walk(keyFinder(func(key yamlast.Node) {
+				if name, _ := plain(key); name == k.Property {
+					lines = append(lines, nodePos(key).line)
+				}
+			}), f.Docs[0].Body)
+			return
 		case *schemakind.Dependency:
 			lines = append(lines, nodePos(keyAt(n, k.Prop)).line)
 		default:
@@ -188,6 +196,16 @@ func schemaLines(t *testing.T, data []byte, s *jsonschema.Schema) []int {
 		t.Fatal(err)
 	}
 	return lines
+}
+
+// keyFinder calls itself with every key of every mapping.
+type keyFinder func(key yamlast.Node)
+
+func (f keyFinder) Visit(n yamlast.Node) yamlast.Visitor {
+	for _, v := range valuesOf(n) {
+		f(v.Key)
+	}
+	return f
 }
 
 func valuesOf(n yamlast.Node) []*yamlast.MappingValueNode {
