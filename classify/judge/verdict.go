@@ -32,7 +32,7 @@ func (j *Judge) by(s *Subject, version string, source record.VersionSource, rs *
 		return plain(record.Verdict{Status: record.Undetermined, Reason: record.NoRules, Why: "there are no rules for Exchange " + version})
 	}
 	if s.Proto == capture.ESP || s.Protocol == "esp" || s.Protocol == "ike" {
-		return plain(record.Verdict{Status: record.Undetermined, Reason: record.Sealed, Why: "IPsec: which data paths it carries cannot be seen"})
+		return plain(record.Verdict{Status: record.Undetermined, Reason: record.Sealed, Why: j.sealed(s, version)})
 	}
 	note, allowed := j.allowed(s)
 	if v, ok := j.absent(s, rs, record.ByPattern); ok && !allowed {
@@ -250,6 +250,24 @@ func (j *Judge) misplaced(s *Subject, version string, hits []hit, open *hit) (Ve
 	v := record.Verdict{Status: record.Deviating, Path: best.row.path, Group: best.row.path.ID, Confidence: best.confidence}
 	v.Findings = append(j.findings(s, version, []*hit{best}), finding)
 	return best.resting(s, v), true
+}
+
+// sealed describes what IPsec hides, and for which data paths between the two hosts
+// a document allows it. IPsec has no client, so both directions count.
+func (j *Judge) sealed(s *Subject, version string) string {
+	var allowed []string
+	for _, p := range j.packs.Paths(version) {
+		there := min(s.Client.Fits(p.From), s.Server.Fits(p.To))
+		back := min(s.Server.Fits(p.From), s.Client.Fits(p.To))
+		if slices.Contains(p.Encryption, "ipsec") && max(there, back) >= match.Likely {
+			allowed = append(allowed, p.ID)
+		}
+	}
+	why := "IPsec: which data paths it carries cannot be seen"
+	if len(allowed) == 0 {
+		return why
+	}
+	return why + "; documented with IPsec between these hosts: " + strings.Join(allowed, ", ")
 }
 
 // openRow returns the best hit that would explain the flow if a host had a role
