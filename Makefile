@@ -54,6 +54,16 @@ loss: deps ## cut one segment out of every TCP flow, and compare what is still r
 soak: deps ## replay every capture live, and find the rate without loss; as root, takes minutes
 	EXSPAN_SOAK=1 go test ./cmd/exspan -count=1 -v -timeout 30m -run '^(TestLiveEqualsFiles|TestRate)$$'
 
+.PHONY: floods
+floods: deps ## send floods of full size while a conversation goes on; peaks of memory and times are printed
+	EXSPAN_FLOODS=1 go test ./cmd/exspan -count=1 -v -timeout 3h -run '^TestFloods$$'
+
+ENDURANCE ?= 1h
+
+.PHONY: endurance
+endurance: deps ## monitor 5,000 packets/s for the time ENDURANCE; memory and goroutines must not grow; as root
+	EXSPAN_ENDURANCE=$(ENDURANCE) go test ./cmd/exspan -count=1 -v -timeout 25h -run '^TestEndurance$$'
+
 .PHONY: check
 check: deps ## formatting, vet, and the import rules
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not gofmt'ed:" $$files >&2; exit 1; fi

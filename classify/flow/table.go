@@ -18,8 +18,14 @@ type ID uint32
 // seconds.
 const wheelSize = 1 << 13
 
-// aside is the bucket of the conversations that evict has met.
-const aside = wheelSize
+// The buckets of the flows that evict has put aside, and how often, in seconds, they
+// go back to those of their deadlines.
+const (
+	answered = wheelSize + iota
+	conversation
+	numBuckets
+	asideTime = 8
+)
 
 // Table finds the flow of each packet. It is used by one goroutine.
 //
@@ -56,10 +62,11 @@ type Table struct {
 	hints [WarmSize]ID
 
 	clock   clock
-	waiting ID                    // the flow of the packet that the clock waits for another one to confirm
-	wheel   [wheelSize + 1]uint32 // the newest flow of each bucket, and of those put aside
-	tails   [wheelSize + 1]uint32 // the oldest one
-	floor   uint32                // no bucket before that of this second has a flow
+	waiting ID                 // the flow of the packet that the clock waits for another one to confirm
+	wheel   [numBuckets]uint32 // the newest flow of each bucket
+	tails   [numBuckets]uint32 // the oldest one
+	aside   [2]int             // how many flows are in the buckets answered and conversation
+	floor   uint32             // no bucket before that of this second has a flow
 	ended   []ID
 	events  []Event
 	keys    []uint64 // used again by sort
@@ -171,8 +178,9 @@ func (t *Table) advance(now int64) {
 	}
 	for t.clock.tick < to {
 		t.clock.tick++
-		if t.wheel[aside] != 0 {
-			t.turn(t.clock.tick, aside)
+		if t.clock.tick%asideTime == 0 {
+			t.turn(t.clock.tick, answered)
+			t.turn(t.clock.tick, conversation)
 		}
 		t.turn(t.clock.tick, t.clock.tick%wheelSize)
 	}
@@ -198,6 +206,9 @@ func (t *Table) Outliers() uint64 { return t.clock.outliers }
 func (t *Table) turn(now, bucket uint32) {
 	id := t.wheel[bucket]
 	t.wheel[bucket], t.tails[bucket] = 0, 0
+	if bucket >= answered {
+		t.aside[bucket-answered] = 0
+	}
 	for id != 0 {
 		f := t.At(ID(id))
 		next := t.rest(ID(id)).link
@@ -228,6 +239,9 @@ func (t *Table) schedule(id uint32, f *Flow) {
 func (t *Table) enter(id, bucket uint32) {
 	r := t.rest(ID(id))
 	r.bucket = uint16(bucket)
+	if bucket >= answered {
+		t.aside[bucket-answered]++
+	}
 	head := t.wheel[bucket]
 	r.prev, r.link = 0, head
 	if head != 0 {
@@ -240,6 +254,9 @@ func (t *Table) enter(id, bucket uint32) {
 
 func (t *Table) unschedule(id ID) {
 	r := t.rest(id)
+	if r.bucket >= answered {
+		t.aside[r.bucket-answered]--
+	}
 	if r.prev != 0 {
 		t.rest(ID(r.prev)).link = r.link
 	} else {
@@ -427,39 +444,65 @@ func (t *Table) end(id ID) {
 }
 
 // evict ends a flow to make room: the one that waits for longest for its time to be
-// over, but for conversations. So a flood pushes out its own. Conversations that are
-// met are put aside until the clock moves on, so that each is met once a second at
-// most. Where there is nothing else, one of them is ended.
+// over, if it is over or of one direction. So a flood pushes out its own. Others that
+// are met are put aside for some seconds, so that they are not met again for each flow
+// that comes. Of those without payload of both sides one is ended where they are more
+// than half of all, so that new flows have time to be answered, and a conversation
+// where nearly all are.
 func (t *Table) evict() {
-	for s := max(t.floor, t.clock.tick+1); s < t.clock.tick+wheelSize; s++ {
-		for id := t.tails[s%wheelSize]; id != 0; {
-			f, newer := t.At(ID(id)), t.rest(ID(id)).prev
-			if !f.conversation() {
-				t.floor = s
-				t.finish(ID(id))
-				t.Evicted++
-				return
-			}
-			t.unschedule(ID(id))
-			t.enter(id, aside)
-			id = newer
-		}
-	}
-	t.floor = t.clock.tick + wheelSize
-	t.finish(t.mostSilent())
+	t.finish(t.victim())
 	t.Evicted++
 }
 
-// conversation reports whether both sides of a flow sent payload and it is not over.
-func (f *Flow) conversation() bool {
-	return f.Seen&SeenPayload == SeenPayload && f.class != classClosed && f.class < classResetA
+func (t *Table) victim() ID {
+	for s := max(t.floor, t.clock.tick+1); s < t.clock.tick+wheelSize && !t.mostAreAside(); s++ {
+		for id := t.tails[s%wheelSize]; id != 0 && !t.mostAreAside(); id = t.tails[s%wheelSize] {
+			bucket := t.At(ID(id)).worth()
+			if bucket == 0 {
+				t.floor = s
+				return ID(id)
+			}
+			t.move(id, bucket)
+		}
+		t.floor = s
+	}
+	for id := t.tails[answered]; id != 0; id = t.tails[answered] {
+		if t.At(ID(id)).worth() != conversation {
+			return ID(id)
+		}
+		t.move(id, conversation)
+	}
+	return t.mostSilent()
 }
 
-// mostSilent returns the flow that is silent for longest among the first of those
-// that were put aside.
+// mostAreAside reports whether enough flows are put aside to end one of them.
+func (t *Table) mostAreAside() bool {
+	return t.aside[0] > t.live/2 || t.aside[1] > t.live-t.live/8
+}
+
+// move puts a flow into another bucket.
+func (t *Table) move(id, bucket uint32) {
+	t.unschedule(ID(id))
+	t.enter(id, bucket)
+}
+
+// worth returns 0 for a flow that is over or of one direction, answered for one
+// without payload of both sides, and conversation for others.
+func (f *Flow) worth() uint32 {
+	switch {
+	case f.class == classClosed || f.class >= classResetA || !f.BothWays():
+		return 0
+	case f.Seen&SeenPayload != SeenPayload:
+		return answered
+	}
+	return conversation
+}
+
+// mostSilent returns the conversation that is silent for longest among the first of
+// those that were put aside.
 func (t *Table) mostSilent() ID {
 	const most = 64
-	found := t.tails[aside]
+	found := t.tails[conversation]
 	for n, id := 0, found; n < most && id != 0; n++ {
 		if t.At(ID(id)).seen < t.At(ID(found)).seen {
 			found = id
@@ -491,6 +534,7 @@ func (t *Table) EndAll(ended, final func([]ID)) {
 	}, ended)
 	clear(t.wheel[:])
 	clear(t.tails[:])
+	t.aside = [2]int{}
 	clear(t.index)
 	clear(t.hints[:])
 	t.live = 0

@@ -22,9 +22,6 @@ func (k *contents) drop(x *content) {
 	x.facts, x.streams = observe.Facts{Dropped: x.facts.Dropped}, nil
 }
 
-// size returns about how many bytes a content holds.
-func (x *content) size() int { return x.facts.Size() + len(x.streams)*streamBytes }
-
 // replaceFacts puts facts in the place of others.
 func (r *Reader) replaceFacts(old, facts *observe.Facts) {
 	r.contents.bytes += facts.Keep() - old.Drop()
@@ -35,61 +32,59 @@ func (r *Reader) replaceFacts(old, facts *observe.Facts) {
 // wait to be judged are dropped last.
 func (r *Reader) ManyFacts() bool { return r.contents.bytes > r.cfg.MaxFactBytes/8*7 }
 
+// shed drops the facts of a flow other than that of c: of one that is not read any
+// more or, if that has more to lose, of one that is.
+func (r *Reader) shed(c *conn) {
+	x, w := r.contents.leastWorth()
+	if v, vw := r.conns.leastWorth(c); v != nil && (x == nil || vw < w) {
+		r.Counts.Facts += uint64(v.facts.Len())
+		r.contents.bytes -= v.facts.Drop()
+		v.facts = observe.Facts{Dropped: v.facts.Dropped}
+		r.evict(v, TooMuch)
+	} else if x != nil {
+		r.Counts.Facts += uint64(x.facts.Len())
+		r.contents.drop(x)
+	}
+}
+
 // manyBytes is what the facts of a conversation hardly ever take.
 const manyBytes = 4 << 10
 
-// shed drops the facts of a flow other than that of c: out of a sample, one of a flow
-// of which a single side sent payload, else the one with most.
-func (r *Reader) shed(c *conn) {
-	worst, size, rank := r.contents.fattest()
-	if v := r.conns.fattest(c); v != nil {
-		if n, k := v.facts.Size(), factRank(v.state.flags&(spokeA|spokeB) == spokeA|spokeB, v.facts.Size()); worst == nil || k > rank || k == rank && n > size {
-			r.Counts.Facts += uint64(v.facts.Len())
-			r.contents.bytes -= v.facts.Drop()
-			v.facts = observe.Facts{Dropped: v.facts.Dropped}
-			r.evict(v, TooMuch)
-			return
-		}
-	}
-	if worst != nil {
-		r.Counts.Facts += uint64(worst.facts.Len())
-		r.contents.drop(worst)
-	}
-}
-
-// factRank tells how little facts are worth.
-func factRank(both bool, size int) int {
+// worth tells how much it would be to lose facts of some size: least of all those of
+// flows of which a single side sent payload, then those of the largest size, then
+// those of the smallest, which are of the shortest conversations.
+func worth(both bool, size int) int {
 	switch {
 	case !both:
-		return 2
+		return -1<<30 - size
 	case size > manyBytes:
-		return 1
+		return -size
 	}
-	return 0
+	return size
 }
 
-// fattest returns the content that is to go, out of a sample; nil where there is none.
-func (k *contents) fattest() (worst *content, size, rank int) {
+// leastWorth returns a content to be dropped, out of a sample, and how much that is
+// worth; nil where there is none.
+func (k *contents) leastWorth() (found *content, least int) {
 	for range min(sample, k.last) {
 		if k.hand++; k.hand > k.last {
 			k.hand = 1
 		}
 		x := k.at(k.hand)
-		n := x.size()
-		if n == 0 {
+		size := x.facts.Size() + len(x.streams)*streamBytes
+		if size == 0 {
 			continue
 		}
-		if c := factRank(x.both, n); worst == nil || c > rank || c == rank && n > size {
-			worst, size, rank = x, n, c
+		if w := worth(x.both, size); found == nil || w < least {
+			found, least = x, w
 		}
 	}
-	return worst, size, rank
+	return found, least
 }
 
-// fattest returns the flow that is read, other than one, whose facts are to go, out of
-// a sample; nil where there is none.
-func (k *conns) fattest(but *conn) (worst *conn) {
-	size, rank := 0, 0
+// leastWorth returns a flow that is read, other than one, whose facts are to be
+// dropped, out of a sample, and how much they are worth; nil where there is none.
+func (k *conns) leastWorth(but *conn) (found *conn, least int) {
 	for range min(sample, len(k.all)) {
 		if k.hand++; k.hand >= len(k.all) {
 			k.hand = 0
@@ -98,9 +93,9 @@ func (k *conns) fattest(but *conn) (worst *conn) {
 		if c.state == nil || c == but || c.facts.Len() == 0 {
 			continue
 		}
-		if n, x := c.facts.Size(), factRank(c.state.flags&(spokeA|spokeB) == spokeA|spokeB, c.facts.Size()); worst == nil || x > rank || x == rank && n > size {
-			worst, size, rank = c, n, x
+		if w := worth(c.state.flags&(spokeA|spokeB) == spokeA|spokeB, c.facts.Size()); found == nil || w < least {
+			found, least = c, w
 		}
 	}
-	return worst
+	return found, least
 }
