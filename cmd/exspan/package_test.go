@@ -115,7 +115,7 @@ func TestSamples(t *testing.T) {
 		if err := os.WriteFile(file, config, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if out := mustRun(t, promtool, "check", "config", file); !strings.Contains(out, "13 rules found") {
+		if out := mustRun(t, promtool, "check", "config", file); !strings.Contains(out, "18 rules found") {
 			t.Errorf("the alerts are not loaded:\n%s", out)
 		}
 		if !strings.Contains(string(config), listenAddress) {

@@ -21,11 +21,14 @@ import (
 // ofMonitor are metrics that the command monitor adds to those of the exporter,
 // with their labels. Its own test holds a scrape against the mixin.
 var ofMonitor = map[string][]string{
-	"exspan_config_last_reload_successful":   nil,
-	"exspan_capture_behind_seconds":          nil,
-	"exspan_capture_duplicate_packets_total": nil,
-	"exspan_capture_interface_up":            {"interface"},
-	"exspan_output_lost_total":               {"output"},
+	"exspan_config_last_reload_successful":     nil,
+	"exspan_capture_behind_seconds":            nil,
+	"exspan_capture_one_way_connections_ratio": nil,
+	"exspan_capture_interface_up":              {"interface"},
+	"exspan_output_lost_total":                 {"output"},
+	"exspan_state_save_errors_total":           nil,
+	"exspan_write_undecided_packets_total":     nil,
+	"exspan_build_info":                        {"version"},
 }
 
 // described returns the labels of every metric there is, by name; series of
@@ -62,7 +65,7 @@ func described(t *testing.T) map[string][]string {
 }
 
 var (
-	ofExpr   = regexp.MustCompile(`(?m)^\s*(?:- )?expr: (?:\||(.*))\n((?:\s{10,}.*\n)*)`)
+	ofExpr   = regexp.MustCompile(`(?m)^\s*(?:- )?expr: (?:>-|(.*))\n((?:\s{10,}.*\n)*)`)
 	recorded = regexp.MustCompile(`(?m)^\s*- record: (.*)$`)
 	selector = regexp.MustCompile(`([a-z]+:)?(exspan_\w+)(:\w+)?(?:\{([^}]*)\})?`)
 	matcher  = regexp.MustCompile(`(\w+)\s*(?:=~|!~|!=|=)\s*"(?:[^"\\]|\\.)*"`)
@@ -276,4 +279,111 @@ func TestDashboardSyntax(t *testing.T) {
 		t.Fatal(err)
 	}
 	promtool(t, "check", "rules", file)
+}
+
+// TestRunbook wants a section of the runbook for every alert, and no other section.
+func TestRunbook(t *testing.T) {
+	page, err := os.ReadFile("runbook.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sections []string
+	for _, m := range regexp.MustCompile(`(?m)^## (\w+)$`).FindAllStringSubmatch(string(page), -1) {
+		sections = append(sections, m[1])
+	}
+	data, err := os.ReadFile("exspan-alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var alerts []string
+	for _, text := range strings.Split(string(data), "- alert: ")[1:] {
+		name, _, _ := strings.Cut(text, "\n")
+		alerts = append(alerts, name)
+		link := "runbook_url: https://github.com/exspan/exspan/blob/main/exporter/prometheus/mixin/runbook.md#" + strings.ToLower(name) + "\n"
+		if strings.Count(text, link) != 1 {
+			t.Errorf("%s does not link to its section of the runbook", name)
+		}
+		if !strings.Contains(string(readme), "| "+name+" |") {
+			t.Errorf("README.md does not list %s", name)
+		}
+	}
+	if !slices.Equal(sections, alerts) || len(alerts) == 0 {
+		t.Errorf("the runbook has sections on\n%s\nand there are alerts\n%s", sections, alerts)
+	}
+}
+
+// TestAlertsCanFire compares thresholds with what is possible: packets are at most
+// seconds old when they are read, as the ring of the kernel holds no more.
+func TestAlertsCanFire(t *testing.T) {
+	for _, expr := range ruleExprs(t, "exspan-alerts.yaml") {
+		if strings.Contains(expr, "exspan_capture_behind_seconds") {
+			t.Errorf("%s: cannot fire", expr)
+		}
+	}
+}
+
+// TestTables wants rates or increases in tables and graphs, as a raw counter begins anew
+// with the monitor.
+func TestTables(t *testing.T) {
+	raw := regexp.MustCompile(`(?:rate|increase)\((?:\w+:)?exspan_\w+(?::total)?\{[^}]*\}\[`)
+	counter := regexp.MustCompile(`exspan_\w+_total\b|exspan_\w+:total\b`)
+	for panel, exprs := range dashboardExprs(t) {
+		for _, expr := range exprs {
+			if !strings.HasPrefix(panel, "variable ") && counter.MatchString(raw.ReplaceAllString(expr, "")) {
+				t.Errorf("%s: %s shows a raw counter", panel, expr)
+			}
+		}
+	}
+}
+
+// TestJsonnet renders the mixin with another configuration.
+func TestJsonnet(t *testing.T) {
+	jsonnet, err := exec.LookPath("jsonnet")
+	if err != nil {
+		t.Skip("jsonnet is not installed")
+	}
+	out, err := exec.Command(jsonnet, "-e", `(import 'mixin.libsonnet') + { _config+:: { exspanSelector: 'job="sensors"', captureDrops: 7, runbookURL: 'http://wiki/%s', grafanaDashboardTags: ['mail'] } }
+		+ { all: { alerts: $.prometheusAlerts, rules: $.prometheusRules, dashboard: $.grafanaDashboards['exspan.json'] } }`).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	type rules struct {
+		Groups []struct {
+			Rules []struct {
+				Alert, Expr string
+				Annotations map[string]string
+			}
+		}
+	}
+	var got struct {
+		All struct {
+			Alerts, Rules rules
+			Dashboard     struct{ Tags []string }
+		}
+	}
+	if err := json.Unmarshal(out, &got); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]string{}
+	for _, g := range got.All.Alerts.Groups {
+		for _, r := range g.Rules {
+			seen[r.Alert] = r.Expr
+			if r.Annotations["runbook_url"] != "http://wiki/"+strings.ToLower(r.Alert) {
+				t.Errorf("%s links to %s", r.Alert, r.Annotations["runbook_url"])
+			}
+		}
+	}
+	if !strings.Contains(seen["ExspanDown"], `job="sensors"`) || strings.Contains(string(out), `job=\"exspan\"`) {
+		t.Errorf("ExspanDown is %s", seen["ExspanDown"])
+	}
+	if !strings.HasSuffix(seen["ExspanCaptureDrops"], "> 7") {
+		t.Errorf("ExspanCaptureDrops is %s", seen["ExspanCaptureDrops"])
+	}
+	if len(got.All.Rules.Groups) != 2 || !slices.Equal(got.All.Dashboard.Tags, []string{"mail"}) {
+		t.Errorf("%d groups of rules, tags %s", len(got.All.Rules.Groups), got.All.Dashboard.Tags)
+	}
 }
