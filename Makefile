@@ -122,13 +122,17 @@ packages: deps ## build deb, rpm and a zip for Windows in dist/
 	rm -rf dist
 	mkdir -p dist/root/lib
 	ln -s "$$($$(go env CC) -print-file-name=libpcap.a)" dist/root/lib/libpcap.a
-	CGO_LDFLAGS="-L$(CURDIR)/dist/root/lib -ldbus-1" go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o dist/root/exspan ./cmd/exspan
+	CGO_LDFLAGS="-L$(CURDIR)/dist/root/lib -ldbus-1" go build -trimpath -buildmode=pie -ldflags "-s -w -X main.version=$(VERSION)" -o dist/root/exspan ./cmd/exspan
 	dist/root/exspan man dist/root/man
 	gzip -9n dist/root/man/*.1
 	for shell in bash fish; do dist/root/exspan completion $$shell >dist/root/exspan.$$shell; done
 	dist/root/exspan completion zsh >dist/root/_exspan
+	printf 'exspan (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' '$(PACKAGE_VERSION)' \
+		"$$(sed -n 's/^maintainer: //p' cmd/exspan/package/nfpm.yaml)" "$$(date -R -u -d "@$$SOURCE_DATE_EPOCH")" | gzip -9n >dist/root/changelog.gz
+	sed '/^license:/d' cmd/exspan/package/nfpm.yaml >dist/root/nfpm-deb.yaml # a deb has its license in the file copyright alone
 	export PACKAGE_ARCH=$$(go env GOARCH); \
-	for format in deb rpm; do $(NFPM) package -f cmd/exspan/package/nfpm.yaml -p $$format -t dist/; done
+	$(NFPM) package -f dist/root/nfpm-deb.yaml -p deb -t dist/; \
+	$(NFPM) package -f cmd/exspan/package/nfpm.yaml -p rpm -t dist/
 	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o dist/root/exspan.exe ./cmd/exspan
 	go run ./cmd/exspan/package/zip "dist/exspan_$(PACKAGE_VERSION)_windows_amd64.zip" dist/root/exspan.exe README.md LICENSE
 	EXSPAN_PACKAGES="$(CURDIR)/dist" go test -count=1 -run '^TestPackages$$' ./cmd/exspan

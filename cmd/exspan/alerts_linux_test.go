@@ -235,7 +235,7 @@ func checkMixin(t *testing.T, p *proc) {
 		}
 	}
 	// These metrics exist only when there is something to count.
-	optional := []string{"exspan_limit_reached_total", "exspan_relabelled_flows_total", "exspan_rtp_packets_total"}
+	optional := []string{"exspan_capture_one_way_connections_ratio", "exspan_write_undecided_packets_total", "exspan_limit_reached_total", "exspan_relabelled_flows_total", "exspan_rtp_packets_total"}
 	names := regexp.MustCompile(`[^\w:](exspan_\w+|process_\w+)[^\w:]`)
 	for _, file := range []string{"exspan-rules.yaml", "exspan-alerts.yaml", "exspan-dashboard.json"} {
 		data, err := os.ReadFile(filepath.Join(mixin, file))

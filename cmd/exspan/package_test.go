@@ -122,8 +122,12 @@ func TestSamples(t *testing.T) {
 			t.Errorf("the default address %s is not scraped", listenAddress)
 		}
 	})
-	for _, file := range []string{"postinstall.sh", "preremove.sh", "postremove.sh"} {
-		mustRun(t, tool(t, "sh"), "-n", "package/"+file)
+	scripts, err := filepath.Glob("package/*.sh")
+	if err != nil || len(scripts) != 6 {
+		t.Errorf("scripts are %s (%v)", scripts, err)
+	}
+	for _, file := range scripts {
+		mustRun(t, tool(t, "sh"), "-n", file)
 	}
 }
 
@@ -182,6 +186,11 @@ func TestPackages(t *testing.T) {
 		version := mustRun(t, filepath.Join(root, "usr/bin/exspan"), "version")
 		if !strings.HasPrefix(version, "exspan ") {
 			t.Error(version)
+		}
+		if lintian, err := exec.LookPath("lintian"); err == nil {
+			if out, err := exec.Command(lintian, "--allow-root", "--fail-on", "error,warning", deb).CombinedOutput(); err != nil || len(out) > 0 {
+				t.Errorf("lintian: %v\n%s", err, out)
+			}
 		}
 		info := mustRun(t, dpkg, "-I", deb, "conffiles")
 		if got := strings.Fields(info); !slices.Equal(got, []string{"/etc/exspan/monitor.yaml", "/etc/exspan/site.yaml"}) {

@@ -1,9 +1,6 @@
 #!/bin/sh
-# After removal; a purge (deb) takes what the service wrote too.
+# After removal.
 set -e
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload
-fi
-if [ "$1" = purge ]; then
-	rm -rf /var/lib/exspan /var/lib/private/exspan /var/log/exspan /var/log/private/exspan
 fi
