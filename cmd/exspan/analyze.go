@@ -56,9 +56,10 @@ func newAnalyzeCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "analyze [flags] FILE... [-- BPF-EXPRESSION]",
 		Short: "Say what each flow of capture files is",
-		Long: `Read capture files (pcap, pcapng, .etl of Windows' netsh and pktmon, .cap of
-Network Monitor, plain, gzip or zstd; "-" is standard input) as one, in time order, and say of each flow which documented Exchange
-data path it follows, how sure that is, and what differs from the documentation.
+		Long: `Read capture files as one, in time order, and say of each flow which documented
+Exchange data path it follows, how sure that is, and what differs from the
+documentation. Files are pcap, pcapng, .etl of Windows' netsh and pktmon, or .cap
+of Network Monitor, plain or compressed with gzip or zstd; "-" is standard input.
 
 Exit codes: 0 done, 1 a run-time error such as a damaged file (everything
 before the damage is reported), 2 a mistake in flags, site file or rules,

@@ -21,7 +21,7 @@ type conversion struct {
 func newConvertCmd() *cobra.Command {
 	c := &conversion{}
 	cmd := &cobra.Command{
-		Use:   "convert FILE... -o OUT.pcapng [-- BPF-EXPRESSION]",
+		Use:   "convert [flags] FILE... -o OUT.pcapng [-- BPF-EXPRESSION]",
 		Short: "Write captures of Windows, or of any kind, as one pcapng file",
 		Long: `Read capture files (.etl of netsh and pktmon, .cap of Network Monitor, pcap and
 pcapng, plain, gzip or zstd; "-" is standard input) and write their frames, in

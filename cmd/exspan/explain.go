@@ -23,7 +23,7 @@ func newExplainCmd() *cobra.Command {
 	v := &viewFlags{}
 	flow := ""
 	cmd := &cobra.Command{
-		Use:   "explain [flags] FILE... {COMMUNITY-ID | --flow A:PORT,B:PORT | --status LIST ...}",
+		Use:   "explain [flags] FILE... [COMMUNITY-ID]",
 		Short: "Explain why flows got their verdicts",
 		Long: `Explain why a flow got its verdict: what was read of it and in which packet, the
 rows of the port reference that it could follow and what speaks for and against

@@ -95,8 +95,10 @@ Microsoft Exchange data path each flow follows.
 	rulesCmd.AddCommand(newCoverageCmd())
 	cmd.AddCommand(newAnalyzeCmd(), newConvertCmd(), newMonitorCmd(), newInterfacesCmd(), newTopCmd(), newDiffCmd(), newExplainCmd(), newPortsCmd(), newFirewallCmd(), newSiteCmd(), rulesCmd, newGlossaryCmd(), newVersionCmd(), newManCmd())
 	cmd.SetFlagErrorFunc(flagError)
+	cmd.SetUsageTemplate(strings.ReplaceAll(cmd.UsageTemplate(), "FlagUsages ", fmt.Sprintf("FlagUsagesWrapped %d ", helpColumns())))
 	cmd.SetVersionTemplate("exspan {{.Version}}\n")
 	addVersion(cmd)
+	wrapHelp(cmd)
 	return cmd
 }
 

@@ -216,3 +216,33 @@ tcp 10.0.0.9:1052 > 10.0.0.5:9999 "SSH-2.0-PuTTY\r\n"
 		t.Errorf("%d examples", ran)
 	}
 }
+
+// TestHelpFits verifies that the help of every command fits into 80 columns, but for
+// examples, which are to be copied, and that a synopsis names flags before a BPF
+// expression.
+func TestHelpFits(t *testing.T) {
+	t.Setenv("COLUMNS", "80")
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		var out bytes.Buffer
+		c.SetOut(&out)
+		if err := c.Help(); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			line = strings.TrimRight(line, "\n")
+			if len(line) > 80 && !strings.HasPrefix(line, "  exspan ") && !strings.HasPrefix(line, "  netsh") && c.Name() != "completion" {
+				t.Errorf("%s: %d columns: %s", c.CommandPath(), len(line), line)
+			}
+		}
+		if use := c.UseLine(); strings.Contains(use, "--") && strings.Index(use, "[flags]") > strings.Index(use, "[--") {
+			t.Errorf("the flags come last: %s", use)
+		}
+		for _, s := range c.Commands() {
+			if s.IsAvailableCommand() && s.Name() != "completion" {
+				visit(s)
+			}
+		}
+	}
+	visit(newRootCmd())
+}

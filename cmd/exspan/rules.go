@@ -17,8 +17,8 @@ func newRulesCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
 		Short: "List, show and check the documented data paths",
-		Long: `The data paths are what Microsoft documents of the network traffic of Exchange: who
-talks to whom, on which ports, and with which authentication and encryption.`,
+		Long: `The data paths are what Microsoft documents of the network traffic of Exchange:
+who talks to whom, on which ports, and with which authentication and encryption.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -174,7 +174,7 @@ func newRulesListCmd() *cobra.Command {
 func newRulesShowCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID",
-		Short: "Show a data path, the paths of a group, or what some versions must not have",
+		Short: "Show a path, a group, or what versions must not have",
 		Example: `  exspan rules show 2010.mailbox.mapi
   exspan rules show 2010.https.client
   exspan rules show not.mapi-tcp`,
@@ -224,7 +224,8 @@ func newRulesCheckCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE...",
 		Short: "Check packs of rules and site files",
-		Long:  `Reads each file, a pack of rules or a site file, and prints every mistake in it as file:line:column.`,
+		Long:  `Reads each file, a pack of rules or a site file, and prints every mistake in it
+as file:line:column.`,
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var all []error

@@ -15,9 +15,9 @@ func newRulesPolicyCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
 		Short: "Show which mechanisms are weak, and by which document",
-		Long: `The policy holds what is true of traffic whatever its data path: which mechanisms are
-weak, how grave that is for each version of Exchange and by which document, and which
-roles are those of Exchange servers.`,
+		Long: `The policy holds what is true of traffic whatever its data path: which
+mechanisms are weak, how grave that is for each version of Exchange and by which
+document, and which roles are those of Exchange servers.`,
 		Args: cobra.NoArgs,
 	}
 	format := formatFlag(cmd, showFormats...)

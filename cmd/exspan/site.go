@@ -95,8 +95,8 @@ func newSchemaCmd(files, name string, schema func() []byte) *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "Print a JSON Schema of " + files,
-		Long: `Print a JSON Schema of ` + files + `, by which editors complete keys and words, and mark
-mistakes while you type. Editors with the YAML language server (Visual Studio
+		Long: `Print a JSON Schema of ` + files + `, by which editors complete
+keys and words, and mark mistakes while you type. Editors with the YAML language server (Visual Studio
 Code, Neovim, Emacs and others) take it from the first line of a file:
 
     # yaml-language-server: $schema=` + name + `.schema.json
