@@ -87,9 +87,9 @@ func detail(line string, f *tally.Finding) string {
 		return line
 	}
 	if how, ok := strings.CutSuffix(line, inClear); ok {
-		line = "seen: the password in the clear (" + how + ")"
+		line = "seen: the password in the clear (" + inWords(how) + ")"
 		if len(f.Path.Encryption) > 0 && f.Path.ByDefault == "yes" {
-			line += "; documented: " + strings.Join(f.Path.Encryption, " or ") + " by default"
+			line += "; documented: " + inWords(strings.Join(f.Path.Encryption, " or ")) + " by default"
 		}
 		return line
 	}
@@ -97,7 +97,29 @@ func detail(line string, f *tally.Finding) string {
 	if !ok {
 		return line
 	}
-	return "seen: " + seen + "; documented: " + documented
+	if seen == "none" {
+		seen = "no authentication"
+	}
+	return "seen: " + inWords(seen) + "; documented: " + inWords(documented)
+}
+
+// inWords replaces the ids of mechanisms in a text by the names that administrators
+// know them by.
+func inWords(s string) string {
+	words := strings.Split(s, " ")
+	for i, w := range words {
+		if name := mechanismNames[w]; name != "" {
+			words[i] = name
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// mechanismNames names mechanisms whose ids are not plain words.
+var mechanismNames = map[string]string{
+	"ssl": "SSL", "tls": "TLS", "https": "HTTPS", "ldaps": "LDAPS", "srtp": "SRTP", "sip-tls": "SIP over TLS", "rpc": "RPC encryption",
+	"ntlm": "NTLM", "kerberos": "Kerberos", "login": "LOGIN", "plain": "PLAIN", "user-pass": "USER and PASS", "simple": "LDAP simple bind",
+	"direct-trust": "certificates (direct trust)",
 }
 
 // style is the colour of a severity; the word stands beside it.
