@@ -224,9 +224,9 @@ func newRulesCheckCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE...",
 		Short: "Check packs of rules and site files",
-		Long:  `Reads each file, a pack of rules or a site file, and prints every mistake in it
+		Long: `Reads each file, a pack of rules or a site file, and prints every mistake in it
 as file:line:column.`,
-		Args:  cobra.MinimumNArgs(1),
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var all []error
 			for _, file := range args {
