@@ -6,6 +6,7 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/communityid"
 	"github.com/exspan/exspan/classify/flow"
+	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/observe/dcerpc"
 	"github.com/exspan/exspan/classify/observe/http"
 	"github.com/exspan/exspan/classify/observe/proxy"
@@ -14,8 +15,9 @@ import (
 )
 
 // legs joins the flows that are legs of one conversation on either side of a load
-// balancer or proxy. Two things prove it: both flows carry the random value of the
-// same TLS hello, or one of them names the client of the other. Time alone proves
+// balancer or proxy. Three things prove it: both flows carry the random value of the
+// same TLS hello; both carry the id or the ticket of one TLS session, and one leads to where
+// the other comes from; or one of them names the client of the other. Time alone proves
 // nothing, so a client with several connections to a load balancer has none of them
 // joined by its address. Legs are joined while both are live: what the inner one
 // says, the outer one has caused.
@@ -141,6 +143,8 @@ func (l *legs) add(at *legPlace) {
 func (l *legs) tie(tie uint64, at *legPlace) {
 	other, known := l.ties[tie]
 	switch {
+	case known && other.id != at.id && tie&observe.SessionTie != 0 && (other.id == 0 || l.live(&other)):
+		l.tieSession(tie, &other, at)
 	case known && other.id != at.id && l.live(&other):
 		l.join(&other, at)
 	case len(l.ties) < maxTies:
@@ -161,6 +165,22 @@ func (l *legs) tie(tie uint64, at *legPlace) {
 		} else {
 			l.refused++
 		}
+	}
+}
+
+// tieSession takes in that two live flows carry the id or the ticket of one session.
+// They are legs if one comes from the host that the other leads to. Otherwise a client
+// has resumed its session while the first connection was live: that session proves
+// nothing any more.
+func (l *legs) tieSession(tie uint64, other, at *legPlace) {
+	switch {
+	case other.id == 0: // it proves nothing
+	case other.server == at.client && other.client != at.server:
+		l.join(other, at)
+	case at.server == other.client && at.client != other.server:
+		l.join(at, other)
+	default:
+		l.ties[tie] = legPlace{}
 	}
 }
 

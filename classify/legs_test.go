@@ -7,6 +7,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/flow"
+	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/classify/session"
 	"github.com/exspan/exspan/rules"
@@ -117,5 +118,43 @@ func TestLegsEnded(t *testing.T) {
 	l.add(c)
 	if l.tie(77, c); l.of[2] == "" || l.of[2] != l.of[3] {
 		t.Errorf("not joined: %v", l.of)
+	}
+}
+
+// TestLegsOfSession ties flows by a TLS session: legs on both sides of one host are
+// joined, connections in which a client resumes its session are not.
+func TestLegsOfSession(t *testing.T) {
+	const session = observe.SessionTie | 7
+	newLegs := func(flows ...*legPlace) *legs {
+		l := &legs{}
+		for _, at := range flows {
+			l.add(at)
+			l.tie(session, at)
+		}
+		return l
+	}
+	outer, inner := legAt(1, "10.0.9.9", "10.0.0.100"), legAt(2, "10.0.0.100", "10.0.0.11")
+	for _, flows := range [][]*legPlace{{outer, inner}, {inner, outer}} {
+		l := newLegs(flows...)
+		if got := l.of[inner.id]; got == "" || got != l.of[outer.id] || got != outer.conversation() {
+			t.Errorf("legs of a session are in %q and %q, want %q", l.of[outer.id], got, outer.conversation())
+		}
+	}
+	again := legAt(3, "10.0.9.9", "10.0.0.100")
+	if l := newLegs(outer, again, inner); len(l.of) != 0 {
+		t.Errorf("joined though two connections of the client carry the session: %v", l.of)
+	}
+	elsewhere := legAt(4, "10.0.9.9", "10.0.0.12")
+	if l := newLegs(outer, elsewhere, inner); len(l.of) != 0 {
+		t.Errorf("joined though the client resumed its session at another server: %v", l.of)
+	}
+	l := newLegs(outer)
+	l.ended(outer.id, outer.client, outer.server)
+	for _, at := range []*legPlace{again, inner} {
+		l.add(at)
+		l.tie(session, at)
+	}
+	if l.of[inner.id] != again.conversation() {
+		t.Errorf("after the first connection ended the legs are in %q, want %q", l.of[inner.id], again.conversation())
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"math/bits"
 	"net/netip"
+	"slices"
 )
 
 // Direction is the direction of bytes on a flow.
@@ -238,7 +239,8 @@ type Report struct {
 	Names []HostName
 	// Ties are numbers that two flows share only if both carry the same bytes. The legs
 	// of a conversation on both sides of a load balancer that passes TLS through are such
-	// flows. Ties are derived from random values and have no other meaning. They are used
+	// flows. With the bit SessionTie the bytes name a session, which a client can resume
+	// in another flow. Ties are derived from random values and have no other meaning. They are used
 	// only for matching and are never printed. The caller takes them after each call.
 	Ties []uint64
 	// Streams are the media streams of the flow. Finish replaces them.
@@ -257,8 +259,26 @@ type Report struct {
 func (r *Report) Tie(random []byte) {
 	if len(random) >= 32 {
 		if t := binary.LittleEndian.Uint64(random[8:]); t != bits.RotateLeft64(t, 8) {
-			r.Ties = append(r.Ties, t)
+			r.Ties = append(r.Ties, t&^SessionTie)
 		}
+	}
+}
+
+// SessionTie is set in ties that name a session.
+const SessionTie = 1 << 63
+
+// TieSession adds a tie for the id or the ticket of a TLS session. Short ones are not
+// random, so TieSession ignores them.
+func (r *Report) TieSession(id []byte) {
+	if len(id) < 16 {
+		return
+	}
+	hash := uint64(14695981039346656037) // FNV-1a
+	for _, b := range id {
+		hash = (hash ^ uint64(b)) * 1099511628211
+	}
+	if t := hash | SessionTie; !slices.Contains(r.Ties, t) {
+		r.Ties = append(r.Ties, t)
 	}
 }
 

@@ -44,6 +44,7 @@ const (
 	extServerName          = 0
 	extSignatureAlgorithms = 13
 	extALPN                = 16
+	extSessionTicket       = 35
 	extPreSharedKey        = 41
 	extEarlyData           = 42
 	extSupportedVersions   = 43
@@ -60,6 +61,8 @@ type clientHello struct {
 	serverName []byte
 	ciphers    []byte // the list of suites
 	extensions []byte // the extensions in order, all well formed
+	session    []byte // the session id, or empty
+	ticket     []byte // the session ticket (RFC 5077), or empty
 }
 
 // vector8 and vector16 split a vector off b. Its length comes first, in one byte or in
@@ -92,7 +95,7 @@ func parseClientHello(b []byte) (h clientHello, ok bool) {
 		return h, false
 	}
 	h.version = number16(b)
-	if _, b, ok = vector8(b[2+32:]); !ok { // the session id
+	if h.session, b, ok = vector8(b[2+32:]); !ok {
 		return h, false
 	}
 	if h.ciphers, b, ok = vector16(b); !ok {
@@ -125,6 +128,8 @@ func parseClientHello(b []byte) (h clientHello, ok bool) {
 			}
 		case extEarlyData:
 			h.early = true
+		case extSessionTicket:
+			h.ticket = e
 		case extSupportedVersions:
 			var highest uint16
 			for list, _, _ := vector8(e); len(list) > 1; list = list[2:] {
@@ -178,6 +183,7 @@ type serverHello struct {
 	alpn    string
 	psk     bool
 	retry   bool
+	session []byte // the session id, or empty
 }
 
 // retryRandom is the random of a HelloRetryRequest (RFC 8446 section 4.1.3).
@@ -195,7 +201,7 @@ func parseServerHello(b []byte) (h serverHello, ok bool) {
 		h.cipher = uint16(c.number(2))
 		return h, !c.bad
 	}
-	if id := c.vector(1); len(id.b) > 32 {
+	if h.session = c.vector(1).b; len(h.session) > 32 {
 		return h, false
 	}
 	h.cipher = uint16(c.number(2))

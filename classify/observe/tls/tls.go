@@ -75,6 +75,7 @@ const (
 	maxRecord      = 16384 + 2048 // bytes of one record, RFC 5246 section 6.2.3
 	maxClientHello = 16 << 10     // bytes read of a ClientHello
 	maxServerHello = 8 << 10      // bytes read of a ServerHello
+	maxTicket      = 256          // bytes read of a session ticket
 	maxLeaf        = 16 << 10     // bytes read of a server certificate
 	maxMessage     = 1 << 20      // longest accepted handshake message
 	maxNames       = 16           // names reported per certificate
@@ -399,6 +400,10 @@ func (o *observer) begin(d *direction, in *observe.Input, r *observe.Report) (in
 			return min(d.messageLeft, maxServerHello), nil
 		}
 		return min(d.messageLeft, maxClientHello), nil
+	case msgNewSessionTicket:
+		if toClient && o.version != 0 && o.version <= 0x0303 {
+			return min(d.messageLeft, 6+maxTicket), nil
+		}
 	case msgCertificate:
 		o.full, o.certified = o.full || toClient, o.certified || toClient
 		return min(d.messageLeft, 6), nil
@@ -426,6 +431,10 @@ func (o *observer) message(d *direction, b []byte, in *observe.Input, r *observe
 	case msgServerHello:
 		if !o.serverHello(b, r) && in.Handshake && d.records == 1 {
 			return observe.ErrViolation
+		}
+	case msgNewSessionTicket: // RFC 5077 section 3.3: its lifetime in seconds, and the ticket
+		if len(b) > 6 {
+			r.TieSession(b[6:min(len(b), 6+(int(b[4])<<8|int(b[5])))])
 		}
 	case msgCertificate:
 		switch {
@@ -458,6 +467,10 @@ func (o *observer) clientHello(b []byte, r *observe.Report) {
 		return
 	}
 	r.Tie(b[2:])
+	if h.version <= 0x0303 { // later versions have other tickets, and the id is a mere random value
+		r.TieSession(h.session)
+		r.TieSession(h.ticket[:min(len(h.ticket), maxTicket)])
+	}
 	o.early = h.early
 	f := o.seen.hello(&h)
 	r.AddBytes(ServerName, h.serverName[:min(len(h.serverName), observe.MaxFactLength)])
@@ -493,6 +506,9 @@ func (o *observer) serverHello(b []byte, r *observe.Report) bool {
 	o.version, o.helloRetry = h.version, h.retry
 	if !h.retry {
 		r.Tie(b[2:])
+		if h.version <= 0x0303 {
+			r.TieSession(h.session)
+		}
 	}
 	r.Add(Version, versionName(h.version))
 	r.Add(Cipher, CipherName(h.cipher))
