@@ -210,8 +210,7 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 		return fmt.Errorf("--output: %w", err)
 	}
 	defer out.abandon()
-	fail := newFailOn(a.failOn)
-	sinks := []record.Sink{a.sink(out, stdout, &cfg), fail}
+	sinks := []record.Sink{a.sink(out, stdout, &cfg)}
 	streams := pipeline.Streams{Stdin: stdin}
 	if !a.Quiet && !(a.format != "table" && a.by == "" && a.sort == "" && a.output == "" && pipeline.IsTerminal(stdout)) {
 		streams.Progress = stderr
@@ -224,7 +223,8 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 		defer packets.close()
 		sinks = append(sinks, packets.selection)
 	}
-	result, err := a.Run(ctx, cfg, streams, exporter.Multi(sinks...))
+	fail := newFailOn(a.failOn, exporter.Multi(sinks...))
+	result, err := a.Run(ctx, cfg, streams, fail)
 	if err != nil {
 		return err
 	}

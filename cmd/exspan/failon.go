@@ -69,23 +69,28 @@ func checkWords(flag string, given, known []string) error {
 	return fmt.Errorf("--%s: unknown %s; known are %s", flag, strings.Join(unknown, ", "), strings.Join(known, ", "))
 }
 
-// failOn is a sink that counts flows by the words they were asked about.
+// failOn is a sink that counts flows by the words they were asked about, and gives
+// every record to the next sink.
 type failOn struct {
+	next  record.Sink
 	words []string
 	flows []uint64
 	// What the summary says of the input, or empty.
 	warning, snap string
 }
 
-func newFailOn(words []string) *failOn {
-	return &failOn{words: words, flows: make([]uint64, len(words))}
+func newFailOn(words []string, next record.Sink) *failOn {
+	return &failOn{next: next, words: words, flows: make([]uint64, len(words))}
 }
 
 func (f *failOn) Write(r *record.Record) error {
-	if len(f.words) == 0 || r.State == "active" {
-		return nil
+	if len(f.words) > 0 && r.State != "active" {
+		f.count(&r.Verdict)
 	}
-	v := &r.Verdict
+	return f.next.Write(r)
+}
+
+func (f *failOn) count(v *record.Verdict) {
 	for i, w := range f.words {
 		hit := string(v.Status) == w || string(v.Reason) == w
 		for j := range v.Findings {
@@ -95,12 +100,12 @@ func (f *failOn) Write(r *record.Record) error {
 			f.flows[i]++
 		}
 	}
-	return nil
 }
 
 func (f *failOn) Close(sum *record.Summary) error {
+	err := f.next.Close(sum)
 	f.warning, f.snap = sum.Warning(), sum.SnapNote()
-	return nil
+	return err
 }
 
 // count returns n and what, in the plural unless n is 1.
