@@ -170,6 +170,8 @@ type Builder struct {
 	o Options
 	t tally.Tally
 	m Model
+	// sealed holds the roles of hosts between which IPsec was seen, in both orders.
+	sealed map[[2]rules.Role]bool
 }
 
 // New returns a Builder.
@@ -182,7 +184,27 @@ func New(o Options) *Builder {
 // Write counts r.
 func (b *Builder) Write(r *record.Record) error {
 	b.t.Add(r)
+	if r.Verdict.Reason == record.Sealed {
+		b.seal(r)
+	}
 	return nil
+}
+
+// seal notes the roles of the ends of a flow of IPsec, which has no client.
+func (b *Builder) seal(r *record.Record) {
+	if b.sealed == nil {
+		b.sealed = map[[2]rules.Role]bool{}
+	}
+	for _, c := range r.Client.Roles {
+		for _, s := range r.Server.Roles {
+			for x := range strings.SplitSeq(c, "|") {
+				for y := range strings.SplitSeq(s, "|") {
+					b.sealed[[2]rules.Role{rules.Role(x), rules.Role(y)}] = true
+					b.sealed[[2]rules.Role{rules.Role(y), rules.Role(x)}] = true
+				}
+			}
+		}
+	}
 }
 
 // Close makes the Model.

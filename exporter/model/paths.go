@@ -181,6 +181,11 @@ func (b *Builder) unobservable(p *rules.DataPath, sum *record.Summary) string {
 	if len(p.From) == 1 && len(p.To) == 1 && p.From[0] == p.To[0] && p.From[0].Exchange() && roles[p.From[0]] == 1 {
 		return "only one host in view is " + string(p.From[0])
 	}
+	for ends := range b.sealed {
+		if slices.Contains(p.From, ends[0]) && slices.Contains(p.To, ends[1]) {
+			return "IPsec between hosts of these roles hides what it carries"
+		}
+	}
 	if b.t.OneWay > b.t.Flows()/2 && hidden(p) {
 		return "most flows were captured in one direction only, which may hide what shows it"
 	}
