@@ -234,7 +234,7 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	if a.format != "table" || a.calls {
 		for _, n := range append(result.Notes, fail.warning, fail.snap) {
 			if n != "" {
-				fmt.Fprintf(stderr, "exspan: %s\n", n)
+				printLines(stderr, n)
 			}
 		}
 	}

@@ -90,7 +90,7 @@ func (c *conversion) run(ctx context.Context, stdin io.Reader, stdout, stderr io
 		return err
 	}
 	for _, n := range result.Notes {
-		fmt.Fprintf(stderr, "exspan: %s\n", n)
+		printLines(stderr, n)
 	}
 	if frames == 0 && len(result.Damage) > 0 {
 		return result.Err() // an empty file helps nobody

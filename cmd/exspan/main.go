@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
+	"github.com/exspan/exspan/exporter/text"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -66,9 +67,13 @@ func exitCode(err error, stderr io.Writer) int {
 }
 
 // printError writes one line a mistake, as errors that hold several do.
-func printError(w io.Writer, err error) {
-	for _, line := range strings.Split(err.Error(), "\n") {
-		fmt.Fprintf(w, "exspan: %s\n", line)
+func printError(w io.Writer, err error) { printLines(w, err.Error()) }
+
+// printLines writes lines after the name of the program. Names of files and excerpts
+// of them cannot steer the terminal.
+func printLines(w io.Writer, lines string) {
+	for _, line := range strings.Split(lines, "\n") {
+		fmt.Fprintf(w, "exspan: %s\n", text.Printable(strings.ReplaceAll(line, "\t", "    ")))
 	}
 }
 

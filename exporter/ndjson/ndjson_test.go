@@ -3,6 +3,7 @@ package ndjson
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -211,7 +212,7 @@ func uniqueNames(f *observe.Facts) bool {
 }
 
 func FuzzString(f *testing.F) {
-	for _, s := range []string{"", "a", "\"\\\b\f\n\r\t\x00\x1f\x7f", "\u2027\u2028\u2029\u202a", "\xff\xc0\x80", "é𝄞\ufffd", "<>&"} {
+	for _, s := range []string{"", "a", "\"\\\b\f\n\r\t\x00\x1f\x7f", "\u2027\u2028\u2029\u202a", "\xff\xc0\x80", "\u009b31m", "a\u202eb\u2066\u200f\u061c", "é𝄞\ufffd", "<>&"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -221,7 +222,15 @@ func FuzzString(f *testing.F) {
 		if err := e.Encode(s); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := string(appendString(nil, s)), strings.TrimSuffix(b.String(), "\n"); got != want {
+		var want strings.Builder
+		for _, r := range strings.TrimSuffix(b.String(), "\n") {
+			if r >= 0x7f && r < 0xa0 || strings.ContainsRune("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", r) {
+				fmt.Fprintf(&want, `\u%04x`, r)
+			} else {
+				want.WriteRune(r)
+			}
+		}
+		if got, want := string(appendString(nil, s)), want.String(); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	})
