@@ -1082,7 +1082,7 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 		{Versions: []string{"2007", "2010"}, Roles: []Role{"um"}},
 		{Versions: []string{"2013", "2016"}, Roles: []Role{"mailbox", "cas"}},
 	}, End: "server", Any: []Match{
-		{Port: Port{From: 0x13c4, To: 0x13c7, TCP: true}, Protocol: "sip", Facts: []Fact{{Name: "sip.status", Values: []string{"302"}}}},
+		{Port: Port{From: 0x13c4, To: 0x13c7, TCP: true}, Protocol: "sip", Facts: []Fact{{Name: "sip.redirect", Values: []string{"5062", "5063", "5065", "5066", "5067", "5068"}}}},
 	}, Weak: true, Versions: []string{"2007", "2010", "2013", "2016"}, What: "302 to port 5062, 5063 or 5065 to 5068 of an Exchange server", FooledBy: "any proxy that redirects", Note: "the call router and the UM service redirect", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer2013/um-protocols-ports-and-services-exchange-2013-help.md", Confidence: "medium"},
 	{ID: "resvc.banner", Roles: []Role{"mailbox", "cas"}, End: "server", Any: []Match{
 		{Protocol: "resvc", Facts: []Fact{{Name: "resvc.version", Values: []string{"*"}}}},
@@ -1124,7 +1124,7 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 		{Port: Port{From: 0xc5cc, To: 0xc5cc, TCP: true}, Protocol: "tls"},
 	}, Weak: true, Peer: []Role{"hub", "mailbox"}, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "TLS on 50636 opened by a host proven to be hub or mailbox", FooledBy: "any AD LDS", Note: "together with SMTP evidence strong: only EdgeSync does so", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/edge-transport-servers/edge-subscriptions.md; Exchange 2010 Network Port Reference (Microsoft)", Confidence: "medium"},
 	{ID: "um.sip.old", Roles: []Role{"um"}, End: "server", Any: []Match{
-		{Port: Port{From: 0x13c4, To: 0x13c5, TCP: true}, Protocol: "sip", Facts: []Fact{{Name: "sip.status", Values: []string{"302"}}}},
+		{Port: Port{From: 0x13c4, To: 0x13c5, TCP: true}, Protocol: "sip", Facts: []Fact{{Name: "sip.redirect", Values: []string{"5065", "5066", "5067", "5068"}}}},
 	}, Weak: true, Versions: []string{"2007", "2010"}, What: "answers SIP on 5060 or 5061, redirects to 5065 to 5068", FooledBy: "any SIP server", Note: "no header sample is known for these versions", Source: "Exchange 2010 Network Port Reference (Microsoft); MicrosoftDocs/OfficeDocs-Exchange ExchangeServer2013/um-protocols-ports-and-services-exchange-2013-help.md", Confidence: "medium"},
 	{ID: "mailbox-legacy", Roles: []Role{"mailbox-legacy"}, End: "server", Pending: "it is relative to the version of the server that proxies", What: "version proven to be older than the server that proxies to it", Note: "relative: 2003 behind 2007 or 2010, 2007 behind 2010; 5.5 behind 2003", Source: "Exchange 2010 Network Port Reference (Microsoft), notes", Confidence: "medium"},
 	{ID: "version.2019-se", End: "server", Versions: []string{"2019", "SE"}, ProvesVersion: true, Pending: "what a build number means is in builds.yaml", What: "third part of the build: below 2562 is 2019, from 2562 on SE", Note: "needs a full build number (X-OWA-Version, X-ServerApplication); MS-Server-ActiveSync gives 15.2 alone", Source: "packs/builds.yaml", Confidence: "high"},

@@ -244,6 +244,8 @@ func TestEvidence(t *testing.T) {
 		{"sip", "sip.server=RTCC/5.0.0.0_MSExchangeUM/15.01.2507.017", 5062, "sip.server.um"},
 		{"sip", "sip.server=RTC/6.0", 5061, "sip.server.rtc"},
 		{"sip", "sip.method=INVITE sip.status=403", 5060, ""},
+		{"sip", "sip.status=302 sip.redirect=5060", 5060, ""},
+		{"sip", "sip.status=302 sip.redirect=5065", 5060, "sip.redirect um.sip.old"},
 		{"sip", "sip.method=INVITE sip.status=200", 5060, "sip.invite"},
 	} {
 		if got := proofsOf(packs, proofs, tt.protocol, tt.facts, tt.port); got != tt.want {
