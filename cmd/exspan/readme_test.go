@@ -21,6 +21,7 @@ var answers = []struct {
 	part, file string
 	want       []string
 }{
+	{"diagram ", "org", []string{"<svg ", "SMTP client to Hub Transport, 587/tcp"}},
 	{"--by pair", "mail", []string{"10.20.4.42 > 10.20.2.12  7 flows", "IMAP4"}},
 	{"cleartext,weak-auth", "mail", []string{"10.20.2.22:143/tcp", "DEVIATING", "cleartext, weak-auth"}},
 	{"--finding blocked", "rpc", []string{"10.20.4.41", "mb1.corp.example:6002/tcp", "refused"}},

@@ -36,7 +36,7 @@ func NewDocumented(packs *rules.Packs, versions ...string) *Model {
 			l := &p.Legs[i]
 			for _, from := range p.From {
 				for _, to := range p.To {
-					if len(p.OneEnd) > 0 && !slices.Contains(p.OneEnd, from) && !slices.Contains(p.OneEnd, to) {
+					if len(p.OneEnd) > 0 && !slices.Contains(p.OneEnd, from) && !slices.Contains(p.OneEnd, to) || outside(from) && outside(to) {
 						continue
 					}
 					client, server := host(from), host(to)
@@ -51,6 +51,16 @@ func NewDocumented(packs *rules.Packs, versions ...string) *Model {
 	slices.SortFunc(m.Hosts, compareHosts)
 	slices.SortStableFunc(m.Edges, compareEdges)
 	return m
+}
+
+// outside reports whether hosts of a role are none of the organisation's servers. What
+// they do among themselves is not documented, though a path may name both.
+func outside(r rules.Role) bool {
+	switch r {
+	case rules.Client, rules.Internet, rules.Relay, rules.ExchangeOnline, rules.Admin:
+		return true
+	}
+	return false
 }
 
 // documented returns the edges of a leg between two hosts: one for TCP and one for UDP.
