@@ -114,7 +114,7 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 	e.inventory.Limit(cfg.Limits.MaxEndpoints, cfg.Limits.MaxHosts, cfg.Limits.MaxPairs)
 	e.tunnels.max = cfg.Limits.MaxMarked
 	e.tunnels.setSite(cfg.Site)
-	e.legs.site = cfg.Site
+	e.legs = legs{site: cfg.Site, isLive: e.isLiveLeg, each: e.eachLeg}
 	e.reader, err = session.NewReader(session.Config{
 		Protocols: e.protocols, Announced: e.announced, Identities: cfg.Identities,
 		MaxConns: cfg.Limits.MaxConns, MaxBuffered: cfg.Limits.MaxBuffered, MaxFactBytes: cfg.Limits.MaxFactBytes,

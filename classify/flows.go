@@ -29,6 +29,7 @@ const (
 	twoSided                    // both ends have sent, and the pair of hosts was not told yet
 	ended                       // the flow has ended
 	isLeg                       // legs has taken the flow in
+	mailLeg                     // and it carries mail protocols rather than HTTP
 )
 
 func (s *state) has(m mark) bool { return s.marks&m != 0 }

@@ -14,20 +14,26 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-// legs joins the flows that are legs of one conversation on either side of a load
-// balancer or proxy. Three things prove it: both flows carry the random value of the
-// same TLS hello; both carry the id or the ticket of one TLS session, and one leads to where
-// the other comes from; or one of them names the client of the other. Time alone proves
-// nothing, so a client with several connections to a load balancer has none of them
-// joined by its address. Legs are joined while both are live: what the inner one
-// says, the outer one has caused.
+// legs joins the flows that are legs of one conversation on both sides of a load
+// balancer or proxy. Three things prove that: both flows carry the random value of the
+// same TLS hello; both carry the id or the ticket of one TLS session, and one leads to
+// where the other comes from; or one of them names the client of the other. Time alone
+// proves nothing, so the address of a client with several connections to a load balancer
+// joins none of them. Legs are joined while both are live: what the inner one says, the
+// outer one has caused.
 type legs struct {
-	pairs   map[legEnds]legList // live flows by their hosts
-	ties    map[uint64]legPlace // live flows by the random values that they carry
-	of      map[flow.ID]string  // conversations of flows that are joined
-	site    *rules.Site         // nil for none
-	wait    int                 // hellos until ties of ended flows are looked for again
-	refused uint64              // flows that found no room
+	// isLive reports whether a flow is live and a leg, and each calls a function for
+	// every flow that is.
+	isLive func(*legPlace) bool
+	each   func(func(*legPlace))
+	pairs  map[legEnds]legList // live flows by their hosts; nil until a flow names a client
+	ties   map[uint64]legPlace // flows by the random values that they carry
+	of     map[flow.ID]string  // conversations of flows that are joined
+	site   *rules.Site         // nil for none
+	// nameless holds lists of facts that name no client, by their IDs.
+	nameless [256]*observe.List
+	wait     int    // hellos until ties of ended flows are looked for again
+	refused  uint64 // flows that found no room
 }
 
 // The limits of a legs.
@@ -47,12 +53,11 @@ type leg struct {
 	web                    bool // it can carry HTTP, else mail protocols
 }
 
-// legList holds the live flows of two hosts: n of them, and over more that found no
-// room.
+// legList holds n live flows of two hosts. It has no room for excess further flows.
 type legList struct {
-	legs [8]leg
-	n    uint8
-	over uint32
+	legs   [8]leg
+	n      uint8
+	excess uint32
 }
 
 // legPlace is where a leg is found.
@@ -85,34 +90,53 @@ func mailPort(port uint16) bool {
 	return false
 }
 
-// hear takes in what a flow of a protocol has told. isNew reports whether the flow
-// has not been taken in before.
-func (l *legs) hear(h *session.Heard, protocol string, isNew bool) {
-	at := legPlace{legEnds{h.Client.Addr, h.Server.Addr}, leg{h.ID, h.Client.Port, h.Server.Port, !mail(protocol) && !mailPort(h.Server.Port)}}
-	if isNew {
+// hear takes in what a flow has told. isNew reports whether the flow has just become a
+// leg.
+func (l *legs) hear(h *session.Heard, web, isNew bool) {
+	at := legPlace{legEnds{h.Client.Addr, h.Server.Addr}, leg{h.ID, h.Client.Port, h.Server.Port, web}}
+	if isNew && l.pairs != nil {
 		l.add(&at)
 	}
 	for _, tie := range h.Ties {
 		l.tie(tie, &at)
 	}
-	if !h.Changed || l.of[h.ID] != "" {
+	facts := h.Facts.List()
+	known := &l.nameless[facts.ID()%uint64(len(l.nameless))]
+	if !h.Changed || facts == nil || *known == facts {
 		return
 	}
-	client, ok := clientNamed(h)
+	client, ok := clientNamed(facts)
 	if !ok {
+		*known = facts
 		return
+	}
+	if l.of[h.ID] != "" {
+		return
+	}
+	if l.pairs == nil {
+		l.index()
 	}
 	if outer, found := l.outer(&at, client); found && outer.web == at.web {
 		l.join(&outer, &at)
 	}
 }
 
-// clientNamed returns the client of another leg that a flow names. A flow that names
-// several belongs to no single one.
-func clientNamed(h *session.Heard) (client netip.Addr, ok bool) {
+// clientNamed returns the client of another leg that the facts of a flow name. A flow
+// that names several clients belongs to no single one.
+func clientNamed(facts *observe.List) (client netip.Addr, ok bool) {
+	if !facts.Any(proxy.Client) && !facts.Any(http.ForwardedFor) && !facts.Any(dcerpc.ClientIP) {
+		return client, false
+	}
 	for _, name := range [...]string{proxy.Client, http.ForwardedFor, dcerpc.ClientIP} {
-		if values := h.Facts.Values(name); len(values) == 1 {
-			if a, err := netip.ParseAddr(values[0]); err == nil {
+		value, n := "", 0
+		for _, f := range facts.All() {
+			if f.Name == name {
+				value = f.Value
+				n++
+			}
+		}
+		if n == 1 {
+			if a, err := netip.ParseAddr(value); err == nil {
 				return a.Unmap(), true
 			}
 		}
@@ -120,11 +144,14 @@ func clientNamed(h *session.Heard) (client netip.Addr, ok bool) {
 	return client, false
 }
 
+// index collects the live flows by their hosts, and keeps the collection from now on.
+func (l *legs) index() {
+	l.pairs = map[legEnds]legList{}
+	l.each(l.add)
+}
+
 // add takes in a live flow.
 func (l *legs) add(at *legPlace) {
-	if l.pairs == nil {
-		l.pairs, l.ties, l.of = map[legEnds]legList{}, map[uint64]legPlace{}, map[flow.ID]string{}
-	}
 	list, known := l.pairs[at.legEnds]
 	if !known && len(l.pairs) >= maxLegPairs {
 		l.refused++
@@ -134,18 +161,21 @@ func (l *legs) add(at *legPlace) {
 		list.legs[list.n] = at.leg
 		list.n++
 	} else {
-		list.over++
+		list.excess++
 	}
 	l.pairs[at.legEnds] = list
 }
 
 // tie takes in a random value of a TLS hello that a flow carries.
 func (l *legs) tie(tie uint64, at *legPlace) {
+	if l.ties == nil {
+		l.ties = map[uint64]legPlace{}
+	}
 	other, known := l.ties[tie]
 	switch {
-	case known && other.id != at.id && tie&observe.SessionTie != 0 && (other.id == 0 || l.live(&other)):
+	case known && other.id != at.id && tie&observe.SessionTie != 0 && (other.id == 0 || l.isLive(&other)):
 		l.tieSession(tie, &other, at)
-	case known && other.id != at.id && l.live(&other):
+	case known && other.id != at.id && l.isLive(&other):
 		l.join(&other, at)
 	case len(l.ties) < maxTies:
 		l.ties[tie] = *at
@@ -156,7 +186,7 @@ func (l *legs) tie(tie uint64, at *legPlace) {
 		// Those of flows that have ended make room. It takes long to look for them, so
 		// it is not done again soon.
 		for t, p := range l.ties {
-			if !l.live(&p) {
+			if !l.isLive(&p) {
 				delete(l.ties, t)
 			}
 		}
@@ -182,17 +212,6 @@ func (l *legs) tieSession(tie uint64, other, at *legPlace) {
 	default:
 		l.ties[tie] = legPlace{}
 	}
-}
-
-// live reports whether a flow is live and can be found.
-func (l *legs) live(p *legPlace) bool {
-	list := l.pairs[p.legEnds]
-	for _, x := range list.legs {
-		if x == p.leg {
-			return true
-		}
-	}
-	return false
 }
 
 // outer returns the only live flow of a client to the host that inner comes from.
@@ -229,11 +248,14 @@ func containsAddr(list []netip.Addr, a netip.Addr) bool {
 // only returns the only live flow of two hosts.
 func (l *legs) only(ends legEnds) (legPlace, bool) {
 	list := l.pairs[ends]
-	return legPlace{ends, list.legs[0]}, list.n == 1 && list.over == 0
+	return legPlace{ends, list.legs[0]}, list.n == 1 && list.excess == 0
 }
 
 // join makes two flows legs of one conversation, unless they belong to others.
 func (l *legs) join(outer, inner *legPlace) {
+	if l.of == nil {
+		l.of = map[flow.ID]string{}
+	}
 	a, b := l.of[outer.id], l.of[inner.id]
 	switch {
 	case a != "" && b != "":
@@ -253,6 +275,9 @@ func (l *legs) join(outer, inner *legPlace) {
 // ended takes a flow that has ended out of those that others can be joined with. a
 // and b are its hosts, in any order.
 func (l *legs) ended(id flow.ID, a, b capture.Addr) {
+	if l.pairs == nil {
+		return
+	}
 	both := [...]legEnds{{a, b}, {b, a}}
 	for _, ends := range both {
 		list := l.pairs[ends]
@@ -266,8 +291,8 @@ func (l *legs) ended(id flow.ID, a, b capture.Addr) {
 		}
 	}
 	for _, ends := range both {
-		if list := l.pairs[ends]; list.over > 0 {
-			list.over--
+		if list := l.pairs[ends]; list.excess > 0 {
+			list.excess--
 			l.put(ends, list)
 			return
 		}
@@ -276,7 +301,7 @@ func (l *legs) ended(id flow.ID, a, b capture.Addr) {
 
 // put keeps the flows of two hosts.
 func (l *legs) put(ends legEnds, list legList) {
-	if list.n == 0 && list.over == 0 {
+	if list.n == 0 && list.excess == 0 {
 		delete(l.pairs, ends)
 	} else {
 		l.pairs[ends] = list

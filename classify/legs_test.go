@@ -64,7 +64,7 @@ func legAt(id int, client, server string) *legPlace {
 }
 
 func TestLegsAlone(t *testing.T) {
-	var l legs
+	l := legs{pairs: map[legEnds]legList{}}
 	inner := legAt(99, "10.0.0.100", "10.0.0.11")
 	client := netip.MustParseAddr("10.0.9.9")
 	found := func() bool { _, ok := l.outer(inner, client); return ok }
@@ -85,7 +85,7 @@ func TestLegsAlone(t *testing.T) {
 }
 
 func TestLegsLimits(t *testing.T) {
-	var l legs
+	l := legs{pairs: map[legEnds]legList{}, isLive: func(*legPlace) bool { return true }}
 	for id := 1; id <= maxLegPairs+10; id++ {
 		at := legAt(id, "10.0.9.9", "10.0.0.100")
 		at.client[12], at.client[13], at.client[14] = byte(id>>16), byte(id>>8), byte(id)
@@ -105,17 +105,16 @@ func TestLegsLimits(t *testing.T) {
 // A place that another flow has taken is not joined for what the one before it
 // carried.
 func TestLegsEnded(t *testing.T) {
-	var l legs
+	live := map[flow.ID]bool{1: true}
+	l := legs{isLive: func(p *legPlace) bool { return live[p.id] }}
 	a, b := legAt(1, "10.0.9.9", "10.0.0.100"), legAt(2, "10.0.0.100", "10.0.0.11")
-	l.add(a)
 	l.tie(77, a)
-	l.ended(a.id, a.client, a.server)
-	l.add(b)
+	live[1], live[2] = false, true
 	if l.tie(77, b); len(l.of) != 0 {
 		t.Errorf("joined with a flow that has ended: %v", l.of)
 	}
 	c := legAt(3, "10.0.9.8", "10.0.0.100")
-	l.add(c)
+	live[3] = true
 	if l.tie(77, c); l.of[2] == "" || l.of[2] != l.of[3] {
 		t.Errorf("not joined: %v", l.of)
 	}
@@ -125,10 +124,10 @@ func TestLegsEnded(t *testing.T) {
 // joined, connections in which a client resumes its session are not.
 func TestLegsOfSession(t *testing.T) {
 	const session = observe.SessionTie | 7
+	over := map[flow.ID]bool{}
 	newLegs := func(flows ...*legPlace) *legs {
-		l := &legs{}
+		l := &legs{isLive: func(p *legPlace) bool { return !over[p.id] }}
 		for _, at := range flows {
-			l.add(at)
 			l.tie(session, at)
 		}
 		return l
@@ -149,9 +148,8 @@ func TestLegsOfSession(t *testing.T) {
 		t.Errorf("joined though the client resumed its session at another server: %v", l.of)
 	}
 	l := newLegs(outer)
-	l.ended(outer.id, outer.client, outer.server)
+	over[outer.id] = true
 	for _, at := range []*legPlace{again, inner} {
-		l.add(at)
 		l.tie(session, at)
 	}
 	if l.of[inner.id] != again.conversation() {

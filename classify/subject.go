@@ -138,19 +138,52 @@ func (e *Engine) absorb(h *session.Heard) {
 
 // joinLegs looks for the other legs of a flow's conversation.
 func (e *Engine) joinLegs(h *session.Heard) {
-	protocol := ""
+	st := e.flows.stateOf(h.ID)
+	protocol, isNew := "", !st.has(isLeg)
 	if h.Protocol != 0 {
 		protocol = e.protocols[h.Protocol-1].Name
 	}
-	st := e.flows.stateOf(h.ID)
-	isNew := !st.has(isLeg)
+	web := !mail(protocol) && !mailPort(h.Server.Port)
 	if isNew {
 		if h.Ended || len(h.Ties) == 0 && !balanced(protocol) {
 			return
 		}
-		st.set(isLeg)
+		if st.set(isLeg); !web {
+			st.set(mailLeg)
+		}
 	}
-	e.legs.hear(h, protocol, isNew)
+	e.legs.hear(h, web, isNew)
+}
+
+// isLiveLeg reports whether p is a live flow that legs knows.
+func (e *Engine) isLiveLeg(p *legPlace) bool {
+	if st := e.flows.stateOf(p.id); !st.has(isLeg) || st.has(ended) {
+		return false
+	}
+	now := e.placeOf(p.id)
+	if now.client == p.server && now.server == p.client { // its ends were turned since
+		return now.clientPort == p.serverPort && now.serverPort == p.clientPort
+	}
+	return now.legEnds == p.legEnds && now.clientPort == p.clientPort && now.serverPort == p.serverPort
+}
+
+// eachLeg calls f for every live flow that legs knows.
+func (e *Engine) eachLeg(f func(*legPlace)) {
+	for i, states := range e.flows.states {
+		for j := range states {
+			if st := &states[j]; st.has(isLeg) && !st.has(ended) {
+				p := e.placeOf(flow.ID(i<<stateBits | j))
+				f(&p)
+			}
+		}
+	}
+}
+
+// placeOf returns the place of a live leg.
+func (e *Engine) placeOf(id flow.ID) legPlace {
+	s := e.flows.at(id)
+	client, server := s.ends()
+	return legPlace{legEnds{client.Addr, server.Addr}, leg{id, client.Port, server.Port, !s.has(mailLeg)}}
 }
 
 // announced returns the service that a learned endpoint promises for a flow now,
