@@ -257,8 +257,10 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 	if ev.What&flow.New != 0 && len(e.cfg.Interfaces) > 0 {
 		st.face = uint8(min(p.Interface, 255))
 	}
-	e.ledger.packet(p, ev, st, e.passed)
-	e.countDue()
+	if e.ledger != nil {
+		e.ledger.packet(p, ev, st, e.passed)
+		e.countDue()
+	}
 	if ev.What&(flow.SYN|flow.SYNACK) != 0 {
 		st.Ends.Handshake(sender, ev.What&flow.SYNACK != 0)
 	}
@@ -361,8 +363,8 @@ func (e *Engine) tally(s *slot) {
 		e.counts.loss.add(s.Flow)
 	}
 	if client, server := s.ends(); e.inventory.Ever(server.Port) {
-		f := e.find(s, client, server)
-		e.inventory.Use(f, s.Spoke(s.Ends.Side(observe.ToClient)) && (s.Foreign() || f.Protocol != "" && !e.late(s)))
+		f, late, _ := e.find(s, client, server)
+		e.inventory.Use(f, s.Spoke(s.Ends.Side(observe.ToClient)) && (s.Foreign() || f.Protocol != "" && !late))
 	}
 }
 

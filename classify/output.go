@@ -57,8 +57,10 @@ func (e *Engine) fill(s *slot, sub *subject, v *record.Verdict, state string) *r
 	if s.VLANs != 0 {
 		r.VLANs = append(r.VLANs, e.out.vlanText(s.VLANs))
 	}
-	for _, v := range e.flows.vlans[s.id] {
-		r.VLANs = append(r.VLANs, e.out.vlanText(v))
+	if len(e.flows.vlans) > 0 {
+		for _, v := range e.flows.vlans[s.id] {
+			r.VLANs = append(r.VLANs, e.out.vlanText(v))
+		}
 	}
 	if r.Conversation = ""; s.has(isLeg) {
 		r.Conversation = e.legs.of[s.id]

@@ -24,7 +24,7 @@ type subject struct {
 func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
 	client, server := s.ends()
 	sub := &e.subject
-	f := e.find(s, client, server)
+	f, late, facts := e.find(s, client, server)
 	sub.entries = e.inventory.Find(f, sub.entries)
 	if len(sub.entries) == 0 && s.Proto == capture.TCP {
 		// What was announced tells who is the server, unless the handshake did.
@@ -43,16 +43,17 @@ func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
 	sub.Server, sub.serverName = e.inventory.Host(&server.Addr)
 	sub.clientAddr, sub.serverAddr = &client.Addr, &server.Addr
 	sub.Announced = e.inventory.Services(sub.entries)
-	_, sub.Late, sub.facts = e.reader.Content(&s.State)
+	sub.Late, sub.facts = late, facts
 	sub.Facts, sub.Protocol, sub.Foreign = f.Facts, f.Protocol, s.Foreign()
 	return sub
 }
 
-// find returns what a flow is looked up by among the learned endpoints. The
-// result is valid until the next call.
-func (e *Engine) find(s *slot, client, server *capture.Endpoint) *inventory.Flow {
-	protocol, _, facts := e.reader.Content(&s.State)
-	f := &e.lookup
+// find returns the flow in the form in which learned endpoints are looked up, whether
+// its protocol was found later than by its first bytes, and its facts. The results are
+// valid until the next call.
+func (e *Engine) find(s *slot, client, server *capture.Endpoint) (f *inventory.Flow, late bool, facts *observe.Facts) {
+	protocol, late, facts := e.reader.Content(&s.State)
+	f = &e.lookup
 	f.Client, f.Server, f.Proto, f.First, f.Last = client, server, s.Proto, s.First, s.Last
 	f.Protocol, f.Facts, f.Tunnels = "", facts.List(), nil
 	if protocol != 0 {
@@ -61,14 +62,7 @@ func (e *Engine) find(s *slot, client, server *capture.Endpoint) *inventory.Flow
 	if len(e.tunnels.of) > 0 {
 		f.Tunnels = e.tunnels.of[s.id]
 	}
-	return f
-}
-
-// late reports whether the protocol of a flow was found later than by its first
-// bytes.
-func (e *Engine) late(s *slot) bool {
-	_, late, _ := e.reader.Content(&s.State)
-	return late
+	return f, late, facts
 }
 
 // mayBeFinal reports whether a verdict of the subject can be final before all is

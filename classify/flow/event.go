@@ -49,7 +49,7 @@ func (e *Event) Sender() int { return int(e.What / fromB) }
 // followed.
 //
 // Nearly all packets are of a live flow, and what was to come next there. Those are
-// dealt with here, in few steps, all others by other, which could do it for any.
+// dealt with here, in few steps, all others by followAny, which could do it for any.
 func (t *Table) Follow(batch []capture.Packet, first int, events []Event) []Event {
 	t.Packets += uint64(len(batch) - first)
 	// Beyond the events there are, the next one is put where there is room, and counts
@@ -104,7 +104,7 @@ func (t *Table) Follow(batch []capture.Packet, first int, events []Event) []Even
 			}
 		}
 		t.events = room[:n]
-		t.other(p, known, sender, i)
+		t.followAny(p, known, sender, i)
 		n, room = len(t.events), t.events[:cap(t.events)]
 	}
 	t.events = nil
@@ -122,9 +122,9 @@ func (t *Table) event() *Event {
 	return &t.events[k]
 }
 
-// other follows any packet: one of the live flow id, sent by sender, or if id is 0,
+// followAny follows any packet: one of the live flow id, sent by sender, or if id is 0,
 // of one that has to be found.
-func (t *Table) other(p *capture.Packet, id ID, sender, index int) {
+func (t *Table) followAny(p *capture.Packet, id ID, sender, index int) {
 	t.IPBytes += uint64(p.Length)
 	tick := t.clock.tick
 	if p.Proto == capture.ICMP || p.Proto == capture.ICMPv6 {

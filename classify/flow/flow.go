@@ -81,8 +81,8 @@ type Flow struct {
 	Number uint64
 }
 
-// rest is what is kept of a flow beside it, which few packets need.
-type rest struct {
+// cold is the part of a flow that few packets need. It is stored apart from Flow.
+type cold struct {
 	isn uint32
 	// prev and link chain the flow into a bucket of the timer wheel. Once it has ended,
 	// link chains it into the list of held or of free slots, and prev is the second

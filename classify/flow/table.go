@@ -211,7 +211,7 @@ func (t *Table) turn(now, bucket uint32) {
 	}
 	for id != 0 {
 		f := t.At(ID(id))
-		next := t.rest(ID(id)).link
+		next := t.cold(ID(id)).link
 		if f.seen+timeouts[f.class] <= now {
 			t.end(ID(id))
 		} else {
@@ -237,7 +237,7 @@ func (t *Table) schedule(id uint32, f *Flow) {
 
 // enter puts a flow into a bucket.
 func (t *Table) enter(id, bucket uint32) {
-	r := t.rest(ID(id))
+	r := t.cold(ID(id))
 	r.bucket = uint16(bucket)
 	if bucket >= answered {
 		t.aside[bucket-answered]++
@@ -245,7 +245,7 @@ func (t *Table) enter(id, bucket uint32) {
 	head := t.wheel[bucket]
 	r.prev, r.link = 0, head
 	if head != 0 {
-		t.rest(ID(head)).prev = id
+		t.cold(ID(head)).prev = id
 	} else {
 		t.tails[bucket] = id
 	}
@@ -253,17 +253,17 @@ func (t *Table) enter(id, bucket uint32) {
 }
 
 func (t *Table) unschedule(id ID) {
-	r := t.rest(id)
+	r := t.cold(id)
 	if r.bucket >= answered {
 		t.aside[r.bucket-answered]--
 	}
 	if r.prev != 0 {
-		t.rest(ID(r.prev)).link = r.link
+		t.cold(ID(r.prev)).link = r.link
 	} else {
 		t.wheel[r.bucket] = r.link
 	}
 	if r.link != 0 {
-		t.rest(ID(r.link)).prev = r.prev
+		t.cold(ID(r.link)).prev = r.prev
 	} else {
 		t.tails[r.bucket] = r.prev
 	}
@@ -285,7 +285,7 @@ func (t *Table) track(p *capture.Packet, known ID, from int) (id ID, f *Flow, se
 	if id != 0 {
 		f = t.At(id)
 	}
-	if id != 0 && (t.over(f, p) || p.Flags&capture.SYN != 0 && t.renews(id, f, p)) {
+	if id != 0 && (t.expired(f, p) || p.Flags&capture.SYN != 0 && t.renews(id, f, p)) {
 		t.finish(id)
 		id = 0
 	}
@@ -331,9 +331,9 @@ func (t *Table) stamp(f *Flow, now int64) {
 	}
 }
 
-// over reports whether a flow had timed out when a packet came. The clock may not
+// expired reports whether a flow had timed out when a packet came. The clock may not
 // be that far yet: it waits for another packet after a long silence.
-func (t *Table) over(f *Flow, p *capture.Packet) bool {
+func (t *Table) expired(f *Flow, p *capture.Packet) bool {
 	timeout := timeouts[f.class]
 	return t.clock.tick > f.seen+timeout || t.clock.ahead != 0 && p.Time-f.Last > int64(timeout+1)*int64(time.Second)
 }
@@ -345,7 +345,7 @@ func (t *Table) add(p *capture.Packet) ID {
 	}
 	id := t.free
 	if id != 0 {
-		t.free = t.rest(ID(id)).link
+		t.free = t.cold(ID(id)).link
 		t.reused = true
 	} else {
 		id = t.fresh
@@ -366,7 +366,7 @@ func (t *Table) add(p *capture.Packet) ID {
 	default:
 		f.class = classEstablished
 	}
-	t.rest(ID(id)).tunnel = p.Tunnel
+	t.cold(ID(id)).tunnel = p.Tunnel
 	t.insert(uint32(p.Hash), id)
 	t.live++
 	t.used++
@@ -507,7 +507,7 @@ func (t *Table) mostSilent() ID {
 		if t.At(ID(id)).seen < t.At(ID(found)).seen {
 			found = id
 		}
-		id = t.rest(ID(id)).prev
+		id = t.cold(ID(id)).prev
 	}
 	return ID(found)
 }
@@ -587,7 +587,7 @@ func (t *Table) sort(ids []ID) {
 // Free gives the slot of an ended flow back.
 func (t *Table) Free(id ID) {
 	t.At(id).Proto = 0
-	t.rest(id).link = t.free
+	t.cold(id).link = t.free
 	t.free = uint32(id)
 	t.used--
 }

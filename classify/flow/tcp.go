@@ -73,7 +73,7 @@ func (t *Table) reset(id ID, f *Flow, sender int, p *capture.Packet) {
 	switch {
 	case waiting && sender != f.client():
 		// With data in the SYN, anything up to its end may be acknowledged.
-		first := t.rest(id).isn + 1
+		first := t.cold(id).isn + 1
 		if p.Flags&capture.ACK == 0 || p.Ack-first > f.next[f.client()]-first {
 			return
 		}
@@ -81,7 +81,7 @@ func (t *Table) reset(id ID, f *Flow, sender int, p *capture.Packet) {
 	case f.packets[0]+f.packets[1] == 1:
 		// The RST may have overtaken the SYN that it answers: see renews.
 		if p.Flags&capture.ACK != 0 {
-			t.rest(id).isn = p.Ack - 1
+			t.cold(id).isn = p.Ack - 1
 		}
 	case !f.inWindow(sender, p):
 		return
@@ -95,7 +95,7 @@ func (t *Table) reset(id ID, f *Flow, sender int, p *capture.Packet) {
 
 // syn takes in a SYN without ACK.
 func (t *Table) syn(id ID, f *Flow, sender int, p *capture.Packet) {
-	r := t.rest(id)
+	r := t.cold(id)
 	switch {
 	case f.Seen&SeenSYN == 0:
 		if t.overtaken(id, f, p) && sender == 1 {
@@ -134,7 +134,7 @@ func (t *Table) synAck(f *Flow, sender int, p *capture.Packet) {
 
 // overtaken reports whether all that a flow has is an RST that answers the SYN p.
 func (t *Table) overtaken(id ID, f *Flow, p *capture.Packet) bool {
-	return f.Seen&(SeenSYN|SeenSYNACK|SeenPayload|SeenRST) == SeenRST && f.Sides[0] == p.Dst && t.rest(id).isn == p.Seq
+	return f.Seen&(SeenSYN|SeenSYNACK|SeenPayload|SeenRST) == SeenRST && f.Sides[0] == p.Dst && t.cold(id).isn == p.Seq
 }
 
 // renews reports whether a packet on a known key begins another flow, although the
@@ -144,7 +144,7 @@ func (t *Table) renews(id ID, f *Flow, p *capture.Packet) bool {
 	if p.Proto != capture.TCP || p.Flags&(capture.SYN|capture.ACK) != capture.SYN {
 		return false
 	}
-	if f.Seen&SeenSYN != 0 && t.rest(id).isn == p.Seq || t.overtaken(id, f, p) {
+	if f.Seen&SeenSYN != 0 && t.cold(id).isn == p.Seq || t.overtaken(id, f, p) {
 		return false
 	}
 	// Where the clock goes back, the seconds that are counted tell of the silence.

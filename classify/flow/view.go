@@ -11,7 +11,7 @@ const (
 // so that flows lie on cache lines.
 type chunk struct {
 	flows [chunkSize]Flow
-	rests [chunkSize]rest
+	cold  [chunkSize]cold
 }
 
 // View finds flows by their ID. A copy of a table's finds those that were there
@@ -26,10 +26,10 @@ func (v View) At(id ID) *Flow {
 }
 
 // Tunnel returns what carried the first packet of a flow.
-func (v View) Tunnel(id ID) capture.TunnelID { return v.rest(id).tunnel }
+func (v View) Tunnel(id ID) capture.TunnelID { return v.cold(id).tunnel }
 
-func (v View) rest(id ID) *rest {
-	return &v.chunks[id>>chunkBits].rests[id&(chunkSize-1)]
+func (v View) cold(id ID) *cold {
+	return &v.chunks[id>>chunkBits].cold[id&(chunkSize-1)]
 }
 
 // Held is a list of ended flows, in order of their end. The flows keep their
@@ -41,12 +41,12 @@ type Held struct {
 
 // Push puts a flow at the end, with the second since which it waits.
 func (h *Held) Push(v View, id ID, since uint32) {
-	r := v.rest(id)
+	r := v.cold(id)
 	r.link, r.prev = 0, since
 	if h.last == 0 {
 		h.first = id
 	} else {
-		v.rest(h.last).link = uint32(id)
+		v.cold(h.last).link = uint32(id)
 	}
 	h.last = id
 	h.count++
@@ -56,13 +56,13 @@ func (h *Held) Push(v View, id ID, since uint32) {
 func (h *Held) Len() int { return h.count }
 
 // Since returns the second since which the flow that ended first waits.
-func (h *Held) Since(v View) uint32 { return v.rest(h.first).prev }
+func (h *Held) Since(v View) uint32 { return v.cold(h.first).prev }
 
 // Pop takes the flow that ended first off the list, and returns it or 0.
 func (h *Held) Pop(v View) ID {
 	id := h.first
 	if id != 0 {
-		h.first = ID(v.rest(id).link)
+		h.first = ID(v.cold(id).link)
 		if h.first == 0 {
 			h.last = 0
 		}

@@ -10,7 +10,8 @@ import (
 )
 
 // conn is what a flow needs while its content is read. It is given back when
-// nothing more can be learned.
+// nothing more can be learned. It fills three lines of the processor's cache; the usual
+// packet needs the first two.
 type conn struct {
 	obs    observe.Observer
 	facts  observe.Facts
@@ -26,7 +27,6 @@ type conn struct {
 
 	streams streams // by sender: A, then B
 
-	taught  *taughtBy // nil unless the observer may be offered other bytes in their place
 	state   *State
 	tried   uint64 // the set of protocols that refused the flow
 	id      flow.ID
@@ -41,20 +41,27 @@ type conn struct {
 
 // The bits of conn.flags.
 const (
-	lateFind = 1 << iota // the protocol was not found by the flow's first bytes
-	bFirst               // B spoke first
+	lateFind  = 1 << iota // the protocol was not found by the flow's first bytes
+	bFirst                // B spoke first
+	hasTaught             // conns.taught has an entry
 )
 
-// taughtBy is the segment with which an observer last learned endpoints.
+// taughtBy is the segment with which an observer last learned endpoints. The observer
+// may be offered other bytes in its place.
 type taughtBy struct {
 	sender int
 	seq    uint32
 	data   []byte
 }
 
-// other reports whether a segment of a sender has other bytes in its place.
-func (t *taughtBy) other(sender int, p *capture.Packet) bool {
-	if t == nil || sender != t.sender || sequence(p) != t.seq {
+// contradicted reports whether a segment brings other bytes than the one with which the
+// observer of c last learned endpoints.
+func (k *conns) contradicted(c *conn, sender int, p *capture.Packet) bool {
+	if c.flags&hasTaught == 0 {
+		return false
+	}
+	t := k.taught[c.state.conn]
+	if sender != t.sender || sequence(p) != t.seq {
 		return false
 	}
 	n := min(len(p.Payload), len(t.data))
@@ -78,6 +85,8 @@ type conns struct {
 	free []uint32
 	hand int // where the last sample ended
 	room int // bytes of the buffers of free conns
+	// taught holds the segments that taught endpoints, by the number of the conn.
+	taught map[uint32]taughtBy
 }
 
 func (k *conns) at(n uint32) *conn { return k.all[n-1] }
@@ -115,6 +124,9 @@ const maxRoom = 2 << 20
 func (k *conns) giveBack(n uint32) {
 	c := k.at(n)
 	a, b := c.streams[0].room(), c.streams[1].room()
+	if c.flags&hasTaught != 0 {
+		delete(k.taught, n)
+	}
 	*c = conn{}
 	if n := cap(a) + cap(b); k.room+n <= maxRoom {
 		c.streams[0].pending, c.streams[1].pending = a, b
@@ -226,8 +238,8 @@ const largePayload = 1 << 10
 // heldBy returns what the observer of a flow holds, in units of heldUnit.
 func (r *Reader) heldBy(c *conn) uint16 {
 	n := 0
-	if c.taught != nil {
-		n = cap(c.taught.data)
+	if c.flags&hasTaught != 0 {
+		n = cap(r.conns.taught[c.state.conn].data)
 	}
 	if c.obs != nil && r.observers[c.reader-1].holds {
 		n += c.obs.(observe.Holder).Held()

@@ -4,9 +4,8 @@ package session
 // those of several flows overlap. The caller keeps the result alive, or the
 // compiler would leave the reads out.
 //
-// A conn is three lines of the processor's cache, and what the usual packet needs
-// is in the first two: Touch reads both. A block of conns lies on pages of its
-// own, so that each conn begins with a line.
+// The usual packet needs the first two lines of the cache of a conn, so Touch reads
+// both. A block of conns lies on pages of its own, so that each conn begins with a line.
 func (r *Reader) Touch(st *State) uint64 {
 	if st.conn == 0 {
 		return 0

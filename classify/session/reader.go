@@ -178,7 +178,7 @@ func (r *Reader) Read(p *capture.Packet, ev *flow.Event, st *State) *Heard {
 	}
 	r.at.conn = c
 	r.open(c, p, p.Payload, st.Ends.Direction(sender))
-	if c.taught.other(sender, p) && c.obs != nil {
+	if c.obs != nil && r.conns.contradicted(c, sender, p) {
 		c.obs.(observe.Rereader).Again(&r.in, &r.report)
 		return r.conclude(c)
 	}
@@ -324,8 +324,12 @@ func (r *Reader) serverSpoke() bool {
 func (r *Reader) keepTaught(c *conn, p *capture.Packet) {
 	sender := r.at.state.Ends.Side(r.at.dir)
 	s := &c.streams[sender]
-	if _, ok := c.obs.(observe.Rereader); ok && !c.taught.other(sender, p) && s.next == sequence(p)+p.PayloadLength && r.report.Endpoints[0].Source != observe.FromBind {
-		c.taught = &taughtBy{sender, sequence(p), bytes.Clone(p.Payload)}
+	if _, ok := c.obs.(observe.Rereader); ok && !r.conns.contradicted(c, sender, p) && s.next == sequence(p)+p.PayloadLength && r.report.Endpoints[0].Source != observe.FromBind {
+		if r.conns.taught == nil {
+			r.conns.taught = map[uint32]taughtBy{}
+		}
+		r.conns.taught[c.state.conn] = taughtBy{sender, sequence(p), bytes.Clone(p.Payload)}
+		c.flags |= hasTaught
 	}
 }
 

@@ -3,6 +3,7 @@ package session
 import (
 	"path/filepath"
 	"testing"
+	"unsafe"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/capture/capturetest/readfile"
@@ -129,4 +130,12 @@ func (b *bench) protocol(p *capture.Packet) string {
 		}
 	}
 	return ""
+}
+
+// TestConnSize holds that a conn fills three lines of the cache, so that each in a block
+// begins with a line.
+func TestConnSize(t *testing.T) {
+	if size := unsafe.Sizeof(conn{}); size != 3*64 {
+		t.Errorf("a conn takes %d bytes, want 192", size)
+	}
 }
