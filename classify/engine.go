@@ -323,6 +323,9 @@ func (e *Engine) end(s *slot) {
 
 // endReading ends the reading of a flow that ended.
 func (e *Engine) endReading(s *slot) {
+	if !s.Reading() {
+		return
+	}
 	if h := e.reader.End(s.id, s.Flow, &s.State); h != nil {
 		e.absorb(h)
 	}
@@ -363,7 +366,7 @@ func (e *Engine) tally(s *slot) {
 		e.counts.loss.add(s.Flow)
 	}
 	if client, server := s.ends(); e.inventory.Ever(server.Port) {
-		f, late, _ := e.find(s, client, server)
+		f, late := e.find(s, client, server)
 		e.inventory.Use(f, s.Spoke(s.Ends.Side(observe.ToClient)) && (s.Foreign() || f.Protocol != "" && !late))
 	}
 }
@@ -391,7 +394,7 @@ func (e *Engine) emit(s *slot, must bool) bool {
 		sub.Dropped = e.droppedBy(s)
 	}
 	v := e.verdictOf(sub)
-	if isNew {
+	if isNew && e.ledger != nil { // which Config.OnJudged implies
 		e.ledger.ended(s, v)
 		e.judged(s, sub, v, true)
 	}

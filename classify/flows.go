@@ -67,8 +67,8 @@ type slot struct {
 
 // ends returns both ends where they lie.
 func (s *slot) ends() (client, server *capture.Endpoint) {
-	side := s.Ends.Side(observe.ToServer)
-	return &s.Sides[side], &s.Sides[1-side]
+	side := s.Ends.Side(observe.ToServer) & 1
+	return &s.Sides[side], &s.Sides[side^1]
 }
 
 // stateOf returns the state of a flow.

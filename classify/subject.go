@@ -24,7 +24,29 @@ type subject struct {
 func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
 	client, server := s.ends()
 	sub := &e.subject
-	f, late, facts := e.find(s, client, server)
+	sub.entries, sub.Announced = sub.entries[:0], nil
+	if e.inventory.Ever(server.Port) || e.inventory.Ever(client.Port) {
+		client, server = e.announcedFor(s, client, server)
+	}
+	protocol, late, facts := e.reader.Content(&s.State)
+	if sub.Protocol = ""; protocol != 0 {
+		sub.Protocol = e.protocols[protocol-1].Name
+	}
+	sub.Proto, sub.Port, sub.Outcome, sub.Dropped = s.Proto, server.Port, outcome, ""
+	sub.Payload, sub.Begun = s.Seen&flow.SeenPayload != 0, s.Proto != capture.TCP || s.Begun()
+	sub.Client, sub.clientName = e.inventory.Host(&client.Addr)
+	sub.Server, sub.serverName = e.inventory.Host(&server.Addr)
+	sub.clientAddr, sub.serverAddr = &client.Addr, &server.Addr
+	sub.Late, sub.facts = late, facts
+	sub.Facts, sub.Foreign = facts.List(), s.Foreign()
+	return sub
+}
+
+// announcedFor sets the announced endpoints of the subject. It returns the ends of the
+// flow, which may have been turned.
+func (e *Engine) announcedFor(s *slot, client, server *capture.Endpoint) (*capture.Endpoint, *capture.Endpoint) {
+	sub := &e.subject
+	f, _ := e.find(s, client, server)
 	sub.entries = e.inventory.Find(f, sub.entries)
 	if len(sub.entries) == 0 && s.Proto == capture.TCP {
 		// What was announced tells who is the server, unless the handshake did.
@@ -37,21 +59,14 @@ func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
 			}
 		}
 	}
-	sub.Proto, sub.Port, sub.Outcome, sub.Dropped = s.Proto, server.Port, outcome, ""
-	sub.Payload, sub.Begun = s.Seen&flow.SeenPayload != 0, s.Proto != capture.TCP || s.Begun()
-	sub.Client, sub.clientName = e.inventory.Host(&client.Addr)
-	sub.Server, sub.serverName = e.inventory.Host(&server.Addr)
-	sub.clientAddr, sub.serverAddr = &client.Addr, &server.Addr
 	sub.Announced = e.inventory.Services(sub.entries)
-	sub.Late, sub.facts = late, facts
-	sub.Facts, sub.Protocol, sub.Foreign = f.Facts, f.Protocol, s.Foreign()
-	return sub
+	return client, server
 }
 
-// find returns the flow in the form in which learned endpoints are looked up, whether
-// its protocol was found later than by its first bytes, and its facts. The results are
-// valid until the next call.
-func (e *Engine) find(s *slot, client, server *capture.Endpoint) (f *inventory.Flow, late bool, facts *observe.Facts) {
+// find returns the flow in the form in which learned endpoints are looked up, and whether
+// its protocol was found later than by its first bytes. The result is valid until the
+// next call.
+func (e *Engine) find(s *slot, client, server *capture.Endpoint) (f *inventory.Flow, late bool) {
 	protocol, late, facts := e.reader.Content(&s.State)
 	f = &e.lookup
 	f.Client, f.Server, f.Proto, f.First, f.Last = client, server, s.Proto, s.First, s.Last
@@ -62,7 +77,7 @@ func (e *Engine) find(s *slot, client, server *capture.Endpoint) (f *inventory.F
 	if len(e.tunnels.of) > 0 {
 		f.Tunnels = e.tunnels.of[s.id]
 	}
-	return f, late, facts
+	return f, late
 }
 
 // mayBeFinal reports whether a verdict of the subject can be final before all is

@@ -131,7 +131,7 @@ const (
 
 // next reports whether a payload that was sent at a time is worth a look.
 func (s *search) next(sender int, now int64) bool {
-	t := uint16(now / tick)
+	t := uint16(uint64(now) / tick)
 	gap := t - s.last
 	s.last = t
 	from := uint16(sender) * fromB
