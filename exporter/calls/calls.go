@@ -168,7 +168,7 @@ func (s *Sink) table(sum *record.Summary) error {
 	for i := range sum.Calls {
 		c := &sum.Calls[i]
 		b.WriteByte('\n')
-		line(0, "%s  %s", c.Start.Format("2006-01-02 15:04:05"), headline(c))
+		line(0, "%s  %s", c.Start.Format("2006-01-02 15:04:05"), Headline(c))
 		for n, l := range c.Legs {
 			text := fmt.Sprintf("leg %d  %s > %s %s", n+1, l.From, l.To, transport(l.TCP))
 			if l.Code != 0 {
@@ -183,14 +183,14 @@ func (s *Sink) table(sum *record.Summary) error {
 			line(2, "%s wants %s at %s%s%s", m.Side, m.Kind, addr(m.Addr), word(m.Encryption), word(m.Direction))
 		}
 		for n := range c.Streams {
-			line(2, "%s", quality(&c.Streams[n]))
+			line(2, "%s", Quality(&c.Streams[n]))
 		}
 	}
 	if len(sum.Streams) > 0 {
 		b.WriteByte('\n')
 		line(0, "Media streams without a call")
 		for i := range sum.Streams {
-			line(2, "%s", quality(&sum.Streams[i]))
+			line(2, "%s", Quality(&sum.Streams[i]))
 		}
 	}
 	_, err := io.WriteString(s.w, b.String())
@@ -205,7 +205,8 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-func headline(c *calls.Call) string {
+// Headline says in one line how a call went.
+func Headline(c *calls.Call) string {
 	text := string(c.Outcome)
 	if c.Code != 0 {
 		text += fmt.Sprintf(" (%d)", c.Code)
@@ -237,9 +238,9 @@ func headline(c *calls.Call) string {
 	return text
 }
 
-// quality describes the measured quality of a stream. The MOS estimate omits the
+// Quality describes the measured quality of a stream. The MOS estimate omits the
 // delay term of the E-model, which a passive observer cannot measure.
-func quality(s *calls.Stream) string {
+func Quality(s *calls.Stream) string {
 	var b strings.Builder
 	from := s.Side
 	if from == "" {

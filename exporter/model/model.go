@@ -163,6 +163,9 @@ type Options struct {
 	Platform bool
 	// PathsOnly leaves out hosts and edges.
 	PathsOnly bool
+	// Examples is how many flows are kept of each finding and of each blocked
+	// connection.
+	Examples int
 }
 
 // Builder counts records and makes a Model of them on Close.
@@ -177,7 +180,7 @@ type Builder struct {
 // New returns a Builder.
 func New(o Options) *Builder {
 	b := &Builder{o: o}
-	b.t.Options.Coverage, b.t.Options.Edges = true, !o.PathsOnly
+	b.t.Options = tally.Options{Coverage: true, Edges: !o.PathsOnly, Examples: o.Examples}
 	return b
 }
 
@@ -221,6 +224,9 @@ func (b *Builder) Close(sum *record.Summary) error {
 
 // Model returns the Model, after Close.
 func (b *Builder) Model() *Model { return &b.m }
+
+// Tally returns the counts that the Model is made of. The caller must not change them.
+func (b *Builder) Tally() *tally.Tally { return &b.t }
 
 // hosts makes the hosts and returns them by address.
 func (b *Builder) hosts(sum *record.Summary) map[netip.Addr]*Host {

@@ -82,7 +82,7 @@ func (s *Sink) Write(*record.Record) error { return nil }
 
 // Close writes the ports.
 func (s *Sink) Close(sum *record.Summary) error {
-	rows := s.rows(sum)
+	rows := Rows(sum, s.o)
 	if s.o.JSON {
 		enc := json.NewEncoder(s.w)
 		enc.SetEscapeHTML(false)
@@ -113,7 +113,8 @@ func rpc(e *record.EndpointSummary) bool {
 	return false
 }
 
-func (s *Sink) rows(sum *record.Summary) []Row {
+// Rows returns the RPC services whose endpoints were learned, by the order of the summary.
+func Rows(sum *record.Summary, o Options) []Row {
 	type key struct {
 		addr    netip.Addr
 		service string
@@ -135,11 +136,11 @@ func (s *Sink) rows(sum *record.Summary) []Row {
 			n = len(rows)
 			index[k] = n
 			r := Row{Host: k.addr.String(), Address: k.addr, Service: e.Service}
-			version := s.o.Version
+			version := o.Version
 			if h := hosts[k.addr]; h != nil {
 				r.Host, version = cmp.Or(h.Name, r.Host), cmp.Or(h.Version, version)
 			}
-			r.Pins = s.pins(version, e.Service)
+			r.Pins = pins(o.Packs, version, e.Service)
 			rows = append(rows, r)
 		}
 		rows[n].Ports = append(rows[n].Ports, PortInUse{e.Server.Port(), e.Learned, e.Ended, e.Flows})
@@ -154,11 +155,11 @@ func (s *Sink) rows(sum *record.Summary) []Row {
 
 // pins returns the documented ways to pin a service, those of its
 // Exchange version, else those of Windows.
-func (s *Sink) pins(version, service string) []Pin {
+func pins(packs *rules.Packs, version, service string) []Pin {
 	var list []Pin
-	pinned := s.o.Packs.Pinned(version)
+	pinned := packs.Pinned(version)
 	if !slices.ContainsFunc(pinned, func(p *rules.Pinned) bool { return slices.Contains(p.Interfaces, service) }) {
-		pinned = s.o.Packs.Pinned(rules.Platform)
+		pinned = packs.Pinned(rules.Platform)
 	}
 	for _, p := range pinned {
 		if slices.Contains(p.Interfaces, service) {

@@ -69,18 +69,6 @@ func (s *Sink) dropName(d *record.Drop) string {
 	return src + " > " + s.end(d.Dst, d.Proto)
 }
 
-// neverCaptured returns the drops of which no packet was captured, of flows that
-// are known.
-func neverCaptured(drops []record.Drop) []record.Drop {
-	var list []record.Drop
-	for _, d := range drops {
-		if !d.Captured && d.Proto != 0 {
-			list = append(list, d)
-		}
-	}
-	return list
-}
-
 // writeNeverCaptured writes the flows of which nothing but drops is known. How many
 // packets were dropped stands with the drops.
 func (s *Sink) writeNeverCaptured(p *printer, drops []record.Drop) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter/brief"
 	"github.com/exspan/exspan/exporter/text"
 	"github.com/exspan/exspan/rules"
 )
@@ -170,64 +171,14 @@ func (s *Sink) writeRest(p *printer) {
 
 // writeTrouble writes what stands between the input and the truth.
 func writeTrouble(p *printer, sum *record.Summary) {
-	skipped, limits := named(sum.Skipped, "%[1]s %[2]s"), limitsText(sum.Limits)
-	warning, snap := sum.Warning(), sum.SnapNote()
-	if skipped == "" && limits == "" && snap == "" && len(sum.Errors) == 0 && len(sum.Notes) == 0 && sum.AckedUnseen <= 0.01 {
+	lines := brief.Trouble(sum)
+	if len(lines) == 0 {
 		return
 	}
 	p.gap()
-	if skipped != "" {
-		line := "Frames that are no packet of a flow: " + skipped
-		if unread := named(sum.Unread, "%[1]s %[2]s"); unread != "" {
-			line += "; what they are: " + unread
-		}
+	for _, line := range lines {
 		p.wrap(0, 4, line)
 	}
-	if warning != "" {
-		p.wrap(0, 4, "Warning: "+warning)
-	}
-	if snap != "" {
-		p.wrap(0, 4, "Note: "+snap)
-	}
-	if sum.AckedUnseen > 0.01 {
-		p.wrap(0, 4, "Capture loss: "+text.Percent(sum.AckedUnseen)+" of the acknowledged bytes were never captured, so nothing is called unanswered")
-	}
-	if limits != "" {
-		p.wrap(0, 4, "Limits reached: "+limits)
-	}
-	for _, n := range sum.Notes {
-		p.wrap(0, 4, "Note: "+n)
-	}
-	for _, err := range sum.Errors {
-		p.wrap(0, 4, "Error: "+err.Error())
-	}
-}
-
-// limitsText joins the limits that were reached. Their names begin with what is
-// counted, in the plural.
-func limitsText(limits []record.NamedCount) string {
-	var parts []string
-	for _, l := range limits {
-		name := l.Name
-		if singular, rest, ok := strings.Cut(name, "s "); ok && l.Count == 1 {
-			name = singular + " " + rest
-		}
-		if l.Count > 0 {
-			parts = append(parts, text.Thousands(l.Count)+" "+name)
-		}
-	}
-	return strings.Join(parts, ", ")
-}
-
-// named joins names and counts in the given form.
-func named(counts []record.NamedCount, form string) string {
-	var parts []string
-	for _, c := range counts {
-		if c.Count > 0 {
-			parts = append(parts, fmt.Sprintf(form, c.Name, text.Thousands(c.Count)))
-		}
-	}
-	return strings.Join(parts, ", ")
 }
 
 func dash(n uint64) string {
@@ -235,12 +186,4 @@ func dash(n uint64) string {
 		return "-"
 	}
 	return text.Thousands(n)
-}
-
-// joinAnd joins words with commas, and the last one with "and".
-func joinAnd(words []string) string {
-	if n := len(words); n > 1 {
-		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
-	}
-	return strings.Join(words, "")
 }

@@ -3,11 +3,11 @@ package table
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter/brief"
 	"github.com/exspan/exspan/exporter/glossary"
 	"github.com/exspan/exspan/exporter/tally"
 	"github.com/exspan/exspan/exporter/text"
@@ -15,31 +15,21 @@ import (
 
 // writeFindings writes the violations, one group a finding.
 func (s *Sink) writeFindings(p *printer) {
-	for _, g := range s.groups() {
+	for _, g := range brief.Violations(&s.t) {
 		p.gap()
-		p.spread(style(g.entry.Severity), fmt.Sprintf("%-9s %s", strings.ToUpper(g.entry.Severity.String()), g.entry.Title),
-			text.Count(g.flows, "flow")+"  "+string(g.id))
-		var sources, todo []string
-		for _, label := range g.paths {
-			f := s.t.Findings.Get(tally.FindingKey{ID: g.id, Path: label, Level: g.level})
-			s.writeFinding(p, g, label, f)
-			if f.Path != nil && f.Path.Source != "" && !slices.Contains(sources, f.Path.Source) {
-				sources = append(sources, f.Path.Source)
-			}
-			for _, protocol := range f.Protocols {
-				if a := g.entry.For(protocol, f.Path); a != nil && !slices.Contains(todo, a.Do) {
-					todo = append(todo, a.Do)
-				}
-			}
+		p.spread(style(g.Entry.Severity), fmt.Sprintf("%-9s %s", strings.ToUpper(g.Entry.Severity.String()), g.Entry.Title),
+			text.Count(g.Flows, "flow")+"  "+string(g.ID))
+		for _, f := range g.Paths {
+			s.writeFinding(p, g, f)
 		}
-		if len(sources) > 0 {
-			p.wrap(2, 4, "Reference: "+strings.Join(sources, "; "))
+		if len(g.Sources) > 0 {
+			p.wrap(2, 4, "Reference: "+strings.Join(g.Sources, "; "))
 		}
-		for _, do := range todo {
+		for _, do := range g.Todo {
 			p.wrap(2, 4, "To do: "+do)
 		}
-		if len(todo) == 0 {
-			p.wrap(2, 4, "To do: no document is known that says; exspan glossary "+string(g.id)+" explains the finding.")
+		if len(g.Todo) == 0 {
+			p.wrap(2, 4, "To do: no document is known that says; exspan glossary "+string(g.ID)+" explains the finding.")
 		}
 	}
 	p.more(s.t.Findings.More)
@@ -47,10 +37,10 @@ func (s *Sink) writeFindings(p *printer) {
 
 // writeFinding writes a finding on one path: what was seen, what is documented,
 // and examples.
-func (s *Sink) writeFinding(p *printer, g *group, label string, f *tally.Finding) {
-	p.spread(plain, "  "+s.pathName(label, f.Path), text.Count(f.Flows, "flow"))
+func (s *Sink) writeFinding(p *printer, g *brief.Group, f brief.OnPath) {
+	p.spread(plain, "  "+s.pathName(f.Label, f.Path), text.Count(f.Flows, "flow"))
 	for _, d := range f.Details.Sorted() {
-		line := detail(d.Name, f)
+		line := brief.Detail(d.Name, f.Finding)
 		if len(f.Details) > 1 && d.Flows != f.Flows {
 			line += " (" + text.Count(d.Flows, "flow") + ")"
 		}
@@ -69,57 +59,12 @@ func (s *Sink) writeFinding(p *printer, g *group, label string, f *tally.Finding
 		}
 	}
 	if n := f.Flows - shown; n > 0 {
-		hint := "--format flows --finding " + string(g.id)
+		hint := "--format flows --finding " + string(g.ID)
 		if !s.o.All {
 			hint = "--all, or " + hint
 		}
 		p.wrap(6, 8, fmt.Sprintf("and %s more: %s", text.Thousands(n), hint))
 	}
-}
-
-// inClear ends the detail of a finding on a password in the clear; before it is the
-// mechanism.
-const inClear = " sends the password in clear"
-
-// detail words a finding's detail as what was seen and what is documented.
-func detail(line string, f *tally.Finding) string {
-	if f.Path == nil {
-		return line
-	}
-	if how, ok := strings.CutSuffix(line, inClear); ok {
-		line = "seen: the password in the clear (" + inWords(how) + ")"
-		if len(f.Path.Encryption) > 0 && f.Path.ByDefault == "yes" {
-			line += "; documented: " + inWords(strings.Join(f.Path.Encryption, " or ")) + " by default"
-		}
-		return line
-	}
-	seen, documented, ok := strings.Cut(line, ", "+f.Path.ID+" documents ")
-	if !ok {
-		return line
-	}
-	if seen == "none" {
-		seen = "no authentication"
-	}
-	return "seen: " + inWords(seen) + "; documented: " + inWords(documented)
-}
-
-// inWords replaces the ids of mechanisms in a text by the names that administrators
-// know them by.
-func inWords(s string) string {
-	words := strings.Split(s, " ")
-	for i, w := range words {
-		if name := mechanismNames[w]; name != "" {
-			words[i] = name
-		}
-	}
-	return strings.Join(words, " ")
-}
-
-// mechanismNames names mechanisms whose ids are not plain words.
-var mechanismNames = map[string]string{
-	"ssl": "SSL", "tls": "TLS", "https": "HTTPS", "ldaps": "LDAPS", "srtp": "SRTP", "sip-tls": "SIP over TLS", "rpc": "RPC encryption",
-	"ntlm": "NTLM", "kerberos": "Kerberos", "login": "LOGIN", "plain": "PLAIN", "user-pass": "USER and PASS", "simple": "LDAP simple bind",
-	"direct-trust": "certificates (direct trust)",
 }
 
 // style is the colour of a severity; the word stands beside it.
@@ -189,7 +134,9 @@ func (s *Sink) writeUnexpected(p *printer) {
 		s.writeServices(p, s.t.Unexpected.All(), reason)
 	}
 	p.more(s.t.Unexpected.More)
-	s.hintRoles(p)
+	if line := brief.UnknownRoles(&s.t, s.host); line != "" {
+		p.wrap(2, 4, line)
+	}
 }
 
 // writeServices writes server ports of one reason, those with most flows first.
@@ -226,35 +173,6 @@ func (s *Sink) writeServices(p *printer, all map[tally.ServiceKey]*tally.Service
 			p.wrap(8, 8, u.Why)
 		}
 	}
-}
-
-// hintRoles names the hosts of unexpected flows whose role is not known.
-func (s *Sink) hintRoles(p *printer) {
-	unknown := map[netip.Addr]bool{}
-	for _, u := range s.t.Unexpected.All() {
-		if u.ServerRoles == "" {
-			unknown[u.Server.Addr()] = true
-		}
-		if u.ClientRoles == "" {
-			unknown[u.Client.Addr()] = true
-		}
-	}
-	if len(unknown) == 0 {
-		return
-	}
-	var names []string
-	for _, a := range sortedAddrs(unknown) {
-		if len(names) == maxShown {
-			names = append(names, fmt.Sprintf("%d more", len(unknown)-maxShown))
-			break
-		}
-		names = append(names, s.host(a))
-	}
-	verb := "The role of %s is not known. Add it"
-	if len(names) > 1 {
-		verb = "The roles of %s are not known. Add them"
-	}
-	p.wrap(2, 4, fmt.Sprintf(verb, joinAnd(names))+" to the site file, or capture a connection that proves it.")
 }
 
 func reasons(all map[tally.ServiceKey]*tally.Service) []record.Reason {
@@ -382,18 +300,17 @@ func confidences(weakest, strongest record.Confidence) string {
 
 // writeAccepted writes the violations that the site file accepts.
 func (s *Sink) writeAccepted(p *printer) {
-	groups := s.groupsOf(record.Accepted)
+	groups := brief.Groups(&s.t, record.Accepted)
 	if len(groups) == 0 {
 		return
 	}
 	p.heading("ACCEPTED BY THE SITE FILE")
 	for _, g := range groups {
-		p.spread(plain, "  "+g.entry.Title, text.Count(g.flows, "flow")+"  "+string(g.id))
-		for _, label := range g.paths {
-			f := s.t.Findings.Get(tally.FindingKey{ID: g.id, Path: label, Level: record.Accepted})
-			p.spread(plain, "      "+s.pathName(label, f.Path), text.Count(f.Flows, "flow"))
+		p.spread(plain, "  "+g.Entry.Title, text.Count(g.Flows, "flow")+"  "+string(g.ID))
+		for _, f := range g.Paths {
+			p.spread(plain, "      "+s.pathName(f.Label, f.Path), text.Count(f.Flows, "flow"))
 			for _, d := range f.Details.Sorted() {
-				p.wrap(8, 8, detail(d.Name, f))
+				p.wrap(8, 8, brief.Detail(d.Name, f.Finding))
 			}
 		}
 	}
@@ -402,22 +319,18 @@ func (s *Sink) writeAccepted(p *printer) {
 // writeRemarks writes one line a remark; those on blocked flows stand under
 // Blocked.
 func (s *Sink) writeRemarks(p *printer) {
-	var groups []*group
-	for _, g := range s.groupsOf(record.Remark) {
-		if g.id != record.FindingRefused && g.id != record.FindingUnanswered {
-			groups = append(groups, g)
-		}
-	}
+	groups := slices.DeleteFunc(brief.Groups(&s.t, record.Remark), func(g *brief.Group) bool {
+		return g.ID == record.FindingRefused || g.ID == record.FindingUnanswered
+	})
 	if len(groups) == 0 {
 		return
 	}
 	p.heading("REMARKS")
 	for _, g := range groups {
-		p.spread(plain, "  "+g.entry.Title, text.Count(g.flows, "flow")+"  "+string(g.id))
+		p.spread(plain, "  "+g.Entry.Title, text.Count(g.Flows, "flow")+"  "+string(g.ID))
 		var parts []string
-		for _, label := range g.paths {
-			f := s.t.Findings.Get(tally.FindingKey{ID: g.id, Path: label, Level: g.level})
-			parts = append(parts, s.pathName(label, f.Path)+" "+text.Thousands(f.Flows))
+		for _, f := range g.Paths {
+			parts = append(parts, s.pathName(f.Label, f.Path)+" "+text.Thousands(f.Flows))
 		}
 		p.wrap(6, 8, strings.Join(parts, ", "))
 	}

@@ -18,7 +18,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/record"
-	"github.com/exspan/exspan/exporter/glossary"
+	"github.com/exspan/exspan/exporter/brief"
 	"github.com/exspan/exspan/exporter/tally"
 	"github.com/exspan/exspan/exporter/text"
 	"github.com/exspan/exspan/rules"
@@ -90,7 +90,7 @@ func (s *Sink) Close(sum *record.Summary) error {
 	}
 	p := &printer{width: s.o.Width, color: s.o.Color}
 	s.writeHead(p, sum)
-	drops := neverCaptured(sum.Drops)
+	drops := brief.NeverCaptured(sum.Drops)
 	s.writeSentence(p, sum, len(drops))
 	s.writeFindings(p)
 	s.writeBlocked(p, drops)
@@ -141,7 +141,7 @@ func (s *Sink) writeHead(p *printer, sum *record.Summary) {
 	if !sum.First.IsZero() {
 		line += ", " + moment(sum.First) + " to " + after(sum.First, sum.Last) + " UTC (" + text.Span(sum.Last.Sub(sum.First)) + ")"
 	}
-	p.wrap(0, 0, line+"."+s.version(sum.Hosts))
+	p.wrap(0, 0, line+"."+brief.Versions(s.o.Version, s.o.Assumed, sum.Hosts))
 	var parts []string
 	for _, status := range []record.Status{record.Expected, record.Deviating, record.Unexpected, record.Undetermined, record.Unrelated} {
 		if n := s.t.Of(status); n > 0 {
@@ -153,34 +153,6 @@ func (s *Sink) writeHead(p *printer, sum *record.Summary) {
 	}
 }
 
-// version says which Exchange version is at hand, and how that is known.
-func (s *Sink) version(hosts []record.HostSummary) string {
-	if s.o.Version != "" {
-		return " Exchange " + s.o.Version + "."
-	}
-	var proven []string
-	assumed := false
-	for i := range hosts {
-		if !exchangeSeen(hosts[i : i+1]) {
-			continue
-		}
-		if v := hosts[i].Version; v == "" {
-			assumed = true
-		} else if !slices.Contains(proven, v) {
-			proven = append(proven, v)
-		}
-	}
-	slices.Sort(proven)
-	line := ""
-	if len(proven) > 0 {
-		line = " Exchange " + joinAnd(proven) + " (from traffic)."
-	}
-	if assumed && s.o.Assumed != "" {
-		line += " Exchange " + s.o.Assumed + " is assumed where traffic does not tell; --exchange sets another."
-	}
-	return line
-}
-
 // writeSentence says in one sentence whether anything needs attention.
 // drops is the number of flows of which every packet was dropped by the captured
 // computer.
@@ -190,141 +162,18 @@ func (s *Sink) writeSentence(p *printer, sum *record.Summary, drops int) {
 	case s.t.Flows() == 0 && drops == 0:
 		p.styled(bold, "There is no flow.")
 		return
-	case s.related() == 0 || !exchangeSeen(sum.Hosts):
-		s.writeNoExchange(p)
+	case s.related() == 0 || !brief.ExchangeSeen(sum.Hosts):
+		p.styled(bold, brief.NoExchange)
+		p.wrap(0, 0, brief.NameServers(&s.t, s.host))
 		if s.t.Attention == 0 && drops == 0 {
 			return
 		}
 	case s.t.Attention == 0 && drops > 0:
-	case s.t.Attention == 0 && s.t.Of(record.Undetermined) > 0:
-		p.styled(bold, "No flow needs attention; "+text.Count(s.t.Of(record.Undetermined), "flow")+" could not be determined.")
-		return
 	case s.t.Attention == 0:
-		p.styled(bold, "Nothing needs attention: no deviating, unexpected or blocked flow.")
+		p.styled(bold, brief.Calm(&s.t))
 		return
 	}
-	attention, flows := s.t.Attention+uint64(drops), s.t.Flows()+uint64(drops)
-	verb := "need"
-	if attention == 1 {
-		verb = "needs"
-	}
-	line := fmt.Sprintf("%s of %s %s attention", text.Thousands(attention), text.Count(flows, "flow"), verb)
-	var parts []string
-	for _, g := range s.groups() {
-		parts = append(parts, text.Thousands(g.flows)+" "+g.entry.Clause)
-	}
-	var blocked uint64
-	for _, b := range s.t.Blocked.All() {
-		blocked += b.Flows
-	}
-	if blocked += uint64(drops); blocked > 0 {
-		parts = append(parts, text.Thousands(blocked)+" blocked")
-	}
-	if n := s.t.Of(record.Unexpected); n > 0 {
-		parts = append(parts, text.Thousands(n)+" unexpected")
-	}
-	p.bold(line + ": " + strings.Join(parts, ", ") + ".")
-}
-
-// exchangeSeen reports whether a host has a role that only Exchange servers
-// have.
-func exchangeSeen(hosts []record.HostSummary) bool {
-	for i := range hosts {
-		for _, r := range hosts[i].Roles {
-			for role := range strings.SplitSeq(r.Role, "|") {
-				if rules.Role(role).Exchange() {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-// writeNoExchange says what to do where no Exchange server was recognised.
-func (s *Sink) writeNoExchange(p *printer) {
-	p.styled(bold, "No Exchange server was recognised.")
-	servers := map[netip.Addr][]string{}
-	for _, m := range s.t.MailLike.All() {
-		port := fmt.Sprintf("%d/%s", m.Server.Port(), text.Transport(m.Proto))
-		if l := servers[m.Server.Addr()]; !slices.Contains(l, port) {
-			servers[m.Server.Addr()] = append(l, port)
-		}
-	}
-	if len(servers) == 0 {
-		p.wrap(0, 0, "If hosts here are Exchange servers, name them in a site file (--site); exspan site infer begins one.")
-		return
-	}
-	var parts []string
-	for _, a := range sortedAddrs(servers) {
-		slices.Sort(servers[a])
-		if len(parts) == maxShown {
-			parts = append(parts, fmt.Sprintf("%d more", len(servers)-maxShown))
-			break
-		}
-		parts = append(parts, s.host(a)+" ("+strings.Join(servers[a], ", ")+")")
-	}
-	p.wrap(0, 0, "Mail protocols were seen at "+joinAnd(parts)+". If these are Exchange servers, name them in a site file (--site); "+
-		"exspan site infer begins one.")
-}
-
-// group is one finding on all its paths.
-type group struct {
-	id    record.FindingID
-	level record.Level
-	entry *glossary.Entry
-	flows uint64
-	paths []string // labels, sorted
-}
-
-// groups returns the violations, the gravest first. Connections that a firewall
-// rejected are shown as blocked.
-func (s *Sink) groups() []*group {
-	return slices.DeleteFunc(s.groupsOf(record.Violation), func(g *group) bool { return g.id == record.FindingProhibited })
-}
-
-func (s *Sink) groupsOf(level record.Level) []*group {
-	byID := map[record.FindingID]*group{}
-	var list []*group
-	for k, f := range s.t.Findings.All() {
-		if f.Level != level {
-			continue
-		}
-		g := byID[k.ID]
-		if g == nil {
-			g = &group{id: k.ID, level: level, entry: glossary.OfFinding(k.ID)}
-			byID[k.ID] = g
-			list = append(list, g)
-		}
-		g.flows += f.Flows
-		g.paths = append(g.paths, k.Path)
-	}
-	for _, g := range list {
-		slices.Sort(g.paths)
-		g.entry = s.narrowed(g)
-	}
-	slices.SortFunc(list, func(a, b *group) int {
-		return cmp.Or(cmp.Compare(a.entry.Severity, b.entry.Severity), cmp.Compare(a.id, b.id))
-	})
-	return list
-}
-
-// narrowed returns the entry of a group; that of weak authentication names
-// passwords alone where nothing else was found.
-func (s *Sink) narrowed(g *group) *glossary.Entry {
-	if g.id != record.FindingWeakAuth {
-		return g.entry
-	}
-	for _, label := range g.paths {
-		for _, d := range s.t.Findings.Get(tally.FindingKey{ID: g.id, Path: label, Level: g.level}).Details {
-			if !strings.HasSuffix(d.Name, inClear) {
-				return g.entry
-			}
-		}
-	}
-	e := *g.entry
-	e.Title, e.Clause = "Passwords in the clear", "with passwords in the clear"
-	return &e
+	p.bold(brief.Attention(&s.t, drops))
 }
 
 // pathName returns the name of a data path; tied paths go by the name of their
@@ -353,14 +202,5 @@ func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
 		keys = append(keys, k)
 	}
 	slices.Sort(keys)
-	return keys
-}
-
-func sortedAddrs[V any](m map[netip.Addr]V) []netip.Addr {
-	keys := make([]netip.Addr, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, netip.Addr.Compare)
 	return keys
 }

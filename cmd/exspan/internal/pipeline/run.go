@@ -150,7 +150,8 @@ func limitMemory(eng *classify.Engine, live []metrics.Sample, limit int64) {
 
 // View does all that a command does besides its own: it takes the arguments of
 // cmd, checks them, loads rules and site file, and runs the view that make
-// returns. make may be called before a mistake is found, and must not write.
+// returns. make may be called before a mistake is found, and must not write. It may change
+// cfg.
 func (o *Options) View(cmd *cobra.Command, args []string, make func(cfg *classify.Config) record.Sink) (*Result, error) {
 	o.Args(cmd, args)
 	return o.ViewFiles(cmd, make)
@@ -173,5 +174,6 @@ func (o *Options) ViewFiles(cmd *cobra.Command, make func(cfg *classify.Config) 
 	if !o.Quiet {
 		s.Progress = cmd.ErrOrStderr()
 	}
-	return o.Run(cmd.Context(), cfg, s, make(&cfg))
+	view := make(&cfg) // which may change cfg
+	return o.Run(cmd.Context(), cfg, s, view)
 }
