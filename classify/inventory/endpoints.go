@@ -111,7 +111,8 @@ type endpoints struct {
 
 	most, mostPerServer int // entries in all, and of one server address
 	limits              endpointLimits
-	conflicts           uint64 // entries that other bytes contradict
+	refusals            [2]refusal // of one server, and of all
+	conflicts           uint64     // entries that other bytes contradict
 	lists               lists
 }
 

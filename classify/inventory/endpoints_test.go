@@ -99,3 +99,23 @@ func TestEndpointsMakeRoom(t *testing.T) {
 		t.Error("another host is refused")
 	}
 }
+
+// TestWeakFloodIsCheap announces what proves less than all there is, more often than
+// all could be looked through.
+func TestWeakFloodIsCheap(t *testing.T) {
+	e := newEndpoints(&rules.Policy{})
+	e.most, e.mostPerServer = 50_000, 10_000
+	for i := range e.most {
+		learn(e, fmt.Sprintf("10.0.%d.3:%d", i%250, 1024+i/250), "emsmdb", observe.FromMap, "", 1)
+	}
+	const n = 300_000
+	for i := range n {
+		weak := &observe.Endpoint{Server: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 1000), Source: observe.FromMap, Weak: true}
+		if en, _ := e.learn(weak, hearing{service: "emsmdb", time: 2 + int64(i)}); en != nil {
+			t.Fatal("what proves less displaces what proves more")
+		}
+	}
+	if e.limits.refused != n || e.len() != e.most {
+		t.Errorf("%d refused, %d entries", e.limits.refused, e.len())
+	}
+}

@@ -46,3 +46,44 @@ func TestSaveRestore(t *testing.T) {
 		}
 	}
 }
+
+// FuzzRestore restores what anybody may have written into a state file. What is taken
+// in has to be within the limits, and saved and restored once more it stays the same.
+func FuzzRestore(f *testing.F) {
+	packs := testPacks(f)
+	const now = int64(1_600_000_000e9)
+	f.Add(`{"version":1,"hosts":[{"addr":"10.0.0.1","name":"a","proofs":[{"roles":["mailbox"]}]}]}`)
+	v := New(packs, nil, nil, "")
+	v.endpoints.learn(&observe.Endpoint{Server: netip.MustParseAddrPort("10.0.0.3:6010"), Source: observe.FromMap}, hearing{service: "emsmdb", time: now})
+	v.hosts.prove(capture.AddrFrom(netip.MustParseAddr("10.0.0.3")), roleProof{roles: []rules.Role{rules.CAS}, evidence: "rfr"}, "2010", "")
+	var b strings.Builder
+	if err := v.Save(&b, now); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.String())
+	f.Fuzz(func(t *testing.T, state string) {
+		const most = 8
+		v := New(packs, nil, nil, "")
+		v.Limit(most, most, most)
+		if v.Restore(strings.NewReader(state)) != nil {
+			return
+		}
+		if hosts, endpoints := v.Len(); hosts > 2*most || endpoints > 2*most {
+			t.Errorf("%d hosts, %d endpoints", hosts, endpoints)
+		}
+		var saved, again strings.Builder
+		if err := v.Save(&saved, now); err != nil {
+			t.Fatal(err)
+		}
+		other := New(packs, nil, nil, "")
+		if err := other.Restore(strings.NewReader(saved.String())); err != nil {
+			t.Fatalf("what was saved is refused: %v", err)
+		}
+		if err := other.Save(&again, now); err != nil {
+			t.Fatal(err)
+		}
+		if len(saved.String()) != len(again.String()) {
+			t.Errorf("saved again it differs:\n%s\n%s", saved.String(), again.String())
+		}
+	})
+}

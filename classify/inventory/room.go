@@ -3,6 +3,7 @@ package inventory
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/match"
@@ -43,6 +44,10 @@ func (t *endpoints) roomFor(en *Endpoint) bool {
 		return false
 	}
 	if t.perHost[en.key.server.Addr] >= t.mostPerServer {
+		if t.refusals[0].server == en.key.server.Addr && t.refusals[0].holds(en) {
+			t.limits.refused++
+			return false
+		}
 		var list []*Endpoint
 		for _, x := range t.all {
 			if !x.gone && x.key.server.Addr == en.key.server.Addr {
@@ -53,7 +58,27 @@ func (t *endpoints) roomFor(en *Endpoint) bool {
 			return false
 		}
 	}
-	return t.len() < t.most || t.evict(t.all, 2, t.most, en)
+	if t.len() < t.most {
+		return true
+	}
+	if t.refusals[1].holds(en) {
+		t.limits.refused++
+		return false
+	}
+	return t.evict(t.all, 2, t.most, en)
+}
+
+// refusal is what was refused last because all there was proved more. To look through
+// all for each entry of a flood would take long.
+type refusal struct {
+	server capture.Addr
+	proof  Proof
+	time   int64 // packet time; 0 for nothing refused
+}
+
+// holds reports whether an entry that proves no more comes within the same second.
+func (x *refusal) holds(en *Endpoint) bool {
+	return x.time != 0 && en.proof() <= x.proof && en.learned >= x.time && en.learned < x.time+int64(time.Second)
 }
 
 // evict makes room in a list for an entry: what is over goes first, then what
@@ -97,6 +122,9 @@ func (t *endpoints) evict(list []*Endpoint, limit, most int, by *Endpoint) bool 
 	}
 	if len(victims) == 0 {
 		t.limits.refused++
+		if limit > 0 {
+			t.refusals[limit-1] = refusal{by.key.server.Addr, by.proof(), now}
+		}
 		return false
 	}
 	t.limits.evicted[limit] += uint64(len(victims))

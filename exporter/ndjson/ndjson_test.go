@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -252,4 +253,33 @@ func BenchmarkWrite(b *testing.B) {
 	for b.Loop() {
 		_ = s.Write(r)
 	}
+}
+
+// FuzzRead reads what anybody may have written into a file of records.
+func FuzzRead(f *testing.F) {
+	packs, err := rules.Embedded("2010")
+	if err != nil {
+		f.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := New(&b).Write(mapi()); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Add([]byte("{}\n{\"client\":{}}\n\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r := NewReader(bytes.NewReader(data), packs)
+		for lines := bytes.Count(data, []byte("\n")) + 1; ; lines-- {
+			rec, err := r.Read()
+			if err != nil {
+				return
+			}
+			if lines == 0 {
+				t.Fatal("more records than lines")
+			}
+			if err := New(io.Discard).Write(rec); err != nil {
+				t.Errorf("what was read cannot be written: %v", err)
+			}
+		}
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/exspan/exspan/classify/observe"
+	"github.com/exspan/exspan/classify/observe/observetest"
 )
 
 // message returns an IKE message with a body of n bytes.
@@ -92,4 +93,21 @@ func TestIKE(t *testing.T) {
 	if !r.Facts.Has("ike.version", "1") || !r.Facts.Has("ike.version", "2") {
 		t.Errorf("facts %v", r.Facts.All())
 	}
+}
+
+func FuzzIKE(f *testing.F) {
+	c, s := observetest.ToServer, observetest.ToClient
+	observetest.Fuzz(f, IKE(), []observetest.Segment{c(string(message(0x20, 34, 20))), s(string(message(0x20, 34, 40)))},
+		[]observetest.Segment{c(string(append(make([]byte, 4), message(0x10, 2, 20)...)))})
+}
+
+func FuzzESP(f *testing.F) {
+	c, s := observetest.ToServer, observetest.ToClient
+	datagram := func(spi, seq uint32) string {
+		b := make([]byte, 60)
+		binary.BigEndian.PutUint32(b, spi)
+		binary.BigEndian.PutUint32(b[4:], seq)
+		return string(b)
+	}
+	observetest.Fuzz(f, ESP(), []observetest.Segment{c(datagram(0x12345678, 1)), c(datagram(0x12345678, 2)), s(datagram(0x87654321, 1)), s(datagram(0x87654321, 9))})
 }
