@@ -1,6 +1,10 @@
 package flow
 
-import "github.com/exspan/exspan/capture"
+import (
+	"slices"
+
+	"github.com/exspan/exspan/capture"
+)
 
 // The bits of Event.What.
 const (
@@ -193,6 +197,7 @@ func (t *Table) passed(tick uint32) {
 	if len(t.ended) > 1 {
 		t.sort(t.ended)
 	}
+	t.events = slices.Grow(t.events, len(t.ended)+1) // at once, as there can be very many
 	for _, id := range t.ended {
 		t.events = append(t.events, Event{ID: id, What: Ended, Clock: t.clock.now})
 	}

@@ -446,9 +446,9 @@ func (t *Table) end(id ID) {
 // evict ends a flow to make room: the one that waits for longest for its time to be
 // over, if it is over or of one direction. So a flood pushes out its own. Others that
 // are met are put aside for some seconds, so that they are not met again for each flow
-// that comes. Of those without payload of both sides one is ended where they are more
-// than half of all, so that new flows have time to be answered, and a conversation
-// where nearly all are.
+// that comes. Of those that are no conversations one is ended where they are more than
+// half of all, so that new flows have time to be answered, and a conversation where
+// nearly all are.
 func (t *Table) evict() {
 	t.finish(t.victim())
 	t.Evicted++
@@ -486,13 +486,13 @@ func (t *Table) move(id, bucket uint32) {
 	t.enter(id, bucket)
 }
 
-// worth returns 0 for a flow that is over or of one direction, answered for one
-// without payload of both sides, and conversation for others.
+// worth returns 0 for a flow that is over or of one direction, conversation for one
+// with payload of the side that was spoken to, and answered for others.
 func (f *Flow) worth() uint32 {
 	switch {
 	case f.class == classClosed || f.class >= classResetA || !f.BothWays():
 		return 0
-	case f.Seen&SeenPayload != SeenPayload:
+	case f.Seen&SeenPayloadB == 0:
 		return answered
 	}
 	return conversation

@@ -57,6 +57,7 @@ type Reader struct {
 	doubts    doubts
 	buffered  int // bytes that streams and observers hold
 	ending    bool
+	squeezed  bool // facts of conversations were dropped
 
 	at      hand
 	in      observe.Input

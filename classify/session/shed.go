@@ -28,9 +28,14 @@ func (r *Reader) replaceFacts(old, facts *observe.Facts) {
 	*old = *facts
 }
 
-// ManyFacts reports whether it is time to make room for facts: those of flows that
-// wait to be judged are dropped last.
-func (r *Reader) ManyFacts() bool { return r.contents.bytes > r.cfg.MaxFactBytes/8*7 }
+// ManyFacts reports whether flows that wait to be judged had better be judged now, as
+// there is no room for the facts of conversations.
+func (r *Reader) ManyFacts() bool {
+	if r.squeezed && r.contents.bytes <= r.cfg.MaxFactBytes/8*7 {
+		r.squeezed = false
+	}
+	return r.squeezed
+}
 
 // shed drops the facts of a flow other than that of c: of one that is not read any
 // more or, if that has more to lose, of one that is.
@@ -41,10 +46,12 @@ func (r *Reader) shed(c *conn) {
 		r.contents.bytes -= v.facts.Drop()
 		v.facts = observe.Facts{Dropped: v.facts.Dropped}
 		r.evict(v, TooMuch)
+		w = vw
 	} else if x != nil {
 		r.Counts.Facts += uint64(x.facts.Len())
 		r.contents.drop(x)
 	}
+	r.squeezed = r.squeezed || w > 0
 }
 
 // manyBytes is what the facts of a conversation hardly ever take.

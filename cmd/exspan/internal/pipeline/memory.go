@@ -62,7 +62,7 @@ func (o *Options) engineMemory() int64 {
 // heapLimit returns the limit of the memory of the Go runtime, which can go somewhat
 // beyond it while it collects garbage.
 func (o *Options) heapLimit() int64 {
-	return max(o.Memory()/16*15-foreignBytes-o.Buffers.Kernel, leastMemory/2)
+	return max(o.Memory()/16*13-foreignBytes-o.Buffers.Kernel, leastMemory/2)
 }
 
 // LimitHeap makes the Go runtime collect garbage in time to stay below --max-memory.
