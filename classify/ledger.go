@@ -202,8 +202,26 @@ func (e *Engine) newFacts(id flow.ID) {
 	}
 }
 
+// trimBorn takes the flows off the list of those just begun that are pending no more,
+// as most of a flood soon are not.
+func (e *Engine) trimBorn() {
+	l := e.ledger
+	left := slices.DeleteFunc(l.born[l.head:], func(b birth) bool {
+		s := e.flows.stateOf(b.id)
+		return s.label != 0 || s.has(ended) || e.flows.view.At(b.id).Number != b.number
+	})
+	l.born = l.born[:copy(l.born, left)]
+	l.head = 0
+}
+
+// minBorn is how long the list of flows just begun may be in any case.
+const minBorn = 1 << 16
+
 // countDue counts the flows that were pending long enough.
 func (e *Engine) countDue() {
+	if l := e.ledger; l != nil && len(l.born) > minBorn && len(l.born)-l.head > 2*e.flows.used {
+		e.trimBorn()
+	}
 	for {
 		b, ok := e.ledger.due(e.passed)
 		if !ok {
