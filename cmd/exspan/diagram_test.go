@@ -194,6 +194,11 @@ func TestDiagramFormats(t *testing.T) {
 	if err := os.WriteFile(site, []byte(hostile), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	var g drawnGraph
+	if err := json.Unmarshal(diagramText(t, "--site", site, "--format", "json", testdata("mail.pcapng")), &g); err != nil {
+		t.Fatal(err)
+	}
+	boxes, arrows := len(g.Nodes), len(g.Arrows)
 	for _, format := range diagramFormats() {
 		args := []string{"--site", site, "--format", format, testdata("mail.pcapng")}
 		one, two := diagramText(t, append(args, "--workers", "1")...), diagramText(t, append(args, "--workers", "2")...)
@@ -214,7 +219,9 @@ func TestDiagramFormats(t *testing.T) {
 				t.Errorf("png: %v, %v", img, err)
 			}
 		case "dot":
-			readWith(t, "dot", one, "-Tsvg")
+			if out := readWith(t, "dot", one, "-Tplain"); out != "" && (strings.Count(out, "\nnode ") != boxes || strings.Count(out, "\nedge ") != arrows) {
+				t.Errorf("Graphviz reads other boxes and arrows than %d and %d:\n%s", boxes, arrows, out)
+			}
 		case "mermaid":
 			for line := range strings.Lines(string(one)) {
 				if n := strings.Count(line, `"`); n != 0 && n != 2 {
@@ -222,24 +229,35 @@ func TestDiagramFormats(t *testing.T) {
 				}
 			}
 		}
+		if folder := os.Getenv("EXSPAN_NODE_MODULES"); folder != "" && (format == "mermaid" || format == "drawio") {
+			var read struct{ Nodes, Arrows, Layers int }
+			if err := json.Unmarshal([]byte(readWith(t, "node", one, "testdata/readers/"+format+".mjs", folder)), &read); err != nil {
+				t.Errorf("%s: %v", format, err)
+			}
+			if read.Nodes != boxes || read.Arrows < arrows || format == "mermaid" && read.Arrows != arrows || format == "drawio" && read.Layers != 3 {
+				t.Errorf("%s: its reader sees %+v, want %d boxes and %d arrows", format, read, boxes, arrows)
+			}
+		}
 	}
 }
 
-// readWith gives text to a program, if there is one.
-func readWith(t *testing.T, program string, text []byte, args ...string) {
+// readWith gives text to a program, and returns what it prints, or "" if it is not there.
+func readWith(t *testing.T, program string, text []byte, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err != nil {
 		t.Logf("%s is not installed", program)
-		return
+		return ""
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Stdin = bytes.NewReader(text)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	if out, err := cmd.Output(); err != nil || len(out) == 0 || stderr.Len() > 0 {
+	out, err := cmd.Output()
+	if err != nil || len(out) == 0 || stderr.Len() > 0 {
 		t.Errorf("%s: %v: %s", program, err, stderr.String())
 	}
+	return string(out)
 }
 
 // TestDiagramWithoutCapture draws what is documented for each version.

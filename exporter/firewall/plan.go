@@ -145,6 +145,13 @@ func (x *planner) machines(m *model.Model) []machine {
 			for _, r := range s.Roles {
 				roles = append(roles, string(r))
 			}
+			if len(s.OneOf) > 0 {
+				var open []string
+				for _, r := range s.OneOf {
+					open = append(open, string(r))
+				}
+				roles = append(roles, strings.Join(open, "|"))
+			}
 			for _, a := range s.Addresses {
 				known[a] = true
 				list = append(list, machine{a, cmp.Or(s.Name, a.String()), roles, cmp.Or(s.Version, x.o.Site.Version, x.o.Version)})
