@@ -140,8 +140,10 @@ func (p *picture) box(b *box, head float64) {
 		fill = outside
 	}
 	p.shapes = append(p.shapes, shape{kind: rectangle, pts: []point{{b.x, b.y + head}, {b.x + b.w, b.y + b.h + head}}, fill: fill, stroke: border, width: 1.2, title: b.node.Title})
-	for i, l := range b.node.Lines() {
-		p.text(point{b.x + b.w/2, b.y + head + padding + float64(i)*lineHeight + fontSize}, l, i == 0, true)
+	lines := b.node.Lines()
+	top := b.y + head + (b.h-float64(len(lines))*lineHeight)/2
+	for i, l := range lines {
+		p.text(point{b.x + b.w/2, top + float64(i)*lineHeight + fontSize}, l, i == 0, true)
 	}
 }
 

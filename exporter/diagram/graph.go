@@ -380,7 +380,9 @@ func (n *Node) Lines() []string {
 		} else if s == n.Title {
 			s = h.Addr.String()
 		}
-		lines = append(lines, s)
+		if s != n.Title {
+			lines = append(lines, s)
+		}
 	}
 	return lines
 }

@@ -21,6 +21,7 @@ const (
 	margin     = 24.0
 	passHeight = 12.0 // of an arrow that passes a column
 	loopWidth  = 46.0
+	portGap    = 17.0 // between arrows at the side of a box
 )
 
 type point struct{ x, y float64 }
@@ -60,6 +61,7 @@ func layout(g *Graph) *placed {
 	for _, b := range p.boxes {
 		of[b.node] = b
 	}
+	p.room(g, of)
 	for _, a := range g.Arrows {
 		p.routes = append(p.routes, passing(a, of, columns))
 	}
@@ -88,6 +90,29 @@ func (p *placed) columns(g *Graph) [][]*box {
 		columns[b.column] = append(columns[b.column], b)
 	}
 	return columns
+}
+
+// room makes boxes tall enough for the arrows at their sides.
+func (p *placed) room(g *Graph, of map[*Node]*box) {
+	ends := map[*box]*[2]int{} // at the left and at the right side
+	count := func(b, other *box) {
+		if ends[b] == nil {
+			ends[b] = &[2]int{}
+		}
+		side := 0
+		if other.column >= b.column {
+			side = 1
+		}
+		ends[b][side]++
+	}
+	for _, a := range g.Arrows {
+		from, to := of[a.From], of[a.To]
+		count(from, to)
+		count(to, from)
+	}
+	for b, n := range ends {
+		b.h = max(b.h, portGap*float64(max(n[0], n[1])+1))
+	}
 }
 
 // passing returns the route of an arrow, with a place in each column that it crosses.

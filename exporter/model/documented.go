@@ -24,8 +24,13 @@ func NewDocumented(packs *rules.Packs, versions ...string) *Model {
 		return hosts[r]
 	}
 	var paths []*rules.DataPath
+	gone := map[*rules.DataPath][]rules.Role{}
 	for _, v := range versions {
-		paths = append(paths, packs.Paths(v)...)
+		absent := absentRoles(packs, v)
+		for _, p := range packs.Paths(v) {
+			paths = append(paths, p)
+			gone[p] = absent
+		}
 	}
 	for _, p := range paths {
 		if p.NotUsed || p.Local || p.LastResort() {
@@ -34,8 +39,8 @@ func NewDocumented(packs *rules.Packs, versions ...string) *Model {
 		m.Paths = append(m.Paths, Path{DataPath: p, State: Documented})
 		for i := range p.Legs {
 			l := &p.Legs[i]
-			for _, from := range p.From {
-				for _, to := range p.To {
+			for _, from := range present(p.From, gone[p]) {
+				for _, to := range present(p.To, gone[p]) {
 					if len(p.OneEnd) > 0 && !slices.Contains(p.OneEnd, from) && !slices.Contains(p.OneEnd, to) || outside(from) && outside(to) {
 						continue
 					}
@@ -51,6 +56,27 @@ func NewDocumented(packs *rules.Packs, versions ...string) *Model {
 	slices.SortFunc(m.Hosts, compareHosts)
 	slices.SortStableFunc(m.Edges, compareEdges)
 	return m
+}
+
+// absentRoles returns the roles that servers of a version do not have: those to which it
+// must not have any connection, whatever the port.
+func absentRoles(packs *rules.Packs, version string) []rules.Role {
+	var list []rules.Role
+	for _, a := range packs.Absent(version) {
+		if len(a.Legs) == 0 && a.Weakness == "" && len(a.Methods) == 0 && len(a.To) == 1 && a.To[0].Exchange() {
+			list = append(list, a.To[0])
+		}
+	}
+	return list
+}
+
+// present returns roles without those that are gone, unless nothing is left.
+func present(roles, gone []rules.Role) []rules.Role {
+	left := slices.DeleteFunc(slices.Clone(roles), func(r rules.Role) bool { return slices.Contains(gone, r) })
+	if len(left) == 0 {
+		return roles
+	}
+	return left
 }
 
 // outside reports whether hosts of a role are none of the organisation's servers. What

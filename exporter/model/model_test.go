@@ -148,3 +148,23 @@ func TestMany(t *testing.T) {
 		t.Errorf("%d flows in edges", flows)
 	}
 }
+
+// What is documented for a version has the roles of that version, and no edge between
+// hosts that are not the organisation's.
+func TestDocumented(t *testing.T) {
+	packs := packsOf(t)
+	for version, cas := range map[string]bool{"2010": true, "2013": true, "2019": false, "SE": false} {
+		m := NewDocumented(packs, version)
+		if got := slices.ContainsFunc(m.Hosts, func(h *Host) bool { return h.Is(rules.CAS) }); got != cas {
+			t.Errorf("%s: a host is Client Access: %v", version, got)
+		}
+		if len(m.Edges) < 50 || len(m.Paths) < 30 {
+			t.Errorf("%s: %d edges of %d paths", version, len(m.Edges), len(m.Paths))
+		}
+		for _, e := range m.Edges {
+			if e.State != Documented || e.Leg == nil || e.Client.Is(rules.Internet) && e.Server.Is(rules.Internet) || e.Path.NotUsed || e.Path.Local {
+				t.Errorf("%s: %s > %s %s", version, e.Client.Title(), e.Server.Title(), e.Name)
+			}
+		}
+	}
+}
