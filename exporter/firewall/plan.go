@@ -98,14 +98,14 @@ func (e *Ends) add(o *Ends) {
 type planner struct {
 	o     Options
 	p     Plan
-	free  ends2
+	free  freeHosts
 	rules []Rule
 	seen  map[string]bool
 }
 
-// ends2 are the hosts of pairs that are not filtered: servers among themselves, and
+// freeHosts are the hosts of pairs that are not filtered: servers among themselves, and
 // with their peers.
-type ends2 struct{ servers, peers Ends }
+type freeHosts struct{ servers, peers Ends }
 
 // New makes the rules for a Model.
 func New(m *model.Model, o Options) *Plan {
