@@ -19,6 +19,7 @@ const questions = `Questions, and the commands that answer them:
   exspan analyze --finding blocked trace.pcapng             what is blocked
   exspan explain --status unexpected trace.pcapng           why it is unexpected
   exspan rules coverage trace.pcapng                        what paths are missing
+  exspan report trace.pcapng -o report.html                 all of it, as one page
   exspan site infer trace.pcapng -o site.yaml               a first site file
   exspan glossary                                           what the words mean`
 

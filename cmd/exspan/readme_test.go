@@ -32,6 +32,7 @@ var answers = []struct {
 	{"site infer", "mail", []string{"servers:"}},
 	{"glossary", "", []string{"cleartext", "Not encrypted, though documented so"}},
 	{"analyze trace.pcapng", "mail", []string{"11 of 41 flows need attention", "CRITICAL  Passwords in the clear", "To do: Set-ImapSettings"}},
+	{"report", "mail", []string{"<h1>11 of 41 flows need attention", "Passwords in the clear", "Set-ImapSettings", "<svg"}},
 	{"firewall", "org", []string{"FROM", "587/tcp", "SMTP client to Hub Transport", "Microsoft supports no firewall among Exchange servers"}},
 }
 
@@ -78,6 +79,9 @@ func answered(t *testing.T, args []string) bool {
 			}
 			if arg == "site.yaml" {
 				args[i] = filepath.Join(t.TempDir(), "site.yaml")
+			}
+			if arg == "report.html" {
+				args[i] = filepath.Join(t.TempDir(), arg)
 			}
 		}
 		end := 1 + slices.IndexFunc(args, func(arg string) bool { return strings.HasSuffix(arg, ".pcapng") })

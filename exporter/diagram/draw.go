@@ -36,6 +36,7 @@ type shape struct {
 	bold, centre bool
 	size         float64
 	title        string // shown on hover
+	link         string // followed on a click
 }
 
 // style is how an arrow looks in a state. No two look the same without colours: lines
@@ -101,12 +102,13 @@ type picture struct {
 	shapes []shape
 	w, h   float64
 	title  string
+	link   func(*Arrow) string
 }
 
 // draw makes the picture of a graph, with its legend.
 func draw(g *Graph) *picture {
 	p := layout(g)
-	pic := &picture{w: p.w, title: g.Title}
+	pic := &picture{w: p.w, title: g.Title, link: g.Link}
 	head := margin + 2*lineHeight
 	pic.text(point{margin, margin + lineHeight}, g.Title, true, false)
 	shift := func(pts []point) []point {
@@ -147,8 +149,19 @@ func (p *picture) box(b *box, head float64) {
 	}
 }
 
+// linked makes the shapes after the first from lead to where an arrow leads.
+func (p *picture) linked(a *Arrow, from int) {
+	if p.link == nil {
+		return
+	}
+	for i := range p.shapes[from:] {
+		p.shapes[from+i].link = p.link(a)
+	}
+}
+
 // arrow draws the line and the head of an arrow.
 func (p *picture) arrow(a *Arrow, way []point) {
+	defer p.linked(a, len(p.shapes))
 	s := styleOf(a.State)
 	title := fmt.Sprintf("%d. %s to %s: %s", a.Number, a.From.Title, a.To.Title, a.Text())
 	p.shapes = append(p.shapes, shape{kind: curve, pts: way, stroke: s.colour, width: s.width, dashes: s.dashes, title: title})
@@ -163,6 +176,7 @@ func (p *picture) arrow(a *Arrow, way []point) {
 
 // mark draws the number of an arrow, in a form that tells its state, with a padlock.
 func (p *picture) mark(a *Arrow, at point) {
+	defer p.linked(a, len(p.shapes))
 	s := styleOf(a.State)
 	corners, radius := s.mark, 11.0
 	switch corners {
@@ -215,6 +229,9 @@ func (p *picture) legend(g *Graph) {
 			x += 52
 		}
 		p.text(point{x, y}, s, bold, false)
+		if number != nil {
+			p.linked(number, len(p.shapes)-1)
+		}
 		p.w = max(p.w, x+textWidth(s, bold)+margin)
 		y += lineHeight * 1.75
 	}

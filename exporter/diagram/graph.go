@@ -44,6 +44,8 @@ type Graph struct {
 	// NotSeen are the documented paths between boxes that no flow followed.
 	NotSeen []*Arrow
 	Notes   []string
+	// Link returns where an arrow leads when it is followed in SVG, or ""; nil for none.
+	Link func(*Arrow) string
 }
 
 // Node is a box: hosts with something in common.

@@ -6,12 +6,15 @@ import (
 	"io"
 	"strconv"
 	"strings"
+
+	"github.com/exspan/exspan/exporter/text"
 )
 
-// escaped returns text for XML. What XML cannot hold is replaced.
+// escaped returns text for XML. What XML cannot hold, and what would hide or turn other
+// text, is replaced.
 func escaped(s string) string {
 	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(s))
+	_ = xml.EscapeText(&b, []byte(text.Printable(s)))
 	return b.String()
 }
 
@@ -45,6 +48,9 @@ func writeSVG(w io.Writer, p *picture) error {
 		if s.title != "" {
 			title = "<title>" + escaped(s.title) + "</title>"
 		}
+		if s.link != "" {
+			fmt.Fprintf(&b, `<a href="%s">`, escaped(s.link))
+		}
 		switch s.kind {
 		case rectangle:
 			fmt.Fprintf(&b, `<rect x="%s" y="%s" width="%s" height="%s" rx="3"%s>%s</rect>`, num(s.pts[0].x), num(s.pts[0].y), num(s.pts[1].x-s.pts[0].x), num(s.pts[1].y-s.pts[0].y), style, title)
@@ -69,6 +75,9 @@ func writeSVG(w io.Writer, p *picture) error {
 				weight = "bold"
 			}
 			fmt.Fprintf(&b, `<text x="%s" y="%s" font-size="%s" font-weight="%s" text-anchor="%s"%s>%s%s</text>`, num(s.pts[0].x), num(s.pts[0].y), num(s.size), weight, anchor, style, title, escaped(s.text))
+		}
+		if s.link != "" {
+			b.WriteString("</a>")
 		}
 		b.WriteByte('\n')
 	}
