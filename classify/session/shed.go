@@ -92,7 +92,8 @@ func (k *contents) leastWorth() (found *content, least int) {
 // leastWorth returns a flow that is read, other than one, whose facts are to be
 // dropped, out of a sample, and how much they are worth; nil where there is none.
 func (k *conns) leastWorth(but *conn) (found *conn, least int) {
-	for range min(sample, len(k.all)) {
+	// A block that was just made can be free but for a few.
+	for n, looks := 0, 0; n < sample && looks < min(sample+connBlock, len(k.all)); looks++ {
 		if k.hand++; k.hand >= len(k.all) {
 			k.hand = 0
 		}
@@ -100,6 +101,7 @@ func (k *conns) leastWorth(but *conn) (found *conn, least int) {
 		if c.state == nil || c == but || c.facts.Len() == 0 {
 			continue
 		}
+		n++
 		if w := worth(c.state.flags&(spokeA|spokeB) == spokeA|spokeB, c.facts.Size()); found == nil || w < least {
 			found, least = c, w
 		}
