@@ -230,7 +230,7 @@ func packSchema() *schema {
 		"confidence":  confidenceSchema().describe("The confidence of all rows that have none."),
 		"source":      sourceSchema().describe("The documents of all rows that have none."),
 		"extends":     anyText().describe("The pack whose paths and groups are taken over."),
-		"ends":        &schema{Type: "object", Names: oneOf(roleList(ofServer)...), Additional: someOf(roleList(ofServer)...), Description: "What stands for roles of the pack that is extended."},
+		"ends":        {Type: "object", Names: oneOf(roleList(ofServer)...), Additional: someOf(roleList(ofServer)...), Description: "What stands for roles of the pack that is extended."},
 		"append":      object(map[string]*schema{"note": anyText().describe("Added to notes."), "source": anyText().describe("Added to documents."), "confidence": confidenceSchema()}).describe("What is added to the paths taken over."),
 		"without":     textOrList().describe("Ids of paths that are left out."),
 		"documents":   mapping(anyText()).describe("Short keys for documents."),

@@ -178,9 +178,12 @@ func get(ctx context.Context, client *http.Client, at, accept string) (*http.Res
 	return resp, err
 }
 
-// errNoFlows tells what to do about a monitor that serves no flows.
+// errNoFlows tells what to do about a monitor that serves no flows. It is shown as a
+// paragraph.
+//
+//nolint:revive,staticcheck // so it has a capital letter and full stops
 var errNoFlows = errors.New("This monitor does not serve flows, which hold addresses and names. Start it with --web.enable-flows to see them here; " +
-	"its records, and exspan analyze --path, have them too.") //nolint:revive,staticcheck // it is shown as a paragraph
+	"its records, and exspan analyze --path, have them too.")
 
 // fetchFlows reads the last flows of a path from the monitor whose metrics are at u.
 func fetchFlows(ctx context.Context, client *http.Client, u *url.URL, label string) ([]recent.Flow, error) {

@@ -17,7 +17,7 @@ func Packets(t testing.TB, file string) []capture.Packet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer src.Close()
+	defer func() { _ = src.Close() }()
 	var all []capture.Packet
 	for {
 		b, err := src.Read()

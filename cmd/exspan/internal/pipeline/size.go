@@ -26,6 +26,7 @@ func (s *Size) String() string {
 	return strconv.FormatInt(n, 10)
 }
 
+// Set parses a size: a number of bytes, or a number with a unit such as MiB or MB.
 func (s *Size) Set(text string) error {
 	number, factor := text, int64(1)
 	for _, u := range sizeUnits {
@@ -42,4 +43,5 @@ func (s *Size) Set(text string) error {
 	return nil
 }
 
+// Type returns the word that stands for a size in help texts.
 func (s *Size) Type() string { return "SIZE" }
