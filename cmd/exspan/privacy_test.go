@@ -197,7 +197,7 @@ func TestNoSecrets(t *testing.T) {
 		if recorded {
 			secrets = fromScripts
 		}
-		ways := views
+		ways := append(slices.Clone(views), []string{"-o", "-"}, []string{"--format", "md", "-o", "-"}) // pages of report
 		if !recorded {
 			ways = [][]string{{"--format", "ndjson"}, {"--calls", "--format", "ndjson"}} // they contain everything that the others contain
 		}
@@ -206,8 +206,12 @@ func TestNoSecrets(t *testing.T) {
 		}
 		total += len(secrets)
 		for _, view := range ways {
+			args := []string{"analyze", "-q"}
+			if slices.Contains(view, "-o") {
+				args = []string{"report", "-q"}
+			}
 			var stdout, stderr bytes.Buffer
-			if code := run(slices.Concat([]string{"analyze", "-q"}, view, []string{file}), &stdout, &stderr); code > 1 {
+			if code := run(slices.Concat(args, view, []string{file}), &stdout, &stderr); code > 1 {
 				t.Fatalf("%s: exit code %d: %s", file, code, &stderr)
 			}
 			text := strings.ToLower(stdout.String() + stderr.String())

@@ -105,9 +105,9 @@ func (b *builder) matrix() *table {
 	return t
 }
 
-// hosts shows the servers, and how their roles are known.
+// hosts shows the hosts of which a role is known, and how their roles are known.
 func (b *builder) hosts() *table {
-	t := &table{ID: "hosts", Title: "Servers", Fold: true, Cols: []col{{"Host", false}, {"Address", false}, {"Exchange", false}, {"Roles, and what proves them", false}}}
+	t := &table{ID: "hosts", Title: "Hosts", Fold: true, Cols: []col{{"Host", false}, {"Address", false}, {"Exchange", false}, {"Roles, and what proves them", false}}}
 	for i := range b.sum.Hosts {
 		h := &b.sum.Hosts[i]
 		var lines []string
@@ -149,6 +149,7 @@ func (b *builder) endpoints() *table {
 			at = append(at[:most], fmt.Sprintf("%d more", n))
 		}
 		pin := words("No document names a way to pin it.")
+		var sources []string
 		for i := range r.Pins {
 			p := &r.Pins[i]
 			line := p.Service + ": by default " + cmp.Or(p.Default, "not said")
@@ -170,11 +171,17 @@ func (b *builder) endpoints() *table {
 					how += "; restart " + p.Restart
 				}
 			}
-			if i == 0 {
-				pin = words(line, how, p.Note, "Source: "+p.Source)
-			} else {
-				pin.Lines = append(pin.Lines, words("", line, how, p.Note, "Source: "+p.Source).Lines...)
+			if !slices.Contains(sources, p.Source) {
+				sources = append(sources, p.Source)
 			}
+			if i == 0 {
+				pin = words(line, how, p.Note)
+			} else {
+				pin.Lines = append(pin.Lines, words("", line, how, p.Note).Lines...)
+			}
+		}
+		if len(sources) > 0 {
+			pin.Lines = append(pin.Lines, text.Printable("Source: "+strings.Join(sources, "; ")))
 		}
 		t.Rows = append(t.Rows, row{words(r.Host), words(r.Service), words(strings.Join(at, ", ")), number(flows), pin})
 	}
@@ -270,13 +277,17 @@ func (b *builder) calls() *table {
 			legs = append(legs, line)
 		}
 		for _, m := range c.Media {
-			media = append(media, m.Side+" wants "+m.Kind+" "+cmp.Or(m.Encryption, ""))
+			line := m.Side + " wants " + m.Kind
+			if m.Encryption != "" {
+				line += ", encryption " + m.Encryption
+			}
+			media = append(media, line)
 		}
 		for i := range c.Streams {
 			media = append(media, callview.Quality(&c.Streams[i]))
 		}
 		loss, jitter, mos := quality(c.Streams)
-		headline := words(callview.Headline(c))
+		headline := words(strings.ReplaceAll(callview.Headline(c), "  ", ", "))
 		if c.OneWay || c.Outcome == calls.Rejected {
 			headline.State = state{"warn", "!", "needs attention"}
 		}

@@ -27,7 +27,7 @@
       button.addEventListener("click", () => sort(table, th, i));
     });
     const rows = Array.from(table.tBodies[0].rows);
-    if (rows.length < 6 && table.id !== "connections-t") continue;
+    if (table.id === "roles-t" || rows.length < 6 && table.id !== "connections-t") continue;
     const tools = document.createElement("div"), label = document.createElement("label"), input = document.createElement("input"),
       output = document.createElement("output");
     tools.className = "tools";

@@ -190,10 +190,12 @@ func (b *builder) documented(ids []string) (auth, encryption string) {
 		}
 		if len(p.Encryption) > 0 {
 			s := strings.Join(p.Encryption, " or ")
-			switch p.ByDefault {
-			case "yes":
+			switch {
+			case s == "no":
+				s = "none"
+			case p.ByDefault == "yes":
 				s += ", by default"
-			case "no":
+			case p.ByDefault == "no":
 				s += ", not by default"
 			}
 			add(&encryptions, s)
