@@ -103,7 +103,7 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 		flows:     flows{table: flow.NewTable(cfg.Limits.MaxFlows), vlans: map[flow.ID][]capture.VLANs{}, maxMarked: cfg.Limits.MaxMarked},
 		protocols: session.Protocols(),
 		judge:     j,
-		out:       output{sink: sink, vlanTexts: map[capture.VLANs]string{}},
+		out:       newOutput(sink, cfg.Explain != nil || cfg.Traffic || cfg.OnJudged != nil || len(cfg.Interfaces) > 0),
 	}
 	e.flows.table.KeyVLAN = cfg.KeyVLAN
 	var names []string
@@ -390,6 +390,11 @@ func (e *Engine) emit(s *slot, must bool) bool {
 	if !must && e.ledger == nil && !sub.mayBeFinal() {
 		return false
 	}
+	if e.out.unrelated != nil && sub.Protocol == "" && len(sub.entries) == 0 && sub.Unrelated() && !s.has(isLeg) && e.inventory.Pairs.Asked {
+		e.out.unrelated(s.Packets(0)+s.Packets(1), s.Bytes(0)+s.Bytes(1))
+		e.leave(s)
+		return true
+	}
 	if sub.Outcome = e.outcomeOf(s); sub.Outcome == record.Prohibited {
 		sub.Dropped = e.droppedBy(s)
 	}
@@ -403,6 +408,12 @@ func (e *Engine) emit(s *slot, must bool) bool {
 	}
 	e.ledger.final(s, v)
 	e.write(s, sub, v, "ended")
+	e.leave(s)
+	return true
+}
+
+// leave drops what is kept of a flow whose last record is written.
+func (e *Engine) leave(s *slot) {
 	e.reader.Forget(&s.State)
 	e.notePair(s)
 	e.tunnels.forget(s.id)
@@ -410,7 +421,6 @@ func (e *Engine) emit(s *slot, must bool) bool {
 		delete(e.legs.of, s.id)
 	}
 	e.flows.free(s.id)
-	return true
 }
 
 // Memory returns the bytes that the engine's tables of flows and host pairs

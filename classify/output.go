@@ -11,11 +11,22 @@ import (
 // output is what goes to the sink.
 type output struct {
 	sink      record.Sink
-	err       error         // the first of the sink
-	record    record.Record // used again for each
+	unrelated func(packets, bytes uint64) // see record.Counter; nil if the sink needs every record
+	err       error                       // the first of the sink
+	record    record.Record               // used again for each
 	vlanTexts map[capture.VLANs]string
 	notes     []string      // what the summary tells of the input
 	drops     []record.Drop // the same
+}
+
+// newOutput returns what writes to a sink. whole reports whether something else than the
+// sink wants every record.
+func newOutput(sink record.Sink, whole bool) output {
+	o := output{sink: sink, vlanTexts: map[capture.VLANs]string{}}
+	if c, ok := sink.(record.Counter); ok && !whole {
+		o.unrelated = c.CountUnrelated()
+	}
+	return o
 }
 
 // note keeps an error of the sink if it is the first.

@@ -126,10 +126,10 @@ var unrelated = Verdict{Verdict: record.Verdict{Status: record.Unrelated}, Servi
 
 // Verdict returns the verdict on a flow.
 func (j *Judge) Verdict(s *Subject) *Verdict {
-	exchange := s.Client.Exchange || s.Server.Exchange
-	if !exchange && !s.Server.Front {
+	if s.Unrelated() {
 		return &unrelated
 	}
+	exchange := s.Client.Exchange || s.Server.Exchange
 	known := &j.memo[s.hash()>>(64-memoBits)]
 	if known[0].subject != *s {
 		known[0], known[1] = known[1], known[0] // the one used last comes first
@@ -144,6 +144,12 @@ func (j *Judge) Verdict(s *Subject) *Verdict {
 		}
 	}
 	return known[0].verdict
+}
+
+// Unrelated reports whether neither end is an Exchange server or in front of one, so
+// that the flow is unrelated whatever it carries.
+func (s *Subject) Unrelated() bool {
+	return !s.Client.Exchange && !s.Server.Exchange && !s.Server.Front
 }
 
 // hash returns a number that differs between most subjects.

@@ -203,6 +203,16 @@ type Sink interface {
 	Close(s *Summary) error
 }
 
+// Counter is a Sink that needs no record of most unrelated flows.
+type Counter interface {
+	Sink
+	// CountUnrelated returns a function that takes the place of Write for an ended flow
+	// whose status is Unrelated, of which nothing was recognised: it has no protocol,
+	// endpoint or conversation. The function gets the flow's packets and IP bytes.
+	// CountUnrelated returns nil if the sink needs the records all the same.
+	CountUnrelated() func(packets, bytes uint64)
+}
+
 // HostSummary is what was learned of one host.
 type HostSummary struct {
 	Addr  netip.Addr

@@ -90,6 +90,14 @@ func (f *failOn) Write(r *record.Record) error {
 	return f.next.Write(r)
 }
 
+// CountUnrelated implements record.Counter. Words may ask about unrelated flows too.
+func (f *failOn) CountUnrelated() func(packets, bytes uint64) {
+	if c, ok := f.next.(record.Counter); ok && len(f.words) == 0 {
+		return c.CountUnrelated()
+	}
+	return nil
+}
+
 func (f *failOn) count(v *record.Verdict) {
 	for i, w := range f.words {
 		hit := string(v.Status) == w || string(v.Reason) == w

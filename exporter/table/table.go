@@ -80,6 +80,9 @@ func (s *Sink) Write(r *record.Record) error {
 	return nil
 }
 
+// CountUnrelated implements record.Counter.
+func (s *Sink) CountUnrelated() func(packets, bytes uint64) { return s.t.AddUnrelated }
+
 // Close writes the report.
 func (s *Sink) Close(sum *record.Summary) error {
 	s.names = map[netip.Addr]string{}

@@ -338,6 +338,18 @@ func (t *Tally) Add(r *record.Record) {
 	}
 }
 
+// AddUnrelated counts an unrelated flow without a protocol, as Add does where Options
+// ask for nothing but examples and pairs.
+func (t *Tally) AddUnrelated(packets, bytes uint64) {
+	t.Bytes += bytes
+	t.flows.unrelated++
+	if u := t.Unrelated.at("", 0); u != nil {
+		u.Flows++
+		u.Packets += packets
+		u.Bytes += bytes
+	}
+}
+
 // Cover is what was seen of one data path.
 type Cover struct {
 	Flows, Deviating, Blocked, Tied uint64

@@ -119,3 +119,18 @@ func TestBounded(t *testing.T) {
 		t.Errorf("%d names", len(ta.names))
 	}
 }
+
+// TestAddUnrelated verifies that a flow without a record counts like one with a record.
+func TestAddUnrelated(t *testing.T) {
+	var by, without Tally
+	for i := range 3 {
+		r := flow(addr(1), addr(2), uint16(5000+i), record.Verdict{Status: record.Unrelated})
+		r.Protocol = ""
+		by.Add(r)
+		without.AddUnrelated(r.Packets[0]+r.Packets[1], r.Bytes[0]+r.Bytes[1])
+	}
+	got, want := without.Unrelated.Get(""), by.Unrelated.Get("")
+	if want == nil || want.Flows != 3 || got == nil || *got != *want || without.Bytes != by.Bytes || without.Flows() != by.Flows() || without.Of(record.Unrelated) != 3 {
+		t.Errorf("%+v, want %+v", without, by)
+	}
+}
