@@ -74,7 +74,10 @@ func writeSVG(w io.Writer, p *picture) error {
 			if s.bold {
 				weight = "bold"
 			}
-			fmt.Fprintf(&b, `<text x="%s" y="%s" font-size="%s" font-weight="%s" text-anchor="%s"%s>%s%s</text>`, num(s.pts[0].x), num(s.pts[0].y), num(s.size), weight, anchor, style, title, escaped(s.text))
+			// The reader's font may be wider than the one that was measured.
+			length := textWidth(s.text, s.bold) * s.size / fontSize
+			fmt.Fprintf(&b, `<text x="%s" y="%s" font-size="%s" font-weight="%s" text-anchor="%s" textLength="%s" lengthAdjust="spacingAndGlyphs"%s>%s%s</text>`,
+				num(s.pts[0].x), num(s.pts[0].y), num(s.size), weight, anchor, num(length), style, title, escaped(s.text))
 		}
 		if s.link != "" {
 			b.WriteString("</a>")
