@@ -23,6 +23,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/exspan/exspan/capture/capturetest"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/exporter/report"
 	"github.com/exspan/exspan/rules"
@@ -403,4 +404,54 @@ func TestLargeReportInBrowser(t *testing.T) {
 	b.shoot("large-390", 390, 844, true, false)
 	b.shoot("large-1280", 1280, 900, false, true)
 	b.print("large")
+}
+
+// TestHostileReportInBrowser puts markup into host names, banners, server names, user agents
+// and SIP headers. It must stay text.
+func TestHostileReportInBrowser(t *testing.T) {
+	const evil = `<img src=x onerror=alert(1)><script>alert(1)</script>`
+	packets := fmt.Sprintf(`start 2010-03-04T09:14:00Z
+handshake 10.9.0.9:1050 > 10.0.0.5:25
+tcp 10.0.0.5:25 > 10.9.0.9:1050 %[1]q
+tcp 10.9.0.9:1050 > 10.0.0.5:25 %[2]q
+tcp 10.0.0.5:25 > 10.9.0.9:1050 "250-%[3]s\r\n250 AUTH LOGIN\r\n"
+handshake 10.9.0.9:1051 > 10.0.0.5:443
+tcp 10.9.0.9:1051 > 10.0.0.5:443 tls-client-hello(<script>open=1</script>)
+tcp 10.0.0.5:443 > 10.9.0.9:1051 tls-server-hello()
+handshake 10.9.0.9:1052 > 10.0.0.5:80
+tcp 10.9.0.9:1052 > 10.0.0.5:80 %[4]q
+tcp 10.0.0.5:80 > 10.9.0.9:1052 %[5]q
+udp 10.9.0.7:5060 > 10.0.0.5:5060 %[6]q
+udp 10.0.0.5:5060 > 10.9.0.7:5060 %[7]q
+handshake 10.9.0.9:1053 > 10.0.0.5:4444
+tcp 10.9.0.9:1053 > 10.0.0.5:4444 %[2]q
+`, "220 "+evil+" Microsoft ESMTP MAIL Service ready\r\n", "EHLO "+evil+"\r\n", evil,
+		"GET /owa/"+evil+" HTTP/1.1\r\nHost: "+evil+"\r\nUser-Agent: "+evil+"\r\n\r\n",
+		"HTTP/1.1 401 "+evil+"\r\nServer: "+evil+"\r\nX-FEServer: "+evil+"\r\nWWW-Authenticate: Basic realm=\""+evil+"\"\r\nContent-Length: 0\r\n\r\n",
+		"INVITE sip:"+evil+"@10.0.0.5 SIP/2.0\r\nVia: SIP/2.0/UDP 10.9.0.7:5060;branch=z9hG4bK1\r\nFrom: \""+evil+"\" <sip:"+evil+"@x>;tag=1\r\nTo: <sip:"+evil+"@y>\r\n"+
+			"Call-ID: "+evil+"\r\nUser-Agent: "+evil+"\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n",
+		"SIP/2.0 486 "+evil+"\r\nVia: SIP/2.0/UDP 10.9.0.7:5060;branch=z9hG4bK1\r\nFrom: \""+evil+"\" <sip:"+evil+"@x>;tag=1\r\nTo: <sip:"+evil+"@y>;tag=2\r\n"+
+			"Call-ID: "+evil+"\r\nServer: "+evil+"\r\nms-diagnostics: 15000;reason=\""+evil+"\"\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n")
+	data, err := capturetest.Compile("hostile", []byte(packets))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	pcap, site := filepath.Join(dir, "<script>alert(1)<script>.pcap"), filepath.Join(dir, "site.yaml")
+	for name, content := range map[string]string{pcap: string(data),
+		site: "exchange: \"2010\"\nservers:\n  - {name: '" + evil + "', addresses: [10.0.0.5], roles: [cas, hub, um]}\n"} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name := writeReport(t, "--include-identities", "--site", site, pcap)
+	b := newBrowser(t)
+	b.run(chromedp.Navigate("file://"+name), chromedp.WaitReady("body"), chromedp.Sleep(200*time.Millisecond))
+	if got := b.eval(`document.querySelectorAll("img, script").length`); got != "1" {
+		t.Errorf("%s scripts and images, want the one script of the page", got)
+	}
+	if got := b.eval(`document.body.textContent.split("<script>alert(1)</script>").length > 5`); got != "true" {
+		t.Error("the names are not there as text")
+	}
+	b.clean()
 }

@@ -37,7 +37,6 @@ func (p *page) html(w io.Writer) error {
 		"css":    func() template.CSS { return template.CSS(pageCSS) },
 		"js":     func() template.JS { return template.JS(pageJS) },
 		"policy": policy,
-		"last":   func(i int, r row) bool { return i == len(r)-1 },
 	}).Parse(pageHTML)
 	if err != nil {
 		return err

@@ -88,6 +88,9 @@ type table struct {
 	Fold  bool // the rows are shown on demand
 }
 
+// Long reports whether the rows go onto paper only if the reader has opened them.
+func (t *table) Long() bool { return len(t.Rows) > maxPaper }
+
 // col is a column.
 type col struct {
 	Name string

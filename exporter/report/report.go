@@ -29,6 +29,7 @@ const (
 	maxFlows = 250 // flows of one state
 	examples = 5   // hosts and ports of one finding on one path
 	maxOpen  = 40  // rows of a table that is shown without being asked for
+	maxPaper = 120 // rows of a table that is printed without being opened
 
 	maxWhere   = 9 // paths and documents that a problem names
 	maxSources = 3
