@@ -18,6 +18,17 @@ type evidenceRule struct {
 	*rules.RoleEvidence
 	port    rules.Port
 	content match.Content
+	joined  string // the roles, as changes show them
+	shown   shown
+}
+
+// shown is what a rule was last shown by, in words: the hosts of a network show the same
+// on the same port.
+type shown struct {
+	list     uint64 // the id of a list of facts
+	protocol uint8
+	port     uint16
+	words    string
 }
 
 // evidence is what proves roles, and what is known of lists of facts by it.
@@ -75,7 +86,7 @@ func compileEvidence(packs *rules.Packs, protocols []string) *evidence {
 		for _, ev := range list {
 			for j := range ev.Any {
 				m := &ev.Any[j]
-				r := evidenceRule{RoleEvidence: ev, port: m.Port, content: match.Compile(m)}
+				r := evidenceRule{RoleEvidence: ev, port: m.Port, content: match.Compile(m), joined: match.Join(ev.Roles)}
 				for _, name := range r.content.Names() {
 					if !slices.Contains(e.names, name) {
 						e.names = append(e.names, name)
@@ -143,11 +154,7 @@ func (v *Inventory) weigh(h *session.Heard) {
 			if v.hosts.proven(addr, r, h.Server.Port) {
 				continue
 			}
-			what := v.evidence.protocols[h.Protocol-1]
-			if f, ok := r.content.First(h.Facts.All()); ok {
-				what = f.Name + "=" + f.Value
-			}
-			w := awaiting{*addr, r, fmt.Sprintf("%s on port %d", what, h.Server.Port),
+			w := awaiting{*addr, r, v.evidence.words(r, h),
 				source{facts: h.Facts.List(), protocol: h.Protocol, proto: h.Proto, port: h.Server.Port, client: client},
 				Change{Proof: sides(h), Announcer: h.Server.AddrPort(), Time: h.Time}}
 			if w.from.peer = h.Client.Addr; client {
@@ -156,6 +163,20 @@ func (v *Inventory) weigh(h *session.Heard) {
 			v.await(&w)
 		}
 	}
+}
+
+// words tells, in words, by what the facts of a flow show what a rule asks for.
+func (e *evidence) words(r *evidenceRule, h *session.Heard) string {
+	s, list := &r.shown, h.Facts.List().ID()
+	if s.words != "" && list != 0 && s.list == list && s.protocol == h.Protocol && s.port == h.Server.Port {
+		return s.words
+	}
+	what := e.protocols[h.Protocol-1]
+	if f, ok := r.content.First(h.Facts.All()); ok {
+		what = f.Name + "=" + f.Value
+	}
+	*s = shown{list, h.Protocol, h.Server.Port, fmt.Sprintf("%s on port %d", what, h.Server.Port)}
+	return s.words
 }
 
 // prove adds what a rule proves of a host. c has what is to be told of it.
@@ -179,7 +200,7 @@ func (v *Inventory) prove(a capture.Addr, r *evidenceRule, evidence string, from
 		c.Proof = WeakEvidence
 	}
 	if n.role && len(r.Roles) > 0 {
-		c.Kind, c.Value = RoleChange, match.Join(r.Roles)
+		c.Kind, c.Value = RoleChange, r.joined
 		v.changes = append(v.changes, c)
 	}
 	if n.version {

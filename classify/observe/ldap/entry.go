@@ -27,23 +27,28 @@ func (o *observer) wantedEntry(m *message) int {
 // entry reads the name of a SearchResultEntry (RFC 4511 section 4.5.2), and the
 // attributes of the root DSE that describe the server.
 func (o *observer) entry(b []byte, r *observe.Report) {
-	name, b, ok := der.Next(b)
-	if !ok || name.Tag != der.OctetString {
+	tag, head, length, err := der.Header(b)
+	if err != nil || tag != der.OctetString {
 		return
 	}
-	if name.Len > 0 {
-		if o.nEntries < maxEntries && name.Whole() && name.Len <= maxBase {
+	b = b[head:]
+	if length > 0 {
+		if o.nEntries < maxEntries && length <= len(b) && length <= maxBase {
 			o.nEntries++
-			if nc := namingContext(string(name.Body)); nc != unknown {
+			if nc := namingContext(string(b[:length])); nc != unknown {
 				r.Add(Entry, nc)
 			}
 		}
 		return
 	}
-	o.nRoots = min(o.nRoots+1, maxRoots)
+	if o.nRoots == maxRoots {
+		return // wantedEntry does not wait for its attributes
+	}
+	o.nRoots++
 	attributes, _, _ := der.Next(b)
 	for rest := attributes.Body; ; {
 		var attribute der.Element
+		var ok bool
 		if attribute, rest, ok = der.Next(rest); !ok {
 			return
 		}
