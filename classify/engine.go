@@ -386,14 +386,14 @@ func (e *Engine) asks(s *slot) bool {
 func (e *Engine) emit(s *slot, must bool) bool {
 	isNew := !s.has(ended)
 	s.set(ended)
-	sub := e.subjectOf(s, "")
-	if !must && e.ledger == nil && !sub.mayBeFinal() {
-		return false
-	}
-	if e.out.unrelated != nil && sub.Protocol == "" && len(sub.entries) == 0 && sub.Unrelated() && !s.has(isLeg) && e.inventory.Pairs.Asked {
+	if must && e.out.unrelated != nil && e.isNothing(s) {
 		e.out.unrelated(s.Packets(0)+s.Packets(1), s.Bytes(0)+s.Bytes(1))
 		e.leave(s)
 		return true
+	}
+	sub := e.subjectOf(s, "")
+	if !must && e.ledger == nil && !sub.mayBeFinal() {
+		return false
 	}
 	if sub.Outcome = e.outcomeOf(s); sub.Outcome == record.Prohibited {
 		sub.Dropped = e.droppedBy(s)
@@ -410,6 +410,22 @@ func (e *Engine) emit(s *slot, must bool) bool {
 	e.write(s, sub, v, "ended")
 	e.leave(s)
 	return true
+}
+
+// isNothing reports whether nothing was recognised in a flow between hosts that have
+// nothing to do with Exchange, on ports that were never announced. Most flows of a scan
+// or a flood are of that kind.
+func (e *Engine) isNothing(s *slot) bool {
+	if protocol, _, _ := e.reader.Content(&s.State); protocol != 0 || s.has(isLeg) || !e.inventory.Pairs.Asked {
+		return false
+	}
+	client, server := s.ends()
+	if e.inventory.Ever(server.Port) || e.inventory.Ever(client.Port) {
+		return false
+	}
+	c, _ := e.inventory.Host(&client.Addr)
+	v, _ := e.inventory.Host(&server.Addr)
+	return judge.Unrelated(c, v)
 }
 
 // leave drops what is kept of a flow whose last record is written.

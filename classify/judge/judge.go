@@ -126,7 +126,7 @@ var unrelated = Verdict{Verdict: record.Verdict{Status: record.Unrelated}, Servi
 
 // Verdict returns the verdict on a flow.
 func (j *Judge) Verdict(s *Subject) *Verdict {
-	if s.Unrelated() {
+	if Unrelated(s.Client, s.Server) {
 		return &unrelated
 	}
 	exchange := s.Client.Exchange || s.Server.Exchange
@@ -146,10 +146,10 @@ func (j *Judge) Verdict(s *Subject) *Verdict {
 	return known[0].verdict
 }
 
-// Unrelated reports whether neither end is an Exchange server or in front of one, so
-// that the flow is unrelated whatever it carries.
-func (s *Subject) Unrelated() bool {
-	return !s.Client.Exchange && !s.Server.Exchange && !s.Server.Front
+// Unrelated reports whether neither end of a flow is an Exchange server or in front of
+// one, so that the flow is unrelated whatever it carries.
+func Unrelated(client, server *match.RoleSet) bool {
+	return !client.Exchange && !server.Exchange && !server.Front
 }
 
 // hash returns a number that differs between most subjects.
