@@ -50,6 +50,13 @@ transform: deps ## change every recording as bad mirrors and clocks do; no verdi
 loss: deps ## cut one segment out of every TCP flow, and compare what is still read with tshark
 	EXSPAN_LOSS=1 go test ./cmd/exspan -count=1 -v -timeout 60m -run '^TestLoss$$'
 
+.PHONY: pictures
+pictures: build ## draw the pictures of the README from a bundled recording; needs chromium
+	bin/exspan diagram --site testdata/mail.site.yaml -o testdata/pictures/diagram.svg testdata/mail.pcapng
+	page=$$(mktemp --suffix .html) && bin/exspan report --site testdata/mail.site.yaml -o $$page testdata/mail.pcapng && \
+		chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1000,900 --screenshot=testdata/pictures/report.png $$page 2>/dev/null; \
+		rm -f $$page
+
 .PHONY: soak
 soak: deps ## replay every capture live, and find the rate without loss; as root, takes minutes
 	EXSPAN_SOAK=1 go test ./cmd/exspan -count=1 -v -timeout 30m -run '^(TestLiveEqualsFiles|TestRate)$$'
