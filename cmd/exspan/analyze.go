@@ -228,6 +228,9 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	if err != nil {
 		return err
 	}
+	if result.Nothing() && out.name != "" {
+		return out.finish(result)
+	}
 	if err := out.commit(); err != nil {
 		return pipeline.Error{Err: err}
 	}

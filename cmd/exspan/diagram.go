@@ -63,7 +63,10 @@ mermaid for Markdown.`,
 
 func (d *diagramFlags) run(cmd *cobra.Command, args []string) error {
 	if d.format == "" {
-		d.format = formatOf(d.output)
+		var err error
+		if d.format, err = formatOf(d.output, string(diagram.SVG), diagramFormats(), map[string]string{"gv": string(diagram.DOT), "mmd": string(diagram.Mermaid), "md": string(diagram.Mermaid)}); err != nil {
+			return err
+		}
 	}
 	if err := errors.Join(checkWords("format", []string{d.format}, diagramFormats()), checkWords("by", []string{d.by}, diagramBy)); err != nil {
 		return err
@@ -83,7 +86,7 @@ func (d *diagramFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	title := d.Title()
 	if result == nil {
-		title = "Documented data paths"
+		title, result = "Documented data paths", &pipeline.Result{}
 	}
 	for i, v := range m.Versions {
 		title += []string{", Exchange ", " and "}[min(i, 1)] + v
@@ -92,28 +95,26 @@ func (d *diagramFlags) run(cmd *cobra.Command, args []string) error {
 		title += ", " + m.First.UTC().Format("2006-01-02 15:04") + " to " + m.Last.UTC().Format("2006-01-02 15:04") + " UTC"
 	}
 	g := diagram.New(m, diagram.Options{By: diagram.By(d.by), Title: title, Site: cfg.Site})
-	if err = diagram.Write(out, g, diagram.Format(d.format)); err == nil {
-		err = out.commit()
+	if len(g.Arrows) == 0 {
+		printLines(cmd.ErrOrStderr(), diagram.Nothing)
 	}
-	if err != nil {
+	if err := diagram.Write(out, g, diagram.Format(d.format)); err != nil {
 		return pipeline.Error{Err: err}
 	}
-	if result == nil {
-		return nil
-	}
-	return result.Err()
+	return out.finish(result)
 }
 
-// formatOf returns the format that the name of a file asks for.
-func formatOf(name string) string {
+// formatOf returns the format that the name of an output asks for by its extension: one of
+// formats, or one of other that stands for one. Without an extension it is standard.
+func formatOf(name, standard string, formats []string, other map[string]string) (string, error) {
 	ext := strings.ToLower(strings.TrimPrefix(filepath.Ext(name), "."))
 	switch {
-	case slices.Contains(diagramFormats(), ext):
-		return ext
-	case ext == "gv":
-		return string(diagram.DOT)
-	case ext == "mmd" || ext == "md":
-		return string(diagram.Mermaid)
+	case ext == "":
+		return standard, nil
+	case slices.Contains(formats, ext):
+		return ext, nil
+	case other[ext] != "":
+		return other[ext], nil
 	}
-	return string(diagram.SVG)
+	return "", fmt.Errorf("--output: %s: no format has the extension %q; --format says which it is: %s", name, "."+ext, orList(formats))
 }

@@ -87,23 +87,17 @@ func (f *firewallFlags) run(cmd *cobra.Command, args []string) error {
 		if cfg.Site == nil {
 			return errors.New("rules for what? Name a capture, or the servers with --site")
 		}
-		title = f.Site
+		title, result = f.Site, &pipeline.Result{}
 	}
 	plan := firewall.New(m, firewall.Options{Packs: cfg.Packs, Site: cfg.Site, Version: siteVersion(&f.Options, cfg), Strict: f.strict})
 	err = plan.Write(out, firewall.Format(f.format), firewall.Look{Title: title, Width: f.look.columns(cmd.OutOrStdout())})
-	if err == nil {
-		err = out.commit()
-	}
 	if err != nil {
 		return pipeline.Error{Err: err}
 	}
 	if n := len(plan.Refused); n > 0 && f.format == string(firewall.CSV) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "exspan: not made into rules: %s; --format table lists what\n", count(uint64(n), "service"))
 	}
-	if result == nil {
-		return nil
-	}
-	return result.Err()
+	return out.finish(result)
 }
 
 // siteVersion returns the Exchange version of the site file, else that of --exchange.

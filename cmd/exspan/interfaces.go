@@ -15,7 +15,7 @@ func newInterfacesCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "interfaces",
 		Short: "List the interfaces that can be captured from",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			devices, err := live.List()
 			if err != nil {

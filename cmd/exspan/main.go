@@ -150,6 +150,14 @@ var habits = map[string]string{
 	"-v": "--version prints the version", "--verbose": "--format ndjson writes all that is known of each flow",
 }
 
+// noArguments is for commands that take flags alone.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%q is too much: %s takes no arguments", args[0], cmd.CommandPath())
+}
+
 // flagError adds to an error of the flag parser what may have been meant.
 func flagError(cmd *cobra.Command, err error) error {
 	text := err.Error()

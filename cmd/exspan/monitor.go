@@ -256,6 +256,9 @@ func (m *monitor) check() error {
 	if m.rotateKeep < 0 {
 		wrong("--rotate-keep: %d is less than 0", m.rotateKeep)
 	}
+	if m.rotateCompress && m.rotateSize == 0 && m.rotateInterval == 0 {
+		wrong("--rotate-compress: files are compressed when new ones start: --rotate-size or --rotate-interval says when")
+	}
 	if m.fileGroup != "" {
 		if _, err := groupID(m.fileGroup); err != nil {
 			wrong("--file-group: %w", err)

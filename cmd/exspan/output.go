@@ -3,10 +3,13 @@ package main
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 )
 
 // output is the destination of records: standard output, or a file that gets its
@@ -71,6 +74,19 @@ func (o *output) commit() error {
 		o.abandon()
 	}
 	return err
+}
+
+// finish commits the output and returns the damage of the input. If nothing of the input
+// could be read, a file that o would replace stays as it was.
+func (o *output) finish(result *pipeline.Result) error {
+	if result.Nothing() && o.name != "" {
+		o.abandon()
+		return pipeline.Error{Err: errors.Join(result.Err(), fmt.Errorf("nothing could be read, so %s is not written", o.name))}
+	}
+	if err := o.commit(); err != nil {
+		return pipeline.Error{Err: err}
+	}
+	return result.Err()
 }
 
 // abandon removes a file that was not committed. It does nothing after commit.

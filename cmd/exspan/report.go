@@ -49,7 +49,7 @@ paper, and without JavaScript, which sorts and filters its tables. It shows addr
 and names of hosts; give it to whom you would give the capture's addresses. Tables are
 bounded, and name the command that lists what they leave out.
 
---format md writes Markdown for a ticket.`,
+A name that ends in .md, or --format md, makes it Markdown for a ticket.`,
 		Example: `  exspan report trace.pcapng -o report.html
   exspan report --site site.yaml monday.pcapng tuesday.pcapng -o report.html
   exspan report --format md trace.pcapng -o -`,
@@ -58,13 +58,19 @@ bounded, and name the command that lists what they leave out.
 	}
 	r.InputFlags(cmd.Flags())
 	r.EngineFlags(cmd.Flags(), "how long, in packet time, an ended flow waits for what may still explain it; 0 means to the end")
-	cmd.Flags().StringVar(&r.format, "format", string(report.HTML), "what to write: `FORMAT` is "+orList(reportFormats()))
+	cmd.Flags().StringVar(&r.format, "format", "", "what to write: `FORMAT` is "+orList(reportFormats())+" (default by the name of the output, else html)")
 	cmd.Flags().StringVarP(&r.output, "output", "o", "", "write to `FILE`, which appears when it is complete; \"-\" is standard output")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(reportFormats(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
 func (r *reportFlags) run(cmd *cobra.Command, args []string) error {
+	if r.format == "" {
+		var err error
+		if r.format, err = formatOf(r.output, string(report.HTML), reportFormats(), map[string]string{"htm": string(report.HTML)}); err != nil {
+			return err
+		}
+	}
 	errs := []error{checkWords("format", []string{r.format}, reportFormats())}
 	stdout := cmd.OutOrStdout()
 	switch {
@@ -90,10 +96,7 @@ func (r *reportFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := out.commit(); err != nil {
-		return pipeline.Error{Err: err}
-	}
-	return result.Err()
+	return out.finish(result)
 }
 
 // drawDiagram returns a function that draws a Model; see report.Options. site may be nil.

@@ -19,7 +19,7 @@ func newRulesCmd() *cobra.Command {
 		Short: "List, show and check the documented data paths",
 		Long: `The data paths are what Microsoft documents of the network traffic of Exchange:
 who talks to whom, on which ports, and with which authentication and encryption.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newRulesListCmd(), newRulesShowCmd(), newRulesPolicyCmd(), newRulesCheckCmd(), newSchemaCmd("packs of rules", "rules", rules.PackSchema))
@@ -131,7 +131,7 @@ func newRulesListCmd() *cobra.Command {
 		Example: `  exspan rules list --version 2016 --role edge
   exspan rules list --port 443/tcp
   exspan rules list --format tsv`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	format := formatFlag(cmd, listFormats...)
 	var filter pathFilter

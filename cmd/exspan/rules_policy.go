@@ -18,7 +18,7 @@ func newRulesPolicyCmd() *cobra.Command {
 		Long: `The policy holds what is true of traffic whatever its data path: which
 mechanisms are weak, how grave that is for each version of Exchange and by which
 document, and which roles are those of Exchange servers.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	format := formatFlag(cmd, showFormats...)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -57,10 +58,7 @@ is added.`,
 			if err != nil {
 				return err
 			}
-			if err := out.commit(); err != nil {
-				return pipeline.Error{Err: err}
-			}
-			return result.Err()
+			return out.finish(result)
 		},
 	}
 	o.InputFlags(cmd.Flags())
@@ -80,6 +78,9 @@ func newSiteCheckCmd() *cobra.Command {
 			var errs []error
 			for _, file := range args {
 				data, err := os.ReadFile(file)
+				if errors.Is(err, fs.ErrNotExist) {
+					err = fmt.Errorf("%s: no such file", file)
+				}
 				if err == nil {
 					_, err = rules.LoadSite(file, data)
 				}
@@ -95,19 +96,21 @@ func newSchemaCmd(files, name string, schema func() []byte) *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "Print a JSON Schema of " + files,
-		Long: `Print a JSON Schema of ` + files + `, by which editors complete
-keys and words, and mark mistakes while you type. Editors with the YAML language server (Visual Studio
-Code, Neovim, Emacs and others) take it from the first line of a file:
+		Long: `Print a JSON Schema of ` + files + `, by which editors complete keys and words, and
+mark mistakes while you type. Editors with the YAML language server (Visual Studio Code,
+Neovim, Emacs and others) take it from the first line of a file:
 
     # yaml-language-server: $schema=` + name + `.schema.json
 
 What a schema cannot say, such as that a name is there twice, the command check
 finds.`,
 		Example: "  exspan " + name + " schema > " + name + ".schema.json",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := cmd.OutOrStdout().Write(schema())
-			return err
+			if _, err := cmd.OutOrStdout().Write(schema()); err != nil {
+				return pipeline.Error{Err: err}
+			}
+			return nil
 		},
 	}
 }

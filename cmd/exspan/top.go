@@ -141,6 +141,9 @@ func (t *top) connect(args []string) error {
 	}
 	t.name = pathNames(cfg.Packs)
 	for _, a := range args {
+		if st, err := os.Stat(a); err == nil && st.Mode().IsRegular() {
+			return fmt.Errorf("%s is a file, and exspan top shows what is live; for files there is exspan analyze", a)
+		}
 		if !strings.Contains(a, "://") {
 			a = "http://" + a
 		}

@@ -3,6 +3,7 @@ package diagram
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 
@@ -240,19 +241,23 @@ func (p *picture) legend(g *Graph) {
 		if w := a.Word(); w != "" {
 			s = w + "  " + s
 		}
+		bold := a.State == model.Unexpected || a.State == model.Deviating || a.State == model.Blocked
 		for i, part := range wrapped(s, 150) {
 			if i > 0 {
 				y -= lineHeight * 0.75
-				p.text(point{margin + 52, y}, part, false, false)
+				p.text(point{margin + 52, y}, part, bold, false)
 				y += lineHeight * 1.75
 				continue
 			}
-			line(a, part, a.State == model.Unexpected || a.State == model.Deviating || a.State == model.Blocked)
+			line(a, part, bold)
 		}
 	}
-	for _, s := range append([]string{
-		"Marks: circle as documented, triangle unexpected, octagon deviating, diamond and dashes blocked. Padlock: closed encrypted, open not encrypted, half partly; none where it was not seen.",
-	}, g.Notes...) {
+	notes := g.Notes
+	if len(g.Arrows) > 0 {
+		notes = slices.Insert(slices.Clone(notes), 0,
+			"Marks: circle as documented, triangle unexpected, octagon deviating, diamond and dashes blocked. Padlock: closed encrypted, open not encrypted, half partly; none where it was not seen.")
+	}
+	for _, s := range notes {
 		for _, part := range wrapped(s, 150) {
 			line(nil, part, false)
 			y -= lineHeight * 0.5

@@ -106,6 +106,9 @@ func columnOf(roles []string) int {
 	return column % columnCount // a host of no role stands outside
 }
 
+// Nothing is the note of a Graph without arrows.
+const Nothing = "There is nothing to draw: no flow with an Exchange server was recognised. exspan analyze tells what was seen; a site file names servers that traffic does not prove."
+
 // New makes a Graph of a Model. The traffic of Windows itself is left out.
 func New(m *model.Model, o Options) *Graph {
 	b := &builder{o: o, g: &Graph{Title: o.Title}, nodes: map[string]*Node{}}
@@ -131,6 +134,9 @@ func New(m *model.Model, o Options) *Graph {
 	}
 	for i, a := range b.g.Arrows {
 		a.Number = i + 1
+	}
+	if len(b.g.Arrows) == 0 {
+		b.g.Notes = append(b.g.Notes, Nothing)
 	}
 	if m.More > 0 {
 		b.g.Notes = append(b.g.Notes, text.Count(m.More, "flow")+" not drawn: there were too many different ones")

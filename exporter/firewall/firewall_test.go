@@ -179,3 +179,35 @@ func TestWidest(t *testing.T) {
 		}
 	}
 }
+
+// TestServerWithTwoAddresses checks that a server with addresses of both families is one
+// server of the Windows rules, and one name of the table.
+func TestServerWithTwoAddresses(t *testing.T) {
+	packs := packsOf(t)
+	site, err := rules.LoadSite("site.yaml", []byte(`exchange: "2010"
+servers:
+  - {name: hub1, addresses: [10.0.0.1, "2001:db8::1"], roles: [hub]}
+  - {name: hub2, addresses: [10.0.0.2], roles: [hub]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := New(model.NewDocumented(packs, "2010"), Options{Packs: packs, Site: site, Version: "2010"})
+	write := func(f Format) string {
+		var b strings.Builder
+		if err := p.Write(&b, f, Look{Width: 200}); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	script := write(Windows)
+	if n := strings.Count(script, "rem On hub1 (10.0.0.1, 2001:db8::1),"); n != 1 || strings.Count(script, "rem On ") != 2 {
+		t.Errorf("hub1 is not there once:\n%s", script)
+	}
+	if one, _, _ := strings.Cut(script, "rem On hub2"); !strings.Contains(one, "remoteip=10.0.0.2 ") {
+		t.Errorf("hub1 has rules for itself:\n%s", one)
+	}
+	if table := write(Table); strings.Contains(table, "hub1, hub1") || !strings.Contains(table, "hub1, hub2") {
+		t.Errorf("hub1 is named twice:\n%s", table)
+	}
+}

@@ -168,19 +168,29 @@ func (r *Rule) multiport() []string {
 // windows writes the rules of each Exchange server for its own Windows Firewall, with
 // the names of those that Exchange setup makes, where there are any.
 func (p *Plan) windows(b *strings.Builder) {
+	var titles []string
+	own := map[string][]netip.Prefix{} // the addresses of a server
 	for i, server := range p.Exchange {
+		title := p.servers[i]
+		if own[title] == nil {
+			titles = append(titles, title)
+		}
+		own[title] = append(own[title], server)
+	}
+	for i, title := range titles {
 		if i > 0 {
 			b.WriteByte('\n')
 		}
-		fmt.Fprintf(b, "rem On %s (%s), as administrator:\n", safe(p.servers[i]), server.Addr())
+		fmt.Fprintf(b, "rem On %s (%s), as administrator:\n", safe(title), strings.Join(addresses(own[title]), ", "))
 		for j := range p.Rules {
 			r := &p.Rules[j]
-			if !slices.Contains(r.To.Prefixes, server) {
+			is := func(x netip.Prefix) bool { return slices.Contains(own[title], x) }
+			if !slices.ContainsFunc(r.To.Prefixes, is) {
 				continue // what servers send is allowed by default
 			}
 			remote := "any"
 			if !r.From.Any {
-				list := slices.DeleteFunc(slices.Clone(r.From.Prefixes), func(x netip.Prefix) bool { return x == server })
+				list := slices.DeleteFunc(slices.Clone(r.From.Prefixes), is)
 				if remote = strings.Join(addresses(list), ","); remote == "" {
 					continue
 				}

@@ -146,13 +146,16 @@ func (p *Plan) rows() [][4]string {
 	var rows [][4]string
 	for i := range p.Rules {
 		r := &p.Rules[i]
-		rows = append(rows, [4]string{strings.Join(r.From.Titles, ", "), strings.Join(r.To.Titles, ", "), r.portText(), r.what()})
+		rows = append(rows, [4]string{names(&r.From), names(&r.To), r.portText(), r.what()})
 	}
 	return rows
 }
 
 // table writes the rules for people. No cell is cut off: it goes on in the next line.
 func (p *Plan) table(b *strings.Builder, o Look) {
+	if len(p.Rules) == 0 {
+		return
+	}
 	rows := slices.Insert(p.rows(), 0, [4]string{"FROM", "TO", "PORTS", "FOR"})
 	var widths [4]int
 	for _, r := range rows {
@@ -238,7 +241,16 @@ func (p *Plan) csv(w io.Writer) error {
 	return c.WriteAll(rows)
 }
 
-func names(e *Ends) string { return strings.Join(e.Titles, ", ") }
+// names returns the names of ends. A host with several addresses is there once.
+func names(e *Ends) string {
+	var list []string
+	for _, t := range e.Titles {
+		if !slices.Contains(list, t) {
+			list = append(list, t)
+		}
+	}
+	return strings.Join(list, ", ")
+}
 
 // harmless keeps a spreadsheet from taking text for a formula: names come from the
 // network.

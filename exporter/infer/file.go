@@ -25,7 +25,7 @@ func (s *Sink) file(servers []*server, networks []network, open []string) string
 	if len(servers) > 0 {
 		b.WriteString("servers:\n")
 	} else {
-		b.WriteString("servers: []\n")
+		b.WriteString("# No server was recognised. Name them here: {name: mb1, addresses: [10.0.0.5], roles: [mailbox]}\nservers: []\n")
 	}
 	for _, e := range servers {
 		writeServer(&b, e, version)

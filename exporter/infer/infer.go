@@ -136,6 +136,7 @@ func (s *Sink) Close(sum *record.Summary) error {
 			clients = append(clients, h.Addr)
 		case !f.open && !onlyPlaces(slices.Concat(f.roles, f.oneOf)):
 			servers = add(servers, h, f)
+		case !f.open && f.oneOf == nil && len(f.roles) > 0: // it is known where the host is
 		case len(h.Roles) > 0:
 			open = append(open, s.openHost(h))
 		}

@@ -11,6 +11,7 @@ package model
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter/glossary"
 	"github.com/exspan/exspan/exporter/tally"
 	"github.com/exspan/exspan/rules"
 )
@@ -293,9 +295,13 @@ func (b *Builder) edges(byAddr map[netip.Addr]*Host) {
 		e := &Edge{Client: end(k.Client, k.ClientRole), Server: end(k.Server, k.ServerRole), Label: k.Label, Port: k.Port, Proto: k.Proto, Edge: x}
 		e.Leg = legOf(e)
 		e.State, e.Allowed = stateOf(x), k.Label == "" && k.Status == record.Expected
-		e.Name = cmp.Or(x.Protocol, string(x.Reason), "not recognised")
-		if k.Label != "" {
+		switch {
+		case k.Label != "":
 			e.Name = tally.PathName(k.Label, x.Path, b.o.Packs.GroupName)
+		case x.Protocol == "" && e.State == Blocked:
+			e.Name = "no connection"
+		default:
+			e.Name = cmp.Or(x.Protocol, reasonTitle(x.Reason), "not recognised")
 		}
 		b.m.Edges = append(b.m.Edges, e)
 	}
@@ -305,6 +311,16 @@ func (b *Builder) edges(byAddr map[netip.Addr]*Host) {
 	b.m.More = b.t.Edges.More
 	slices.SortFunc(b.m.Hosts, compareHosts)
 	slices.SortFunc(b.m.Edges, compareEdges)
+}
+
+// reasonTitle returns a reason for people, with its word, or "".
+func reasonTitle(reason record.Reason) string {
+	for _, entry := range glossary.Lookup(string(reason)) {
+		if entry.Kind == glossary.Reason {
+			return fmt.Sprintf("%s (%s)", strings.ToLower(entry.Title[:1])+entry.Title[1:], entry.Word)
+		}
+	}
+	return string(reason)
 }
 
 func compareEdges(a, b *Edge) int {

@@ -168,3 +168,19 @@ func TestDocumented(t *testing.T) {
 		}
 	}
 }
+
+// TestEdgeNames checks that an edge without a path is named so that people understand it.
+func TestEdgeNames(t *testing.T) {
+	client := host("10.0.0.9", 1050, "client")
+	wrongRole := flow(client, host("10.0.0.5", 6002, "cas"), record.Verdict{Status: record.Unexpected, Reason: record.WrongRole})
+	blocked := flow(client, host("10.0.0.5", 3389, "cas"), record.Verdict{Status: record.Undetermined, Reason: record.NoPayload})
+	blocked.Outcome = record.Refused
+	m := build(t, packsOf(t), &record.Summary{}, wrongRole, blocked)
+	names := map[uint16]string{}
+	for _, e := range m.Edges {
+		names[e.Port] = e.Name
+	}
+	if names[6002] != "the service is documented between other roles (wrong-role)" || names[3389] != "no connection" {
+		t.Errorf("%v", names)
+	}
+}

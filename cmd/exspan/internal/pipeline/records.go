@@ -113,6 +113,7 @@ func (o *Options) replay(ctx context.Context, cfg classify.Config, s Streams, vi
 				r.Damage = append(r.Damage, fmt.Errorf("%s: %w", name, err))
 				break
 			}
+			r.Last++
 			c.add(rec)
 			if err := view.Write(rec); err != nil {
 				_ = in.Close()

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 
@@ -9,6 +11,9 @@ import (
 
 func loadSite(file string) (*rules.Site, error) {
 	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: no such file", file)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -24,4 +29,10 @@ func loadPacks(files []string) (*rules.Packs, error) {
 // those names.
 type anyFile struct{}
 
-func (anyFile) Open(name string) (fs.File, error) { return os.Open(name) }
+func (anyFile) Open(name string) (fs.File, error) {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: no such file", name)
+	}
+	return f, err
+}

@@ -41,7 +41,7 @@ type Streams struct {
 type Result struct {
 	// Records reports whether the input was flow records, not packets.
 	Records bool
-	// Last is the number of the last frame that the engine got.
+	// Last is the number of the last frame that the engine got, or of flow records.
 	Last uint64
 	// Damage holds what kept input from being read in full. The summary lists
 	// it too.
@@ -50,6 +50,9 @@ type Result struct {
 	// is damaged. The summary lists it too.
 	Notes []string
 }
+
+// Nothing reports whether damage kept all input from being read.
+func (r *Result) Nothing() bool { return len(r.Damage) > 0 && r.Last == 0 }
 
 // Err returns the damage as one Error, or nil.
 func (r *Result) Err() error {
