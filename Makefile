@@ -68,7 +68,7 @@ floods: deps ## send floods of full size while a conversation goes on; peaks of 
 ENDURANCE ?= 1h
 
 .PHONY: endurance
-endurance: deps ## monitor 5,000 packets/s for the time ENDURANCE; memory and goroutines must not grow; as root
+endurance: deps ## monitor 5,000 packets/s for the time ENDURANCE; memory, heap and goroutines must not grow; as root
 	EXSPAN_ENDURANCE=$(ENDURANCE) go test ./cmd/exspan -count=1 -v -timeout 25h -run '^TestEndurance$$'
 
 .PHONY: check

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/exspan/exspan/capture/capturetest"
+	"github.com/exspan/exspan/classify/flow"
 )
 
 // memoryOf returns a value of /proc/PID/status in MiB.
@@ -30,8 +31,12 @@ func memoryOf(t *testing.T, pid int, name string) float64 {
 }
 
 // TestEndurance replays all Ethernet recordings at 5,000 packets a second, each time
-// from other addresses, for the time that EXSPAN_ENDURANCE says. After ten minutes, or
-// a third of the time, neither memory nor goroutines may grow.
+// from other addresses, for the time that EXSPAN_ENDURANCE says. The addresses come
+// from a pool that starts again a little after the time-out of UDP flows, so that old
+// flows end and new ones begin all the time. After ten minutes, or two thirds of the
+// time, what a limit bounds or a time-out ends is full or steady: a UDP flow ends after
+// three minutes and is held for five. From there on neither memory nor goroutines may
+// grow.
 func TestEndurance(t *testing.T) {
 	if os.Getenv("EXSPAN_ENDURANCE") == "" {
 		t.Skip("takes long; EXSPAN_ENDURANCE=1h runs it")
@@ -41,62 +46,97 @@ func TestEndurance(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := newLab(t)
-	names, err := filepath.Glob(testdata("*.pcapng"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := &capturetest.Capture{LinkType: linkEthernet}
-	for _, name := range names {
-		c, err := readFrames(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if c.LinkType == linkEthernet {
-			all.Frames = append(all.Frames, c.Frames...)
-		}
-	}
-	file := writeFrames(t, l.dir, "all.pcap", all)
+	file, frames := l.recordings()
 	const pps = 5000
 	p := l.monitor(9000, "--ndjson", "/dev/null", "-w", l.dir+"/unexpected.pcapng", "--rotate-size", "16MiB", "--rotate-keep", "1", "--state", l.dir+"/state")
 	pid := p.cmd.Process.Pid
-	f := l.flood(file, len(all.Frames), pps, duration.Seconds())
+	warm := min(10*time.Minute, duration*2/3)
+	pool := min(flow.UDPTimeout+20*time.Second, warm/2)
+	var f *flood
+	replay := func() { f = l.flood(file, frames, pps, pool.Seconds()) }
+	replay()
 	defer func() { _ = f.cmd.Process.Signal(syscall.SIGTERM) }()
-	start, warm := time.Now(), min(10*time.Minute, duration/3)
-	var first, last [2]float64 // mean memory and goroutines of the first and the last fifth after warm
-	var counts [2]float64
+	start := time.Now()
+	var sums [2]steadiness // of the first and the last fifth after warm
+	var logged time.Duration
 	for {
-		time.Sleep(min(10*time.Second, duration/30))
+		// A flood that ended starts again with the first addresses of the pool.
+		for next := time.Now().Add(min(10*time.Second, duration/30)); time.Now().Before(next); time.Sleep(100 * time.Millisecond) {
+			if f.ended() {
+				f.wait(t)
+				replay()
+			}
+		}
 		at := time.Since(start)
 		if at > duration-time.Second {
 			break
 		}
 		s := p.metrics()
-		rss, goroutines := memoryOf(t, pid, "VmRSS"), s.sum("go_goroutines")
-		if int(at.Seconds())%60 < 10 {
-			t.Logf("%4.0f s: %.0f MiB, %.0f goroutines, %.0f packets, %.0f live flows, %.0f dropped", at.Seconds(), rss, goroutines,
-				s.sum("exspan_ip_packets_total"), s.sum("exspan_flow_table_flows"), s.sum("exspan_capture_dropped_packets_total"))
+		now := steadiness{rss: memoryOf(t, pid, "VmRSS"), heap: s.sum("go_memstats_heap_inuse_bytes") / (1 << 20), goroutines: s.sum("go_goroutines"), samples: 1}
+		if at >= logged {
+			logged += time.Minute
+			t.Logf("%4.0f s: %.0f MiB, heap %.0f MiB, %.0f goroutines, %.0f packets, %.0f dropped, %.0f live and %.0f held flows", at.Seconds(), now.rss, now.heap, now.goroutines,
+				s.sum("exspan_ip_packets_total"), s.sum("exspan_capture_dropped_packets_total"), s.sum("exspan_flow_table_flows", "state", "live"), s.sum("exspan_flow_table_flows", "state", "held"))
 		}
 		part := (duration - warm) / 5
 		switch {
 		case at < warm:
 		case at < warm+part:
-			first[0], first[1], counts[0] = first[0]+rss, first[1]+goroutines, counts[0]+1
+			sums[0].add(now)
 		case at > duration-part:
-			last[0], last[1], counts[1] = last[0]+rss, last[1]+goroutines, counts[1]+1
+			sums[1].add(now)
 		}
 	}
-	for i := range first {
-		first[i], last[i] = first[i]/counts[0], last[i]/counts[1]
+	first, last := sums[0].mean(), sums[1].mean()
+	t.Logf("after %s: %s; at the end: %s; peak %.0f MiB", warm, first, last, memoryOf(t, pid, "VmHWM"))
+	if last.rss > first.rss*1.05+4 {
+		t.Errorf("memory grew from %.0f to %.0f MiB", first.rss, last.rss)
 	}
-	t.Logf("memory %.0f MiB after %s, %.0f MiB at the end, peak %.0f MiB; goroutines %.1f and %.1f", first[0], warm, last[0], memoryOf(t, pid, "VmHWM"), first[1], last[1])
-	if last[0] > first[0]*1.05+4 {
-		t.Errorf("memory grew from %.0f to %.0f MiB", first[0], last[0])
+	if last.heap > first.heap*1.05+4 {
+		t.Errorf("the heap grew from %.0f to %.0f MiB", first.heap, last.heap)
 	}
-	if math.Abs(last[1]-first[1]) > 2 {
-		t.Errorf("goroutines: %.1f, then %.1f", first[1], last[1])
+	if math.Abs(last.goroutines-first.goroutines) > 2 {
+		t.Errorf("goroutines: %.1f, then %.1f", first.goroutines, last.goroutines)
 	}
 	if s := p.metrics(); s.sum("exspan_ip_packets_total") < duration.Seconds()*pps/2 {
 		t.Errorf("%.0f packets in %s", s.sum("exspan_ip_packets_total"), duration)
 	}
 	p.stop(syscall.SIGTERM)
+}
+
+// steadiness is the sum of some measurements: memory and heap in MiB, and goroutines.
+type steadiness struct{ rss, heap, goroutines, samples float64 }
+
+func (s *steadiness) add(o steadiness) {
+	s.rss, s.heap, s.goroutines, s.samples = s.rss+o.rss, s.heap+o.heap, s.goroutines+o.goroutines, s.samples+o.samples
+}
+
+// mean returns the mean of the measurements.
+func (s steadiness) mean() steadiness {
+	return steadiness{s.rss / s.samples, s.heap / s.samples, s.goroutines / s.samples, 1}
+}
+
+func (s steadiness) String() string {
+	return fmt.Sprintf("%.0f MiB, heap %.0f MiB, %.1f goroutines", s.rss, s.heap, s.goroutines)
+}
+
+// recordings writes the frames of all Ethernet recordings to one file, and returns
+// its name and the number of frames.
+func (l *lab) recordings() (file string, frames int) {
+	l.t.Helper()
+	names, err := filepath.Glob(testdata("*.pcapng"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	all := &capturetest.Capture{LinkType: linkEthernet}
+	for _, name := range names {
+		c, err := readFrames(name)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		if c.LinkType == linkEthernet {
+			all.Frames = append(all.Frames, c.Frames...)
+		}
+	}
+	return writeFrames(l.t, l.dir, "all.pcap", all), len(all.Frames)
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // number returns the first number that a pattern finds in a text, or -1.
@@ -40,6 +42,13 @@ func (l *lab) flood(file string, frames int, pps, seconds float64) *flood {
 		l.t.Fatal(err)
 	}
 	return f
+}
+
+// ended reports whether all frames were sent; wait is still to be called.
+func (f *flood) ended() bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, f.cmd.Process.Pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err == nil && info.Signo != 0
 }
 
 // wait returns the number of frames sent, and the rate in frames per second.
