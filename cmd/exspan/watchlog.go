@@ -55,7 +55,7 @@ func (r *reporter) report(now time.Time) {
 	}
 	if w.delay != nil {
 		if n := r.grown("undecided", w.delay.Dropped(), now); n > 0 {
-			w.log.Warn("Packets are not written, because the write buffer was full before the status of their flows was known; raise --write-buffer", "packets", n)
+			w.log.Warn("Packets are not written, because the write buffer had no room for them, or for the status of their flows; raise --write-buffer", "packets", n)
 		}
 		if short := w.delay.Short(); short > 0 && now.After(r.quiet["short"]) {
 			r.quiet["short"] = now.Add(repeatAfter)

@@ -53,7 +53,7 @@ var (
 	writtenDesc = prom.NewDesc("exspan_write_packets_total",
 		"Packets of selected flows passed to the packet file.", nil, nil)
 	undecidedDesc = prom.NewDesc("exspan_write_undecided_packets_total",
-		"Packets dropped from the write buffer, to make room, before the status of their flow was known.", nil, nil)
+		"Packets not written because the write buffer had no room for them until the status of their flow was known, or none for that status.", nil, nil)
 )
 
 func (c *watchCollector) Describe(ch chan<- *prom.Desc) {

@@ -27,7 +27,11 @@ type Delay struct {
 	flows map[key]*judged
 	held  []waiting
 	first int // start of the held packets in held
-	bytes int
+	bytes int // of held packets, and of the flows that have a verdict
+	known int // of the latter
+	// forgot reports whether flows were forgotten since known was less than a quarter
+	// of limit: what has no verdict may be theirs.
+	forgot bool
 
 	enc     *capture.Writer
 	buf     bytes.Buffer
@@ -47,6 +51,15 @@ type judged struct {
 	comment string
 }
 
+// size returns the approximate memory, in bytes, of a flow that has a verdict. One that
+// has none is there only while packets of it are held, and they count.
+func (j *judged) size() int {
+	if !j.known {
+		return 0
+	}
+	return 256 + len(j.comment)
+}
+
 type waiting struct {
 	p    capture.Packet
 	flow *judged
@@ -56,8 +69,11 @@ type waiting struct {
 // NewDelay returns a Delay that writes the packets of flows with one of the
 // statuses to w, with one call of its Write for each packet. Between w and each file
 // there must be a writer of Sections. The Delay holds packets for delay, in packet
-// time, and at most limit bytes of frames: where there is no more room, packets wait
-// less (Short). If vlans is true, VLAN tags are part of the key of a flow.
+// time, and at most limit bytes of frames and of what it remembers of flows: where there
+// is no more room, packets wait less (Short). What it remembers of flows may take half
+// of limit: beyond that, a flow is forgotten as soon as none of its packets is held, and
+// what follows of it has no verdict unless Judged is called again (Dropped). If vlans is
+// true, VLAN tags are part of the key of a flow.
 func NewDelay(w io.Writer, statuses []record.Status, vlans bool, delay time.Duration, limit int) (*Delay, error) {
 	d := &Delay{w: w, statuses: statuses, vlans: vlans, delay: int64(delay), limit: limit, flows: map[key]*judged{}}
 	var err error
@@ -124,8 +140,8 @@ func (s *sections) Write(p []byte) (int, error) {
 // if none had to since the last call. It may be called by any goroutine.
 func (d *Delay) Short() time.Duration { return time.Duration(d.short.Swap(0)) }
 
-// Dropped returns the number of packets dropped at the limit before their flow had a
-// verdict. It is safe for concurrent use.
+// Dropped returns the number of packets dropped at the limit without a verdict on their
+// flow. It is safe for concurrent use.
 func (d *Delay) Dropped() uint64 { return d.dropped.Load() }
 
 func (d *Delay) key(client, server capture.Endpoint, proto uint8, vlans capture.VLANs) key {
@@ -147,19 +163,38 @@ func (d *Delay) Judged(f record.Judged) {
 	j := d.flows[k]
 	want := slices.Contains(d.statuses, f.Verdict.Status)
 	if j == nil {
-		if f.Ended {
+		if f.Ended || d.full() {
+			d.forgot = d.forgot || !f.Ended
 			return
 		}
 		j = &judged{}
 		d.flows[k] = j
 	}
+	d.count(-j.size())
 	j.known, j.want, j.ended = true, want, f.Ended
 	if j.comment = ""; want {
 		j.comment = comment(f.Record)
 	}
+	d.count(j.size())
 	if j.ended && j.waiting == 0 {
-		delete(d.flows, k)
+		d.forget(k, j)
 	}
+}
+
+// count adds bytes to what flows with a verdict take.
+func (d *Delay) count(bytes int) {
+	d.bytes += bytes
+	d.known += bytes
+	d.forgot = d.forgot && d.known >= d.limit/4
+}
+
+// full reports whether flows with a verdict take more than their part of the limit.
+func (d *Delay) full() bool { return d.known > d.limit/2 }
+
+// forget takes a flow, of which no packet is held, out of the table.
+func (d *Delay) forget(k key, j *judged) {
+	delete(d.flows, k)
+	d.count(-j.size())
 }
 
 // Packets adds copies of the packets of a batch that the engine has processed. The
@@ -187,7 +222,7 @@ func (d *Delay) Packets(packets []capture.Packet) {
 		d.held = append(d.held, waiting{c, j, k})
 		d.bytes += size(&c)
 	}
-	for d.bytes > d.limit {
+	for d.bytes > d.limit && d.first < len(d.held) {
 		d.pop(true)
 	}
 }
@@ -224,14 +259,15 @@ func (d *Delay) pop(early bool) {
 	switch {
 	case j.want:
 		d.write(&h.p, j.comment)
-	case early && !j.known:
+	case !j.known && (early || d.forgot):
 		d.dropped.Add(1)
 	}
 	if early {
 		d.short.Store(max(d.held[len(d.held)-1].p.Time-h.p.Time, 1))
 	}
-	if j.waiting--; j.waiting == 0 && (j.ended || !j.known) && d.flows[h.key] == j {
-		delete(d.flows, h.key)
+	if j.waiting--; j.waiting == 0 && (j.ended || !j.known || d.full()) && d.flows[h.key] == j {
+		d.forgot = d.forgot || d.full()
+		d.forget(h.key, j)
 	}
 	*h = waiting{}
 	d.first++

@@ -276,3 +276,55 @@ func TestDelayLoses(t *testing.T) {
 type writer func([]byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
+
+// TestDelayForgets checks that flows that stay open for long take bounded memory.
+func TestDelayForgets(t *testing.T) {
+	const limit = 64 << 10
+	data, err := capturetest.Compile("one", []byte("start 2026-01-01T00:00:00Z\n@0 udp 10.0.0.1:1 > 10.0.0.5:80 \"x\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := read(t, "in.pcap", data)
+	d, err := NewDelay(io.Discard, []record.Status{record.Unexpected}, false, 10*time.Second, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const flows = 5000
+	at := func(i int) []capture.Packet {
+		p := in[0]
+		p.Src.Port, p.Time = uint16(i+1), p.Time+int64(i)*int64(time.Second)
+		return []capture.Packet{p}
+	}
+	most := 0
+	for i := range flows {
+		packets := at(i)
+		d.Packets(packets)
+		d.Judged(verdictOn(&packets[0], record.Unexpected, false))
+		d.Advance(packets[0].Time)
+		most = max(most, d.bytes)
+		if len(d.flows) > limit/2/256+16 {
+			t.Fatalf("%d flows are remembered after %d", len(d.flows), i+1)
+		}
+	}
+	if most > limit || most < limit/2 {
+		t.Errorf("%d bytes at most, the limit is %d", most, limit)
+	}
+	d.Finish()
+	if n := d.Written(); n != flows {
+		t.Errorf("%d packets of %d were written", n, flows)
+	}
+	// The first flow has its place; one of the middle has none.
+	for _, i := range []int{0, flows / 2} {
+		d.Packets(at(i))
+		d.Finish()
+	}
+	if d.Written() != flows+1 || d.Dropped() != 1 {
+		t.Errorf("then %d were written and %d dropped", d.Written()-flows, d.Dropped())
+	}
+	for i := range flows {
+		d.Judged(verdictOn(&at(i)[0], record.Unexpected, true))
+	}
+	if len(d.flows) > 0 || d.bytes != 0 || d.known != 0 {
+		t.Errorf("%d flows and %d bytes are left", len(d.flows), d.bytes)
+	}
+}
