@@ -96,6 +96,7 @@ func (d *diagramFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	g := diagram.New(m, diagram.Options{By: diagram.By(d.by), Title: title, Site: cfg.Site})
 	if len(g.Arrows) == 0 {
+		g.Title = d.Title() // no traffic proves the version
 		printLines(cmd.ErrOrStderr(), diagram.Nothing)
 	}
 	if err := diagram.Write(out, g, diagram.Format(d.format)); err != nil {
