@@ -72,7 +72,7 @@ func TestEndurance(t *testing.T) {
 			break
 		}
 		s := p.metrics()
-		now := steadiness{rss: memoryOf(t, pid, "VmRSS"), heap: s.sum("go_memstats_heap_inuse_bytes") / (1 << 20), goroutines: s.sum("go_goroutines"), samples: 1}
+		now := steadiness{rss: memoryOf(t, pid, "VmRSS"), heap: s.sum("go_memstats_next_gc_bytes") / (1 << 20), goroutines: s.sum("go_goroutines"), samples: 1}
 		if at >= logged {
 			logged += time.Minute
 			t.Logf("%4.0f s: %.0f MiB, heap %.0f MiB, %.0f goroutines, %.0f packets, %.0f dropped, %.0f live and %.0f held flows", at.Seconds(), now.rss, now.heap, now.goroutines,
@@ -105,6 +105,8 @@ func TestEndurance(t *testing.T) {
 }
 
 // steadiness is the sum of some measurements: memory and heap in MiB, and goroutines.
+// The heap is the size at which garbage is collected next, which follows from what was
+// alive at the last collection; the size of the moment would depend on the time since.
 type steadiness struct{ rss, heap, goroutines, samples float64 }
 
 func (s *steadiness) add(o steadiness) {
