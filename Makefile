@@ -50,6 +50,11 @@ transform: deps ## change every recording as bad mirrors and clocks do; no verdi
 loss: deps ## cut one segment out of every TCP flow, and compare what is still read with tshark
 	EXSPAN_LOSS=1 go test ./cmd/exspan -count=1 -v -timeout 60m -run '^TestLoss$$'
 
+.PHONY: mixin
+mixin: deps ## test alerts and dashboard with the promtool of Prometheus 3, which takes minutes to build
+	go -C exporter/prometheus/mixin/tools build -o $(CURDIR)/bin/prometheus3/promtool github.com/prometheus/prometheus/cmd/promtool
+	PATH=$(CURDIR)/bin/prometheus3:$$PATH go test ./exporter/prometheus/mixin -count=1
+
 .PHONY: pictures
 pictures: build ## draw the pictures of the README from a bundled recording; needs chromium
 	bin/exspan diagram --site testdata/mail.site.yaml -o testdata/pictures/diagram.svg testdata/mail.pcapng
