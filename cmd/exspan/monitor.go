@@ -190,7 +190,8 @@ func (m *monitor) complete(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// check returns all mistakes in the flags.
+// check returns all mistakes in the flags. It is long because each has a sentence of
+// its own, in the order of the help.
 func (m *monitor) check() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }

@@ -144,7 +144,8 @@ func (m *monitor) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Wr
 }
 
 // start opens the input and the outputs, and creates everything but the web
-// server.
+// server. It is long because each part needs what came before it, and an error
+// closes what is open.
 func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w *watch, err error) {
 	w = &watch{m: m, log: log, span: live.NewWatch()}
 	w.oneWay.store(math.NaN())
