@@ -24,10 +24,11 @@ const (
 	watchOn    = 1 << 18
 	watchAgain = 1 << 10
 	watchPause = 1 << 16
-	// mirrorsTwice is how many copies within mirrorsTime prove that a link shows frames
-	// twice, so that an acknowledgement without an IP identification may be a copy.
+	// mirrorsTwice is how many copies within mirrorsTime of each other prove that a link
+	// shows frames twice, so that an acknowledgement without an IP identification may be
+	// a copy. A quiet link is silent for many seconds between two connections.
 	mirrorsTwice = 4
-	mirrorsTime  = int64(time.Second)
+	mirrorsTime  = int64(time.Minute)
 	// tickBits is the resolution of remembered times: 2^tickBits ns, some 8 us.
 	tickBits = 13
 )
