@@ -85,6 +85,13 @@ func TestRecorded(t *testing.T) {
 			}
 			for _, f := range want.Flows {
 				key := ends(f.Proto, f.Client, f.Server)
+				if len(got[key]) == 0 && f.Proto == "udp" && f.Expect["nat"] == "yes" {
+					// The truth takes every announced address for a server's. One behind a
+					// translator is announced by a host that does not own it.
+					key = ends(f.Proto, f.Server, f.Client)
+					slices.Reverse(f.Packets[:])
+					slices.Reverse(f.Bytes[:])
+				}
 				if len(got[key]) == 0 {
 					t.Errorf("no flow %s (%s)", key, f.Step)
 					continue
