@@ -253,6 +253,17 @@ type Report struct {
 	Identities bool
 }
 
+// Tunnelled ends the reading of a protocol that opened a tunnel, whose first bytes are
+// data: it hands them over to TLS if they can begin that, and nothing else is read there.
+// It returns what Observe is to return.
+func (r *Report) Tunnelled(data []byte) error {
+	if c := data[0]; c != 0x16 && c < 0x80 { // a record of TLS, or a hello of SSL 2
+		return ErrDone
+	}
+	r.Next = "tls"
+	return ErrUpgrade
+}
+
 // Tie adds a tie for random, the random value of a TLS hello. It ignores the first four
 // bytes, which can be a time, and the last eight, which can be a signal (RFC 8446 section
 // 4.1.3). A single repeated byte is not random, so Tie ignores such values.

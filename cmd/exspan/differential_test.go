@@ -140,7 +140,7 @@ func TestFactsAgainstTshark(t *testing.T) {
 		name := filepath.Base(file)
 		ours, theirs := exspanReads(t, file), tsharkReads(t, file, slices.Concat(tsharkFacts, moreTsharkFacts))
 		differ := map[string][]string{}
-		for _, fact := range comparedWithTshark() {
+		for _, fact := range tsharkFactNames() {
 			s := sums[fact]
 			if s == nil {
 				s = &sum{}
@@ -194,18 +194,6 @@ func TestFactsAgainstTshark(t *testing.T) {
 		fmt.Fprintf(&out, "%-20s %8d %8d %8d %8d %9d\n", fact, s.compared, s.agree, s.ours, s.theirs, s.explained)
 	}
 	t.Logf("%d captures\n%s", len(files), &out)
-}
-
-// comparedWithTshark returns the names of the facts that correspond to a field of tshark.
-func comparedWithTshark() []string {
-	names := []string{"protocol"}
-	for _, f := range tsharkFacts {
-		if f.fact != "" && f.fact != "rpc.ack" { // which only says that a bind was accepted
-			names = append(names, f.fact)
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
 }
 
 // union returns the keys of two maps.

@@ -187,11 +187,12 @@ func withoutSegment(c *capturetest.Capture, first bool, nth int) *capturetest.Ca
 	return out
 }
 
-// comparedFacts returns the names of facts that a loss must not falsify.
-func comparedFacts() []string {
-	names := []string{"protocol", "auth", "encryption"}
+// tsharkFactNames returns the names of the facts that correspond to a field of tshark, and
+// more.
+func tsharkFactNames(more ...string) []string {
+	names := append(more, "protocol")
 	for _, f := range tsharkFacts {
-		if f.fact != "" {
+		if f.fact != "" && f.fact != "rpc.ack" { // which only says that a bind was accepted
 			names = append(names, f.fact)
 		}
 	}
@@ -281,7 +282,7 @@ func compareLoss(groups *tally, differ map[string][]string, name, what string, w
 				}
 			}
 		}
-		for _, fact := range comparedFacts() {
+		for _, fact := range tsharkFactNames("auth", "encryption") { // what a loss must not falsify
 			for v := range ours[flow][fact] {
 				if !whole[flow][fact][v] && !theirs[flow][fact][v] && !(fact == "http.status" && strings.HasSuffix(v, "xx")) { // tshark has no classes
 					wrong = append(wrong, fact+"="+v)

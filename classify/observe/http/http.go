@@ -265,7 +265,7 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	}
 	o.sides[in.Dir&1^1].turned = true
 	if o.tunnel {
-		return o.tunnelled(in, r)
+		return 0, r.Tunnelled(in.Data)
 	}
 	if s.lost {
 		if !s.turned && !s.gapped {
@@ -293,23 +293,10 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 			return len(in.Data), nil
 		}
 		if pos += n; o.tunnel && pos < len(in.Data) {
-			sub := *in
-			sub.Data = in.Data[pos:]
-			_, err = o.tunnelled(&sub, r)
-			return pos, err
+			return pos, r.Tunnelled(in.Data[pos:])
 		}
 	}
 	return pos, nil
-}
-
-// tunnelled examines the first bytes in a tunnel that CONNECT opened (RFC 9110 section
-// 9.3.6). Only TLS is read there.
-func (o *observer) tunnelled(in *observe.Input, r *observe.Report) (int, error) {
-	if c := in.Data[0]; c != 0x16 && c < 0x80 {
-		return 0, observe.ErrDone
-	}
-	r.Next = "tls"
-	return 0, observe.ErrUpgrade
 }
 
 // begins reports whether b begins a message of the given direction; see beginsRequest.

@@ -156,25 +156,16 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		return 0, observe.ErrDone
 	}
 	if o.stage == tunnel {
-		return tunnelled(in.Data, r)
+		return 0, r.Tunnelled(in.Data)
 	}
 	if o.stage.fromServer() != (in.Dir == observe.ToClient) {
 		return 0, nil // not its turn
 	}
 	n, err := o.read(in.Data, r)
 	if err == nil && n > 0 && o.stage == tunnel && n < len(in.Data) {
-		_, err = tunnelled(in.Data[n:], r)
+		err = r.Tunnelled(in.Data[n:])
 	}
 	return n, err
-}
-
-// tunnelled examines the first bytes in the connection. Only TLS is read there.
-func tunnelled(b []byte, r *observe.Report) (int, error) {
-	if b[0] != 0x16 && b[0] < 0x80 {
-		return 0, observe.ErrDone
-	}
-	r.Next = "tls"
-	return 0, observe.ErrUpgrade
 }
 
 // read reads the message of the current stage. It returns its length, or 0 if it needs
