@@ -340,11 +340,7 @@ func (j *Judge) unexplained(s *Subject, rs *ruleset) record.Verdict {
 	case !s.Begun:
 		return record.Verdict{Status: record.Undetermined, Reason: record.NotBegun, Why: "the begin was not seen, and nothing announced " + s.portName()}
 	}
-	what := s.Protocol
-	if what == "" {
-		what = "content that no observer knows"
-	}
-	v.Why = what + " on " + s.portName() + " from " + s.Client.Text + " to " + s.Server.Text
+	v.Why = s.content() + " on " + s.portName() + " from " + s.Client.Text + " to " + s.Server.Text
 	return v
 }
 
