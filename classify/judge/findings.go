@@ -122,10 +122,7 @@ func (f *finder) cleartext() {
 		return
 	}
 	p := f.broken(func(p *rules.DataPath) (bool, bool) {
-		if len(p.Encryption) == 0 || p.ByDefault == "" {
-			return false, false
-		}
-		return true, p.ByDefault == "yes" && !covers(encryptionWords, p.Encryption, clear) && !f.sealsMessages(p)
+		return len(p.Encryption) > 0 && p.ByDefault != "", f.lacksEncryption(p, clear)
 	})
 	what := "nothing is encrypted"
 	if clear != "none" {
@@ -146,11 +143,17 @@ func (f *finder) promised(clear string) *rules.DataPath {
 		return nil // mail there may go in clear
 	}
 	for _, h := range f.tied {
-		if p := h.row.path; p.ByDefault == "yes" && !covers(encryptionWords, p.Encryption, clear) && !f.sealsMessages(p) {
+		if p := h.row.path; f.lacksEncryption(p, clear) {
 			return p
 		}
 	}
 	return nil
+}
+
+// lacksEncryption reports whether a row documents encryption by default that content
+// in clear does not have.
+func (f *finder) lacksEncryption(p *rules.DataPath, clear string) bool {
+	return p.ByDefault == "yes" && !covers(encryptionWords, p.Encryption, clear) && !f.sealsMessages(p)
 }
 
 // mechanism finds an authentication mechanism that the rows do not document.
