@@ -237,7 +237,7 @@ func (j *Judge) hitsOf(t *table, s *Subject, buf []hit) []hit {
 		}
 	case s.Announced != nil:
 		for i, x := range s.Announced.Services {
-			if !slices.ContainsFunc(s.Announced.Services[:i], func(y match.Service) bool { return y.Protocol == x.Protocol }) {
+			if s.firstOfProtocol(i) {
 				buf = s.fitAllDynamic(t.dynamic[x.Protocol], buf)
 			}
 		}
@@ -271,7 +271,7 @@ func (t *table) foreign(s *Subject, buf []hit) []hit {
 		return buf
 	}
 	for i, x := range s.Announced.Services {
-		if x.Protocol == s.Protocol || slices.ContainsFunc(s.Announced.Services[:i], func(y match.Service) bool { return y.Protocol == x.Protocol }) {
+		if x.Protocol == s.Protocol || !s.firstOfProtocol(i) {
 			continue
 		}
 		for _, ref := range t.dynamic[x.Protocol] {
@@ -281,6 +281,13 @@ func (t *table) foreign(s *Subject, buf []hit) []hit {
 		}
 	}
 	return buf
+}
+
+// firstOfProtocol reports whether no announced service before the one with an index
+// speaks the same protocol.
+func (s *Subject) firstOfProtocol(i int) bool {
+	list := s.Announced.Services
+	return !slices.ContainsFunc(list[:i], func(x match.Service) bool { return x.Protocol == list[i].Protocol })
 }
 
 func (s *Subject) fitAllDynamic(refs []*legRef, buf []hit) []hit {
