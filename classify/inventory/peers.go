@@ -65,12 +65,5 @@ func (v *Inventory) proved(a capture.Addr) {
 // surely reports whether a host is known to have roles of a list and no others.
 func (h *hosts) surely(a *capture.Addr, roles []rules.Role) bool {
 	set, _ := h.find(a)
-	if set.Known < match.Proven || len(set.Sets) == 0 {
-		return false
-	}
-	return !slices.ContainsFunc(set.Sets, func(alternatives []rules.Role) bool {
-		return slices.ContainsFunc(alternatives, func(r rules.Role) bool {
-			return !slices.Contains(roles, r) && !(slices.Contains(roles, rules.AnyExchange) && h.exchange(r))
-		})
-	})
+	return set.Known >= match.Proven && set.Within(roles)
 }

@@ -148,6 +148,12 @@ func (r *RoleSet) Shares(roles []rules.Role) bool { return slices.ContainsFunc(r
 // roles traffic proves that is known where they stand for Mailbox and Client
 // Access together.
 func (r *RoleSet) Only(roles []rules.Role) bool {
+	return r.Within(roles) && (r.Known == Certain || slices.Contains(roles, rules.AnyExchange) ||
+		slices.Contains(roles, rules.Mailbox) && slices.Contains(roles, rules.CAS))
+}
+
+// Within reports whether the host has roles, as far as is known none but those.
+func (r *RoleSet) Within(roles []rules.Role) bool {
 	for _, set := range r.Sets {
 		for _, have := range set {
 			if !slices.Contains(roles, have) && !(slices.Contains(roles, rules.AnyExchange) && r.isExchange(have)) {
@@ -155,8 +161,7 @@ func (r *RoleSet) Only(roles []rules.Role) bool {
 			}
 		}
 	}
-	return len(r.Sets) > 0 && (r.Known == Certain || slices.Contains(roles, rules.AnyExchange) ||
-		slices.Contains(roles, rules.Mailbox) && slices.Contains(roles, rules.CAS))
+	return len(r.Sets) > 0
 }
 
 // Acts reports whether the host is known to have one of the roles, or may have
