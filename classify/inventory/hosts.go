@@ -207,10 +207,8 @@ func (h *hosts) prove(a capture.Addr, p roleProof, version, build string) (n new
 		x.version, x.build = version, build
 		x.roles = nil
 		h.runs(version)
-		n.version = true
-	}
-	if n.version {
 		h.epoch++ // others are judged by it
+		n.version = true
 	}
 	if x.site != nil {
 		return n
