@@ -38,10 +38,12 @@ func (t *tunnels) setSite(site *rules.Site) {
 // onWire returns the tunnel in which the packets of a tunnel were on the wire: what
 // a mirror brings in ERSPAN, VXLAN or TZSP was there without that.
 func (t *tunnels) onWire(id capture.TunnelID) capture.TunnelID {
-	if id == 0 || id == t.last || len(t.mirrors) == 0 || t.table == nil {
-		if id != 0 && id == t.last {
-			return t.wire
-		}
+	switch {
+	case id == 0:
+		return 0
+	case id == t.last:
+		return t.wire
+	case len(t.mirrors) == 0 || t.table == nil:
 		return id
 	}
 	t.last = id
