@@ -61,6 +61,12 @@ type Config struct {
 	Limits     Limits
 }
 
+// countsTraffic reports whether traffic is counted as it passes, which other fields
+// than Traffic imply.
+func (c *Config) countsTraffic() bool {
+	return c.Traffic || c.OnJudged != nil || len(c.Interfaces) > 0
+}
+
 // newJudge returns the judge for a set of rules.
 func (c *Config) newJudge(packs *rules.Packs, site *rules.Site) (*judge.Judge, error) {
 	return judge.New(packs, site, cmp.Or(c.Exchange, match.DefaultVersion))
@@ -103,7 +109,7 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 		flows:     flows{table: flow.NewTable(cfg.Limits.MaxFlows), vlans: map[flow.ID][]capture.VLANs{}, maxMarked: cfg.Limits.MaxMarked},
 		protocols: session.Protocols(),
 		judge:     j,
-		out:       newOutput(sink, cfg.Explain != nil || cfg.Traffic || cfg.OnJudged != nil || len(cfg.Interfaces) > 0),
+		out:       newOutput(sink, cfg.Explain != nil || cfg.countsTraffic()),
 	}
 	e.flows.table.KeyVLAN = cfg.KeyVLAN
 	var names []string
@@ -126,7 +132,7 @@ func New(cfg Config, sink record.Sink) (*Engine, error) {
 	if cfg.Calls {
 		e.calls = calls.New()
 	}
-	if cfg.Traffic || cfg.OnJudged != nil || len(cfg.Interfaces) > 0 {
+	if cfg.countsTraffic() {
 		e.ledger = newLedger(cfg.Packs)
 		e.flows.table.Every = true
 	}
