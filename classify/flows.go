@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"iter"
 	"slices"
 	"unsafe"
 
@@ -73,6 +74,19 @@ func (s *slot) ends() (client, server *capture.Endpoint) {
 
 // stateOf returns the state of a flow.
 func (f *flows) stateOf(id flow.ID) *state { return &f.states[id>>stateBits][id%stateChunk] }
+
+// marked returns the flows with a mark, of those that have a place or had it last.
+func (f *flows) marked(m mark) iter.Seq[flow.ID] {
+	return func(yield func(flow.ID) bool) {
+		for i, states := range f.states {
+			for j := range states {
+				if states[j].has(m) && !yield(flow.ID(i<<stateBits|j)) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // at returns a flow that has ended, or with which no other goroutine deals.
 func (f *flows) at(id flow.ID) slot { return slot{f.view.At(id), f.stateOf(id), id} }

@@ -27,13 +27,9 @@ func (e *Engine) notePair(s *slot) {
 // notePairs notes the pairs of the flows that have a place, from their marks.
 func (e *Engine) notePairs() {
 	e.inventory.Pairs.Asked = true
-	for i, states := range e.flows.states {
-		for j := range states {
-			if states[j].has(twoSided) {
-				f := e.flows.view.At(flow.ID(i<<stateBits | j))
-				e.inventory.Pairs.Saw(f.Sides[0].Addr, f.Sides[1].Addr, true)
-			}
-		}
+	for id := range e.flows.marked(twoSided) {
+		f := e.flows.view.At(id)
+		e.inventory.Pairs.Saw(f.Sides[0].Addr, f.Sides[1].Addr, true)
 	}
 }
 

@@ -178,12 +178,10 @@ func (e *Engine) isLiveLeg(p *legPlace) bool {
 
 // eachLeg calls f for every live flow that legs knows.
 func (e *Engine) eachLeg(f func(*legPlace)) {
-	for i, states := range e.flows.states {
-		for j := range states {
-			if st := &states[j]; st.has(isLeg) && !st.has(ended) {
-				p := e.placeOf(flow.ID(i<<stateBits | j))
-				f(&p)
-			}
+	for id := range e.flows.marked(isLeg) {
+		if !e.flows.stateOf(id).has(ended) {
+			p := e.placeOf(id)
+			f(&p)
 		}
 	}
 }
