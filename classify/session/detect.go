@@ -44,7 +44,6 @@ type patterns struct {
 
 // newPatterns collects the patterns that of returns for each protocol. It selects the
 // four bytes so that as little noise as possible passes.
-
 func newPatterns(protocols []observe.Protocol, of func(*observe.Protocol) []observe.Pattern) (p patterns) {
 	var list []observe.Pattern
 	for i := range protocols {
