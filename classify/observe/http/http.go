@@ -104,9 +104,9 @@ const (
 	start   stage = iota // a request or status line
 	headers              // header fields
 	awaited              // a body that the server can make unnecessary (Expect: 100-continue)
-	body                 // the next left bytes of a body
+	body                 // the next remaining bytes of a body
 	size                 // a chunk's size (RFC 9112 section 7.1)
-	chunk                // the next left bytes of a chunk
+	chunk                // the next remaining bytes of a chunk
 	chunked              // the end of a chunk's line
 	trailer              // trailer fields
 	toClose              // a body that ends with the connection
