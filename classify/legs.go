@@ -2,6 +2,7 @@ package classify
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/communityid"
@@ -223,7 +224,7 @@ func (l *legs) outer(inner *legPlace, client netip.Addr) (legPlace, bool) {
 	from := inner.client.Netip()
 	for i := range l.site.Servers {
 		s := &l.site.Servers[i]
-		if !containsAddr(s.Addresses, from) {
+		if !slices.Contains(s.Addresses, from) {
 			continue
 		}
 		for _, a := range s.Addresses {
@@ -234,15 +235,6 @@ func (l *legs) outer(inner *legPlace, client netip.Addr) (legPlace, bool) {
 		}
 	}
 	return legPlace{}, false
-}
-
-func containsAddr(list []netip.Addr, a netip.Addr) bool {
-	for _, x := range list {
-		if x.Unmap() == a {
-			return true
-		}
-	}
-	return false
 }
 
 // only returns the only live flow of two hosts.
