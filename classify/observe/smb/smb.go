@@ -180,6 +180,9 @@ type direction struct {
 	file    fileID
 }
 
+// whole reports whether everything since the first frame was read.
+func (d *direction) whole() bool { return d.started && !d.lost }
+
 // setup is a session set-up without a final answer.
 type setup struct {
 	session uint64
@@ -412,7 +415,7 @@ func (o *observer) setup(session, message uint64) *setup {
 			unnamed++
 		}
 	}
-	if answers := &o.dirs[observe.ToClient]; session != 0 && unnamed == 1 && (answers.lost || !answers.started) {
+	if session != 0 && unnamed == 1 && !o.dirs[observe.ToClient].whole() {
 		s := &o.setups[begun]
 		s.session, s.message = session, message
 		return s
@@ -459,7 +462,7 @@ func (o *observer) finished(s *setup, auth string, r *observe.Report) {
 // section 3.3.5.5.3).
 func (o *observer) use(session uint64, signed bool, r *observe.Report) {
 	answers := &o.dirs[observe.ToClient]
-	if answers.started && !answers.lost {
+	if answers.whole() {
 		return
 	}
 	for i := range o.setups {
