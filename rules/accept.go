@@ -18,7 +18,7 @@ type Host struct {
 func (e *End) Fits(h *Host) bool {
 	switch {
 	case e.Role != "":
-		return h.Has != nil && h.Has(e.Role)
+		return e.Role == Any || h.Has != nil && h.Has(e.Role)
 	case e.Server != "":
 		return strings.EqualFold(e.Server, h.Name)
 	case e.Prefix.IsValid():

@@ -5,6 +5,7 @@ package record
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/exspan/exspan/classify/calls"
@@ -138,6 +139,18 @@ type Host struct {
 	Port  uint16
 	Name  string   // from the site file or learned from traffic; may be empty
 	Roles []string // "mailbox", "mailbox|cas" where the evidence leaves it open
+}
+
+// MayBe reports whether h has a role, or may have it where the evidence leaves that open.
+func (h *Host) MayBe(role string) bool {
+	for _, names := range h.Roles {
+		for name := range strings.SplitSeq(names, "|") {
+			if name == role {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // LearnedEndpoint is the announced endpoint that a flow used.

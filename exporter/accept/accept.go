@@ -69,13 +69,15 @@ func (s *Sink) Write(r *record.Record) error {
 
 // accepted reports whether an entry accepts a finding of r, and its note.
 func (s *Sink) accepted(r *record.Record, finding string) (note string, ok bool) {
+	client, server := s.host(&r.Client), s.host(&r.Server)
 	for i := range s.site.Accept {
 		a := &s.site.Accept[i]
-		if a.Finding != finding || !onPath(a.Path, &r.Verdict) || !s.isEnd(a.From, &r.Client) || !s.isEnd(a.To, &r.Server) {
+		fits := func(path string) bool { return a.Fits(finding, path, client, server) }
+		if !onAll(&r.Verdict, fits) && (a.Path != r.Verdict.Group || !fits(a.Path)) {
 			continue
 		}
 		ended := r.State != "active"
-		if !a.Until.IsZero() && !r.First.Before(a.Until.Add(24*time.Hour)) {
+		if a.Expired(r.First) {
 			if ended {
 				s.expired[i]++
 			}
@@ -89,36 +91,24 @@ func (s *Sink) accepted(r *record.Record, finding string) (note string, ok bool)
 	return "", false
 }
 
-// onPath reports whether each path that a flow may follow fits a pattern; an
-// empty one fits all.
-func onPath(pattern string, v *record.Verdict) bool {
-	if pattern == "" {
-		return true
+// onAll reports whether each path that a flow may follow fits.
+func onAll(v *record.Verdict, fits func(path string) bool) bool {
+	if v.Path == nil {
+		return fits("")
 	}
-	fits := func(p *rules.DataPath) bool {
-		if begin, ok := strings.CutSuffix(pattern, "*"); ok {
-			return strings.HasPrefix(p.ID, begin)
-		}
-		return p.ID == pattern
-	}
-	return v.Group == pattern || v.Path != nil && fits(v.Path) && !slices.ContainsFunc(v.Also, func(p *rules.DataPath) bool { return !fits(p) })
+	return fits(v.Path.ID) && !slices.ContainsFunc(v.Also, func(p *rules.DataPath) bool { return !fits(p.ID) })
 }
 
-// isEnd reports whether a host is the end that an entry names; an empty end is
-// any.
-func (s *Sink) isEnd(e rules.End, h *record.Host) bool {
-	switch {
-	case e.Role != "":
-		return e.Role == rules.Any || slices.ContainsFunc(h.Roles, func(names string) bool {
-			return slices.Contains(strings.Split(names, "|"), string(e.Role))
-		})
-	case e.Server != "":
-		i := slices.IndexFunc(s.site.Servers, func(x rules.Server) bool { return strings.EqualFold(x.Name, e.Server) })
-		return i >= 0 && slices.Contains(s.site.Servers[i].Addresses, h.Addr.Unmap())
-	case e.Prefix.IsValid():
-		return e.Prefix.Contains(h.Addr.Unmap())
+// host returns an end of a flow as the rules compare it: a server of the site file has
+// its name there.
+func (s *Sink) host(h *record.Host) *rules.Host {
+	x := &rules.Host{Addr: h.Addr, Has: func(r rules.Role) bool { return h.MayBe(string(r)) }}
+	for i := range s.site.Servers {
+		if e := &s.site.Servers[i]; slices.Contains(e.Addresses, h.Addr.Unmap()) {
+			x.Name = e.Name
+		}
 	}
-	return true
+	return x
 }
 
 // Close adds to the summary which entries have expired or were never used.

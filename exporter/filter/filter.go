@@ -98,7 +98,7 @@ func (c *Criteria) Match(r *record.Record) bool {
 		(len(c.Ports) == 0 || slices.ContainsFunc(c.Ports, func(p Port) bool {
 			return r.Server.Port >= p.From && r.Server.Port <= p.To && (p.Proto == 0 || p.Proto == r.Proto)
 		})) &&
-		(len(c.Roles) == 0 || hasRole(c.Roles, &r.Client) || hasRole(c.Roles, &r.Server)) &&
+		(len(c.Roles) == 0 || slices.ContainsFunc(c.Roles, r.Client.MayBe) || slices.ContainsFunc(c.Roles, r.Server.MayBe)) &&
 		(len(c.Hosts) == 0 || isHost(c.Hosts, &r.Client) || isHost(c.Hosts, &r.Server)) &&
 		(len(c.Paths) == 0 || onPath(c.Paths, v))
 }
@@ -108,18 +108,6 @@ func (c *Criteria) Match(r *record.Record) bool {
 func blocked(r *record.Record) bool {
 	return r.Verdict.Status != record.Unrelated &&
 		(r.Outcome == record.Refused || r.Outcome == record.Unanswered || r.Outcome == record.Prohibited)
-}
-
-// hasRole reports whether a host has, or may have, one of the roles.
-func hasRole(roles []string, h *record.Host) bool {
-	for _, names := range h.Roles {
-		for name := range strings.SplitSeq(names, "|") {
-			if slices.Contains(roles, name) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 func isHost(hosts []Host, h *record.Host) bool {
