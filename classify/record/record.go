@@ -133,6 +133,9 @@ const (
 	OneWay     Outcome = "one-way"    // this sensor never sees the reverse direction of the host pair
 )
 
+// Blocked reports whether the flow was tried in vain.
+func (o Outcome) Blocked() bool { return o == Refused || o == Unanswered || o == Prohibited }
+
 // Host is one end of a record.
 type Host struct {
 	Addr  netip.Addr

@@ -251,7 +251,7 @@ func (s *sensor) addRows(rows map[string]*screen.Row, findings map[string]map[st
 	}
 	for _, metric := range []string{"exspan_path_attempts_total", "exspan_pending_blocked_flows"} {
 		for _, v := range now.series[metric] {
-			if recent.Blocked(record.Outcome(v.labels["outcome"])) {
+			if record.Outcome(v.labels["outcome"]).Blocked() {
 				rowOf(rows, v.labels["path"], name).Blocked += v.value
 			}
 		}

@@ -106,8 +106,7 @@ func (c *Criteria) Match(r *record.Record) bool {
 // blocked reports whether an Exchange server takes part in a flow whose set-up
 // failed.
 func blocked(r *record.Record) bool {
-	return r.Verdict.Status != record.Unrelated &&
-		(r.Outcome == record.Refused || r.Outcome == record.Unanswered || r.Outcome == record.Prohibited)
+	return r.Verdict.Status != record.Unrelated && r.Outcome.Blocked()
 }
 
 func isHost(hosts []Host, h *record.Host) bool {

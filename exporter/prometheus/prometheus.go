@@ -215,8 +215,7 @@ func (e *Exporter) Write(r *record.Record) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	into := e.seen
-	switch r.Outcome {
-	case record.Refused, record.Unanswered, record.Prohibited:
+	if r.Outcome.Blocked() {
 		into = e.blocked
 	}
 	into[v.Path.ID] = true

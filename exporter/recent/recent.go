@@ -60,15 +60,10 @@ type Finding struct {
 	Detail string           `json:"detail,omitempty"`
 }
 
-// Blocked reports whether a flow's set-up failed.
-func Blocked(o record.Outcome) bool {
-	return o == record.Refused || o == record.Unanswered || o == record.Prohibited
-}
-
 // Attention reports whether a flow needs attention: it is deviating, unexpected or
 // blocked.
 func (f *Flow) Attention() bool {
-	return f.Status == record.Deviating || f.Status == record.Unexpected || f.Status != record.Unrelated && Blocked(f.Outcome)
+	return f.Status == record.Deviating || f.Status == record.Unexpected || f.Status != record.Unrelated && f.Outcome.Blocked()
 }
 
 // Wants reports whether the table has to be told of a flow with a verdict, given the
@@ -138,7 +133,7 @@ func (t *Table) Write(r *record.Record) error {
 	if v.Status == record.Unexpected {
 		o.reason = v.Reason
 	}
-	if v.Status != record.Unrelated && Blocked(r.Outcome) {
+	if v.Status != record.Unrelated && r.Outcome.Blocked() {
 		o.outcome = r.Outcome
 	}
 	if final || o == (open{label: label}) {

@@ -120,7 +120,7 @@ func (s *Sink) keep(r *record.Record) {
 	kind := 0
 	switch {
 	case v.Status == record.Unexpected:
-	case v.Path != nil && (r.Outcome == record.Refused || r.Outcome == record.Unanswered || r.Outcome == record.Prohibited):
+	case v.Path != nil && r.Outcome.Blocked():
 		kind = 1
 	case v.Status == record.Deviating:
 		kind = 2

@@ -154,7 +154,7 @@ func (t *Tally) edge(r *record.Record) {
 	default:
 		e.Undetermined++
 	}
-	if blocked(r.Outcome) {
+	if r.Outcome.Blocked() {
 		e.Blocked++
 		e.Outcome = r.Outcome
 	}

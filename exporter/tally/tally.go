@@ -310,7 +310,7 @@ func (t *Tally) Add(r *record.Record) {
 		t.Attention++
 	case record.Expected:
 		t.flows.expected++
-		if blocked(r.Outcome) {
+		if r.Outcome.Blocked() {
 			t.Attention++
 		}
 		if v.Path == nil {
@@ -401,7 +401,7 @@ func (t *Tally) coverPath(id string, r *record.Record) {
 	if r.Last.After(c.Last) {
 		c.Last = r.Last
 	}
-	if blocked(r.Outcome) {
+	if r.Outcome.Blocked() {
 		c.Blocked++
 		c.Outcome = r.Outcome
 	}
@@ -424,10 +424,6 @@ func mailProtocol(protocol string) bool {
 		return true
 	}
 	return false
-}
-
-func blocked(o record.Outcome) bool {
-	return o == record.Refused || o == record.Unanswered || o == record.Prohibited
 }
 
 // service counts a flow by its server port.
@@ -474,7 +470,7 @@ func (t *Tally) onPath(r *record.Record) {
 	for i := range v.Findings {
 		t.finding(r, i, label)
 	}
-	if !blocked(r.Outcome) {
+	if !r.Outcome.Blocked() {
 		return
 	}
 	p.Blocked++
