@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
@@ -45,16 +44,16 @@ type Edge struct {
 	Expected, Deviating, Unexpected, Undetermined uint64
 	Blocked                                       uint64         // flows that were refused, prohibited or never answered
 	Outcome                                       record.Outcome // of the last of them
-	Auth, Encryption                              Mechanisms
-	Violations                                    []record.FindingID
-	Protocol                                      string // read on the last flow where it was known
+	Security
+	Period
+	Violations []record.FindingID
+	Protocol   string // read on the last flow where it was known
 	// Service is what was announced at the port, and Source how; empty where nothing
 	// was.
-	Service     string
-	Source      observe.Source
-	Reason      record.Reason // of the first flow without a path
-	Why         string
-	First, Last time.Time
+	Service string
+	Source  observe.Source
+	Reason  record.Reason // of the first flow without a path
+	Why     string
 }
 
 // Seat is what records said of a host.
@@ -138,12 +137,7 @@ func (t *Tally) edge(r *record.Record) {
 		e.Reason, e.Why = v.Reason, strings.Clone(v.Why)
 	}
 	e.count(r)
-	if r.First.Before(e.First) {
-		e.First = r.First
-	}
-	if r.Last.After(e.Last) {
-		e.Last = r.Last
-	}
+	e.extend(r)
 	switch v.Status {
 	case record.Expected:
 		e.Expected++
@@ -165,17 +159,7 @@ func (t *Tally) edge(r *record.Record) {
 		e.Service, e.Source = strings.Clone(r.Endpoint.Service), r.Endpoint.Source
 	}
 	e.follows(v)
-	if r.Facts == nil {
-		return
-	}
-	for _, f := range r.Facts.All() {
-		switch f.Name {
-		case observe.Auth:
-			e.Auth.count(f.Value, maxMechs)
-		case observe.Encryption:
-			e.Encryption.count(f.Value, maxMechs)
-		}
-	}
+	e.note(r)
 }
 
 // follows notes the paths and violations of a verdict.

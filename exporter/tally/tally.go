@@ -122,6 +122,37 @@ func (t *Traffic) count(r *record.Record) {
 	t.Bytes += r.Bytes[0] + r.Bytes[1]
 }
 
+// Period is the time in which flows were seen.
+type Period struct{ First, Last time.Time }
+
+// extend makes p hold the time of r.
+func (p *Period) extend(r *record.Record) {
+	if r.First.Before(p.First) {
+		p.First = r.First
+	}
+	if r.Last.After(p.Last) {
+		p.Last = r.Last
+	}
+}
+
+// Security counts flows by how they authenticate and are encrypted.
+type Security struct{ Auth, Encryption Mechanisms }
+
+// note counts the mechanisms of r.
+func (s *Security) note(r *record.Record) {
+	if r.Facts == nil {
+		return
+	}
+	for _, f := range r.Facts.All() {
+		switch f.Name {
+		case observe.Auth:
+			s.Auth.count(f.Value, maxMechs)
+		case observe.Encryption:
+			s.Encryption.count(f.Value, maxMechs)
+		}
+	}
+}
+
 // Path is a data path, or a group of them that packets cannot tell apart.
 type Path struct {
 	Traffic
@@ -134,8 +165,8 @@ type Path struct {
 	Expected, Deviating uint64
 	Blocked             uint64 // flows that were refused, prohibited or never answered
 	Weakest, Strongest  record.Confidence
-	Auth, Encryption    Mechanisms
-	First, Last         time.Time
+	Security
+	Period
 
 	also []*rules.DataPath // with Path those of the last flow
 }
@@ -355,7 +386,7 @@ type Cover struct {
 	Flows, Deviating, Blocked, Tied uint64
 	Findings                        []string // violations
 	Outcome                         record.Outcome
-	First, Last                     time.Time
+	Period
 }
 
 // cover counts a flow under each path that it may follow.
@@ -388,19 +419,14 @@ func (t *Tally) cover(r *record.Record) {
 func (t *Tally) coverPath(id string, r *record.Record) {
 	c := t.ByPath[id]
 	if c == nil {
-		c = &Cover{First: r.First, Last: r.Last}
+		c = &Cover{Period: Period{r.First, r.Last}}
 		t.ByPath[id] = c
 	}
 	c.Flows++
 	if len(r.Verdict.Also) > 0 {
 		c.Tied++
 	}
-	if r.First.Before(c.First) {
-		c.First = r.First
-	}
-	if r.Last.After(c.Last) {
-		c.Last = r.Last
-	}
+	c.extend(r)
 	if r.Outcome.Blocked() {
 		c.Blocked++
 		c.Outcome = r.Outcome
@@ -461,7 +487,7 @@ func (t *Tally) name(r *record.Record) {
 
 func (t *Tally) onPath(r *record.Record) {
 	v := &r.Verdict
-	label := cmp.Or(v.Group, v.Path.ID)
+	label := Label(v)
 	p := t.Paths.at(label, len(label))
 	if p == nil {
 		return
@@ -508,23 +534,8 @@ func (p *Path) add(r *record.Record, label string) {
 		p.Expected++
 	}
 	p.Weakest, p.Strongest = min(p.Weakest, v.Confidence), max(p.Strongest, v.Confidence)
-	if r.First.Before(p.First) {
-		p.First = r.First
-	}
-	if r.Last.After(p.Last) {
-		p.Last = r.Last
-	}
-	if r.Facts == nil {
-		return
-	}
-	for _, f := range r.Facts.All() {
-		switch f.Name {
-		case observe.Auth:
-			p.Auth.count(f.Value, maxMechs)
-		case observe.Encryption:
-			p.Encryption.count(f.Value, maxMechs)
-		}
-	}
+	p.extend(r)
+	p.note(r)
 }
 
 // mayBe adds a path that a flow may follow. The packs bound their number.
