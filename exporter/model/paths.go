@@ -18,10 +18,11 @@ func (b *Builder) paths(sum *record.Summary) {
 	if b.o.Platform {
 		versions = append(slices.Clone(versions), rules.Platform)
 	}
+	roles := rolesOf(sum)
 	for _, version := range versions {
 		for _, p := range b.o.Packs.Paths(version) {
 			if !p.NotUsed {
-				b.m.Paths = append(b.m.Paths, b.path(p, sum))
+				b.m.Paths = append(b.m.Paths, b.path(p, roles))
 			}
 		}
 	}
@@ -51,8 +52,25 @@ func (b *Builder) versions(sum *record.Summary) []string {
 	return list
 }
 
-// path returns what was seen of p.
-func (b *Builder) path(p *rules.DataPath, sum *record.Summary) Path {
+// rolesOf returns the number of hosts in view that have, or may have, each role.
+func rolesOf(sum *record.Summary) map[rules.Role]int {
+	roles := map[rules.Role]int{}
+	for i := range sum.Hosts {
+		host := map[rules.Role]bool{}
+		for _, proof := range sum.Hosts[i].Roles {
+			for role := range strings.SplitSeq(proof.Role, "|") {
+				host[rules.Role(role)] = true
+			}
+		}
+		for role := range host {
+			roles[role]++
+		}
+	}
+	return roles
+}
+
+// path returns what was seen of p. roles is the number of hosts in view by role.
+func (b *Builder) path(p *rules.DataPath, roles map[rules.Role]int) Path {
 	r := Path{DataPath: p, State: NotSeen}
 	c := b.t.ByPath[p.ID]
 	if q := b.better(p); c == nil && q != nil {
@@ -62,7 +80,7 @@ func (b *Builder) path(p *rules.DataPath, sum *record.Summary) Path {
 		return r
 	}
 	if c == nil {
-		if why := b.unobservable(p, sum); why != "" {
+		if why := b.unobservable(p, roles); why != "" {
 			r.State, r.Why = NotObservable, why
 		}
 		return r
@@ -146,31 +164,19 @@ func hidden(p *rules.DataPath) bool {
 // unobservable returns why a path cannot be seen from where the capture was
 // taken, or "". Of a capture in which no Exchange server takes part, nothing is
 // known.
-func (b *Builder) unobservable(p *rules.DataPath, sum *record.Summary) string {
-	if b.t.Flows() == 0 {
-		return ""
-	}
+func (b *Builder) unobservable(p *rules.DataPath, roles map[rules.Role]int) string {
 	exchange := false
-	roles := map[rules.Role]int{}
-	for i := range sum.Hosts {
-		host := map[rules.Role]bool{}
-		for _, proof := range sum.Hosts[i].Roles {
-			for role := range strings.SplitSeq(proof.Role, "|") {
-				host[rules.Role(role)] = true
-			}
-		}
-		for role := range host {
-			exchange = exchange || role.Exchange()
-			roles[role]++
-		}
+	for role := range roles {
+		exchange = exchange || role.Exchange()
 	}
-	switch {
-	case !exchange:
+	if b.t.Flows() == 0 || !exchange {
 		return ""
-	case p.Local:
+	}
+	if p.Local {
 		return "documented within one host only"
-	case b.covered(p) != nil:
-		return "its flows count as " + b.covered(p).Name + ", which is documented better"
+	}
+	if q := b.covered(p); q != nil {
+		return "its flows count as " + q.Name + ", which is documented better"
 	}
 	for _, side := range [][]rules.Role{p.From, p.To} {
 		if !inView(side, roles, b.t.Roles) {
