@@ -172,17 +172,10 @@ func (b *builder) node(h *model.Host) *Node {
 
 // place returns the key and the title of the box of a host.
 func (b *builder) place(h *model.Host) (key, title string) {
-	role := roleTitle(h)
-	switch b.o.By {
-	case ByHost:
-		if h.Many() {
-			return "role " + role, role
-		}
+	switch {
+	case b.o.By == ByHost && !h.Many():
 		return h.Addr.String(), h.Title()
-	case ByNetwork:
-		if h.Many() {
-			return "role " + role, role
-		}
+	case b.o.By == ByNetwork && !h.Many():
 		if b.o.Site != nil {
 			for _, n := range b.o.Site.Networks {
 				if n.Prefix.Contains(h.Addr.Unmap()) {
@@ -200,6 +193,7 @@ func (b *builder) place(h *model.Host) (key, title string) {
 		p := netip.PrefixFrom(h.Addr.Unmap(), bits).Masked()
 		return p.String(), p.String()
 	}
+	role := roleTitle(h)
 	return "role " + role, role
 }
 
@@ -275,14 +269,15 @@ func portText(e *model.Edge) string {
 
 // order sorts boxes and arrows, and numbers the boxes.
 func (b *builder) order() {
+	at := map[*Node]int{}
 	slices.SortFunc(b.g.Nodes, func(x, y *Node) int { return cmp.Or(cmp.Compare(x.Column, y.Column), strings.Compare(x.key, y.key)) })
 	for i, n := range b.g.Nodes {
 		slices.SortFunc(n.Hosts, func(x, y *model.Host) int { return cmp.Or(x.Addr.Compare(y.Addr), slices.Compare(x.Roles, y.Roles)) })
 		n.ID = fmt.Sprintf("n%d", i+1)
+		at[n] = i
 	}
-	at := func(n *Node) int { return slices.Index(b.g.Nodes, n) }
 	slices.SortStableFunc(b.g.Arrows, func(x, y *Arrow) int {
-		return cmp.Or(cmp.Compare(at(x.From), at(y.From)), cmp.Compare(at(x.To), at(y.To)), strings.Compare(x.Names[0], y.Names[0]), strings.Compare(x.Ports[0], y.Ports[0]))
+		return cmp.Or(cmp.Compare(at[x.From], at[y.From]), cmp.Compare(at[x.To], at[y.To]), strings.Compare(x.Names[0], y.Names[0]), strings.Compare(x.Ports[0], y.Ports[0]))
 	})
 }
 
