@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/exporter/glossary"
 	"github.com/exspan/exspan/exporter/tally"
@@ -253,7 +254,7 @@ const NoExchange = "No Exchange server was recognised."
 func NameServers(t *tally.Tally, name func(netip.Addr) string) string {
 	servers := map[netip.Addr][]string{}
 	for _, m := range t.MailLike.All() {
-		port := fmt.Sprintf("%d/%s", m.Server.Port(), text.Transport(m.Proto))
+		port := fmt.Sprintf("%d/%s", m.Server.Port(), capture.ProtoName(m.Proto))
 		if l := servers[m.Server.Addr()]; !slices.Contains(l, port) {
 			servers[m.Server.Addr()] = append(l, port)
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/exporter/model"
 	"github.com/exspan/exspan/exporter/text"
 	"github.com/exspan/exspan/rules"
@@ -253,7 +254,7 @@ func (a *Arrow) add(e *model.Edge) {
 
 // portText returns the port of an edge with what is known of it.
 func portText(e *model.Edge) string {
-	proto := text.Transport(e.Proto)
+	proto := capture.ProtoName(e.Proto)
 	switch {
 	case e.Port == 0 && e.Leg != nil:
 		return e.Leg.Port.String()

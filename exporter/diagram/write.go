@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/exporter/model"
-	"github.com/exspan/exspan/exporter/text"
 )
 
 // Format is how a diagram is written.
@@ -283,7 +283,7 @@ func (a *Arrow) json() arrowJSON {
 		if e.State == model.Documented {
 			continue
 		}
-		x.Pairs = append(x.Pairs, pairJSON{end(e.Client), end(e.Server), e.Port, text.Transport(e.Proto), e.State, e.IDs, e.Flows})
+		x.Pairs = append(x.Pairs, pairJSON{end(e.Client), end(e.Server), e.Port, capture.ProtoName(e.Proto), e.State, e.IDs, e.Flows})
 	}
 	return x
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/exporter/tally"
 	"github.com/exspan/exspan/exporter/text"
@@ -119,7 +120,7 @@ func (r *Run) things(kind Kind, counts bool) map[string]thing {
 		}
 	case Service:
 		for _, u := range r.t.Unexpected.All() {
-			what := fmt.Sprintf("%s:%d/%s %s", r.host(u.Server.Addr(), ""), u.Server.Port(), text.Transport(u.Proto), u.Protocol)
+			what := fmt.Sprintf("%s:%d/%s %s", r.host(u.Server.Addr(), ""), u.Server.Port(), capture.ProtoName(u.Proto), u.Protocol)
 			list[fmt.Sprint(u.Server, u.Proto, u.Protocol, u.Reason)] = thing{strings.TrimSpace(what), string(u.Reason), ""}
 		}
 	case Pair:

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/exporter/tally"
 	"github.com/exspan/exspan/exporter/text"
@@ -84,13 +85,13 @@ func (p *writer) indented(label string, column int, s string) {
 func (p *writer) flow(f *Flow, sum *record.Summary) {
 	r := &f.Record
 	v := &r.Verdict
-	head := fmt.Sprintf("%s  >  %s, %s", end(&r.Client), end(&r.Server), strings.ToUpper(text.Transport(r.Proto)))
+	head := fmt.Sprintf("%s  >  %s, %s", end(&r.Client), end(&r.Server), strings.ToUpper(capture.ProtoName(r.Proto)))
 	if p.o.Color {
 		p.b.WriteString("\x1b[1m" + text.Printable(head) + "\x1b[0m\n")
 	} else {
 		p.line(head)
 	}
-	line := r.First.UTC().Format("2006-01-02 15:04:05") + " to " + r.Last.UTC().Format("15:04:05") + ", " +
+	line := text.Moment(r.First) + " to " + r.Last.UTC().Format("15:04:05") + ", " +
 		text.Count(r.Packets[0]+r.Packets[1], "packet") + ", " + text.Size(r.Bytes[0]+r.Bytes[1]) + ", " + string(r.Outcome)
 	if f.First > 0 {
 		line += fmt.Sprintf("; frames %d to %d", f.First, f.Last)

@@ -250,7 +250,7 @@ func opens(id record.FindingID) bool {
 
 // edge makes the rule for an edge, or says why there is none.
 func (x *planner) edge(e *model.Edge) {
-	what := fmt.Sprintf("%s > %s %d/%s", e.Client.Title(), e.Server.Title(), e.Port, text.Transport(e.Proto))
+	what := fmt.Sprintf("%s > %s %d/%s", e.Client.Title(), e.Server.Title(), e.Port, capture.ProtoName(e.Proto))
 	switch {
 	case e.State == model.Unexpected:
 		x.refuse(what + ", unexpected: " + cmp.Or(e.Why, string(e.Reason)))
@@ -284,7 +284,7 @@ func (x *planner) allow(e *model.Edge) {
 	if from.Any && to.Any {
 		return // of a path that leaves it open which end is outside
 	}
-	r := Rule{From: from, To: to, Proto: text.Transport(e.Proto), For: e.Name, Paths: e.IDs}
+	r := Rule{From: from, To: to, Proto: capture.ProtoName(e.Proto), For: e.Name, Paths: e.IDs}
 	if e.Allowed {
 		r.For = e.Why
 	}

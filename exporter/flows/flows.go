@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/exporter/tally"
@@ -150,13 +151,7 @@ func (s *Sink) newRow(r *record.Record) row {
 // host returns the name of a host, or its address.
 func host(h *record.Host) string { return cmp.Or(h.Name, h.Addr.String()) }
 
-func end(h *record.Host) string {
-	name := host(h)
-	if strings.Contains(name, ":") {
-		name = "[" + name + "]"
-	}
-	return fmt.Sprintf("%s:%d", name, h.Port)
-}
+func end(h *record.Host) string { return text.HostPort(host(h), h.Port) }
 
 // statusText returns a status, in capitals if it needs attention.
 func statusText(s record.Status) string {
@@ -193,7 +188,7 @@ func (l *layout) cells(x *row) []string {
 	if r := []rune(path); l.path > 0 && len(r) > l.path {
 		path = string(r[:l.path-3]) + "..."
 	}
-	return []string{x.first.UTC().Format("15:04:05"), client, end(&x.server) + "/" + text.Transport(x.proto), protocol, path,
+	return []string{x.first.UTC().Format("15:04:05"), client, end(&x.server) + "/" + capture.ProtoName(x.proto), protocol, path,
 		statusText(x.status), bytes, findings}
 }
 
@@ -458,7 +453,7 @@ func (s *Sink) writePairs() error {
 		sortRows(p.rows, ByPath)
 		for j := range p.rows {
 			x := &p.rows[j]
-			line := fmt.Sprintf("    %-10s %-9s %-12s %s", fmt.Sprintf("%d/%s", x.server.Port, text.Transport(x.proto)), cmp.Or(x.protocol, "-"),
+			line := fmt.Sprintf("    %-10s %-9s %-12s %s", fmt.Sprintf("%d/%s", x.server.Port, capture.ProtoName(x.proto)), cmp.Or(x.protocol, "-"),
 				statusText(x.status), cmp.Or(x.path, "-"))
 			if x.flows > 1 {
 				line += "  " + text.Count(x.flows, "flow")

@@ -12,8 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/record"
-	"github.com/exspan/exspan/exporter/text"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -88,7 +88,7 @@ func (s *Sink) meets(h, other *record.Host, r *record.Record, how string) {
 		s.unknown[h.Addr] = u
 	}
 	u.flows++
-	what := fmt.Sprintf("%d/%s %s %s", r.Server.Port, text.Transport(r.Proto), how, cmp.Or(other.Name, other.Addr.String()))
+	what := fmt.Sprintf("%d/%s %s %s", r.Server.Port, capture.ProtoName(r.Proto), how, cmp.Or(other.Name, other.Addr.String()))
 	if len(u.with) < 4 && !slices.Contains(u.with, what) {
 		u.with = append(u.with, what)
 	}

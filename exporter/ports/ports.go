@@ -189,7 +189,7 @@ func (s *Sink) write(b *strings.Builder, r *Row) {
 	for i, p := range r.Ports {
 		parts[i] = fmt.Sprintf("%d/tcp", p.Port)
 		if !p.Since.IsZero() {
-			parts[i] += " since " + p.Since.UTC().Format("2006-01-02 15:04:05")
+			parts[i] += " since " + text.Moment(p.Since)
 		}
 		if p.Ended {
 			parts[i] += ", ended"

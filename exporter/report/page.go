@@ -143,7 +143,7 @@ func timeCell(start, t time.Time) cell {
 	if t.IsZero() {
 		return cell{}
 	}
-	return cell{Text: after(start, t), Sort: strconv.FormatInt(t.UnixMilli(), 10)}
+	return cell{Text: text.After(start, t), Sort: strconv.FormatInt(t.UnixMilli(), 10)}
 }
 
 // cut leaves at most limit rows, and says how to see the others.

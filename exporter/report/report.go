@@ -209,7 +209,7 @@ func (b *builder) head(p *page) {
 	sum := b.sum
 	line := text.Count(b.t.Flows(), "flow") + ", " + text.Count(sum.Packets, "packet") + ", " + text.Size(sum.IPBytes)
 	if !sum.First.IsZero() {
-		line += ", " + moment(sum.First) + " to " + after(sum.First, sum.Last) + " UTC (" + text.Span(sum.Last.Sub(sum.First)) + ")"
+		line += ", " + text.Moment(sum.First) + " to " + text.After(sum.First, sum.Last) + " UTC (" + text.Span(sum.Last.Sub(sum.First)) + ")"
 	}
 	p.Facts = text.Printable(line + "." + brief.Versions(b.o.Version, b.o.Assumed, sum.Hosts))
 	drops := len(brief.NeverCaptured(sum.Drops))
@@ -236,15 +236,4 @@ func (b *builder) head(p *page) {
 // host returns a host's name, or its address where it has none.
 func (b *builder) host(addr netip.Addr) string {
 	return text.Printable(cmp.Or(b.names[addr], b.t.Name(addr), addr.String()))
-}
-
-func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
-
-// after is t, without its date if that is the date of start.
-func after(start, t time.Time) string {
-	line := moment(t)
-	if day := moment(start)[:len("2006-01-02 ")]; strings.HasPrefix(line, day) {
-		return line[len(day):]
-	}
-	return line
 }

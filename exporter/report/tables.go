@@ -21,14 +21,7 @@ import (
 
 // end returns a host and a port.
 func (b *builder) end(a netip.AddrPort, proto uint8) string {
-	name := b.host(a.Addr())
-	if strings.Contains(name, ":") {
-		name = "[" + name + "]"
-	}
-	if proto == capture.ESP { // which has no ports
-		return name + "/" + text.Transport(proto)
-	}
-	return fmt.Sprintf("%s:%d/%s", name, a.Port(), text.Transport(proto))
+	return text.End(b.host(a.Addr()), a.Port(), proto)
 }
 
 // command returns the command that lists what a table leaves out.
@@ -377,7 +370,7 @@ func (b *builder) edges() (_ *table, link func(number int, edges []*model.Edge) 
 		places[e] = i
 		port := cell{Text: "media", Sort: "0"}
 		if e.Port != 0 {
-			port = cell{Text: fmt.Sprintf("%d/%s", e.Port, text.Transport(e.Proto)), Sort: strconv.Itoa(int(e.Port))}
+			port = cell{Text: fmt.Sprintf("%d/%s", e.Port, capture.ProtoName(e.Proto)), Sort: strconv.Itoa(int(e.Port))}
 		}
 		what := e.Label
 		if e.Label == "" {
@@ -456,7 +449,7 @@ func (b *builder) flowTable() *table {
 func (b *builder) span(first, last time.Time) cell {
 	c := timeCell(b.sum.First, first)
 	if c.Text != "" && !last.Equal(first) {
-		c.Lines = []string{"to " + after(b.sum.First, last)}
+		c.Lines = []string{"to " + text.After(b.sum.First, last)}
 	}
 	return c
 }

@@ -128,7 +128,7 @@ func (l *timeline) spark(first, last time.Time) (svg template.HTML, words string
 	}
 	part := last.Sub(first) / columns
 	when := first.Add(time.Duration(at) * part)
-	words = "most at " + after(first, when) + ": " + text.Size(uint64(math.Ceil(peak)))
+	words = "most at " + text.After(first, when) + ": " + text.Size(uint64(math.Ceil(peak)))
 	if part > 0 {
 		words += " in " + text.Span(part)
 	}

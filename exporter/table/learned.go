@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/exporter/brief"
 	"github.com/exspan/exspan/exporter/text"
@@ -91,15 +92,11 @@ func (s *Sink) writeEndpoints(p *printer, sum *record.Summary) {
 			more++
 			continue
 		}
-		proto := "tcp"
+		proto := uint8(capture.TCP)
 		if e.UDP {
-			proto = "udp"
+			proto = capture.UDP
 		}
-		server := s.host(e.Server.Addr())
-		if strings.Contains(server, ":") {
-			server = "[" + server + "]"
-		}
-		cells = append(cells, []string{fmt.Sprintf("%s:%d/%s", server, e.Server.Port(), proto), e.Service, text.Count(e.Flows, "flow"), s.learned(sum, e)})
+		cells = append(cells, []string{s.end(e.Server, proto), e.Service, text.Count(e.Flows, "flow"), s.learned(sum, e)})
 	}
 	if len(cells) == 0 {
 		return
@@ -123,7 +120,7 @@ func (s *Sink) learned(sum *record.Summary, e *record.EndpointSummary) string {
 		how += fmt.Sprintf(" from %s:%d", s.host(e.From.Addr()), e.From.Port())
 	}
 	if !e.Learned.IsZero() {
-		how += " at " + after(sum.First, e.Learned)
+		how += " at " + text.After(sum.First, e.Learned)
 	}
 	if e.Announced.IsValid() {
 		how += ", announced as " + e.Announced.String()

@@ -9,14 +9,11 @@ package table
 
 import (
 	"cmp"
-	"fmt"
 	"io"
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/exporter/brief"
 	"github.com/exspan/exspan/exporter/tally"
@@ -122,14 +119,7 @@ func (s *Sink) host(addr netip.Addr) string {
 
 // end returns a host and a port.
 func (s *Sink) end(a netip.AddrPort, proto uint8) string {
-	name := s.host(a.Addr())
-	if strings.Contains(name, ":") {
-		name = "[" + name + "]"
-	}
-	if proto == capture.ESP { // which has no ports
-		return name + "/" + text.Transport(proto)
-	}
-	return fmt.Sprintf("%s:%d/%s", name, a.Port(), text.Transport(proto))
+	return text.End(s.host(a.Addr()), a.Port(), proto)
 }
 
 // related returns the number of flows that an Exchange server takes part in, as
@@ -142,7 +132,7 @@ func (s *Sink) writeHead(p *printer, sum *record.Summary) {
 		line = s.o.Title + ": " + line
 	}
 	if !sum.First.IsZero() {
-		line += ", " + moment(sum.First) + " to " + after(sum.First, sum.Last) + " UTC (" + text.Span(sum.Last.Sub(sum.First)) + ")"
+		line += ", " + text.Moment(sum.First) + " to " + text.After(sum.First, sum.Last) + " UTC (" + text.Span(sum.Last.Sub(sum.First)) + ")"
 	}
 	p.wrap(0, 0, line+"."+brief.Versions(s.o.Version, s.o.Assumed, sum.Hosts))
 	var parts []string
@@ -187,17 +177,6 @@ func (s *Sink) pathName(label string, p *rules.DataPath) string {
 
 // protocolName returns a protocol's name in words.
 func protocolName(protocol string) string { return cmp.Or(protocol, "not recognised") }
-
-func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
-
-// after is t, without its date if that is the date of start.
-func after(start, t time.Time) string {
-	line := moment(t)
-	if day := moment(start)[:len("2006-01-02 ")]; strings.HasPrefix(line, day) {
-		return line[len(day):]
-	}
-	return line
-}
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
 	keys := make([]K, 0, len(m))

@@ -14,9 +14,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
-	"github.com/exspan/exspan/exporter/text"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -587,7 +587,7 @@ func (t *Tally) pair(r *record.Record) {
 	t.Pairs.max = MaxPairs
 	label := Label(&r.Verdict)
 	if label == "" {
-		label = fmt.Sprintf("%s: %d/%s %s", r.Verdict.Status, r.Server.Port, text.Transport(r.Proto), r.Protocol)
+		label = fmt.Sprintf("%s: %d/%s %s", r.Verdict.Status, r.Server.Port, capture.ProtoName(r.Proto), r.Protocol)
 	}
 	a, b := r.Client.Addr.As16(), r.Server.Addr.As16()
 	p := t.Pairs.at(PairKey{r.Client.Addr, r.Server.Addr, label}, int(a[15])*251+int(b[15])*31+len(label))

@@ -2,6 +2,7 @@
 package text
 
 import (
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -104,7 +105,28 @@ func Wrap(s string, width, first, next int) []string {
 	return lines
 }
 
-// Transport returns the name of an IP protocol: "udp", else "tcp".
-func Transport(proto uint8) string {
-	return capture.ProtoName(proto)
+// Moment returns t to the second, in UTC.
+func Moment(t time.Time) string { return t.UTC().Format(time.DateTime) }
+
+// After returns t as Moment does, without its date if that is the date of start.
+func After(start, t time.Time) string {
+	line := Moment(t)
+	if day := Moment(start)[:len(time.DateOnly)+1]; strings.HasPrefix(line, day) {
+		return line[len(day):]
+	}
+	return line
+}
+
+// HostPort returns a port of a host: "mb1:25", or "[fe80::1]:25".
+func HostPort(host string, port uint16) string {
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
+}
+
+// End returns an end of a flow as "mb1:25/tcp". ESP has no ports: "mb1/esp".
+func End(host string, port uint16, proto uint8) string {
+	s := HostPort(host, port)
+	if proto == capture.ESP {
+		s = s[:strings.LastIndexByte(s, ':')]
+	}
+	return s + "/" + capture.ProtoName(proto)
 }
