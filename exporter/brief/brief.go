@@ -6,6 +6,7 @@ package brief
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -165,6 +166,30 @@ var mechanismNames = map[string]string{
 	"direct-trust": "certificates (direct trust)",
 }
 
+// Reason returns the title of a reason in the glossary, or its word.
+func Reason(reason record.Reason) string {
+	if e := glossary.Lookup(string(reason)); len(e) > 0 {
+		return e[0].Title
+	}
+	return cmp.Or(string(reason), "no reason")
+}
+
+// Tied says of how many paths a flow of p may be one.
+func Tied(p *tally.Path) string {
+	if p.Tied < p.Flows {
+		return fmt.Sprintf("%s of them may be one of %d paths", text.Thousands(p.Tied), len(p.IDs))
+	}
+	return fmt.Sprintf("one of %d paths that packets cannot tell apart", len(p.IDs))
+}
+
+// Known says how sure the verdicts of a path are.
+func Known(p *tally.Path) string {
+	if p.Weakest == p.Strongest {
+		return p.Strongest.String()
+	}
+	return p.Weakest.String() + " to " + p.Strongest.String()
+}
+
 // Attention returns the sentence that says how many flows need attention, and why. drops
 // is the number of flows of which every packet was dropped by the captured computer. The
 // sentence is empty if there is no such flow.
@@ -263,7 +288,7 @@ func NameServers(t *tally.Tally, name func(netip.Addr) string) string {
 		return "If hosts here are Exchange servers, name them in a site file (--site); exspan site infer begins one."
 	}
 	var parts []string
-	for _, a := range sortedAddrs(servers) {
+	for _, a := range slices.SortedFunc(maps.Keys(servers), netip.Addr.Compare) {
 		slices.Sort(servers[a])
 		if len(parts) == maxNamed {
 			parts = append(parts, fmt.Sprintf("%d more", len(servers)-maxNamed))
@@ -291,7 +316,7 @@ func UnknownRoles(t *tally.Tally, name func(netip.Addr) string) string {
 		return ""
 	}
 	var names []string
-	for _, a := range sortedAddrs(unknown) {
+	for _, a := range slices.SortedFunc(maps.Keys(unknown), netip.Addr.Compare) {
 		if len(names) == maxNamed {
 			names = append(names, fmt.Sprintf("%d more", len(unknown)-maxNamed))
 			break
@@ -320,25 +345,24 @@ func NeverCaptured(drops []record.Drop) []record.Drop {
 // Trouble returns what stands between the input and the truth, a line each.
 func Trouble(sum *record.Summary) []string {
 	var list []string
-	if skipped := named(sum.Skipped, "%[1]s %[2]s"); skipped != "" {
+	if skipped := named(sum.Skipped); skipped != "" {
 		line := "Frames that are no packet of a flow: " + skipped
-		if unread := named(sum.Unread, "%[1]s %[2]s"); unread != "" {
+		if unread := named(sum.Unread); unread != "" {
 			line += "; what they are: " + unread
 		}
 		list = append(list, line)
 	}
-	snap, limits := sum.SnapNote(), limits(sum.Limits)
 	if warning := sum.Warning(); warning != "" {
 		list = append(list, "Warning: "+warning)
 	}
-	if snap != "" {
+	if snap := sum.SnapNote(); snap != "" {
 		list = append(list, "Note: "+snap)
 	}
 	if sum.AckedUnseen > 0.01 {
 		list = append(list, "Capture loss: "+text.Percent(sum.AckedUnseen)+" of the acknowledged bytes were never captured, so nothing is called unanswered")
 	}
-	if limits != "" {
-		list = append(list, "Limits reached: "+limits)
+	if reached := limits(sum.Limits); reached != "" {
+		list = append(list, "Limits reached: "+reached)
 	}
 	for _, n := range sum.Notes {
 		list = append(list, "Note: "+n)
@@ -365,12 +389,12 @@ func limits(limits []record.NamedCount) string {
 	return strings.Join(parts, ", ")
 }
 
-// named joins names and counts in the given form.
-func named(counts []record.NamedCount, form string) string {
+// named joins names and counts.
+func named(counts []record.NamedCount) string {
 	var parts []string
 	for _, c := range counts {
 		if c.Count > 0 {
-			parts = append(parts, fmt.Sprintf(form, c.Name, text.Thousands(c.Count)))
+			parts = append(parts, c.Name+" "+text.Thousands(c.Count))
 		}
 	}
 	return strings.Join(parts, ", ")
@@ -382,13 +406,4 @@ func JoinAnd(words []string) string {
 		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
 	}
 	return strings.Join(words, "")
-}
-
-func sortedAddrs[V any](m map[netip.Addr]V) []netip.Addr {
-	keys := make([]netip.Addr, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, netip.Addr.Compare)
-	return keys
 }

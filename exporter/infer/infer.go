@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -159,7 +160,7 @@ func (s *Sink) given() []*server {
 	var list []*server
 	for _, x := range s.o.Site.Servers {
 		e := &server{name: x.Name, addrs: x.Addresses, roles: x.Roles, oneOf: x.OneOf, version: x.Version, partial: x.Partial, given: true}
-		for _, service := range sortedKeys(x.StaticPorts) {
+		for _, service := range slices.Sorted(maps.Keys(x.StaticPorts)) {
 			e.ports = append(e.ports, port{service, x.StaticPorts[service], false})
 		}
 		list = append(list, e)
@@ -292,13 +293,4 @@ func (s *Sink) openHost(h *record.HostSummary) string {
 		name += " " + h.Name
 	}
 	return name + ": " + strings.Join(parts, "; ")
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -335,7 +335,7 @@ func (b *builder) notShown() []note {
 		}
 		var lines []string
 		for r, k := range flows {
-			lines = append(lines, title(string(r))+": "+text.Count(k, "flow")+" ("+string(r)+")")
+			lines = append(lines, brief.Reason(r)+": "+text.Count(k, "flow")+" ("+string(r)+")")
 		}
 		slices.Sort(lines)
 		lines = append(lines, b.command("analyze --status undetermined")+" lists them.")

@@ -112,11 +112,8 @@ func (b *builder) paths() *table {
 	slices.SortFunc(list, func(x, y *tally.Path) int { return cmp.Compare(x.Label, y.Label) })
 	for _, r := range list {
 		name := words(b.pathName(r.Label, r.Path), r.Path.ID)
-		switch {
-		case r.Tied > 0 && r.Tied < r.Flows:
-			name.Lines = []string{fmt.Sprintf("%s of them may be one of %d paths", text.Thousands(r.Tied), len(r.IDs))}
-		case r.Tied > 0:
-			name.Lines = []string{fmt.Sprintf("one of %d paths that packets cannot tell apart", len(r.IDs))}
+		if r.Tied > 0 {
+			name.Lines = []string{brief.Tied(r)}
 		}
 		if r.LowSource {
 			name.Lines = append(name.Lines, "the reference itself is uncertain about this path")
@@ -128,7 +125,7 @@ func (b *builder) paths() *table {
 		}
 		auth, encryption := b.documented(r.IDs)
 		t.Rows = append(t.Rows, row{name, pathState(r), number(r.Flows), size(r.Bytes), chart, words(mechanisms(r.Auth), "documented: "+auth),
-			words(mechanisms(r.Encryption), "documented: "+encryption), words(confidences(r.Weakest, r.Strongest))})
+			words(mechanisms(r.Encryption), "documented: "+encryption), words(brief.Known(r))})
 	}
 	for note, a := range b.t.Allowed.All() {
 		t.Rows = append(t.Rows, row{words("Allowed by the site file", note), stateCell(badge(model.Seen), 4), number(a.Flows), size(a.Bytes), {}, {}, {}, {}})
@@ -210,13 +207,6 @@ func mechanisms(m tally.Mechanisms) string {
 		parts = append(parts, brief.InWords(x.Name)+" "+text.Thousands(x.Flows))
 	}
 	return cmp.Or(strings.Join(parts, ", "), "not seen")
-}
-
-func confidences(weakest, strongest record.Confidence) string {
-	if weakest == strongest {
-		return strongest.String()
-	}
-	return weakest.String() + " to " + strongest.String()
 }
 
 // findings shows each finding on each path, accepted ones and remarks included.
@@ -304,20 +294,12 @@ func (b *builder) unexpected() *table {
 			server.Lines = nil
 		}
 		t.Rows = append(t.Rows, row{server, words(cmp.Or(u.Protocol, "not recognised"), outcome), words(client), number(u.Flows), size(u.Bytes),
-			words(title(string(u.Reason)), string(u.Reason)), words(u.Why)})
+			words(brief.Reason(u.Reason), string(u.Reason)), words(u.Why)})
 	}
 	all := b.command("analyze --status unexpected")
 	t.leave(rest, "service", all)
 	t.leave(b.t.Unexpected.More, "flow", all)
 	return t
-}
-
-// title returns the title of a word in the glossary, or the word.
-func title(word string) string {
-	if e := glossary.Lookup(word); len(e) > 0 {
-		return e[0].Title
-	}
-	return cmp.Or(word, "no reason")
 }
 
 // blocked shows the connections that were tried in vain.

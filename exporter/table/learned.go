@@ -3,6 +3,7 @@ package table
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -140,7 +141,7 @@ func (s *Sink) writeRest(p *printer) {
 		p.gap()
 		p.spread(bold, "UNDETERMINED", text.Count(n, "flow"))
 		for _, reason := range reasons(s.t.Undetermined.All()) {
-			p.spread(plain, "  "+firstEntry(string(reason)), text.Count(flowsOf(s.t.Undetermined.All(), reason), "flow")+"  "+string(reason))
+			p.spread(plain, "  "+brief.Reason(reason), text.Count(flowsOf(s.t.Undetermined.All(), reason), "flow")+"  "+string(reason))
 			s.writeServices(p, s.t.Undetermined.All(), reason)
 		}
 		p.more(s.t.Undetermined.More)
@@ -151,7 +152,7 @@ func (s *Sink) writeRest(p *printer) {
 	p.gap()
 	all := s.t.Unrelated.All()
 	var bytes uint64
-	names := sortedKeys(all)
+	names := slices.Sorted(maps.Keys(all))
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(all[b].Flows, all[a].Flows) })
 	var parts []string
 	for i, n := range names {

@@ -3,6 +3,7 @@ package table
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -129,7 +130,7 @@ func (s *Sink) writeUnexpected(p *printer) {
 	p.gap()
 	p.spread(red, "UNEXPECTED", text.Count(total, "flow"))
 	for _, reason := range reasons(s.t.Unexpected.All()) {
-		entry := firstEntry(string(reason))
+		entry := brief.Reason(reason)
 		p.spread(plain, "  "+entry, text.Count(flowsOf(s.t.Unexpected.All(), reason), "flow")+"  "+string(reason))
 		s.writeServices(p, s.t.Unexpected.All(), reason)
 	}
@@ -180,7 +181,7 @@ func reasons(all map[tally.ServiceKey]*tally.Service) []record.Reason {
 	for _, u := range all {
 		seen[u.Reason] = true
 	}
-	return sortedKeys(seen)
+	return slices.Sorted(maps.Keys(seen))
 }
 
 func flowsOf(all map[tally.ServiceKey]*tally.Service, reason record.Reason) uint64 {
@@ -191,14 +192,6 @@ func flowsOf(all map[tally.ServiceKey]*tally.Service, reason record.Reason) uint
 		}
 	}
 	return n
-}
-
-// firstEntry returns the title of a word in the glossary, or the word.
-func firstEntry(word string) string {
-	if e := glossary.Lookup(word); len(e) > 0 {
-		return e[0].Title
-	}
-	return cmp.Or(word, "no reason")
 }
 
 // writePaths writes a row for each data path that was seen.
@@ -230,7 +223,7 @@ func (s *Sink) writePaths(p *printer) {
 		}
 		cells = append(cells, []string{name, text.Thousands(r.Flows), text.Size(r.Bytes), dash(r.Expected), dash(r.Deviating)})
 	}
-	notes := sortedKeys(s.t.Allowed.All())
+	notes := slices.Sorted(maps.Keys(s.t.Allowed.All()))
 	for range notes {
 		cells = append(cells, nil)
 	}
@@ -265,11 +258,8 @@ func (s *Sink) writePaths(p *printer) {
 
 func (s *Sink) writePathDetail(p *printer, r *tally.Path) {
 	line := r.Path.ID
-	switch {
-	case r.Tied > 0 && r.Tied < r.Flows:
-		line = fmt.Sprintf("%s of them may be one of %d paths", text.Thousands(r.Tied), len(r.IDs))
-	case r.Tied > 0:
-		line = fmt.Sprintf("one of %d paths that packets cannot tell apart", len(r.IDs))
+	if r.Tied > 0 {
+		line = brief.Tied(r)
 	}
 	if m := mechanisms(r.Auth); m != "" {
 		line += "; auth " + m
@@ -277,7 +267,7 @@ func (s *Sink) writePathDetail(p *printer, r *tally.Path) {
 	if m := mechanisms(r.Encryption); m != "" {
 		line += "; encryption " + m
 	}
-	p.wrap(4, 6, line+"; "+confidences(r.Weakest, r.Strongest))
+	p.wrap(4, 6, line+"; "+brief.Known(r))
 	if s.o.All && len(r.IDs) > 1 {
 		p.wrap(6, 8, strings.Join(r.IDs, ", "))
 	}
@@ -289,13 +279,6 @@ func mechanisms(m tally.Mechanisms) string {
 		parts = append(parts, x.Name+" "+text.Thousands(x.Flows))
 	}
 	return strings.Join(parts, ", ")
-}
-
-func confidences(weakest, strongest record.Confidence) string {
-	if weakest == strongest {
-		return strongest.String()
-	}
-	return weakest.String() + " to " + strongest.String()
 }
 
 // writeAccepted writes the violations that the site file accepts.

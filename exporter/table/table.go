@@ -11,7 +11,6 @@ import (
 	"cmp"
 	"io"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/exspan/exspan/classify/record"
@@ -177,12 +176,3 @@ func (s *Sink) pathName(label string, p *rules.DataPath) string {
 
 // protocolName returns a protocol's name in words.
 func protocolName(protocol string) string { return cmp.Or(protocol, "not recognised") }
-
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
-	keys := make([]K, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
