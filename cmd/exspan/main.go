@@ -102,20 +102,20 @@ Microsoft Exchange data path each flow follows.
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetUsageTemplate(strings.ReplaceAll(cmd.UsageTemplate(), "FlagUsages ", fmt.Sprintf("FlagUsagesWrapped %d ", helpColumns())))
 	cmd.SetVersionTemplate("exspan {{.Version}}\n")
-	addVersion(cmd)
+	addVersion(cmd, versionText())
 	wrapHelp(cmd)
 	return cmd
 }
 
 // addVersion gives a command and those below it the flag --version, unless they
 // have one of their own.
-func addVersion(cmd *cobra.Command) {
+func addVersion(cmd *cobra.Command, version string) {
 	if cmd.Flags().Lookup("version") == nil {
-		cmd.Version = versionText()
+		cmd.Version = version
 		cmd.Flags().Bool("version", false, "print the version")
 	}
 	for _, c := range cmd.Commands() {
-		addVersion(c)
+		addVersion(c, version)
 	}
 	if cmd.HasParent() && cmd.HasSubCommands() {
 		cmd.Args = unknownCommand
