@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -174,7 +173,7 @@ func (m *monitor) complete(cmd *cobra.Command, args []string) error {
 	}
 	m.Filter = strings.Join(args, " ")
 	if m.config != "" {
-		data, err := os.ReadFile(m.config)
+		data, err := pipeline.ReadFile(m.config)
 		if err != nil {
 			return err
 		}

@@ -3,13 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -230,7 +230,7 @@ as file:line:column.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var all []error
 			for _, file := range args {
-				data, err := os.ReadFile(file)
+				data, err := pipeline.ReadFile(file)
 				if err == nil {
 					err = rules.Check(file, data)
 				}

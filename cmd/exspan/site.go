@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,10 +75,7 @@ func newSiteCheckCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var errs []error
 			for _, file := range args {
-				data, err := os.ReadFile(file)
-				if errors.Is(err, fs.ErrNotExist) {
-					err = fmt.Errorf("%s: no such file", file)
-				}
+				data, err := pipeline.ReadFile(file)
 				if err == nil {
 					_, err = rules.LoadSite(file, data)
 				}

@@ -150,7 +150,7 @@ func checkFile(name string, st fs.FileInfo) error {
 	return nil
 }
 
-// missing words the error of os.Stat.
+// missing words the error of os.Stat, os.Open or os.ReadFile.
 func missing(name string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: no such file", name)

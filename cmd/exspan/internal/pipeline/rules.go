@@ -1,19 +1,24 @@
 package pipeline
 
 import (
-	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 
 	"github.com/exspan/exspan/rules"
 )
 
-func loadSite(file string) (*rules.Site, error) {
-	data, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: no such file", file)
+// ReadFile returns the content of a file that the operator named. An error begins with
+// that name.
+func ReadFile(name string) ([]byte, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, missing(name, err)
 	}
+	return data, nil
+}
+
+func loadSite(file string) (*rules.Site, error) {
+	data, err := ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -31,8 +36,8 @@ type anyFile struct{}
 
 func (anyFile) Open(name string) (fs.File, error) {
 	f, err := os.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: no such file", name)
+	if err != nil {
+		return nil, missing(name, err)
 	}
-	return f, err
+	return f, nil
 }
