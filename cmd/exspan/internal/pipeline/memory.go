@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"runtime/debug"
+	"sync"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 
@@ -39,8 +40,8 @@ func (o *Options) Memory() int64 {
 }
 
 // systemMemory returns the number of bytes of memory that the machine or the cgroup
-// has.
-func systemMemory() int64 {
+// has. To learn that takes several files, so it asks once.
+var systemMemory = sync.OnceValue(func() int64 {
 	system, err := memlimit.FromSystem()
 	if err != nil || system == 0 {
 		system = anyMemory
@@ -49,7 +50,7 @@ func systemMemory() int64 {
 		system = min(system, group)
 	}
 	return int64(min(system, math.MaxInt64))
-}
+})
 
 // userLimit is what $GOMEMLIMIT says, as the runtime took it at the start.
 var userLimit = debug.SetMemoryLimit(-1)
