@@ -45,13 +45,7 @@ func (v *viewFlags) check(words []string) error {
 	return v.look.check()
 }
 
-func coverageWords() []string {
-	var words []string
-	for _, s := range coverage.States() {
-		words = append(words, string(s))
-	}
-	return words
-}
+func coverageWords() []string { return stringsOf(coverage.States()) }
 
 func newCoverageCmd() *cobra.Command {
 	v := &viewFlags{}

@@ -13,13 +13,7 @@ import (
 	"github.com/exspan/exspan/exporter/diagram"
 )
 
-func diagramFormats() []string {
-	var words []string
-	for _, f := range diagram.Formats() {
-		words = append(words, string(f))
-	}
-	return words
-}
+func diagramFormats() []string { return stringsOf(diagram.Formats()) }
 
 var diagramBy = []string{string(diagram.ByRole), string(diagram.ByHost), string(diagram.ByNetwork)}
 

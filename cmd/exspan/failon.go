@@ -16,17 +16,7 @@ const unread = "unread"
 // failWords returns the words that --fail-on knows: statuses, then findings,
 // then reasons, then unread.
 func failWords() []string {
-	var words []string
-	for _, s := range record.Statuses() {
-		words = append(words, string(s))
-	}
-	for _, f := range record.Findings() {
-		words = append(words, string(f))
-	}
-	for _, r := range record.Reasons() {
-		words = append(words, string(r))
-	}
-	return append(words, unread)
+	return slices.Concat(stringsOf(record.Statuses()), stringsOf(record.Findings()), stringsOf(record.Reasons()), []string{unread})
 }
 
 // wrapWords returns words joined by commas in indented lines of at most so many

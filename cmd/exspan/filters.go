@@ -33,33 +33,17 @@ func (x *filterFlags) flags(cmd *cobra.Command) {
 	}
 }
 
-func reasonWords() []string {
-	var words []string
-	for _, r := range record.Reasons() {
-		words = append(words, string(r))
-	}
-	return words
-}
+func reasonWords() []string { return stringsOf(record.Reasons()) }
 
 // blockedWord is what --finding takes for flows whose set-up failed in whatever way.
 const blockedWord = "blocked"
 
 func findingWords() []string {
-	words := []string{blockedWord}
-	for _, f := range record.Findings() {
-		words = append(words, string(f))
-	}
-	return words
+	return append([]string{blockedWord}, stringsOf(record.Findings())...)
 }
 
 // roleWords returns the roles that site files can name.
-func roleWords() []string {
-	var words []string
-	for _, r := range rules.Roles() {
-		words = append(words, string(r))
-	}
-	return words
-}
+func roleWords() []string { return stringsOf(rules.Roles()) }
 
 // any reports whether flows are chosen.
 func (x *filterFlags) any() bool {

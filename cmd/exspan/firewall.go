@@ -15,13 +15,7 @@ import (
 	"github.com/exspan/exspan/exporter/model"
 )
 
-func firewallFormats() []string {
-	var words []string
-	for _, f := range firewall.Formats() {
-		words = append(words, string(f))
-	}
-	return words
-}
+func firewallFormats() []string { return stringsOf(firewall.Formats()) }
 
 // firewallFlags are the flags of exspan firewall.
 type firewallFlags struct {

@@ -77,6 +77,15 @@ func (l *look) colored(w io.Writer) bool {
 	return w != nil && pipeline.IsTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
+// stringsOf returns words that have a type of their own as strings.
+func stringsOf[T ~string](list []T) []string {
+	words := make([]string, len(list))
+	for i, w := range list {
+		words[i] = string(w)
+	}
+	return words
+}
+
 // orList joins words as "a, b or c".
 func orList(words []string) string {
 	if n := len(words); n > 1 {

@@ -19,13 +19,7 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-func reportFormats() []string {
-	var words []string
-	for _, f := range report.Formats() {
-		words = append(words, string(f))
-	}
-	return words
-}
+func reportFormats() []string { return stringsOf(report.Formats()) }
 
 // reportFlags are the flags of exspan report.
 type reportFlags struct {

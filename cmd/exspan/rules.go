@@ -79,7 +79,7 @@ func (f *pathFilter) check(packs *rules.Packs) error {
 		}
 	}
 	if f.role != "" && !slices.Contains(rules.Roles(), rules.Role(f.role)) {
-		return fmt.Errorf("--role: unknown role %q%s; known are %s", f.role, didYouMean(f.role, strings.Split(roleList(rules.Roles()), "|")), strings.ReplaceAll(roleList(rules.Roles()), "|", ", "))
+		return fmt.Errorf("--role: unknown role %q%s; known are %s", f.role, didYouMean(f.role, roleWords()), strings.Join(roleWords(), ", "))
 	}
 	if f.port != "" && f.port != "dynamic" {
 		number, proto, _ := strings.Cut(f.port, "/")

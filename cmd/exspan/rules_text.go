@@ -10,13 +10,7 @@ import (
 	"github.com/exspan/exspan/rules"
 )
 
-func roleList(list []rules.Role) string {
-	s := make([]string, len(list))
-	for i := range list {
-		s[i] = string(list[i])
-	}
-	return strings.Join(s, "|")
-}
+func roleList(list []rules.Role) string { return strings.Join(stringsOf(list), "|") }
 
 // orDash stands for what the reference does not say.
 func orDash(s string) string {
