@@ -72,11 +72,7 @@ logon and name resolution, unless --all asks for them.`,
 		stdout := cmd.OutOrStdout()
 		var sink *coverage.Sink
 		result, err := v.View(cmd, args, func(cfg *classify.Config) record.Sink {
-			version := v.Exchange
-			if cfg.Site != nil && cfg.Site.Version != "" {
-				version = cfg.Site.Version
-			}
-			sink = coverage.New(stdout, coverage.Options{Packs: cfg.Packs, Version: version, Platform: *all, JSON: v.format == "json",
+			sink = coverage.New(stdout, coverage.Options{Packs: cfg.Packs, Version: siteVersion(&v.Options, cfg), Platform: *all, JSON: v.format == "json",
 				Width: v.look.columns(stdout), Color: v.look.colored(stdout)})
 			return sink
 		})

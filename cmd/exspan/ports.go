@@ -27,11 +27,7 @@ which registry value or file the service can be pinned, with the document.`,
 		}
 		stdout := cmd.OutOrStdout()
 		result, err := v.View(cmd, args, func(cfg *classify.Config) record.Sink {
-			version := v.Exchange
-			if cfg.Site != nil && cfg.Site.Version != "" {
-				version = cfg.Site.Version
-			}
-			return ports.New(stdout, ports.Options{Packs: cfg.Packs, Version: version, JSON: v.format == "json", Width: v.look.columns(stdout)})
+			return ports.New(stdout, ports.Options{Packs: cfg.Packs, Version: siteVersion(&v.Options, cfg), JSON: v.format == "json", Width: v.look.columns(stdout)})
 		})
 		if err != nil {
 			return err
