@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
@@ -321,8 +320,6 @@ func finals(t *testing.T, file string) []string {
 	slices.Sort(list)
 	return list
 }
-
-func testdata(name string) string { return filepath.Join("..", "..", "testdata", name) }
 
 // soak skips a test that takes minutes unless EXSPAN_SOAK is set.
 func soak(t *testing.T) {

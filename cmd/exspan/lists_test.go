@@ -20,6 +20,9 @@ var lists = flag.String("lists", "", `"shrink" takes off the lists what agrees n
 // testdataDir is the folder of recorded captures and their ground truth.
 const testdataDir = "../../testdata"
 
+// testdata returns the path of a file in testdataDir.
+func testdata(name string) string { return filepath.Join(testdataDir, name) }
+
 // checkList compares disagreements with the committed list. The keys of disagree name
 // what was compared; its values describe the difference. known holds all existing keys,
 // and whether each was compared in this run. A key that disagrees and is not listed is an

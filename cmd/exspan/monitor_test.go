@@ -155,7 +155,7 @@ filter: "host 10.0.0.5"
 
 // TestMonitorReads reads a file with monitor and expects the output of analyze.
 func TestMonitorReads(t *testing.T) {
-	file, site := testdataFile("rpc.pcapng"), testdataFile("rpc.site.yaml")
+	file, site := testdata("rpc.pcapng"), testdata("rpc.site.yaml")
 	var want, got, stderr bytes.Buffer
 	if code := run([]string{"analyze", "--hold", "5m", "--format", "ndjson", "--site", site, file}, &want, &stderr); code != 0 {
 		t.Fatal(code, stderr.String())
@@ -168,8 +168,6 @@ func TestMonitorReads(t *testing.T) {
 		t.Errorf("monitor writes %d bytes, analyze %d", got.Len(), want.Len())
 	}
 }
-
-func testdataFile(name string) string { return filepath.Join("..", "..", "testdata", name) }
 
 // TestMonitorWrites verifies that exactly the packets of flows with one status are kept.
 func TestMonitorWrites(t *testing.T) {
