@@ -259,9 +259,9 @@ func (k *conns) victim(step int) *conn {
 	var worst *conn
 	rank := func(c *conn) int {
 		switch {
-		case c.state.flags&(spokeA|spokeB) == spokeA|spokeB && c.facts.Len() > 0:
+		case c.state.bothSpoke() && c.facts.Len() > 0:
 			return 0
-		case c.state.flags&(spokeA|spokeB) == spokeA|spokeB:
+		case c.state.bothSpoke():
 			return 1
 		case c.streams[0].begun && c.streams[1].begun:
 			return 2
@@ -315,7 +315,7 @@ func (r *Reader) giveBack(c *conn) {
 	}
 	if c.facts.Len() > 0 {
 		k := r.contents.of(st)
-		k.facts, k.both = c.facts, st.flags&(spokeA|spokeB) == spokeA|spokeB
+		k.facts, k.both = c.facts, st.bothSpoke()
 	}
 	r.buffered -= int(c.counted)
 	r.takeOff(c)

@@ -102,7 +102,7 @@ func (k *conns) leastWorth(but *conn) (found *conn, least int) {
 			continue
 		}
 		n++
-		if w := worth(c.state.flags&(spokeA|spokeB) == spokeA|spokeB, c.facts.Size()); found == nil || w < least {
+		if w := worth(c.state.bothSpoke(), c.facts.Size()); found == nil || w < least {
 			found, least = c, w
 		}
 	}

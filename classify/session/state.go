@@ -89,6 +89,9 @@ func (s *State) Reading() bool { return s.conn != 0 }
 // flow was read.
 func (s *State) Spoke(sender int) bool { return s.flags&(spokeA<<sender) != 0 }
 
+// bothSpoke reports whether both sides have sent payload.
+func (s *State) bothSpoke() bool { return s.flags&(spokeA|spokeB) == spokeA|spokeB }
+
 // search is how far the search for a flow's protocol has come, once the flow is
 // past the first bytes of a side.
 //
