@@ -202,11 +202,9 @@ func (r *Reader) Sealed(ev *flow.Event, st *State) {
 			st.proto = uint8(i + 1)
 		}
 	}
-	k := r.contents.of(st)
-	r.contents.bytes -= k.facts.Drop()
-	k.facts = r.lists.Empty()
-	k.facts.Add("encryption", "esp")
-	r.contents.bytes += k.facts.Keep()
+	facts := r.lists.Empty()
+	facts.Add(observe.Encryption, "esp")
+	r.replaceFacts(&r.contents.of(st).facts, &facts)
 	r.quietFlow(ev.ID, st)
 }
 
