@@ -411,26 +411,23 @@ func (r *Reader) exception(c *conn, sender int, data []byte, n int, err error) [
 // upgrade puts the observer of the protocol that the report names on a flow. n
 // bytes of data were used. It returns the bytes to offer next, nil for none.
 func (r *Reader) upgrade(c *conn, sender int, data []byte, n int) []byte {
-	next := r.report.Next
+	i := r.protocol(r.report.Next)
 	r.report.Next = ""
-	for i := range r.cfg.Protocols {
-		if r.cfg.Protocols[i].Name != next {
-			continue
-		}
-		r.finish(c)
-		c.obs, c.reader = r.observer(i), uint8(i+1)
-		c.begun, r.in.Handshake = true, true // the new protocol starts here
-		other := &c.streams[1-sender]
-		if len(other.pending) > 0 {
-			waiting := append([]byte(nil), other.pending...)
-			other.pending = other.pending[:0]
-			r.feed(c, 1-sender, waiting)
-		}
-		if n = max(n, 0); c.done || c.obs == nil || n >= len(data) {
-			return nil
-		}
-		return data[n:]
+	if i < 0 {
+		c.done = true
+		return nil
 	}
-	c.done = true
-	return nil
+	r.finish(c)
+	c.obs, c.reader = r.observer(i), uint8(i+1)
+	c.begun, r.in.Handshake = true, true // the new protocol starts here
+	other := &c.streams[1-sender]
+	if len(other.pending) > 0 {
+		waiting := append([]byte(nil), other.pending...)
+		other.pending = other.pending[:0]
+		r.feed(c, 1-sender, waiting)
+	}
+	if n = max(n, 0); c.done || c.obs == nil || n >= len(data) {
+		return nil
+	}
+	return data[n:]
 }

@@ -197,15 +197,23 @@ func (r *Reader) Sealed(ev *flow.Event, st *State) {
 	if st.Done() {
 		return
 	}
-	for i := range r.cfg.Protocols {
-		if r.cfg.Protocols[i].Name == "esp" {
-			st.proto = uint8(i + 1)
-		}
+	if i := r.protocol("esp"); i >= 0 {
+		st.proto = uint8(i + 1)
 	}
 	facts := r.lists.Empty()
 	facts.Add(observe.Encryption, "esp")
 	r.replaceFacts(&r.contents.of(st).facts, &facts)
 	r.quietFlow(ev.ID, st)
+}
+
+// protocol returns the index of the protocol with a name, or -1.
+func (r *Reader) protocol(name string) int {
+	for i := range r.cfg.Protocols {
+		if r.cfg.Protocols[i].Name == name {
+			return i
+		}
+	}
+	return -1
 }
 
 // Closed is to be called for the packet with which both ends of a connection
