@@ -24,6 +24,34 @@ func LoadSite(name string, data []byte) (*Site, error) {
 	return &r.site, nil
 }
 
+// Server returns the server that has an address, or nil. A nil Site has none.
+func (s *Site) Server(a netip.Addr) *Server {
+	if s == nil {
+		return nil
+	}
+	for i := range s.Servers {
+		if slices.Contains(s.Servers[i].Addresses, a.Unmap()) {
+			return &s.Servers[i]
+		}
+	}
+	return nil
+}
+
+// Network returns the smallest network that contains an address, or nil. A nil Site has
+// none.
+func (s *Site) Network(a netip.Addr) *Network {
+	if s == nil {
+		return nil
+	}
+	var best *Network
+	for i := range s.Networks {
+		if n := &s.Networks[i]; n.Prefix.Contains(a.Unmap()) && (best == nil || n.Prefix.Bits() > best.Prefix.Bits()) {
+			best = n
+		}
+	}
+	return best
+}
+
 // Port returns the port of a leg, or the port in the site file if the file sets one for
 // the leg. A nil Site sets none.
 func (s *Site) Port(l *Leg) Port {

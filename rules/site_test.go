@@ -90,6 +90,36 @@ func TestSitePort(t *testing.T) {
 
 // TestLoadSiteMinimal verifies that all lists are optional, and that a server needs only
 // addresses and roles.
+// Of networks one within the other, an address is in the smallest, as its role is.
+func TestSiteHosts(t *testing.T) {
+	site, err := LoadSite("site.yaml", []byte(`
+servers:
+  - {name: mb1, addresses: [10.0.0.5], roles: [mailbox]}
+networks:
+  - {cidr: 10.0.0.0/8, role: client}
+  - {cidr: 10.9.0.0/16, role: admin}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for a, want := range map[string]Role{"10.9.0.1": Admin, "::ffff:10.9.0.1": Admin, "10.8.0.1": Client, "11.0.0.1": ""} {
+		got := Role("")
+		if n := site.Network(netip.MustParseAddr(a)); n != nil {
+			got = n.Role
+		}
+		if got != want {
+			t.Errorf("%s is in a network of %q, want %q", a, got, want)
+		}
+	}
+	if s := site.Server(netip.MustParseAddr("::ffff:10.0.0.5")); s == nil || s.Name != "mb1" {
+		t.Errorf("server %v", s)
+	}
+	var none *Site
+	if a := netip.MustParseAddr("10.0.0.6"); site.Server(a) != nil || none.Server(a) != nil || none.Network(a) != nil {
+		t.Error("a server or a network that is not there")
+	}
+}
+
 func TestLoadSiteMinimal(t *testing.T) {
 	for _, s := range []string{"exchange: \"2013\"", "servers: []", "servers:\n  - {addresses: [192.0.2.1], roles: [dc, gc]}"} {
 		if _, err := LoadSite("s", []byte(s)); err != nil {

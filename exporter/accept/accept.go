@@ -103,10 +103,8 @@ func onAll(v *record.Verdict, fits func(path string) bool) bool {
 // its name there.
 func (s *Sink) host(h *record.Host) *rules.Host {
 	x := &rules.Host{Addr: h.Addr, Has: func(r rules.Role) bool { return h.MayBe(string(r)) }}
-	for i := range s.site.Servers {
-		if e := &s.site.Servers[i]; slices.Contains(e.Addresses, h.Addr.Unmap()) {
-			x.Name = e.Name
-		}
+	if e := s.site.Server(h.Addr); e != nil {
+		x.Name = e.Name
 	}
 	return x
 }

@@ -177,12 +177,8 @@ func (b *builder) place(h *model.Host) (key, title string) {
 	case b.o.By == ByHost && !h.Many():
 		return h.Addr.String(), h.Title()
 	case b.o.By == ByNetwork && !h.Many():
-		if b.o.Site != nil {
-			for _, n := range b.o.Site.Networks {
-				if n.Prefix.Contains(h.Addr.Unmap()) {
-					return n.Prefix.String(), n.Prefix.String() + " (" + model.RoleTitle(string(n.Role)) + ")"
-				}
-			}
+		if n := b.o.Site.Network(h.Addr); n != nil {
+			return n.Prefix.String(), n.Prefix.String() + " (" + model.RoleTitle(string(n.Role)) + ")"
 		}
 		if h.Is(rules.Internet) {
 			return "internet", model.RoleTitle("internet")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -215,10 +214,8 @@ func evidence(h *record.Host, sum *record.Summary, site *rules.Site) []string {
 		return list
 	}
 	how := "from its address"
-	if site != nil {
-		if i := slices.IndexFunc(site.Networks, func(n rules.Network) bool { return n.Prefix.Contains(h.Addr.Unmap()) }); i >= 0 {
-			how = "site file, network " + site.Networks[i].Prefix.String()
-		}
+	if n := site.Network(h.Addr); n != nil {
+		how = "site file, network " + n.Prefix.String()
 	}
 	for _, role := range h.Roles {
 		list = append(list, strings.ReplaceAll(role, "|", " or ")+" ("+how+")")

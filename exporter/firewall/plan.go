@@ -210,6 +210,11 @@ func single(a netip.Addr, title string) *Ends {
 	return &Ends{Prefixes: []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}, Titles: []string{title}}
 }
 
+// whole returns a network of the site file.
+func whole(n *rules.Network) *Ends {
+	return &Ends{Prefixes: []netip.Prefix{n.Prefix}, Titles: []string{string(n.Role) + " " + n.Prefix.String()}}
+}
+
 // freePairs makes the rules for what is not filtered.
 func (x *planner) freePairs() {
 	add := func(from, to Ends, what string) {
@@ -347,12 +352,8 @@ func (x *planner) ends(h *model.Host) Ends {
 		}
 	}
 	if !h.Many() {
-		if x.o.Site != nil && (h.Is(rules.Client) || h.Is(rules.Admin)) {
-			for _, n := range x.o.Site.Networks {
-				if n.Prefix.Contains(h.Addr.Unmap()) {
-					return Ends{Prefixes: []netip.Prefix{n.Prefix}, Titles: []string{string(n.Role) + " " + n.Prefix.String()}}
-				}
-			}
+		if n := x.o.Site.Network(h.Addr); n != nil && (h.Is(rules.Client) || h.Is(rules.Admin)) {
+			return *whole(n)
 		}
 		return *single(h.Addr, h.Title())
 	}
@@ -373,7 +374,7 @@ func (x *planner) ends(h *model.Host) Ends {
 	}
 	for _, n := range x.o.Site.Networks {
 		if fits(n.Role) {
-			e.add(&Ends{Prefixes: []netip.Prefix{n.Prefix}, Titles: []string{string(n.Role) + " " + n.Prefix.String()}})
+			e.add(whole(&n))
 		}
 	}
 	return e

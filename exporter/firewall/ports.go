@@ -68,13 +68,8 @@ func (x *planner) pinned(e *model.Edge) uint16 {
 	if e.Pinned() {
 		return e.Port
 	}
-	if x.o.Site == nil || e.Service == "" {
-		return 0
-	}
-	for i := range x.o.Site.Servers {
-		if s := &x.o.Site.Servers[i]; slices.Contains(s.Addresses, e.Server.Addr.Unmap()) {
-			return s.StaticPorts[e.Service]
-		}
+	if s := x.o.Site.Server(e.Server.Addr); s != nil {
+		return s.StaticPorts[e.Service]
 	}
 	return 0
 }
