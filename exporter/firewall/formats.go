@@ -72,11 +72,7 @@ func (p *Plan) nftables(b *strings.Builder) {
 func (r *Rule) nft() []string {
 	ports := ""
 	if r.Proto != "any" {
-		var list []string
-		for _, x := range r.Ports {
-			list = append(list, x.String())
-		}
-		ports = fmt.Sprintf("%s dport { %s } ", r.Proto, strings.Join(list, ", "))
+		ports = fmt.Sprintf("%s dport { %s } ", r.Proto, r.joined(", "))
 	}
 	end := func(e *Ends, family, side string, v4 bool) (string, bool) {
 		if e.Any {

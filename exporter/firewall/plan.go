@@ -125,18 +125,9 @@ func New(m *model.Model, o Options) *Plan {
 	return &x.p
 }
 
-// machine is a host of the site file or of the Model.
-type machine struct {
-	addr  netip.Addr
-	title string
-	roles []string
-	// version is the Exchange version.
-	version string
-}
-
-// machines lists the hosts that are known one by one.
-func (x *planner) machines(m *model.Model) []machine {
-	var list []machine
+// known lists the hosts of the site file and of the Model that are known one by one.
+func (x *planner) known(m *model.Model) []*model.Host {
+	var list []*model.Host
 	known := map[netip.Addr]bool{}
 	if x.o.Site != nil {
 		for i := range x.o.Site.Servers {
@@ -154,13 +145,13 @@ func (x *planner) machines(m *model.Model) []machine {
 			}
 			for _, a := range s.Addresses {
 				known[a] = true
-				list = append(list, machine{a, cmp.Or(s.Name, a.String()), roles, cmp.Or(s.Version, x.o.Site.Version, x.o.Version)})
+				list = append(list, &model.Host{Addr: a, Name: s.Name, Roles: roles, Version: cmp.Or(s.Version, x.o.Site.Version, x.o.Version)})
 			}
 		}
 	}
 	for _, h := range m.Hosts {
 		if !h.Many() && !known[h.Addr.Unmap()] {
-			list = append(list, machine{h.Addr.Unmap(), h.Title(), h.Roles, cmp.Or(h.Version, x.o.Version)})
+			list = append(list, &model.Host{Addr: h.Addr.Unmap(), Name: h.Name, Roles: h.Roles, Version: cmp.Or(h.Version, x.o.Version)})
 		}
 	}
 	return list
@@ -182,24 +173,24 @@ func all(hostRoles []string, roles []rules.Role) bool {
 func (x *planner) unfiltered(m *model.Model) {
 	policy := x.o.Packs.Policy()
 	var peers []rules.Role
-	list := x.machines(m)
+	list := x.known(m)
 	for _, h := range list {
-		if (&model.Host{Roles: h.roles}).Exchange() {
-			x.p.Exchange = append(x.p.Exchange, netip.PrefixFrom(h.addr, h.addr.BitLen()))
-			x.p.servers = append(x.p.servers, h.title)
+		if h.Exchange() {
+			x.p.Exchange = append(x.p.Exchange, netip.PrefixFrom(h.Addr, h.Addr.BitLen()))
+			x.p.servers = append(x.p.servers, h.Title())
 		}
-		u := policy.UnfilteredIn(h.version)
-		if u == nil || !all(h.roles, u.Servers) {
+		u := policy.UnfilteredIn(h.Version)
+		if u == nil || !all(h.Roles, u.Servers) {
 			continue
 		}
 		if s := u.Text + " (" + u.Source + ")."; !slices.Contains(x.p.Support, s) {
 			x.p.Support = append(x.p.Support, s)
 		}
 		peers = append(peers, u.Peers...)
-		x.free.servers.add(single(h.addr, h.title))
+		x.free.servers.add(single(h.Addr, h.Title()))
 	}
 	for _, h := range list {
-		if one := single(h.addr, h.title); all(h.roles, peers) && !slices.Contains(x.free.servers.Prefixes, one.Prefixes[0]) {
+		if one := single(h.Addr, h.Title()); all(h.Roles, peers) && !slices.Contains(x.free.servers.Prefixes, one.Prefixes[0]) {
 			x.free.peers.add(one)
 		}
 	}

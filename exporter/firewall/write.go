@@ -119,15 +119,20 @@ func (p *Plan) tail(b *strings.Builder, mark string, o Look) {
 	}
 }
 
-func (r *Rule) portText() string {
-	if r.Proto == "any" {
-		return "any"
-	}
+// joined returns the ports with sep between them.
+func (r *Rule) joined(sep string) string {
 	parts := make([]string, len(r.Ports))
 	for i, x := range r.Ports {
 		parts[i] = x.String()
 	}
-	return strings.Join(parts, ", ") + "/" + r.Proto
+	return strings.Join(parts, sep)
+}
+
+func (r *Rule) portText() string {
+	if r.Proto == "any" {
+		return "any"
+	}
+	return r.joined(", ") + "/" + r.Proto
 }
 
 // what returns what a rule is for, for people.
@@ -221,17 +226,13 @@ func (p *Plan) csv(w io.Writer) error {
 	rows := [][]string{{"from", "from_names", "to", "to_names", "protocol", "ports", "for", "paths", "pin", "note"}}
 	for i := range p.Rules {
 		r := &p.Rules[i]
-		var ports []string
-		for _, x := range r.Ports {
-			ports = append(ports, x.String())
-		}
 		ends := func(e *Ends) string {
 			if e.Any {
 				return "any"
 			}
 			return strings.Join(addresses(e.Prefixes), " ")
 		}
-		rows = append(rows, []string{ends(&r.From), names(&r.From), ends(&r.To), names(&r.To), r.Proto, strings.Join(ports, " "), r.For, strings.Join(r.Paths, " "), r.Pin, r.Note})
+		rows = append(rows, []string{ends(&r.From), names(&r.From), ends(&r.To), names(&r.To), r.Proto, r.joined(" "), r.For, strings.Join(r.Paths, " "), r.Pin, r.Note})
 	}
 	for _, row := range rows {
 		for i := range row {
