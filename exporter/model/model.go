@@ -44,10 +44,12 @@ const (
 
 var states = []State{Unexpected, Blocked, Deviating, Undetermined, Seen, NotSeen, NotObservable, Documented}
 
-// Compare orders states, the one that needs attention most first.
-func (s State) Compare(o State) int {
-	return cmp.Compare(slices.Index(states, s), slices.Index(states, o))
-}
+// Rank returns the place of s among all states, of which the one that needs attention most
+// comes first.
+func (s State) Rank() int { return slices.Index(states, s) }
+
+// Compare orders states by Rank.
+func (s State) Compare(o State) int { return cmp.Compare(s.Rank(), o.Rank()) }
 
 // Model is what a run tells.
 type Model struct {

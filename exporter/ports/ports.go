@@ -63,6 +63,24 @@ type Pin struct {
 	Inside *bool `json:"inside_range,omitempty"`
 }
 
+// How says how to pin the service, or "" if no document does.
+func (p *Pin) How() string {
+	if p.Where == "" {
+		return ""
+	}
+	s := "Pin it by " + p.By + ": " + p.Where
+	if p.Value != "" {
+		s += ", " + p.Value
+	}
+	if p.Type != "" {
+		s += " (" + p.Type + ")"
+	}
+	if p.Restart != "" {
+		s += "; restart " + p.Restart
+	}
+	return s
+}
+
 // Sink writes the ports on Close.
 type Sink struct {
 	w io.Writer
@@ -212,18 +230,8 @@ func (s *Sink) write(b *strings.Builder, r *Row) {
 			line += "; its port is not in that range, so it is dynamic or pinned elsewhere"
 		}
 		s.line(b, 4, line)
-		if p.Where != "" {
-			line = "Pin it by " + p.By + ": " + p.Where
-			if p.Value != "" {
-				line += ", " + p.Value
-			}
-			if p.Type != "" {
-				line += " (" + p.Type + ")"
-			}
-			if p.Restart != "" {
-				line += "; restart " + p.Restart
-			}
-			s.line(b, 6, line)
+		if how := p.How(); how != "" {
+			s.line(b, 6, how)
 		}
 		if p.Note != "" {
 			s.line(b, 6, "Note: "+p.Note)

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"regexp"
-	"strings"
 )
 
 var (
@@ -49,11 +47,9 @@ func (p *page) html(w io.Writer) error {
 	return err
 }
 
-// Prologues of an SVG file, which have no place in a page.
-var prologue = regexp.MustCompile(`(?s)^.*?<svg`)
-
-// setDiagram puts an SVG into p. It is made by package diagram, which escapes what was read
-// from the wire.
+// setDiagram puts an SVG into p, without a prologue, which has no place in a page. It is made
+// by package diagram, which escapes what was read from the wire.
 func (p *page) setDiagram(svg []byte) {
-	p.Diagram = template.HTML(strings.TrimSpace(prologue.ReplaceAllString(string(svg), "<svg")))
+	svg = svg[max(bytes.Index(svg, []byte("<svg")), 0):]
+	p.Diagram = template.HTML(bytes.TrimSpace(svg))
 }

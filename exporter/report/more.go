@@ -158,19 +158,7 @@ func (b *builder) endpoints() *table {
 			} else if p.Range != "" {
 				line += "; documented for pinning: " + p.Range
 			}
-			how := ""
-			if p.Where != "" {
-				how = "Pin it by " + p.By + ": " + p.Where
-				if p.Value != "" {
-					how += ", " + p.Value
-				}
-				if p.Type != "" {
-					how += " (" + p.Type + ")"
-				}
-				if p.Restart != "" {
-					how += "; restart " + p.Restart
-				}
-			}
+			how := p.How()
 			if !slices.Contains(sources, p.Source) {
 				sources = append(sources, p.Source)
 			}
@@ -213,8 +201,7 @@ func (b *builder) coverage() *table {
 		} else if p.Tied {
 			flows.Text = "~" + flows.Text
 		}
-		state := badge(p.State)
-		t.Rows = append(t.Rows, row{words(cmp.Or(p.Name, p.ID), p.ID), stateCell(state, stateRank(p.State)), words(tableTitle(p.Table)), words(p.Version), flows,
+		t.Rows = append(t.Rows, row{words(cmp.Or(p.Name, p.ID), p.ID), modelState(p.State), words(tableTitle(p.Table)), words(p.Version), flows,
 			b.span(p.First, p.Last), words(p.Why)})
 	}
 	t.cut(4*maxRows, "path", b.command("rules coverage"))

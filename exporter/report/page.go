@@ -138,6 +138,9 @@ func stateCell(s state, rank int, lines ...string) cell {
 	return c
 }
 
+// modelState shows a state of a path, of an edge or of a flow.
+func modelState(s model.State, lines ...string) cell { return stateCell(badge(s), s.Rank(), lines...) }
+
 // timeCell shows t without its date if that is the date of start.
 func timeCell(start, t time.Time) cell {
 	if t.IsZero() {

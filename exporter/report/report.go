@@ -71,9 +71,12 @@ type Sink struct {
 	o     Options
 	m     *model.Builder
 	lines map[string]*timeline // by label of a path
-	flows [3][]flow            // unexpected, blocked, deviating
-	more  [3]uint64            // those without a place in flows
+	flows [len(kinds)][]flow
+	more  [len(kinds)]uint64 // those without a place in flows
 }
+
+// kinds are the states of flows that need attention, in the order of Sink.flows.
+var kinds = [...]model.State{model.Unexpected, model.Blocked, model.Deviating}
 
 // flow is a flow that needs attention.
 type flow struct {

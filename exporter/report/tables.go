@@ -128,7 +128,7 @@ func (b *builder) paths() *table {
 			words(mechanisms(r.Encryption), "documented: "+encryption), words(brief.Known(r))})
 	}
 	for note, a := range b.t.Allowed.All() {
-		t.Rows = append(t.Rows, row{words("Allowed by the site file", note), stateCell(badge(model.Seen), 4), number(a.Flows), size(a.Bytes), {}, {}, {}, {}})
+		t.Rows = append(t.Rows, row{words("Allowed by the site file", note), modelState(model.Seen), number(a.Flows), size(a.Bytes), {}, {}, {}, {}})
 	}
 	slices.SortStableFunc(t.Rows[len(list):], func(x, y row) int { return slices.Compare(x[0].Lines, y[0].Lines) })
 	if platform.Flows > 0 {
@@ -142,17 +142,17 @@ func (b *builder) paths() *table {
 func pathState(r *tally.Path) cell {
 	switch {
 	case r.Blocked == r.Flows:
-		return stateCell(badge(model.Blocked), 1)
+		return modelState(model.Blocked)
 	case r.Deviating > 0:
 		line := ""
 		if r.Deviating < r.Flows {
 			line = text.Thousands(r.Deviating) + " of " + text.Thousands(r.Flows)
 		}
-		return stateCell(badge(model.Deviating), 2, line)
+		return modelState(model.Deviating, line)
 	case r.Blocked > 0:
-		return stateCell(badge(model.Blocked), 1, text.Thousands(r.Blocked)+" of "+text.Thousands(r.Flows))
+		return modelState(model.Blocked, text.Thousands(r.Blocked)+" of "+text.Thousands(r.Flows))
 	}
-	return stateCell(badge(model.Seen), 4)
+	return modelState(model.Seen)
 }
 
 // documented words what the documents say of paths, all of which a flow may follow.
@@ -370,7 +370,7 @@ func (b *builder) edges() (_ *table, link func(number int, edges []*model.Edge) 
 		if e.State == model.Blocked {
 			line = string(e.Outcome)
 		}
-		t.Rows = append(t.Rows, row{words(e.Client.Title()), words(e.Server.Title()), port, words(e.Name, what), stateCell(badge(e.State), stateRank(e.State), line),
+		t.Rows = append(t.Rows, row{words(e.Client.Title()), words(e.Server.Title()), port, words(e.Name, what), modelState(e.State, line),
 			words(from + " → " + to), number(e.Flows), size(e.Bytes), words(mechanisms(e.Auth)), words(mechanisms(e.Encryption)), {}})
 	}
 	t.leave(uint64(max(len(list)-maxRows, 0)), "connection", b.command("analyze --by pair"))
@@ -392,32 +392,25 @@ func (b *builder) edges() (_ *table, link func(number int, edges []*model.Edge) 
 	}
 }
 
-func stateRank(s model.State) int {
-	for i, o := range []model.State{model.Unexpected, model.Blocked, model.Deviating, model.Undetermined, model.Seen, model.NotSeen, model.NotObservable} {
-		if s == o {
-			return i
-		}
-	}
-	return 9
-}
-
 // flowTable shows the flows that need attention one by one.
 func (b *builder) flowTable() *table {
 	t := &table{ID: "flows", Title: "Flows that need attention", Fold: true, Intro: "exspan explain " + b.o.Input + " ID shows why, with the packets that prove it.",
 		Cols: []col{{"Begin", false}, {"State", false}, {"Client", false}, {"Server", false}, {"What", false}, {"Findings", false}, {"ID", false}}}
 	for kind, flows := range b.sink.flows {
+		s, filter := kinds[kind], "--status "+string(kinds[kind])
+		if s == model.Blocked {
+			filter = "--finding blocked"
+		}
 		for i := range flows {
 			f := &flows[i]
-			s := []model.State{model.Unexpected, model.Blocked, model.Deviating}[kind]
 			line := strings.Join(f.findings, ", ")
 			if s == model.Blocked {
 				line = string(f.outcome)
 			}
-			t.Rows = append(t.Rows, row{timeCell(b.sum.First, f.first), stateCell(badge(s), kind), words(b.host(f.client.Addr()) + ":" + strconv.Itoa(int(f.client.Port()))),
+			t.Rows = append(t.Rows, row{timeCell(b.sum.First, f.first), modelState(s), words(b.host(f.client.Addr()) + ":" + strconv.Itoa(int(f.client.Port()))),
 				words(b.end(f.server, f.proto)), words(f.name, f.why), words(line), words(f.id)})
 		}
-		all := [...]string{"analyze --status unexpected", "analyze --finding blocked", "analyze --status deviating"}[kind]
-		t.leave(b.sink.more[kind], []string{"unexpected", "blocked", "deviating"}[kind]+" flow", b.command(all))
+		t.leave(b.sink.more[kind], string(s)+" flow", b.command("analyze "+filter))
 	}
 	slices.SortStableFunc(t.Rows, func(x, y row) int {
 		n, _ := strconv.ParseInt(x[0].Sort, 10, 64)
