@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/calls"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/exporter/brief"
@@ -250,11 +251,11 @@ func (b *builder) calls() *table {
 	for _, c := range list[:min(len(list), maxRows)] {
 		var legs, media []string
 		for _, l := range c.Legs {
-			transport := "udp"
+			proto := uint8(capture.UDP)
 			if l.TCP {
-				transport = "tcp"
+				proto = capture.TCP
 			}
-			line := b.host(l.From.Addr()) + " → " + b.host(l.To.Addr()) + ":" + strconv.Itoa(int(l.To.Port())) + "/" + transport
+			line := b.host(l.From.Addr()) + " → " + b.end(l.To, proto)
 			if l.Code != 0 {
 				line += ", answer " + strconv.Itoa(l.Code)
 			}

@@ -407,7 +407,7 @@ func (b *builder) flowTable() *table {
 			if s == model.Blocked {
 				line = string(f.outcome)
 			}
-			t.Rows = append(t.Rows, row{timeCell(b.sum.First, f.first), modelState(s), words(b.host(f.client.Addr()) + ":" + strconv.Itoa(int(f.client.Port()))),
+			t.Rows = append(t.Rows, row{timeCell(b.sum.First, f.first), modelState(s), words(text.HostPort(b.host(f.client.Addr()), f.client.Port())),
 				words(b.end(f.server, f.proto)), words(f.name, f.why), words(line), words(f.id)})
 		}
 		t.leave(b.sink.more[kind], string(s)+" flow", b.command("analyze "+filter))

@@ -2,7 +2,6 @@ package table
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -118,7 +117,7 @@ func (s *Sink) writeEndpoints(p *printer, sum *record.Summary) {
 func (s *Sink) learned(sum *record.Summary, e *record.EndpointSummary) string {
 	how := string(e.Source)
 	if e.From.IsValid() {
-		how += fmt.Sprintf(" from %s:%d", s.host(e.From.Addr()), e.From.Port())
+		how += " from " + text.HostPort(s.host(e.From.Addr()), e.From.Port())
 	}
 	if !e.Learned.IsZero() {
 		how += " at " + text.After(sum.First, e.Learned)
