@@ -212,11 +212,7 @@ func broken(s string, width int) []string {
 func addresses(list []netip.Prefix) []string {
 	var out []string
 	for _, p := range list {
-		if p.IsSingleIP() {
-			out = append(out, p.Addr().String())
-		} else {
-			out = append(out, p.String())
-		}
+		out = append(out, text.Prefix(p))
 	}
 	return out
 }

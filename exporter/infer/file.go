@@ -177,10 +177,8 @@ func endText(e rules.End) string {
 		return e.Server
 	case !e.Prefix.IsValid():
 		return ""
-	case e.Prefix.IsSingleIP():
-		return e.Prefix.Addr().String()
 	}
-	return e.Prefix.String()
+	return text.Prefix(e.Prefix)
 }
 
 func writePrefixes(b *strings.Builder, key string, list []netip.Prefix) {
@@ -189,11 +187,7 @@ func writePrefixes(b *strings.Builder, key string, list []netip.Prefix) {
 	}
 	words := make([]string, len(list))
 	for i, p := range list {
-		words[i] = p.String()
-		if p.IsSingleIP() {
-			words[i] = p.Addr().String()
-		}
-		words[i] = quoteAddr(words[i])
+		words[i] = quoteAddr(text.Prefix(p))
 	}
 	fmt.Fprintf(b, "%s: [%s]\n", key, strings.Join(words, ", "))
 }

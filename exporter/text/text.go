@@ -3,6 +3,7 @@ package text
 
 import (
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -79,6 +80,14 @@ func Span(d time.Duration) string {
 
 func two(d, large time.Duration, unit string, small time.Duration, rest string) string {
 	return strconv.FormatInt(int64(d/large), 10) + unit + strconv.FormatInt(int64(d%large/small), 10) + rest
+}
+
+// Prefix returns a network; one of a single host as the address of that.
+func Prefix(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
 }
 
 // Wrap breaks s at spaces into lines of at most width columns, the first indented
