@@ -206,11 +206,7 @@ func Attention(t *tally.Tally, drops int) string {
 	for _, g := range Violations(t) {
 		parts = append(parts, text.Thousands(g.Flows)+" "+g.Entry.Clause)
 	}
-	var blocked uint64
-	for _, b := range t.Blocked.All() {
-		blocked += b.Flows
-	}
-	if blocked += uint64(drops); blocked > 0 {
+	if blocked := t.BlockedFlows() + uint64(drops); blocked > 0 {
 		parts = append(parts, text.Thousands(blocked)+" blocked")
 	}
 	if n := t.Of(record.Unexpected); n > 0 {

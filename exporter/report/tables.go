@@ -69,11 +69,7 @@ func (b *builder) problems() []problem {
 		}
 		list = append(list, p)
 	}
-	var blocked uint64
-	for _, x := range b.t.Blocked.All() {
-		blocked += x.Flows
-	}
-	if blocked += b.t.Blocked.More; blocked > 0 {
+	if blocked := b.t.BlockedFlows(); blocked > 0 {
 		list = append(list, problem{State: badge(model.Blocked), Title: "Tried in vain", Flows: text.Count(blocked, "flow"), Word: "blocked", Link: "blocked",
 			Meaning: "The client tried, and was refused or never answered.",
 			Todo:    []string{"Start the service, or open the port on the way, if the connection is wanted. The table names hosts and ports."}})

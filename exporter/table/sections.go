@@ -88,16 +88,14 @@ func (s *Sink) writeBlocked(p *printer, drops []record.Drop) {
 		return
 	}
 	rows := make([]tally.BlockedKey, 0, s.t.Blocked.Len())
-	var flows uint64
-	for k, b := range s.t.Blocked.All() {
+	for k := range s.t.Blocked.All() {
 		rows = append(rows, k)
-		flows += b.Flows
 	}
 	slices.SortFunc(rows, func(a, b tally.BlockedKey) int {
 		return cmp.Or(cmp.Compare(a.Outcome, b.Outcome), cmp.Compare(a.Path, b.Path), a.Server.Compare(b.Server), cmp.Compare(a.Proto, b.Proto))
 	})
 	p.gap()
-	p.spread(red, "BLOCKED", text.Count(flows+s.t.Blocked.More+uint64(len(drops)), "flow"))
+	p.spread(red, "BLOCKED", text.Count(s.t.BlockedFlows()+uint64(len(drops)), "flow"))
 	rest := uint64(0)
 	for i, k := range rows {
 		b := s.t.Blocked.Get(k)

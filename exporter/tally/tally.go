@@ -108,6 +108,15 @@ func (t *Tally) Flows() uint64 {
 	return f.expected + f.deviating + f.unexpected + f.undetermined + f.unrelated + f.other
 }
 
+// BlockedFlows returns the number of flows on documented paths that were tried in vain.
+func (t *Tally) BlockedFlows() uint64 {
+	n := t.Blocked.More
+	for _, b := range t.Blocked.All() {
+		n += b.Flows
+	}
+	return n
+}
+
 // Name returns the name that records gave a host, or "".
 func (t *Tally) Name(addr netip.Addr) string { return t.names[addr] }
 
