@@ -1,9 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"io"
 
+	"github.com/exspan/exspan/exporter"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -65,7 +65,7 @@ func pathsJSON(w io.Writer, packs *rules.Packs, paths []*rules.DataPath) error {
 			Legs: legsJSON(p.Legs, p.Group),
 		}
 	}
-	return indentedJSON(w, list)
+	return exporter.JSON(w, list)
 }
 
 func legsJSON(legs []rules.Leg, group string) []legJSON {
@@ -92,7 +92,7 @@ func factsJSON(facts []rules.Fact) map[string][]string {
 }
 
 func absentJSON(w io.Writer, a *rules.Absent) error {
-	return indentedJSON(w, struct {
+	return exporter.JSON(w, struct {
 		ID         string       `json:"id"`
 		Versions   []string     `json:"absent_from"`
 		What       string       `json:"what"`
@@ -105,11 +105,4 @@ func absentJSON(w io.Writer, a *rules.Absent) error {
 		Confidence string       `json:"source_confidence"`
 		Legs       []legJSON    `json:"legs,omitempty"`
 	}{a.ID, a.Versions, a.What, a.From, a.To, a.Weakness, a.Methods, a.Note, a.Source, a.Confidence, legsJSON(a.Legs, a.ID)})
-}
-
-func indentedJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
 }

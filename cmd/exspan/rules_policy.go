@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/exspan/exspan/exporter"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -126,5 +127,5 @@ func policyJSON(w io.Writer, p *rules.Policy) error {
 	for _, a := range p.Announced {
 		out.Announced = append(out.Announced, announcedJSON(a))
 	}
-	return indentedJSON(w, out)
+	return exporter.JSON(w, out)
 }

@@ -4,7 +4,6 @@ package coverage
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter"
 	"github.com/exspan/exspan/exporter/model"
 	"github.com/exspan/exspan/exporter/text"
 	"github.com/exspan/exspan/rules"
@@ -83,10 +83,7 @@ func (s *Sink) Close(sum *record.Summary) error {
 			First: p.First, Last: p.Last})
 	}
 	if s.o.JSON {
-		enc := json.NewEncoder(s.w)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return enc.Encode(s.rows)
+		return exporter.JSON(s.w, s.rows)
 	}
 	_, err := io.WriteString(s.w, s.text())
 	return err

@@ -1,7 +1,6 @@
 package diagram
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -9,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/exporter"
 	"github.com/exspan/exspan/exporter/model"
 )
 
@@ -265,10 +265,7 @@ func writeJSON(w io.Writer, g *Graph) error {
 		x.Paths = []string{a.Label}
 		j.NotSeen = append(j.NotSeen, x)
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(j)
+	return exporter.JSON(w, j)
 }
 
 func (a *Arrow) json() arrowJSON {

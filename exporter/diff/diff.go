@@ -5,7 +5,6 @@ package diff
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter"
 	"github.com/exspan/exspan/exporter/tally"
 	"github.com/exspan/exspan/exporter/text"
 	"github.com/exspan/exspan/rules"
@@ -218,10 +218,7 @@ func Write(w io.Writer, changes []Change, o Options) error {
 		if changes == nil {
 			changes = []Change{}
 		}
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return enc.Encode(changes)
+		return exporter.JSON(w, changes)
 	}
 	var b strings.Builder
 	titles := map[Kind]string{Path: "DATA PATHS", Finding: "FINDINGS", Service: "UNEXPECTED SERVICES", Pair: "WHO TALKS TO WHOM", Endpoint: "LEARNED ENDPOINTS",

@@ -2,7 +2,6 @@ package explain
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter"
 	"github.com/exspan/exspan/exporter/tally"
 	"github.com/exspan/exspan/exporter/text"
 	"github.com/exspan/exspan/rules"
@@ -316,8 +316,5 @@ func writeJSON(w io.Writer, flows []*Flow, sum *record.Summary, o Options) error
 		}
 		list[i] = j
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(list)
+	return exporter.JSON(w, list)
 }

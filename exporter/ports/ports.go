@@ -4,7 +4,6 @@ package ports
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter"
 	"github.com/exspan/exspan/exporter/text"
 	"github.com/exspan/exspan/rules"
 )
@@ -102,10 +102,7 @@ func (s *Sink) Write(*record.Record) error { return nil }
 func (s *Sink) Close(sum *record.Summary) error {
 	rows := Rows(sum, s.o)
 	if s.o.JSON {
-		enc := json.NewEncoder(s.w)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return enc.Encode(rows)
+		return exporter.JSON(s.w, rows)
 	}
 	var b strings.Builder
 	if len(rows) == 0 {
