@@ -63,29 +63,37 @@ func styleOf(s model.State) style {
 	return style{"#1f4e79", 1.4, false, 0}
 }
 
-// fonts are the faces for measuring text, made on first use: only diagrams need them.
-var fonts = sync.OnceValues(func() (faces [2]font.Face, err error) {
-	for i, ttf := range [][]byte{goregular.TTF, gobold.TTF} {
-		f, err := opentype.Parse(ttf)
-		if err != nil {
-			return faces, err
-		}
-		if faces[i], err = opentype.NewFace(f, &opentype.FaceOptions{Size: fontSize, DPI: 72}); err != nil {
-			return faces, err
-		}
+// The fonts, and the faces for measuring text, are made on first use: only diagrams need
+// them.
+var (
+	regularFont = sync.OnceValues(func() (*opentype.Font, error) { return opentype.Parse(goregular.TTF) })
+	boldFont    = sync.OnceValues(func() (*opentype.Font, error) { return opentype.Parse(gobold.TTF) })
+	regularFace = sync.OnceValues(func() (font.Face, error) { return newFace(fontSize, false) })
+	boldFace    = sync.OnceValues(func() (font.Face, error) { return newFace(fontSize, true) })
+)
+
+// newFace returns a face of a size in pixels.
+func newFace(size float64, bold bool) (font.Face, error) {
+	parsed := regularFont
+	if bold {
+		parsed = boldFont
 	}
-	return faces, nil
-})
+	f, err := parsed()
+	if err != nil {
+		return nil, err
+	}
+	return opentype.NewFace(f, &opentype.FaceOptions{Size: size, DPI: 72})
+}
 
 // textWidth returns the width of text in pixels, at fontSize.
 func textWidth(s string, bold bool) float64 {
-	faces, err := fonts()
+	made := regularFace
+	if bold {
+		made = boldFace
+	}
+	face, err := made()
 	if err != nil {
 		return float64(len(s)) * fontSize * 0.6
-	}
-	face := faces[0]
-	if bold {
-		face = faces[1]
 	}
 	return float64(font.MeasureString(face, s)) / float64(fixed.I(1)) * 1.06 // other fonts are wider
 }

@@ -11,9 +11,6 @@ import (
 	"strconv"
 
 	"golang.org/x/image/font"
-	"golang.org/x/image/font/gofont/gobold"
-	"golang.org/x/image/font/gofont/goregular"
-	"golang.org/x/image/font/opentype"
 	"golang.org/x/image/math/fixed"
 	"golang.org/x/image/vector"
 )
@@ -159,15 +156,8 @@ func (c *canvas) letters(s *shape) error {
 	key := fmt.Sprint(s.size, s.bold)
 	face := c.faces[key]
 	if face == nil {
-		ttf := goregular.TTF
-		if s.bold {
-			ttf = gobold.TTF
-		}
-		f, err := opentype.Parse(ttf)
-		if err != nil {
-			return err
-		}
-		if face, err = opentype.NewFace(f, &opentype.FaceOptions{Size: s.size * c.scale, DPI: 72}); err != nil {
+		var err error
+		if face, err = newFace(s.size*c.scale, s.bold); err != nil {
 			return err
 		}
 		c.faces[key] = face
