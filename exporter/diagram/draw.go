@@ -14,6 +14,7 @@ import (
 	"golang.org/x/image/math/fixed"
 
 	"github.com/exspan/exspan/exporter/model"
+	"github.com/exspan/exspan/exporter/text"
 )
 
 // kind is what a shape is.
@@ -250,7 +251,7 @@ func (p *picture) legend(g *Graph) {
 			s = w + "  " + s
 		}
 		bold := a.State == model.Unexpected || a.State == model.Deviating || a.State == model.Blocked
-		for i, part := range wrapped(s, 150) {
+		for i, part := range text.Wrap(s, 150, 0, 0) {
 			if i > 0 {
 				y -= lineHeight * 0.75
 				p.text(point{margin + 52, y}, part, bold, false)
@@ -266,27 +267,10 @@ func (p *picture) legend(g *Graph) {
 			"Marks: circle as documented, triangle unexpected, octagon deviating, diamond and dashes blocked. Padlock: closed encrypted, open not encrypted, half partly; none where it was not seen.")
 	}
 	for _, s := range notes {
-		for _, part := range wrapped(s, 150) {
+		for _, part := range text.Wrap(s, 150, 0, 0) {
 			line(nil, part, false)
 			y -= lineHeight * 0.5
 		}
 	}
 	p.h = y + margin
-}
-
-// wrapped breaks text at spaces into lines of at most so many bytes.
-func wrapped(s string, width int) []string {
-	var lines []string
-	for len(s) > width {
-		cut := width
-		for cut > 0 && s[cut] != ' ' {
-			cut--
-		}
-		if cut == 0 {
-			break
-		}
-		lines = append(lines, s[:cut])
-		s = s[cut+1:]
-	}
-	return append(lines, s)
 }

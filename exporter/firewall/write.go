@@ -66,43 +66,31 @@ func (p *Plan) Write(w io.Writer, f Format, o Look) error {
 const windowsMark = "rem "
 
 // wrap writes text behind a mark, broken at spaces.
-func wrap(b *strings.Builder, mark, indent, s string, width int) {
+func wrap(b *strings.Builder, mark string, indent int, s string, width int) {
 	s = text.Printable(s)
 	if mark == windowsMark {
 		s = safe(s)
 	}
-	room := max(width-len(mark)-len(indent), 30)
-	for first := true; s != "" || first; first = false {
-		cut := len(s)
-		if cut > room {
-			if cut = strings.LastIndexByte(s[:room+1], ' '); cut <= 0 {
-				cut = len(s)
-			}
-		}
-		line := mark
-		if !first {
-			line += indent
-		}
-		b.WriteString(strings.TrimRight(line+s[:cut], " ") + "\n")
-		s = strings.TrimLeft(s[cut:], " ")
+	for _, l := range text.Wrap(s, width-len(mark), 0, indent) {
+		b.WriteString(mark + l + "\n")
 	}
 }
 
 // head writes what comes first: what Microsoft supports.
 func (p *Plan) head(b *strings.Builder, mark string, o Look) {
-	wrap(b, mark, "", "Firewall rules for "+o.Title+", by exspan: what is documented, and nothing else.", o.Width)
+	wrap(b, mark, 0, "Firewall rules for "+o.Title+", by exspan: what is documented, and nothing else.", o.Width)
 	for _, s := range p.Support {
-		wrap(b, mark, "", s, o.Width)
+		wrap(b, mark, 0, s, o.Width)
 	}
 	if len(p.Support) > 0 {
 		if p.Strict {
-			wrap(b, mark, "", "With --strict these pairs are listed by port all the same. That is your decision, and it is not supported.", o.Width)
+			wrap(b, mark, 0, "With --strict these pairs are listed by port all the same. That is your decision, and it is not supported.", o.Width)
 		} else {
-			wrap(b, mark, "", "Those pairs may use any port (--strict lists their ports).", o.Width)
+			wrap(b, mark, 0, "Those pairs may use any port (--strict lists their ports).", o.Width)
 		}
 	}
 	if len(p.Rules) == 0 {
-		wrap(b, mark, "", "There are no rules: no documented path of an Exchange server was seen. Name the servers in a site file (exspan site infer begins one).", o.Width)
+		wrap(b, mark, 0, "There are no rules: no documented path of an Exchange server was seen. Name the servers in a site file (exspan site infer begins one).", o.Width)
 	}
 	b.WriteByte('\n')
 }
@@ -113,9 +101,9 @@ func (p *Plan) tail(b *strings.Builder, mark string, o Look) {
 		return
 	}
 	b.WriteByte('\n')
-	wrap(b, mark, "", "Not made into rules:", o.Width)
+	wrap(b, mark, 0, "Not made into rules:", o.Width)
 	for _, s := range p.Refused {
-		wrap(b, mark, "  ", "- "+s, o.Width)
+		wrap(b, mark, 2, "- "+s, o.Width)
 	}
 }
 

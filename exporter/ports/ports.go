@@ -239,19 +239,7 @@ func (s *Sink) write(b *strings.Builder, r *Row) {
 
 // line writes text broken at spaces, later lines two columns further in.
 func (s *Sink) line(b *strings.Builder, indent int, t string) {
-	t = text.Printable(t)
-	for first := true; t != ""; first = false {
-		if !first {
-			b.WriteString("  ")
-		}
-		room := max(s.o.Width-indent-2, 30)
-		cut := len(t)
-		if cut > room {
-			if cut = strings.LastIndexByte(t[:room+1], ' '); cut <= 0 {
-				cut = len(t)
-			}
-		}
-		b.WriteString(strings.Repeat(" ", indent) + strings.TrimRight(t[:cut], " ") + "\n")
-		t = strings.TrimLeft(t[cut:], " ")
+	for _, l := range text.Wrap(text.Printable(t), s.o.Width, indent, indent+2) {
+		b.WriteString(l + "\n")
 	}
 }
