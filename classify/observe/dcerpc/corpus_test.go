@@ -3,7 +3,6 @@ package dcerpc
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -41,9 +40,7 @@ func capture(t *testing.T, name string) string {
 	if _, err := os.Stat(name); err != nil {
 		t.Skip(err)
 	}
-	if _, err := exec.LookPath("tshark"); err != nil {
-		t.Skip(err)
-	}
+	observetest.NeedTshark(t)
 	return name
 }
 

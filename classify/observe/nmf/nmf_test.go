@@ -3,7 +3,6 @@ package nmf
 import (
 	"encoding/binary"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -118,9 +117,7 @@ func TestRecorded(t *testing.T) {
 	if _, err := os.Stat(capture); err != nil {
 		t.Skip(err)
 	}
-	if _, err := exec.LookPath("tshark"); err != nil {
-		t.Skip(err)
-	}
+	observetest.NeedTshark(t)
 	flows := observetest.Flows(t, capture, "tcp.port == 808")
 	want := [][]string{
 		{"auth=ntlm", "encryption=net.tcp", "nmf.encoding=binary-dictionary", "nmf.mode=duplex", "nmf.upgrade=application/negotiate"},

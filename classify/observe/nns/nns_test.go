@@ -3,7 +3,6 @@ package nns
 import (
 	"encoding/binary"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -102,9 +101,7 @@ func TestRecorded(t *testing.T) {
 	if _, err := os.Stat(capture); err != nil {
 		t.Skip(err)
 	}
-	if _, err := exec.LookPath("tshark"); err != nil {
-		t.Skip(err)
-	}
+	observetest.NeedTshark(t)
 	want := [][]string{{"auth=ntlm", "encryption=nns-protected"}, {"auth=ntlm", "encryption=none"}, {"nns.error=0x8009030c"}}
 	flows := observetest.Flows(t, capture, "tcp.port == 64327")
 	if len(flows) != len(want) {

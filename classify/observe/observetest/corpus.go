@@ -16,6 +16,14 @@ import (
 	"github.com/exspan/exspan/classify/observe"
 )
 
+// NeedTshark skips the test if tshark is not installed.
+func NeedTshark(t testing.TB) {
+	t.Helper()
+	if _, err := exec.LookPath("tshark"); err != nil {
+		t.Skip("tshark is not installed")
+	}
+}
+
 // Corpus returns the path of a capture file in the folder that EXSPAN_CORPUS names. It
 // skips the test if EXSPAN_CORPUS is unset or tshark is missing.
 func Corpus(t testing.TB, name string) string {
@@ -28,17 +36,17 @@ func Corpus(t testing.TB, name string) string {
 	if _, err := os.Stat(file); err != nil {
 		t.Skip(err)
 	}
-	if _, err := exec.LookPath("tshark"); err != nil {
-		t.Skip(err)
-	}
+	NeedTshark(t)
 	return file
 }
 
 // Tshark runs tshark on a file and returns the requested fields, one row for each packet
 // that matches the display filter. Commas separate several values of a field in one
-// packet. Tshark passes extra on to tshark.
+// packet. Tshark passes extra on to tshark. Like Flows, it skips the test if tshark is not
+// installed.
 func Tshark(t testing.TB, file, filter string, fields []string, extra ...string) [][]string {
 	t.Helper()
+	NeedTshark(t)
 	args := append([]string{"-n", "-r", file, "-T", "fields", "-E", "separator=/t"}, extra...)
 	if filter != "" {
 		args = append(args, "-Y", filter)

@@ -22,9 +22,7 @@ import (
 // TestLoss drops segments of recorded conversations, and of those of the corpus if there
 // is one.
 func TestLoss(t *testing.T) {
-	if _, err := exec.LookPath("tshark"); err != nil {
-		t.Skip(err)
-	}
+	NeedTshark(t)
 	var files []string
 	for _, name := range []string{"mail", "web", "directory"} {
 		files = append(files, "../../../testdata/"+name+".pcapng")

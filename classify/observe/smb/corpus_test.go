@@ -2,7 +2,6 @@ package smb
 
 import (
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,9 +27,7 @@ func open(t *testing.T, name string) string {
 	if _, err := os.Stat(name); err != nil {
 		t.Skip(err)
 	}
-	if _, err := exec.LookPath("tshark"); err != nil {
-		t.Skip(err)
-	}
+	observetest.NeedTshark(t)
 	return name
 }
 

@@ -3,7 +3,6 @@ package tls_test
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,9 +32,7 @@ func TestRecordedMail(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	if _, err := exec.LookPath("tshark"); err != nil {
-		t.Skip(err)
-	}
+	observetest.NeedTshark(t)
 	var doc struct{ Flows []truth }
 	if err := json.Unmarshal(b, &doc); err != nil {
 		t.Fatal(err)
