@@ -179,3 +179,33 @@ func TestHashSpread(t *testing.T) {
 		}
 	}
 }
+
+// TestShortWay has a block that is larger than any frame may be, as the pieces of a file
+// are that two goroutines share: the usual frames of it have to take the short way, too.
+func TestShortWay(t *testing.T) {
+	udp := make([]byte, 100)
+	binary.BigEndian.PutUint16(udp[12:], etherIPv4)
+	copy(udp[14:], []byte{0x45, 0, 0, 86, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0xc0, 0, 0xc0, 1, 0, 66})
+	var data []byte
+	for len(data) <= 2*maxFrame {
+		var h [pcapFrameHeader]byte
+		binary.LittleEndian.PutUint32(h[8:], uint32(len(udp)))
+		binary.LittleEndian.PutUint32(h[12:], uint32(len(udp)))
+		data = append(append(data, h[:]...), udp...)
+	}
+	k := sink{pool: newPool(len(data)), copies: newCopies(0)}
+	r := newReader("a.pcap", nil, &k)
+	r.format, r.header, r.limit = formatPcap, pcapFrameHeader, maxFrame
+	r.describe(iface{link: LinkEthernet, scale: microseconds})
+	r.blk = k.pool.block(len(data))
+	r.end = copy(r.blk.buf, data)
+	bt := k.pool.batch()
+	if !r.scanPlain(bt) {
+		t.Errorf("%d of %d packets", bt.n, batchSize)
+	}
+	// A frame above the limit is left to what reports it.
+	binary.LittleEndian.PutUint32(r.blk.buf[r.off+8:], maxFrame+1)
+	if bt = k.pool.batch(); r.scanPlain(bt) || bt.n != 0 {
+		t.Errorf("a frame above the limit: %d packets", bt.n)
+	}
+}

@@ -524,9 +524,6 @@ func (r *reader) scanPcap(bt *fileBatch) (need int, err error) {
 // scanPlain reads records as nearly all are, up to the first that is not, and
 // reports whether bt is full then.
 func (r *reader) scanPlain(bt *fileBatch) bool {
-	if r.end > int(r.limit) {
-		return false // so no frame that is here exceeds the limit
-	}
 	k, off, frames := r.sink, r.off, r.sink.stats.Frames
 	k.hush()
 	r.scanCommon(bt)
@@ -540,7 +537,7 @@ func (r *reader) scanPlain(bt *fileBatch) bool {
 // nearly all packets go through has to be short: so little is needed after the call
 // of common, and the sums are of numbers of 32 bits, which do not overflow.
 func (r *reader) scanCommon(bt *fileBatch) {
-	k, scale := r.sink, r.ifaces[0].scale.mul
+	k, scale, most := r.sink, r.ifaces[0].scale.mul, uint(r.limit)-leastCommon
 	packets := bt.array[:]
 	buf := r.blk.buf[:r.end:r.end]
 	for uint(bt.n) < uint(len(packets)) {
@@ -552,7 +549,7 @@ func (r *reader) scanCommon(bt *fileBatch) {
 		b := buf[begin:h:h]
 		captured := uint(binary.LittleEndian.Uint32(b[8:]))
 		n := h + captured
-		if captured < leastCommon || n > uint(len(buf)) {
+		if captured-leastCommon > most || n > uint(len(buf)) { // too short, which wraps round, or too long
 			return
 		}
 		p := &packets[bt.n]
