@@ -74,7 +74,7 @@ func TestMonitorMistakes(t *testing.T) {
 		{"-i a --exchange 1999 --web.listen-address=", `no rules for Exchange 1999`},
 		{"-i a --web.listen-address x", `--web.listen-address: listen tcp: address x: missing port in address`},
 		{"-i no-such-if --capture pcap --web.listen-address=", `interface no-such-if: `},
-		{"-i a --config.file " + dir + "/none", `no such file or directory`},
+		{"-i a --config.file " + dir + "/none", `/none: no such file`},
 		{"-r /dev/null --web.listen-address= --user no-such-user", `--user: unknown user no-such-user`},
 	} {
 		var stderr bytes.Buffer
