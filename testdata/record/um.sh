@@ -136,13 +136,17 @@ N=";transport=udp>;regint=0;audio_codecs=pcmu"
 
 # 1. UDP and TCP, with real media from both ends, OPTIONS and CANCEL
 agent um-udp um1 5060 "$WORK/b.wav" "$N;answermode=auto" 30000-30098
+agent um-worker um1 5065 "$WORK/b.wav" "$T;answermode=auto" 30000-30098
+agent um-other um2 5065 "$WORK/b.wav" "$T;answermode=auto" 30000-30098
+agent um-manual um2 5060 "$WORK/b.wav" "$N" 30000-30098
 agent pbx-udp pbx1 5060 "$WORK/a.wav" "$N"
 agent pbx-tcp pbx1 5060 "$WORK/a.wav" "$T"
-agent um-manual um2 5060 "$WORK/b.wav" "$N" 30000-30098
+record um-calls
+redirected um1 um-worker
+redirected um2 um-other
 answer um-udp um1
 answer um-manual um2
 sleep 1.5
-record um-calls
 step "pbx1 asks um1 whether it is there" pbx1 "protocol=sip sip.method=OPTIONS" $SIPP -sf options.xml -i 10.20.5.10 -p 5062 $UM:5060
 step "pbx1 calls um1 over UDP" pbx1 "protocol=sip transport=udp media=pcmu hangup=caller" $(call pbx-udp 6 "sip:um@$UM")
 step "pbx1 calls um1 over TCP" pbx1 "protocol=sip transport=tcp media=pcmu hangup=caller" $(call pbx-tcp 6 "sip:um@$UM")
@@ -155,7 +159,6 @@ take um-calls
 echo "SEQUENTIAL" >"$WORK/worker.csv"
 echo "um@$UM:5065" >>"$WORK/worker.csv"
 echo "um@$UM:5067" >>"$WORK/worker.csv"
-agent um-worker um1 5065 "$WORK/b.wav" "$T;answermode=auto" 30000-30098
 agent um-worker2 um1 5067 "$WORK/a.wav" "$T;answermode=auto" 30100-30198
 answer um-worker um1
 answer um-worker2 um1
@@ -189,7 +192,6 @@ agent um-srtp um1 5065 "$WORK/b.wav" "$T;answermode=auto;mediaenc=srtp-mand" 300
 agent um-dtls um2 5065 "$WORK/b.wav" "$T;answermode=auto;mediaenc=dtls_srtp" 30000-30098
 agent pbx-srtp pbx1 5060 "$WORK/a.wav" "$T;mediaenc=srtp-mand"
 agent pbx-dtls pbx1 5060 "$WORK/a.wav" "$T;mediaenc=dtls_srtp"
-agent um-other um2 5065 "$WORK/b.wav" "$T;answermode=auto" 30000-30098
 record um-srtp
 redirected um1 um-worker
 redirected um2 um-other
