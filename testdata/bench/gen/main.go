@@ -4,6 +4,11 @@
 //	gen mix N FLOWS OUT    an Exchange-like mix with plausible payload
 //	gen small N FLOWS OUT  64 random bytes a packet, a random flow each time
 //	gen big N FLOWS OUT    frames of 1,400 bytes in few flows
+//
+// One mode takes real traffic: N packets of the captures named, or in the folders
+// named, repeated with other addresses each time.
+//
+//	gen real N FLOWS OUT FILE...
 package main
 
 import (
@@ -355,8 +360,8 @@ func main() {
 // run generates one capture. It is a script from top to bottom: arguments, flows,
 // packets.
 func run(args []string) error {
-	if len(args) != 4 {
-		return errors.New("usage: gen mix|small|big PACKETS FLOWS OUT")
+	if len(args) < 4 || (args[0] == "real") != (len(args) > 4) {
+		return errors.New("usage: gen mix|small|big PACKETS FLOWS OUT, or gen real PACKETS FLOWS OUT FILE...")
 	}
 	N, err := strconv.Atoi(args[1])
 	if err != nil {
@@ -447,6 +452,10 @@ func run(args []string) error {
 			for t := 1 + rnd(8); t > 0 && npkts < N; t-- {
 				f.next()
 			}
+		}
+	case "real":
+		if err := realTraffic(N, F, args[4:]); err != nil {
+			return err
 		}
 	default:
 		return fmt.Errorf("unknown %q", args[0])
