@@ -20,6 +20,8 @@ type evidenceRule struct {
 	content match.Content
 	joined  string // the roles, as changes show them
 	shown   shown
+	// required has the bits of the facts without which content never matches.
+	required uint64
 }
 
 // shown is what a rule was last shown by, in words: the hosts of a network show the same
@@ -35,7 +37,7 @@ type shown struct {
 type evidence struct {
 	protocols []string
 	any       map[string][]evidenceRule // by protocol, "" for any
-	names     []string                  // the facts that some rule asks for
+	names     map[string]uint64         // the facts that some rule asks for, each with a bit that it may share
 	// byProtocol holds the rules for each protocol as session.Heard counts them: its
 	// own, then those for any.
 	byProtocol [][]evidenceRule
@@ -72,7 +74,7 @@ type source struct {
 }
 
 func compileEvidence(packs *rules.Packs, protocols []string) *evidence {
-	e := &evidence{protocols: protocols, any: map[string][]evidenceRule{}, announced: map[string][]*evidenceRule{}}
+	e := &evidence{protocols: protocols, any: map[string][]evidenceRule{}, names: map[string]uint64{}, announced: map[string][]*evidenceRule{}}
 	for _, pack := range packs.All() {
 		var list []*rules.RoleEvidence
 		for i := range pack.Evidence {
@@ -88,9 +90,12 @@ func compileEvidence(packs *rules.Packs, protocols []string) *evidence {
 				m := &ev.Any[j]
 				r := evidenceRule{RoleEvidence: ev, port: m.Port, content: match.Compile(m), joined: match.Join(ev.Roles)}
 				for _, name := range r.content.Names() {
-					if !slices.Contains(e.names, name) {
-						e.names = append(e.names, name)
+					if e.names[name] == 0 {
+						e.names[name] = 1 << (len(e.names) % 64)
 					}
+				}
+				for _, name := range r.content.Required() {
+					r.required |= e.names[name]
 				}
 				e.any[m.Protocol] = append(e.any[m.Protocol], r)
 			}
@@ -112,23 +117,45 @@ func (e *evidence) weigh(list *observe.List, protocol uint8) *weighing {
 		return w
 	}
 	*w = weighing{list: id, protocol: protocol, rules: w.rules[:0]}
+	have := uint64(0)
 	for i, f := range list.All() {
-		if slices.Contains(e.names, f.Name) {
+		if bit := e.names[f.Name]; bit != 0 {
 			w.last = int32(i + 1)
+			have |= bit
 		}
 		w.services = w.services || f.Name == observe.RPCUUID
 	}
 	for i := range e.byProtocol[protocol] {
-		if r := &e.byProtocol[protocol][i]; r.content.Match(list.All()).Complete {
+		if r := &e.byProtocol[protocol][i]; r.required&^have == 0 && r.content.Match(list.All()).Complete {
 			w.rules = append(w.rules, r)
 		}
 	}
 	return w
 }
 
+// concerned reports whether the facts that a flow has reported since they were weighed
+// last may prove anything. Lists that many flows share are known, and so are looked up
+// faster than their facts are.
+func (e *evidence) concerned(h *session.Heard) bool {
+	list := h.Facts.List()
+	if id := list.ID(); id != 0 && e.weighed[id%uint64(len(e.weighed))].list == id {
+		return true
+	}
+	all := list.All()
+	for i := min(h.Weighed, len(all)); i < len(all); i++ {
+		if all[i].Name == observe.RPCUUID || e.names[all[i].Name] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // weigh takes in the facts of a flow: it names the RPC services among them, and
 // holds them against what proves roles.
 func (v *Inventory) weigh(h *session.Heard) {
+	if !v.evidence.concerned(h) {
+		return
+	}
 	w := v.evidence.weigh(h.Facts.List(), h.Protocol)
 	if w.services {
 		v.nameServices(h.Facts)

@@ -37,6 +37,15 @@ func (c *Content) Names() []string {
 	return names
 }
 
+// Required returns the names of the attributes without which c is never met.
+func (c *Content) Required() []string {
+	var names []string
+	for i := range c.all {
+		names = append(names, c.all[i].Name)
+	}
+	return names
+}
+
 // Only reports whether c asks for one attribute alone.
 func (c *Content) Only(name string) bool {
 	return len(c.all) == 1 && len(c.either) == 0 && c.all[0].Name == name
