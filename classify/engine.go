@@ -10,6 +10,7 @@ import (
 	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/inventory"
 	"github.com/exspan/exspan/classify/judge"
+	"github.com/exspan/exspan/classify/knowledge"
 	"github.com/exspan/exspan/classify/match"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/record"
@@ -50,6 +51,10 @@ type Config struct {
 	// rows that the flow could follow are wanted. It returns nil, or what is told
 	// them. It must not call the engine.
 	Explain func(*record.Record) func([]record.Candidate)
+	// OnLearned is told what the engine learned itself, when that is new or ends; nil if
+	// nobody wants to know. It is called by Batch, Close and Share, and must neither call
+	// the engine nor wait. It must not keep the fact.
+	OnLearned func(*knowledge.Fact)
 	// Interim is how often, in packet time, a record of every live flow that had
 	// packets since its last one is written; 0 means never.
 	Interim time.Duration
@@ -95,6 +100,7 @@ type Engine struct {
 	counts    counts
 	out       output
 	dropped   map[dropEnds]string // by what; nil until Tell
+	facts     []knowledge.Fact    // used again by learned
 }
 
 // New returns an engine that writes to sink.
@@ -281,7 +287,9 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 		if st.Ends.Direction(sender) == observe.ToServer {
 			server = p.Dst
 		}
-		e.inventory.Refused(server, e.tunnels.onWire(p.Tunnel), p.Time)
+		if changes := e.inventory.Refused(server, e.tunnels.onWire(p.Tunnel), p.Time); len(changes) > 0 {
+			e.learned(changes)
+		}
 		if e.ledger != nil && st.label == 0 { // nothing more is to come
 			s := e.flows.at(ev.ID)
 			e.countPending(&s, record.NoConfidence, record.Refused)

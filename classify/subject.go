@@ -94,7 +94,7 @@ func (e *Engine) verdictOf(s *subject) *record.Verdict {
 	}
 	o := judge.Origin{Client: s.clientAddr.Netip(), Server: s.serverAddr.Netip()}
 	if v.Service >= 0 {
-		o.From, o.Learned = s.entries[v.Service].Origin()
+		o.From, o.Learned, o.Sensor = s.entries[v.Service].Origin()
 	}
 	return e.judge.Word(v, o)
 }
@@ -124,7 +124,9 @@ func (e *Engine) absorb(h *session.Heard) {
 	} else if list := e.tunnels.of[h.ID]; h.Ended && len(list) > 0 {
 		h.Tunnel = list[0]
 	}
-	e.inventory.Hear(h)
+	if changes := e.inventory.Hear(h); len(changes) > 0 {
+		e.learned(changes)
+	}
 	e.reader.Announcements = e.inventory.MediaAnnounced()
 	if h.Facts.List() != before {
 		e.reader.Amended(h)

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"github.com/goccy/go-yaml/ast"
+	"slices"
 )
 
 var endWords = []string{"server", "client", "both"}
@@ -148,4 +149,9 @@ func contains[T comparable](list []T, x T) bool {
 		}
 	}
 	return len(list) == 0
+}
+
+// Ported reports whether the roles that the evidence proves depend on the server's port.
+func (e *RoleEvidence) Ported() bool {
+	return slices.ContainsFunc(e.ByVersion, func(r RolesOf) bool { return len(r.Ports) > 0 })
 }

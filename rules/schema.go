@@ -216,6 +216,7 @@ func siteSchema() *schema {
 		"accept":            listOf(accept).describe("Findings that are known and accepted."),
 		"relays":            listOf(hostOrNetwork()).describe("Hosts that announce media for others, such as session border controllers."),
 		"mirrors":           listOf(hostOrNetwork()).describe("Ends of tunnels that carry mirrored packets: ERSPAN, VXLAN, TZSP."),
+		"sensors":           listOf(anyText()).describe("Sensors whose knowledge is believed; without the list, all that share a realm."),
 	})
 	s.Title = "exspan site file"
 	s.Description = "What is known of a network: its Exchange servers, their roles, and what is wanted."

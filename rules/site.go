@@ -63,7 +63,7 @@ func (s *Site) Port(l *Leg) Port {
 }
 
 // siteKeys lists the keys of a site file.
-var siteKeys = []string{"exchange", "servers", "networks", "log_shipping_port", "allow", "accept", "relays", "mirrors"}
+var siteKeys = []string{"exchange", "servers", "networks", "log_shipping_port", "allow", "accept", "relays", "mirrors", "sensors"}
 
 type siteReader struct {
 	reader
@@ -92,6 +92,12 @@ func (r *siteReader) top(key string, at pos, v ast.Node) bool {
 		r.items(v, key, func(v ast.Node) { r.site.Relays = append(r.site.Relays, r.hosts(v)...) })
 	case "mirrors":
 		r.items(v, key, func(v ast.Node) { r.site.Mirrors = append(r.site.Mirrors, r.hosts(v)...) })
+	case "sensors":
+		r.items(v, key, func(v ast.Node) {
+			if s := r.text(v, "name of a sensor"); s != "" {
+				r.site.Sensors = append(r.site.Sensors, s)
+			}
+		})
 	default:
 		return false
 	}

@@ -361,6 +361,8 @@ type Site struct {
 	// Mirrors lists the ends of tunnels that carry mirrored packets (ERSPAN, VXLAN,
 	// TZSP).
 	Mirrors []netip.Prefix
+	// Sensors lists the sensors whose knowledge is believed. It is empty for all.
+	Sensors []string
 }
 
 // Pack is one file of rules.

@@ -50,6 +50,7 @@ type Endpoint struct {
 	doubted    int64 // packet time at which the server seemed to end it, or 0
 	flows      uint64
 	list       *match.Announced // of this service alone; nil until asked for
+	told       *telling         // what other sensors say of it; nil for what was seen here
 }
 
 // overAt reports whether the entry no longer held at a packet time.
@@ -64,10 +65,20 @@ func (en *Endpoint) proof() Proof {
 		return SiteFile
 	case en.strange:
 		return WeakEvidence
+	case en.told != nil:
+		return Remote
 	case en.weak:
 		return OneSided
 	}
 	return TwoSided
+}
+
+// shown returns how well the entry is known to those who saw what it rests on.
+func (en *Endpoint) shown() Proof {
+	if en.told != nil && !en.strange && !en.weak {
+		return TwoSided
+	}
+	return en.proof()
 }
 
 // rank orders entries by how much they prove: by their proof, and by their
@@ -107,6 +118,7 @@ type endpoints struct {
 	all     []*Endpoint          // in order of learning, some of them gone
 	gone    int                  // of all
 	media   uint32               // how often a UDP endpoint was learned
+	told    int                  // entries that other sensors told
 	ended   []*Endpoint          // what the last call ended
 
 	most, mostPerServer int // entries in all, and of one server address
@@ -156,7 +168,7 @@ func (t *endpoints) learn(e *observe.Endpoint, h hearing) (*Endpoint, bool) {
 	}
 	candidate.dialog = d
 	for _, en := range t.byKey[candidate.key] {
-		if en.service == h.service && en.dialog == d && (d != nil || e.Scope == "") && en.tunnel == h.tunnel && !en.overAt(h.time) {
+		if en.told == nil && en.service == h.service && en.dialog == d && (d != nil || e.Scope == "") && en.tunnel == h.tunnel && !en.overAt(h.time) {
 			t.again(en, &candidate)
 			if e.Disputed {
 				t.contradict(en, twoAnswers)
@@ -222,10 +234,15 @@ func (t *endpoints) again(en, candidate *Endpoint) {
 
 // end ends an entry.
 func (t *endpoints) end(en *Endpoint, now int64) {
-	if en.ended == 0 {
-		en.ended = now
-		t.ended = append(t.ended, en)
+	if en.ended != 0 {
+		return
 	}
+	en.ended = now
+	if en.told != nil { // what others say is theirs to end
+		en.told.endedHere = now
+		return
+	}
+	t.ended = append(t.ended, en)
 }
 
 // reject takes in that a server refused to serve one service of an endpoint, as
@@ -237,7 +254,7 @@ func (t *endpoints) reject(key endpointKey, service string, tunnel capture.Tunne
 	for _, en := range t.byKey[key] {
 		switch {
 		case en.service != service || en.tunnel != tunnel || en.source == observe.FromSite || en.overAt(now):
-		case en.source == observe.FromBind || en.proof() < TwoSided:
+		case en.source == observe.FromBind || en.shown() < TwoSided:
 			t.end(en, now)
 		default:
 			en.doubted = now
@@ -254,7 +271,7 @@ func (t *endpoints) close(key endpointKey, tunnel capture.TunnelID, now int64) [
 	for _, en := range t.byKey[key] {
 		switch {
 		case en.tunnel != tunnel || en.source == observe.FromSite || en.overAt(now):
-		case en.proof() < TwoSided:
+		case en.shown() < TwoSided:
 			t.end(en, now)
 		default:
 			en.doubted = now
@@ -307,14 +324,20 @@ func (t *endpoints) endSite(now int64) {
 }
 
 // announced returns a service that holds for an endpoint now, or "". What a
-// stranger announced is no reason to read a flow in another way.
+// stranger announced is no reason to read a flow in another way. What was seen here
+// comes before what others told.
 func (t *endpoints) announced(e *capture.Endpoint, proto uint8, now int64) string {
+	service := ""
 	for _, en := range t.at(e, proto) {
-		if !en.strange && !en.overAt(now) {
+		switch {
+		case en.strange || en.overAt(now):
+		case en.told == nil:
 			return en.service
+		case service == "":
+			service = en.service
 		}
 	}
-	return ""
+	return service
 }
 
 // Flow is what Find asks of a flow.
@@ -384,9 +407,24 @@ func (t *endpoints) lookup(key endpointKey, f *Flow, buf []*Endpoint) []*Endpoin
 		return buf
 	}
 	slices.SortStableFunc(buf, func(a, b *Endpoint) int {
-		return cmp.Or(cmp.Compare(b.rank(), a.rank()), cmp.Compare(min(a.doubted, 1), min(b.doubted, 1)), cmp.Compare(a.learned, b.learned))
+		order := cmp.Or(cmp.Compare(b.rank(), a.rank()), cmp.Compare(min(a.doubted, 1), min(b.doubted, 1)))
+		if order == 0 && a.told == nil && b.told == nil { // else the first that was told stays first: times that others tell can be made up
+			order = cmp.Compare(a.learned, b.learned)
+		}
+		return order
 	})
+	if t.told > 0 {
+		buf = seenFirst(buf)
+	}
 	return buf
+}
+
+// seenFirst leaves out of sorted entries what others told of a service that was
+// seen here.
+func seenFirst(list []*Endpoint) []*Endpoint {
+	return slices.DeleteFunc(list, func(en *Endpoint) bool {
+		return en.told != nil && slices.ContainsFunc(list, func(x *Endpoint) bool { return x != nil && x.told == nil && x.service == en.service })
+	})
 }
 
 // protocolOf returns the protocol that an announced service speaks.
@@ -426,6 +464,9 @@ func (v *Inventory) Use(f *Flow, other bool) {
 			continue
 		}
 		en.used = max(en.used, f.Last)
+		if en.told != nil {
+			en.told.usedHere = en.used
+		}
 		switch protocol := t.protocolOf(en); {
 		case f.Protocol == protocol:
 			en.confirmed = true
@@ -438,8 +479,14 @@ func (v *Inventory) Use(f *Flow, other bool) {
 // Service returns the short name of the service, or "UUID vX.Y".
 func (en *Endpoint) Service() string { return en.service }
 
-// Origin returns who announced the endpoint, and the packet time.
-func (en *Endpoint) Origin() (from netip.AddrPort, learned int64) { return en.from, en.learned }
+// Origin returns who announced the endpoint, the packet time, and the sensor that saw
+// it, which is empty for this one.
+func (en *Endpoint) Origin() (from netip.AddrPort, learned int64, sensor string) {
+	if en.told != nil {
+		sensor = en.told.sensor
+	}
+	return en.from, en.learned, sensor
+}
 
 // Count counts one more flow that was labelled through the endpoint.
 func (en *Endpoint) Count() { en.flows++ }
@@ -449,6 +496,9 @@ func (en *Endpoint) Public() record.LearnedEndpoint {
 	p := record.LearnedEndpoint{Service: en.service, Annotation: en.annotation, Source: en.source, From: en.from, Announced: en.announced}
 	if en.source != observe.FromSite {
 		p.Learned = time.Unix(0, en.learned).UTC()
+	}
+	if en.told != nil {
+		p.Sensor = en.told.sensor
 	}
 	return p
 }

@@ -47,6 +47,8 @@ type evidence struct {
 	// announced holds what services prove of the host that serves them, by the name
 	// of the service.
 	announced map[string][]*evidenceRule
+	// byID holds the rules by their ids; nil until another sensor names one.
+	byID map[string]*rules.RoleEvidence
 }
 
 // weighing is what a list of facts proves.
@@ -242,7 +244,7 @@ func (v *Inventory) prove(a capture.Addr, r *evidenceRule, evidence string, from
 // weighEndpoint holds a learned endpoint against what proves roles: an endpoint
 // mapper that announces a service speaks for its host.
 func (v *Inventory) weighEndpoint(en *Endpoint, now int64) {
-	if en.datagram || en.source == observe.FromSite || v.endpoints.protocolOf(en) != rpc {
+	if en.datagram || en.told != nil || en.source == observe.FromSite || v.endpoints.protocolOf(en) != rpc {
 		return
 	}
 	for _, r := range v.evidence.rulesFor(en.service) {
@@ -295,11 +297,12 @@ func (v *Inventory) reweigh(old *hosts) {
 		if x.site != nil {
 			continue
 		}
-		if x.name != "" {
+		if x.name != "" && x.nameTold == "" {
 			v.hosts.name(x.addr, x.name)
 		}
 		for _, p := range x.proofs {
 			switch {
+			case p.sensor != "":
 			case p.from.facts != nil:
 				v.drawAgain(a, p.evidence, p.from)
 			case p.from.service != "":
@@ -316,6 +319,7 @@ func (v *Inventory) reweigh(old *hosts) {
 			v.weighEndpoint(en, 0)
 		}
 	}
+	v.tellAgain(old)
 }
 
 // drawAgain draws from the facts of a flow what these rules see in them.
@@ -332,7 +336,11 @@ func (v *Inventory) keep(a capture.Addr, x *host, p roleProof) {
 	for _, list := range v.evidence.any {
 		for i := range list {
 			if r := &list[i]; slices.Equal(r.Roles, p.roles) && r.Weak == p.weak {
-				v.hosts.prove(a, p, x.version, x.build)
+				version, build := x.version, x.build
+				if x.versionTold != "" {
+					version, build = "", ""
+				}
+				v.hosts.prove(a, p, version, build)
 				return
 			}
 		}

@@ -31,6 +31,7 @@ type roleProof struct {
 	evidence string
 	weak     bool // counts only where nothing else is known
 	from     source
+	sensor   string // that saw it; empty for this one
 }
 
 // host is what is known of one address.
@@ -41,13 +42,18 @@ type host struct {
 	site    *rules.Server
 	proofs  []roleProof
 	version string
-	build   string         // the build number with the update it belongs to, if that is how the version is known
-	bySite  bool           // the site file tells the version
-	among   []string       // the versions that it can have by what it showed, oldest first; nil for any
-	epoch   uint32         // hosts.epoch when roles were made
-	vetoed  bool           // it is no Exchange server
-	behind  *capture.Addr  // an Exchange server that it sends requests on to, or nil
-	roles   *match.RoleSet // made when asked for
+	build   string        // the build number with the update it belongs to, if that is how the version is known
+	bySite  bool          // the site file tells the version
+	among   []string      // the versions that it can have by what it showed, oldest first; nil for any
+	epoch   uint32        // hosts.epoch when roles were made
+	vetoed  bool          // it is no Exchange server
+	behind  *capture.Addr // an Exchange server that it sends requests on to, or nil
+	// versionTold and nameTold are the sensors that told the version and the name;
+	// empty if this one saw them.
+	versionTold, nameTold string
+	amongTold             bool           // what among rests on was told by another sensor
+	vetoTold              bool           // as vetoed, told or seen; it counts against weak evidence alone
+	roles                 *match.RoleSet // made when asked for
 }
 
 // hosts is what is known of hosts, by address.
@@ -157,10 +163,10 @@ func (h *hosts) add(a capture.Addr, have int) *host {
 // news. The site file's name stands.
 func (h *hosts) name(a netip.Addr, name string) (string, bool) {
 	x := h.add(capture.AddrFrom(a), len(h.byAddr)-h.known)
-	if x == nil || x.named || x.name != "" {
+	if x == nil || x.named || x.name != "" && x.nameTold == "" {
 		return "", false
 	}
-	x.name = strings.TrimSuffix(strings.ToLower(name), ".")
+	x.name, x.nameTold = strings.TrimSuffix(strings.ToLower(name), "."), ""
 	return x.name, true
 }
 
@@ -173,11 +179,11 @@ func (h *hosts) proven(a *capture.Addr, r *evidenceRule, port uint16) bool {
 	if x.site != nil && x.version != "" {
 		return true
 	}
-	if x.version == "" && (r.Version != "" || r.BuildFact != "") {
+	if (x.version == "" || x.versionTold != "") && (r.Version != "" || r.BuildFact != "") {
 		return false
 	}
 	for i := range x.proofs {
-		if x.proofs[i].same(r.RoleEvidence, port) {
+		if x.proofs[i].sensor == "" && x.proofs[i].same(r.RoleEvidence, port) {
 			return true
 		}
 	}
@@ -186,7 +192,7 @@ func (h *hosts) proven(a *capture.Addr, r *evidenceRule, port uint16) bool {
 
 // same reports whether a proof is that of a rule, on a port where that matters.
 func (p *roleProof) same(rule *rules.RoleEvidence, port uint16) bool {
-	return p.rule == rule && (p.from.port == port || !slices.ContainsFunc(rule.ByVersion, func(r rules.RolesOf) bool { return len(r.Ports) > 0 }))
+	return p.rule == rule && (p.from.port == port || !rule.Ported())
 }
 
 // news is what a proof told that was not known.
@@ -203,8 +209,8 @@ func (h *hosts) prove(a capture.Addr, p roleProof, version, build string) (n new
 	if x == nil {
 		return n
 	}
-	if version != "" && x.version == "" && !p.weak {
-		x.version, x.build = version, build
+	if version != "" && (x.version == "" || x.versionTold != "" && p.sensor == "") && !p.weak {
+		x.version, x.build, x.versionTold = version, build, p.sensor
 		x.roles = nil
 		h.runs(version)
 		h.epoch++ // others are judged by it
@@ -213,26 +219,40 @@ func (h *hosts) prove(a capture.Addr, p roleProof, version, build string) (n new
 	if x.site != nil {
 		return n
 	}
-	if p.rule != nil && len(p.rule.Peer) > 0 && slices.Contains(p.roles, rules.LB) {
+	if p.rule != nil && len(p.rule.Peer) > 0 && slices.Contains(p.roles, rules.LB) && (p.sensor == "" || x.behind == nil) {
 		x.behind = &p.from.peer
 	}
 	if len(x.proofs) == 0 {
 		h.known++
 	}
 	if p.rule != nil && p.rule.Vetoes {
-		x.vetoed, x.roles = true, nil
+		x.vetoed, x.vetoTold, x.roles = x.vetoed || p.sensor == "", true, nil
 	}
+	seen, at := 0, len(x.proofs)
 	for i := range x.proofs {
 		old := &x.proofs[i]
+		if old.sensor == "" {
+			seen++
+		}
 		if p.rule != nil && old.same(p.rule, p.from.port) || p.rule == nil && slices.Equal(old.roles, p.roles) {
-			return n
+			if old.sensor == "" || p.sensor != "" && (p.weak || !old.weak) {
+				return n
+			}
+			at = i // what was seen here takes the place of what was told, and proof that of weak evidence
 		}
 	}
-	if len(x.proofs) >= maxProof {
+	if p.sensor == "" && seen >= maxProof || p.sensor != "" && len(x.proofs)-seen >= maxProof {
 		h.refused++
 		return n
 	}
-	x.proofs = append(x.proofs, p)
+	if at < len(x.proofs) {
+		x.proofs = slices.Delete(x.proofs, at, at+1)
+	}
+	if p.sensor == "" { // what was seen here comes first
+		x.proofs = slices.Insert(x.proofs, seen, p)
+	} else {
+		x.proofs = append(x.proofs, p)
+	}
 	x.roles = nil
 	n.role = true
 	return n
@@ -256,11 +276,11 @@ func (h *hosts) among(a capture.Addr, versions []string) {
 		return
 	}
 	left := versions
-	if x.among != nil {
+	if x.among != nil && !x.amongTold {
 		left = slices.DeleteFunc(slices.Clone(x.among), func(v string) bool { return !slices.Contains(versions, v) })
 	}
 	if len(left) > 0 { // else what it shows contradicts itself
-		x.among, x.roles = left, nil
+		x.among, x.amongTold, x.roles = left, false, nil
 	}
 }
 
@@ -371,7 +391,7 @@ func (h *hosts) weighed(x *host, where match.Knowledge) (sets [][]rules.Role, of
 		p := &x.proofs[i]
 		roles := p.rolesFor(version)
 		switch {
-		case len(roles) == 0 || x.vetoed && slices.ContainsFunc(roles, h.exchange) || p.weak && strong:
+		case len(roles) == 0 || (x.vetoed || x.vetoTold && p.weak) && slices.ContainsFunc(roles, h.exchange) || p.weak && strong:
 			continue
 		case p.weak && len(roles) == 1 && roles[0] == rules.Client && where == match.Unknown:
 			continue // any host may be a client, and servers call the same services

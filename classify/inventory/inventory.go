@@ -10,23 +10,24 @@ import (
 	"strings"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/knowledge"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/classify/session"
 	"github.com/exspan/exspan/rules"
 )
 
 // Proof grades how well something is known, weakest first.
-type Proof uint8
+type Proof = knowledge.Proof
 
-// The grades.
+// The grades; knowledge describes them.
 const (
-	Unproven     Proof = iota
-	WeakEvidence       // it fits other explanations too
-	Tunnelled          // seen inside a tunnel of another network
-	Remote             // told by another sensor
-	OneSided           // seen here, one direction of the flow alone
-	TwoSided           // seen here, both directions of the flow
-	SiteFile           // told by the operator
+	Unproven     = knowledge.Unproven
+	WeakEvidence = knowledge.WeakEvidence
+	Tunnelled    = knowledge.Tunnelled
+	Remote       = knowledge.Remote
+	OneSided     = knowledge.OneSided
+	TwoSided     = knowledge.TwoSided
+	SiteFile     = knowledge.SiteFile
 )
 
 // Change is one thing that was learned, or that ended.
@@ -47,20 +48,17 @@ type Change struct {
 	UDP bool
 	// Value is the service, the roles joined by "|", the version or the name.
 	Value string
-	// Encapsulation, Sensor and Realm tell where the packet was seen. They are
-	// empty for packets of the local sensor outside of any tunnel.
-	Encapsulation, Sensor, Realm string
 }
 
 // Kind is what a Change is about.
-type Kind uint8
+type Kind = knowledge.Kind
 
 // The kinds.
 const (
-	EndpointChange Kind = iota
-	RoleChange
-	VersionChange
-	NameChange
+	EndpointChange = knowledge.Endpoint
+	RoleChange     = knowledge.Role
+	VersionChange  = knowledge.Version
+	NameChange     = knowledge.Name
 )
 
 // Inventory is what is known of the network. It is used by one goroutine.
@@ -80,6 +78,7 @@ type Inventory struct {
 	// role; there are awaited ones.
 	awaiting map[capture.Addr][]awaiting
 	awaited  int
+	told     told
 }
 
 // New returns an inventory that knows what the site file tells; site may be nil.
@@ -88,6 +87,7 @@ type Inventory struct {
 // operator gave it, or empty.
 func New(packs *rules.Packs, site *rules.Site, protocols []string, version string) *Inventory {
 	v := &Inventory{Pairs: newPairs(), endpoints: newEndpoints(packs.Policy()), given: version, maxHosts: MaxHosts}
+	v.told.limit(v.endpoints.most, v.maxHosts)
 	v.setRules(packs, site, protocols)
 	return v
 }
@@ -97,9 +97,9 @@ func (v *Inventory) setRules(packs *rules.Packs, site *rules.Site, protocols []s
 	v.hosts.max = v.maxHosts
 	v.evidence = compileEvidence(packs, protocols)
 	v.awaiting, v.awaited = map[capture.Addr][]awaiting{}, 0
-	v.relays = nil
+	v.relays, v.told.trusted = nil, nil
 	if site != nil {
-		v.relays = site.Relays
+		v.relays, v.told.trusted = site.Relays, site.Sensors
 	}
 	v.endpoints.learnSite(site)
 }
@@ -112,6 +112,7 @@ func (v *Inventory) Limit(endpoints, hosts, pairs int) {
 	v.endpoints.mostPerServer = min(max(v.endpoints.most/4, share), MaxServerEndpoints)
 	v.maxHosts = min(hosts, MaxHosts)
 	v.hosts.max, v.Pairs.max = v.maxHosts, pairs
+	v.told.limit(v.endpoints.most, v.maxHosts)
 }
 
 // Reload replaces the rules and the site file at a packet time. What was learned
@@ -121,6 +122,7 @@ func (v *Inventory) Reload(packs *rules.Packs, site *rules.Site, now int64) {
 	v.endpoints.endSite(now)
 	v.endpoints.setPolicy(packs.Policy())
 	v.setRules(packs, site, protocols)
+	v.dropUntrusted()
 	v.reweigh(old)
 	for _, list := range waiting {
 		for i := range list {

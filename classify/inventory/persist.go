@@ -68,7 +68,7 @@ type savedProof struct {
 func (v *Inventory) Save(w io.Writer, now int64) error {
 	s := &savedState{Version: stateVersion, Clock: now}
 	for _, en := range v.endpoints.all {
-		if en.gone || en.overAt(now) || en.dialog != nil || en.tunnel != 0 || en.source == observe.FromSite {
+		if en.gone || en.overAt(now) || en.dialog != nil || en.tunnel != 0 || en.source == observe.FromSite || en.told != nil {
 			continue
 		}
 		s.Endpoints = append(s.Endpoints, savedEndpoint{
@@ -81,11 +81,22 @@ func (v *Inventory) Save(w io.Writer, now int64) error {
 		if h.site != nil {
 			continue
 		}
-		saved := savedHost{Addr: h.addr, Name: h.name, Version: h.version, Build: h.build}
+		saved := savedHost{Addr: h.addr}
+		if h.nameTold == "" {
+			saved.Name = h.name
+		}
+		if h.versionTold == "" {
+			saved.Version, saved.Build = h.version, h.build
+		}
 		for _, p := range h.proofs {
+			if p.sensor != "" {
+				continue // its sensor tells it again
+			}
 			saved.Proofs = append(saved.Proofs, savedProof{p.roles, p.evidence, p.weak})
 		}
-		s.Hosts = append(s.Hosts, saved)
+		if saved.Name != "" || saved.Version != "" || len(saved.Proofs) > 0 {
+			s.Hosts = append(s.Hosts, saved)
+		}
 	}
 	slices.SortFunc(s.Hosts, func(a, b savedHost) int { return a.Addr.Compare(b.Addr) })
 	return json.NewEncoder(w).Encode(s)

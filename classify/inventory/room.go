@@ -135,6 +135,10 @@ func (t *endpoints) evict(list []*Endpoint, limit, most int, by *Endpoint) bool 
 func (t *endpoints) forget(en *Endpoint) {
 	en.gone = true
 	t.gone++
+	if en.told != nil {
+		t.told--
+		en.told.forget()
+	}
 	if list := slices.DeleteFunc(t.byKey[en.key], func(x *Endpoint) bool { return x == en }); len(list) > 0 {
 		t.byKey[en.key] = list
 	} else {

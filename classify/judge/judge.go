@@ -59,6 +59,8 @@ type Origin struct {
 	// Learned in nanoseconds since the Unix epoch.
 	From    netip.AddrPort
 	Learned int64
+	// Sensor is the other sensor that saw it; empty for this one.
+	Sensor string
 	// Client and Server are the addresses of the flow.
 	Client, Server netip.Addr
 }
@@ -169,7 +171,7 @@ func (j *Judge) Word(v *Verdict, origin Origin) *record.Verdict {
 	}
 	switch { // what is not said makes no difference
 	case v.service == nil:
-		origin.From, origin.Learned = netip.AddrPort{}, 0
+		origin.From, origin.Learned, origin.Sensor = netip.AddrPort{}, 0, ""
 	case !v.client && !v.server:
 		origin.Client, origin.Server = netip.Addr{}, netip.Addr{}
 	}

@@ -119,6 +119,9 @@ func announcement(why string, x *match.Service, o Origin) string {
 		what = "endpoint of " + x.Name
 	}
 	at := time.Unix(0, o.Learned).UTC().Format("15:04:05")
+	if o.Sensor != "" {
+		at += " by sensor " + o.Sensor
+	}
 	switch x.Source {
 	case observe.FromSite:
 		return what + " named by the site file"

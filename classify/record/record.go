@@ -165,6 +165,7 @@ type LearnedEndpoint struct {
 	From       netip.AddrPort
 	Announced  netip.Addr // where it differs from the server's address
 	Learned    time.Time  // zero for the site file
+	Sensor     string     // that saw the announcement; empty for the sensor of the record
 }
 
 // Count is traffic by direction, indexed by observe.Direction.

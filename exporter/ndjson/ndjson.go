@@ -153,6 +153,7 @@ func (e *encoder) endpoint(b []byte, p *record.LearnedEndpoint) []byte {
 	if !p.Learned.IsZero() {
 		b = e.time(key(b, "learned"), p.Learned)
 	}
+	b = stringField(b, "sensor", p.Sensor)
 	return append(b, '}')
 }
 

@@ -61,6 +61,7 @@ type line struct {
 		From       netip.AddrPort `json:"from"`
 		Announced  netip.Addr     `json:"announced"`
 		Learned    time.Time      `json:"learned"`
+		Sensor     string         `json:"sensor"`
 	} `json:"endpoint"`
 	Verdict *struct {
 		Status     string   `json:"status"`
@@ -192,7 +193,7 @@ func (r *Reader) record(l *line) (*record.Record, error) {
 	}
 	if e := l.Endpoint; e != nil {
 		rec.Endpoint = &record.LearnedEndpoint{Service: e.Service, Annotation: e.Annotation, Source: observe.Source(e.Source), From: e.From,
-			Announced: e.Announced, Learned: e.Learned}
+			Announced: e.Announced, Learned: e.Learned, Sensor: e.Sensor}
 	}
 	in, v := l.Verdict, &rec.Verdict
 	v.Status, v.Reason, v.Why = record.Status(in.Status), record.Reason(in.Reason), in.Why
