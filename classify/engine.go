@@ -101,6 +101,7 @@ type Engine struct {
 	out       output
 	dropped   map[dropEnds]string // by what; nil until Tell
 	facts     []knowledge.Fact    // used again by learned
+	parallel  bool                // several goroutines shared a source
 }
 
 // New returns an engine that writes to sink.
@@ -400,18 +401,14 @@ func (e *Engine) asks(s *slot) bool {
 func (e *Engine) emit(s *slot, must bool) bool {
 	isNew := !s.has(ended)
 	s.set(ended)
-	if must && e.out.unrelated != nil && e.isNothing(s) {
-		e.out.unrelated(s.Packets(0)+s.Packets(1), s.Bytes(0)+s.Bytes(1))
-		e.leave(s)
+	if must && e.countNothing(s) {
 		return true
 	}
 	sub := e.subjectOf(s, "")
 	if !must && e.ledger == nil && !sub.mayBeFinal() {
 		return false
 	}
-	if sub.Outcome = e.outcomeOf(s); sub.Outcome == record.Prohibited {
-		sub.Dropped = e.droppedBy(s)
-	}
+	e.setOutcome(sub, s)
 	v := e.verdictOf(sub)
 	if isNew && e.ledger != nil { // which Config.OnJudged implies
 		e.ledger.ended(s, v)
@@ -422,6 +419,24 @@ func (e *Engine) emit(s *slot, must bool) bool {
 	}
 	e.ledger.final(s, v)
 	e.write(s, sub, v, "ended")
+	e.leave(s)
+	return true
+}
+
+// setOutcome sets how the set-up of an ended flow went.
+func (e *Engine) setOutcome(sub *subject, s *slot) {
+	if sub.Outcome = e.outcomeOf(s); sub.Outcome == record.Prohibited {
+		sub.Dropped = e.droppedBy(s)
+	}
+}
+
+// countNothing counts an ended flow in which there was nothing, if the sink needs no
+// record of it. It reports whether it did; the slot is then free.
+func (e *Engine) countNothing(s *slot) bool {
+	if e.out.unrelated == nil || !e.isNothing(s) {
+		return false
+	}
+	e.out.unrelated(s.Packets(0)+s.Packets(1), s.Bytes(0)+s.Bytes(1))
 	e.leave(s)
 	return true
 }
@@ -468,7 +483,11 @@ func (e *Engine) Close(errs []error) error {
 	e.clock = e.flows.table.Clock()
 	e.flows.view = e.flows.table.View
 	e.reader.EndAll()
-	first := true
+	first, emit := true, func(s *slot) { e.emit(s, true) }
+	f := e.newFinisher()
+	if f != nil {
+		emit = f.emit
+	}
 	e.flows.table.EndAll(func(ids []flow.ID) {
 		e.prefetchEnds(ids)
 		for _, id := range ids {
@@ -485,10 +504,11 @@ func (e *Engine) Close(errs []error) error {
 		e.prefetchEnds(ids)
 		for _, id := range ids {
 			s := e.flows.at(id)
-			e.emit(&s, true)
+			emit(&s)
 		}
 		e.giveBack()
 	})
+	f.close()
 	e.held = flow.Held{}
 	e.out.close(e.summary(errs))
 	return e.out.err

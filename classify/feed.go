@@ -102,6 +102,7 @@ type step struct {
 
 // share feeds the engine with several goroutines.
 func (e *Engine) share(src capture.Pieces, each func(*capture.Batch) error) error {
+	e.parallel = true
 	c := &crew{engine: e, src: src, each: each, sums: e.counts.tracked}
 	c.changed.L = &c.mu
 	var all sync.WaitGroup
