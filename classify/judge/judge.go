@@ -50,7 +50,9 @@ type Verdict struct {
 	// client and server report whether the verdict depends on that end's role, which
 	// is not known.
 	client, server bool
-	id             uint64
+	// before is the number of rulesets that are known not to document the flow.
+	before int
+	id     uint64
 }
 
 // Origin is what differs between flows with the same Subject.
@@ -82,7 +84,9 @@ type Judge struct {
 	last   uint64 // Verdict.id
 	spoken [1 << spokenBits]spoken
 
-	hits, platformHits, others []hit // their room is used again
+	// Their room is used again.
+	hits, platformHits, absentHits, others []hit
+	tied                                   []*hit
 }
 
 const (

@@ -35,6 +35,7 @@ func (j *Judge) by(s *Subject, version string, source record.VersionSource, rs *
 		return plain(record.Verdict{Status: record.Undetermined, Reason: record.Sealed, Why: j.sealed(s, version)})
 	}
 	note, allowed := j.allowed(s)
+	j.absentHits = j.hitsOf(&rs.absent, s, j.absentHits[:0])
 	if v, ok := j.absent(s, rs, record.ByPattern); ok && !allowed {
 		return v
 	}
@@ -70,19 +71,19 @@ func (j *Judge) by(s *Subject, version string, source record.VersionSource, rs *
 	if open != nil {
 		return s.unknownRole(open)
 	}
-	return plain(j.unexplained(s, rs))
+	return j.unexplained(s, rs)
 }
 
 // doubt makes a verdict that rests on the assumed version of a server undetermined,
 // if another version that it may have documents the flow.
 func (j *Judge) doubt(s *Subject, rs *ruleset, v *Verdict) {
-	other, h := j.otherVersion(s, rs, true)
+	other, h := j.otherVersion(s, rs, true, v.before)
 	if h == nil {
 		return
 	}
 	v.Status, v.Reason, v.Findings = record.Undetermined, record.NoVersion, nil
 	v.Why = fmt.Sprintf("%s documents it for Exchange %s, and %s is only assumed; give the version in the site file; %s",
-		h.row.path.ID, other.version, rs.version, v.Why)
+		h.row.path.ID, j.rulesets[other].version, rs.version, v.Why)
 }
 
 // plain returns a verdict that rests on no announced service.
@@ -116,11 +117,19 @@ func (j *Judge) rulesFor(s *Subject) (string, record.VersionSource, *ruleset) {
 	if version == "" {
 		version = j.assumed
 	}
-	i := slices.IndexFunc(j.rulesets, func(rs *ruleset) bool { return strings.EqualFold(rs.version, packVersion(version)) })
-	if i < 0 {
-		return version, source, nil
+	return version, source, j.ruleset(packVersion(version))
+}
+
+// ruleset returns the rules of a version, or nil.
+func (j *Judge) ruleset(version string) *ruleset {
+	i := slices.IndexFunc(j.rulesets, func(rs *ruleset) bool { return rs.version == version })
+	if i < 0 { // hardly ever
+		i = slices.IndexFunc(j.rulesets, func(rs *ruleset) bool { return strings.EqualFold(rs.version, version) })
 	}
-	return version, source, j.compiled(j.rulesets[i])
+	if i < 0 {
+		return nil
+	}
+	return j.compiled(j.rulesets[i])
 }
 
 // packVersion returns the version under which packs list a version: the paths of
@@ -133,12 +142,11 @@ func packVersion(version string) string {
 }
 
 // absent is the verdict of a flow that the version of its server must not have,
-// with at least the confidence wanted.
+// with at least the confidence wanted, by j.absentHits.
 func (j *Judge) absent(s *Subject, rs *ruleset, want record.Confidence) (Verdict, bool) {
-	j.others = j.hitsOf(&rs.absent, s, j.others[:0])
 	var best *hit
-	for i := range j.others {
-		h := &j.others[i]
+	for i := range j.absentHits {
+		h := &j.absentHits[i]
 		if !h.mismatch && h.fit >= match.Likely && h.confidence >= want && (want == record.ByPort || !h.content.Only(observe.Auth)) && (best == nil || h.rank() > best.rank()) {
 			best = h
 		}
@@ -156,9 +164,8 @@ func (j *Judge) absent(s *Subject, rs *ruleset, want record.Confidence) (Verdict
 // ends that fit at least so well. With mismatch the port alone suffices, whatever
 // protocol was read there.
 func (j *Judge) documented(s *Subject, version string, hits []hit, least match.Fit, mismatch bool) (Verdict, bool) {
-	first := -1
+	first, tied := -1, j.tied[:0]
 	var v record.Verdict
-	var tied []*hit
 	for i := range hits {
 		h := &hits[i]
 		if h.fit < least || h.mismatch && !mismatch {
@@ -175,7 +182,7 @@ func (j *Judge) documented(s *Subject, version string, hits []hit, least match.F
 		}
 		tied = append(tied, h)
 	}
-	if first < 0 {
+	if j.tied = tied; first < 0 {
 		return Verdict{}, false
 	}
 	v.Group = v.Path.ID
@@ -298,16 +305,16 @@ func (s *Subject) unknownRole(h *hit) Verdict {
 
 // unexplained is the verdict of a flow of an Exchange server that no data path
 // explains.
-func (j *Judge) unexplained(s *Subject, rs *ruleset) record.Verdict {
+func (j *Judge) unexplained(s *Subject, rs *ruleset) Verdict {
 	switch {
 	case s.olderSession(rs):
-		return record.Verdict{Status: record.Undetermined, Reason: record.NotBegun,
-			Why: "the begin was not seen, and nothing announced " + s.portName() + "; the hosts may speak RPC there"}
+		return plain(record.Verdict{Status: record.Undetermined, Reason: record.NotBegun,
+			Why: "the begin was not seen, and nothing announced " + s.portName() + "; the hosts may speak RPC there"})
 	case s.highPort(rs):
-		return record.Verdict{Status: record.Undetermined, Reason: record.Unannounced,
-			Why: "nothing announced " + s.portName() + "; services between the hosts use such ports"}
+		return plain(record.Verdict{Status: record.Undetermined, Reason: record.Unannounced,
+			Why: "nothing announced " + s.portName() + "; services between the hosts use such ports"})
 	}
-	v := record.Verdict{Status: record.Unexpected, Reason: record.NoPath}
+	v := plain(record.Verdict{Status: record.Unexpected, Reason: record.NoPath})
 	if h := nearest(s, j.hits); h != nil {
 		from, to := h.row.sides(h.leg)
 		v.Reason, v.Confidence = record.WrongRole, h.confidence
@@ -328,17 +335,17 @@ func (j *Judge) unexplained(s *Subject, rs *ruleset) record.Verdict {
 			}
 		}
 	}
-	if other, h := j.otherVersion(s, rs, false); h != nil {
-		v.Reason = record.WrongVersion
-		v.Why = fmt.Sprintf("a data path of Exchange %s (%s), not of %s", other.version, h.row.path.ID, rs.version)
+	if other, h := j.otherVersion(s, rs, false, 0); h != nil {
+		v.Reason, v.before = record.WrongVersion, other
+		v.Why = fmt.Sprintf("a data path of Exchange %s (%s), not of %s", j.rulesets[other].version, h.row.path.ID, rs.version)
 		return v
 	}
 	switch {
 	case s.Protocol != "" || s.Announced != nil:
 	case !s.Payload:
-		return record.Verdict{Status: record.Undetermined, Reason: record.NoPayload, Why: "no payload was seen, and " + s.portName() + " is no documented port"}
+		return plain(record.Verdict{Status: record.Undetermined, Reason: record.NoPayload, Why: "no payload was seen, and " + s.portName() + " is no documented port"})
 	case !s.Begun:
-		return record.Verdict{Status: record.Undetermined, Reason: record.NotBegun, Why: "the begin was not seen, and nothing announced " + s.portName()}
+		return plain(record.Verdict{Status: record.Undetermined, Reason: record.NotBegun, Why: "the begin was not seen, and nothing announced " + s.portName()})
 	}
 	v.Why = s.content() + " on " + s.portName() + " from " + s.Client.Text + " to " + s.Server.Text
 	return v
@@ -352,21 +359,22 @@ func (j *Judge) named(h *hit) string {
 	return ""
 }
 
-// otherVersion returns the rules of another version that document the flow, and the
-// hit. With assumed, a server whose version is assumed must be able to have that one.
-func (j *Judge) otherVersion(s *Subject, rs *ruleset, assumed bool) (*ruleset, *hit) {
-	for _, other := range j.rulesets {
+// otherVersion returns the index of a ruleset, from the given one on, of another
+// version that documents the flow, and the hit. With assumed, a server whose version is
+// assumed must be able to have that one.
+func (j *Judge) otherVersion(s *Subject, rs *ruleset, assumed bool, from int) (int, *hit) {
+	for n, other := range j.rulesets[from:] {
 		if other == rs || assumed && !s.mayRun(other.version) {
 			continue
 		}
 		j.others = j.hitsOf(&j.compiled(other).paths, s, j.others[:0])
 		for i := range j.others {
 			if h := &j.others[i]; !h.mismatch && h.fit >= match.Likely && !h.row.path.LastResort() {
-				return other, h
+				return from + n, h
 			}
 		}
 	}
-	return nil, nil
+	return 0, nil
 }
 
 // mayRun reports whether an Exchange server of the flow whose version is assumed may
