@@ -508,7 +508,10 @@ func (e *Engine) Close(errs []error) error {
 		}
 		e.giveBack()
 	})
-	f.close()
+	if f != nil {
+		f.close()
+		e.giveBack()
+	}
 	e.held = flow.Held{}
 	e.out.close(e.summary(errs))
 	return e.out.err

@@ -220,7 +220,8 @@ func (h *hosts) prove(a capture.Addr, p roleProof, version, build string) (n new
 		return n
 	}
 	if p.rule != nil && len(p.rule.Peer) > 0 && slices.Contains(p.roles, rules.LB) && (p.sensor == "" || x.behind == nil) {
-		x.behind = &p.from.peer
+		peer := p.from.peer // its own, so that p need not be moved to the heap
+		x.behind = &peer
 	}
 	if len(x.proofs) == 0 {
 		h.known++
@@ -438,9 +439,11 @@ func (h *hosts) share(r match.RoleSet) *match.RoleSet {
 		clear(h.sets) // hosts keep those that they have
 	}
 	h.lastID++
-	r.ID = h.lastID
-	h.sets[string(h.key)] = &r
-	return &r
+	set := new(match.RoleSet) // and not r, which would be moved to the heap in any case
+	*set = r
+	set.ID = h.lastID
+	h.sets[string(h.key)] = set
+	return set
 }
 
 // appendKey appends what a role set says, apart from its ID. No part of it holds a

@@ -84,7 +84,9 @@ type conns struct {
 	all  []*conn
 	free []uint32
 	hand int // where the last sample ended
-	room int // bytes of the buffers of free conns
+	// spare holds empty buffers of streams. A stream has one only while something waits
+	// in it: few do at a time, so that few buffers serve all.
+	spare [][]byte
 	// taught holds the segments that taught endpoints, by the number of the conn.
 	taught map[uint32]taughtBy
 }
@@ -111,28 +113,44 @@ func (k *conns) take() uint32 {
 	last := len(k.free) - 1
 	n := k.free[last]
 	k.free = k.free[:last]
-	c := k.at(n)
-	k.room -= cap(c.streams[0].pending) + cap(c.streams[1].pending)
 	return n
 }
 
-// maxRoom bounds the bytes of the buffers of free conns.
-const maxRoom = 2 << 20
-
-// giveBack frees a conn. The room of its buffers stays with it, unless others have
-// much.
+// giveBack frees a conn.
 func (k *conns) giveBack(n uint32) {
 	c := k.at(n)
-	a, b := c.streams[0].room(), c.streams[1].room()
 	if c.flags&hasTaught != 0 {
 		delete(k.taught, n)
 	}
+	k.giveBackBuffer(&c.streams[0])
+	k.giveBackBuffer(&c.streams[1])
 	*c = conn{}
-	if n := cap(a) + cap(b); k.room+n <= maxRoom {
-		c.streams[0].pending, c.streams[1].pending = a, b
-		k.room += n
-	}
 	k.free = append(k.free, n)
+}
+
+const (
+	maxSpareBuffers = 256     // kept for streams to come
+	maxSpareBuffer  = 4 << 10 // the bytes of one of them
+)
+
+// pend keeps data, which may lie in the stream's own buffer, as what waits in a stream.
+func (k *conns) pend(s *stream, data []byte) {
+	if cap(s.pending) == 0 {
+		if last := len(k.spare) - 1; last >= 0 {
+			s.pending, k.spare = k.spare[last], k.spare[:last]
+		} else {
+			s.pending = make([]byte, 0, max(len(data), 512))
+		}
+	}
+	s.pending = append(s.pending[:0], data...)
+}
+
+// giveBackBuffer takes the buffer off a stream in which nothing waits any more.
+func (k *conns) giveBackBuffer(s *stream) {
+	if n := cap(s.pending); n > 0 && n <= maxSpareBuffer && len(k.spare) < maxSpareBuffers {
+		k.spare = append(k.spare, s.pending[:0])
+	}
+	s.pending = nil
 }
 
 // newConn gives the flow at hand a conn, for a packet that is promising; nil
@@ -192,6 +210,10 @@ func (r *Reader) account(c *conn) {
 	a, b, n := &c.streams[0], &c.streams[1], 0
 	if a.hole == nil && b.hole == nil && len(a.pending)+len(b.pending) == 0 { // as nearly always
 		a.ready, b.ready = a.begun && a.padding == 0, b.begun && b.padding == 0
+		if cap(a.pending)+cap(b.pending) > 0 {
+			r.conns.giveBackBuffer(a)
+			r.conns.giveBackBuffer(b)
+		}
 	} else {
 		whole := a.hole == nil && b.hole == nil // what waits in one may wait for the other
 		a.ready = a.begun && whole && a.padding == 0 && len(a.pending) == 0

@@ -244,7 +244,7 @@ func (r *Reader) look(c *conn, sender int, data []byte) bool {
 		return len(rest) == 0 || r.look(c, sender, rest)
 	} else if more {
 		if !kept {
-			s.pending = append(s.pending[:0], data...)
+			r.conns.pend(s, data)
 		}
 		return true
 	}
@@ -275,7 +275,7 @@ func (r *Reader) look(c *conn, sender int, data []byte) bool {
 		return !c.done
 	}
 	if !kept {
-		s.pending = append(s.pending[:0], data...)
+		r.conns.pend(s, data)
 	}
 	return true
 }
@@ -365,10 +365,7 @@ func (r *Reader) feedOn(c *conn, sender int, data []byte, n int, err error) {
 		r.giveUpFor(c, TooMuch)
 		return
 	}
-	if cap(s.pending) == 0 {
-		s.pending = make([]byte, 0, max(len(data), 512))
-	}
-	s.pending = append(s.pending[:0], data...)
+	r.conns.pend(s, data)
 }
 
 // continues reports whether the segment at hand acknowledges everything that

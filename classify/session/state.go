@@ -255,6 +255,8 @@ func (r *Reader) Forget(s *State) {
 	r.contents.drop(k)
 	r.contents.bytes -= contentBytes
 	*k = content{}
-	r.contents.free = append(r.contents.free, s.content)
+	if !r.ending {
+		r.contents.free = append(r.contents.free, s.content)
+	}
 	s.content = 0
 }

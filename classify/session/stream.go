@@ -74,14 +74,6 @@ type hole struct {
 	acked bool      // the peer has acknowledged the missing bytes
 }
 
-// room returns the room of pending, for another flow: none if it is large.
-func (s *stream) room() []byte {
-	if cap(s.pending) > 4<<10 {
-		return nil
-	}
-	return s.pending[:0]
-}
-
 // held returns the number of bytes that the stream keeps.
 func (s *stream) held() int {
 	n := len(s.pending)
