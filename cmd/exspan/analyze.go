@@ -23,6 +23,7 @@ import (
 	"github.com/exspan/exspan/exporter/filter"
 	"github.com/exspan/exspan/exporter/flows"
 	"github.com/exspan/exspan/exporter/ndjson"
+	"github.com/exspan/exspan/exporter/parquet"
 	"github.com/exspan/exspan/exporter/pcapng"
 	"github.com/exspan/exspan/exporter/table"
 	"github.com/exspan/exspan/exporter/text"
@@ -31,6 +32,7 @@ import (
 // analysis holds the flags of analyze.
 type analysis struct {
 	pipeline.Options
+	lake
 	format, output string
 	look           look
 	filters        filterFlags
@@ -101,6 +103,8 @@ takes statuses, findings and reasons:
 	f.BoolVar(&a.calls, "calls", false, "write telephone calls with their legs, media and quality instead of flows")
 	f.StringVarP(&a.write, "write", "w", "", "write the packets of flows to the pcapng `FILE`, the verdict as packet comment")
 	f.StringSliceVar(&a.writeStatus, "write-status", []string{"deviating", "unexpected"}, "of flows with these statuses (`LIST`, with --write)")
+	a.lake.flags(f, "flows")
+	f.StringVar(&a.sensor, "sensor", "", "`NAME` of the sensor that captured the files, for records")
 	f.BoolVar(&encapsulations, "list-encapsulations", false, "list the link types, tags and tunnels that are read, and end")
 	f.StringVar(&a.cpuProfile, "cpuprofile", "", "write a CPU profile to `FILE`")
 	f.StringVar(&a.memProfile, "memprofile", "", "write a heap profile to `FILE`")
@@ -163,6 +167,7 @@ func (a *analysis) check(cmd *cobra.Command) error {
 	}
 	errs = append(errs, checkWords("fail-on", a.failOn, failWords()), checkWords("write-status", a.writeStatus, statuses))
 	errs = append(errs, a.CheckEngine()...)
+	errs = append(errs, a.lake.check()...)
 	if a.write == "" && cmd.Flags().Changed("write-status") {
 		errs = append(errs, errors.New("--write-status: needs -w FILE, the file that those packets are written to"))
 	}
@@ -201,7 +206,7 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 	if err != nil {
 		return err
 	}
-	cfg.Calls = a.calls
+	cfg.Calls, cfg.Sensor = a.calls, a.sensor
 	if err := a.checkFiles(); err != nil {
 		return err
 	}
@@ -222,6 +227,14 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 		}
 		defer packets.close()
 		sinks = append(sinks, packets.selection)
+	}
+	if a.parquet != "" {
+		folder, err := a.open(parquet.Options{})
+		if err != nil {
+			return err
+		}
+		defer folder.Abandon()
+		sinks = append(sinks, a.filtered(&folderSink{parquet.NewSink(folder), folder}))
 	}
 	fail := newFailOn(a.failOn, exporter.Multi(sinks...))
 	result, err := a.Run(ctx, cfg, streams, fail)
@@ -345,6 +358,14 @@ func (a *analysis) sink(w io.Writer, stdout io.Writer, config *classify.Config) 
 	if a.filters.any() {
 		a.chosen = filter.New(&a.filters.criteria, s)
 		return a.chosen
+	}
+	return s
+}
+
+// filtered returns a sink that gives s the flows that filters choose.
+func (a *analysis) filtered(s record.Sink) record.Sink {
+	if a.filters.any() {
+		return filter.New(&a.filters.criteria, s)
 	}
 	return s
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
+	"github.com/exspan/exspan/exporter/parquet"
 	"github.com/exspan/exspan/exporter/pcapng"
 )
 
@@ -32,13 +33,16 @@ func (m *monitor) sizeBuffers(flags *pflag.FlagSet) {
 // shareMemory takes the buffers off what the engine may take.
 func (m *monitor) shareMemory() {
 	b := pipeline.Buffers{Kernel: int64(m.buffer) * int64(len(m.interfaces))}
-	for _, output := range []string{m.ndjson, m.write} {
+	for _, output := range []string{m.ndjson, m.write, m.parquet} {
 		if output != "" {
 			b.Heap += 3 * int64(m.queue) // what waits, what is being written, and room to grow
 		}
 	}
 	if m.write != "" {
 		b.Heap += int64(m.writeBuffer) * 3 / 2
+	}
+	if m.parquet != "" {
+		b.Heap += parquet.Memory
 	}
 	m.Buffers = b
 }
@@ -58,6 +62,9 @@ func (a *analysis) shareMemory() {
 	a.Buffers = pipeline.Buffers{}
 	if a.write != "" {
 		a.Buffers.Heap += pcapng.MaxFlows * 320
+	}
+	if a.parquet != "" {
+		a.Buffers.Heap += parquet.Memory
 	}
 	if a.by != "" || a.sort != "" {
 		a.rows = a.Memory() / 4

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/exporter-toolkit/web"
@@ -30,6 +29,7 @@ const maxSensor = 128 // bytes of a name
 // monitor holds the flags of the command monitor.
 type monitor struct {
 	pipeline.Options
+	lake
 	interfaces  []string
 	read        string
 	method      string
@@ -40,7 +40,6 @@ type monitor struct {
 	timestamps  string
 	dumpFilter  bool
 	interim     time.Duration
-	sensor      string
 
 	ndjson         string
 	write          string
@@ -103,6 +102,7 @@ flags, configuration, site file or rules.`,
 	f.BoolVarP(&m.dumpFilter, "dump-filter", "d", false, "print the BPF expression in effect and exit")
 	f.StringVar(&m.sensor, "sensor", "", "`NAME` of this sensor, for metrics and records; they name none by default")
 	f.StringVar(&m.ndjson, "ndjson", "", "write flow records to `FILE`, one JSON object a line; \"-\" is standard output")
+	m.lake.flags(f, "ended flows")
 	f.StringVarP(&m.write, "write", "w", "", "write the packets of flows to the pcapng `FILE`, with the verdict as packet comment")
 	f.StringSliceVar(&m.writeStatus, "write-status", []string{"deviating", "unexpected"}, "`LIST` of statuses: --write takes flows that have one of them")
 	m.writeBuffer = monitorMemory / 8
@@ -111,7 +111,7 @@ flags, configuration, site file or rules.`,
 	f.DurationVar(&m.rotateInterval, "rotate-interval", 0, "start new files at this age; 0 means never")
 	f.IntVar(&m.rotateKeep, "rotate-keep", 0, "number of old files to keep; 0 means all")
 	f.BoolVar(&m.rotateCompress, "rotate-compress", false, "compress old files with gzip")
-	f.Var(&m.fileMode, "file-mode", "`MODE` of --ndjson and --write files, as in 0640, whatever the umask is (default 0640 less the umask)")
+	f.Var(&m.fileMode, "file-mode", "`MODE` of --ndjson, --parquet and --write files, as in 0640, whatever the umask is (default 0640 less the umask)")
 	f.StringVar(&m.fileGroup, "file-group", "", "`GROUP` that owns these files; the monitor has to belong to it")
 	m.queue = monitorMemory / 32
 	f.Var(&m.queue, "queue-size", "memory for records that wait for a slow disk or reader")
@@ -264,9 +264,7 @@ func (m *monitor) check() error {
 			wrong("--file-group: %w", err)
 		}
 	}
-	if len(m.sensor) > maxSensor || strings.ContainsFunc(m.sensor, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		wrong("--sensor: want at most %d bytes of printable text", maxSensor)
-	}
+	errs = append(errs, m.lake.check()...)
 	if m.stateInterval < time.Second || m.stateInterval > time.Minute {
 		wrong("--state-interval: %s is not between 1s and 1m", m.stateInterval)
 	}
@@ -276,6 +274,16 @@ func (m *monitor) check() error {
 		wrong("--web.config.file: %w", err)
 	}
 	return errors.Join(errs...)
+}
+
+// group returns the number of the group of files, or nil. The name was checked.
+func (m *monitor) group() *int {
+	if m.fileGroup != "" {
+		if id, err := groupID(m.fileGroup); err == nil {
+			return &id
+		}
+	}
+	return nil
 }
 
 // engineConfig loads the rules and the site file.

@@ -25,6 +25,7 @@ import (
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/exspan/exspan/exporter"
 	"github.com/exspan/exspan/exporter/ndjson"
+	"github.com/exspan/exspan/exporter/parquet"
 	"github.com/exspan/exspan/exporter/pcapng"
 	"github.com/exspan/exspan/exporter/prometheus"
 	"github.com/exspan/exspan/exporter/queue"
@@ -55,6 +56,7 @@ type watch struct {
 	outputs    []*sinkFile
 	records    *sinkFile // --ndjson
 	packets    *sinkFile // --write
+	flows      *sinkFile // --parquet
 	delay      *pcapng.Delay
 	span       *live.Watch
 	sink       *siteSink // of the engine
@@ -71,11 +73,28 @@ type watch struct {
 	reload  reloader
 }
 
-// sinkFile is a file or standard output behind a queue.
+// sinkFile is a file, a folder or standard output behind a queue.
 type sinkFile struct {
 	*queue.Queue
-	name string
-	file *rotate.File // nil for standard output
+	name   string
+	file   *rotate.File    // nil for standard output and folders
+	folder *parquet.Folder // nil for others
+}
+
+// Lost returns the number of records lost.
+func (o *sinkFile) Lost() uint64 {
+	if o.folder != nil {
+		return o.Queue.Lost() + o.folder.Lost()
+	}
+	return o.Queue.Lost()
+}
+
+// Errors returns the number of errors while writing.
+func (o *sinkFile) Errors() uint64 {
+	if o.folder != nil {
+		return o.Queue.Errors() + o.folder.Errors()
+	}
+	return o.Queue.Errors()
 }
 
 func (m *monitor) logger(stderr io.Writer) *slog.Logger {
@@ -155,6 +174,9 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 			w.impatience()
 			for _, o := range w.outputs {
 				_ = o.Queue.Close(w.patience)
+				if o.folder != nil {
+					o.folder.Abandon()
+				}
 			}
 			if w.src != nil {
 				_ = w.src.Close()
@@ -183,6 +205,12 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 			sink = finalSink{sink}
 		}
 		sinks = append(sinks, sink)
+	}
+	if m.parquet != "" {
+		if err := w.openParquet(); err != nil {
+			return w, err
+		}
+		sinks = append(sinks, finalSink{parquet.NewSink(w.flows)})
 	}
 	w.current = newSiteSink(cfg.Site, m.Wanted(w.recent))
 	cfg.OnJudged = func(j record.Judged) {
@@ -261,28 +289,28 @@ func (w *watch) openOutput(name string, stdout io.Writer) (*sinkFile, error) {
 
 func (w *watch) rotation(head func() []byte) rotate.Options {
 	o := rotate.Options{Size: int64(w.m.rotateSize), Interval: w.m.rotateInterval, Keep: w.m.rotateKeep, Compress: w.m.rotateCompress,
-		Mode: fs.FileMode(w.m.fileMode), Head: head, Now: time.Now,
+		Mode: fs.FileMode(w.m.fileMode), Group: w.m.group(), Head: head, Now: time.Now,
 		Failed: func(err error) { w.log.Error("Cannot compress an old file", "err", err) }}
-	if w.m.fileGroup != "" {
-		if id, err := groupID(w.m.fileGroup); err == nil { // checked
-			o.Group = &id
-		}
-	}
 	return o
 }
 
 // output puts a queue before a writer to a file, which is nil for standard output.
 func (w *watch) output(name string, file *rotate.File, to io.Writer) *sinkFile {
-	o := &sinkFile{name: name, file: file}
-	var quiet time.Time // errors come in thousands; log one a minute
-	o.Queue = queue.New(to, int(w.m.queue), func(err error) {
-		if now := time.Now(); now.After(quiet) {
-			quiet = now.Add(time.Minute)
-			w.log.Error("Writing failed; exspan_output_lost_total counts what was lost", "output", name, "err", err)
-		}
-	})
+	o := &sinkFile{name: name, file: file, Queue: queue.New(to, int(w.m.queue), w.failed(name))}
 	w.outputs = append(w.outputs, o)
 	return o
+}
+
+// failed returns a function that logs errors of an output: one a minute, because they
+// come in thousands.
+func (w *watch) failed(name string) func(error) {
+	var quiet atomic.Int64
+	return func(err error) {
+		now := time.Now().UnixNano()
+		if last := quiet.Load(); now > last && quiet.CompareAndSwap(last, now+int64(time.Minute)) {
+			w.log.Error("Writing failed; exspan_output_lost_total counts what was lost", "output", name, "err", err)
+		}
+	}
 }
 
 // openWrite prepares --write.
@@ -388,6 +416,9 @@ func (w *watch) housekeep(hup <-chan os.Signal, ended <-chan struct{}) {
 				w.live.Interfaces()
 			}
 			w.saveState()
+			if w.flows != nil {
+				w.flows.folder.Flush()
+			}
 		case now := <-report.C:
 			reporter.report(now)
 		}
@@ -433,6 +464,8 @@ func (w *watch) end(failed error) error {
 			w.log.Error("Some output could not be written in time", "output", o.name, "err", cerr)
 		} else if o.file != nil {
 			err = errors.Join(err, o.file.Close())
+		} else if o.folder != nil {
+			err = errors.Join(err, w.closeFolder(o.folder))
 		}
 		if lost := o.Lost(); lost > 0 {
 			w.log.Error("Records were lost", "output", o.name, "lost", lost)

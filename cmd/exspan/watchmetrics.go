@@ -87,8 +87,11 @@ func (c *watchCollector) Collect(ch chan<- prom.Metric) {
 	}
 	for _, o := range c.outputs {
 		kind := "ndjson"
-		if o == c.packets {
+		switch o {
+		case c.packets:
 			kind = "packets"
+		case c.flows:
+			kind = "parquet"
 		}
 		counter(lostDesc, o.Lost(), kind)
 		counter(errorsDesc, o.Errors(), kind)

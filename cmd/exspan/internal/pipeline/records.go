@@ -27,9 +27,9 @@ func isRecords(data []byte) bool {
 	return strings.HasPrefix(strings.TrimLeft(string(data), " \t\r\n"), "{")
 }
 
-// recordFiles reports whether the files are flow records. Captures and records
+// Records reports whether the files are flow records. Captures and records
 // together are an error.
-func (o *Options) recordFiles(s *Streams) (bool, error) {
+func (o *Options) Records(s *Streams) (bool, error) {
 	var records, captures string
 	for _, name := range o.Files {
 		is := false

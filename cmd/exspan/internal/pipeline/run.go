@@ -67,7 +67,7 @@ func (r *Result) Err() error {
 // ends, Run reports what was read until then.
 func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view record.Sink) (*Result, error) {
 	view = accept.New(cfg.Site, o.Wanted(view))
-	if records, err := o.recordFiles(&s); err != nil {
+	if records, err := o.Records(&s); err != nil {
 		return nil, err
 	} else if records {
 		return o.replay(ctx, cfg, s, view)

@@ -1,0 +1,302 @@
+package parquet
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/parquet-go/parquet-go"
+)
+
+// A part is a file of blocks. Each is its length in bytes and the CRC-32C of its
+// content as 32-bit numbers, and its content. That is a partHead in JSON in the first
+// block, and rows as appendRow has them, compressed with zstd, in the others. A block
+// that is cut or changed ends the part.
+
+const (
+	partSuffix = ".part"
+	fileSuffix = ".parquet"
+	blockHead  = 8
+	maxBlock   = 64 << 20
+)
+
+// partHead says what a part holds, for a later version of the program.
+type partHead struct {
+	Realm, Sensor string
+	Hour          int64
+	Columns       []column
+}
+
+// maker is what files are made with, made when it is first needed.
+type maker struct {
+	writer  *parquet.Writer
+	decoder *zstd.Decoder
+	rows    []parquet.Row
+}
+
+// frame appends a block with content.
+func frame(b, content []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(content)))
+	b = binary.LittleEndian.AppendUint32(b, checksum(content))
+	return append(b, content...)
+}
+
+// checksum returns the CRC-32C of b. The table is made when it is first needed.
+func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+
+// partHead returns the first block of a part.
+func (f *Folder) partHead(t target) []byte {
+	head, err := json.Marshal(partHead{f.opt.Realm, t.sensor, t.hour, columnsOf(schemaOf[1]())})
+	if err != nil {
+		panic(err) // it is of strings and numbers
+	}
+	return frame(nil, head)
+}
+
+// blocks reads the blocks of a part.
+type blocks struct {
+	in      *bufio.Reader
+	content []byte
+}
+
+// next returns the content of the next block, or io.EOF after the last one that is
+// whole.
+func (b *blocks) next() ([]byte, error) {
+	var head [blockHead]byte
+	if _, err := io.ReadFull(b.in, head[:]); err != nil {
+		return nil, ended(err)
+	}
+	n := binary.LittleEndian.Uint32(head[:])
+	if n > maxBlock {
+		return nil, io.EOF
+	}
+	if uint32(cap(b.content)) < n {
+		b.content = make([]byte, n)
+	}
+	b.content = b.content[:n]
+	if _, err := io.ReadFull(b.in, b.content); err != nil {
+		return nil, ended(err)
+	}
+	if checksum(b.content) != binary.LittleEndian.Uint32(head[4:]) {
+		return nil, io.EOF
+	}
+	return b.content, nil
+}
+
+func ended(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return io.EOF
+	}
+	return err
+}
+
+// finishParts finishes parts as they become due.
+func (f *Folder) finishParts() {
+	defer close(f.done)
+	for range f.queue {
+		f.failed(f.finishDue())
+	}
+}
+
+// finishDue finishes the parts that are due. One that fails stays due, and is tried
+// again next time.
+func (f *Folder) finishDue() error {
+	f.mu.Lock()
+	due := f.due
+	f.due = nil
+	f.mu.Unlock()
+	var errs []error
+	for _, p := range due {
+		err := f.ctx.Err()
+		if err == nil {
+			err = f.finish(p)
+		}
+		if err != nil {
+			f.mu.Lock()
+			f.due = append(f.due, p)
+			f.mu.Unlock()
+			if f.ctx.Err() == nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// finish makes a file of p and removes p.
+func (f *Folder) finish(p *part) (err error) {
+	in, err := os.Open(p.name)
+	if err != nil {
+		return err
+	}
+	aside := strings.TrimSuffix(p.name, partSuffix) + ".tmp"
+	h, identity, rows, err := f.copyRows(in, aside)
+	err = errors.Join(err, in.Close())
+	defer func() { _ = os.Remove(aside) }()
+	if err != nil {
+		return err
+	}
+	if rows > 0 {
+		if err := f.place(aside, h, identity); err != nil {
+			return err
+		}
+	}
+	// A crash before this makes the same file once more, with the same name.
+	if err := os.Remove(p.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if p.left != nil {
+		p.left.parts--
+		p.left.drop()
+	}
+	return nil
+}
+
+// place renames the file aside to where it belongs.
+func (f *Folder) place(aside string, h *partHead, identity uint64) error {
+	at := time.Unix(h.Hour*3600, 0).UTC()
+	dir := filepath.Join(f.opt.Dir, "realm="+escape(h.Realm), "sensor="+escape(h.Sensor), "date="+at.Format(time.DateOnly))
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	name := filepath.Join(dir, fmt.Sprintf("%s-%016x%s", at.Format("15"), identity, fileSuffix))
+	if err := os.Rename(aside, name); err != nil {
+		return err
+	}
+	if f.opt.Keep {
+		syncFolder(dir)
+	}
+	return nil
+}
+
+// copyRows writes the rows of a part to the file aside. It returns the number that
+// identifies the flows, which does not depend on their order, and the number of rows.
+func (f *Folder) copyRows(in io.Reader, aside string) (_ *partHead, identity uint64, rows int, err error) {
+	b := blocks{in: bufio.NewReaderSize(in, 256<<10)}
+	content, err := b.next()
+	if errors.Is(err, io.EOF) {
+		return nil, 0, 0, nil // nothing was written before the crash
+	}
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	h := &partHead{}
+	if err := json.Unmarshal(content, h); err != nil {
+		return nil, 0, 0, fmt.Errorf("%s: %w", aside, err)
+	}
+	out, err := os.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	defer func() {
+		if err == nil && f.opt.Keep {
+			err = out.Sync()
+		}
+		err = errors.Join(err, out.Close())
+		f.make.writer = nil
+	}()
+	if err := f.chown(out); err != nil {
+		return nil, 0, 0, err
+	}
+	s := schemaOf[0]()
+	buffered := bufio.NewWriterSize(out, 256<<10)
+	f.beginFile(s, buffered, h)
+	dec := newDecoder(h.Columns, s)
+	var plain []byte
+	for f.ctx.Err() == nil {
+		content, err := b.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		if plain, err = f.make.decoder.DecodeAll(content, plain[:0]); err != nil {
+			return nil, 0, 0, err
+		}
+		n, sum, err := f.writeRows(dec, plain)
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		rows, identity = rows+n, identity+sum
+	}
+	if err := f.ctx.Err(); err != nil {
+		return nil, 0, 0, err
+	}
+	return h, identity, rows, errors.Join(f.make.writer.Close(), buffered.Flush())
+}
+
+// beginFile makes f.make.writer write to w. Writer.Reset of parquet-go 0.32 forgets the
+// names of columns, so that each file takes a writer of its own.
+func (f *Folder) beginFile(s *schema, w io.Writer, h *partHead) {
+	if f.make.decoder == nil {
+		f.make.decoder, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxBlock)) // the options are constant
+		f.make.rows = make([]parquet.Row, 64)
+	}
+	f.make.writer = newWriter(s, w, f.opt.Program, map[string]string{"exspan.realm": h.Realm, "exspan.sensor": h.Sensor})
+}
+
+// writeRows writes the rows of a block. It returns their number and the sum of the
+// numbers that identify them.
+func (f *Folder) writeRows(dec *decoder, b []byte) (rows int, sum uint64, err error) {
+	n := 0
+	for len(b) > 0 {
+		h, row, rest, err := next(b)
+		if err != nil {
+			return rows, sum, err
+		}
+		if f.make.rows[n], err = dec.row(f.make.rows[n][:0], row); err != nil {
+			return rows, sum, err
+		}
+		sum, b = sum+h.identity, rest
+		rows++
+		if n++; n == len(f.make.rows) || len(b) == 0 {
+			if _, err := f.make.writer.WriteRows(f.make.rows[:n]); err != nil {
+				return rows, sum, err
+			}
+			n = 0
+		}
+	}
+	return rows, sum, nil
+}
+
+// compressor compresses blocks.
+var compressor = sync.OnceValue(func() *zstd.Encoder {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(blockSize))
+	if err != nil {
+		panic(err) // the options are constant
+	}
+	return e
+})
+
+// appendBlock appends rows as a block.
+func appendBlock(b, rows []byte) []byte {
+	return frame(b, compressor().EncodeAll(rows, nil))
+}
+
+// escape returns s as a value in the name of a folder, in the manner of Hive.
+func escape(s string) string {
+	if s == "" {
+		return "default"
+	}
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || strings.IndexByte("\"#%'*/:<=>?\\{}[]^|\x7f", c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
