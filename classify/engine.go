@@ -78,7 +78,7 @@ func (c *Config) newJudge(packs *rules.Packs, site *rules.Site) (*judge.Judge, e
 }
 
 // Engine turns batches of packets into records. Batches come from one
-// goroutine; Snapshot may be called from any.
+// goroutine; Snapshot and Summary may be called from any.
 type Engine struct {
 	mu        sync.Mutex // held for each batch and each snapshot
 	cfg       Config

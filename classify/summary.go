@@ -34,6 +34,16 @@ func (e *Engine) summary(errs []error) *record.Summary {
 	return s
 }
 
+// Summary returns what was learned so far. It may be called while batches are taken in, by
+// any goroutine; they wait for it.
+func (e *Engine) Summary() *record.Summary {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.summary(nil)
+	s.Notes, s.Drops = slices.Clone(e.out.notes), slices.Clone(e.out.drops)
+	return s
+}
+
 // fragments lists what became of fragmented datagrams.
 func fragments(f *capture.FragmentStats) []record.NamedCount {
 	return []record.NamedCount{

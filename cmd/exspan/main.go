@@ -98,7 +98,7 @@ Microsoft Exchange data path each flow follows.
 	}
 	rulesCmd := newRulesCmd()
 	rulesCmd.AddCommand(newCoverageCmd())
-	cmd.AddCommand(newAnalyzeCmd(), newConvertCmd(), newMonitorCmd(), newInterfacesCmd(), newTopCmd(), newDiffCmd(), newExplainCmd(), newPortsCmd(), newFirewallCmd(), newReportCmd(), newDiagramCmd(), newSiteCmd(), rulesCmd, newGlossaryCmd(), newVersionCmd(), newManCmd())
+	cmd.AddCommand(newAnalyzeCmd(), newConvertCmd(), newMonitorCmd(), newInterfacesCmd(), newTopCmd(), newObserveCmd(), newDiffCmd(), newExplainCmd(), newPortsCmd(), newFirewallCmd(), newReportCmd(), newDiagramCmd(), newSiteCmd(), rulesCmd, newGlossaryCmd(), newVersionCmd(), newManCmd())
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetUsageTemplate(strings.ReplaceAll(cmd.UsageTemplate(), "FlagUsages ", fmt.Sprintf("FlagUsagesWrapped %d ", helpColumns())))
 	cmd.SetVersionTemplate("exspan {{.Version}}\n")

@@ -75,7 +75,11 @@ func newMonitorCmd() *cobra.Command {
 		Short: "Watch interfaces and serve metrics by data path",
 		Long: `Capture from network interfaces around the clock, match each flow to a
 documented Exchange data path, write flow records, and serve metrics for
-Prometheus on /metrics.
+Prometheus on /metrics, and a page that updates itself on /live.
+
+The page shows addresses and names, as do /report and /records, which "exspan
+observe" reads. So they are for this machine alone, or for those who log in with
+a password of basic_auth_users in --web.config.file. Metrics hold no addresses.
 
 SIGHUP, or a POST to /-/reload with --web.enable-lifecycle, reloads the rules and
 the site file without losing a packet; a file with a mistake changes nothing.
@@ -119,8 +123,8 @@ flags, configuration, site file or rules.`,
 	f.DurationVar(&m.stateInterval, "state-interval", 30*time.Second, "how often to write the state")
 	_ = f.MarkHidden("state-interval")
 	f.StringVar(&m.user, "user", "", "run as `USER`, with no privilege of root but that of capturing; files must be that user's")
-	f.StringArrayVar(&m.listen, "web.listen-address", []string{listenAddress}, "`ADDRESS` to serve metrics on (repeatable); empty for none")
-	f.BoolVar(&m.systemdSocket, "web.systemd-socket", false, "serve metrics on sockets passed by systemd")
+	f.StringArrayVar(&m.listen, "web.listen-address", []string{listenAddress}, "`ADDRESS` to serve metrics and pages on (repeatable); empty for none")
+	f.BoolVar(&m.systemdSocket, "web.systemd-socket", false, "serve metrics and pages on sockets passed by systemd")
 	f.StringArrayVar(&m.hostnames, "web.hostname", nil, "serve requests for the host `NAME`, besides localhost, the name of the machine and IP addresses (repeatable)")
 	f.BoolVar(&m.lifecycle, "web.enable-lifecycle", false, "reload on a POST to /-/reload")
 	f.StringVar(&m.webConfig, "web.config.file", "", "`FILE` with TLS and authentication settings, in the format of exporter-toolkit")

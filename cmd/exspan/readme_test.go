@@ -149,7 +149,7 @@ func TestExamples(t *testing.T) {
 }
 
 // TestExamplesRun runs the examples in the help of every command on suitable captures,
-// except those that watch interfaces or need other programs.
+// except those that watch interfaces, ask a monitor or need other programs.
 func TestExamplesRun(t *testing.T) {
 	const packets = `start 2026-01-02T09:14:00Z
 handshake 10.0.0.9:1051 > 10.0.0.5:46861
@@ -198,7 +198,7 @@ tcp 10.0.0.9:1052 > 10.0.0.5:9999 "SSH-2.0-PuTTY\r\n"
 		for line := range strings.Lines(c.Example) {
 			line, _, _ = strings.Cut(strings.TrimSpace(line), " > ")
 			args := strings.Fields(line)
-			if strings.ContainsAny(line, "|") || slices.Contains(args, "-") || c.Name() == "monitor" || c.Name() == "top" || len(args) == 0 {
+			if strings.ContainsAny(line, "|") || slices.Contains(args, "-") || c.Name() == "monitor" || c.Name() == "top" || c.Name() == "observe" || len(args) == 0 {
 				continue
 			}
 			if strings.Contains(line, "-o site.yaml") {

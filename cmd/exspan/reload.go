@@ -48,6 +48,9 @@ func (r *reloader) now() error {
 		return err
 	}
 	r.w.exporter.Reload(cfg.Packs)
+	if r.w.page != nil {
+		r.w.page.Reload(cfg.Packs, drawDiagram(cfg.Site))
+	}
 	r.w.sink.reload(cfg.Site)
 	r.w.current.reload(cfg.Site)
 	r.w.log.Info("Reloaded the rules and the site file")

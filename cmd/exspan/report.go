@@ -93,8 +93,8 @@ func (r *reportFlags) run(cmd *cobra.Command, args []string) error {
 	return out.finish(result)
 }
 
-// drawDiagram returns a function that draws a Model; see report.Options. site may be nil.
-func drawDiagram(site *rules.Site) func(*model.Model, func(int, []*model.Edge) string) ([]byte, error) {
+// drawDiagram returns a function that draws a Model. site may be nil.
+func drawDiagram(site *rules.Site) report.Drawer {
 	return func(m *model.Model, link func(int, []*model.Edge) string) ([]byte, error) {
 		g := diagram.New(m, diagram.Options{By: diagram.ByRole, Site: site})
 		links := map[*diagram.Arrow]string{}

@@ -35,6 +35,7 @@ type browser struct {
 	ctx context.Context
 
 	mu       sync.Mutex
+	home     string   // the begin of URLs that may be asked for
 	trouble  []string // errors and messages of the console
 	requests []string // of anything but the page itself
 }
@@ -87,7 +88,7 @@ func (b *browser) listen(ev any) {
 	case *page.EventJavascriptDialogOpening:
 		b.trouble = append(b.trouble, "dialog: "+ev.Message)
 	case *network.EventRequestWillBeSent:
-		if !strings.HasPrefix(ev.Request.URL, "file:") {
+		if !strings.HasPrefix(ev.Request.URL, "file:") && (b.home == "" || !strings.HasPrefix(ev.Request.URL, b.home)) {
 			b.requests = append(b.requests, ev.Request.URL)
 		}
 	}
@@ -328,6 +329,17 @@ func writeLarge(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	s := report.New(f, report.Options{Packs: packs, Format: report.HTML, Title: "large.pcapng", Assumed: "2010", Diagram: drawDiagram(nil)})
+	if err := s.Close(large(t, packs, 100_000, s)); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// large gives a sink the records of n flows of 5,000 clients and 40 servers, and returns
+// their summary.
+func large(t *testing.T, packs *rules.Packs, n int, s record.Sink) *record.Summary {
+	t.Helper()
 	roles := []string{"cas", "hub", "mailbox", "edge", "um"}
 	var paths []*rules.DataPath
 	for _, p := range packs.Paths("2010") {
@@ -336,7 +348,7 @@ func writeLarge(t *testing.T) string {
 		}
 	}
 	start := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
-	sum := &record.Summary{First: start, Last: start.Add(100_000 * 100 * time.Millisecond), Packets: 1_000_000, IPBytes: 150_000_000}
+	sum := &record.Summary{First: start, Last: start.Add(time.Duration(n) * 100 * time.Millisecond), Packets: 1_000_000, IPBytes: 150_000_000}
 	server := func(i int) record.Host {
 		return record.Host{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), Port: 443, Name: fmt.Sprintf("%s%d.corp.example", roles[i%5], i), Roles: []string{roles[i%5]}}
 	}
@@ -344,8 +356,7 @@ func writeLarge(t *testing.T) string {
 		h := server(i)
 		sum.Hosts = append(sum.Hosts, record.HostSummary{Addr: h.Addr, Name: h.Name, Version: "2010", Roles: []record.RoleProof{{Role: roles[i%5], Evidence: "site file"}}})
 	}
-	s := report.New(f, report.Options{Packs: packs, Format: report.HTML, Title: "large.pcapng", Assumed: "2010", Diagram: drawDiagram(nil)})
-	for i := range 100_000 {
+	for i := range n {
 		p := paths[i%len(paths)]
 		client := record.Host{Addr: netip.AddrFrom4([4]byte{10, 9, byte(i % 5000 >> 8), byte(i)}), Port: uint16(1024 + i%60000), Roles: []string{"client"}}
 		if i%3 == 0 {
@@ -370,10 +381,7 @@ func writeLarge(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Close(sum); err != nil {
-		t.Fatal(err)
-	}
-	return name
+	return sum
 }
 
 // TestLargeReportInBrowser verifies that a page of 100,000 flows is small and opens fast.
@@ -406,11 +414,15 @@ func TestLargeReportInBrowser(t *testing.T) {
 	b.print("large")
 }
 
-// TestHostileReportInBrowser puts markup into host names, banners, server names, user agents
-// and SIP headers. It must stay text.
-func TestHostileReportInBrowser(t *testing.T) {
-	const evil = `<img src=x onerror=alert(1)><script>alert(1)</script>`
-	packets := fmt.Sprintf(`start 2010-03-04T09:14:00Z
+const (
+	evil        = `<img src=x onerror=alert(1)><script>alert(1)</script>`
+	hostileSite = "exchange: \"2010\"\nservers:\n  - {name: '" + evil + "', addresses: [10.0.0.5], roles: [cas, hub, um]}\n"
+)
+
+// hostilePackets returns packets with markup in host names, banners, server names, user
+// agents and SIP headers.
+func hostilePackets() string {
+	return fmt.Sprintf(`start 2010-03-04T09:14:00Z
 handshake 10.9.0.9:1050 > 10.0.0.5:25
 tcp 10.0.0.5:25 > 10.9.0.9:1050 %[1]q
 tcp 10.9.0.9:1050 > 10.0.0.5:25 %[2]q
@@ -432,14 +444,19 @@ tcp 10.9.0.9:1053 > 10.0.0.5:4444 %[2]q
 			"Call-ID: "+evil+"\r\nUser-Agent: "+evil+"\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n",
 		"SIP/2.0 486 "+evil+"\r\nVia: SIP/2.0/UDP 10.9.0.7:5060;branch=z9hG4bK1\r\nFrom: \""+evil+"\" <sip:"+evil+"@x>;tag=1\r\nTo: <sip:"+evil+"@y>;tag=2\r\n"+
 			"Call-ID: "+evil+"\r\nServer: "+evil+"\r\nms-diagnostics: 15000;reason=\""+evil+"\"\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n")
-	data, err := capturetest.Compile("hostile", []byte(packets))
+}
+
+// TestHostileReportInBrowser opens the report on hostile packets. What is in them must stay
+// text.
+func TestHostileReportInBrowser(t *testing.T) {
+	data, err := capturetest.Compile("hostile", []byte(hostilePackets()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	pcap, site := filepath.Join(dir, "<script>alert(1)<script>.pcap"), filepath.Join(dir, "site.yaml")
 	for name, content := range map[string]string{pcap: string(data),
-		site: "exchange: \"2010\"\nservers:\n  - {name: '" + evil + "', addresses: [10.0.0.5], roles: [cas, hub, um]}\n"} {
+		site: hostileSite} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}

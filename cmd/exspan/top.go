@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/common/config"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/exspan/exspan/cmd/exspan/internal/screen"
@@ -83,17 +84,21 @@ after the other.`,
 	f := cmd.Flags()
 	f.DurationVar(&t.interval, "interval", 2*time.Second, "time between two pictures")
 	f.BoolVar(&t.once, "once", false, "print one picture, with rates over one interval, and end")
-	f.StringVar(&t.client.caFile, "ca-file", "", "`FILE` of certificates, in PEM, that the monitor's certificate is checked by")
-	f.BoolVar(&t.client.insecure, "insecure", false, "do not check the monitor's certificate")
-	f.StringVar(&t.client.username, "username", "", "`NAME` for basic authentication at the monitor")
-	f.StringVar(&t.client.passwordFile, "password-file", "", "`FILE` with the password for it")
-	f.StringVar(&t.client.config, "http.config.file", "", "`FILE` of TLS and authentication settings for clients, in the format of Prometheus")
+	t.client.flags(f)
 	t.logLevel, t.logFormat, t.stateInterval, t.writeBuffer, t.queue = "info", "logfmt", time.Minute, 1<<20, 1<<20
 	return cmd
 }
 
+func (f *httpFlags) flags(set *pflag.FlagSet) {
+	set.StringVar(&f.caFile, "ca-file", "", "`FILE` of certificates, in PEM, that the monitor's certificate is checked by")
+	set.BoolVar(&f.insecure, "insecure", false, "do not check the monitor's certificate")
+	set.StringVar(&f.username, "username", "", "`NAME` for basic authentication at the monitor")
+	set.StringVar(&f.passwordFile, "password-file", "", "`FILE` with the password for it")
+	set.StringVar(&f.config, "http.config.file", "", "`FILE` of TLS and authentication settings for clients, in the format of Prometheus")
+}
+
 // newClient returns the HTTP client that the flags describe.
-func (f *httpFlags) newClient() (*http.Client, error) {
+func (f *httpFlags) newClient(program string) (*http.Client, error) {
 	c := config.DefaultHTTPClientConfig
 	if f.config != "" {
 		loaded, _, err := config.LoadHTTPConfigFile(f.config)
@@ -123,7 +128,7 @@ func (f *httpFlags) newClient() (*http.Client, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return config.NewClientFromConfig(c, "exspan top")
+	return config.NewClientFromConfig(c, program)
 }
 
 // connect prepares the sensors at URLs.
@@ -131,7 +136,7 @@ func (t *top) connect(args []string) error {
 	if len(args) == 0 {
 		args = []string{"http://" + listenAddress}
 	}
-	client, err := t.client.newClient()
+	client, err := t.client.newClient("exspan top")
 	if err != nil {
 		return err
 	}
@@ -144,12 +149,9 @@ func (t *top) connect(args []string) error {
 		if st, err := os.Stat(a); err == nil && st.Mode().IsRegular() {
 			return fmt.Errorf("%s is a file, and exspan top shows what is live; for files there is exspan analyze", a)
 		}
-		if !strings.Contains(a, "://") {
-			a = "http://" + a
-		}
-		u, err := url.Parse(a)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return fmt.Errorf("%q is no URL of a monitor, such as http://sensor:10135", a)
+		u, err := monitorURL(a)
+		if err != nil {
+			return err
 		}
 		if u.Path == "" || u.Path == "/" {
 			u.Path = "/metrics"
@@ -165,6 +167,18 @@ func (t *top) connect(args []string) error {
 		t.sensors = append(t.sensors, s)
 	}
 	return nil
+}
+
+// monitorURL returns the URL of a monitor, of which a may leave out the scheme.
+func monitorURL(a string) (*url.URL, error) {
+	if !strings.Contains(a, "://") {
+		a = "http://" + a
+	}
+	u, err := url.Parse(a)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("%q is no URL of a monitor, such as http://sensor:10135", a)
+	}
+	return u, nil
 }
 
 // get asks a monitor.

@@ -19,11 +19,12 @@ import (
 	"github.com/prometheus/common/promslog"
 
 	"github.com/exspan/exspan/capture"
-	"github.com/exspan/exspan/capture/live"
+	capturelive "github.com/exspan/exspan/capture/live"
 	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/exspan/exspan/exporter"
+	"github.com/exspan/exspan/exporter/live"
 	"github.com/exspan/exspan/exporter/ndjson"
 	"github.com/exspan/exspan/exporter/parquet"
 	"github.com/exspan/exspan/exporter/pcapng"
@@ -44,11 +45,12 @@ type watch struct {
 	m    *monitor
 	log  *slog.Logger
 	src  capture.Source
-	live *live.Source // src, or nil when a file is read
+	live *capturelive.Source // src, or nil when a file is read
 	eng  *classify.Engine
 
 	exporter *prometheus.Exporter
 	recent   *recent.Table
+	page     *live.Server // nil where nothing is served
 	packs    *rules.Packs // those of the start
 	registry *prom.Registry
 	// registerer adds to registry, with the name of the sensor.
@@ -58,7 +60,7 @@ type watch struct {
 	packets    *sinkFile // --write
 	flows      *sinkFile // --parquet
 	delay      *pcapng.Delay
-	span       *live.Watch
+	span       *capturelive.Watch
 	sink       *siteSink // of the engine
 	current    *siteSink // of flows as they stand
 
@@ -166,7 +168,7 @@ func (m *monitor) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Wr
 // server. It is long because each part needs what came before it, and an error
 // closes what is open.
 func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w *watch, err error) {
-	w = &watch{m: m, log: log, span: live.NewWatch()}
+	w = &watch{m: m, log: log, span: capturelive.NewWatch()}
 	w.oneWay.store(math.NaN())
 	w.patience, w.impatience = context.WithCancel(context.Background())
 	defer func() {
@@ -196,6 +198,10 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 	w.packs, w.recent = cfg.Packs, recent.New()
 	w.recent.PendingOnly = !m.flows
 	sinks := []record.Sink{w.exporter, w.recent}
+	if m.serves() {
+		w.page = w.newLive(&cfg)
+		sinks = append(sinks, w.page)
+	}
 	if m.ndjson != "" {
 		if w.records, err = w.openOutput(m.ndjson, stdout); err != nil {
 			return w, fmt.Errorf("--ndjson: %w", err)
@@ -235,7 +241,7 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 		opt := m.Capture()
 		opt.Parallel, opt.KeepFrames, opt.Stdin = true, m.write != "", stdin
 		w.src, err = capture.OpenFiles(m.Files, opt)
-	} else if w.live, err = live.Open(m.captureOptions(), log); err == nil {
+	} else if w.live, err = capturelive.Open(m.captureOptions(), log); err == nil {
 		w.src = w.live
 		w.logInterfaces()
 	}
@@ -265,7 +271,7 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 func (w *watch) logInterfaces() {
 	for _, i := range w.live.Interfaces() {
 		w.log.Info("Capturing", "interface", i.Name, "method", i.Method)
-		for _, o := range live.Offloads(i.Name) {
+		for _, o := range capturelive.Offloads(i.Name) {
 			w.log.Warn("The interface merges frames before capture, so packets differ from those on the wire; "+
 				"turn the offload off with ethtool -K", "interface", i.Name, "offload", o)
 		}

@@ -52,12 +52,14 @@ var (
 		"Errors while writing to an output.", []string{"output"}, nil)
 	writtenDesc = prom.NewDesc("exspan_write_packets_total",
 		"Packets of selected flows passed to the packet file.", nil, nil)
+	slowDesc = prom.NewDesc("exspan_web_dropped_clients_total",
+		"Readers of live pages and record streams that were cut off because they did not read.", nil, nil)
 	undecidedDesc = prom.NewDesc("exspan_write_undecided_packets_total",
 		"Packets not written because the write buffer had no room for them until the status of their flow was known, or none for that status.", nil, nil)
 )
 
 func (c *watchCollector) Describe(ch chan<- *prom.Desc) {
-	for _, d := range []*prom.Desc{behindDesc, oneWayDesc, unsavedDesc, upDesc, lostDesc, errorsDesc, writtenDesc, undecidedDesc} {
+	for _, d := range []*prom.Desc{behindDesc, oneWayDesc, unsavedDesc, upDesc, lostDesc, errorsDesc, writtenDesc, undecidedDesc, slowDesc} {
 		ch <- d
 	}
 }
@@ -84,6 +86,9 @@ func (c *watchCollector) Collect(ch chan<- prom.Metric) {
 	}
 	if c.m.state != "" {
 		counter(unsavedDesc, c.unsaved.Load())
+	}
+	if c.page != nil {
+		counter(slowDesc, c.page.Dropped())
 	}
 	for _, o := range c.outputs {
 		kind := "ndjson"

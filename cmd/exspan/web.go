@@ -15,7 +15,8 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 	"golang.org/x/net/netutil"
 
-	"github.com/exspan/exspan/capture/live"
+	capturelive "github.com/exspan/exspan/capture/live"
+	"github.com/exspan/exspan/exporter/live"
 )
 
 // listeners opens the sockets on which metrics are served.
@@ -47,8 +48,15 @@ func (m *monitor) listeners() ([]net.Listener, error) {
 // handler returns the handler of all pages.
 func (w *watch) handler() (http.Handler, error) {
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", buffered(promhttp.InstrumentMetricHandler(w.registerer, promhttp.HandlerFor(w.registry, promhttp.HandlerOpts{
-		ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true}))))
+	options := promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true}
+	all := promhttp.InstrumentMetricHandler(w.registerer, promhttp.HandlerFor(w.registry, options))
+	mux.Handle("/metrics", buffered(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if path := r.URL.Query().Get("path"); path != "" {
+			promhttp.HandlerFor(ofPath{w.registry, path}, options).ServeHTTP(rw, r)
+			return
+		}
+		all.ServeHTTP(rw, r)
+	})))
 	mux.HandleFunc("/-/healthy", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "exspan is healthy.") })
 	mux.HandleFunc("/-/ready", func(rw http.ResponseWriter, _ *http.Request) {
 		if !w.capturing() {
@@ -75,6 +83,14 @@ func (w *watch) handler() (http.Handler, error) {
 			{Address: "/-/ready", Text: "Readiness", Description: "whether it is capturing"},
 		},
 	}
+	if w.page != nil {
+		for _, path := range live.Paths() {
+			mux.Handle(path, w.m.private(w.page))
+		}
+		landing.Links = slices.Insert(landing.Links, 0,
+			web.LandingLinks{Address: live.PagePath, Text: "Live", Description: "what flows, and what needs attention; on this machine or with a password only"},
+			web.LandingLinks{Address: live.ReportPath, Text: "Report", Description: "as of now"})
+	}
 	if w.m.flows {
 		mux.Handle("/flows", w.recent)
 		landing.Links = append(landing.Links, web.LandingLinks{Address: "/flows?path=none", Text: "Flows", Description: "the last ones of a data path"})
@@ -98,7 +114,7 @@ func (w *watch) handler() (http.Handler, error) {
 // capturing reports whether packets are read, from at least one interface if not
 // from a file.
 func (w *watch) capturing() bool {
-	return w.ready.Load() && (w.live == nil || slices.ContainsFunc(w.live.Interfaces(), func(i live.Interface) bool { return i.Up }))
+	return w.ready.Load() && (w.live == nil || slices.ContainsFunc(w.live.Interfaces(), func(i capturelive.Interface) bool { return i.Up }))
 }
 
 // Limits of the web server. A scrape takes milliseconds, and Prometheus keeps its
@@ -133,6 +149,9 @@ func (w *watch) serve(listeners []net.Listener) (stop func()) {
 		}
 	}()
 	return func() {
+		if w.page != nil {
+			_ = w.page.Close(nil) // its streams would not end by themselves
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 		defer cancel()
 		if server.Shutdown(ctx) != nil {

@@ -46,6 +46,8 @@ type Options struct {
 	Color bool
 	// Sort is one of Keys, or "" for the order of the records.
 	Sort string
+	// Follow makes the columns wide enough for flows that are yet to come; see Flush.
+	Follow bool
 	// Pairs groups flows by client and server.
 	Pairs bool
 	// MaxMemory limits the memory for sorting and grouping, in bytes; 0 means 256 MiB.
@@ -78,6 +80,13 @@ type row struct {
 	findings, reason string
 	bytes            uint64
 	flows            uint64
+}
+
+// usual is a row as wide as most are.
+var usual = row{
+	client:   record.Host{Addr: netip.AddrFrom4([4]byte{192, 168, 100, 100}), Port: 50000},
+	server:   record.Host{Addr: netip.AddrFrom4([4]byte{192, 168, 100, 100}), Port: 6001},
+	protocol: "kerberos", path: "Mailbox server to Mailbox server", status: record.Unexpected, findings: "no-path",
 }
 
 // New returns a sink that writes to w.
@@ -260,7 +269,11 @@ func (l *layout) titles() []string {
 // flush writes the rows that are held.
 func (s *Sink) flush() error {
 	sortRows(s.rows, s.o.Sort)
-	s.layout = fit(s.rows, s.o.Width)
+	sample := s.rows
+	if s.o.Follow {
+		sample = append(slices.Clone(s.rows), usual)
+	}
+	s.layout = fit(sample, s.o.Width)
 	if len(s.rows) > 0 {
 		if err := s.writeCells(s.layout.titles(), "1"); err != nil {
 			return err
@@ -337,6 +350,15 @@ func (s *Sink) writeCells(cells []string, style string) error {
 	s.line = append(b, '\n')
 	_, err := s.w.Write(s.line)
 	return err
+}
+
+// Flush writes the rows that are held to determine the widths of the columns. Rows that
+// follow have these widths.
+func (s *Sink) Flush() error {
+	if s.layout != nil || len(s.rows) == 0 || s.o.Pairs {
+		return nil
+	}
+	return s.flush()
 }
 
 // Close writes all rows that are held.

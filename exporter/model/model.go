@@ -12,6 +12,7 @@ package model
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -224,6 +225,12 @@ func (b *Builder) Close(sum *record.Summary) error {
 	}
 	slices.SortFunc(b.m.Ways, func(a, b Way) int { return cmp.Or(a.Outer.Compare(b.Outer), a.Inner.Compare(b.Inner)) })
 	return nil
+}
+
+// Clone returns a Builder that knows what b has counted so far, for a Model while b goes on
+// counting.
+func (b *Builder) Clone() *Builder {
+	return &Builder{o: b.o, t: *b.t.Clone(), sealed: maps.Clone(b.sealed)}
 }
 
 // Model returns the Model, after Close.

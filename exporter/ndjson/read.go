@@ -110,6 +110,7 @@ type Reader struct {
 	in    *bufio.Reader
 	packs *rules.Packs
 	line  int
+	data  []byte                     // of the last record
 	paths map[string]*rules.DataPath // paths that no pack contains, by id
 }
 
@@ -134,6 +135,7 @@ func (r *Reader) Read() (*record.Record, error) {
 		if err := json.Unmarshal(data, &l); err != nil {
 			return nil, fmt.Errorf("line %d: not a flow record: %w", r.line, err)
 		}
+		r.data = data
 		rec, err := r.record(&l)
 		if err != nil {
 			return nil, fmt.Errorf("line %d: not a flow record: %w", r.line, err)
@@ -141,6 +143,10 @@ func (r *Reader) Read() (*record.Record, error) {
 		return rec, nil
 	}
 }
+
+// Line returns the line of the record that Read returned last, without its end. It is valid
+// until the next call of Read.
+func (r *Reader) Line() []byte { return r.data }
 
 func (r *Reader) readLine() ([]byte, error) {
 	var long []byte

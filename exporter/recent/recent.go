@@ -27,6 +27,7 @@ const (
 	maxAttention = 64      // of one label that need attention
 	maxOthers    = 16      // others of one label
 	maxPending   = 200_000 // that need attention and are not final
+	maxRecords   = 1000    // of those, the ones whose records are kept
 )
 
 // Flow is a flow as it stood when it was last judged.
@@ -95,12 +96,14 @@ type Pending struct {
 // Table keeps flows. It is a record.Sink; its methods may be called by any
 // goroutine.
 type Table struct {
-	// PendingOnly makes the table count flows that need attention and keep none.
+	// PendingOnly makes the table keep nothing but flows that need attention and are not
+	// final.
 	PendingOnly bool
 
 	mu      sync.Mutex
 	labels  map[string]*list
 	pending map[uint64]open // by the number of the first packet
+	records map[uint64]record.Record
 }
 
 // open is what is counted of a flow that is not final.
@@ -121,7 +124,9 @@ type part struct {
 }
 
 // New returns an empty table.
-func New() *Table { return &Table{labels: map[string]*list{}, pending: map[uint64]open{}} }
+func New() *Table {
+	return &Table{labels: map[string]*list{}, pending: map[uint64]open{}, records: map[uint64]record.Record{}}
+}
 
 // Write takes in a flow as it stands, or its last record.
 func (t *Table) Write(r *record.Record) error {
@@ -138,8 +143,12 @@ func (t *Table) Write(r *record.Record) error {
 	}
 	if final || o == (open{label: label}) {
 		delete(t.pending, r.Number)
+		delete(t.records, r.Number)
 	} else if _, known := t.pending[r.Number]; known || len(t.pending) < maxPending {
 		t.pending[r.Number] = o
+		if _, known := t.records[r.Number]; known || len(t.records) < maxRecords {
+			t.records[r.Number] = detached(r)
+		}
 	}
 	if v.Status == record.Unrelated || t.PendingOnly {
 		return nil
@@ -231,6 +240,21 @@ func (t *Table) Pending() Pending {
 		}
 	}
 	return p
+}
+
+// Records returns the records that match of flows that need attention and are not final,
+// the one that began last first.
+func (t *Table) Records(match func(*record.Record) bool) []record.Record {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []record.Record
+	for _, r := range t.records {
+		if match(&r) {
+			list = append(list, r)
+		}
+	}
+	slices.SortFunc(list, func(a, b record.Record) int { return cmp.Or(b.First.Compare(a.First), cmp.Compare(b.Number, a.Number)) })
+	return list
 }
 
 // ServeHTTP answers with the flows of the label that the query names as path, as

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/exporter/model"
 	"github.com/exspan/exspan/exporter/text"
 )
@@ -12,6 +13,7 @@ import (
 // page is what a report holds, in the order of reading. All text in it is plain text that is
 // printable; a form of the page escapes it.
 type page struct {
+	Kind                   string // of page
 	Title, Facts, Sentence string
 	Calm                   bool // nothing needs attention
 	Counts                 []count
@@ -20,7 +22,16 @@ type page struct {
 	Diagram                template.HTML // made by us; see setDiagram
 	Tables                 []*table
 	NotShown               []note
+
+	Live     *live     // nil for a report
+	Sections []Section // made of the above
 }
+
+// The kinds of pages.
+const (
+	kindReport = "Exchange traffic report"
+	kindLive   = "Exchange traffic, live"
+)
 
 // count is a number of flows.
 type count struct {
@@ -75,6 +86,17 @@ func badge(s model.State) state {
 	return state{"none", "·", string(s)}
 }
 
+// badgeOf returns how a status of a flow is shown.
+func badgeOf(s record.Status) state {
+	switch s {
+	case record.Expected:
+		return badge("expected")
+	case record.Unrelated:
+		return badge("unrelated")
+	}
+	return badge(model.State(s))
+}
+
 // table is a table of the page.
 type table struct {
 	ID, Title, Intro string
@@ -86,7 +108,12 @@ type table struct {
 	Empty string
 	Bars  []bar
 	Fold  bool // the rows are shown on demand
+	Links []link
+	Form  *Form
 }
+
+// link leads to another page of the server that a live page comes from.
+type link struct{ Href, Text string }
 
 // Long reports whether the rows go onto paper only if the reader has opened them.
 func (t *table) Long() bool { return len(t.Rows) > maxPaper }
@@ -110,6 +137,7 @@ type cell struct {
 	SVG   template.HTML
 	// Filter is what the table Link is filtered by when the cell is followed.
 	Link, Filter string
+	Links        []link // below Lines
 }
 
 // bar is a row of a chart of parts.

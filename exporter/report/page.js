@@ -6,28 +6,26 @@
     const cell = row.cells[i];
     return cell.dataset.s !== undefined ? cell.dataset.s : cell.textContent.trim();
   };
-  const sort = (table, th, i) => {
-    const down = th.getAttribute("aria-sort") === "ascending";
-    for (const other of table.tHead.rows[0].cells) other.setAttribute("aria-sort", "none");
-    th.setAttribute("aria-sort", down ? "descending" : "ascending");
+  // What the reader chose for each table, which stays when the table is replaced.
+  const chosen = new Map();
+  const choice = table => {
+    if (!chosen.has(table.id)) chosen.set(table.id, {column: -1, down: false, filter: ""});
+    return chosen.get(table.id);
+  };
+  const sort = table => {
+    const {column, down} = choice(table);
+    if (column < 0) return;
+    Array.from(table.tHead.rows[0].cells).forEach((th, i) => th.setAttribute("aria-sort", i !== column ? "none" : down ? "descending" : "ascending"));
     const body = table.tBodies[0];
-    const rows = Array.from(body.rows, row => [key(row, i), row]);
+    const rows = Array.from(body.rows, row => [key(row, column), row]);
     const numbers = rows.every(([k]) => k === "" || !isNaN(k));
     rows.sort(([a], [b]) => (numbers ? a - b : plain.compare(a, b)) * (down ? -1 : 1));
     body.append(...rows.map(([, row]) => row));
   };
   const filters = new Map();
-  for (const table of document.querySelectorAll("main table")) {
-    Array.from(table.tHead.rows[0].cells).forEach((th, i) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.append(...th.childNodes);
-      th.append(button);
-      th.setAttribute("aria-sort", "none");
-      button.addEventListener("click", () => sort(table, th, i));
-    });
+  const filtering = table => {
     const rows = Array.from(table.tBodies[0].rows);
-    if (table.id === "roles-t" || rows.length < 6 && table.id !== "connections-t") continue;
+    if (table.id === "roles-t" || rows.length < 6 && table.id !== "connections-t" && !choice(table).filter) return;
     const tools = document.createElement("div"), label = document.createElement("label"), input = document.createElement("input"),
       output = document.createElement("output");
     tools.className = "tools";
@@ -36,10 +34,10 @@
     output.setAttribute("aria-live", "polite");
     label.append("Filter rows", input);
     tools.append(label, output);
-    const scroll = table.closest(".scroll");
-    scroll.before(tools);
+    table.closest(".scroll").before(tools);
     const texts = [];
     const apply = () => {
+      choice(table).filter = input.value;
       const wanted = input.value.trim().toLowerCase();
       let n = 0;
       rows.forEach((row, i) => {
@@ -52,7 +50,27 @@
     };
     input.addEventListener("input", apply);
     filters.set(table.id, text => { input.value = text; apply(); });
-  }
+    if (choice(table).filter) filters.get(table.id)(choice(table).filter);
+  };
+  const enhance = table => {
+    Array.from(table.tHead.rows[0].cells).forEach((th, i) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...th.childNodes);
+      th.append(button);
+      th.setAttribute("aria-sort", "none");
+      button.addEventListener("click", () => {
+        const c = choice(table);
+        c.down = c.column === i && !c.down;
+        c.column = i;
+        sort(table);
+      });
+    });
+    sort(table);
+    filtering(table);
+  };
+  document.querySelectorAll("main table").forEach(enhance);
+  document.addEventListener("exspan-replaced", event => event.target.querySelectorAll("table").forEach(enhance));
   const open = id => {
     const section = document.getElementById(id), details = section && section.querySelector("details");
     if (details) details.open = true;

@@ -47,6 +47,11 @@ const (
 // Formats returns all forms.
 func Formats() []Format { return []Format{HTML, Markdown} }
 
+// Drawer returns the diagram of a Model as SVG, which is put into the page as it is. The
+// link that it is given returns where the arrow with a number leads, which stands for some
+// edges, or "".
+type Drawer func(m *model.Model, link func(number int, edges []*model.Edge) string) ([]byte, error)
+
 // Options say what is known of the run, and how it is written.
 type Options struct {
 	Packs  *rules.Packs
@@ -59,10 +64,11 @@ type Options struct {
 	// Input is what stands for the input in the commands that a page names: the names of
 	// files, quoted for a shell.
 	Input string
-	// Diagram returns the diagram of a Model as SVG, which is put into the page as it is.
-	// The link that it is given returns where the arrow with a number leads, which stands
-	// for some edges, or "". Diagram is nil for a page without.
-	Diagram func(m *model.Model, link func(number int, edges []*model.Edge) string) ([]byte, error)
+	// Diagram draws the diagram; nil for a page without.
+	Diagram Drawer
+	// KeepLast keeps the last flows that need attention where there are too many, and not
+	// the first.
+	KeepLast bool
 }
 
 // Sink collects records and writes the page on Close.
@@ -94,6 +100,23 @@ func New(w io.Writer, o Options) *Sink {
 	return &Sink{w: w, o: o, lines: map[string]*timeline{},
 		m: model.New(model.Options{Packs: o.Packs, Version: o.Assumed, Examples: examples})}
 }
+
+// Clone returns a Sink that knows what s has taken in so far and writes to w. It is there
+// to be closed, for a page while s goes on.
+func (s *Sink) Clone(w io.Writer) *Sink {
+	c := &Sink{w: w, o: s.o, m: s.m.Clone(), lines: make(map[string]*timeline, len(s.lines)), more: s.more}
+	for label, l := range s.lines {
+		copied := *l
+		c.lines[label] = &copied
+	}
+	for i := range s.flows {
+		c.flows[i] = slices.Clone(s.flows[i])
+	}
+	return c
+}
+
+// Reload replaces Options.Packs and Options.Diagram.
+func (s *Sink) Reload(packs *rules.Packs, diagram Drawer) { s.o.Packs, s.o.Diagram = packs, diagram }
 
 // Write counts r.
 func (s *Sink) Write(r *record.Record) error {
@@ -130,9 +153,12 @@ func (s *Sink) keep(r *record.Record) {
 	default:
 		return
 	}
-	if len(s.flows[kind]) >= maxFlows {
+	full := len(s.flows[kind]) >= maxFlows
+	if full {
 		s.more[kind]++
-		return
+		if !s.o.KeepLast {
+			return
+		}
 	}
 	f := flow{first: r.First, client: netip.AddrPortFrom(r.Client.Addr, r.Client.Port), server: netip.AddrPortFrom(r.Server.Addr, r.Server.Port), proto: r.Proto,
 		name: strings.Clone(cmp.Or(r.Protocol, "not recognised")), why: strings.Clone(v.Why), id: r.CommunityID(), outcome: r.Outcome}
@@ -144,15 +170,31 @@ func (s *Sink) keep(r *record.Record) {
 			f.findings = append(f.findings, string(x.ID))
 		}
 	}
+	if full {
+		s.flows[kind][(s.more[kind]-1)%maxFlows] = f // the oldest
+		return
+	}
 	s.flows[kind] = append(s.flows[kind], f)
 }
 
 // Close writes the page.
 func (s *Sink) Close(sum *record.Summary) error {
-	if err := s.m.Close(sum); err != nil {
+	p, err := s.page(sum, nil)
+	if err != nil {
 		return err
 	}
-	b := &builder{o: &s.o, sink: s, m: s.m.Model(), t: s.m.Tally(), sum: sum, names: map[netip.Addr]string{}}
+	if s.o.Format == Markdown {
+		return p.markdown(s.w)
+	}
+	return p.html(s.w)
+}
+
+// page makes the page; l is nil for a report.
+func (s *Sink) page(sum *record.Summary, l *Live) (*page, error) {
+	if err := s.m.Close(sum); err != nil {
+		return nil, err
+	}
+	b := &builder{o: &s.o, sink: s, m: s.m.Model(), t: s.m.Tally(), sum: sum, names: map[netip.Addr]string{}, live: l}
 	for _, h := range b.m.Hosts {
 		if h.Name != "" {
 			b.names[h.Addr] = h.Name
@@ -163,14 +205,7 @@ func (s *Sink) Close(sum *record.Summary) error {
 			b.names[h.Addr] = h.Name
 		}
 	}
-	p, err := b.page()
-	if err != nil {
-		return err
-	}
-	if s.o.Format == Markdown {
-		return p.markdown(s.w)
-	}
-	return p.html(s.w)
+	return b.page()
 }
 
 // builder makes a page.
@@ -181,11 +216,12 @@ type builder struct {
 	t     *tally.Tally
 	sum   *record.Summary
 	names map[netip.Addr]string
+	live  *Live // nil for a report
 }
 
 // page makes the page.
 func (b *builder) page() (*page, error) {
-	p := &page{Title: text.Printable(cmp.Or(b.o.Title, "Exchange traffic"))}
+	p := &page{Kind: kindReport, Title: text.Printable(cmp.Or(b.o.Title, "Exchange traffic"))}
 	b.head(p)
 	p.Problems = b.problems()
 	edges, link := b.edges()
@@ -196,8 +232,13 @@ func (b *builder) page() (*page, error) {
 		}
 		p.setDiagram(svg)
 	}
+	flows := b.flowTable()
+	if b.live != nil {
+		flows = b.live.table(b.o.Packs, "Flows")
+		p.Kind, p.Live = kindLive, b.live.head()
+	}
 	for _, t := range []*table{b.matrix(), b.hosts(), b.paths(), b.findings(), b.unexpected(), b.blocked(), b.endpoints(), b.coverage(), b.calls(),
-		edges, b.flowTable()} {
+		edges, flows} {
 		if t != nil && (len(t.Rows) > 0 || t.Empty != "") {
 			t.Fold = t.Fold || len(t.Rows) > maxOpen
 			p.Tables = append(p.Tables, t)

@@ -115,6 +115,9 @@ func (b *builder) paths() *table {
 			name.Lines = append(name.Lines, "the reference itself is uncertain about this path")
 		}
 		chart := cell{}
+		if b.live != nil {
+			name.Links = b.live.links(r.Label)
+		}
 		if l := b.sink.lines[r.Label]; l != nil && !b.sum.First.IsZero() {
 			chart.SVG, chart.Text = l.spark(b.sum.First, b.sum.Last)
 			chart.Sort = strconv.FormatUint(r.Bytes, 10)
