@@ -13,15 +13,20 @@ const (
 )
 
 // block is a piece of the input that the payloads of some batches point into.
-// It goes back to its pool when nobody refers to it.
+// It goes back where it came from when nobody refers to it.
 type block struct {
 	buf  []byte
 	refs atomic.Int32
 	pool *pool
+	free func() // takes the place of pool where the memory is lent
 }
 
 func (b *block) release() {
-	if b.refs.Add(-1) == 0 {
+	switch {
+	case b.refs.Add(-1) > 0:
+	case b.free != nil:
+		b.free()
+	default:
 		b.pool.putBlock(b)
 	}
 }

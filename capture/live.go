@@ -18,8 +18,7 @@ const (
 	liveAhead = 8                      // batches between the capturing goroutine and Read
 )
 
-// Live is a Source that reads from a gopacket source, a pcap handle or an
-// AF_PACKET ring.
+// Live is a Source that reads from a gopacket source, such as a pcap handle.
 type Live struct {
 	in   gopacket.ZeroCopyPacketDataSource
 	face iface
@@ -42,8 +41,8 @@ type Live struct {
 // second. When Read is not called, capturing waits, and the kernel counts what
 // it has to drop.
 //
-// Reading from in must return with a timeout error (that of package pcap or
-// afpacket, or one with Timeout() true) at least every 500 ms or so: only then
+// Reading from in must return with a timeout error (that of package pcap, or one
+// with Timeout() true) at least every 500 ms or so: only then
 // can the last frames before a silence be handed over, and a handle be closed.
 // If in has a method Close, Close calls it, but never while a read is under
 // way: gopacket's handles would wait for it. Progress, Parallel and Stdin of o
@@ -61,6 +60,7 @@ func NewSource(in gopacket.ZeroCopyPacketDataSource, linkType int, o Options) (*
 	if l.face.filter, err = newFilter(o.Filter, l.face.link); err != nil {
 		return nil, err
 	}
+	l.face.plain = l.face.link == LinkEthernet && l.face.filter == nil && !o.KeepFrames
 	go l.run()
 	return l, nil
 }
@@ -111,13 +111,13 @@ func (l *Live) run() {
 		if len(data) > maxSnap {
 			data = data[:maxSnap]
 		}
-		if used+len(data)+4 > len(blk.buf) {
+		if used+len(data) > len(blk.buf) {
 			if !hand() {
 				return
 			}
 			bt.done()
 			blk.release()
-			blk, used = l.sink.pool.block(len(data)+4), 0
+			blk, used = l.sink.pool.block(len(data)), 0
 			bt = l.sink.pool.batch()
 			bt.refer(blk)
 		}
@@ -125,15 +125,9 @@ func (l *Live) run() {
 		if l.sink.stats.Frames == frames {
 			first = last
 		}
-		frame, wire := blk.buf[used:used:used+len(data)+4], info.Length
-		if tci, ok := ringTag(&info); ok && l.face.link == LinkEthernet && len(data) >= 12 {
-			// The kernel took the outermost tag off the frame; it goes back.
-			frame = append(append(frame, data[:12]...), etherVLAN>>8, etherVLAN&0xff, byte(tci>>8), byte(tci))
-			data, wire = data[12:], wire+4
-		}
-		frame = append(frame, data...)
+		frame := append(blk.buf[used:used:used+len(data)], data...)
 		used += len(frame)
-		full := l.sink.frame(bt, &l.face, frame, uint32(wire), last.UnixNano())
+		full := l.sink.frame(bt, &l.face, frame, uint32(info.Length), last.UnixNano())
 		if full || last.Sub(first) >= liveDelay {
 			if !hand() {
 				return
@@ -154,7 +148,7 @@ func (l *Live) read() (data []byte, info gopacket.CaptureInfo, err error) {
 
 func isTimeout(err error) bool {
 	var t interface{ Timeout() bool }
-	return isPcapTimeout(err) || isRingTimeout(err) || errors.As(err, &t) && t.Timeout()
+	return isPcapTimeout(err) || errors.As(err, &t) && t.Timeout()
 }
 
 // Read implements Source. At the end of the source, and after Close, the error

@@ -11,8 +11,6 @@ import (
 	"os"
 	"strings"
 	"time"
-
-	"github.com/google/gopacket"
 )
 
 // Capture methods.
@@ -76,9 +74,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// handle is an open pcap handle or AF_PACKET ring.
+// handle is an open pcap handle or AF_PACKET ring: a gopacket.ZeroCopyPacketDataSource
+// or a capture.Lender.
 type handle interface {
-	gopacket.ZeroCopyPacketDataSource
 	Close()
 	// counts returns the numbers of frames read, lost in the kernel buffer and lost in
 	// the interface since the handle was opened. It may be called by any goroutine.

@@ -1,4 +1,4 @@
-//go:build !linux || !cgo
+//go:build !linux
 
 package live
 
@@ -8,7 +8,7 @@ import (
 )
 
 func ringFits(Options) error {
-	return fmt.Errorf("AF_PACKET exists on Linux only, in programs built with cgo: %w", errors.ErrUnsupported)
+	return fmt.Errorf("AF_PACKET exists on Linux only: %w", errors.ErrUnsupported)
 }
 
 func openRings(o Options) (*opened, error) { return nil, ringFits(o) }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/gopacket"
+
 	"github.com/exspan/exspan/capture"
 )
 
@@ -57,6 +59,7 @@ type Source struct {
 type face struct {
 	opt   Options
 	index uint16
+	alone bool // there are no other interfaces
 
 	mu     sync.Mutex
 	open   *opened // nil while the source waits for its return
@@ -94,7 +97,7 @@ func Open(options []Options, log *slog.Logger) (*Source, error) {
 			errs = append(errs, err)
 			continue
 		}
-		s.faces = append(s.faces, &face{opt: o, index: uint16(i), open: op, method: op.method, link: uint16(op.link)})
+		s.faces = append(s.faces, &face{opt: o, index: uint16(i), alone: len(options) == 1, open: op, method: op.method, link: uint16(op.link)})
 	}
 	for _, f := range s.faces {
 		readers, err := f.readers(f.open, s.tunnels)
@@ -120,15 +123,23 @@ func Open(options []Options, log *slog.Logger) (*Source, error) {
 
 // reader reads one handle.
 type reader struct {
-	*capture.Live
+	capture.Source
 	q *queue
 }
 
 // readers starts capturing from an open interface.
 func (f *face) readers(op *opened, tunnels *capture.Tunnels) ([]reader, error) {
+	o := capture.Options{Filter: f.opt.Filter, KeepFrames: f.opt.KeepFrames, VXLANPorts: f.opt.VXLANPorts, DuplicateWindow: f.opt.DuplicateWindow, Tunnels: tunnels}
 	var readers []reader
 	for _, h := range op.handles {
-		r, err := capture.NewSource(h, op.link, capture.Options{Filter: f.opt.Filter, KeepFrames: f.opt.KeepFrames, VXLANPorts: f.opt.VXLANPorts, DuplicateWindow: f.opt.DuplicateWindow, Tunnels: tunnels})
+		var r capture.Source
+		var err error
+		switch h := h.(type) {
+		case capture.Lender:
+			r, err = capture.NewLent(h, op.link, !f.alone || len(op.handles) > 1, o)
+		case gopacket.ZeroCopyPacketDataSource:
+			r, err = capture.NewSource(h, op.link, o)
+		}
 		if err != nil {
 			for _, r := range readers {
 				_ = r.Close()
