@@ -5,12 +5,6 @@ import (
 	"github.com/exspan/exspan/classify/knowledge"
 )
 
-// Told is a fact and the other sensor that tells it.
-type Told struct {
-	Sensor string
-	Fact   knowledge.Fact
-}
-
 // learned passes on what the engine has learned itself.
 func (e *Engine) learned(changes []inventory.Change) {
 	if e.cfg.OnLearned == nil {
@@ -27,7 +21,7 @@ func (e *Engine) learned(changes []inventory.Change) {
 // Share takes in what other sensors tell, between two batches. It explains flows to
 // come and those whose records wait. It may be called by any goroutine; as packets wait
 // meanwhile, the list should be short.
-func (e *Engine) Share(list []Told) {
+func (e *Engine) Share(list []knowledge.Told) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for i := range list {

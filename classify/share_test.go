@@ -56,7 +56,7 @@ func (s *sensor) tell(t *testing.T, all bool, others []*sensor) {
 			s.learned, more = s.engine.Facts(&w, s.learned)
 		}
 	}
-	var list []classify.Told
+	var list []knowledge.Told
 	for i := range s.learned {
 		f := &s.learned[i]
 		f.At = f.Used
@@ -67,7 +67,7 @@ func (s *sensor) tell(t *testing.T, all bool, others []*sensor) {
 		if err := got.Check(f.Used); err != nil {
 			t.Fatalf("%+v would not be believed: %v", f, err)
 		}
-		list = append(list, classify.Told{Sensor: s.name, Fact: got})
+		list = append(list, knowledge.Told{Sensor: s.name, Fact: got})
 	}
 	s.learned = s.learned[:0]
 	for _, o := range others {

@@ -81,6 +81,12 @@ type Value struct {
 	Text, Build string
 }
 
+// Told is a fact and the sensor that tells it.
+type Told struct {
+	Sensor string
+	Fact   Fact
+}
+
 // Limits of a value.
 const (
 	MaxText = 256                   // bytes of a name, an annotation, a service ...
@@ -117,9 +123,9 @@ func (f *Fact) Check(now int64) error {
 	return nil
 }
 
-// Same reports whether two values say the same, apart from when.
-func (v *Value) Same(w *Value) bool {
-	a := *v
-	a.At, a.Used, a.Expires = w.At, w.Used, w.Expires
-	return a == *w
+// Undated returns the value without the times that change while it says the same.
+func (v *Value) Undated() Value {
+	u := *v
+	u.At, u.Used, u.Expires = 0, 0, 0
+	return u
 }

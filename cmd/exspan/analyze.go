@@ -103,7 +103,7 @@ takes statuses, findings and reasons:
 	f.BoolVar(&a.calls, "calls", false, "write telephone calls with their legs, media and quality instead of flows")
 	f.StringVarP(&a.write, "write", "w", "", "write the packets of flows to the pcapng `FILE`, the verdict as packet comment")
 	f.StringSliceVar(&a.writeStatus, "write-status", []string{"deviating", "unexpected"}, "of flows with these statuses (`LIST`, with --write)")
-	a.lake.flags(f, "flows")
+	a.lake.flags(f, "flows", "--parquet")
 	f.StringVar(&a.sensor, "sensor", "", "`NAME` of the sensor that captured the files, for records")
 	f.BoolVar(&encapsulations, "list-encapsulations", false, "list the link types, tags and tunnels that are read, and end")
 	f.StringVar(&a.cpuProfile, "cpuprofile", "", "write a CPU profile to `FILE`")

@@ -63,6 +63,7 @@ type monitor struct {
 	webConfig     string
 	pprof         bool
 	flows         bool
+	share         sharing
 	logLevel      string
 	logFormat     string
 	config        string
@@ -106,7 +107,7 @@ flags, configuration, site file or rules.`,
 	f.BoolVarP(&m.dumpFilter, "dump-filter", "d", false, "print the BPF expression in effect and exit")
 	f.StringVar(&m.sensor, "sensor", "", "`NAME` of this sensor, for metrics and records; they name none by default")
 	f.StringVar(&m.ndjson, "ndjson", "", "write flow records to `FILE`, one JSON object a line; \"-\" is standard output")
-	m.lake.flags(f, "ended flows")
+	m.lake.flags(f, "ended flows", "--parquet and --share")
 	f.StringVarP(&m.write, "write", "w", "", "write the packets of flows to the pcapng `FILE`, with the verdict as packet comment")
 	f.StringSliceVar(&m.writeStatus, "write-status", []string{"deviating", "unexpected"}, "`LIST` of statuses: --write takes flows that have one of them")
 	m.writeBuffer = monitorMemory / 8
@@ -130,6 +131,7 @@ flags, configuration, site file or rules.`,
 	f.StringVar(&m.webConfig, "web.config.file", "", "`FILE` with TLS and authentication settings, in the format of exporter-toolkit")
 	f.BoolVar(&m.pprof, "web.enable-pprof", false, "serve profiles on /debug/pprof")
 	f.BoolVar(&m.flows, "web.enable-flows", false, "serve the last flows of each path, with addresses and names, on /flows, where \"exspan top\" reads them")
+	m.share.flags(f)
 	f.StringVar(&m.logLevel, "log.level", "info", "lowest level to log: debug, info, warn, error")
 	f.StringVar(&m.logFormat, "log.format", "logfmt", "log format: logfmt or json")
 	f.StringVar(&m.config, "config.file", "", "`FILE` of flags in YAML; flags on the command line take precedence")
@@ -268,7 +270,9 @@ func (m *monitor) check() error {
 			wrong("--file-group: %w", err)
 		}
 	}
+	m.lake.shares = m.share.url != ""
 	errs = append(errs, m.lake.check()...)
+	errs = append(errs, m.share.check(&m.lake))
 	if m.stateInterval < time.Second || m.stateInterval > time.Minute {
 		wrong("--state-interval: %s is not between 1s and 1m", m.stateInterval)
 	}

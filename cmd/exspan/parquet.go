@@ -19,12 +19,13 @@ import (
 // lake holds the flags on flows at rest.
 type lake struct {
 	parquet, realm, sensor string
+	shares                 bool // the realm is one of sensors that share, too
 }
 
 // flags adds the flags, but --sensor, which has another meaning with each command.
-func (l *lake) flags(f *pflag.FlagSet, what string) {
+func (l *lake) flags(f *pflag.FlagSet, what, realmOf string) {
 	f.StringVar(&l.parquet, "parquet", "", "write "+what+" as Parquet to the folder `DIR`, a file for each hour in realm=/sensor=/date= folders")
-	f.StringVar(&l.realm, "realm", "", "`NAME` of the network whose addresses these are, for --parquet; private addresses repeat from one to the next (default \"default\")")
+	f.StringVar(&l.realm, "realm", "", "`NAME` of the network whose addresses these are, for "+realmOf+"; private addresses repeat from one to the next (default \"default\")")
 }
 
 // check returns the mistakes in the flags.
@@ -35,7 +36,7 @@ func (l *lake) check() []error {
 			errs = append(errs, fmt.Errorf("--%s: want at most %d bytes of printable text", f.flag, maxSensor))
 		}
 	}
-	if l.realm != "" && l.parquet == "" {
+	if l.realm != "" && l.parquet == "" && !l.shares {
 		errs = append(errs, errors.New("--realm: names a network for --parquet DIR, which is not given"))
 	}
 	return errs

@@ -32,6 +32,7 @@ import (
 	"github.com/exspan/exspan/exporter/queue"
 	"github.com/exspan/exspan/exporter/recent"
 	"github.com/exspan/exspan/exporter/rotate"
+	"github.com/exspan/exspan/exporter/share"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -73,6 +74,7 @@ type watch struct {
 	unsaved atomic.Uint64
 	ready   atomic.Bool
 	reload  reloader
+	share   *share.Share // nil without --share
 }
 
 // sinkFile is a file, a folder or standard output behind a queue.
@@ -153,6 +155,9 @@ func (m *monitor) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Wr
 		_ = w.src.Close()
 	})
 	defer stop()
+	if w.share != nil {
+		w.share.Start()
+	}
 	w.ready.Store(true)
 	err = w.feed()
 	w.ready.Store(false)
@@ -217,6 +222,11 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 			return w, err
 		}
 		sinks = append(sinks, finalSink{parquet.NewSink(w.flows)})
+	}
+	if m.share.url != "" {
+		w.newShare()
+		cfg.OnLearned = w.share.Learned
+		sinks = append(sinks, notableSink{ndjson.New(w.share)})
 	}
 	w.current = newSiteSink(cfg.Site, m.Wanted(w.recent))
 	cfg.OnJudged = func(j record.Judged) {
@@ -461,6 +471,9 @@ func (w *watch) end(failed error) error {
 		inputErrs = append(slices.Clone(damage), failed)
 	}
 	err := w.eng.Close(inputErrs)
+	if w.share != nil {
+		w.share.Close()
+	}
 	if w.delay != nil {
 		w.delay.Finish()
 	}

@@ -21,6 +21,9 @@ func (w *watch) register() {
 	}
 	w.registerer.MustRegister(w.exporter, w.reload.success, w.reload.at, versioncollector.NewCollector("exspan"),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), (*watchCollector)(w), pendingCollector{w.recent})
+	if w.share != nil {
+		w.registerer.MustRegister((*shareCollector)(w))
+	}
 	if w.live == nil {
 		return
 	}
