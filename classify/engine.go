@@ -452,8 +452,9 @@ func (e *Engine) isNothing(s *slot) bool {
 	if e.inventory.Ever(server.Port) || e.inventory.Ever(client.Port) {
 		return false
 	}
-	c, _ := e.inventory.Host(&client.Addr)
-	v, _ := e.inventory.Host(&server.Addr)
+	tunnels := e.tunnels.ofFlow(s.id)
+	c, _ := e.inventory.Host(&client.Addr, tunnels)
+	v, _ := e.inventory.Host(&server.Addr, tunnels)
 	return judge.Unrelated(c, v)
 }
 

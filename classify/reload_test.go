@@ -33,7 +33,7 @@ func TestReload(t *testing.T) {
 	}
 	a := capture.AddrFrom(netip.MustParseAddr("10.0.0.1"))
 	exchange := func(e *Engine) bool {
-		r, _ := e.inventory.Host(&a)
+		r, _ := e.inventory.Host(&a, nil)
 		return r.Exchange
 	}
 	if exchange(e) {

@@ -1,6 +1,8 @@
 package classify
 
 import (
+	"slices"
+
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/flow"
 	"github.com/exspan/exspan/classify/inventory"
@@ -34,8 +36,9 @@ func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
 	}
 	sub.Proto, sub.Port, sub.Outcome, sub.Dropped = s.Proto, server.Port, outcome, ""
 	sub.Payload, sub.Begun = s.Seen&flow.SeenPayload != 0, s.Proto != capture.TCP || s.Begun()
-	sub.Client, sub.clientName = e.inventory.Host(&client.Addr)
-	sub.Server, sub.serverName = e.inventory.Host(&server.Addr)
+	tunnels := e.tunnels.ofFlow(s.id)
+	sub.Client, sub.clientName = e.inventory.Host(&client.Addr, tunnels)
+	sub.Server, sub.serverName = e.inventory.Host(&server.Addr, tunnels)
 	sub.clientAddr, sub.serverAddr = &client.Addr, &server.Addr
 	sub.Late, sub.facts = late, facts
 	sub.Facts, sub.Foreign = facts.List(), s.Foreign()
@@ -70,12 +73,9 @@ func (e *Engine) find(s *slot, client, server *capture.Endpoint) (f *inventory.F
 	protocol, late, facts := e.reader.Content(&s.State)
 	f = &e.lookup
 	f.Client, f.Server, f.Proto, f.First, f.Last = client, server, s.Proto, s.First, s.Last
-	f.Protocol, f.Facts, f.Tunnels = "", facts.List(), nil
+	f.Protocol, f.Facts, f.Tunnels = "", facts.List(), e.tunnels.ofFlow(s.id)
 	if protocol != 0 {
 		f.Protocol = e.protocols[protocol-1].Name
-	}
-	if len(e.tunnels.of) > 0 {
-		f.Tunnels = e.tunnels.of[s.id]
 	}
 	return f, late
 }
@@ -119,10 +119,15 @@ func (s *subject) used() *inventory.Endpoint {
 // absorb takes in what a flow has just told.
 func (e *Engine) absorb(h *session.Heard) {
 	before := h.Facts.List()
+	list := e.tunnels.ofFlow(h.ID)
 	if h.Tunnel != 0 {
 		h.Tunnel = e.tunnels.onWire(h.Tunnel)
-	} else if list := e.tunnels.of[h.ID]; h.Ended && len(list) > 0 {
+	} else if h.Ended && len(list) > 0 {
 		h.Tunnel = list[0]
+	}
+	h.Within = h.Tunnel
+	if i := slices.IndexFunc(list, func(t capture.TunnelID) bool { return t != 0 }); i >= 0 {
+		h.Within = list[i]
 	}
 	if changes := e.inventory.Hear(h); len(changes) > 0 {
 		e.learned(changes)

@@ -18,7 +18,7 @@ func (e *Engine) summary(errs []error) *record.Summary {
 		s.First, s.Last = time.Unix(0, e.counts.began).UTC(), time.Unix(0, e.clock).UTC()
 	}
 	s.AckedUnseen = e.counts.loss.share()
-	s.Hosts, s.Endpoints = e.inventory.Hosts(), e.inventory.Endpoints()
+	s.Hosts, s.Endpoints = e.inventory.Hosts(e.tunnels.describe), e.inventory.Endpoints()
 	s.Limits = e.limits()
 	if e.calls != nil {
 		s.Calls, s.Streams = e.calls.Calls()

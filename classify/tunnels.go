@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -89,6 +90,24 @@ func (t *tunnels) note(id flow.ID, tunnel capture.TunnelID, isNew bool) {
 		t.of = map[flow.ID][]capture.TunnelID{}
 	}
 	t.of[id] = append(list, tunnel)
+}
+
+// ofFlow returns the tunnels in which packets of a flow came, with 0 for the wire, or
+// nil if all of them came on the wire.
+func (t *tunnels) ofFlow(id flow.ID) []capture.TunnelID {
+	if len(t.of) == 0 {
+		return nil
+	}
+	return t.of[id]
+}
+
+// describe returns what a tunnel is, in words.
+func (t *tunnels) describe(id capture.TunnelID) string {
+	if t.table == nil {
+		return ""
+	}
+	x := t.table.At(id)
+	return fmt.Sprintf("%s between %s and %s", x.Carrier, x.Ends[0].Netip(), x.Ends[1].Netip())
 }
 
 // forget forgets a flow.

@@ -911,7 +911,7 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 	}, End: "server", Any: []Match{
 		{Protocol: "http", Facts: []Fact{{Name: "owa.build", Values: []string{"*"}}}},
 	}, Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, BuildFact: "owa.build", ProvesVersion: true, What: "requests for /owa/auth/15.1.2507/themes/resources/..., 2007: /owa/8.1.240.5/themes/...", FooledBy: "phishing kits and honeypots copy the page with its links; scanners guess such paths", Note: "the client follows links of the server's logon page; three-part number from 2013 on. Strong only where the server answers 200", Source: "OWA client code (Owl for Exchange) and logon pages in public repositories", Confidence: "medium"},
-	{ID: "http.path.rpcproxy", Roles: []Role{"mailbox"}, End: "client", Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, Pending: "it names another host than the flow's ends (rpc.http_server)", What: "/rpc/rpcproxy.dll?SERVER:6001, :6002, :6004", Note: "names the mailbox server behind the proxy and its port; from 2013 on a mailbox id stands there instead of a server name", Source: "[MS-RPCH] 2.2.2; expert knowledge", Confidence: "medium"},
+	{ID: "http.path.rpcproxy", Roles: []Role{"mailbox"}, End: "client", Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, Pending: "the client alone names the host, so any client could call any host a mailbox server", What: "/rpc/rpcproxy.dll?SERVER:6001, :6002, :6004", Note: "names the mailbox server behind the proxy and its port; from 2013 on a mailbox id stands there instead of a server name", Source: "[MS-RPCH] 2.2.2; expert knowledge", Confidence: "medium"},
 	{ID: "http.ua.outlook", Roles: []Role{"client"}, End: "client", Any: []Match{
 		{Protocol: "http", Facts: []Fact{{Name: "http.user_agent", Values: []string{"Microsoft Office/*", "MSRPC*", "Apple-*", "Android*"}}}},
 	}, Weak: true, What: "User-Agent Microsoft Office/16.0 (...; Microsoft Outlook ...), MSRPC, Apple-..., Android...", FooledBy: "free text", Source: "expert knowledge", Confidence: "medium"},
@@ -923,17 +923,17 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 		{Protocol: "http", Facts: []Fact{{Name: "http.method", Values: []string{"SUBSCRIBE", "NOTIFY"}}, {Name: "http.path", Values: []string{"/instmsg*"}}}},
 	}, Weak: true, Versions: []string{"2003"}, What: "RVP: methods SUBSCRIBE, NOTIFY with /instmsg", Note: "Instant Messaging of 2000", Source: "expert knowledge", Confidence: "low"},
 	{ID: "tls.cert.self-signed", Roles: []Role{"any-exchange"}, End: "server", Any: []Match{
-		{Facts: []Fact{{Name: "tls.certificate", Values: []string{"host"}}}},
+		{Facts: []Fact{{Name: "tls.certificate", Values: []string{"host"}}}, Without: []Fact{{Name: "http.method", Values: []string{"CONNECT"}}, {Name: "socks.reply", Values: []string{"*"}}}},
 	}, Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "self-signed: subject CN=host, issuer the same, names host and host.domain, valid five years", FooledBy: "any self-signed certificate; many products", Note: "the friendly name Microsoft Exchange is not in the certificate and cannot be seen. Up to TLS 1.2 only", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/client-access/certificates.md; scans of 2019 servers", Confidence: "medium"},
 	{ID: "tls.cert.autodiscover", Roles: []Role{"cas", "lb"}, End: "server", Any: []Match{
-		{Facts: []Fact{{Name: "tls.san", Values: []string{"autodiscover.*"}}}},
+		{Facts: []Fact{{Name: "tls.san", Values: []string{"autodiscover.*"}}}, Without: []Fact{{Name: "http.method", Values: []string{"CONNECT"}}, {Name: "socks.reply", Values: []string{"*"}}}},
 	}, Weak: true, Versions: []string{"2007", "2010", "2013", "2016", "2019", "SE"}, What: "subject alternative name autodiscover.*", FooledBy: "reverse proxies, load balancers, wildcard certificates and Exchange Online (autodiscover.outlook.com) show it", Note: "points to a host that publishes web services, not to the server itself", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/client-access/certificates.md; MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/client-access/autodiscover.md", Confidence: "medium"},
 	{ID: "tls.cert.outlook", Roles: []Role{"exchange-online"}, End: "server", Any: []Match{
-		{Facts: []Fact{{Name: "tls.subject", Values: []string{"*.outlook.com", "*.office365.com"}}}},
-		{Facts: []Fact{{Name: "tls.san", Values: []string{"*.outlook.com", "*.office365.com"}}}},
+		{Facts: []Fact{{Name: "tls.subject", Values: []string{"*.outlook.com", "*.office365.com"}}}, Without: []Fact{{Name: "http.method", Values: []string{"CONNECT"}}, {Name: "socks.reply", Values: []string{"*"}}}},
+		{Facts: []Fact{{Name: "tls.san", Values: []string{"*.outlook.com", "*.office365.com"}}}, Without: []Fact{{Name: "http.method", Values: []string{"CONNECT"}}, {Name: "socks.reply", Values: []string{"*"}}}},
 	}, What: "subject or name *.outlook.com, *.office365.com, *.protection.outlook.com", FooledBy: "nothing known where the chain is valid", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeHybrid/hybrid-deployment/set-up-microsoft-365-groups.md (mail.protection.outlook.com); expert knowledge", Confidence: "medium"},
 	{ID: "tls.sni", Roles: []Role{"cas", "lb"}, End: "server", Any: []Match{
-		{Facts: []Fact{{Name: "tls.server_name", Values: []string{"autodiscover.*"}}}},
+		{Facts: []Fact{{Name: "tls.server_name", Values: []string{"autodiscover.*"}}}, Without: []Fact{{Name: "http.method", Values: []string{"CONNECT"}}, {Name: "socks.reply", Values: []string{"*"}}}},
 	}, Weak: true, What: "server name autodiscover.*, mail.*, outlook.office365.com", FooledBy: "the client's word", Source: "expert knowledge", Confidence: "medium"},
 	{ID: "tls.direct-trust", Roles: []Role{"hub", "edge", "mailbox", "cas"}, ByVersion: []RolesOf{
 		{Versions: []string{"2007", "2010"}, Roles: []Role{"hub", "edge"}},
@@ -1061,9 +1061,13 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 		{Port: Port{From: 0xcc4, To: 0xcc4, TCP: true}, Protocol: "ldap", Facts: []Fact{{Name: "auth", Values: []string{"*"}}}},
 		{Port: Port{From: 0xcc4, To: 0xcc4, TCP: true}, Protocol: "ldap", Facts: []Fact{{Name: "ldap.entry", Values: []string{"*"}}}},
 	}, What: "LDAP on 3268", Note: "LDAP has to be read there, the number alone does not do", Source: "[MS-ADTS]", Confidence: "high"},
-	{ID: "dns.srv.ad", Roles: []Role{"dc", "gc"}, End: "server", Pending: "it names other hosts than the flow's ends", What: "SRV answers _ldap._tcp.*, _kerberos._tcp.*, _gc._tcp.*", FooledBy: "forged or stale records", Note: "prove the hosts that the answer names", Source: "[MS-ADTS] 6.3.2", Confidence: "high"},
-	{ID: "dns.srv.autodiscover", Roles: []Role{"cas", "lb"}, End: "server", Weak: true, Pending: "it names other hosts than the flow's ends", What: "SRV answer _autodiscover._tcp.*", FooledBy: "hosted mail, other products", Note: "proves the named host", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/client-access/autodiscover.md", Confidence: "medium"},
-	{ID: "dns.mx", Roles: []Role{"hub", "edge", "cas"}, End: "server", Weak: true, Pending: "it names other hosts than the flow's ends", What: "MX answers", FooledBy: "relays, cloud filters", Source: "expert knowledge", Confidence: "medium"},
+	{ID: "dns.srv.ad", Roles: []Role{"dc", "gc"}, End: "named", Any: []Match{
+		{Facts: []Fact{{Name: "dns.service", Values: []string{"_ldap._tcp", "_kerberos._tcp", "_gc._tcp"}}}},
+	}, Peer: []Role{"dc", "gc"}, What: "SRV answers _ldap._tcp.*, _kerberos._tcp.*, _gc._tcp.*", FooledBy: "forged or stale records", Note: "prove the hosts that the answer names", Source: "[MS-ADTS] 6.3.2", Confidence: "high"},
+	{ID: "dns.srv.autodiscover", Roles: []Role{"cas", "lb"}, End: "named", Any: []Match{
+		{Facts: []Fact{{Name: "dns.service", Values: []string{"_autodiscover._tcp"}}}},
+	}, Weak: true, Peer: []Role{"dc", "gc"}, What: "SRV answer _autodiscover._tcp.*", FooledBy: "hosted mail, other products", Note: "proves the named host", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer/architecture/client-access/autodiscover.md", Confidence: "medium"},
+	{ID: "dns.mx", Roles: []Role{"hub", "edge", "cas"}, End: "server", Weak: true, Pending: "mail servers of every product have such records, so each of them would be called Exchange", What: "MX answers", FooledBy: "relays, cloud filters", Source: "expert knowledge", Confidence: "medium"},
 	{ID: "dns.server", Roles: []Role{"dns"}, End: "server", Any: []Match{
 		{Protocol: "dns"},
 	}, What: "answers queries", Source: "RFC 1035", Confidence: "high"},
@@ -1126,7 +1130,7 @@ var packEvidence = Pack{Name: "evidence", Evidence: []RoleEvidence{
 	{ID: "um.sip.old", Roles: []Role{"um"}, End: "server", Any: []Match{
 		{Port: Port{From: 0x13c4, To: 0x13c5, TCP: true}, Protocol: "sip", Facts: []Fact{{Name: "sip.redirect", Values: []string{"5065", "5066", "5067", "5068"}}}},
 	}, Weak: true, Versions: []string{"2007", "2010"}, What: "answers SIP on 5060 or 5061, redirects to 5065 to 5068", FooledBy: "any SIP server", Note: "no header sample is known for these versions", Source: "Exchange 2010 Network Port Reference (Microsoft); MicrosoftDocs/OfficeDocs-Exchange ExchangeServer2013/um-protocols-ports-and-services-exchange-2013-help.md", Confidence: "medium"},
-	{ID: "mailbox-legacy", Roles: []Role{"mailbox-legacy"}, End: "server", Pending: "it is relative to the version of the server that proxies", What: "version proven to be older than the server that proxies to it", Note: "relative: 2003 behind 2007 or 2010, 2007 behind 2010; 5.5 behind 2003", Source: "Exchange 2010 Network Port Reference (Microsoft), notes", Confidence: "medium"},
+	{ID: "mailbox-legacy", Roles: []Role{"mailbox-legacy"}, End: "server", Pending: "it is relative to the version of the server that proxies, so rows of newer versions take older mailbox servers for it", What: "version proven to be older than the server that proxies to it", Note: "relative: 2003 behind 2007 or 2010, 2007 behind 2010; 5.5 behind 2003", Source: "Exchange 2010 Network Port Reference (Microsoft), notes", Confidence: "medium"},
 	{ID: "version.2019-se", End: "server", Versions: []string{"2019", "SE"}, ProvesVersion: true, Pending: "what a build number means is in builds.yaml", What: "third part of the build: below 2562 is 2019, from 2562 on SE", Note: "needs a full build number (X-OWA-Version, X-ServerApplication); MS-Server-ActiveSync gives 15.2 alone", Source: "packs/builds.yaml", Confidence: "high"},
 }, NoEvidence: []RoleEvidence{
 	{ID: "smtp.banner.masked", End: "server", What: "banner: 220 followed by asterisks", Note: "a firewall's SMTP inspection: proves nothing about the server", Source: "expert knowledge", Confidence: "medium"},

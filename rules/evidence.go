@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-var endWords = []string{"server", "client", "both"}
+var endWords = []string{"server", "client", "both", "named"}
 
 // evidence reads an entry of the list of evidence for roles, or of the list of apparent
 // evidence that proves nothing if proves is false. It returns false if n is not a
@@ -69,6 +69,9 @@ func (r *packReader) evidence(n ast.Node, proves bool) (RoleEvidence, bool) {
 		if !seen["build"] && !seen["proves_version"] {
 			required = append(required, "roles")
 		}
+	}
+	if e.End == "named" && !seen["pending"] {
+		required = append(required, "peer")
 	}
 	for _, key := range required {
 		if !seen[key] {

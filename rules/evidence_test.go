@@ -10,10 +10,12 @@ import (
 // reason where a row's side is not the end that the evidence proves.
 func TestEvidenceTable(t *testing.T) {
 	otherEnd := map[string]string{
-		"http.path.owa-build": "server", // the client follows the server's links
-		"tls.sni":             "server", // the client names the server
-		"http.rvp":            "server",
-		"nns.logcopier":       "both", // both are members of the availability group
+		"http.path.owa-build":  "server", // the client follows the server's links
+		"tls.sni":              "server", // the client names the server
+		"http.rvp":             "server",
+		"nns.logcopier":        "both",  // both are members of the availability group
+		"dns.srv.ad":           "named", // according to its own note
+		"dns.srv.autodiscover": "named",
 	}
 	otherVersions := map[string]string{
 		"rpc.emsmdb.2010": "2003|2007|2010",              // same as rpc.emsmdb.2003, because the same bytes prove both
@@ -238,6 +240,9 @@ func TestEvidence(t *testing.T) {
 		{"tls", "", 50636, "edge.edgesync"},
 		{"tls", "tls.san=*.outlook.com", 443, "tls.cert.outlook"},
 		{"tls", "tls.san=autodiscover.example.com", 443, "tls.cert.autodiscover"},
+		{"http", "http.method=GET tls.san=autodiscover.example.com tls.certificate=host", 443, "tls.cert.self-signed tls.cert.autodiscover"},
+		{"http", "http.method=CONNECT tls.san=autodiscover.example.com tls.certificate=host tls.server_name=autodiscover.example.com", 3128, ""},
+		{"socks", "socks.reply=granted tls.san=autodiscover.example.com tls.san=*.outlook.com tls.certificate=host", 1080, ""},
 		{"nns", "", 64327, "nns.logcopier"},
 		{"nns", "", 9000, ""},
 		{"sip", "sip.server=Asterisk", 5060, ""},

@@ -44,7 +44,7 @@ var badFiles = []struct {
 		`evidence-empty.yaml:2:5: the evidence has no "any"`,
 	}},
 	{"pack/evidence-end.yaml", []string{
-		`evidence-end.yaml:2:23: unknown end "middle" (one of server, client, both)`,
+		`evidence-end.yaml:2:23: unknown end "middle" (one of server, client, both, named)`,
 	}},
 	{"pack/evidence-no-note.yaml", []string{
 		`evidence-no-note.yaml:2:5: the evidence has no "note"`,
@@ -203,7 +203,7 @@ var badFiles = []struct {
 		`several.yaml:2:13: unknown role "caz"; did you mean cas?`,
 		`several.yaml:2:37: a port number alone proves no role: the match needs a protocol or facts`,
 		`several.yaml:3:5: the evidence has no "source"`,
-		`several.yaml:3:23: unknown end "sever" (one of server, client, both); did you mean server?`,
+		`several.yaml:3:23: unknown end "sever" (one of server, client, both, named); did you mean server?`,
 	}},
 	{"pack/syntax.yaml", []string{
 		`syntax.yaml:1:10: could not find end character of double-quoted text`,

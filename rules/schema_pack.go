@@ -114,7 +114,7 @@ func evidenceSchema(proves bool) *schema {
 		"id":             anyText().describe("A stable name."),
 		"roles":          someOf(roleList(ofServer)...).describe("The role that is proven, or the alternatives."),
 		"by_version":     listOf(byVersion).describe("Roles for some versions and ports."),
-		"end":            oneOf(endWords...).describe("The end of the flow that is proven."),
+		"end":            oneOf(endWords...).describe("The end of the flow that is proven, or the host that it names."),
 		"any":            notEmpty(listOf(match)).describe("The matches of which one suffices."),
 		"weak":           flagSchema().describe("It counts only for a host of which nothing else is known."),
 		"peer":           someOf(roleList(ofServer)...).describe("The roles of which the other end of the flow must be proven to have one."),

@@ -253,7 +253,8 @@ type RoleEvidence struct {
 	// applies.
 	ByVersion []RolesOf
 	// End is the end of the flow that the evidence concerns: "server", "client" or
-	// "both".
+	// "both"; or "named" for a host that the server names for a service, whose only fact
+	// is "dns.service". Then Peer is asked of the server.
 	End string
 	// Any lists matches. One of them is sufficient. They need content or an announced
 	// endpoint: a port number proves nothing, and a flow without an answer from the

@@ -44,6 +44,8 @@ type evidence struct {
 	// weighed holds what lists of facts prove, by the id of the list; a list takes
 	// the place of another.
 	weighed [1 << 11]weighing
+	// named holds the rules on hosts that name servers name for a service.
+	named []evidenceRule
 	// announced holds what services prove of the host that serves them, by the name
 	// of the service.
 	announced map[string][]*evidenceRule
@@ -91,6 +93,10 @@ func compileEvidence(packs *rules.Packs, protocols []string) *evidence {
 			for j := range ev.Any {
 				m := &ev.Any[j]
 				r := evidenceRule{RoleEvidence: ev, port: m.Port, content: match.Compile(m), joined: match.Join(ev.Roles)}
+				if ev.End == "named" {
+					e.named = append(e.named, r)
+					continue
+				}
 				for _, name := range r.content.Names() {
 					if e.names[name] == 0 {
 						e.names[name] = 1 << (len(e.names) % 64)
@@ -163,7 +169,8 @@ func (v *Inventory) weigh(h *session.Heard) {
 		v.nameServices(h.Facts)
 		w = v.evidence.weigh(h.Facts.List(), h.Protocol)
 	}
-	if int(w.last) <= h.Weighed {
+	hosts := v.hostsIn(h.Within)
+	if int(w.last) <= h.Weighed || hosts == nil {
 		return
 	}
 	for _, r := range w.rules {
@@ -180,7 +187,7 @@ func (v *Inventory) weigh(h *session.Heard) {
 			case !h.ServerSpoke:
 				continue // a server that never answered proves nothing
 			}
-			if v.hosts.proven(addr, r, h.Server.Port) {
+			if hosts.proven(addr, r, h.Server.Port) {
 				continue
 			}
 			w := awaiting{*addr, r, v.evidence.words(r, h),
@@ -189,7 +196,7 @@ func (v *Inventory) weigh(h *session.Heard) {
 			if w.from.peer = h.Client.Addr; client {
 				w.from.peer = h.Server.Addr
 			}
-			v.await(&w)
+			v.await(hosts, &w)
 		}
 	}
 }
@@ -208,8 +215,22 @@ func (e *evidence) words(r *evidenceRule, h *session.Heard) string {
 	return s.words
 }
 
-// prove adds what a rule proves of a host. c has what is to be told of it.
-func (v *Inventory) prove(a capture.Addr, r *evidenceRule, evidence string, from source, c Change) {
+// weighName holds the service for which a server named a host against what proves
+// roles. A name server speaks for others: what it must be itself is the rule's Peer.
+func (v *Inventory) weighName(hosts *hosts, n *observe.HostName, h *session.Heard) {
+	addr, fact := capture.AddrFrom(n.Addr), []observe.Fact{{Name: observe.DNSService, Value: n.Service}}
+	for i := range v.evidence.named {
+		r := &v.evidence.named[i]
+		if !r.content.Match(fact).Complete || hosts.proven(&addr, r, 0) {
+			continue
+		}
+		v.await(hosts, &awaiting{addr, r, fmt.Sprintf("named for %s by %s", n.Service, h.Server.AddrPort()), source{peer: h.Server.Addr},
+			Change{Proof: sides(h), Announcer: h.Server.AddrPort(), Time: h.Time}})
+	}
+}
+
+// prove adds what a rule proves of one of hosts. c has what is to be told of it.
+func (v *Inventory) prove(hosts *hosts, a capture.Addr, r *evidenceRule, evidence string, from source, c Change) {
 	version := r.Version
 	build := ""
 	if r.BuildFact != "" && from.facts != nil {
@@ -221,12 +242,15 @@ func (v *Inventory) prove(a capture.Addr, r *evidenceRule, evidence string, from
 		}
 	}
 	if len(r.Versions) > 0 && version == "" && !r.Weak && !from.weak {
-		v.hosts.among(a, r.Versions)
+		hosts.among(a, r.Versions)
 	}
-	n := v.hosts.prove(a, roleProof{rule: r.RoleEvidence, roles: r.Roles, evidence: evidence, weak: r.Weak || from.weak, from: from}, version, build)
+	n := hosts.prove(a, roleProof{rule: r.RoleEvidence, roles: r.Roles, evidence: evidence, weak: r.Weak || from.weak, from: from}, version, build)
 	c.Host, c.Evidence = netip.AddrPortFrom(a.Netip(), 0), evidence
-	if r.Weak || from.weak {
+	switch {
+	case r.Weak || from.weak:
 		c.Proof = WeakEvidence
+	case hosts.outer != nil:
+		c.Proof = Tunnelled
 	}
 	if n.role && len(r.Roles) > 0 {
 		c.Kind, c.Value = RoleChange, r.joined
@@ -237,7 +261,7 @@ func (v *Inventory) prove(a capture.Addr, r *evidenceRule, evidence string, from
 		v.changes = append(v.changes, c)
 	}
 	if v.awaited > 0 && (n.role || n.version) {
-		v.proved(a)
+		v.proved(hosts, a)
 	}
 }
 
@@ -247,9 +271,13 @@ func (v *Inventory) weighEndpoint(en *Endpoint, now int64) {
 	if en.datagram || en.told != nil || en.source == observe.FromSite || v.endpoints.protocolOf(en) != rpc {
 		return
 	}
+	hosts := v.hostsIn(en.tunnel)
+	if hosts == nil {
+		return
+	}
 	for _, r := range v.evidence.rulesFor(en.service) {
-		if !v.hosts.proven(&en.key.server.Addr, r, 0) {
-			v.prove(en.key.server.Addr, r, fmt.Sprintf("%s announced at port %d by %s", en.service, en.key.server.Port, en.from),
+		if !hosts.proven(&en.key.server.Addr, r, 0) {
+			v.prove(hosts, en.key.server.Addr, r, fmt.Sprintf("%s announced at port %d by %s", en.service, en.key.server.Port, en.from),
 				source{service: en.service, weak: en.weak}, Change{Proof: en.proof(), Announcer: en.from, Time: now})
 		}
 	}
@@ -291,48 +319,43 @@ func (v *Inventory) nameServices(facts *observe.Facts) {
 }
 
 // reweigh draws from what was learned under other rules what these rules see in
-// it. A proof of another run stays if these rules could give it.
-func (v *Inventory) reweigh(old *hosts) {
+// it, for the hosts of the wire or of a tunnel. A proof of another run stays if these
+// rules could give it.
+func (v *Inventory) reweigh(old, hosts *hosts) {
 	for a, x := range old.byAddr {
 		if x.site != nil {
 			continue
 		}
 		if x.name != "" && x.nameTold == "" {
-			v.hosts.name(x.addr, x.name)
+			hosts.name(x.addr, x.name)
 		}
 		for _, p := range x.proofs {
 			switch {
 			case p.sensor != "":
 			case p.from.facts != nil:
-				v.drawAgain(a, p.evidence, p.from)
+				v.drawAgain(hosts, a, p.evidence, p.from)
 			case p.from.service != "":
 				for _, r := range v.evidence.rulesFor(p.from.service) {
-					v.prove(a, r, p.evidence, p.from, Change{})
+					v.prove(hosts, a, r, p.evidence, p.from, Change{})
 				}
 			default:
-				v.keep(a, x, p)
+				v.keep(hosts, a, x, p)
 			}
 		}
 	}
-	for _, en := range v.endpoints.all {
-		if !en.gone {
-			v.weighEndpoint(en, 0)
-		}
-	}
-	v.tellAgain(old)
 }
 
 // drawAgain draws from the facts of a flow what these rules see in them.
-func (v *Inventory) drawAgain(a capture.Addr, evidence string, from source) {
+func (v *Inventory) drawAgain(hosts *hosts, a capture.Addr, evidence string, from source) {
 	for _, r := range slices.Clone(v.evidence.weigh(from.facts, from.protocol).rules) {
 		if match.Port(r.port, from.port, from.proto) && (r.End == "both" || (r.End == "client") == from.client) {
-			v.await(&awaiting{a, r, evidence, from, Change{}})
+			v.await(hosts, &awaiting{a, r, evidence, from, Change{}})
 		}
 	}
 }
 
 // keep keeps a proof whose source is not known.
-func (v *Inventory) keep(a capture.Addr, x *host, p roleProof) {
+func (v *Inventory) keep(hosts *hosts, a capture.Addr, x *host, p roleProof) {
 	for _, list := range v.evidence.any {
 		for i := range list {
 			if r := &list[i]; slices.Equal(r.Roles, p.roles) && r.Weak == p.weak {
@@ -340,7 +363,7 @@ func (v *Inventory) keep(a capture.Addr, x *host, p roleProof) {
 				if x.versionTold != "" {
 					version, build = "", ""
 				}
-				v.hosts.prove(a, p, version, build)
+				hosts.prove(a, p, version, build)
 				return
 			}
 		}

@@ -74,6 +74,11 @@ type hosts struct {
 	// the one that the operator gave; either may be empty.
 	organisation, given string
 	epoch               uint32 // counts what may change the version that is assumed of a host
+	// outer is what is known of the wire, for the hosts inside a tunnel; nil for those
+	// of the wire itself.
+	outer *hosts
+	// awaiting holds, by the other end of their flow, the proofs that wait for its role.
+	awaiting map[capture.Addr][]awaiting
 	// internet and anywhere are the roles of hosts of which nothing else is known.
 	internet, anywhere match.RoleSet
 	// known is the number of hosts in byAddr of which more is known than a
@@ -90,7 +95,8 @@ type hosts struct {
 }
 
 func newHosts(policy *rules.Policy, site *rules.Site, version string) *hosts {
-	h := &hosts{byAddr: map[capture.Addr]*host{}, sets: map[string]*match.RoleSet{}, policy: policy, given: version, max: MaxHosts}
+	h := &hosts{byAddr: map[capture.Addr]*host{}, sets: map[string]*match.RoleSet{}, policy: policy, given: version, max: MaxHosts,
+		awaiting: map[capture.Addr][]awaiting{}}
 	h.internet = h.roleSet(match.Certain, [][]rules.Role{{rules.Internet}})
 	h.anywhere = h.roleSet(match.Unknown, nil)
 	if site == nil {
@@ -294,6 +300,8 @@ func (h *hosts) assume(x *host) (string, record.VersionSource) {
 		return h.given, record.ByFlag
 	case fits(h.organisation):
 		return h.organisation, record.ByOrganisation
+	case h.outer != nil && fits(h.outer.organisation):
+		return h.outer.organisation, record.ByOrganisation
 	case x.among == nil || slices.Contains(x.among, match.DefaultVersion):
 		return match.DefaultVersion, record.ByDefault
 	}
@@ -324,7 +332,7 @@ func (h *hosts) find(a *capture.Addr) (*match.RoleSet, string) {
 		return &h.anywhere, ""
 	case x == nil:
 		return h.elsewhere(a), ""
-	case x.roles != nil && (x.version != "" || x.epoch == h.epoch):
+	case x.roles != nil && (x.version != "" || x.epoch == h.assumes()):
 		return x.roles, x.name
 	case x.site == nil && len(x.proofs) == 0 && x.version == "":
 		return h.elsewhere(a), x.name
@@ -413,7 +421,7 @@ func (h *hosts) publishes(set []rules.Role) bool {
 
 // setVersion sets the version of a host's role set, if it is an Exchange server.
 func (h *hosts) setVersion(r *match.RoleSet, x *host) {
-	x.epoch = h.epoch
+	x.epoch = h.assumes()
 	switch {
 	case x.bySite:
 		r.Version, r.Source = x.version, record.BySite
@@ -547,8 +555,14 @@ func local(a *capture.Addr) bool {
 		hi == 0 && lo <= 1 // unspecified, loopback
 }
 
-// Host returns the roles of an address and its name, or "".
-func (v *Inventory) Host(a *capture.Addr) (*match.RoleSet, string) { return v.hosts.find(a) }
+// assumes returns a count that changes whenever the version may that is assumed of a
+// host.
+func (h *hosts) assumes() uint32 {
+	if h.outer != nil {
+		return h.epoch + h.outer.epoch
+	}
+	return h.epoch
+}
 
 // proofsOf returns the roles of a host that traffic proves, and weak evidence that
 // does not count beside them. Of several proofs of a role, one that needs no other to
@@ -580,30 +594,4 @@ func (h *hosts) proofsOf(x *host, a *capture.Addr) (list, hints []record.RolePro
 		}
 	}
 	return list, hints
-}
-
-// Hosts returns the hosts whose roles are known, by address.
-func (v *Inventory) Hosts() []record.HostSummary {
-	var list []record.HostSummary
-	for a, h := range v.hosts.byAddr {
-		hs := record.HostSummary{Addr: h.addr, Name: h.name, Version: h.version, Build: h.build}
-		if h.site != nil {
-			for _, r := range h.site.Roles {
-				hs.Roles = append(hs.Roles, record.RoleProof{Role: string(r), Evidence: "site file"})
-			}
-			if len(h.site.OneOf) > 0 {
-				hs.Roles = append(hs.Roles, record.RoleProof{Role: match.Join(h.site.OneOf), Evidence: "site file"})
-			}
-		} else {
-			hs.Roles, hs.Hints = v.hosts.proofsOf(h, &a)
-			if set, _ := v.hosts.find(&a); hs.Version == "" && set.Front && set.Source == record.ByTraffic {
-				hs.Version = set.Version
-			}
-		}
-		if len(hs.Roles) > 0 {
-			list = append(list, hs)
-		}
-	}
-	slices.SortFunc(list, func(a, b record.HostSummary) int { return a.Addr.Compare(b.Addr) })
-	return list
 }

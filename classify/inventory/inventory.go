@@ -68,17 +68,16 @@ type Inventory struct {
 
 	endpoints *endpoints
 	hosts     *hosts
+	inside    map[capture.TunnelID]*hosts // those known from what tunnels carry
+	site      *rules.Site
 	evidence  *evidence
 	packs     *rules.Packs
 	given     string
 	relays    []netip.Prefix // that announce for others
 	maxHosts  int
 	changes   []Change
-	// awaiting holds, by the other end of their flow, the proofs that wait for its
-	// role; there are awaited ones.
-	awaiting map[capture.Addr][]awaiting
-	awaited  int
-	told     told
+	awaited   int // the proofs that hosts.awaiting holds, of all hosts
+	told      told
 }
 
 // New returns an inventory that knows what the site file tells; site may be nil.
@@ -93,10 +92,10 @@ func New(packs *rules.Packs, site *rules.Site, protocols []string, version strin
 }
 
 func (v *Inventory) setRules(packs *rules.Packs, site *rules.Site, protocols []string) {
-	v.packs, v.hosts = packs, newHosts(packs.Policy(), site, v.given)
+	v.packs, v.site, v.hosts, v.inside = packs, site, newHosts(packs.Policy(), site, v.given), nil
 	v.hosts.max = v.maxHosts
 	v.evidence = compileEvidence(packs, protocols)
-	v.awaiting, v.awaited = map[capture.Addr][]awaiting{}, 0
+	v.awaited = 0
 	v.relays, v.told.trusted = nil, nil
 	if site != nil {
 		v.relays, v.told.trusted = site.Relays, site.Sensors
@@ -118,17 +117,21 @@ func (v *Inventory) Limit(endpoints, hosts, pairs int) {
 // Reload replaces the rules and the site file at a packet time. What was learned
 // stays, as far as the new rules draw the same from it: roles are weighed again.
 func (v *Inventory) Reload(packs *rules.Packs, site *rules.Site, now int64) {
-	old, waiting, protocols := v.hosts, v.awaiting, v.evidence.protocols
+	old, inside, protocols := v.hosts, v.inside, v.evidence.protocols
 	v.endpoints.endSite(now)
 	v.endpoints.setPolicy(packs.Policy())
 	v.setRules(packs, site, protocols)
 	v.dropUntrusted()
-	v.reweigh(old)
-	for _, list := range waiting {
-		for i := range list {
-			v.drawAgain(list[i].host, list[i].evidence, list[i].from)
+	v.weighAgain(old, v.hosts)
+	for tunnel, old := range inside {
+		v.weighAgain(old, v.hostsIn(tunnel))
+	}
+	for _, en := range v.endpoints.all {
+		if !en.gone {
+			v.weighEndpoint(en, 0)
 		}
 	}
+	v.tellAgain(old)
 	v.changes = v.changes[:0]
 }
 
@@ -166,8 +169,19 @@ func (v *Inventory) hearOthers(h *session.Heard) {
 			v.ended(en, h)
 		}
 	}
-	for _, n := range h.Names {
-		if name, isNew := v.hosts.name(n.Addr, n.Name); isNew {
+	if len(h.Names) == 0 {
+		return
+	}
+	hosts := v.hostsIn(h.Within)
+	if hosts == nil {
+		return
+	}
+	for i := range h.Names {
+		n := &h.Names[i]
+		if n.Service != "" && h.ServerSpoke {
+			v.weighName(hosts, n, h)
+		}
+		if name, isNew := hosts.name(n.Addr, n.Name); isNew {
 			v.changed(Change{Kind: NameChange, Proof: sides(h), Evidence: "a name server's answer", Announcer: h.Server.AddrPort(),
 				Host: netip.AddrPortFrom(n.Addr, 0), Value: name}, h)
 		}

@@ -24,41 +24,41 @@ type awaiting struct {
 
 // await proves a role of a host if the other end of the flow has what the rule asks
 // of it, else remembers it until that end has.
-func (v *Inventory) await(w *awaiting) {
-	if len(w.rule.Peer) == 0 || v.hosts.surely(&w.from.peer, w.rule.Peer) {
-		v.prove(w.host, w.rule, w.evidence, w.from, w.change)
+func (v *Inventory) await(hosts *hosts, w *awaiting) {
+	if len(w.rule.Peer) == 0 || hosts.surely(&w.from.peer, w.rule.Peer) {
+		v.prove(hosts, w.host, w.rule, w.evidence, w.from, w.change)
 		return
 	}
-	list := v.awaiting[w.from.peer]
+	list := hosts.awaiting[w.from.peer]
 	if slices.ContainsFunc(list, func(x awaiting) bool { return x.host == w.host && x.rule.RoleEvidence == w.rule.RoleEvidence }) {
 		return
 	}
 	if v.awaited >= maxAwaiting {
-		v.hosts.refused++
+		hosts.refused++
 		return
 	}
 	v.awaited++
-	v.awaiting[w.from.peer] = append(list, *w)
+	hosts.awaiting[w.from.peer] = append(list, *w)
 }
 
 // proved is called when a host has shown something new: what waited for that is
 // proven.
-func (v *Inventory) proved(a capture.Addr) {
-	list := v.awaiting[a]
+func (v *Inventory) proved(hosts *hosts, a capture.Addr) {
+	list := hosts.awaiting[a]
 	for i := 0; i < len(list); i++ {
 		w := list[i]
-		if !v.hosts.surely(&a, w.rule.Peer) {
+		if !hosts.surely(&a, w.rule.Peer) {
 			continue
 		}
 		list = slices.Delete(list, i, i+1)
 		i--
 		v.awaited--
-		v.awaiting[a] = list
-		v.prove(w.host, w.rule, w.evidence, w.from, w.change)
-		list = v.awaiting[a]
+		hosts.awaiting[a] = list
+		v.prove(hosts, w.host, w.rule, w.evidence, w.from, w.change)
+		list = hosts.awaiting[a]
 	}
 	if len(list) == 0 {
-		delete(v.awaiting, a)
+		delete(hosts.awaiting, a)
 	}
 }
 

@@ -36,7 +36,7 @@ func TestSaveRestore(t *testing.T) {
 	if v2.Known(&end, capture.TCP, now+2*endpointIdle) {
 		t.Error("an endpoint outlives its idle time over a restart")
 	}
-	r, name := v2.Host(&end.Addr)
+	r, name := v2.Host(&end.Addr, nil)
 	if !r.Exchange || r.Version != "2010" || strings.Join(r.Names, " ") != "mailbox|cas" || name != "mb1.example.com" {
 		t.Errorf("host %+v", r)
 	}

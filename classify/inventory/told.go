@@ -222,7 +222,7 @@ func (v *Inventory) tellHost(sensor string, f *knowledge.Fact) {
 		v.told.from(sensor).hosts++
 		v.told.all.hosts++
 		if v.awaited > 0 {
-			v.proved(a)
+			v.proved(v.hosts, a)
 		}
 	}
 }
@@ -267,6 +267,9 @@ func (e *evidence) rule(id string) *rules.RoleEvidence {
 			for i := range list {
 				e.byID[list[i].ID] = list[i].RoleEvidence
 			}
+		}
+		for i := range e.named {
+			e.byID[e.named[i].ID] = e.named[i].RoleEvidence
 		}
 	}
 	return e.byID[id]

@@ -68,19 +68,19 @@ func TestToldRanksBelow(t *testing.T) {
 	want(t, "services", v.at(t, server), "emsmdb ")
 	v.Tell("b", toldEndpoint(server, "nspi", toldAt), toldAt, 0)
 	want(t, "services", v.at(t, server), "emsmdb ", "nspi b")
-	if set, name := v.Host(new(addr(host))); set.Version != "2010" || name != "mb1" || strings.Join(set.Names, " ") != "mailbox" {
+	if set, name := v.Host(new(addr(host)), nil); set.Version != "2010" || name != "mb1" || strings.Join(set.Names, " ") != "mailbox" {
 		t.Errorf("the host is %+v, %q", set, name)
 	}
 	// What is seen here takes the place of what was told.
 	v.Tell("b", toldEndpoint("10.0.0.4:6010", "nspi", toldAt), toldAt, 0)
 	v.Tell("b", toldVersion("10.0.0.4", "2016"), toldAt, 0)
-	if set, _ := v.Host(new(addr("10.0.0.4"))); set.Exchange {
+	if set, _ := v.Host(new(addr("10.0.0.4")), nil); set.Exchange {
 		t.Error("a version alone makes an Exchange server") // it has no role
 	}
 	v.endpoints.learn(&observe.Endpoint{Server: netip.MustParseAddrPort("10.0.0.4:6010"), Source: observe.FromBind}, hearing{service: "rfr", time: toldAt})
 	v.hosts.prove(addr("10.0.0.4"), roleProof{roles: []rules.Role{rules.CAS}, evidence: "seen"}, "2010", "")
 	want(t, "services", v.at(t, "10.0.0.4:6010"), "rfr ", "nspi b")
-	if set, _ := v.Host(new(addr("10.0.0.4"))); set.Version != "2010" {
+	if set, _ := v.Host(new(addr("10.0.0.4")), nil); set.Version != "2010" {
 		t.Errorf("the version is %q", set.Version)
 	}
 	// What was told is neither saved nor told again.
@@ -110,7 +110,7 @@ func TestPoisonedSensor(t *testing.T) {
 	v.Tell("good", toldEndpoint(server, "emsmdb", toldAt), toldAt, 0)
 	v.Tell("good", toldRole(host, "|mailbox", false), toldAt, 0)
 	v.Tell("good", toldVersion(host, "2010"), toldAt, 0)
-	before, _ := v.Host(new(addr(host)))
+	before, _ := v.Host(new(addr(host)), nil)
 	if strings.Join(before.Names, " ") != "mailbox" || before.Version != "2010" {
 		t.Fatalf("the host is %+v", before)
 	}
@@ -134,7 +134,7 @@ func TestPoisonedSensor(t *testing.T) {
 			t.Errorf("%+v", en)
 		}
 	}
-	if set, _ := v.Host(new(addr(host))); set.Version != "2010" || !slices.Contains(set.Names, "mailbox") {
+	if set, _ := v.Host(new(addr(host)), nil); set.Version != "2010" || !slices.Contains(set.Names, "mailbox") {
 		t.Errorf("the host is %+v", set)
 	}
 
@@ -154,7 +154,7 @@ func TestPoisonedSensor(t *testing.T) {
 	want(t, "services", v.at(t, "10.0.0.5:6010"), "nspi good")
 	for _, i := range []int{0, 2999} {
 		want(t, "services", v.at(t, fmt.Sprintf("10.2.%d.%d:6010", i>>8, i&255)), "rfr ")
-		if set, _ := v.Host(new(addr(fmt.Sprintf("10.2.%d.%d", i>>8, i&255)))); !set.Exchange {
+		if set, _ := v.Host(new(addr(fmt.Sprintf("10.2.%d.%d", i>>8, i&255))), nil); !set.Exchange {
 			t.Errorf("host %d is not known", i)
 		}
 	}
@@ -167,10 +167,10 @@ func TestPoisonedSensor(t *testing.T) {
 	site := &rules.Site{Sensors: []string{"good"}}
 	v.Reload(v.packs, site, toldAt)
 	want(t, "services", v.at(t, server), "emsmdb good")
-	if set, _ := v.Host(new(addr("10.1.0.0"))); set.Version == "2016" {
+	if set, _ := v.Host(new(addr("10.1.0.0")), nil); set.Version == "2016" {
 		t.Error("an untrusted sensor is still believed")
 	}
-	if set, _ := v.Host(new(addr(host))); set.Version != "2010" || strings.Join(set.Names, " ") != "mailbox" {
+	if set, _ := v.Host(new(addr(host)), nil); set.Version != "2010" || strings.Join(set.Names, " ") != "mailbox" {
 		t.Errorf("the host is %+v", set)
 	}
 	v.Tell("bad", toldEndpoint("10.0.0.6:6010", "nspi", toldAt), toldAt, 0)
@@ -231,7 +231,7 @@ func TestToldInAnyOrder(t *testing.T) {
 				got = append(got, fmt.Sprint(en.key.server.AddrPort(), en.service, m.Proof, m.Learned, m.Used, m.Ended, en.ended, en.learned, en.used, en.told.sensor))
 			}
 			for i := range 3 {
-				set, _ := v.Host(new(addr(fmt.Sprintf("10.0.0.%d", i))))
+				set, _ := v.Host(new(addr(fmt.Sprintf("10.0.0.%d", i))), nil)
 				names := slices.Clone(set.Names)
 				slices.Sort(names)
 				got = append(got, fmt.Sprint(i, names, set.Known))

@@ -171,8 +171,8 @@ func TestJudge(t *testing.T) {
 				facts.Add(name, strings.ReplaceAll(value, "_", " "))
 			}
 			server := netip.MustParseAddrPort(c.server)
-			client, _ := known.Host(new(capture.AddrFrom(netip.MustParseAddr(c.client))))
-			host, _ := known.Host(new(capture.AddrFrom(server.Addr())))
+			client, _ := known.Host(new(capture.AddrFrom(netip.MustParseAddr(c.client))), nil)
+			host, _ := known.Host(new(capture.AddrFrom(server.Addr())), nil)
 			s := &judge.Subject{Proto: capture.TCP, Port: server.Port(), Protocol: c.protocol, Facts: facts.List(), Outcome: c.outcome,
 				Client: client, Server: host, Payload: !c.silent, Begun: !c.midstream}
 			if c.announced != nil {

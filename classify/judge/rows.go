@@ -527,5 +527,16 @@ func (r *row) side(end *match.RoleSet, want []rules.Role) match.Fit {
 	if r.path.External && slices.Contains(want, rules.Client) && end.Has(rules.Internet) {
 		return match.Yes
 	}
-	return end.Fits(want)
+	fit := end.Fits(want)
+	if fit != match.Yes && slices.Contains(want, rules.MailboxLegacy) && r.olderMailbox(end) {
+		return match.Yes
+	}
+	return fit
+}
+
+// olderMailbox reports whether a host is known to be a mailbox server of an older
+// version than that of the row, which calls it mailbox-legacy.
+func (r *row) olderMailbox(end *match.RoleSet) bool {
+	known := end.Source == record.BySite || end.Source == record.ByTraffic
+	return known && end.Acts([]rules.Role{rules.Mailbox}) && match.Newer(r.path.Version, end.Version)
 }

@@ -21,6 +21,10 @@ const (
 	TLSCipher     = "tls.cipher"     // IANA name of the negotiated cipher suite
 	SMBVersion    = "smb.version"    // dialect: "1", "2.0.2", "2.1", "3.0", "3.0.2", "3.1.1"
 
+	// DNSService is what rules call HostName.Service. It is a fact of the host named, and
+	// no flow has it.
+	DNSService = "dns.service"
+
 	// ExchangeVersion is the build number that a server states. It has the form of
 	// Microsoft's list: "15.1.2507.6", never "15.01.2507.006". See Build.
 	ExchangeVersion = "exchange.version"

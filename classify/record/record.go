@@ -237,6 +237,9 @@ type HostSummary struct {
 	Roles []RoleProof
 	// Hints are weak evidence that does not count beside Roles.
 	Hints []RoleProof
+	// Inside describes the tunnel inside which alone the host is known, or is empty:
+	// another network may have the same address.
+	Inside string
 	// Version is the Exchange version of it, or empty. Build is the build number
 	// that proves it, with the update it belongs to ("15.1.2507.6 (2016 CU23)").
 	Version, Build string

@@ -25,6 +25,9 @@ type Heard struct {
 	// Tunnel is the one that carried the packet, as capture.Packet has it. Ended
 	// reports whether there is no packet, because the flow has ended.
 	Tunnel capture.TunnelID
+	// Within is the tunnel in which the flow came, or 0: one of whose packets any came
+	// in a tunnel came in that. The owner of the Reader sets it.
+	Within capture.TunnelID
 	Ended  bool
 	// Protocol is the protocol that names the flow: one plus its index in
 	// Protocols(). It is 0 while none does.

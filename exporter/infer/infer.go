@@ -122,6 +122,9 @@ func (s *Sink) Close(sum *record.Summary) error {
 	decisions := map[netip.Addr]*found{}
 	for i := range sum.Hosts {
 		h := &sum.Hosts[i]
+		if h.Inside != "" {
+			continue // the network inside a tunnel may be another one
+		}
 		f := decide(h, s.members[h.Addr])
 		decisions[h.Addr] = &f
 	}
@@ -133,6 +136,10 @@ func (s *Sink) Close(sum *record.Summary) error {
 		}
 		f := decisions[h.Addr]
 		switch {
+		case h.Inside != "":
+			if len(h.Roles) > 0 {
+				open = append(open, s.openHost(h)+"; seen inside "+h.Inside+" alone, and another network may have that address")
+			}
 		case len(f.roles) == 1 && f.roles[0] == rules.Client && f.oneOf == nil && !f.open:
 			clients = append(clients, h.Addr)
 		case !f.open && !onlyPlaces(slices.Concat(f.roles, f.oneOf)):

@@ -31,6 +31,12 @@ func TestEvidence(t *testing.T) {
 				"http.header=X-FEServer", "http.answer=401 /EWS/Exchange.asmx", "http.path=/EWS/Exchange.asmx"}},
 		{"back end alone", []observetest.Segment{to(msg("", "GET /ecp HTTP/1.1")), back(msg("", "HTTP/1.1 200 OK", "X-BEServer: EX1", length(0)))},
 			[]string{"exchange.role=backend", "http.header=X-BEServer", "http.answer=200 /ecp", "http.path=/ecp"}},
+		{"through a forward proxy", []observetest.Segment{
+			to(msg("", "GET http://mail.example.com/owa/auth/15.1.2507/themes/x.png HTTP/1.1", "Host: mail.example.com"), msg("", "GET /ews HTTP/1.1")),
+			back(msg("", "HTTP/1.1 200 OK", "X-OWA-Version: 15.1.2507.6", "X-FEServer: EX1", "MS-Server-ActiveSync: 15.1", length(0)),
+				msg("", "HTTP/1.1 401 Unauthorized", "X-ServerApplication: Exchange/15.01.2507.016", "X-BEServer: EX1", "X-DiagInfo: EX1", "X-CalculatedBETarget: x",
+					`WWW-Authenticate: Bearer client_id="00000002-0000-0ff1-ce00-000000000000"`, length(0)))},
+			[]string{"http.path=/owa/auth/…", "http.path=/EWS", "http.challenge=bearer"}},
 		{"the client sends the server's fields", []observetest.Segment{
 			to(msg("", "GET /a HTTP/1.1", "X-OWA-Version: 15.1.2.3", "X-FEServer: x", "MS-Server-ActiveSync: 14.3", "X-BEServer: x")),
 			back(msg("", "HTTP/1.1 200 OK", length(0)))}, []string{"http.path=/a"}},

@@ -44,8 +44,9 @@ func (o *observer) requestLine(line []byte, cut bool, r *observe.Report) bool {
 		return true
 	}
 	if target[0] != '/' {
-		// The absolute form of a target (RFC 9112 section 3.2.2).
+		// The absolute form of a target (RFC 9112 section 3.2.2) is for proxies.
 		if i := bytes.Index(target[:min(len(target), 8)], []byte("://")); i > 0 {
+			o.proxied = true
 			target = target[i+3:]
 			end := bytes.IndexAny(target, "/?")
 			if end < 0 {
@@ -255,11 +256,11 @@ func (o *observer) endAnswer(s *side, r *observe.Report) error {
 
 // join reports the status with which a request for a known path was answered.
 func (o *observer) join(q *request, code int16, r *observe.Report) {
-	if q.asset && (code == 200 || code == 304) {
+	if q.asset && (code == 200 || code == 304) && !o.proxied {
 		o.number(slotOWABuild, o.build[:o.buildSize], r)
 	}
 	j := joined{code, q.place, q.below, true}
-	if q.place < 0 || j == o.joined {
+	if q.place < 0 || j == o.joined || o.proxied {
 		return
 	}
 	o.joined = j

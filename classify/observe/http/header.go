@@ -99,7 +99,7 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 			o.res.https = hasPrefix(valueOf(line, len("Location")), "https://")
 		}
 	case 'm':
-		if !asks && named(line, "MS-Server-ActiveSync") {
+		if !asks && !o.proxied && named(line, "MS-Server-ActiveSync") {
 			o.res.fields |= fieldActiveSync
 			value := valueOf(line, len("MS-Server-ActiveSync"))
 			o.syncSize = uint8(copy(o.sync[:], value))
@@ -140,6 +140,7 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 			} else if named(line, "X-Forwarded-For") {
 				o.forwarded(forwarded(valueOf(line, len("X-Forwarded-For"))), r)
 			}
+		case o.proxied: // they are those of a server behind it
 		case named(line, "X-OWA-Version"):
 			o.res.fields |= fieldOWA
 			o.number(slotBuild, valueOf(line, len("X-OWA-Version")), r)
@@ -176,6 +177,9 @@ func (o *observer) forwarded(node []byte, r *observe.Report) {
 
 // clientID reports the client_id in one part of a Bearer challenge.
 func (o *observer) clientID(b []byte, r *observe.Report) {
+	if o.proxied {
+		return
+	}
 	var room [36]byte
 	o.add(r, slotClientID, appendLower(room[:0], clientID(b)), "")
 }

@@ -30,7 +30,9 @@ const (
 	// answer, or with 404, proves nothing about the server.
 	Answer = "http.answer"
 	// Header lists the names of header fields in the server's answers that identify the
-	// product: see answerFields. Their values are not kept.
+	// product: see answerFields. Their values are not kept. Header, Answer, ClientID,
+	// OWABuild, ActiveSync and the build number are left out where the client asks a
+	// forward proxy: what that passes on tells of the server behind it.
 	Header = "http.header"
 	// ClientID is the application for which a server's Bearer challenge requests tokens
 	// ([MS-OAPX] section 2.2.1). "00000002-0000-0ff1-ce00-000000000000" is Exchange.
@@ -212,6 +214,7 @@ const (
 type observer struct {
 	sides   [2]side
 	gaps    bool // the beginning or other bytes were not seen
+	proxied bool // the server is asked as a proxy
 	req     request
 	pending []request // at most maxPending
 	room    [1]request
