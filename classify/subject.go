@@ -42,7 +42,29 @@ func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
 	sub.clientAddr, sub.serverAddr = &client.Addr, &server.Addr
 	sub.Late, sub.facts = late, facts
 	sub.Facts, sub.Foreign = facts.List(), s.Foreign()
+	sub.Blind = blindOf(s)
 	return sub
+}
+
+// blindOf returns what kept the content of a flow from being seen whole.
+func blindOf(s *slot) judge.Blind {
+	switch {
+	case s.Truncated():
+		return judge.Truncated
+	case s.Proto != capture.TCP:
+		return judge.Whole
+	case s.BothWays():
+		if !s.Begun() && s.Seen&flow.SeenPayload != 0 {
+			return judge.LateStart
+		}
+	case s.Packets(s.Ends.Side(observe.ToServer)) > 0:
+		if s.Seen&flow.SeenPayload != 0 {
+			return judge.ClientAlone
+		}
+	case s.Packets(0)+s.Packets(1) > 2: // more than a SYN-ACK or a refusal
+		return judge.ServerAlone
+	}
+	return judge.Whole
 }
 
 // announcedFor sets the announced endpoints of the subject. It returns the ends of the

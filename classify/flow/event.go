@@ -175,8 +175,14 @@ func (t *Table) followAny(p *capture.Packet, id ID, sender, index int) {
 	if what == 0 && !t.Every && (p.PayloadLength == 0 || f.Seen&quiet != 0) {
 		return
 	}
+	known := t.before.seen & (KnownA | KnownB)
+	for side := range 2 {
+		if finAlone(t.before.seen, side) {
+			known &^= KnownA << side
+		}
+	}
 	ev := t.event()
-	ev.ID, ev.Packet, ev.What = id, uint16(index), what|f.Seen&Begun|t.before.seen&(KnownA|KnownB)|uint16(sender<<senderBit)
+	ev.ID, ev.Packet, ev.What = id, uint16(index), what|f.Seen&Begun|known|uint16(sender<<senderBit)
 	ev.Next, ev.Clock = t.before.next, t.clock.now
 }
 

@@ -144,6 +144,10 @@ func (f *Flow) usual() {
 	if f.class == classHalfOpen {
 		return
 	}
+	if finAlone(f.Seen, 0) || finAlone(f.Seen, 1) {
+		f.Seen &^= usualA | usualB
+		return
+	}
 	usual := uint16(usualA)
 	if f.packets[1] > 0 {
 		usual |= usualB
@@ -155,6 +159,12 @@ func (f *Flow) usual() {
 		}
 	}
 	f.Seen |= usual
+}
+
+// finAlone reports whether a set of Seen bits has a FIN of a sender and no payload: the
+// FIN may have overtaken the payload, so it does not tell where that begins.
+func finAlone(seen uint16, sender int) bool {
+	return seen&(SeenFinA|SeenPayloadA)<<sender == SeenFinA<<sender
 }
 
 // sender returns the sender of a packet, 0 for A and 1 for B, and whether the packet

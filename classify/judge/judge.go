@@ -35,6 +35,7 @@ type Subject struct {
 	Begun    bool   // the begin of the flow was seen
 	Late     bool   // the protocol was not found by the first bytes of the flow
 	Foreign  bool   // the flow began with what no observer knows
+	Blind    Blind  // what kept the content from being seen whole
 }
 
 // Verdict is the verdict on all flows with the same Subject. It must not be

@@ -23,6 +23,9 @@ func (j *Judge) decide(s *Subject) Verdict {
 	if v.Reason == record.WrongVersion && (source == record.ByOrganisation || source == record.ByDefault) {
 		j.doubt(s, rs, &v)
 	}
+	if s.Blind != Whole && rs != nil {
+		j.blind(s, rs, j.hits, &v)
+	}
 	v.Version, v.VersionSource = version, source
 	return v
 }

@@ -44,7 +44,8 @@ type Input struct {
 	// observer has not used yet.
 	Data []byte
 	// Gap is the number of bytes that are missing before the next Data in this direction.
-	// Data is empty if Gap is not 0.
+	// If it is not 0, Data holds the bytes before them that the observer has not used
+	// yet: they are not offered again.
 	Gap int
 	// Datagram reports that Data is one datagram. Any bytes that Observe does not use are
 	// dropped.

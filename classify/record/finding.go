@@ -47,5 +47,5 @@ func Statuses() []Status { return []Status{Deviating, Unexpected, Undetermined, 
 // Reasons returns every reason: those of unexpected flows, then those of
 // undetermined ones.
 func Reasons() []Reason {
-	return []Reason{NoPath, WrongRole, WrongVersion, LocalOnly, NoPayload, NotBegun, Unannounced, UnknownRole, NoVersion, NoRules, Sealed}
+	return []Reason{NoPath, WrongRole, WrongVersion, LocalOnly, NoPayload, NotBegun, Unannounced, UnknownRole, NoVersion, NoRules, Sealed, Truncated, OneDirection}
 }

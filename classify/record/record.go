@@ -43,6 +43,9 @@ const (
 	NoRules     Reason = "no-rules"        // there are no rules for the version of the server
 	NoVersion   Reason = "unknown-version" // the version that is assumed of a server must not have it, another one may
 	Sealed      Reason = "encrypted"       // IPsec carries it, and may carry anything
+
+	Truncated    Reason = "truncated"     // the snap length cut off what would tell
+	OneDirection Reason = "one-direction" // what would tell is in the direction that was not captured
 )
 
 // Confidence grades a verdict.

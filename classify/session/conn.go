@@ -44,6 +44,7 @@ const (
 	lateFind  = 1 << iota // the protocol was not found by the flow's first bytes
 	bFirst                // B spoke first
 	hasTaught             // conns.taught has an entry
+	wasCut                // the snap length cut off bytes of a segment
 )
 
 // taughtBy is the segment with which an observer last learned endpoints. The observer
@@ -310,7 +311,7 @@ func (r *Reader) evict(c *conn, why Reason) {
 	if why == TooMany {
 		r.Conns++
 	}
-	c.state.flags |= uint8(why) * reason
+	c.state.flags |= uint16(why) * reason
 	r.quiet(c)
 	r.giveBack(c)
 }
@@ -360,7 +361,7 @@ func (r *Reader) abandon(id flow.ID, st *State, why Reason) {
 	if why == Unrecognised {
 		r.Unrecognised++
 	}
-	st.flags |= uint8(why) * reason
+	st.flags |= uint16(why) * reason
 	r.quietFlow(id, st)
 }
 
@@ -369,7 +370,7 @@ func (r *Reader) giveUpFor(c *conn, why Reason) {
 	if why == Unrecognised {
 		r.Unrecognised++
 	}
-	c.state.flags |= uint8(why) * reason
+	c.state.flags |= uint16(why) * reason
 	c.done = true
 }
 

@@ -124,6 +124,9 @@ func (r *Reader) datagram(c *conn, sender int, p *capture.Packet) {
 	for c.obs == nil {
 		i, _ := r.find(c, sender, p.Payload, nil)
 		if i < 0 {
+			if r.in.Cut {
+				c.state.flags |= truncated
+			}
 			if r.at.state.vain(capture.UDP, len(p.Payload)) {
 				r.giveUpFor(c, Unrecognised)
 			} else if r.report.Len() == 0 {
@@ -156,6 +159,9 @@ func (r *Reader) datagramResult(c *conn, err error) bool {
 		c.obs = nil
 		return false
 	default:
+		if r.in.Cut {
+			c.state.flags |= truncated
+		}
 		r.violated(c)
 		return false
 	}
@@ -198,7 +204,11 @@ func (r *Reader) offer(c *conn, sender int, data []byte, gap int) bool {
 // lost tells the observer that bytes are missing.
 func (r *Reader) lost(c *conn, sender, gap int) {
 	s := &c.streams[sender]
+	unused := s.pending
 	s.pending = s.pending[:0]
+	if c.flags&wasCut != 0 {
+		c.state.flags |= truncated
+	}
 	if c.obs == nil {
 		// What comes behind them is not the first that the side sends. What the other
 		// side sends first still is.
@@ -206,9 +216,9 @@ func (r *Reader) lost(c *conn, sender, gap int) {
 		s.lost = uint8(min(int(s.lost)+gap, 255))
 		return
 	}
-	r.in.Dir, r.in.Data, r.in.Gap = r.at.state.Ends.Direction(sender), nil, gap
+	r.in.Dir, r.in.Data, r.in.Gap = r.at.state.Ends.Direction(sender), unused, gap
 	_, err := c.obs.Observe(&r.in, &r.report)
-	r.in.Gap = 0
+	r.in.Data, r.in.Gap = nil, 0
 	switch {
 	case err == nil:
 	case err == observe.ErrDone:

@@ -145,10 +145,11 @@ func newDetector(protocols []observe.Protocol) *detector {
 // the flow at hand, which is not being read. Most payload that is nothing known
 // costs no conn.
 func (r *Reader) promising(p *capture.Packet, ev *flow.Event) bool {
+	st, sender := r.at.state, ev.Sender()
 	if len(p.Payload) == 0 {
+		st.flags |= truncated
 		return false
 	}
-	st, sender := r.at.state, ev.Sender()
 	first := false // these may be the first bytes of the sender
 	if p.Proto == capture.TCP {
 		if n := padding(p); n > 0 {
@@ -174,6 +175,9 @@ func (r *Reader) promising(p *capture.Packet, ev *flow.Event) bool {
 	r.detect.last = found{p.Number, i, more}
 	if i >= 0 || first && more {
 		return true
+	}
+	if int(p.PayloadLength) > len(p.Payload) {
+		st.flags |= truncated
 	}
 	if first {
 		if proxy.Begins(p.Payload[0]) {

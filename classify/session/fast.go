@@ -68,6 +68,9 @@ func (r *Reader) isNothing(p *capture.Packet, ev *flow.Event, st *State) bool {
 				return false
 			}
 		}
+		if int(p.PayloadLength) > len(p.Payload) {
+			st.flags |= truncated
+		}
 		if st.vain(p.Proto, len(p.Payload)) {
 			r.abandon(ev.ID, st, Unrecognised)
 		}

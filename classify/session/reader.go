@@ -187,6 +187,9 @@ func (r *Reader) Read(p *capture.Packet, ev *flow.Event, st *State) *Heard {
 		r.datagram(c, sender, p)
 	} else {
 		r.in.Datagram, r.in.Cut = false, false
+		if int(p.PayloadLength) > len(p.Payload) {
+			c.flags |= wasCut
+		}
 		c.streams.push(sender, p, &r.deliver)
 	}
 	return r.conclude(c)

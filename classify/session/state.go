@@ -14,7 +14,7 @@ type State struct {
 	// Ends says which end is the server.
 	Ends    flow.Ends
 	proto   uint8 // the protocol that names the flow: one plus its index; 0 for none, or foreign
-	flags   uint8
+	flags   uint16
 	conn    uint32 // the number of its conn while the flow is read, else 0
 	content uint32 // the number of what is kept of its content, or 0
 	search  search
@@ -59,6 +59,8 @@ const (
 	midA                  // what A sends is not the first that it sends
 	midB                  // the same of B
 	reason                // why the flow was given up: a Reason, two bits
+	_
+	truncated // the snap length cut off bytes that might have told more
 )
 
 // Reason tells why a flow is read no further although it may have more to tell.
@@ -77,7 +79,11 @@ func (r Reason) String() string {
 }
 
 // GivenUp returns why the flow is read no further.
-func (s *State) GivenUp() Reason { return Reason(s.flags / reason) }
+func (s *State) GivenUp() Reason { return Reason(s.flags / reason & 3) }
+
+// Truncated reports whether the snap length of the capture cut off bytes of the flow that
+// might have told more of its content.
+func (s *State) Truncated() bool { return s.flags&truncated != 0 }
 
 // Done reports whether nothing more of the flow is read.
 func (s *State) Done() bool { return s.flags&done != 0 }

@@ -58,6 +58,13 @@ var entries = []Entry{
 		Text: "The hosts encrypt whatever they say to each other with IPsec (ESP). Which data paths these are cannot be seen, and coverage does " +
 			"not count them. A capture within the hosts, or with ESP without encryption, shows them."},
 
+	{Word: "truncated", Kind: Reason, Title: "The snap length cut off what would tell",
+		Text: "The capture holds only the beginning of each packet, and what would tell the data path, the authentication or the encryption " +
+			"was cut off. The summary names the snap length that would have taken all packets whole."},
+	{Word: "one-direction", Kind: Reason, Title: "Only one direction was captured",
+		Text: "The sensor saw the packets of one end alone, and what would tell the data path, the authentication or the encryption is in those " +
+			"of the other. Mirror both directions of the port."},
+
 	{Word: "weak-auth", Kind: Finding, Title: "Passwords in the clear, or NTLM version 1", Severity: Critical, Clause: "with weak authentication",
 		Text: "A password crossed the network where anybody on the way can read it, or the client logged on with NTLM version 1, which is as " +
 			"good as readable.",

@@ -88,13 +88,20 @@ const (
 	afterSecondaryAddress = 26
 )
 
-// ack reads the results of a bind_ack or alter_context_response ([C706]
-// sections 12.6.4.2 and 12.6.4.4).
+// ack reads a bind_ack or alter_context_response ([C706] sections 12.6.4.2 and 12.6.4.4).
 func (o *observer) ack(h *header, p []byte, r *observe.Report) {
+	if o.results(h, p, r) {
+		o.dropProposals(h.call)
+	}
+}
+
+// results reads the results in p, which may be the beginning of the answer alone. It
+// reports whether the list of results begins in p.
+func (o *observer) results(h *header, p []byte, r *observe.Report) bool {
 	n := int(h.u16(p[24:]))
 	at := (afterSecondaryAddress + n + 3) &^ 3
 	if at+4 > len(p) {
-		return
+		return false
 	}
 	if addr := bytes.TrimRight(p[afterSecondaryAddress:afterSecondaryAddress+n], "\x00"); h.ptype == bindAck && len(addr) <= maxSecondaryAddr {
 		r.AddBytes(SecAddr, addr)
@@ -118,12 +125,12 @@ func (o *observer) ack(h *header, p []byte, r *observe.Report) {
 			refused = append(refused, c.iface)
 		}
 	}
-	o.dropProposals(h.call)
 	for i, f := range refused {
 		if !o.uses(f) && !slices.Contains(refused[:i], f) && !o.nested {
 			r.Rejected = append(r.Rejected, f.String())
 		}
 	}
+	return true
 }
 
 // uses reports whether a context of this flow has interface i.

@@ -131,6 +131,9 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	d := &o.dirs[in.Dir&1]
 	d.seen = true
 	if in.Gap > 0 {
+		if !d.resync && !d.waits {
+			o.beginning(in, r)
+		}
 		d.lost, d.whole, d.resync, d.waits = true, false, true, false
 		if in.Dir == observe.ToClient {
 			o.stubOn = false

@@ -402,6 +402,8 @@ func TestBind(t *testing.T) {
 	b, ok := ToServer(le.bind(1, two)), ToClient(le.ack(1, "59532", []result{{2, 2, ""}, {0, 0, ndr64s}, {3, 3, ""}}))
 	call := ToServer(le.request(3, 2, 1, 11, "stub"))
 	addr := "rpc.sec_addr=59532"
+	first := 28 + 44 // the header of a bind and its first context
+	cutBind, cutAck := ToServer(string(b.Data[:first+3])), ToClient(string(le.ack(1, "59532", []result{{0, 0, ndr32s}, {2, 2, ""}})[:60]))
 	mid := onDynamic
 	mid.Midstream = true
 	for _, c := range []struct {
@@ -412,6 +414,11 @@ func TestBind(t *testing.T) {
 	}{
 		{"accepted", []Segment{b, ok, call}, onDynamic, with(open, uuid, addr, bound)},
 		{"bind alone, one way", []Segment{b}, onDynamic, []string{uuid}},
+		{"the beginning of a bind alone", []Segment{cutBind, Lost(observe.ToServer, len(b.Data)-first-3)}, onDynamic, []string{uuid}},
+		{"the beginning of a bind and of its answer", []Segment{cutBind, Lost(observe.ToServer, len(b.Data)-first-3), cutAck, Lost(observe.ToClient, 24)}, onDynamic,
+			[]string{uuid, addr, bound}},
+		{"less than a context", []Segment{ToServer(string(b.Data[:first-1])), Lost(observe.ToServer, len(b.Data)-first+1), cutAck, Lost(observe.ToClient, 24)}, onDynamic,
+			[]string{addr}},
 		{"bind and call, one way", []Segment{b, call}, onDynamic, with(open, uuid, bound+" weak")},
 		{"answer lost", []Segment{b, Lost(observe.ToClient, 90), call}, onDynamic, with(open, uuid, bound+" weak")},
 		{"acknowledged late", []Segment{b, call, ok}, onDynamic, with(open, uuid, addr, bound, bound+" weak")},

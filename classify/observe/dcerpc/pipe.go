@@ -40,8 +40,9 @@ func (p *Pipe) Write(in *observe.Input, r *observe.Report) error {
 		if sub.Gap -= k; sub.Gap == 0 {
 			return nil
 		}
-		p.held[d] = p.held[d][:0]
+		sub.Data = p.held[d]
 		_, p.err = p.o.Observe(&sub, r)
+		p.held[d] = p.held[d][:0]
 		return p.err
 	}
 	k := min(p.skip[d], len(in.Data))

@@ -191,6 +191,26 @@ func (o *observer) pdu(h *header, in *observe.Input, b []byte, r *observe.Report
 	return h.frag
 }
 
+// beginning reads a bind or its answer as far as it was captured, after which bytes are
+// missing: the list of contexts comes before the token, which is most of it.
+func (o *observer) beginning(in *observe.Input, r *observe.Report) {
+	var h header
+	b := in.Data
+	if h.read(b) != observe.Yes || toServer(h.ptype) != (in.Dir == observe.ToServer) || len(b) < minLength[h.ptype] {
+		return
+	}
+	switch h.ptype {
+	case bind, alter:
+		o.bind(&h, b)
+	case bindAck, alterResp:
+		o.retract(r)
+		o.results(&h, b, r)
+	default:
+		return
+	}
+	o.valid, o.roles, o.dirs[in.Dir&1].started = true, true, true
+}
+
 // call reads the context and the sec_trailer of a request or response ([C706] sections
 // 12.6.4.9 and 12.6.4.10). It skips the stub, unless the stub is from an endpoint mapper
 // or registers for notifications. It returns what pdu does, or the offset of the end part

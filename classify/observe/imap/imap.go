@@ -184,6 +184,9 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		b := in.Data[used:]
 		if in.Dir == observe.ToClient {
 			o.heard = true
+			if !o.client {
+				o.tls.Unasked(b, &o.split[in.Dir], r, TLS)
+			}
 		} else if o.lost {
 			if !o.turned || !in.Continues {
 				return len(in.Data), nil

@@ -328,12 +328,13 @@ func (d *driver) gap(dir observe.Direction, n int) {
 	s.skip -= k
 	s.off += len(s.held) + n
 	n -= k
+	in := d.input(dir)
+	in.Gap = n
+	in.Data = slices.Clone(s.held)
 	s.held = s.held[:0]
 	if n == 0 {
 		return
 	}
-	in := d.input(dir)
-	in.Gap = n
 	d.res.Calls++
 	used, err := d.obs.Observe(in, &d.report)
 	if used < 0 {

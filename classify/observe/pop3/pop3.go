@@ -145,6 +145,9 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		b := in.Data[used:]
 		if in.Dir == observe.ToClient {
 			o.heard, o.turned = true, true
+			if !o.client {
+				o.tls.Unasked(b, &o.split[in.Dir], r, TLS)
+			}
 		}
 		if o.tls.Accepted() {
 			if more, err := o.tls.Begins(b, r); more || err != nil {

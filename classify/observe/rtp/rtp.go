@@ -4,7 +4,8 @@
 //
 // On an endpoint that SDP announced, one packet is enough to identify its kind. Elsewhere
 // an RTP header proves little: a flow is RTP only after five packets of one SSRC with
-// increasing sequence numbers and a media time that keeps pace with the clock.
+// increasing sequence numbers and a media time that keeps pace with the clock, or after an
+// RTCP packet whose length and content agree.
 package rtp
 
 import (
@@ -139,7 +140,7 @@ func classify(b []byte) (kind, int) {
 		if b[1] >= 192 && b[1] <= 223 {
 			// The first length of a compound packet is the number of 32-bit words minus
 			// one.
-			if b[1] >= 200 && b[1] <= 207 && 4*(int(binary.BigEndian.Uint16(b[2:]))+1) <= len(b) {
+			if b[1] >= senderReport && b[1] <= lastRTCP && 4*(int(binary.BigEndian.Uint16(b[2:]))+1) <= len(b) {
 				return kindRTCP, 0
 			}
 			return kindNone, 0
@@ -324,7 +325,7 @@ func (o *observer) read(in *observe.Input, r *observe.Report) (int, error) {
 		if !o.secure && !o.dtls {
 			o.rtcp(in.Dir, b)
 		}
-		o.proven = o.proven || o.media
+		o.proven = o.proven || o.media || isRTCP(b, in.Cut)
 	case k == kindSTUN || k == kindDTLS:
 		if k == kindDTLS && !o.dtls {
 			o.dtls = true
@@ -365,10 +366,21 @@ func (o *observer) prove(s *stream, pt uint8) error {
 	switch {
 	case s == nil || !assigned(pt) || s.breaks > maxBreaks:
 		return observe.ErrViolation
-	case s.steady >= proof && s.paced(pt):
+	case s.steady >= proof && s.paced(pt), o.answered():
 		o.proven = true
 	}
 	return nil
+}
+
+// halfProof is the number of packets in sequence that prove RTP if each direction has as
+// many, of the same payload type.
+const halfProof = 3
+
+// answered reports whether both directions carry a short row of packets in sequence, as
+// at the end of a call whose beginning was not captured.
+func (o *observer) answered() bool {
+	a, b := &o.own[0], &o.own[1]
+	return min(a.steady, b.steady) >= halfProof && a.at != nil && b.at != nil && a.at.pt == b.at.pt && a.paced(a.at.pt) && b.paced(b.at.pt)
 }
 
 // addFacts reports the facts of a packet. Only the first packet of a kind adds facts.
@@ -476,7 +488,7 @@ func (o *observer) rtcp(dir observe.Direction, b []byte) {
 		b = b[n:]
 		blocks := p[8:]
 		switch p[1] {
-		case 200:
+		case senderReport:
 			if len(p) < 28 {
 				return
 			}
@@ -484,7 +496,7 @@ func (o *observer) rtcp(dir observe.Direction, b []byte) {
 				rep.packets = binary.BigEndian.Uint32(p[20:])
 			}
 			blocks = p[28:]
-		case 201:
+		case receiverReport:
 		default:
 			continue
 		}
@@ -533,7 +545,7 @@ func (o *observer) Finish(r *observe.Report) {
 	var used [maxStreams]bool
 	for _, s := range o.streams {
 		// A single packet of an SSRC that occurs nowhere else is a stray.
-		if !o.media && s.steady < proof {
+		if !o.media && s.steady < halfProof {
 			continue
 		}
 		out := s.result()

@@ -242,6 +242,58 @@ func TestUnannounced(t *testing.T) {
 	}
 }
 
+// TestUnannouncedRTCP reads single datagrams that nothing announced. The packets are
+// those of RFC 3550 section 6 and RFC 3711 section 3.4.
+func TestUnannouncedRTCP(t *testing.T) {
+	sr := "80c80006" + "00000009" + "0000000000000000" + "00000000" + "000003e8" + "00000000"
+	sdes := "81ca0003" + "00000009" + "0103612e62" + "000000"
+	for _, tt := range []struct {
+		name, packet string
+		cut, want    bool
+	}{
+		{"a report and a description", sr + sdes, false, true},
+		{"a report alone", sr, false, true},
+		{"a report that counts a block that is not there", "81" + sr[2:], false, false},
+		{"more than the parts", sr + sdes + "00", false, false},
+		{"the length of more than there is", "80c80007" + sr[8:], false, false},
+		{"an empty report", "80c90001" + "00000009", false, false},
+		{"an application's packet", "80cc0003" + "00000009" + "50494e47" + "504f4e47", false, true},
+		{"one without a name", "80cc0003" + "00000009" + "00000000" + "504f4e47", false, false},
+		{"the end of a source with a reason", "81cb0003" + "00000009" + "0461646a" + "6f000000", false, true},
+		{"encrypted", "80cc0003" + "00000009" + "8899aabbccddeeff" + "80000001" + strings.Repeat("5a", 10), false, true},
+		{"encrypted, short tag", "80cc0003" + "00000009" + "8899aabbccddeeff" + "80000001" + strings.Repeat("5a", 4), false, true},
+		{"encrypted, no index", "80cc0003" + "00000009" + "8899aabbccddeeff" + "00000001" + strings.Repeat("5a", 10), false, false},
+		{"cut in the second part", sr + sdes[:20], true, true},
+		{"cut in the first part", sr[:40], true, false},
+	} {
+		b, err := hex.DecodeString(tt.packet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := newFlow("")
+		f.in.Cut = tt.cut
+		f.send(observe.ToServer, 0, b)
+		if got := f.r.Has(Content, "rtcp"); got != tt.want || f.r.Any(observe.Encryption) {
+			t.Errorf("%s: %v, facts %v", tt.name, got, f.r.All())
+		}
+	}
+}
+
+// TestShortCall reads the end of a call: a few packets of each direction.
+func TestShortCall(t *testing.T) {
+	for n, want := range map[int]bool{2: false, 3: true} {
+		f := newFlow("")
+		for i := range n {
+			at := time.Duration(i) * 20 * time.Millisecond
+			f.send(observe.ToServer, at, packet(0, uint16(700+i), uint32(160*i), 7, 160))
+			f.send(observe.ToClient, at, packet(0, uint16(90+i), uint32(160*i), 8, 160))
+		}
+		if got := f.r.Has(Content, "rtp"); got != want {
+			t.Errorf("%d packets of each direction: %v", n, got)
+		}
+	}
+}
+
 var stun = "000100002112a442" + "000102030405060708090a0b"
 
 func TestAnnounced(t *testing.T) {

@@ -178,7 +178,7 @@ func (o *observer) lost(p *pipe, in *observe.Input, r *observe.Report) {
 		return
 	}
 	sub := *in
-	sub.Gap = 1 << 30 // longer than any stub that it skips
+	sub.Data, sub.Gap = nil, 1<<30 // longer than any stub that it skips
 	p.done = p.rpc.Write(&sub, &p.report) != nil
 	o.merge(p, r)
 }

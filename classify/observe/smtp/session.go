@@ -97,6 +97,9 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 	o.heard = true
 	used := 0
 	for used < len(in.Data) {
+		if !o.client {
+			o.tls.Unasked(in.Data[used:], &o.split[in.Dir], r, TLS)
+		}
 		if o.tls.Accepted() {
 			if more, err := o.tls.Begins(in.Data[used:], r); more || err != nil {
 				return used, err

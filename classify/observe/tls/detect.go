@@ -14,7 +14,9 @@ const (
 )
 
 // Detect recognises a hello on any port. If the flow began before the capture, it
-// recognises two records without a hello, or one record on an expected port.
+// recognises two records without a hello, or one record on an expected port. A record of
+// application data that fills its segment is enough on the ports of protocols that turn
+// to TLS under way.
 func Detect(f *observe.First) observe.Match {
 	a, b := first(f.ToServer, f.OnPort), first(f.ToClient, f.OnPort)
 	if b > a {
@@ -23,7 +25,7 @@ func Detect(f *observe.First) observe.Match {
 	switch {
 	case a == lookHello && b == lookNo:
 		return observe.No
-	case a >= lookChain, a == lookOne && (f.OnPort || b == lookOne):
+	case a >= lookChain, a == lookOne && (f.OnPort || b == lookOne || f.Late && upgrades(f.ServerPort) && (isWhole(f.ToServer) || isWhole(f.ToClient))):
 		return observe.Yes
 	case b == lookNo && a != lookOne:
 		return observe.No
@@ -89,6 +91,26 @@ func first(b []byte, enough bool) look {
 		}
 		b = b[5+n:]
 	}
+}
+
+// upgrades reports whether a port is one of SMTP, POP3, NNTP, IMAP or LDAP without TLS,
+// which can turn to TLS on a command (RFC 3207, RFC 2595, RFC 4642, RFC 4511 section
+// 4.14).
+func upgrades(port uint16) bool {
+	switch port {
+	case 25, 110, 119, 143, 389, 587, 2525, 3268:
+		return true
+	}
+	return false
+}
+
+// isWhole reports whether b is one record of application data.
+func isWhole(b []byte) bool {
+	if len(b) < 5+minProtected || b[0] != recordApplicationData {
+		return false
+	}
+	_, n, ok := record(b)
+	return ok && b[2] >= 1 && b[2] <= 3 && len(b) == 5+n
 }
 
 // minProtected is the length of the shortest protected record: a type octet and a tag in

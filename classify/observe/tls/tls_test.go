@@ -508,6 +508,19 @@ func TestDetect(t *testing.T) {
 			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
 		}
 	}
+	// A protocol may have turned to TLS before the capture began.
+	for _, tt := range []struct {
+		data string
+		port uint16
+		late bool
+		want observe.Match
+	}{
+		{app, 25, true, observe.Yes}, {app, 25, false, observe.More}, {app, 4444, true, observe.More}, {app + "x", 25, true, observe.No},
+	} {
+		if got := Detect(&observe.First{ToServer: []byte(tt.data), ServerPort: tt.port, Late: tt.late}); got != tt.want {
+			t.Errorf("%d bytes on %d, late %v: %d, want %d", len(tt.data), tt.port, tt.late, got, tt.want)
+		}
+	}
 }
 
 // TestAllocs verifies that skipping records does not allocate.

@@ -57,6 +57,15 @@ func (s *StartTLS) Accept(r *observe.Report, name, word string) {
 	s.accepted, s.gapped = true, false
 }
 
+// Unasked accepts TLS if b, which the server sends at the beginning of a line, is the
+// handshake record of its hello. It is for sessions of which only the server's side was
+// seen: no answer begins with that byte. lines is what splits its lines.
+func (s *StartTLS) Unasked(b []byte, lines *Splitter, r *observe.Report, name string) {
+	if b[0] == 0x16 && !lines.Skipping() && !s.accepted {
+		s.Accept(r, name, "")
+	}
+}
+
 // Accepted reports whether TLS was accepted and has not begun. All bytes must then be
 // passed to Begins.
 func (s *StartTLS) Accepted() bool { return s.accepted }
