@@ -38,13 +38,21 @@ func (b Blind) String() string {
 // something was. hits are those from which the verdict was made.
 func (j *Judge) blind(s *Subject, rs *ruleset, hits []hit, v *Verdict) {
 	switch {
-	case v.Status == record.Expected && v.Path != nil && !v.Platform() && (s.Blind != LateStart || s.Protocol != "" && v.Service < 0):
+	case v.Status == record.Expected && v.Path != nil && !v.Platform() && s.doubts(v):
 		if what := j.hidden(s, hits, &v.Verdict); what != "" {
 			s.undetermine(v, ", so nothing tells "+what+"; "+v.Path.ID+" fits: "+v.Why)
 		}
 	case v.Status == record.Unexpected && (v.Reason == record.NoPath || v.Reason == record.WrongRole) && s.mayFit(rs, v.Confidence):
 		s.undetermine(v, "; "+v.Why)
 	}
+}
+
+// doubts reports whether an expected verdict of a blind subject may rest on too little.
+// An announced service tells the data path of what began before the capture or goes the
+// other way. Where nothing was read of a flow that began before the capture, port and
+// roles are all that the verdict claims to rest on.
+func (s *Subject) doubts(v *Verdict) bool {
+	return s.Blind == Truncated || v.Service < 0 && (s.Blind != LateStart || s.Protocol != "")
 }
 
 // undetermine makes a verdict undetermined because of the blindness of s.
