@@ -80,7 +80,8 @@ func (a *attack) say(src, dst netip.AddrPort, data []byte, size int) {
 }
 
 // within wants the engine to hold at most so many MB, after at most so much
-// time: far more than is needed, and far less than quadratic work takes.
+// time: far more than is needed, and far less than quadratic work takes. On a busy
+// machine it may take ten times as long.
 func (a *attack) within(mb int, limit time.Duration) {
 	a.t.Helper()
 	a.flush()
@@ -91,7 +92,7 @@ func (a *attack) within(mb int, limit time.Duration) {
 	if used := int(m.HeapAlloc >> 20); used > mb {
 		a.t.Errorf("%d MB are in use, at most %d may be", used, mb)
 	}
-	if took > limit {
+	if took > 10*limit {
 		a.t.Errorf("%d packets took %v", a.count, took)
 	}
 	a.t.Logf("%d packets, %v, %d MB", a.count, took, m.HeapAlloc>>20)

@@ -1,12 +1,23 @@
 package record
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // maxUnreadNames is how many kinds of frames Warning names.
 const maxUnreadNames = 5
+
+// unnamedSkips words the reasons for which frames were skipped that Summary.Unread does
+// not name by what they are.
+var unnamedSkips = map[string]string{
+	"truncated": "cut too short",
+	"malformed": "malformed",
+	"limit":     "over a limit",
+	"panic":     "not decoded because of a fault",
+}
 
 // Warning returns what more than a tenth of the frames was that became no packet,
 // or "" if there were fewer: what was not read may be what is looked for. ARP and
@@ -16,16 +27,19 @@ func (s *Summary) Warning() string {
 		return ""
 	}
 	text := fmt.Sprintf("%d of %d frames (%d %%) were not read", s.Missed, s.Frames, s.Missed*100/s.Frames)
-	var names []string
-	for _, u := range s.Unread {
-		if len(names) < maxUnreadNames {
-			names = append(names, fmt.Sprintf("%s %d", u.Name, u.Count))
+	causes := slices.Clone(s.Unread)
+	for _, n := range s.Skipped {
+		if words, ok := unnamedSkips[n.ID]; ok {
+			causes = append(causes, NamedCount{ID: n.ID, Name: words, Count: n.Count})
 		}
 	}
-	if len(names) == 0 {
-		for _, n := range s.Skipped {
-			names = append(names, fmt.Sprintf("%s %d", n.Name, n.Count))
-		}
+	if len(causes) == 0 {
+		causes = slices.Clone(s.Skipped)
+	}
+	slices.SortStableFunc(causes, func(a, b NamedCount) int { return cmp.Compare(b.Count, a.Count) })
+	var names []string
+	for _, c := range causes[:min(len(causes), maxUnreadNames)] {
+		names = append(names, fmt.Sprintf("%s %d", c.Name, c.Count))
 	}
 	return text + ": " + strings.Join(names, ", ")
 }
