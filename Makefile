@@ -106,8 +106,12 @@ bench: deps ## run the benchmarks, for benchstat
 	go test ./... -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT)
 
 .PHONY: bench-peers
-bench-peers: build ## time exspan against tcpdump, softflowd, ndpiReader and tshark
+bench-peers: build ## time exspan against tcpdump, softflowd, ndpiReader and tshark; EXSPAN_CORPUS as for test
 	testdata/bench/peers.sh bin/exspan
+
+.PHONY: slopes
+slopes: deps ## print what ten times the packets, flows, endpoints, hosts and more rules cost
+	EXSPAN_SLOPES=1 go test ./classify -count=1 -v -timeout 30m -run '^TestSlopes$$'
 
 .PHONY: same
 same: build ## compare the output with that of the commit BASE, on every recording and capture
