@@ -1,0 +1,187 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/exspan/exspan/classify/knowledge"
+	"github.com/exspan/exspan/exporter/share"
+)
+
+// manyFacts returns the facts of a sensor that knows n endpoints.
+func manyFacts(sensor, n int) []knowledge.Fact {
+	now := time.Now().UnixNano()
+	var list []knowledge.Fact
+	for i := range n {
+		server := netip.AddrFrom4([4]byte{10, byte(sensor + 1), byte(i / 20 >> 8), byte(i / 20)})
+		list = append(list, knowledge.Fact{Server: server, Port: uint16(49152 + i%20), What: "emsmdb", Value: knowledge.Value{Proof: knowledge.TwoSided, Learned: now, Used: now,
+			Expires: now + int64(24*time.Hour), Source: "ept_map", From: netip.AddrPortFrom(server, 135), Annotation: "Exchange Server STORE EMSMDB Interface"}})
+	}
+	return list
+}
+
+// fakeSensor is a sensor without packets.
+func fakeSensor(url, key, name string, facts []knowledge.Fact) *share.Share {
+	return share.New(share.Options{URL: url, Credentials: key, Realm: "default", Sensor: name, Now: time.Now, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Tell:  func([]knowledge.Told) {},
+		Facts: func(yield func([]knowledge.Fact) bool) { yield(facts) }})
+}
+
+// residentMiB returns the resident memory of a process in MiB.
+func residentMiB(t *testing.T, pid int) float64 {
+	t.Helper()
+	return number(`VmRSS:\s+(\d+) kB`, string(mustRead(t, fmt.Sprintf("/proc/%d/status", pid)))) / 1024
+}
+
+// TestShareScale lets one sensor join 20 that know 100,000 endpoints, or 4,000 unless
+// EXSPAN_SHARE is set.
+func TestShareScale(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the memory of processes is read from /proc")
+	}
+	const sensors = 20
+	each := 200
+	if os.Getenv("EXSPAN_SHARE") != "" {
+		each = 5000
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "exspan-hub")
+	if out, err := exec.Command("go", "build", "-o", program, "../exspan-hub").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	add := func(name string) string {
+		file := filepath.Join(dir, name+".nk")
+		if out, err := exec.Command(program, "--data", dir, "user", "add", name, "-o", file).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return file
+	}
+	keys := map[string]string{"one": add("one")}
+	for i := range sensors {
+		keys[fmt.Sprint("s", i)] = add(fmt.Sprint("s", i))
+	}
+	hubAddr, web := freeAddr(t), freeAddr(t)
+	hub := exec.Command(program, "--data", dir, "--listen", hubAddr)
+	if err := hub.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hub.Process.Kill(); _ = hub.Wait() })
+	begin := time.Now()
+	var group sync.WaitGroup
+	for i := range sensors {
+		group.Go(func() {
+			name := fmt.Sprint("s", i)
+			s := fakeSensor("nats://"+hubAddr, keys[name], name, manyFacts(i, each))
+			s.Start()
+			defer s.Close()
+			for range 6000 {
+				if s.Counts().Own >= each {
+					return
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+			t.Errorf("%s wrote %d facts", name, s.Counts().Own)
+		})
+	}
+	group.Wait()
+	t.Logf("%d sensors wrote %d facts in %.1f s; memory of the hub %.0f MiB", sensors, sensors*each, time.Since(begin).Seconds(), residentMiB(t, hub.Process.Pid))
+
+	cmd := exspan(t, "monitor", "-r", "-", "--max-memory", "4GiB", "--web.listen-address", web, "--sensor", "one", "--share", "nats://"+hubAddr, "--share-credentials", keys["one"])
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log syncLog
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	recording := mustRead(t, "../../testdata/rpc.pcapng")
+	if _, err := stdin.Write(recording); err != nil { // and it stays open
+		t.Fatal(err)
+	}
+	begin = time.Now()
+	facts, was := 0.0, 0.0
+	for range 6000 {
+		if s, ok := metricsOf(web); ok {
+			if was == 0 {
+				was = residentMiB(t, cmd.Process.Pid)
+			}
+			if facts = s.sum("exspan_share_facts", "of", "endpoints"); facts >= float64(sensors*each) {
+				break
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if facts != float64(sensors*each) {
+		t.Fatalf("the sensor knows %v endpoints of others, want %d\n%s", facts, sensors*each, log.String())
+	}
+	t.Logf("a new sensor had the snapshot of %d facts after %.1f s; its memory went from %.0f to %.0f MiB, that of the hub is %.0f MiB", sensors*each, time.Since(begin).Seconds(),
+		was, residentMiB(t, cmd.Process.Pid), residentMiB(t, hub.Process.Pid))
+	if perFact := (residentMiB(t, cmd.Process.Pid) - was) * (1 << 20) / float64(sensors*each); perFact > 8<<10 {
+		t.Errorf("a fact takes %.0f bytes", perFact)
+	}
+}
+
+type syncLog struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *syncLog) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncLog) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// metricsOf reads the metrics of a monitor, if it answers.
+func metricsOf(address string) (*sample, bool) {
+	code, body, err := request(address, "GET", "/metrics")
+	if err != nil || code != 200 {
+		return nil, false
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(body))
+	if err != nil {
+		return nil, false
+	}
+	var list []*dto.MetricFamily
+	for _, f := range families {
+		list = append(list, f)
+	}
+	s := newSample(list)
+	return &s, true
+}
