@@ -37,6 +37,8 @@ type recordSource struct {
 type observation struct {
 	pipeline.Options
 	server  string
+	hub     sharing // in place of server
+	realm   string
 	follow  bool
 	format  string
 	look    look
@@ -56,17 +58,25 @@ has ended and its verdict is final. Unrelated flows are not kept, but followed.
 Records hold addresses and names, so a monitor gives them to programs on its own machine,
 or with a password: --web.config.file of monitor, and --username and --password-file here.
 
+With --hub and --follow, it prints the flows that are unexpected or deviating of all
+sensors that share, and tells on standard error which sensors there are, which lose
+packets, and which fall silent.
+
 Exit codes: 0 done, 1 the monitor cannot be reached or the connection broke, 2 a
 mistake in flags.`,
 		Example: `  exspan observe --status unexpected
   exspan observe --follow --status deviating,unexpected
-  exspan observe --follow --format ndjson --path '2010.cas.*' --server https://sensor:10135 --username admin --password-file password`,
+  exspan observe --follow --format ndjson --path '2010.cas.*' --server https://sensor:10135 --username admin --password-file password
+  exspan observe --follow --hub tls://hub:4222 --hub-credentials viewer.nk --hub-ca hub.crt`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
 				return err
 			}
 			source, err := o.source()
+			if o.hub.url != "" {
+				source, err = o.hubSource(cmd.Flags().Changed("server"), cmd.ErrOrStderr())
+			}
 			if err != nil {
 				return err
 			}
@@ -76,6 +86,10 @@ mistake in flags.`,
 	f := cmd.Flags()
 	f.BoolVarP(&o.follow, "follow", "f", false, "print flows as they end, until interrupted")
 	f.StringVar(&o.server, "server", "http://"+listenAddress, "`URL` of the monitor")
+	f.StringVar(&o.hub.url, "hub", "", "`URL` of the hub or NATS server of monitor --share, instead of a monitor: flows that are unexpected or deviating, of all sensors")
+	f.StringVar(&o.hub.credentials, "hub-credentials", "", "`FILE` with the key of a viewer, from \"exspan-hub user add --viewer\", or with NATS credentials")
+	f.StringVar(&o.hub.ca, "hub-ca", "", "`FILE` with the certificates that sign the hub's")
+	f.StringVar(&o.realm, "realm", "default", "`NAME` of the network whose sensors are meant (with --hub)")
 	f.StringVar(&o.format, "format", "flows", "what to write: `FORMAT` is "+orList(observeFormats))
 	o.look.flags(f)
 	o.filters.flags(cmd)
@@ -153,7 +167,8 @@ func (o *observation) run(ctx context.Context, source *recordSource, stdout, std
 	defer in.Close()
 	// What is printed at once is written at once.
 	out := bufio.NewWriterSize(stdout, 1<<16)
-	text := flows.New(out, flows.Options{Width: o.look.columns(stdout), Color: o.look.colored(stdout), GroupName: cfg.Packs.GroupName, Follow: o.follow})
+	text := flows.New(out, flows.Options{Width: o.look.columns(stdout), Color: o.look.colored(stdout), GroupName: cfg.Packs.GroupName, Follow: o.follow,
+		Sensors: o.hub.url != ""})
 	var mu sync.Mutex // of the writers, which the timer uses, too
 	var failed error
 	note := func(errs ...error) {

@@ -61,27 +61,13 @@ func TestShareScale(t *testing.T) {
 		each = 5000
 	}
 	dir := t.TempDir()
-	program := filepath.Join(dir, "exspan-hub")
-	if out, err := exec.Command("go", "build", "-o", program, "../exspan-hub").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	add := func(name string) string {
-		file := filepath.Join(dir, name+".nk")
-		if out, err := exec.Command(program, "--data", dir, "user", "add", name, "-o", file).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-		return file
-	}
+	program, add := buildHub(t, dir)
 	keys := map[string]string{"one": add("one")}
 	for i := range sensors {
 		keys[fmt.Sprint("s", i)] = add(fmt.Sprint("s", i))
 	}
-	hubAddr, web := freeAddr(t), freeAddr(t)
-	hub := exec.Command(program, "--data", dir, "--listen", hubAddr)
-	if err := hub.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = hub.Process.Kill(); _ = hub.Wait() })
+	web := freeAddr(t)
+	hubAddr, hub := runHub(t, program, dir)
 	begin := time.Now()
 	var group sync.WaitGroup
 	for i := range sensors {
@@ -184,4 +170,108 @@ func metricsOf(address string) (*sample, bool) {
 	}
 	s := newSample(list)
 	return &s, true
+}
+
+// buildHub builds exspan-hub, and returns it with a function that adds a user and
+// returns the file of its key.
+func buildHub(t *testing.T, dir string) (program string, add func(name string, more ...string) string) {
+	t.Helper()
+	program = filepath.Join(dir, "exspan-hub")
+	if out, err := exec.Command("go", "build", "-o", program, "../exspan-hub").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return program, func(name string, more ...string) string {
+		file := filepath.Join(dir, name+".nk")
+		if out, err := exec.Command(program, append([]string{"--data", dir, "user", "add", name, "-o", file}, more...)...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return file
+	}
+}
+
+// runHub starts a hub.
+func runHub(t *testing.T, program, dir string) (address string, hub *exec.Cmd) {
+	t.Helper()
+	address = freeAddr(t)
+	hub = exec.Command(program, "--data", dir, "--listen", address)
+	if err := hub.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hub.Process.Kill(); _ = hub.Wait() })
+	return address, hub
+}
+
+// TestObserveHub follows what two sensors report over a hub, one of which lies.
+func TestObserveHub(t *testing.T) {
+	dir := t.TempDir()
+	program, add := buildHub(t, dir)
+	one, bad, viewer := add("one"), add("bad"), add("viewer", "--viewer")
+	hub, _ := runHub(t, program, dir)
+	var out, log syncLog
+	watcher := exspan(t, "observe", "--follow", "--hub", "nats://"+hub, "--hub-credentials", viewer, "--reason", "no-path", "--width", "200")
+	for range 100 { // until the hub is there
+		if c, err := net.Dial("tcp", hub); err == nil {
+			c.Close()
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	watcher.Stdout, watcher.Stderr = &out, &log
+	if err := watcher.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- watcher.Wait() }()
+	t.Cleanup(func() { _ = watcher.Process.Kill() })
+
+	liar := fakeSensor("nats://"+hub, bad, "bad", nil)
+	liar.Start()
+	defer liar.Close()
+	cmd := exspan(t, "monitor", "-r", "-", "--web.listen-address=", "--site", "../../testdata/rpc.site.yaml", "--sensor", "one", "--share", "nats://"+hub, "--share-credentials", one)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	until := func(what string, true func() bool) {
+		t.Helper()
+		for range 600 {
+			if true() {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		t.Fatalf("timed out waiting for %s\n%s\n%s", what, out.String(), log.String())
+	}
+	if _, err := stdin.Write(mustRead(t, "../../testdata/rpc.pcapng")); err != nil {
+		t.Fatal(err)
+	}
+	until("the state of the sensor", func() bool { return strings.Contains(log.String(), "sensor one is there: exspan ") && liar.Connected() })
+	for _, lie := range []string{"{", `{"sensor":"bad"}` + "\n", `{"sensor":"one","proto":"tcp"}` + "\n", "\n\n"} {
+		_, _ = liar.Write([]byte(lie))
+	}
+	if err := stdin.Close(); err != nil { // the end writes what is open
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	until("the flow", func() bool { return strings.Contains(out.String(), "UNEXPECTED") })
+	if s := out.String(); !strings.Contains(s, " one  ") || !strings.Contains(s, "mb1:22/tcp") || strings.Contains(s, "6002") {
+		t.Errorf("it printed\n%s", s)
+	}
+	if err := watcher.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("observe ended with %v\n%s", err, log.String())
+	}
+	for _, args := range [][]string{{"--hub", "nats://h"}, {"--hub", "h", "--follow"}, {"--hub", "nats://h", "--follow", "--server", "http://x"}} {
+		if out, err := exspan(t, append([]string{"observe"}, args...)...).CombinedOutput(); err == nil || !strings.Contains(string(out), "--hub") {
+			t.Errorf("%v: %v %s", args, err, out)
+		}
+	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -72,39 +71,24 @@ func (w *watch) newShare() {
 }
 
 // sensorState returns the state of the sensor, for those who watch all.
-func (w *watch) sensorState() []byte {
-	s := w.eng.Snapshot()
-	var dropped uint64
-	var up, down []string
+func (w *watch) sensorState() share.State {
+	s := share.State{Version: versionNumber(), Packets: w.eng.Snapshot().Packets, Behind: float64(w.behind.Load()) / 1e9, Facts: w.share.Counts().Own}
 	if w.live != nil {
 		for _, i := range w.live.Interfaces() {
-			dropped += i.Kernel + i.Iface
+			s.Dropped += i.Kernel + i.Iface
 			if i.Up {
-				up = append(up, i.Name)
+				s.Interfaces = append(s.Interfaces, i.Name)
 			} else {
-				down = append(down, i.Name)
+				s.Down = append(s.Down, i.Name)
 			}
 		}
 	}
-	var packs []string
 	for _, p := range w.packs.All() {
-		packs = append(packs, p.Name)
+		if p.Version != "" {
+			s.Rules = strings.TrimSpace(s.Rules + " " + p.Name)
+		}
 	}
-	b, _ := json.Marshal(struct { // it does not fail
-		Sensor  string    `json:"sensor"`
-		Realm   string    `json:"realm"`
-		Time    time.Time `json:"time"`
-		Version string    `json:"version"`
-		Rules   string    `json:"rules"`
-		Packets uint64    `json:"packets"`
-		Dropped uint64    `json:"dropped"`
-		Behind  float64   `json:"behind_seconds"`
-		Up      []string  `json:"interfaces,omitempty"`
-		Down    []string  `json:"interfaces_down,omitempty"`
-		Facts   int       `json:"facts"`
-	}{w.m.sensor, cmp.Or(w.m.realm, "default"), time.Now().UTC(), versionNumber(), strings.Join(packs, " "), s.Packets, dropped,
-		float64(w.behind.Load()) / 1e9, up, down, w.share.Counts().Own})
-	return b
+	return s
 }
 
 // notableSink gives a sink the last records of flows that need attention.

@@ -48,6 +48,8 @@ type Options struct {
 	Sort string
 	// Follow makes the columns wide enough for flows that are yet to come; see Flush.
 	Follow bool
+	// Sensors adds the name of the sensor of each flow to its time.
+	Sensors bool
 	// Pairs groups flows by client and server.
 	Pairs bool
 	// MaxMemory limits the memory for sorting and grouping, in bytes; 0 means 256 MiB.
@@ -73,6 +75,7 @@ type Sink struct {
 // row holds the columns of a flow.
 type row struct {
 	first            time.Time
+	sensor           string
 	client, server   record.Host
 	proto            uint8
 	protocol, path   string
@@ -128,7 +131,7 @@ func (s *Sink) Write(r *record.Record) error {
 
 // memory returns the approximate memory of a row in bytes.
 func (x *row) memory() int {
-	return 320 + len(x.client.Name) + len(x.server.Name) + len(x.findings) + len(x.protocol)
+	return 336 + len(x.sensor) + len(x.client.Name) + len(x.server.Name) + len(x.findings) + len(x.protocol)
 }
 
 func (s *Sink) newRow(r *record.Record) row {
@@ -138,6 +141,9 @@ func (s *Sink) newRow(r *record.Record) row {
 		client: record.Host{Addr: r.Client.Addr, Port: r.Client.Port, Name: strings.Clone(r.Client.Name)},
 		server: record.Host{Addr: r.Server.Addr, Port: r.Server.Port, Name: strings.Clone(r.Server.Name)},
 		bytes:  r.Bytes[observe.ToServer] + r.Bytes[observe.ToClient], flows: 1,
+	}
+	if s.o.Sensors && r.Sensor != "" {
+		x.sensor = " " + r.Sensor
 	}
 	if label := tally.Label(v); label != "" {
 		x.path = tally.PathName(label, v.Path, s.o.GroupName)
@@ -197,7 +203,7 @@ func (l *layout) cells(x *row) []string {
 	if r := []rune(path); l.path > 0 && len(r) > l.path {
 		path = string(r[:l.path-3]) + "..."
 	}
-	return []string{x.first.UTC().Format("15:04:05"), client, end(&x.server) + "/" + capture.ProtoName(x.proto), protocol, path,
+	return []string{x.first.UTC().Format("15:04:05") + x.sensor, client, end(&x.server) + "/" + capture.ProtoName(x.proto), protocol, path,
 		statusText(x.status), bytes, findings}
 }
 

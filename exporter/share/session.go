@@ -2,6 +2,7 @@ package share
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"time"
@@ -22,6 +23,8 @@ type session struct {
 	before  []knowledge.Told // facts of an earlier run of this sensor
 	told    []knowledge.Told // to be taken in
 	facts   []knowledge.Fact // used again
+
+	lastState State
 }
 
 var errClosed = errors.New("the connection broke")
@@ -87,7 +90,17 @@ func (x *session) sendState() error {
 	if x.s.opt.State == nil {
 		return nil
 	}
-	return x.nc.Publish(StateSubject(x.s.opt.Realm, x.s.opt.Sensor), x.s.opt.State())
+	s := x.s.opt.State()
+	s.Sensor, s.Realm, s.Time = x.s.opt.Sensor, x.s.opt.Realm, x.s.opt.Now().UTC()
+	if !x.lastState.Time.IsZero() && s.Packets >= x.lastState.Packets {
+		s.Rate = float64(s.Packets-x.lastState.Packets) / max(s.Time.Sub(x.lastState.Time).Seconds(), 1e-3)
+	}
+	x.lastState = s
+	b, err := json.Marshal(&s)
+	if err != nil {
+		return err
+	}
+	return x.nc.Publish(StateSubject(s.Realm, s.Sensor), b)
 }
 
 // take takes in entries of the bucket: the one given and those that are there already.

@@ -46,8 +46,8 @@ type Options struct {
 	// learned itself, a part at a time, until yield returns false.
 	Tell  func([]knowledge.Told)
 	Facts func(yield func([]knowledge.Fact) bool)
-	// State returns the state of the sensor as JSON.
-	State func() []byte
+	// State returns the state of the sensor; nil if it tells none.
+	State func() State
 	Now   func() time.Time
 	Log   *slog.Logger
 }
@@ -153,6 +153,15 @@ func (o *Options) roots() (*x509.CertPool, error) {
 	return pool, nil
 }
 
+// secure returns the option that trusts the certificates of CA alone.
+func (o *Options) secure() (nats.Option, error) {
+	pool, err := o.roots()
+	if err != nil {
+		return nil, err
+	}
+	return nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}), nil
+}
+
 // auth returns the option that shows who the sensor is; it does nothing without
 // credentials.
 func (o *Options) auth() (nats.Option, error) {
@@ -189,10 +198,13 @@ func (s *Share) Start() {
 	go s.run(ctx)
 }
 
-// Close ends the connection after what waits was sent, or after a second.
+// Close ends the connection after what waits was sent, or after two seconds.
 func (s *Share) Close() {
 	s.stop()
-	<-s.done
+	select {
+	case <-s.done:
+	case <-time.After(2 * time.Second): // it is trying to connect
+	}
 }
 
 // Learned takes in a fact that the sensor has just learned. It never waits.
@@ -274,11 +286,11 @@ func (s *Share) connect() (nc *nats.Conn, closed chan struct{}, err error) {
 			}
 		})}
 	if o.CA != "" {
-		pool, err := o.roots()
+		secure, err := o.secure()
 		if err != nil {
 			return nil, nil, err
 		}
-		opts = append(opts, nats.Secure(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}))
+		opts = append(opts, secure)
 	}
 	nc, err = nats.Connect(o.URL, opts...)
 	return nc, closed, err

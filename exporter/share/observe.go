@@ -1,0 +1,107 @@
+package share
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/exspan/exspan/classify/knowledge"
+)
+
+// State is what a sensor tells of itself every 10 s.
+type State struct {
+	Sensor  string    `json:"sensor"`
+	Realm   string    `json:"realm"`
+	Time    time.Time `json:"time"`
+	Version string    `json:"version"`
+	Rules   string    `json:"rules"`
+	// Packets and Dropped count since the sensor started.
+	Packets uint64 `json:"packets"`
+	Dropped uint64 `json:"dropped"`
+	// Rate is in packets per second, and Behind in seconds between capture and reading.
+	Rate   float64 `json:"packets_per_second"`
+	Behind float64 `json:"behind_seconds"`
+	// Interfaces are captured from; Down are those that are gone.
+	Interfaces []string `json:"interfaces,omitempty"`
+	Down       []string `json:"interfaces_down,omitempty"`
+	Facts      int      `json:"facts"`
+}
+
+// Limits of what waits for a slow reader before some is lost.
+const (
+	waiting      = 64 << 10 // records
+	waitingBytes = 64 << 20
+)
+
+// Observe returns what all sensors of a realm report from now on, as lines of NDJSON,
+// until ctx ends or the reader is closed. Records that claim to be of another sensor, and
+// lines that accept refuses, are left out. It calls state for each state of a sensor, and
+// lost with what went wrong while it goes on: a broken connection, which it mends, or
+// records that came faster than they were read.
+func Observe(ctx context.Context, o Options, accept func(line []byte) bool, state func(*State), lost func(error)) (io.ReadCloser, error) {
+	auth, err := o.auth()
+	if err != nil {
+		return nil, err
+	}
+	opts := []nats.Option{auth, nats.Name("exspan observe"), nats.MaxReconnects(-1), nats.ReconnectWait(retry), nats.Timeout(5 * time.Second), nats.PingInterval(5 * time.Second),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				lost(err)
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { lost(err) })}
+	if o.CA != "" {
+		secure, err := o.secure()
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, secure)
+	}
+	nc, err := nats.Connect(o.URL, opts...)
+	if err != nil {
+		return nil, err
+	}
+	r, w := io.Pipe()
+	realm := knowledge.Token(o.Realm)
+	records, err := nc.Subscribe("exspan.records."+realm+".*", func(m *nats.Msg) {
+		var r struct{ Sensor string }
+		if json.Unmarshal(m.Data, &r) == nil && m.Subject == RecordsSubject(o.Realm, r.Sensor) && bytes.IndexByte(m.Data, '\n') == len(m.Data)-1 && accept(m.Data) {
+			_, _ = w.Write(m.Data) // fails once the reader is closed
+		}
+	})
+	if err == nil {
+		err = records.SetPendingLimits(waiting, waitingBytes)
+	}
+	if err == nil {
+		_, err = nc.Subscribe("exspan.state."+realm+".*", func(m *nats.Msg) {
+			s := new(State)
+			if len(m.Data) <= knowledge.MaxValue && json.Unmarshal(m.Data, s) == nil && m.Subject == StateSubject(o.Realm, s.Sensor) {
+				state(s)
+			}
+		})
+	}
+	if err == nil {
+		err = nc.FlushTimeout(5 * time.Second)
+	}
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() { _ = w.Close() })
+	return observed{r, nc}, nil
+}
+
+// observed is a reader that ends the connection, too.
+type observed struct {
+	io.ReadCloser
+	nc *nats.Conn
+}
+
+func (o observed) Close() error {
+	o.nc.Close()
+	return o.ReadCloser.Close()
+}
