@@ -484,11 +484,7 @@ func (e *Engine) Close(errs []error) error {
 	e.clock = e.flows.table.Clock()
 	e.flows.view = e.flows.table.View
 	e.reader.EndAll()
-	first, emit := true, func(s *slot) { e.emit(s, true) }
-	f := e.newFinisher()
-	if f != nil {
-		emit = f.emit
-	}
+	first, f := true, e.newFinisher()
 	e.flows.table.EndAll(func(ids []flow.ID) {
 		e.prefetchEnds(ids)
 		for _, id := range ids {
@@ -504,8 +500,11 @@ func (e *Engine) Close(errs []error) error {
 		}
 		e.prefetchEnds(ids)
 		for _, id := range ids {
-			s := e.flows.at(id)
-			emit(&s)
+			if s := e.flows.at(id); f != nil {
+				f.emit(&s)
+			} else {
+				e.emit(&s, true)
+			}
 		}
 		e.giveBack()
 	})

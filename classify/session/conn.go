@@ -135,12 +135,13 @@ const (
 )
 
 // pend keeps data, which may lie in the stream's own buffer, as what waits in a stream.
-func (k *conns) pend(s *stream, data []byte) {
+// A new buffer has room for so many bytes at least.
+func (k *conns) pend(s *stream, data []byte, room int) {
 	if cap(s.pending) == 0 {
 		if last := len(k.spare) - 1; last >= 0 {
 			s.pending, k.spare = k.spare[last], k.spare[:last]
 		} else {
-			s.pending = make([]byte, 0, max(len(data), 512))
+			s.pending = make([]byte, 0, max(len(data), room))
 		}
 	}
 	s.pending = append(s.pending[:0], data...)

@@ -254,7 +254,7 @@ func (r *Reader) look(c *conn, sender int, data []byte) bool {
 		return len(rest) == 0 || r.look(c, sender, rest)
 	} else if more {
 		if !kept {
-			r.conns.pend(s, data)
+			r.conns.pend(s, data, 0)
 		}
 		return true
 	}
@@ -285,7 +285,7 @@ func (r *Reader) look(c *conn, sender int, data []byte) bool {
 		return !c.done
 	}
 	if !kept {
-		r.conns.pend(s, data)
+		r.conns.pend(s, data, 0)
 	}
 	return true
 }
@@ -375,7 +375,7 @@ func (r *Reader) feedOn(c *conn, sender int, data []byte, n int, err error) {
 		r.giveUpFor(c, TooMuch)
 		return
 	}
-	r.conns.pend(s, data)
+	r.conns.pend(s, data, 512)
 }
 
 // continues reports whether the segment at hand acknowledges everything that
