@@ -210,11 +210,14 @@ const notable = flow.New | flow.SYN | flow.SYNACK | flow.Answer | flow.OtherVLAN
 
 // take takes in what happened to flows.
 func (e *Engine) take(packets []capture.Packet, events []flow.Event) {
+	if e.clock == 0 && len(events) > 0 {
+		e.clock = events[0].Clock // of the first event of all
+	}
 	for i := range events {
 		ev := &events[i]
-		if passed := ev.Clock - e.clock; passed > 0 && e.clock != 0 {
+		if passed := ev.Clock - e.clock; passed >= 0 {
 			e.passed += passed
-		} else if passed < 0 {
+		} else {
 			e.interim.last = min(e.interim.last, ev.Clock)
 		}
 		e.clock = ev.Clock

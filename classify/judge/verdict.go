@@ -302,7 +302,7 @@ func (s *Subject) unknownRole(h *hit) Verdict {
 	if !v.client && !v.server { // one end must have another role besides
 		v.client, v.server = s.Client.Known < match.Certain, s.Server.Known < match.Certain
 	}
-	v.Why = fmt.Sprintf("%s is documented from %s to %s", s.portName(), match.Join(from), match.Join(to))
+	v.Why = s.portName() + " is documented from " + match.Join(from) + " to " + match.Join(to)
 	return v
 }
 
@@ -340,7 +340,7 @@ func (j *Judge) unexplained(s *Subject, rs *ruleset) Verdict {
 	}
 	if other, h := j.otherVersion(s, rs, false, 0); h != nil {
 		v.Reason, v.before = record.WrongVersion, other
-		v.Why = fmt.Sprintf("a data path of Exchange %s (%s), not of %s", j.rulesets[other].version, h.row.path.ID, rs.version)
+		v.Why = "a data path of Exchange " + j.rulesets[other].version + " (" + h.row.path.ID + "), not of " + rs.version
 		return v
 	}
 	switch {

@@ -189,6 +189,9 @@ func (r *RoleSet) note(role rules.Role) {
 
 // Join writes alternative roles as one word: "mailbox|cas".
 func Join(set []rules.Role) string {
+	if len(set) == 1 {
+		return string(set[0])
+	}
 	var b strings.Builder
 	for i, r := range set {
 		if i > 0 {
