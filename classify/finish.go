@@ -3,7 +3,7 @@ package classify
 import "github.com/exspan/exspan/classify/record"
 
 // finalBatch is how many flows are judged while others are written.
-const finalBatch = 128
+const finalBatch = 256
 
 // final is a flow whose last record is to be written.
 type final struct {
