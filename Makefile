@@ -55,6 +55,11 @@ mixin: deps ## test alerts and dashboard with the promtool of Prometheus 3, whic
 	go -C exporter/prometheus/mixin/tools build -o $(CURDIR)/bin/prometheus3/promtool github.com/prometheus/prometheus/cmd/promtool
 	PATH=$(CURDIR)/bin/prometheus3:$$PATH go test ./exporter/prometheus/mixin -count=1
 
+.PHONY: readers
+readers: deps ## open diagrams with mxGraph and Mermaid in Chromium; needs npm and chromium
+	npm install --silent --no-audit --no-fund --prefix bin/readers mxgraph mermaid
+	EXSPAN_NODE_MODULES=$(CURDIR)/bin/readers go test ./cmd/exspan -count=1 -v -run '^TestDiagramReaders$$'
+
 .PHONY: pictures
 pictures: build ## draw the pictures of the README from a bundled recording; needs chromium
 	bin/exspan diagram --site testdata/mail.site.yaml -o testdata/pictures/diagram.svg testdata/mail.pcapng

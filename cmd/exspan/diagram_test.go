@@ -180,12 +180,11 @@ func wellFormed(data []byte) error {
 	}
 }
 
-// TestDiagramFormats writes the diagram of a capture with names that try to break out in
-// each format: the same input gives the same bytes for any number of processors, and
-// what reads the format reads it.
-func TestDiagramFormats(t *testing.T) {
-	dir := t.TempDir()
-	site := filepath.Join(dir, "site.yaml")
+// hostileMailSite writes the site file of the recording of mail with a name that tries to
+// break out of each format, and returns its name.
+func hostileMailSite(t *testing.T) string {
+	t.Helper()
+	site := filepath.Join(t.TempDir(), "site.yaml")
 	text, err := os.ReadFile(testdata("mail.site.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -194,6 +193,14 @@ func TestDiagramFormats(t *testing.T) {
 	if err := os.WriteFile(site, []byte(hostile), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	return site
+}
+
+// TestDiagramFormats writes the diagram of a capture with names that try to break out in
+// each format: the same input gives the same bytes for any number of processors, and
+// what reads the format reads it.
+func TestDiagramFormats(t *testing.T) {
+	site := hostileMailSite(t)
 	var g drawnGraph
 	if err := json.Unmarshal(diagramText(t, "--site", site, "--format", "json", testdata("mail.pcapng")), &g); err != nil {
 		t.Fatal(err)
@@ -227,15 +234,6 @@ func TestDiagramFormats(t *testing.T) {
 				if n := strings.Count(line, `"`); n != 0 && n != 2 {
 					t.Errorf("mermaid: %s", line)
 				}
-			}
-		}
-		if folder := os.Getenv("EXSPAN_NODE_MODULES"); folder != "" && (format == "mermaid" || format == "drawio") {
-			var read struct{ Nodes, Arrows, Layers int }
-			if err := json.Unmarshal([]byte(readWith(t, "node", one, "testdata/readers/"+format+".mjs", folder)), &read); err != nil {
-				t.Errorf("%s: %v", format, err)
-			}
-			if read.Nodes != boxes || read.Arrows < arrows || format == "mermaid" && read.Arrows != arrows || format == "drawio" && read.Layers != 3 {
-				t.Errorf("%s: its reader sees %+v, want %d boxes and %d arrows", format, read, boxes, arrows)
 			}
 		}
 	}

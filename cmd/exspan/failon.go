@@ -7,16 +7,17 @@ import (
 	"strings"
 
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter/filter"
 )
 
 // unread is the word of --fail-on for input of which too much was not read: the
 // summary then warns of it.
 const unread = "unread"
 
-// failWords returns the words that --fail-on knows: statuses, then findings,
-// then reasons, then unread.
+// failWords returns the words that --fail-on knows: statuses, then findings with
+// blocked, then reasons, then unread.
 func failWords() []string {
-	return slices.Concat(stringsOf(record.Statuses()), stringsOf(record.Findings()), stringsOf(record.Reasons()), []string{unread})
+	return slices.Concat(stringsOf(record.Statuses()), findingWords(), stringsOf(record.Reasons()), []string{unread})
 }
 
 // wrapWords returns words joined by commas in indented lines of at most so many
@@ -75,7 +76,7 @@ func newFailOn(words []string, next record.Sink) *failOn {
 
 func (f *failOn) Write(r *record.Record) error {
 	if len(f.words) > 0 && r.State != "active" {
-		f.count(&r.Verdict)
+		f.count(r)
 	}
 	return f.next.Write(r)
 }
@@ -88,9 +89,10 @@ func (f *failOn) CountUnrelated() func(packets, bytes uint64) {
 	return nil
 }
 
-func (f *failOn) count(v *record.Verdict) {
+func (f *failOn) count(r *record.Record) {
+	v := &r.Verdict
 	for i, w := range f.words {
-		hit := string(v.Status) == w || string(v.Reason) == w
+		hit := string(v.Status) == w || string(v.Reason) == w || w == blockedWord && filter.Blocked(r)
 		for j := range v.Findings {
 			hit = hit || string(v.Findings[j].ID) == w
 		}

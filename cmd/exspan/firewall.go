@@ -40,7 +40,7 @@ listed at the end. Microsoft does not support filters among Exchange servers, no
 between them and domain controllers, so those pairs may use any port, unless
 --strict asks for theirs.
 
-Rules for nftables and iptables touch only what reaches or leaves an Exchange
+Rules for nftables, iptables and ip6tables touch only what reaches or leaves an Exchange
 server: what is in no rule is rejected. Read them before you load them.`,
 		Example: `  exspan firewall --site site.yaml trace.pcapng
   exspan firewall --site site.yaml --format nftables -o exspan.nft trace.pcapng

@@ -111,7 +111,7 @@ func newWall(t *testing.T) *wall {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
-	for _, tool := range []string{"ip", "nft", "iptables-restore"} {
+	for _, tool := range []string{"ip", "nft", "iptables-restore", "ip6tables-restore"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skip(err)
 		}
@@ -338,15 +338,26 @@ func TestFirewallSyntax(t *testing.T) {
 		}
 		for format, command := range map[string][]string{
 			"nftables": {"nft", "-c", "-f", "-"}, "iptables": {"iptables-restore", "--test", "--noflush"},
+			"ip6tables": {"ip6tables-restore", "--test", "--noflush"},
 		} {
+			least, other := 10, map[string]string{"iptables": "2001:db8", "ip6tables": "10.7.0.5"}[format]
+			if format == "ip6tables" {
+				least = 8 // it has one server
+			}
 			for _, strict := range []string{"--strict", "--strict=false"} {
 				var stdout, stderr bytes.Buffer
 				if code := run([]string{"firewall", "--site", site, "--format", format, strict}, &stdout, &stderr); code != exitDone {
 					t.Fatalf("exit code %d: %s", code, stderr.String())
 				}
 				w.load(stdout.String(), command...)
-				if n := strings.Count(stdout.String(), "accept comment") + strings.Count(stdout.String(), "-j ACCEPT"); n < 10 {
-					t.Errorf("%s: %d rules", version, n)
+				if n := strings.Count(stdout.String(), "accept comment") + strings.Count(stdout.String(), "-j ACCEPT"); n < least {
+					t.Errorf("%s, %s: %d rules", version, format, n)
+				}
+				if other != "" && strings.Contains(stdout.String(), other) {
+					t.Errorf("%s, %s: an address of the other family:\n%s", version, format, stdout.String())
+				}
+				if format == "ip6tables" && !strings.Contains(stdout.String(), "-s 2001:db8:9::/48 -d 2001:db8::5 -p tcp -m multiport --dports ") {
+					t.Errorf("%s: no rule for clients in\n%s", version, stdout.String())
 				}
 			}
 		}

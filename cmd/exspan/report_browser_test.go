@@ -248,6 +248,22 @@ func TestReportInBrowser(t *testing.T) {
 			t.Error("Enter does not open the connections")
 		}
 	})
+	t.Run("dark", func(t *testing.T) {
+		b.t = t
+		b.run(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}))
+		// Every colour of the diagram, made for white paper, has another one on dark ground.
+		same := b.eval(`(() => { const hex = c => "#" + c.match(/\d+/g).slice(0, 3).map(n => (+n).toString(16).padStart(2, "0")).join("");
+			const left = new Set();
+			for (const x of document.querySelectorAll(".figure svg *")) for (const a of ["fill", "stroke"]) {
+				const c = x.getAttribute(a);
+				if (c && c !== "none" && hex(getComputedStyle(x)[a]) === c) left.add(c);
+			}
+			return Array.from(left).join(); })()`)
+		if same != "" {
+			t.Errorf("the same in the dark: %s", same)
+		}
+		b.run(emulation.SetEmulatedMedia())
+	})
 	t.Run("phone", func(t *testing.T) {
 		b.t = t
 		b.run(chromedp.Navigate("file://"+name), chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile))

@@ -127,3 +127,35 @@ func TestEmpty(t *testing.T) {
 		}
 	}
 }
+
+// TestMarksApart verifies that the numbers of arrows can be told apart: no mark touches
+// another one or a box.
+func TestMarksApart(t *testing.T) {
+	packs, err := rules.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	models := map[string]*model.Model{"large": large(t)}
+	for _, version := range []string{"2003", "2007", "2010", "2013", "2019"} {
+		models[version] = model.NewDocumented(packs, version)
+	}
+	const circle, triangle = 11.0, 17.0 // their radius
+	for name, m := range models {
+		p := layout(New(m, Options{By: ByRole, Title: name}))
+		touching, close := 0, 0
+		for i, r := range p.routes {
+			for _, o := range p.routes[:i] {
+				switch d := math.Hypot(r.label.x-o.label.x, r.label.y-o.label.y); {
+				case d < circle+triangle:
+					touching++
+				case d < 40:
+					close++
+				}
+			}
+		}
+		t.Logf("%s: %d marks, %d touch, %d close", name, len(p.routes), touching, close)
+		if touching > 0 {
+			t.Errorf("%s: %d pairs of %d marks touch", name, touching, len(p.routes))
+		}
+	}
+}

@@ -44,7 +44,9 @@ type Graph struct {
 	Arrows []*Arrow // by number
 	// NotSeen are the documented paths between boxes that no flow followed.
 	NotSeen []*Arrow
-	Notes   []string
+	// Ways are the ways through load balancers.
+	Ways  []Way
+	Notes []string
 	// Link returns where an arrow leads when it is followed in SVG, or ""; nil for none.
 	Link func(*Arrow) string
 }
@@ -139,6 +141,7 @@ func New(m *model.Model, o Options) *Graph {
 	if len(b.g.Arrows) == 0 {
 		b.g.Notes = append(b.g.Notes, Nothing)
 	}
+	b.ways(m)
 	if m.More > 0 {
 		b.g.Notes = append(b.g.Notes, text.Count(m.More, "flow")+" not drawn: there were too many different ones")
 	}
@@ -147,6 +150,41 @@ func New(m *model.Model, o Options) *Graph {
 	}
 	b.g.Notes = append(b.g.Notes, m.Notes...)
 	return b.g
+}
+
+// Way is a way through a load balancer: what reaches From goes on to To.
+type Way struct {
+	From, To      netip.AddrPort
+	Conversations uint64
+}
+
+// maxWays is how many ways the legend lists.
+const maxWays = 8
+
+// ways lists the ways through load balancers, whose two legs are arrows of their own.
+func (b *builder) ways(m *model.Model) {
+	if len(m.Ways) == 0 {
+		return
+	}
+	names := map[netip.Addr]string{}
+	for _, h := range m.Hosts {
+		if !h.Many() {
+			names[h.Addr] = h.Title()
+		}
+	}
+	end := func(a netip.AddrPort) string {
+		return text.HostPort(cmp.Or(names[a.Addr()], a.Addr().String()), a.Port())
+	}
+	for i := range m.Ways {
+		w := &m.Ways[i]
+		b.g.Ways = append(b.g.Ways, Way{w.Outer, w.Inner, w.Conversations})
+		if i == maxWays && len(m.Ways) > maxWays+1 {
+			b.g.Notes = append(b.g.Notes, fmt.Sprintf("and %d more ways through load balancers", len(m.Ways)-maxWays))
+		}
+		if i < maxWays || len(m.Ways) <= maxWays+1 {
+			b.g.Notes = append(b.g.Notes, "Load balancer: what reaches "+end(w.Outer)+" goes on to "+end(w.Inner)+" ("+text.Count(w.Conversations, "conversation")+")")
+		}
+	}
 }
 
 type builder struct {
@@ -387,11 +425,17 @@ func (n *Node) Lines() []string {
 	return lines
 }
 
+// maxNames is how many paths the legend names of an arrow that stands for many. JSON has
+// all.
+const maxNames = 4
+
 // Text returns what the legend says of an arrow.
 func (a *Arrow) Text() string {
 	s := a.Names[0]
-	if len(a.Names) > 1 {
-		s = fmt.Sprintf("%d paths: %s", len(a.Names), strings.Join(a.Names, "; "))
+	if n := len(a.Names); n > maxNames+1 {
+		s = fmt.Sprintf("%d paths: %s; and %d more", n, strings.Join(a.Names[:maxNames], "; "), n-maxNames)
+	} else if n > 1 {
+		s = fmt.Sprintf("%d paths: %s", n, strings.Join(a.Names, "; "))
 	}
 	if a.Label == "" && a.State == model.Unexpected {
 		s = "no documented path: " + s

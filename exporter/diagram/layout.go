@@ -43,6 +43,7 @@ type route struct {
 	arrow *Arrow
 	way   []point
 	label point
+	part  float64 // of the way at which label is, 0 to 1
 	via   []*box
 }
 
@@ -352,30 +353,47 @@ func (r *route) at(t float64) point {
 	return point{f(a.x, b.x, c.x, d.x), f(a.y, b.y, c.y, d.y)}
 }
 
-// labels places the numbers on the arrows, away from boxes and from each other.
+// labels places the numbers on the arrows, away from boxes and from each other. Each finds
+// its place among those before it, and then again among all.
 func (p *placed) labels() {
-	var taken []point
-	for _, r := range p.routes {
-		best, most := r.at(0.5), -1.0
-		for _, t := range []float64{0.5, 0.42, 0.58, 0.35, 0.65, 0.28, 0.72, 0.2, 0.8, 0.13, 0.87} {
-			at := r.at(t)
-			room := 60.0
-			for _, o := range taken {
-				room = min(room, math.Hypot(at.x-o.x, at.y-o.y))
-			}
-			for _, b := range p.boxes {
-				dx := max(b.x-at.x, at.x-b.x-b.w, 0)
-				dy := max(b.y-at.y, at.y-b.y-b.h, 0)
-				room = min(room, 1.5*math.Hypot(dx, dy))
-			}
-			if room > most+0.5 {
-				best, most = at, room
-			}
-			if room > 28 {
-				break
+	for i, r := range p.routes {
+		r.label, r.part = p.labelPlace(r, p.routes[:i])
+	}
+	for range 3 {
+		for _, r := range p.routes {
+			r.label, r.part = p.labelPlace(r, p.routes)
+		}
+	}
+}
+
+// roomy is the room of a label, in pixels, that is not worth more: a mark with its padlock is
+// 45 wide and 34 high.
+const roomy = 40
+
+// labelPlace returns the best place of the label of r beside those of others: the one nearest to
+// the middle that has room enough, else the one with most.
+func (p *placed) labelPlace(r *route, others []*route) (best point, part float64) {
+	most := -1.0
+	for i := range 36 {
+		t := 0.5 + 0.025*float64((i+1)/2)*float64(1-2*(i%2))
+		at := r.at(t)
+		room := float64(roomy)
+		for _, o := range others {
+			if o != r {
+				room = min(room, math.Hypot((at.x-o.label.x)*0.85, at.y-o.label.y))
 			}
 		}
-		r.label = best
-		taken = append(taken, best)
+		for _, b := range p.boxes {
+			dx := max(b.x-at.x-14, at.x-b.x-b.w, 0) // the padlock is on the right
+			dy := max(b.y-at.y, at.y-b.y-b.h, 0)
+			room = min(room, 1.5*math.Hypot(dx, dy))
+		}
+		if room > most+0.5 {
+			best, part, most = at, t, room
+		}
+		if room >= roomy {
+			break
+		}
 	}
+	return best, part
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/exspan/exspan/capture"
@@ -164,34 +165,88 @@ func writeDrawIO(w io.Writer, g *Graph) error {
 		fmt.Fprintf(&b, "<mxCell id=\"%s\" value=\"%s\" style=\"rounded=1;arcSize=5;html=1;whiteSpace=wrap;fillColor=%s;strokeColor=%s;\" vertex=\"1\" parent=\"observed\"><mxGeometry x=\"%s\" y=\"%s\" width=\"%s\" height=\"%s\" as=\"geometry\"/></mxCell>\n",
 			x.node.ID, escaped(strings.Join(lines, "<br>")), fill, border, num(x.x), num(x.y), num(x.w), num(x.h))
 	}
-	for _, r := range p.routes {
-		layer := "observed"
-		if r.arrow.Word() != "" {
+	for i, r := range p.routes {
+		a, layer := r.arrow, "observed"
+		if a.Word() != "" {
 			layer = "findings"
 		}
-		drawioEdge(&b, fmt.Sprintf("a%d", r.arrow.Number), layer, r.arrow, r.arrow.short(), r.via)
+		from, to := p.boxOf(a.From), p.boxOf(a.To)
+		begin, end := r.way[0], r.way[len(r.way)-1]
+		style := fmt.Sprintf("labelBackgroundColor=%s;fontStyle=1;fontSize=12;fontColor=%s;exitX=%s;exitY=%s;entryX=%s;entryY=%s;exitPerimeter=0;entryPerimeter=0;", paper, styleOf(a.State).colour,
+			share(begin.x-from.x, from.w), share(begin.y-from.y, from.h), share(end.x-to.x, to.w), share(end.y-to.y, to.h))
+		drawioEdge(&b, fmt.Sprintf("a%d", a.Number), layer, a, strings.TrimSpace(fmt.Sprint(a.Number, " ", drawioMark(a.State))), style, 2*r.part-1, r.bends())
+		// What the number means stands below, as in the other formats.
+		text := strings.TrimSpace(fmt.Sprintf("%d. %s %s to %s: %s", a.Number, a.Word(), a.From.Title, a.To.Title, a.Text()))
+		fmt.Fprintf(&b, "<mxCell id=\"l%d\" value=\"%s\" style=\"text;html=1;strokeColor=none;fillColor=none;align=left;verticalAlign=middle;fontSize=12;fontColor=%s;\" vertex=\"1\" parent=\"%s\"><mxGeometry x=\"%s\" y=\"%s\" width=\"%s\" height=\"20\" as=\"geometry\"/></mxCell>\n",
+			a.Number, escaped(escaped(text)), ink, layer, num(margin), num(p.h+float64(i)*22), num(max(p.w-2*margin, textWidth(text, false))))
 	}
 	for i, a := range g.NotSeen {
-		drawioEdge(&b, fmt.Sprintf("d%d", i+1), "documented", a, a.Names[0]+", "+strings.Join(a.Ports, ", "), nil)
+		drawioEdge(&b, fmt.Sprintf("d%d", i+1), "documented", a, a.Names[0]+", "+strings.Join(a.Ports, ", "), "fontSize=10;", 0, nil)
 	}
 	b.WriteString("</root></mxGraphModel></diagram></mxfile>\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// drawioEdge writes an arrow, with the places that it passes.
-func drawioEdge(b *strings.Builder, id, layer string, a *Arrow, label string, via []*box) {
+// boxOf returns the box of a node.
+func (p *placed) boxOf(n *Node) *box {
+	for _, b := range p.boxes {
+		if b.node == n {
+			return b
+		}
+	}
+	return nil
+}
+
+// share returns a part of a whole as draw.io takes it, 0 to 1.
+func share(part, whole float64) string {
+	if whole <= 0 {
+		return "0.5"
+	}
+	return strconv.FormatFloat(min(max(part/whole, 0), 1), 'f', 3, 64)
+}
+
+// drawioMark stands beside the number of an arrow that needs attention.
+func drawioMark(s model.State) string {
+	switch s {
+	case model.Unexpected:
+		return "✕"
+	case model.Deviating:
+		return "!"
+	case model.Blocked:
+		return "⊘"
+	}
+	return ""
+}
+
+// bends returns the points that the arrow of r passes, without its ends.
+func (r *route) bends() []point {
+	if len(r.via) == 0 && len(r.way) == 4 && r.way[1].x > r.way[0].x && r.way[2].x > r.way[3].x {
+		return []point{r.way[1], r.way[2]} // around a side
+	}
+	var list []point
+	for i := 1; i+2 < len(r.way); i += 3 {
+		// Where one curve goes on as the next: at both sides of the columns that it crosses.
+		if i+3 < len(r.way) {
+			list = append(list, r.way[i+2])
+		}
+	}
+	return list
+}
+
+// drawioEdge writes an arrow. at is the place of its label, -1 at its begin and 1 at its end.
+func drawioEdge(b *strings.Builder, id, layer string, a *Arrow, label, more string, at float64, bends []point) {
 	s := styleOf(a.State)
-	style := fmt.Sprintf("html=1;curved=1;endArrow=block;strokeColor=%s;strokeWidth=%s;fontSize=10;", s.colour, num(s.width))
+	style := fmt.Sprintf("html=1;curved=1;endArrow=block;strokeColor=%s;strokeWidth=%s;", s.colour, num(s.width)) + more
 	if s.dashes || a.State == model.NotSeen {
 		style += "dashed=1;"
 	}
-	fmt.Fprintf(b, "<mxCell id=\"%s\" value=\"%s\" style=\"%s\" edge=\"1\" parent=\"%s\" source=\"%s\" target=\"%s\"><mxGeometry relative=\"1\" as=\"geometry\">",
-		id, escaped(escaped(label)), style, layer, a.From.ID, a.To.ID)
-	if len(via) > 0 {
+	fmt.Fprintf(b, "<mxCell id=\"%s\" value=\"%s\" style=\"%s\" edge=\"1\" parent=\"%s\" source=\"%s\" target=\"%s\"><mxGeometry x=\"%s\" relative=\"1\" as=\"geometry\">",
+		id, escaped(escaped(label)), style, layer, a.From.ID, a.To.ID, strconv.FormatFloat(at, 'f', 2, 64))
+	if len(bends) > 0 {
 		b.WriteString("<Array as=\"points\">")
-		for _, v := range via {
-			fmt.Fprintf(b, "<mxPoint x=\"%s\" y=\"%s\"/>", num(v.x+v.w/2), num(v.middle()))
+		for _, q := range bends {
+			fmt.Fprintf(b, "<mxPoint x=\"%s\" y=\"%s\"/>", num(q.x), num(q.y))
 		}
 		b.WriteString("</Array>")
 	}
@@ -204,7 +259,15 @@ type graphJSON struct {
 	Nodes   []nodeJSON  `json:"nodes"`
 	Arrows  []arrowJSON `json:"arrows"`
 	NotSeen []arrowJSON `json:"not_seen,omitempty"`
+	Ways    []wayJSON   `json:"ways,omitempty"`
 	Notes   []string    `json:"notes,omitempty"`
+}
+
+// wayJSON is a way through a load balancer.
+type wayJSON struct {
+	From          netip.AddrPort `json:"from"`
+	To            netip.AddrPort `json:"to"`
+	Conversations uint64         `json:"conversations"`
 }
 
 type nodeJSON struct {
@@ -264,6 +327,9 @@ func writeJSON(w io.Writer, g *Graph) error {
 		x := a.json()
 		x.Paths = []string{a.Label}
 		j.NotSeen = append(j.NotSeen, x)
+	}
+	for _, x := range g.Ways {
+		j.Ways = append(j.Ways, wayJSON(x))
 	}
 	return exporter.JSON(w, j)
 }

@@ -93,7 +93,7 @@ func (c *Criteria) Match(r *record.Record) bool {
 	v := &r.Verdict
 	return (len(c.Statuses) == 0 || slices.Contains(c.Statuses, v.Status)) &&
 		(len(c.Reasons) == 0 || slices.Contains(c.Reasons, v.Reason)) &&
-		(len(c.Findings) == 0 && !c.Blocked || c.Blocked && blocked(r) ||
+		(len(c.Findings) == 0 && !c.Blocked || c.Blocked && Blocked(r) ||
 			slices.ContainsFunc(v.Findings, func(f record.Finding) bool { return slices.Contains(c.Findings, f.ID) })) &&
 		(len(c.Ports) == 0 || slices.ContainsFunc(c.Ports, func(p Port) bool {
 			return r.Server.Port >= p.From && r.Server.Port <= p.To && (p.Proto == 0 || p.Proto == r.Proto)
@@ -103,9 +103,8 @@ func (c *Criteria) Match(r *record.Record) bool {
 		(len(c.Paths) == 0 || onPath(c.Paths, v))
 }
 
-// blocked reports whether an Exchange server takes part in a flow whose set-up
-// failed.
-func blocked(r *record.Record) bool {
+// Blocked reports whether an Exchange server takes part in a flow whose set-up failed.
+func Blocked(r *record.Record) bool {
 	return r.Verdict.Status != record.Unrelated && r.Outcome.Blocked()
 }
 

@@ -100,21 +100,35 @@ func (r *Rule) nft() []string {
 // maxPorts is how many ports one match of multiport takes; a range counts as two.
 const maxPorts = 15
 
-// iptables writes a chain of its own for IPv4.
-func (p *Plan) iptables(b *strings.Builder) {
-	b.WriteString("# Load it with: iptables-restore --noflush\n")
-	if len(byFamily(p.Exchange, false)) > 0 {
-		b.WriteString("# It holds IPv4 alone; --format nftables has IPv6 too.\n")
+// iptables writes a chain of its own for one family.
+func (p *Plan) iptables(b *strings.Builder, v4 bool) {
+	load, family, other, format, reject := "iptables-restore", "IPv4", "IPv6", IP6Tables, "icmp-admin-prohibited"
+	if !v4 {
+		load, family, other, format, reject = "ip6tables-restore", "IPv6", "IPv4", IPTables, "icmp6-adm-prohibited"
+	}
+	fmt.Fprintf(b, "# Load it with: %s --noflush\n", load)
+	if len(byFamily(p.Exchange, !v4)) > 0 {
+		fmt.Fprintf(b, "# It holds %s alone; --format %s has the rules for %s, and --format nftables both.\n", family, format, other)
+	}
+	servers := addresses(byFamily(p.Exchange, v4))
+	if len(servers) == 0 {
+		fmt.Fprintf(b, "# No Exchange server with an address of %s is known, so nothing comes to this chain.\n", family)
 	}
 	b.WriteString("*filter\n:EXSPAN - [0:0]\n")
-	for _, a := range addresses(byFamily(p.Exchange, true)) {
+	for _, a := range servers {
 		fmt.Fprintf(b, "-A FORWARD -s %s -j EXSPAN\n-A FORWARD -d %s -j EXSPAN\n", a, a)
 	}
 	b.WriteString("-A EXSPAN -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\n")
+	if !v4 {
+		// Routers and neighbours (RFC 4861) are not found without these.
+		for kind := 133; kind <= 136; kind++ {
+			fmt.Fprintf(b, "-A EXSPAN -p icmpv6 --icmpv6-type %d -j ACCEPT\n", kind)
+		}
+	}
 	for i := range p.Rules {
 		r := &p.Rules[i]
-		from, ok := iptablesEnd("-s", &r.From)
-		to, ok2 := iptablesEnd("-d", &r.To)
+		from, ok := iptablesEnd("-s", &r.From, v4)
+		to, ok2 := iptablesEnd("-d", &r.To, v4)
 		if !ok || !ok2 {
 			continue
 		}
@@ -122,14 +136,14 @@ func (p *Plan) iptables(b *strings.Builder) {
 			fmt.Fprintf(b, "-A EXSPAN%s%s%s -m comment --comment \"%s\" -j ACCEPT\n", from, to, ports, r.comment(250))
 		}
 	}
-	b.WriteString("-A EXSPAN -p tcp -j REJECT --reject-with tcp-reset\n-A EXSPAN -j REJECT --reject-with icmp-admin-prohibited\nCOMMIT\n")
+	fmt.Fprintf(b, "-A EXSPAN -p tcp -j REJECT --reject-with tcp-reset\n-A EXSPAN -j REJECT --reject-with %s\nCOMMIT\n", reject)
 }
 
-func iptablesEnd(flag string, e *Ends) (string, bool) {
+func iptablesEnd(flag string, e *Ends, v4 bool) (string, bool) {
 	if e.Any {
 		return "", true
 	}
-	list := addresses(byFamily(e.Prefixes, true))
+	list := addresses(byFamily(e.Prefixes, v4))
 	return " " + flag + " " + strings.Join(list, ","), len(list) > 0
 }
 

@@ -16,15 +16,16 @@ type Format string
 
 // The formats.
 const (
-	Table    Format = "table"
-	NFTables Format = "nftables" // for nft -f
-	IPTables Format = "iptables" // for iptables-restore --noflush
-	Windows  Format = "windows"  // netsh advfirewall
-	CSV      Format = "csv"
+	Table     Format = "table"
+	NFTables  Format = "nftables"  // for nft -f
+	IPTables  Format = "iptables"  // IPv4, for iptables-restore --noflush
+	IP6Tables Format = "ip6tables" // IPv6, for ip6tables-restore --noflush
+	Windows   Format = "windows"   // netsh advfirewall
+	CSV       Format = "csv"
 )
 
 // Formats returns every format.
-func Formats() []Format { return []Format{Table, NFTables, IPTables, Windows, CSV} }
+func Formats() []Format { return []Format{Table, NFTables, IPTables, IP6Tables, Windows, CSV} }
 
 // Look says how text looks.
 type Look struct {
@@ -43,9 +44,9 @@ func (p *Plan) Write(w io.Writer, f Format, o Look) error {
 		p.head(&b, "# ", o)
 		p.nftables(&b)
 		p.tail(&b, "# ", o)
-	case IPTables:
+	case IPTables, IP6Tables:
 		p.head(&b, "# ", o)
-		p.iptables(&b)
+		p.iptables(&b, f == IPTables)
 		p.tail(&b, "# ", o)
 	case Windows:
 		p.head(&b, windowsMark, o)

@@ -13,7 +13,7 @@ func TestComplete(t *testing.T) {
 	want := map[Kind][]string{
 		Confidence: {"port", "pattern", "learned", "observed"},
 		Outcome: {string(record.Answered), string(record.Refused), string(record.Unanswered), string(record.Incomplete),
-			string(record.Prohibited), string(record.Midstream), string(record.OneWay)},
+			string(record.Prohibited), "blocked", string(record.Midstream), string(record.OneWay)},
 	}
 	for _, s := range record.Statuses() {
 		want[Status] = append(want[Status], string(s))

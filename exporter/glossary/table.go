@@ -160,6 +160,8 @@ var entries = []Entry{
 	{Word: "incomplete", Kind: Outcome, Title: "Cut off by the end of the capture",
 		Text: "The client began, and the capture ended before an answer was due."},
 	{Word: "prohibited", Kind: Outcome, Title: "Prohibited", Text: "A firewall answered that the connection is administratively prohibited (ICMP)."},
+	{Word: "blocked", Kind: Outcome, Title: "Tried in vain", Text: "Stands for refused, unanswered and prohibited together: an Exchange server takes part, the client tried, " +
+		"and no connection came about. --finding and --fail-on take the word."},
 	{Word: "midstream", Kind: Outcome, Title: "Began before the capture", Text: "The beginning was not captured."},
 	{Word: "one-way", Kind: Outcome, Title: "One direction only",
 		Text: "This sensor never sees packets from that server to that client, so nothing is called blocked. The SPAN port may mirror one direction only."},

@@ -303,7 +303,7 @@ func (b *builder) unexpected() *table {
 
 // blocked shows the connections that were tried in vain.
 func (b *builder) blocked() *table {
-	t := &table{ID: "blocked", Title: "Blocked", Empty: "No connection on a documented path was blocked.",
+	t := &table{ID: "blocked", Title: "Blocked", Empty: "No connection with an Exchange server was blocked.",
 		Cols: []col{{"Server", false}, {"How", false}, {"Data path", false}, {"Clients", false}, {"Flows", true}}}
 	keys := make([]tally.BlockedKey, 0, b.t.Blocked.Len())
 	for k := range b.t.Blocked.All() {
@@ -324,6 +324,21 @@ func (b *builder) blocked() *table {
 		}
 		t.Rows = append(t.Rows, row{words(b.end(k.Server, k.Proto)), stateCell(state{"bad", "⊘", string(k.Outcome)}, 0), words(b.pathName(k.Path, x.Path), k.Path),
 			words(strings.Join(clients, ", ")), number(x.Flows)})
+	}
+	for _, e := range b.m.Edges {
+		if e.Label != "" || e.Blocked == 0 || len(t.Rows) >= maxRows {
+			continue // those on a path are there already
+		}
+		server := netip.AddrPortFrom(e.Server.Addr, e.Port)
+		where := words(b.end(server, e.Proto))
+		if e.Server.Many() {
+			where = words(text.End(e.Server.Title(), e.Port, e.Proto))
+		}
+		path := words("no documented data path")
+		if e.Allowed {
+			path = words("allowed by the site file")
+		}
+		t.Rows = append(t.Rows, row{where, stateCell(state{"bad", "⊘", string(e.Outcome)}, 0), path, words(e.Client.Title()), number(e.Blocked)})
 	}
 	for _, d := range brief.NeverCaptured(b.sum.Drops) {
 		why := "dropped by " + d.By + " (" + d.Reason + ")"
