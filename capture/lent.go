@@ -58,7 +58,7 @@ func NewLent(in Lender, linkType int, copied bool, o Options) (*Lent, error) {
 	if l.face.filter, err = newFilter(o.Filter, l.face.link); err != nil {
 		return nil, err
 	}
-	l.face.plain = l.face.link == LinkEthernet && l.face.filter == nil && !o.KeepFrames
+	l.face.plain = l.face.link == LinkEthernet && l.face.filter == nil
 	return l, nil
 }
 

@@ -60,7 +60,7 @@ func NewSource(in gopacket.ZeroCopyPacketDataSource, linkType int, o Options) (*
 	if l.face.filter, err = newFilter(o.Filter, l.face.link); err != nil {
 		return nil, err
 	}
-	l.face.plain = l.face.link == LinkEthernet && l.face.filter == nil && !o.KeepFrames
+	l.face.plain = l.face.link == LinkEthernet && l.face.filter == nil
 	go l.run()
 	return l, nil
 }

@@ -43,7 +43,7 @@ type iface struct {
 	offset int64 // seconds
 	filter *filter
 	name   string // with sink.names
-	plain  bool   // its frames are Ethernet's, and neither filtered nor kept: common may read them
+	plain  bool   // its frames are Ethernet's and not filtered, nor kept if they are a file's: common may read them
 }
 
 // timeScale turns time stamps of a file into nanoseconds.
@@ -349,6 +349,13 @@ func (k *sink) frame(bt *fileBatch, f *iface, data []byte, wire uint32, t int64)
 	k.stats.Bytes += uint64(len(data))
 	p.Number, p.Time, p.Interface = k.stats.Frames, t, f.index
 	k.copies.passed(1)
+	if k.keep {
+		if bt.frames == nil {
+			bt.frames = make([]Frame, batchSize)
+		}
+		p.Frame = &bt.frames[bt.n]
+		*p.Frame = Frame{LinkType: f.link, WireLength: wire, Data: data}
+	}
 	if f.plain && k.dec.done(common(data, p), p) {
 		if k.copies.wants(p) && k.copies.seenCommon(p, data, 0) {
 			k.copied()
@@ -379,13 +386,6 @@ func (k *sink) frame(bt *fileBatch, f *iface, data []byte, wire uint32, t int64)
 // decode decodes a frame of any kind into bt's next packet.
 func (k *sink) decode(bt *fileBatch, f *iface, data []byte, wire uint32) Skip {
 	p := &bt.array[bt.n]
-	if k.keep {
-		if bt.frames == nil {
-			bt.frames = make([]Frame, batchSize)
-		}
-		p.Frame = &bt.frames[bt.n]
-		*p.Frame = Frame{LinkType: f.link, WireLength: wire, Data: data}
-	}
 	if f.filter != nil && !f.filter.match(data, wire) {
 		return SkipFiltered
 	}

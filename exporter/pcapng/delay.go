@@ -27,6 +27,8 @@ type Delay struct {
 	flows map[key]*judged
 	held  []waiting
 	first int // start of the held packets in held
+	room  *room
+	spare []*room
 	bytes int // of held packets, and of the flows that have a verdict
 	known int // of the latter
 	// forgot reports whether flows were forgotten since known was less than a quarter
@@ -61,10 +63,24 @@ func (j *judged) size() int {
 }
 
 type waiting struct {
-	p    capture.Packet
-	flow *judged
-	key  key
+	p     capture.Packet // without frame
+	frame capture.Frame
+	room  *room
+	flow  *judged
+	key   key
 }
+
+// room holds the data of frames, one behind the other: to allocate each costs more than
+// to copy it.
+type room struct {
+	buf  []byte
+	held int // packets whose frames are in it
+}
+
+const (
+	roomSize  = 256 << 10
+	spareRoom = 16 // rooms that are kept for reuse, at most
+)
 
 // NewDelay returns a Delay that writes the packets of flows with one of the
 // statuses to w, with one call of its Write for each packet. Between w and each file
@@ -213,25 +229,61 @@ func (d *Delay) Packets(packets []capture.Packet) {
 			d.flows[k] = j
 		}
 		j.waiting++
-		c, f := *p, *p.Frame
-		f.Data, f.Earlier = slices.Clone(f.Data), slices.Clone(f.Earlier)
+		r := d.roomFor(size(p.Frame))
+		r.held++
+		f := *p.Frame
+		f.Data, f.Earlier = r.add(f.Data), slices.Clone(f.Earlier)
 		for i := range f.Earlier {
-			f.Earlier[i].Data = slices.Clone(f.Earlier[i].Data)
+			f.Earlier[i].Data = r.add(f.Earlier[i].Data)
 		}
-		c.Payload, c.Frame = nil, &f
-		d.held = append(d.held, waiting{c, j, k})
-		d.bytes += size(&c)
+		d.held = append(d.held, waiting{*p, f, r, j, k})
+		h := &d.held[len(d.held)-1]
+		h.p.Payload, h.p.Frame = nil, nil
+		d.bytes += size(&f)
 	}
 	for d.bytes > d.limit && d.first < len(d.held) {
 		d.pop(true)
 	}
 }
 
-// size returns the approximate memory of a held packet in bytes.
-func size(p *capture.Packet) int {
-	n := 256 + len(p.Frame.Data)
-	for i := range p.Frame.Earlier {
-		n += 64 + len(p.Frame.Earlier[i].Data)
+// roomFor returns a room that has n bytes left.
+func (d *Delay) roomFor(n int) *room {
+	if r := d.room; r != nil && cap(r.buf)-len(r.buf) >= n {
+		return r
+	}
+	last := len(d.spare) - 1
+	switch {
+	case n <= roomSize && last >= 0:
+		d.room, d.spare = d.spare[last], d.spare[:last]
+	default:
+		d.room = &room{buf: make([]byte, 0, max(n, roomSize))}
+	}
+	return d.room
+}
+
+// add returns a copy of data in the room, which has space for it.
+func (r *room) add(data []byte) []byte {
+	n := len(r.buf)
+	r.buf = append(r.buf, data...)
+	return r.buf[n:len(r.buf):len(r.buf)]
+}
+
+// leave notes that a packet in a room is held no longer.
+func (d *Delay) leave(r *room) {
+	if r.held--; r.held > 0 || r == d.room {
+		return
+	}
+	if cap(r.buf) == roomSize && len(d.spare) < spareRoom {
+		r.buf = r.buf[:0]
+		d.spare = append(d.spare, r)
+	}
+}
+
+// size returns the approximate memory in bytes of a held packet with a frame.
+func size(f *capture.Frame) int {
+	n := 256 + len(f.Data)
+	for i := range f.Earlier {
+		n += 64 + len(f.Earlier[i].Data)
 	}
 	return n
 }
@@ -255,9 +307,10 @@ func (d *Delay) Finish() {
 func (d *Delay) pop(early bool) {
 	h := &d.held[d.first]
 	j := h.flow
-	d.bytes -= size(&h.p)
+	d.bytes -= size(&h.frame)
 	switch {
 	case j.want:
+		h.p.Frame = &h.frame
 		d.write(&h.p, j.comment)
 	case !j.known && (early || d.forgot):
 		d.dropped.Add(1)
@@ -269,6 +322,7 @@ func (d *Delay) pop(early bool) {
 		d.forgot = d.forgot || d.full()
 		d.forget(h.key, j)
 	}
+	d.leave(h.room)
 	*h = waiting{}
 	d.first++
 	if d.first > 1024 && d.first*2 > len(d.held) {

@@ -123,7 +123,7 @@ func TestDelayLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := read(t, "in.pcap", data)
-	d, err := NewDelay(io.Discard, []record.Status{record.Unexpected}, false, time.Hour, 10*size(&in[0]))
+	d, err := NewDelay(io.Discard, []record.Status{record.Unexpected}, false, time.Hour, 10*size(in[0].Frame))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestDelayLimit(t *testing.T) {
 	for range 1000 {
 		d.Packets(in[:2])
 	}
-	if d.bytes > 11*size(&in[0]) {
+	if d.bytes > 11*size(in[0].Frame) {
 		t.Errorf("%d bytes are held", d.bytes)
 	}
 	// Packets of flows without a verdict are lost and counted. The others are not
@@ -156,7 +156,7 @@ func TestDelayShrinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := read(t, "in.pcap", data)
-	d, err := NewDelay(io.Discard, []record.Status{record.Unexpected}, false, time.Minute, 10*size(&in[0]))
+	d, err := NewDelay(io.Discard, []record.Status{record.Unexpected}, false, time.Minute, 10*size(in[0].Frame))
 	if err != nil {
 		t.Fatal(err)
 	}
