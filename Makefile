@@ -36,6 +36,11 @@ demo: build ## analyse a recorded capture of real servers
 test: deps ## run all tests; EXSPAN_CORPUS names a folder of further captures
 	EXSPAN_AGREEMENT=$(CURDIR)/bin/agreement go test -timeout 30m ./...
 	@cat bin/agreement/*.txt
+	@$(MAKE) --no-print-directory sql
+
+.PHONY: sql
+sql: deps ## run the SQL of exporter/parquet/README.md in DuckDB, a module of its own with 32 MB of library
+	go -C exporter/parquet/duckdb test ./... -count=1
 
 .PHONY: lists
 lists: deps ## take off the lists of what does not hold yet what holds now
