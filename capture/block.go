@@ -8,6 +8,8 @@ import (
 const (
 	blockSize = 128 << 10 // one read(2)
 	mergeSize = 64 << 10  // the same where several files are open
+	smallSize = 8 << 10   // and where manyOpen are
+	manyOpen  = 64        // files
 	batchSize = 512       // packets, at most
 	groupSize = 4         // batches that go from one goroutine to another at once
 )

@@ -194,7 +194,7 @@ func TestShortWay(t *testing.T) {
 		data = append(append(data, h[:]...), udp...)
 	}
 	k := sink{pool: newPool(len(data)), copies: newCopies(0)}
-	r := newReader("a.pcap", nil, &k)
+	r := newReader("a.pcap", nil, &k, k.pool)
 	r.format, r.header, r.limit = formatPcap, pcapFrameHeader, maxFrame
 	r.describe(iface{link: LinkEthernet, scale: microseconds})
 	r.blk = k.pool.block(len(data))

@@ -38,8 +38,9 @@ const maxWindow = 128 << 20
 
 // decompress looks at the first bytes of r and returns the stream without
 // compression. Compressed streams are read by a goroutine of their own. The
-// stream is never nil and has to be closed.
-func decompress(r io.Reader, file io.Closer) (*stream, error) {
+// stream is never nil and has to be closed. chunk is how many bytes are
+// decompressed at a time.
+func decompress(r io.Reader, file io.Closer, chunk int) (*stream, error) {
 	s := &stream{file: file}
 	var head [4]byte
 	n, err := io.ReadFull(r, head[:])
@@ -65,7 +66,7 @@ func decompress(r io.Reader, file io.Closer) (*stream, error) {
 		s.Reader = r
 		return s, nil
 	}
-	s.ahead(func() (io.Reader, error) {
+	s.ahead(chunk, func() (io.Reader, error) {
 		in, err := open()
 		if err != nil {
 			return nil, decompressing(unexpected(err))
@@ -77,11 +78,11 @@ func decompress(r io.Reader, file io.Closer) (*stream, error) {
 
 func decompressing(err error) error { return fmt.Errorf("decompressing: %w", err) }
 
-// ahead makes a goroutine read ahead of s what open returns. Its errors are told as
-// wrap makes them, unless that is nil.
-func (s *stream) ahead(open func() (io.Reader, error), wrap func(error) error) {
+// ahead makes a goroutine read ahead of s what open returns, size bytes at a time. Its
+// errors are told as wrap makes them, unless that is nil.
+func (s *stream) ahead(size int, open func() (io.Reader, error), wrap func(error) error) {
 	s.stop = make(chan struct{})
-	a := &ahead{full: make(chan chunk, aheadChunks), empty: make(chan []byte, aheadChunks), stop: s.stop, wrap: wrap}
+	a := &ahead{size: size, full: make(chan chunk, aheadChunks), empty: make(chan []byte, aheadChunks), stop: s.stop, wrap: wrap}
 	go a.run(open)
 	s.Reader = a
 }
@@ -102,6 +103,7 @@ type ahead struct {
 	empty chan []byte
 	stop  chan struct{}
 	wrap  func(error) error
+	size  int // of a chunk
 	now   chunk
 	off   int
 }
@@ -123,7 +125,7 @@ func (a *ahead) run(open func() (io.Reader, error)) {
 		var b []byte
 		if made < aheadChunks {
 			made++
-			b = make([]byte, aheadSize)
+			b = make([]byte, a.size)
 		} else {
 			select {
 			case b = <-a.empty:
@@ -168,7 +170,7 @@ func (a *ahead) Read(b []byte) (int, error) {
 			return 0, a.now.err
 		}
 		if a.now.b != nil {
-			a.empty <- a.now.b[:aheadSize] // never full: there are as many chunks
+			a.empty <- a.now.b[:a.size] // never full: there are as many chunks
 		}
 		a.now, a.off = chunk{}, 0
 		select {

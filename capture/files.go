@@ -56,6 +56,8 @@ type Files struct {
 	total int64  // bytes of all files
 	read  atomic.Int64
 	shown int64 // what Progress was told
+	named int   // files that were named, of which ended have ended
+	ended atomic.Int64
 	// shownFrame is set while the earliest frame is the one that NextFrame returned.
 	shownFrame bool
 	ahead      chan []*fileBatch
@@ -69,6 +71,9 @@ type Files struct {
 	traces []*Trace
 	closed bool
 	open   map[io.Closer]struct{}
+
+	handles openFiles
+	small   *pool // of blocks where many files are open
 }
 
 // OpenFiles returns a source that reads the named capture files: pcap, pcapng, and
@@ -84,14 +89,16 @@ type Files struct {
 //
 // A batch can be without packets, its Stats telling of frames that were
 // skipped. Batches may be released in any order and by any goroutine. The
-// memory taken is about 3 MiB, and 200 KiB for each further file that is open
-// at a time: files of a series that do not overlap in time are opened one
-// after the other.
+// memory taken is about 3 MiB, and 64 KiB for each further file that is being
+// read, 8 KiB where there are more than 64; three times as much more if it is
+// compressed, and what its compression takes. Files of a series that do not overlap
+// in time are read one after the other. At most 128 regular files are open at a time.
 func OpenFiles(names []string, o Options) (*Files, error) {
 	if err := CheckFilter(o.Filter); err != nil {
 		return nil, err
 	}
-	f := &Files{opt: o, merge: len(names) > 1 || o.Frames, group: groupSize, stop: make(chan struct{}), open: make(map[io.Closer]struct{})}
+	f := &Files{opt: o, named: len(names), merge: len(names) > 1 || o.Frames, group: groupSize, stop: make(chan struct{}), open: make(map[io.Closer]struct{})}
+	f.handles.limit, f.small = maxOpen, newPool(smallSize)
 	size := blockSize
 	if f.merge {
 		size = mergeSize
@@ -105,9 +112,10 @@ func OpenFiles(names []string, o Options) (*Files, error) {
 			st, err := os.Stat(name)
 			if err != nil {
 				f.errs = append(f.errs, opening(err))
+				f.ended.Add(1)
 				continue
 			}
-			if st.Mode().IsRegular() {
+			if in.regular = st.Mode().IsRegular(); in.regular {
 				f.total += st.Size()
 				if len(names) > 1 {
 					in.time = f.peek(in)
@@ -150,13 +158,14 @@ func opening(err error) error {
 
 // input is one file.
 type input struct {
-	name  string
-	index int
-	time  int64 // of the frame that comes next
-	r     *reader
-	batch uint64 // the last batch that refers to r's block, and that block
-	blk   *block
-	trace *translator // of a trace of Windows
+	name    string
+	index   int
+	regular bool
+	time    int64 // of the frame that comes next
+	r       *reader
+	batch   uint64 // the last batch that refers to r's block, and that block
+	blk     *block
+	trace   *translator // of a trace of Windows
 }
 
 // open opens the file and reads its first bytes to see whether it is
@@ -165,15 +174,27 @@ func (f *Files) openInput(i *input, read *atomic.Int64) error {
 	var in io.Reader = os.Stdin
 	var file io.Closer
 	if i.name != "-" {
-		o, err := os.Open(i.name)
-		if err != nil {
-			return err
+		if i.regular && f.merge {
+			o, err := f.handles.openFile(i.name)
+			if err != nil {
+				return err
+			}
+			in, file = o, o
+		} else {
+			o, err := os.Open(i.name)
+			if err != nil {
+				return err
+			}
+			in, file = o, o
 		}
-		in, file = o, o
 	} else if f.opt.Stdin != nil {
 		in = f.opt.Stdin
 	}
-	plain, err := decompress(counter{in, read}, file)
+	blocks, chunk := f.sink.pool, aheadSize
+	if f.merge && f.inUse() >= manyOpen {
+		blocks, chunk = f.small, smallSize
+	}
+	plain, err := decompress(counter{in, read}, file, chunk)
 	if err != nil {
 		_ = plain.Close()
 		return &FileError{File: i.name, Reason: err.Error()}
@@ -186,9 +207,16 @@ func (f *Files) openInput(i *input, read *atomic.Int64) error {
 		return os.ErrClosed
 	}
 	f.open[plain] = struct{}{}
-	i.r = newReader(i.name, plain, &f.sink)
+	i.r = newReader(i.name, plain, &f.sink, blocks)
 	i.r.merge, i.r.file = f.merge, uint16(i.index)
 	return nil
+}
+
+// inUse returns how many files are being read.
+func (f *Files) inUse() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.open)
 }
 
 func (f *Files) closeInput(i *input) {
@@ -236,11 +264,16 @@ func (f *Files) end(err error) {
 		f.errs = append(f.errs, err)
 	}
 	f.mu.Unlock()
+	f.ended.Add(1)
 	last := len(f.in) - 1
 	f.in[0] = f.in[last]
 	f.in = f.in[:last]
 	f.sift(0)
 }
+
+// Ended returns how many files have ended, and how many there are in all. It may be
+// called by any goroutine.
+func (f *Files) Ended() (ended, all int) { return int(f.ended.Load()), f.named }
 
 // Read returns the next batch, or io.EOF when all files have ended.
 func (f *Files) Read() (*Batch, error) {

@@ -120,7 +120,7 @@ func (r *reader) put(p piece, need int) {
 	}
 	// A frame that is larger than the headroom goes on in a block for all of it.
 	if r.end+p.n > len(r.blk.buf) || need > len(r.blk.buf)-r.off {
-		b := r.sink.pool.block(max(need, len(rest)) + len(p.blk.buf))
+		b := r.pool.block(max(need, len(rest)) + len(p.blk.buf))
 		copy(b.buf, rest)
 		r.blk.release()
 		r.base += int64(r.off)

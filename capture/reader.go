@@ -144,6 +144,7 @@ type reader struct {
 	full  bool   // scan ended because the batch is full, or with a frame in head
 	head  frame  // in merge mode, what next found
 	sink  *sink
+	pool  *pool // of blocks
 }
 
 // frame is one captured frame as the file has it.
@@ -156,8 +157,9 @@ type frame struct {
 	comment string
 }
 
-func newReader(name string, in io.Reader, k *sink) *reader {
-	return &reader{name: name, in: in, sink: k, blk: k.pool.block(0)}
+// newReader returns a reader whose blocks come from p.
+func newReader(name string, in io.Reader, k *sink, p *pool) *reader {
+	return &reader{name: name, in: in, sink: k, pool: p, blk: p.block(0)}
 }
 
 func (r *reader) u16(b []byte) uint16 {
@@ -248,7 +250,7 @@ func (r *reader) fill(need int) error {
 	if r.blk.refs.Load() == 1 && len(r.blk.buf) >= need {
 		copy(r.blk.buf, rest)
 	} else {
-		b := r.sink.pool.block(need)
+		b := r.pool.block(need)
 		copy(b.buf, rest)
 		r.blk.release()
 		r.blk = b

@@ -74,11 +74,14 @@ func (f *Files) translate(i *input, s *stream, file io.Closer, read *atomic.Int6
 	t := &translator{name: i.name, opt: f.opt, links: map[interfaceKey]uint32{}}
 	i.trace = t
 	outer := &stream{file: s}
-	outer.ahead(func() (io.Reader, error) {
-		if o, ok := file.(*os.File); ok && s.stop == nil {
-			if st, err := o.Stat(); err == nil && st.Mode().IsRegular() {
+	outer.ahead(aheadSize, func() (io.Reader, error) {
+		if in, ok := file.(interface {
+			io.ReaderAt
+			Stat() (os.FileInfo, error)
+		}); ok && s.stop == nil {
+			if st, err := in.Stat(); err == nil && st.Mode().IsRegular() {
 				read.Store(read.Load() - int64(n)) // they are read again
-				return t, t.open(counterAt{o, read}, st.Size())
+				return t, t.open(counterAt{in, read}, st.Size())
 			}
 		}
 		if err := t.spoolFrom(s.Reader, outer.stop); err != nil {

@@ -62,6 +62,8 @@ func newAnalyzeCmd() *cobra.Command {
 Exchange data path it follows, how sure that is, and what differs from the
 documentation. Files are pcap, pcapng, .etl of Windows' netsh and pktmon, or .cap
 of Network Monitor, plain or compressed with gzip or zstd; "-" is standard input.
+-R takes folders of thousands of them, which one process reads by the time of
+their packets, whatever their names.
 
 Exit codes: 0 done, 1 a run-time error such as a damaged file (everything
 before the damage is reported), 2 a mistake in flags, site file or rules,
@@ -76,6 +78,7 @@ takes statuses, findings and reasons:
   exspan analyze --by pair trace.pcapng
   exspan analyze --status unexpected --host mb1 trace.pcapng
   exspan analyze --format ndjson a.pcap b.pcap.gz - -- host 10.0.0.5
+  exspan analyze -R captures --sensor s1 --parquet flows
   exspan analyze --site site.yaml --fail-on unexpected,cleartext trace.pcap`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {

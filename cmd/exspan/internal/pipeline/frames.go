@@ -23,6 +23,9 @@ func (o *Options) Frames(ctx context.Context, s Streams, each func(*capture.RawF
 	if err != nil {
 		return 0, nil, err
 	}
+	if show != nil {
+		show.files = src.Ended
+	}
 	defer show.clear()
 	stop := context.AfterFunc(ctx, func() { _ = src.Close() })
 	defer func() {

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/exspan/exspan/capture"
 )
@@ -31,22 +32,37 @@ func (o *Options) CheckFiles(outputs ...Output) error {
 func (o *Options) expand() []error {
 	var errs []error
 	var files []string
-	var infos []fs.FileInfo // of files; nil for standard input
+	// The same file has the same size and time, by which few of thousands are alike.
+	type stamp struct {
+		size int64
+		time time.Time
+	}
+	type known struct {
+		name string
+		info fs.FileInfo
+	}
+	seen := map[stamp][]known{}
 	add := func(name string, st fs.FileInfo, found bool) {
-		for i, other := range infos {
-			if st == nil || other == nil || !os.SameFile(st, other) {
+		files = append(files, name)
+		if st == nil {
+			return // standard input
+		}
+		at := stamp{st.Size(), st.ModTime()}
+		for _, other := range seen[at] {
+			if !os.SameFile(st, other.info) {
 				continue
 			}
+			files = files[:len(files)-1]
 			switch {
 			case found: // a link beside what it names
-			case files[i] == name:
+			case other.name == name:
 				errs = append(errs, fmt.Errorf("%s is given twice", name))
 			default:
-				errs = append(errs, fmt.Errorf("%s and %s are the same file; give it once", files[i], name))
+				errs = append(errs, fmt.Errorf("%s and %s are the same file; give it once", other.name, name))
 			}
 			return
 		}
-		files, infos = append(files, name), append(infos, st)
+		seen[at] = append(seen[at], known{name, st})
 	}
 	for i, name := range o.Files {
 		if name == "-" {

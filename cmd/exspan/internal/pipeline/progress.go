@@ -16,6 +16,9 @@ type progress struct {
 	start time.Time
 	next  time.Time
 	shown bool
+	// files returns how many files have ended, and how many there are; nil until they
+	// are open.
+	files func() (ended, all int)
 }
 
 // newProgress returns nil unless w is a terminal.
@@ -36,10 +39,16 @@ func (p *progress) update(read, total int64) {
 	p.next, p.shown = now.Add(200*time.Millisecond), true
 	mb := float64(read) / 1e6
 	rate := mb / now.Sub(p.start).Seconds()
+	files := ""
+	if p.files != nil {
+		if ended, all := p.files(); all > 1 {
+			files = fmt.Sprintf(", %d of %d files", ended, all)
+		}
+	}
 	if total > 0 {
-		fmt.Fprintf(p.w, "\r\x1b[K%3d %% of %.1f MB, %.0f MB/s", min(100, read*100/total), float64(total)/1e6, rate)
+		fmt.Fprintf(p.w, "\r\x1b[K%3d %% of %.1f MB%s, %.0f MB/s", min(100, read*100/total), float64(total)/1e6, files, rate)
 	} else {
-		fmt.Fprintf(p.w, "\r\x1b[K%.1f MB, %.0f MB/s", mb, rate)
+		fmt.Fprintf(p.w, "\r\x1b[K%.1f MB%s, %.0f MB/s", mb, files, rate)
 	}
 }
 

@@ -94,6 +94,9 @@ func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view 
 	if err != nil {
 		return nil, err
 	}
+	if show != nil {
+		show.files = src.Ended
+	}
 	last, err := feed(ctx, eng, src, parallel, o.heapLimit())
 	show.clear()
 	r := &Result{Last: last, Damage: src.Errors()}
