@@ -168,7 +168,10 @@ tcp 10.0.0.9:1052 > 10.0.0.5:9999 "SSH-2.0-PuTTY\r\n"
 		t.Fatal(err)
 	}
 	t.Chdir(t.TempDir())
-	for _, name := range []string{"trace.pcapng", "trace.pcap", "a.pcap", "b.pcap", "before.pcapng", "after.pcapng", "monday.pcapng", "tuesday.pcapng"} {
+	if err := os.Mkdir("captures", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"captures/a.pcap", "trace.pcapng", "trace.pcap", "a.pcap", "b.pcap", "before.pcapng", "after.pcapng", "monday.pcapng", "tuesday.pcapng"} {
 		if err := os.WriteFile(name, data, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +209,7 @@ tcp 10.0.0.9:1052 > 10.0.0.5:9999 "SSH-2.0-PuTTY\r\n"
 			}
 			for i, a := range args {
 				if a == "-o" && c.Name() == "convert" {
-					args[i+1] = "converted.pcapng"
+					args[i+1] = "converted" + filepath.Ext(args[i+1])
 				}
 			}
 			call(args[1:]...)
