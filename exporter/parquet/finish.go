@@ -40,7 +40,7 @@ type partHead struct {
 
 // maker is what files are made with, made when it is first needed.
 type maker struct {
-	writer  *parquet.Writer
+	writer  *parquet.GenericWriter[any]
 	decoder *zstd.Decoder
 	rows    []parquet.Row
 }
@@ -237,7 +237,7 @@ func (f *Folder) copyRows(in io.Reader, aside string) (_ *partHead, identity uin
 	return h, identity, rows, errors.Join(f.make.writer.Close(), buffered.Flush())
 }
 
-// beginFile makes f.make.writer write to w. Writer.Reset of parquet-go 0.32 forgets the
+// beginFile makes f.make.writer write to w. Reset of a writer of parquet-go 0.32 forgets the
 // names of columns, so that each file takes a writer of its own.
 func (f *Folder) beginFile(s *schema, w io.Writer, h *partHead) {
 	if f.make.decoder == nil {

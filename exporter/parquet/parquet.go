@@ -35,7 +35,7 @@ func (s *Sink) Close(*record.Summary) error { return nil }
 // A File is a sink that writes one file of Parquet, which is complete when Close has
 // returned nil.
 type File struct {
-	w   *parquet.Writer
+	w   *parquet.GenericWriter[any]
 	dec *decoder
 	buf []byte
 	row []parquet.Row

@@ -173,7 +173,7 @@ func describe(docs map[string]string, t reflect.Type, at string) {
 }
 
 // newWriter returns a writer of one file. program is the version of the program.
-func newWriter(s *schema, w io.Writer, program string, metadata map[string]string) *parquet.Writer {
+func newWriter(s *schema, w io.Writer, program string, metadata map[string]string) *parquet.GenericWriter[any] {
 	o := []parquet.WriterOption{
 		s.Schema, parquet.CreatedBy("exspan", program, ""), parquet.Compression(&pzstd.Codec{Level: zstd.SpeedDefault, Concurrency: 1}),
 		parquet.MaxRowsPerRowGroup(rowGroup), parquet.PageBufferSize(pageSize), parquet.DictionaryMaxBytes(maxDictionary),
@@ -183,7 +183,7 @@ func newWriter(s *schema, w io.Writer, program string, metadata map[string]strin
 	for key, value := range metadata {
 		o = append(o, parquet.KeyValueMetadata(key, value))
 	}
-	return parquet.NewWriter(w, o...)
+	return parquet.NewGenericWriter[any](w, o...)
 }
 
 // Columns writes the table of columns in Markdown, for the documentation.
