@@ -176,7 +176,7 @@ func (t *Table) followAny(p *capture.Packet, id ID, sender, index int) {
 		return
 	}
 	known := t.before.seen & (KnownA | KnownB)
-	for side := range 2 {
+	for side := 0; side < 2 && t.before.seen&(SeenFinA|SeenFinB) != 0; side++ {
 		if finAlone(t.before.seen, side) {
 			known &^= KnownA << side
 		}

@@ -67,6 +67,13 @@ func (v *Inventory) forgetTunnel() {
 // the packets of the flow came whose end the address is; none means the wire. What is
 // known of the wire holds in a tunnel of which nothing else is known.
 func (v *Inventory) Host(a *capture.Addr, tunnels []capture.TunnelID) (*match.RoleSet, string) {
+	if len(tunnels) == 0 { // as nearly always
+		return v.hosts.find(a)
+	}
+	return v.hostIn(a, tunnels)
+}
+
+func (v *Inventory) hostIn(a *capture.Addr, tunnels []capture.TunnelID) (*match.RoleSet, string) {
 	inside := ""
 	for _, tunnel := range tunnels {
 		h := v.inside[tunnel]
