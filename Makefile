@@ -25,8 +25,9 @@ deps:
 	$$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq gcc libc6-dev libpcap-dev >/dev/null
 
 .PHONY: build
-build: deps ## build bin/exspan
+build: deps ## build bin/exspan and bin/exspan-hub
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/exspan ./cmd/exspan
+	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/exspan-hub ./cmd/exspan-hub
 
 .PHONY: demo
 demo: build ## analyse a recorded capture of real servers

@@ -327,17 +327,20 @@ func (t *endpoints) endSite(now int64) {
 // stranger announced is no reason to read a flow in another way. What was seen here
 // comes before what others told.
 func (t *endpoints) announced(e *capture.Endpoint, proto uint8, now int64) string {
-	service := ""
-	for _, en := range t.at(e, proto) {
-		switch {
-		case en.strange || en.overAt(now):
-		case en.told == nil:
+	list := t.at(e, proto)
+	for _, en := range list {
+		if en.told == nil && !en.strange && !en.overAt(now) {
 			return en.service
-		case service == "":
-			service = en.service
 		}
 	}
-	return service
+	if t.told > 0 {
+		for _, en := range list {
+			if !en.strange && !en.overAt(now) {
+				return en.service
+			}
+		}
+	}
+	return ""
 }
 
 // Flow is what Find asks of a flow.

@@ -189,7 +189,7 @@ func (h *hosts) proven(a *capture.Addr, r *evidenceRule, port uint16) bool {
 		return false
 	}
 	for i := range x.proofs {
-		if x.proofs[i].sensor == "" && x.proofs[i].same(r.RoleEvidence, port) {
+		if p := &x.proofs[i]; p.rule == r.RoleEvidence && p.sensor == "" && p.same(r.RoleEvidence, port) {
 			return true
 		}
 	}

@@ -476,6 +476,3 @@ func factOf(a capture.Addr, p *roleProof, now int64) knowledge.Fact {
 	}
 	return f
 }
-
-// Sensors returns the names of the sensors that told something, in order.
-func (v *Inventory) Sensors() []string { return slices.Sorted(maps.Keys(v.told.of)) }
