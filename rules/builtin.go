@@ -131,7 +131,7 @@ var packAbsent = Pack{Name: "absent", Documents: []Document{
 		{Match: Match{Port: Port{From: 0xfb47, To: 0xfb47, TCP: true}, Protocol: "nns"}, Text: "64327/tcp nns", Group: "not.replication-port"},
 	}, Ports: "64327/tcp nns", Note: "log shipping is SMB in 2007 and absent before", Source: "Exchange 2010 Network Port Reference (Microsoft); technet bb331973 (Exchange 2007)", Confidence: "high"},
 	{ID: "not.smb-log-shipping", Versions: []string{"2010", "2013", "2016", "2019", "SE"}, What: "log shipping over SMB", From: []Role{"mailbox"}, To: []Role{"mailbox"}, Legs: []Leg{
-		{Match: Match{Port: Port{From: 0x1bd, To: 0x1bd, TCP: true}, Protocol: "smb"}, Text: "445/tcp smb", Group: "not.smb-log-shipping"},
+		{Match: Match{Port: Port{From: 0x1bd, To: 0x1bd, TCP: true}, Protocol: "smb", Without: []Fact{{Name: "smb.pipe", Values: []string{"*"}}}}, Text: "445/tcp smb", Group: "not.smb-log-shipping"},
 	}, Ports: "445/tcp smb", Note: "CCR, SCR and LCR ended with 2007; SMB between members has other reasons too, so weigh by volume", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer2013/what-s-discontinued-in-exchange-2013-exchange-2013-help.md; Exchange 2010 Network Port Reference (Microsoft)", Confidence: "medium"},
 	{ID: "not.streaming-backup", Versions: []string{"2010", "2013", "2016", "2019", "SE"}, What: "streaming backup of the store over RPC", From: []Role{"backup"}, To: []Role{"mailbox"}, Legs: []Leg{
 		{Match: Match{Port: Port{From: 0x87, To: 0x87, TCP: true}, Protocol: "dcerpc", Facts: []Fact{{Name: "rpc.interface", Values: []string{"epmapper"}}}}, Text: "135/tcp dcerpc[epmapper] n/a", Group: "not.streaming-backup", Auth: "n/a", Encryption: "n/a"},

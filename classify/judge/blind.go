@@ -94,7 +94,8 @@ func (j *Judge) hidden(s *Subject, hits []hit, v *record.Verdict) string {
 // of a flow, or "".
 func (s *Subject) unseen(h *hit) string {
 	p, encrypted := h.row.path, ""
-	if s.Protocol == "tls" || s.Facts.Any("tls.version") {
+	// A client that goes on to TLS was told that it may.
+	if s.Protocol == "tls" || s.Facts.Any("tls.version") || s.Blind == ClientAlone && s.Facts.Any("tls.ja4") {
 		encrypted = "tls"
 	}
 	for _, x := range s.Facts.All() {

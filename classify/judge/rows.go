@@ -111,6 +111,11 @@ func legsOf(r *row, legs []rules.Leg) []*legRef {
 // that an administrator chose.
 var movable = map[string]bool{"nns": true}
 
+// readable are the protocols of streams that are told by their first bytes: what begins
+// otherwise is none of them.
+var readable = map[string]bool{"dcerpc": true, "http": true, "imap": true, "kerberos": true, "ldap": true, "pop3": true, "smb": true,
+	"smtp": true, "tls": true}
+
 // arrange arranges legs for look-up.
 func arrange(legs []*legRef, site *rules.Site) table {
 	t := table{dynamic: map[string][]*legRef{}}
@@ -251,7 +256,11 @@ func (j *Judge) hitsOf(t *table, s *Subject, buf []hit) []hit {
 		}
 	}
 	for i := range buf {
-		buf[i].fit = buf[i].row.fits(s, buf[i].leg)
+		h := &buf[i]
+		h.fit = h.row.fits(s, h.leg)
+		if from, to := h.row.sides(h.leg); h.confidence == record.ByPort && h.fit > match.Maybe && (s.Client.Wavers(from) || s.Server.Wavers(to)) {
+			h.fit = match.Maybe // a port number and a guess are too little
+		}
 	}
 	return buf
 }
@@ -333,6 +342,10 @@ func (s *Subject) fitStatic(ref *legRef) (hit, bool) {
 	l := ref.leg
 	if s.Protocol != "" && l.Protocol != "" && s.Protocol != l.Protocol {
 		h.mismatch = !s.Late || !carries(l.Protocol, s.Protocol)
+		return h, !l.ContentOnly && (ref.row.path == nil || !ref.row.path.Conditions.NamesDecide)
+	}
+	if s.Foreign && s.Blind == Whole && s.Protocol == "" && s.Proto == capture.TCP && readable[l.Protocol] {
+		h.mismatch = true
 		return h, !l.ContentOnly && (ref.row.path == nil || !ref.row.path.Conditions.NamesDecide)
 	}
 	own := ref.content.Match(s.Facts.All())

@@ -39,21 +39,28 @@ func (j *Judge) by(s *Subject, version string, source record.VersionSource, rs *
 	}
 	note, allowed := j.allowed(s)
 	j.absentHits = j.hitsOf(&rs.absent, s, j.absentHits[:0])
-	if v, ok := j.absent(s, rs, record.ByPattern); ok && !allowed {
-		return v
-	}
 	j.hits = j.hitsOf(&rs.paths, s, j.hits[:0])
 	slices.SortStableFunc(j.hits, compare)
-	if v, ok := j.documented(s, version, j.hits, match.Yes, false); ok {
+	best := surest(j.hits)
+	if v, ok := j.absent(s, rs, record.ByPattern, best); ok && !allowed {
+		return v
+	}
+	if best != nil && (best.names() || s.Protocol == "") {
+		v, _ := j.documented(s, version, j.hits, match.Yes, false)
 		return v
 	}
 	j.platformHits = j.platformHits[:0]
 	if j.platform != nil {
 		j.platformHits = j.hitsOf(&j.compiled(j.platform).paths, s, j.platformHits)
 		slices.SortStableFunc(j.platformHits, compare)
-		if v, ok := j.documented(s, version, j.platformHits, match.Yes, false); ok {
-			return v
+		if h := surest(j.platformHits); best == nil || h != nil && h.closer(best) {
+			if v, ok := j.documented(s, version, j.platformHits, match.Yes, false); ok {
+				return v
+			}
 		}
+	}
+	if v, ok := j.documented(s, version, j.hits, match.Yes, false); ok {
+		return v
 	}
 	if v, ok := j.documented(s, version, j.hits, match.Likely, false); ok {
 		return v
@@ -64,7 +71,7 @@ func (j *Judge) by(s *Subject, version string, source record.VersionSource, rs *
 	if v, ok := j.documented(s, version, j.hits, match.Likely, true); ok {
 		return v
 	}
-	if v, ok := j.absent(s, rs, record.ByPort); ok {
+	if v, ok := j.absent(s, rs, record.ByPort, nil); ok {
 		return v
 	}
 	open := s.openRow(j.hits, j.platformHits)
@@ -75,6 +82,35 @@ func (j *Judge) by(s *Subject, version string, source record.VersionSource, rs *
 		return s.unknownRole(open)
 	}
 	return j.unexplained(s, rs)
+}
+
+// surest returns the best hit that the roles of both ends fit, or nil.
+func surest(hits []hit) *hit {
+	for i := range hits {
+		if h := &hits[i]; h.fit == match.Yes && !h.mismatch {
+			return h
+		}
+	}
+	return nil
+}
+
+// names reports whether a hit of an Exchange row tells the service, so that no row of
+// Windows can be closer.
+func (h *hit) names() bool {
+	if h.row.path.Conditions.NamesDecide || h.leg.Auth == rules.NotApplicable && h.specific == 0 {
+		return false
+	}
+	return h.confidence > record.ByPort || h.specific > 0
+}
+
+// closer reports whether a hit of a row of Windows is closer to a flow than the best one
+// of an Exchange row, which names nothing: content is closer than a port, and what a leg
+// for another service's sake, or a row of names that others use too, has no word for.
+func (h *hit) closer(best *hit) bool {
+	if best.row.path.Conditions.NamesDecide {
+		return h.specific >= best.specific
+	}
+	return h.confidence > record.ByPort && (best.confidence == record.ByPort || h.specific > best.specific)
 }
 
 // doubt makes a verdict that rests on the assumed version of a server undetermined,
@@ -146,7 +182,7 @@ func packVersion(version string) string {
 
 // absent is the verdict of a flow that the version of its server must not have,
 // with at least the confidence wanted, by j.absentHits.
-func (j *Judge) absent(s *Subject, rs *ruleset, want record.Confidence) (Verdict, bool) {
+func (j *Judge) absent(s *Subject, rs *ruleset, want record.Confidence, documented *hit) (Verdict, bool) {
 	var best *hit
 	for i := range j.absentHits {
 		h := &j.absentHits[i]
@@ -154,7 +190,7 @@ func (j *Judge) absent(s *Subject, rs *ruleset, want record.Confidence) (Verdict
 			best = h
 		}
 	}
-	if best == nil {
+	if best == nil || documented != nil && documented.confidence >= best.confidence && documented.specific > best.specific {
 		return Verdict{}, false
 	}
 	a := best.row.absent
@@ -453,7 +489,7 @@ func (h *hit) why(s *Subject) (string, int) {
 	case h.mismatch && h.service >= 0:
 		return s.content() + " on " + s.portName(), h.service
 	case h.mismatch:
-		return "port " + s.portName() + ", where " + s.Protocol + " was read instead of " + h.leg.Protocol, -1
+		return "port " + s.portName() + ", where " + s.content() + " was read instead of " + h.leg.Protocol, -1
 	case h.confidence == record.ByPort:
 		return "port " + s.portName() + " and roles only", -1
 	}

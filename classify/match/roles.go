@@ -130,6 +130,26 @@ func (r *RoleSet) Fits(want []rules.Role) Fit {
 	return No
 }
 
+// Wavers reports whether nothing but weak evidence says that the host acts in one of
+// the roles, and the same evidence may say that it is no Exchange server, whereas the
+// roles are those of Exchange servers.
+func (r *RoleSet) Wavers(want []rules.Role) bool {
+	if r.Known != Unknown || len(r.Sets) == 0 || slices.Contains(want, rules.Any) {
+		return false
+	}
+	for _, set := range r.Sets {
+		for _, role := range set {
+			if !r.isExchange(role) && slices.Contains(want, role) {
+				return false
+			}
+		}
+		if !slices.ContainsFunc(set, func(role rules.Role) bool { return !r.isExchange(role) }) {
+			return false
+		}
+	}
+	return r.Acts(want)
+}
+
 // mayHave reports whether a host with the roles that are proven can well have
 // another one: Exchange servers of several roles are common, and so are domain
 // controllers that serve the global catalog and DNS.
