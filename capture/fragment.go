@@ -9,8 +9,8 @@ import (
 // default. Each limit has a counter in FragmentStats.
 type FragmentLimits struct {
 	// Datagrams is the number of incomplete datagrams kept, 1,024 by default; for one
-	// more, one of tiny fragments is given up, or one from the same source, else the
-	// oldest.
+	// more, one of tiny fragments is given up, or one from the same source, else one
+	// that shows nothing of being honest, else the oldest.
 	Datagrams int
 	// Fragments is the number of fragments of one datagram, 128 by default: a
 	// datagram of 65,535 bytes at the smallest MTU that every host accepts (576,
@@ -71,6 +71,16 @@ type fragments struct {
 	oldest *datagram
 	newest *datagram
 	bytes  int
+	// honest holds sources of datagrams that were completed, by a hash of the address.
+	honest [1 << honestBits]Addr
+}
+
+const honestBits = 8
+
+// honestAt returns the place of a source in honest.
+func (t *fragments) honestAt(src Addr) *Addr {
+	h := binary.BigEndian.Uint64(src[:8]) ^ binary.BigEndian.Uint64(src[8:])
+	return &t.honest[h*0x9e3779b97f4a7c15>>(64-honestBits)]
 }
 
 // FragmentStats returns what became of fragmented datagrams so far.
@@ -163,6 +173,7 @@ func (d *Decoder) fragment(key fragmentKey, f fragment, more bool, next uint8, p
 	if len(g.covered) == 1 && g.covered[0].from == 0 && g.covered[0].to == g.total {
 		t.remove(g)
 		t.stats.Reassembled++
+		*t.honestAt(key.src) = key.src
 		p.Length = g.length
 		p.Frames += uint16(len(g.parts) - 1)
 		if p.Frame != nil {
@@ -193,9 +204,12 @@ const (
 
 // victim returns the datagram to be given up for one from src: among the oldest, one
 // of fragments that nobody sends in earnest, or one from the same source, so that
-// a flood of either pushes out its own; else the oldest.
+// a flood of either pushes out its own; else one of which a single fragment came from a
+// source that never completed a datagram, as in a flood from forged sources; else the
+// oldest.
 func (t *fragments) victim(src Addr) *datagram {
 	g := t.oldest
+	var lone *datagram
 	for range maxVictims {
 		if g == nil {
 			break
@@ -203,7 +217,13 @@ func (t *fragments) victim(src Addr) *datagram {
 		if g.refused || g.tiny() || g.key.src == src {
 			return g
 		}
+		if lone == nil && len(g.parts) == 1 && *t.honestAt(g.key.src) != g.key.src {
+			lone = g
+		}
 		g = g.foll
+	}
+	if lone != nil {
+		return lone
 	}
 	return t.oldest
 }

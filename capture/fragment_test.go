@@ -313,6 +313,8 @@ func TestFragmentFloodOwn(t *testing.T) {
 	for name, flood := range map[string]func(i int) []byte{
 		"tiny, of any source": func(i int) []byte { return part(0xc0000000+uint32(i), uint16(i), 0, 8, true) },
 		"of one source":       func(i int) []byte { return part(0xc0000200, uint16(i), 0, 1480, true) },
+		"full, of any source, but the source completed a datagram before": func(i int) []byte { return part(0xc0000000+uint32(i), uint16(i), 0, 1480, true) },
+		"full, of any source, but two fragments came":                     func(i int) []byte { return part(0xc0000000+uint32(i), uint16(i), 0, 1480, true) },
 	} {
 		var d Decoder
 		var p Packet
@@ -320,7 +322,16 @@ func TestFragmentFloodOwn(t *testing.T) {
 		for i := range 5000 { // the flood is there before
 			decode(flood(i))
 		}
-		if s := decode(part(0x0a000001, 7, 0, 1480, true)); s != SkipFragment {
+		completed := uint64(1)
+		if strings.Contains(name, "completed a datagram") {
+			decode(part(0x0a000001, 6, 0, 1480, true))
+			decode(part(0x0a000001, 6, 1480, 120, false))
+			completed = 2
+		}
+		if strings.Contains(name, "two fragments") {
+			decode(part(0x0a000001, 7, 0, 800, true))
+			decode(part(0x0a000001, 7, 800, 680, true))
+		} else if s := decode(part(0x0a000001, 7, 0, 1480, true)); s != SkipFragment {
 			t.Fatalf("%s: the first fragment: %v", name, s)
 		}
 		for i := range 5000 {
@@ -329,7 +340,7 @@ func TestFragmentFloodOwn(t *testing.T) {
 		if s := decode(part(0x0a000001, 7, 1480, 120, false)); s != SkipNone || p.PayloadLength != 1592 {
 			t.Errorf("%s: the last fragment: %v, %d bytes", name, s, p.PayloadLength)
 		}
-		if st := d.FragmentStats(); st.Evicted < 8000 || st.Reassembled != 1 {
+		if st := d.FragmentStats(); st.Evicted < 8000 || st.Reassembled != completed {
 			t.Errorf("%s: %+v", name, st)
 		}
 	}

@@ -72,7 +72,7 @@ var shares = [...]Share{
 		Full: "the facts of a flow are dropped: those of one-sided flows come first, then those of flows with most"},
 	shareEndpoints: {ID: "endpoints", Name: "learned endpoints", Percent: 6, Each: 1024, Limits: []string{"endpoints", "server_endpoints", "all_endpoints"},
 		Full: "endpoints are forgotten: what is over comes first, then what proves least, then what comes from sources with more than their share"},
-	shareHosts: {ID: "hosts", Name: "roles, versions and names of hosts", Percent: 6, Each: 2 * 420, Limits: []string{"hosts"},
+	shareHosts: {ID: "hosts", Name: "roles, versions and names of hosts", Percent: 6, Each: 2 * 420, Limits: []string{"hosts", "host_proofs"},
 		Full: "further hosts are not remembered"},
 }
 

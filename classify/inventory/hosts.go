@@ -85,7 +85,8 @@ type hosts struct {
 	// name: names, of which any resolver sees many, take no place from them.
 	known   int
 	max     int // of known, and of the others
-	refused uint64
+	refused uint64 // hosts for which there was no room
+	surplus uint64 // proofs of hosts that had maxProof
 	// sets holds the role sets of hosts by what they say, so that hosts of equal
 	// roles share one.
 	sets   map[string]*match.RoleSet
@@ -249,7 +250,7 @@ func (h *hosts) prove(a capture.Addr, p roleProof, version, build string) (n new
 		}
 	}
 	if p.sensor == "" && seen >= maxProof || p.sensor != "" && len(x.proofs)-seen >= maxProof {
-		h.refused++
+		h.surplus++
 		return n
 	}
 	if at < len(x.proofs) {

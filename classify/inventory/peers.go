@@ -34,7 +34,7 @@ func (v *Inventory) await(hosts *hosts, w *awaiting) {
 		return
 	}
 	if v.awaited >= maxAwaiting {
-		hosts.refused++
+		hosts.surplus++
 		return
 	}
 	v.awaited++

@@ -75,6 +75,7 @@ func (v *Inventory) Limits() []record.NamedCount {
 		{ID: "strange_announcements", Name: "announcements for the address of another host", Count: l.strange},
 		{ID: "announcement_conflicts", Name: "learned endpoints that other bytes contradict", Count: v.endpoints.conflicts},
 		{ID: "hosts", Name: "hosts not remembered", Count: v.hosts.refused},
+		{ID: "host_proofs", Name: "proofs of roles left out because their host, or the list of those that wait for the other end's role, had enough", Count: v.hosts.surplus},
 		{ID: "host_pairs", Name: "host pairs not remembered", Count: v.Pairs.refused},
 	}
 }

@@ -46,7 +46,9 @@ type Options struct {
 
 // A File is an io.WriteCloser that starts a new file as Options has it. The file in
 // use has the given name; an old one has the time of its renaming appended, as in
-// "flows.ndjson.20060102T150405Z". Only one goroutine may call its methods, except
+// "flows.ndjson.20060102T150405Z". Whoever reads the file in use sees it only grow, and
+// each line that ends with a newline is whole; what follows the last newline is still
+// being written. Only one goroutine may call its methods, except
 // Reopen.
 type File struct {
 	name    string
