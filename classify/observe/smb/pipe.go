@@ -22,8 +22,10 @@ var none = fileID{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x
 type pipe struct {
 	id     fileID
 	opened bool // the opening was seen
-	rpc    *dcerpc.Pipe
-	done   bool // it does not carry RPC, or no longer
+	// session is the session of a pipe that other channels may use, else 0.
+	session uint64
+	rpc     *dcerpc.Pipe
+	done    bool // it does not carry RPC, or no longer
 	// report is the report of RPC on this pipe. merged holds the part of it that is
 	// already in the flow's report.
 	report observe.Report
@@ -204,6 +206,9 @@ func (o *observer) merge(p *pipe, r *observe.Report) {
 			p.merged = append(p.merged, f)
 			r.Add(f.Name, f.Value)
 		}
+	}
+	if p.session != 0 {
+		o.shared.bound(channelPipe{p.session, p.id}, p.merged)
 	}
 }
 

@@ -7,6 +7,7 @@ package smb
 import (
 	"bytes"
 	"encoding/binary"
+	"net/netip"
 	"slices"
 
 	"github.com/exspan/exspan/classify/observe"
@@ -40,11 +41,10 @@ const (
 // Protocol describes SMB. Its ports are those of direct TCP and of the NetBIOS session
 // service.
 func Protocol() observe.Protocol {
-	return observe.Protocol{Name: "smb", TCP: []uint16{445, 139}, Stream: true, Detect: detect, New: New}
+	shared := new(channels)
+	return observe.Protocol{Name: "smb", TCP: []uint16{445, 139}, Stream: true, Detect: detect,
+		New: func() observe.Observer { return &observer{shared: shared} }}
 }
-
-// New returns an observer of a TCP flow.
-func New() observe.Observer { return new(observer) }
 
 // Types of NetBIOS session packets (RFC 1002 section 4.3.1). Direct TCP uses only session
 // messages ([MS-SMB2] section 2.1).
@@ -161,6 +161,11 @@ type observer struct {
 	pipes   []*pipe
 	maybe   []named // objects opened on shares of unknown kind
 	pending []pending
+
+	shared    *channels
+	client    netip.AddrPort
+	third     bool     // the dialect has channels, which those from 3.0 on do
+	channelOf []uint64 // sessions of which the flow is a further channel
 }
 
 // direction is the state of one direction.

@@ -103,6 +103,9 @@ func (o *observer) message2(d *direction, in *observe.Input, b []byte, r *observ
 	if !ok {
 		return size, nil
 	}
+	if command == cmdSessionSetup || command == cmdCreate {
+		o.client, _ = in.Ends()
+	}
 	if flags&flagSigned != 0 && command > cmdTreeConnect {
 		// In SMB 3.1.1, session set-up and tree connection are always signed.
 		o.protected(r)
@@ -146,6 +149,9 @@ func (o *observer) request2(d *direction, m, body []byte, command uint16, flags 
 	switch command {
 	case cmdSessionSetup:
 		if len(body) >= 16 {
+			if body[2]&sessionBinding != 0 && session != 0 {
+				o.bind(session)
+			}
 			s := o.setup(session, message)
 			s.auth.token(part(m, int(le.Uint16(body[12:])), int(le.Uint16(body[14:]))), false, r)
 		}
@@ -164,7 +170,9 @@ func (o *observer) request2(d *direction, m, body []byte, command uint16, flags 
 		}
 	case cmdRead:
 		if len(body) >= 32 {
-			if p := o.find(o.file(d, body[16:], flags)); p != nil {
+			id := o.file(d, body[16:], flags)
+			o.adopt(session, id, r)
+			if p := o.find(id); p != nil {
 				o.wait(pending{message: message, command: command, pipe: p})
 			} else if !known && le.Uint64(body[8:]) != 0 {
 				o.unprotected(r) // pipes have no offsets
@@ -173,7 +181,9 @@ func (o *observer) request2(d *direction, m, body []byte, command uint16, flags 
 	case cmdWrite:
 		if len(body) >= 32 {
 			at, n := int(le.Uint16(body[2:])), int(min(le.Uint32(body[4:]), 1<<24))
-			if p := o.written(o.file(d, body[16:], flags), part(m, at, n), r); p != nil {
+			id := o.file(d, body[16:], flags)
+			o.adopt(session, id, r)
+			if p := o.written(id, part(m, at, n), r); p != nil {
 				return p, at, n
 			}
 			if !known && le.Uint64(body[8:]) != 0 {
@@ -186,7 +196,9 @@ func (o *observer) request2(d *direction, m, body []byte, command uint16, flags 
 		}
 	case cmdIoctl:
 		if len(body) >= 32 && le.Uint32(body[4:]) == fsctlPipeTransceive {
-			return o.known(o.file(d, body[8:], flags), r), int(min(le.Uint32(body[24:]), 1<<24)), int(min(le.Uint32(body[28:]), 1<<24))
+			id := o.file(d, body[8:], flags)
+			o.adopt(session, id, r)
+			return o.known(id, r), int(min(le.Uint32(body[24:]), 1<<24)), int(min(le.Uint32(body[28:]), 1<<24))
 		}
 	}
 	return nil, 0, 0
@@ -207,7 +219,9 @@ func (o *observer) response2(m, body []byte, command uint16, flags uint32, r *ob
 	switch command {
 	case cmdNegotiate:
 		if status == statusSuccess && len(body) >= 6 {
-			r.Add(Version, dialect(le.Uint16(body[4:])))
+			d := le.Uint16(body[4:])
+			o.third = d >= 0x0300 && dialect(d) != ""
+			r.Add(Version, dialect(d))
 		}
 	case cmdSessionSetup:
 		o.setupAnswer(m, body, status, r)
@@ -217,7 +231,12 @@ func (o *observer) response2(m, body []byte, command uint16, flags uint32, r *ob
 		}
 	case cmdCreate:
 		if q, ok := o.waiting(message, command); ok && status == statusSuccess && len(body) >= 80 {
-			o.opened(fileID(body[64:80]), q, r)
+			file := fileID(body[64:80])
+			o.opened(file, q, r)
+			if p := o.find(file); o.third && p != nil {
+				p.session = session
+				o.shared.opened(channelPipe{session, file}, o.client, q.name)
+			}
 		}
 	case cmdRead:
 		q, ok := o.waiting(message, command)

@@ -335,7 +335,7 @@ func TestLimits(t *testing.T) {
 
 // TestHeld opens many pipes and leaves a long message incomplete on each.
 func TestHeld(t *testing.T) {
-	o := New().(*observer)
+	o := Protocol().New().(*observer)
 	var r observe.Report
 	feed := func(dir observe.Direction, data string) {
 		in := observe.Input{Dir: dir, Data: []byte(data), Handshake: true, Flow: observetest.Between(netip.AddrPort{}, netip.AddrPort{})}
@@ -435,7 +435,7 @@ func TestSessionRequest(t *testing.T) {
 }
 
 func TestNoAllocations(t *testing.T) {
-	o := New()
+	o := Protocol().New()
 	var r observe.Report
 	feed := func(dir observe.Direction, data string) func() {
 		in := observe.Input{Dir: dir, Data: []byte(data), Handshake: true}
