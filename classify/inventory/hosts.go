@@ -84,7 +84,7 @@ type hosts struct {
 	// known is the number of hosts in byAddr of which more is known than a
 	// name: names, of which any resolver sees many, take no place from them.
 	known   int
-	max     int // of known, and of the others
+	max     int    // of known, and of the others
 	refused uint64 // hosts for which there was no room
 	surplus uint64 // proofs of hosts that had maxProof
 	// sets holds the role sets of hosts by what they say, so that hosts of equal
