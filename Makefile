@@ -39,8 +39,17 @@ test: deps ## run all tests; EXSPAN_CORPUS names a folder of further captures
 	@cat bin/agreement/*.txt
 	@$(MAKE) --no-print-directory sql
 
+# DuckDB is C++: its library wants that of a C++ compiler.
+.PHONY: deps-cxx
+deps-cxx: deps
+	@if [ -f "$$($$(go env CC) -print-file-name=libstdc++.so)" ]; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then echo "the C++ library is missing, which the tests with DuckDB need; install gcc-c++ (or g++)" >&2; exit 1; fi; \
+	sudo=; if [ "$$(id -u)" != 0 ]; then sudo=sudo; fi; \
+	echo "installing g++"; \
+	$$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq g++ >/dev/null
+
 .PHONY: sql
-sql: deps ## run the SQL of exporter/parquet/README.md in DuckDB, a module of its own with 32 MB of library
+sql: deps-cxx ## run the SQL of exporter/parquet/README.md in DuckDB, a module of its own with 32 MB of library
 	go -C exporter/parquet/duckdb test ./... -count=1
 
 .PHONY: lists
