@@ -146,7 +146,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Secure sets the headers that keep what a response holds where it belongs.
 func Secure(h http.Header) {
-	h.Set("Content-Security-Policy", report.Policy())
+	h.Set("Content-Security-Policy", report.LivePolicy())
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
@@ -251,6 +251,6 @@ func (s *Server) clone(w io.Writer) *report.Sink {
 func (s *Server) serveReport(w http.ResponseWriter, _ *http.Request) {
 	var b bytes.Buffer
 	err := s.writeReport(&b)
-	w.Header().Set("Content-Security-Policy", report.ReportPolicy())
+	w.Header().Set("Content-Security-Policy", report.Policy())
 	send(w, &report.Page{HTML: b.Bytes()}, err)
 }

@@ -220,11 +220,11 @@ func Notice(title, sentence string, advice ...string) []byte {
 	return []byte(b.String())
 }
 
-// Policy is the content security policy of live pages, and ReportPolicy that of reports, for
-// a server that sends it as a header, too.
-func Policy() string { return policy(true) + noFrame }
+// LivePolicy returns the content security policy of live pages, for a server that sends it
+// as a header, too.
+func LivePolicy() string { return policy(true) + noFrame }
 
-// ReportPolicy is explained at Policy.
-func ReportPolicy() string { return policy(false) + noFrame }
+// Policy is like LivePolicy, for reports.
+func Policy() string { return policy(false) + noFrame }
 
 const noFrame = "; frame-ancestors 'none'"

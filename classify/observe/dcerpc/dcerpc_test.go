@@ -403,7 +403,7 @@ func TestBind(t *testing.T) {
 	call := ToServer(le.request(3, 2, 1, 11, "stub"))
 	addr := "rpc.sec_addr=59532"
 	first := 28 + 44 // the header of a bind and its first context
-	cutBind, cutAck := ToServer(string(b.Data[:first+3])), ToClient(string(le.ack(1, "59532", []result{{0, 0, ndr32s}, {2, 2, ""}})[:60]))
+	cutBind, cutAck := ToServer(string(b.Data[:first+3])), ToClient(le.ack(1, "59532", []result{{0, 0, ndr32s}, {2, 2, ""}})[:60])
 	mid := onDynamic
 	mid.Midstream = true
 	for _, c := range []struct {
