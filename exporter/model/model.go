@@ -180,6 +180,8 @@ type Builder struct {
 	m Model
 	// sealed holds the roles of hosts between which IPsec was seen, in both orders.
 	sealed map[[2]rules.Role]bool
+	// open holds why flows were left undetermined of which not enough was captured.
+	open map[openFlow]record.Reason
 }
 
 // New returns a Builder.
@@ -195,6 +197,7 @@ func (b *Builder) Write(r *record.Record) error {
 	if r.Verdict.Reason == record.Sealed {
 		b.seal(r)
 	}
+	b.leaveOpen(r)
 	return nil
 }
 
@@ -230,7 +233,7 @@ func (b *Builder) Close(sum *record.Summary) error {
 // Clone returns a Builder that knows what b has counted so far, for a Model while b goes on
 // counting.
 func (b *Builder) Clone() *Builder {
-	return &Builder{o: b.o, t: *b.t.Clone(), sealed: maps.Clone(b.sealed)}
+	return &Builder{o: b.o, t: *b.t.Clone(), sealed: maps.Clone(b.sealed), open: maps.Clone(b.open)}
 }
 
 // Model returns the Model, after Close.

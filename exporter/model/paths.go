@@ -192,6 +192,9 @@ func (b *Builder) unobservable(p *rules.DataPath, roles map[rules.Role]int) stri
 			return "IPsec between hosts of these roles hides what it carries"
 		}
 	}
+	if why := b.mayBe(p); why != "" {
+		return why
+	}
 	if b.t.OneWay > b.t.Flows()/2 && hidden(p) {
 		return "most flows were captured in one direction only, which may hide what shows it"
 	}

@@ -3,6 +3,7 @@ package model
 import (
 	"testing"
 
+	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
 )
 
@@ -36,6 +37,40 @@ func TestCovers(t *testing.T) {
 	} {
 		if got := covers(&x.m, &x.l); got != x.want {
 			t.Errorf("%s: %v", x.what, got)
+		}
+	}
+}
+
+// TestOpenFlows verifies for which paths a flow counts that was left undetermined.
+func TestOpenFlows(t *testing.T) {
+	flow := func(reason record.Reason, port uint16, client, server string) *record.Record {
+		return &record.Record{Proto: 6, Client: record.Host{Roles: []string{client}}, Server: record.Host{Port: port, Roles: []string{server}},
+			Verdict: record.Verdict{Status: record.Undetermined, Reason: reason}}
+	}
+	path := func(l rules.Leg) *rules.DataPath {
+		return &rules.DataPath{From: []rules.Role{rules.Hub}, To: []rules.Role{rules.Mailbox}, Legs: []rules.Leg{l}}
+	}
+	reverse := leg(25, "smtp")
+	reverse.Reverse = true
+	for _, x := range []struct {
+		what string
+		flow *record.Record
+		leg  rules.Leg
+		want string
+	}{
+		{"the ends and the port", flow(record.OneDirection, 25, "hub", "mailbox"), leg(25, "smtp"), "flows that may be it were captured in one direction only"},
+		{"one of several roles", flow(record.Truncated, 25, "hub|cas", "mailbox"), leg(25, "smtp"), "flows that may be it were cut by the snap length"},
+		{"a dynamic port", flow(record.NotBegun, 2000, "hub", "mailbox"), leg(0, "dcerpc"), "flows that may be it began before the capture"},
+		{"no dynamic port", flow(record.NotBegun, 80, "hub", "mailbox"), leg(0, "dcerpc"), ""},
+		{"the leg back", flow(record.OneDirection, 25, "mailbox", "hub"), reverse, "flows that may be it were captured in one direction only"},
+		{"another port", flow(record.OneDirection, 26, "hub", "mailbox"), leg(25, "smtp"), ""},
+		{"other ends", flow(record.OneDirection, 25, "mailbox", "hub"), leg(25, "smtp"), ""},
+		{"a role that is not known", flow(record.UnknownRole, 25, "hub", "mailbox"), leg(25, "smtp"), ""},
+	} {
+		var b Builder
+		b.leaveOpen(x.flow)
+		if got := b.mayBe(path(x.leg)); got != x.want {
+			t.Errorf("%s: %q, want %q", x.what, got, x.want)
 		}
 	}
 }
