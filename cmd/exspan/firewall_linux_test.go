@@ -329,8 +329,12 @@ func TestFirewallSyntax(t *testing.T) {
 	dir := t.TempDir()
 	for _, version := range []string{"2003", "2007", "2010", "2013", "2016", "2019", "SE"} {
 		site := filepath.Join(dir, version+".yaml")
+		roles := "mailbox"
+		if version == "2013" { // clients speak to Client Access servers alone
+			roles = "cas, mailbox"
+		}
 		text := strings.Replace(pathSite(version), "servers:\n", "servers:\n"+
-			"  - {name: \"x\\\" accept }\\n; reboot & calc % $(id)\", addresses: [\"2001:db8::5\", 10.7.0.5], roles: [mailbox]}\n", 1)
+			"  - {name: \"x\\\" accept }\\n; reboot & calc % $(id)\", addresses: [\"2001:db8::5\", 10.7.0.5], roles: ["+roles+"]}\n", 1)
 		text = strings.Replace(text, "networks:\n", "networks:\n  - {cidr: \"2001:db8:9::/48\", role: client}\n", 1) +
 			"allow:\n  - {from: client, to: any, port: 3389/tcp, note: \"remote \\\" desktop\"}\n"
 		if err := os.WriteFile(site, []byte(text), 0o644); err != nil {

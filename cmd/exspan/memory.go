@@ -27,7 +27,13 @@ func (m *monitor) sizeBuffers(flags *pflag.FlagSet) {
 	}
 	part("buffer-size", &m.buffer, m.MaxMemory/8/size(max(len(m.interfaces), 1)))
 	part("write-buffer", &m.writeBuffer, m.MaxMemory/8)
-	part("queue-size", &m.queue, m.MaxMemory/32)
+	outputs := 0
+	for _, output := range []string{m.ndjson, m.write, m.parquet} {
+		if output != "" {
+			outputs++
+		}
+	}
+	part("queue-size", &m.queue, min(m.MaxMemory/32, m.MaxMemory/16/size(max(outputs, 1))))
 }
 
 // shareMemory takes the buffers off what the engine may take.

@@ -159,6 +159,9 @@ func (s *Sink) newRow(r *record.Record) row {
 			ids = append(ids, id)
 		}
 	}
+	if o := string(r.Outcome); r.Outcome.Blocked() && !slices.Contains(ids, o) {
+		ids = append(ids, o)
+	}
 	x.findings = strings.Join(ids, ", ")
 	return x
 }
