@@ -4,6 +4,7 @@
 package record
 
 import (
+	"iter"
 	"net/netip"
 	"strings"
 	"time"
@@ -149,14 +150,25 @@ type Host struct {
 
 // MayBe reports whether h has a role, or may have it where the evidence leaves that open.
 func (h *Host) MayBe(role string) bool {
-	for _, names := range h.Roles {
-		for name := range strings.SplitSeq(names, "|") {
-			if name == role {
-				return true
-			}
+	for name := range h.AllRoles() {
+		if name == role {
+			return true
 		}
 	}
 	return false
+}
+
+// AllRoles returns the roles that h has, or may have where the evidence leaves that open.
+func (h *Host) AllRoles() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, names := range h.Roles {
+			for name := range strings.SplitSeq(names, "|") {
+				if !yield(name) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // LearnedEndpoint is the announced endpoint that a flow used.

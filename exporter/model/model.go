@@ -206,14 +206,10 @@ func (b *Builder) seal(r *record.Record) {
 	if b.sealed == nil {
 		b.sealed = map[[2]rules.Role]bool{}
 	}
-	for _, c := range r.Client.Roles {
-		for _, s := range r.Server.Roles {
-			for x := range strings.SplitSeq(c, "|") {
-				for y := range strings.SplitSeq(s, "|") {
-					b.sealed[[2]rules.Role{rules.Role(x), rules.Role(y)}] = true
-					b.sealed[[2]rules.Role{rules.Role(y), rules.Role(x)}] = true
-				}
-			}
+	for x := range r.Client.AllRoles() {
+		for y := range r.Server.AllRoles() {
+			b.sealed[[2]rules.Role{rules.Role(x), rules.Role(y)}] = true
+			b.sealed[[2]rules.Role{rules.Role(y), rules.Role(x)}] = true
 		}
 	}
 }

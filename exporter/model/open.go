@@ -2,7 +2,6 @@ package model
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/rules"
@@ -29,23 +28,10 @@ func (b *Builder) leaveOpen(r *record.Record) {
 	if b.open == nil {
 		b.open = map[openFlow]record.Reason{}
 	}
-	for client := range rolesIn(r.Client.Roles) {
-		for server := range rolesIn(r.Server.Roles) {
+	for client := range r.Client.AllRoles() {
+		for server := range r.Server.AllRoles() {
 			if len(b.open) < maxOpen {
-				b.open[openFlow{client, server, r.Proto, r.Server.Port}] = r.Verdict.Reason
-			}
-		}
-	}
-}
-
-// rolesIn calls yield with each role of a list that may hold several in one word.
-func rolesIn(list []string) func(yield func(rules.Role) bool) {
-	return func(yield func(rules.Role) bool) {
-		for _, words := range list {
-			for role := range strings.SplitSeq(words, "|") {
-				if !yield(rules.Role(role)) {
-					return
-				}
+				b.open[openFlow{rules.Role(client), rules.Role(server), r.Proto, r.Server.Port}] = r.Verdict.Reason
 			}
 		}
 	}

@@ -24,11 +24,9 @@ func (t *Tally) cover(r *record.Record) {
 		t.OneWay++
 	}
 	for _, h := range [...]*record.Host{&r.Client, &r.Server} {
-		for _, names := range h.Roles {
-			for name := range strings.SplitSeq(names, "|") {
-				if !t.Roles[name] {
-					t.Roles[strings.Clone(name)] = true
-				}
+		for name := range h.AllRoles() {
+			if !t.Roles[name] {
+				t.Roles[strings.Clone(name)] = true
 			}
 		}
 	}
