@@ -80,8 +80,8 @@ func (w *watch) now() []string {
 	return lines
 }
 
-// filterNames are the names of the flags that choose flows, which are those of the
-// parameters that do.
+// byName returns what the flags that choose flows set, by their names, which are those of
+// the parameters that do.
 func (x *filterFlags) byName() map[string]*[]string {
 	return map[string]*[]string{"status": &x.status, "reason": &x.reason, "finding": &x.finding, "path": &x.path, "host": &x.host, "role": &x.role, "port": &x.port}
 }

@@ -18,7 +18,8 @@ const monitorMemory = 512 << 20
 
 // sizeBuffers gives the buffers that no flag sets their parts of --max-memory: an
 // eighth to what the kernel holds for the interfaces, as much to the packets that
-// --write keeps waiting, and a thirty-second to the records that wait.
+// --write keeps waiting, and a thirty-second to the records that wait for each of one
+// or two outputs, or less if there are more.
 func (m *monitor) sizeBuffers(flags *pflag.FlagSet) {
 	part := func(name string, to *size, n size) {
 		if f := flags.Lookup(name); f != nil && !f.Changed {
@@ -27,23 +28,24 @@ func (m *monitor) sizeBuffers(flags *pflag.FlagSet) {
 	}
 	part("buffer-size", &m.buffer, m.MaxMemory/8/size(max(len(m.interfaces), 1)))
 	part("write-buffer", &m.writeBuffer, m.MaxMemory/8)
-	outputs := 0
+	part("queue-size", &m.queue, m.MaxMemory/16/size(max(m.outputs(), 2)))
+}
+
+// outputs returns the number of outputs that have a queue.
+func (m *monitor) outputs() int {
+	n := 0
 	for _, output := range []string{m.ndjson, m.write, m.parquet} {
 		if output != "" {
-			outputs++
+			n++
 		}
 	}
-	part("queue-size", &m.queue, min(m.MaxMemory/32, m.MaxMemory/16/size(max(outputs, 1))))
+	return n
 }
 
 // shareMemory takes the buffers off what the engine may take.
 func (m *monitor) shareMemory() {
 	b := pipeline.Buffers{Kernel: int64(m.buffer) * int64(len(m.interfaces))}
-	for _, output := range []string{m.ndjson, m.write, m.parquet} {
-		if output != "" {
-			b.Heap += 3 * int64(m.queue) // what waits, what is being written, and room to grow
-		}
-	}
+	b.Heap = 3 * int64(m.queue) * int64(m.outputs()) // what waits, what is being written, and room to grow
 	if m.write != "" {
 		b.Heap += int64(m.writeBuffer) * 3 / 2
 	}
