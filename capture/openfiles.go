@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"container/list"
 	"errors"
 	"io"
 	"os"
@@ -14,22 +15,21 @@ const maxOpen = 128
 // openFiles bounds how many regular files are open. Those that were read longest ago are
 // closed, and opened again when they are read again.
 type openFiles struct {
-	mu          sync.Mutex
-	limit       int
-	open        int
-	first, last *lazyFile // with an open file, the one that was read last first
+	mu    sync.Mutex
+	limit int
+	open  list.List // of *lazyFile with an open file, the one that was read last first
 }
 
 // lazyFile is a regular file that may be closed between reads. One goroutine uses it.
 type lazyFile struct {
-	files      *openFiles
-	name       string
-	info       os.FileInfo // of the file that was opened first
-	off        int64       // of the next Read
-	file       *os.File    // nil while it is closed, like those that follow
-	busy       bool        // it is being read
-	ended      bool        // Close was called
-	prev, next *lazyFile
+	files *openFiles
+	name  string
+	info  os.FileInfo   // of the file that was opened first
+	off   int64         // of the next Read
+	file  *os.File      // nil while it is closed
+	place *list.Element // in files.open while it is open
+	busy  bool          // it is being read
+	ended bool          // Close was called
 }
 
 // openFile returns the named file, which is regular.
@@ -55,11 +55,11 @@ func (l *lazyFile) acquire() error {
 		return os.ErrClosed
 	}
 	if l.file != nil {
-		o.unlink(l)
+		o.open.MoveToFront(l.place)
 	} else {
-		for x := o.last; x != nil && o.open >= o.limit; {
-			idle := x
-			if x = x.prev; !idle.busy {
+		for x := o.open.Back(); x != nil && o.open.Len() >= o.limit; {
+			idle := x.Value.(*lazyFile)
+			if x = x.Prev(); !idle.busy {
 				idle.shut()
 			}
 		}
@@ -73,15 +73,9 @@ func (l *lazyFile) acquire() error {
 				return &FileError{l.name, -1, "the file was replaced while it was read"}
 			}
 		}
-		l.file = file
-		o.open++
+		l.file, l.place = file, o.open.PushFront(l)
 	}
-	if l.next = o.first; o.first != nil {
-		o.first.prev = l
-	} else {
-		o.last = l
-	}
-	o.first, l.prev, l.busy = l, nil, true
+	l.busy = true
 	return nil
 }
 
@@ -95,26 +89,11 @@ func (l *lazyFile) release() {
 	}
 }
 
-// unlink takes l off the list.
-func (o *openFiles) unlink(l *lazyFile) {
-	if l.prev != nil {
-		l.prev.next = l.next
-	} else {
-		o.first = l.next
-	}
-	if l.next != nil {
-		l.next.prev = l.prev
-	} else {
-		o.last = l.prev
-	}
-}
-
 // shut closes the file, which is open.
 func (l *lazyFile) shut() {
 	_ = l.file.Close() // it was only read
-	l.file = nil
-	l.files.unlink(l)
-	l.files.open--
+	l.files.open.Remove(l.place)
+	l.file, l.place = nil, nil
 }
 
 // Read reads what comes next.

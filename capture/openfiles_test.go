@@ -33,8 +33,8 @@ func TestOpenFiles(t *testing.T) {
 			if n, err := f.Read(b[:]); n != 1 || err != nil || b[0] != want {
 				t.Errorf("file %d: %d bytes, %v, %v; want %d", i, n, b, err, want)
 			}
-			if o.open != 1 || o.first != f || o.last != f {
-				t.Errorf("%d files are open", o.open)
+			if o.open.Len() != 1 || o.open.Front().Value != f || o.open.Back().Value != f {
+				t.Errorf("%d files are open", o.open.Len())
 			}
 		}
 	}
@@ -65,19 +65,19 @@ func TestOpenFiles(t *testing.T) {
 	if err := files[2].acquire(); err != nil {
 		t.Fatal(err)
 	}
-	if f, err := o.openFile(name(1)); err != nil || o.open != 2 {
-		t.Errorf("%d open, %v", o.open, err)
+	if f, err := o.openFile(name(1)); err != nil || o.open.Len() != 2 {
+		t.Errorf("%d open, %v", o.open.Len(), err)
 	} else if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := files[2].Close(); err != nil {
 		t.Fatal(err)
 	}
-	if o.open != 1 {
-		t.Errorf("%d open while one is read", o.open)
+	if o.open.Len() != 1 {
+		t.Errorf("%d open while one is read", o.open.Len())
 	}
 	files[2].release()
-	if o.open != 0 || o.first != nil || o.last != nil {
-		t.Errorf("%d open at the end", o.open)
+	if o.open.Len() != 0 || o.open.Front() != nil || o.open.Back() != nil {
+		t.Errorf("%d open at the end", o.open.Len())
 	}
 }
