@@ -221,9 +221,14 @@ func (j *Judge) documented(s *Subject, version string, hits []hit, least match.F
 		}
 		tied = append(tied, h)
 	}
-	if j.tied = tied; first < 0 {
+	if first < 0 {
+		j.tied = tied
 		return Verdict{}, false
 	}
+	if s.Client.Known == match.Unknown && tied[0].leg.Auth == rules.NotApplicable {
+		tied = s.open(hits, tied, &v)
+	}
+	j.tied = tied
 	v.Group = v.Path.ID
 	if len(v.Also) > 0 {
 		v.Group = tied[0].leg.Group
@@ -231,6 +236,23 @@ func (j *Judge) documented(s *Subject, version string, hits []hit, least match.F
 	v.Findings = j.findings(s, version, tied)
 	v.Status = statusOf(v.Findings)
 	return tied[0].resting(s, v), true
+}
+
+// open appends the other hits of the group of tied that the client may have the role
+// for, and their paths to v.Also. What only finds a service tells nothing of a client of
+// which nothing is known.
+func (s *Subject) open(hits []hit, tied []*hit, v *record.Verdict) []*hit {
+	group := tied[0].leg.Group
+	for i := range hits {
+		h := &hits[i]
+		_, to := h.row.sides(h.leg)
+		if path := h.row.path; group != "" && h.leg.Group == group && h.fit == match.Maybe && !h.mismatch &&
+			h.row.side(s.Server, to) >= match.Likely && path != v.Path && !slices.Contains(v.Also, path) {
+			v.Also = append(v.Also, path)
+			tied = append(tied, h)
+		}
+	}
+	return tied
 }
 
 func statusOf(findings []record.Finding) record.Status {

@@ -106,6 +106,9 @@ func TestInferRecordings(t *testing.T) {
 		}
 	}
 	groups.report(t, "named")
+	if right < 29 {
+		t.Errorf("%d servers are named with their role; there were 29", right)
+	}
 	t.Logf("of %d Exchange servers that take part %d are named with their role, and %d with alternatives", servers, right, open)
 	checkList(t, filepath.Join(testdataDir, "labels", "infer.txt"), known, wrong)
 }

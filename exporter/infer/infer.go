@@ -22,6 +22,7 @@ const (
 	maxUnknown  = 1000 // hosts that are not recognised
 	maxMembers  = 100_000
 	maxTrusts   = 1000
+	maxActs     = 8  // of a host
 	minClients  = 2  // client hosts in a network that is guessed to be one of clients
 	clientBits  = 24 // prefix length of such a network, IPv4
 	clientBits6 = 64 // the same, IPv6
@@ -44,6 +45,13 @@ type Sink struct {
 	unknown map[netip.Addr]*unknown
 	members map[netip.Addr]bool // hosts that log on to the domain
 	trusts  [][2]netip.Addr     // hosts that trust each other's own certificates for mail
+	acts    map[netip.Addr][]act
+}
+
+// act is a documented part that a host plays in a flow.
+type act struct {
+	roles []rules.Role // that the documents name for it
+	text  string       // "2010.cas.mrs on port 808"
 }
 
 // unknown is a host without a role that talks with an Exchange server.
@@ -55,7 +63,7 @@ type unknown struct {
 
 // New returns a sink that writes to w when it is closed.
 func New(w io.Writer, o Options) *Sink {
-	return &Sink{w: w, o: o, unknown: map[netip.Addr]*unknown{}, members: map[netip.Addr]bool{}}
+	return &Sink{w: w, o: o, unknown: map[netip.Addr]*unknown{}, members: map[netip.Addr]bool{}, acts: map[netip.Addr][]act{}}
 }
 
 // Write looks for hosts without a role, and for members of the domain.
@@ -70,6 +78,7 @@ func (s *Sink) Write(r *record.Record) error {
 	if r.State == "active" || r.Verdict.Status == record.Unrelated {
 		return nil
 	}
+	s.follows(r)
 	if len(r.Client.Roles) == 0 {
 		s.meets(&r.Client, &r.Server, r, "to")
 	}
@@ -125,7 +134,7 @@ func (s *Sink) Close(sum *record.Summary) error {
 		if h.Inside != "" {
 			continue // the network inside a tunnel may be another one
 		}
-		f := decide(h, s.members[h.Addr])
+		f := decide(h, s.members[h.Addr], s.acts[h.Addr])
 		decisions[h.Addr] = &f
 	}
 	s.guessEdges(decisions)

@@ -3,6 +3,7 @@ package infer
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/exspan/exspan/classify/record"
@@ -22,8 +23,8 @@ type found struct {
 
 // decide returns the roles of a host: those that are proven without alternatives, and
 // a guess where weak evidence tells the alternatives apart. member reports whether
-// the host logs on to the domain.
-func decide(h *record.HostSummary, member bool) (f found) {
+// the host logs on to the domain, and acts are the parts that it plays.
+func decide(h *record.HostSummary, member bool, acts []act) (f found) {
 	for _, p := range h.Roles {
 		role := rules.Role(p.Role)
 		if strings.Contains(p.Role, "|") || role == rules.AnyExchange {
@@ -54,6 +55,7 @@ func decide(h *record.HostSummary, member bool) (f found) {
 		f.proofs = append(f.proofs, proofText(p))
 	}
 	f.guess(h, member)
+	f.guessActs(acts)
 	return f
 }
 
@@ -76,8 +78,65 @@ func (f *found) guess(h *record.HostSummary, member bool) {
 			f.proofs = append(f.proofs, proofText(record.RoleProof{Role: string(left[0]), Evidence: p.Evidence, Weak: true}))
 		}
 	}
+	f.settle()
+}
+
+// settle makes the last alternative that is left a role.
+func (f *found) settle() {
 	if len(f.oneOf) == 1 {
 		f.roles, f.oneOf = append(f.roles, f.oneOf[0]), nil
+	}
+}
+
+// guessActs takes from the alternatives the one that documents name for a part that the
+// host plays, unless they name another for another part.
+func (f *found) guessActs(acts []act) {
+	var role rules.Role
+	text := ""
+	for _, a := range acts {
+		left := slices.DeleteFunc(slices.Clone(f.oneOf), func(r rules.Role) bool { return !slices.Contains(a.roles, r) })
+		switch {
+		case len(left) != 1:
+		case role == "":
+			role, text = left[0], a.text
+		case role != left[0]:
+			return
+		}
+	}
+	if role != "" {
+		f.oneOf = []rules.Role{role}
+		f.proofs = append(f.proofs, "? "+string(role)+": documents name no other of its possible roles for "+text)
+		f.settle()
+	}
+}
+
+// follows notes the parts that documents name for both ends of a flow. The content must
+// show the service, and the version be known: other versions have other roles.
+func (s *Sink) follows(r *record.Record) {
+	v := r.Verdict
+	if v.Status != record.Expected || v.Confidence == record.ByPort || v.VersionSource == record.ByDefault || v.Path == nil || v.Platform() {
+		return
+	}
+	var from, to []rules.Role
+	for _, p := range append([]*rules.DataPath{v.Path}, v.Also...) {
+		from, to = append(from, p.From...), append(to, p.To...)
+		if slices.ContainsFunc(p.Legs, func(l rules.Leg) bool { return l.Reverse }) {
+			from, to = append(from, p.To...), append(to, p.From...)
+		}
+	}
+	s.plays(r.Client.Addr, from, v.Path, r.Server.Port)
+	s.plays(r.Server.Addr, to, v.Path, r.Server.Port)
+}
+
+func (s *Sink) plays(host netip.Addr, roles []rules.Role, path *rules.DataPath, port uint16) {
+	list := s.acts[host]
+	if slices.Contains(roles, rules.Any) || slices.Contains(roles, rules.AnyExchange) || len(list) >= maxActs || len(list) == 0 && len(s.acts) >= maxMembers {
+		return
+	}
+	slices.Sort(roles)
+	roles = slices.Compact(roles)
+	if !slices.ContainsFunc(list, func(a act) bool { return slices.Equal(a.roles, roles) }) {
+		s.acts[host] = append(list, act{roles, path.ID + " on port " + strconv.Itoa(int(port))})
 	}
 }
 
