@@ -251,7 +251,7 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 		return pipeline.Error{Err: err}
 	}
 	if a.format != "table" || a.calls {
-		for _, n := range append(result.Notes, fail.warning, fail.snap) {
+		for _, n := range append(result.Notes, fail.warning, fail.snap, fail.limits) {
 			if n != "" {
 				printLines(stderr, n)
 			}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter/brief"
 	"github.com/exspan/exspan/exporter/filter"
 )
 
@@ -66,8 +67,8 @@ type failOn struct {
 	next  record.Sink
 	words []string
 	flows []uint64
-	// What the summary says of the input, or empty.
-	warning, snap string
+	// What the summary says of the input and of limits, or empty.
+	warning, snap, limits string
 }
 
 func newFailOn(words []string, next record.Sink) *failOn {
@@ -104,7 +105,7 @@ func (f *failOn) count(r *record.Record) {
 
 func (f *failOn) Close(sum *record.Summary) error {
 	err := f.next.Close(sum)
-	f.warning, f.snap = sum.Warning(), sum.SnapNote()
+	f.warning, f.snap, f.limits = sum.Warning(), sum.SnapNote(), brief.LimitsReached(sum)
 	return err
 }
 

@@ -357,8 +357,8 @@ func Trouble(sum *record.Summary) []string {
 	if sum.AckedUnseen > 0.01 {
 		list = append(list, "Capture loss: "+text.Percent(sum.AckedUnseen)+" of the acknowledged bytes were never captured, so nothing is called unanswered")
 	}
-	if reached := limits(sum.Limits); reached != "" {
-		list = append(list, "Limits reached: "+reached)
+	if reached := LimitsReached(sum); reached != "" {
+		list = append(list, reached)
 	}
 	for _, n := range sum.Notes {
 		list = append(list, "Note: "+n)
@@ -369,11 +369,11 @@ func Trouble(sum *record.Summary) []string {
 	return list
 }
 
-// limits joins the limits that were reached. Their names begin with what is counted, in the
-// plural.
-func limits(limits []record.NamedCount) string {
+// LimitsReached returns a line that names the limits that were reached, with what each
+// of them cost, or "" if none was. The names begin with what is counted, in the plural.
+func LimitsReached(sum *record.Summary) string {
 	var parts []string
-	for _, l := range limits {
+	for _, l := range sum.Limits {
 		name := l.Name
 		if singular, rest, ok := strings.Cut(name, "s "); ok && l.Count == 1 {
 			name = singular + " " + rest
@@ -382,7 +382,10 @@ func limits(limits []record.NamedCount) string {
 			parts = append(parts, text.Thousands(l.Count)+" "+name)
 		}
 	}
-	return strings.Join(parts, ", ")
+	if parts == nil {
+		return ""
+	}
+	return "Limits reached: " + strings.Join(parts, ", ")
 }
 
 // named joins names and counts.
