@@ -25,12 +25,11 @@ type Delay struct {
 	limit    int
 
 	flows map[key]*judged
-	held  []waiting
-	first int // start of the held packets in held
+	held  fifo
 	room  *room
 	spare []*room
-	bytes int // of held packets, and of the flows that have a verdict
-	known int // of the latter
+	bytes int // of held packets and of flows
+	known int // of flows that have a verdict
 	// forgot reports whether flows were forgotten since known was less than a quarter
 	// of limit: what has no verdict may be theirs.
 	forgot bool
@@ -46,6 +45,7 @@ type Delay struct {
 
 // judged is the state of a flow.
 type judged struct {
+	key     key
 	known   bool // there is a verdict
 	want    bool
 	ended   bool
@@ -53,21 +53,59 @@ type judged struct {
 	comment string
 }
 
-// size returns the approximate memory, in bytes, of a flow that has a verdict. One that
-// has none is there only while packets of it are held, and they count.
-func (j *judged) size() int {
-	if !j.known {
-		return 0
-	}
-	return 256 + len(j.comment)
-}
+// size returns the approximate memory, in bytes, of a flow, with its place in the map.
+func (j *judged) size() int { return 256 + len(j.comment) }
 
+// waiting is a packet that is held: what it takes to write it.
 type waiting struct {
-	p     capture.Packet // without frame
+	time  int64 // as capture.Packet.Time
+	iface uint16
 	frame capture.Frame
 	room  *room
 	flow  *judged
-	key   key
+}
+
+// fifo is a queue of packets. Its pieces are used again and never copied, so it takes the
+// memory of what it holds, and a burst leaves nothing behind.
+type fifo struct {
+	pieces []*[pieceSize]waiting
+	first  int // of the first piece
+	next   int // of the last piece
+	spare  *[pieceSize]waiting
+}
+
+const pieceSize = 512
+
+// empty reports whether nothing is held.
+func (q *fifo) empty() bool { return len(q.pieces) == 0 }
+
+// oldest returns the packet that came first. The queue must not be empty.
+func (q *fifo) oldest() *waiting { return &q.pieces[0][q.first] }
+
+// newest returns the packet that came last. The queue must not be empty.
+func (q *fifo) newest() *waiting { return &q.pieces[len(q.pieces)-1][q.next-1] }
+
+// push adds a packet.
+func (q *fifo) push(w waiting) {
+	if q.empty() || q.next == pieceSize {
+		p := q.spare
+		if q.spare = nil; p == nil {
+			p = new([pieceSize]waiting)
+		}
+		q.pieces, q.next = append(q.pieces, p), 0
+	}
+	q.pieces[len(q.pieces)-1][q.next] = w
+	q.next++
+}
+
+// pop takes out the packet that came first.
+func (q *fifo) pop() {
+	*q.oldest() = waiting{} // so that its frame and flow can be collected
+	if q.first++; q.first < pieceSize && (len(q.pieces) > 1 || q.first < q.next) {
+		return
+	}
+	q.spare, q.first = q.pieces[0], 0
+	q.pieces = slices.Delete(q.pieces, 0, 1)
 }
 
 // room holds the data of frames, one behind the other: to allocate each costs more than
@@ -183,24 +221,34 @@ func (d *Delay) Judged(f record.Judged) {
 			d.forgot = d.forgot || !f.Ended
 			return
 		}
-		j = &judged{}
-		d.flows[k] = j
+		j = d.add(k)
 	}
-	d.count(-j.size())
+	d.count(j, -1)
 	j.known, j.want, j.ended = true, want, f.Ended
 	if j.comment = ""; want {
 		j.comment = comment(f.Record)
 	}
-	d.count(j.size())
+	d.count(j, 1)
 	if j.ended && j.waiting == 0 {
-		d.forget(k, j)
+		d.forget(j)
 	}
 }
 
-// count adds bytes to what flows with a verdict take.
-func (d *Delay) count(bytes int) {
-	d.bytes += bytes
-	d.known += bytes
+// add returns a flow that is new.
+func (d *Delay) add(k key) *judged {
+	j := &judged{key: k}
+	d.flows[k] = j
+	d.count(j, 1)
+	return j
+}
+
+// count adds the memory of a flow to what is counted, or takes it off if sign is -1.
+func (d *Delay) count(j *judged, sign int) {
+	n := sign * j.size()
+	d.bytes += n
+	if j.known {
+		d.known += n
+	}
 	d.forgot = d.forgot && d.known >= d.limit/4
 }
 
@@ -208,9 +256,9 @@ func (d *Delay) count(bytes int) {
 func (d *Delay) full() bool { return d.known > d.limit/2 }
 
 // forget takes a flow, of which no packet is held, out of the table.
-func (d *Delay) forget(k key, j *judged) {
-	delete(d.flows, k)
-	d.count(-j.size())
+func (d *Delay) forget(j *judged) {
+	delete(d.flows, j.key)
+	d.count(j, -1)
 }
 
 // Packets adds copies of the packets of a batch that the engine has processed. The
@@ -225,8 +273,7 @@ func (d *Delay) Packets(packets []capture.Packet) {
 		k := d.key(p.Src, p.Dst, proto, p.VLANs)
 		j := d.flows[k]
 		if j == nil {
-			j = &judged{}
-			d.flows[k] = j
+			j = d.add(k)
 		}
 		j.waiting++
 		r := d.roomFor(size(p.Frame))
@@ -236,12 +283,10 @@ func (d *Delay) Packets(packets []capture.Packet) {
 		for i := range f.Earlier {
 			f.Earlier[i].Data = r.add(f.Earlier[i].Data)
 		}
-		d.held = append(d.held, waiting{*p, f, r, j, k})
-		h := &d.held[len(d.held)-1]
-		h.p.Payload, h.p.Frame = nil, nil
+		d.held.push(waiting{p.Time, p.Interface, f, r, j})
 		d.bytes += size(&f)
 	}
-	for d.bytes > d.limit && d.first < len(d.held) {
+	for d.bytes > d.limit && !d.held.empty() {
 		d.pop(true)
 	}
 }
@@ -281,7 +326,7 @@ func (d *Delay) leave(r *room) {
 
 // size returns the approximate memory in bytes of a held packet with a frame.
 func size(f *capture.Frame) int {
-	n := 256 + len(f.Data)
+	n := 96 + len(f.Data)
 	for i := range f.Earlier {
 		n += 64 + len(f.Earlier[i].Data)
 	}
@@ -291,45 +336,38 @@ func size(f *capture.Frame) int {
 // Advance sets the packet time, in nanoseconds since the Unix epoch, and writes or
 // drops the packets that have waited long enough.
 func (d *Delay) Advance(now int64) {
-	for d.first < len(d.held) && d.held[d.first].p.Time+d.delay <= now {
+	for !d.held.empty() && d.held.oldest().time+d.delay <= now {
 		d.pop(false)
 	}
 }
 
 // Finish writes or drops all packets that are still held.
 func (d *Delay) Finish() {
-	for d.first < len(d.held) {
+	for !d.held.empty() {
 		d.pop(false)
 	}
 }
 
 // pop writes or drops the packet that was held longest.
 func (d *Delay) pop(early bool) {
-	h := &d.held[d.first]
+	h := d.held.oldest()
 	j := h.flow
 	d.bytes -= size(&h.frame)
 	switch {
 	case j.want:
-		h.p.Frame = &h.frame
-		d.write(&h.p, j.comment)
+		d.write(&capture.Packet{Time: h.time, Interface: h.iface, Frame: &h.frame}, j.comment)
 	case !j.known && (early || d.forgot):
 		d.dropped.Add(1)
 	}
 	if early {
-		d.short.Store(max(d.held[len(d.held)-1].p.Time-h.p.Time, 1))
+		d.short.Store(max(d.held.newest().time-h.time, 1))
 	}
-	if j.waiting--; j.waiting == 0 && (j.ended || !j.known || d.full()) && d.flows[h.key] == j {
+	if j.waiting--; j.waiting == 0 && (j.ended || !j.known || d.full()) && d.flows[j.key] == j {
 		d.forgot = d.forgot || d.full()
-		d.forget(h.key, j)
+		d.forget(j)
 	}
 	d.leave(h.room)
-	*h = waiting{}
-	d.first++
-	if d.first > 1024 && d.first*2 > len(d.held) {
-		n := copy(d.held, d.held[d.first:])
-		clear(d.held[n:])
-		d.held, d.first = d.held[:n], 0
-	}
+	d.held.pop()
 }
 
 // write passes one packet to the writer.

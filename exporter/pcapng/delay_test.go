@@ -156,7 +156,7 @@ func TestDelayShrinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := read(t, "in.pcap", data)
-	d, err := NewDelay(io.Discard, []record.Status{record.Unexpected}, false, time.Minute, 10*size(in[0].Frame))
+	d, err := NewDelay(io.Discard, []record.Status{record.Unexpected}, false, time.Minute, 10*size(in[0].Frame)+(&judged{}).size())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,6 +270,47 @@ func TestDelayLoses(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestDelayBurst checks that a burst leaves no memory behind: the packets that are held
+// afterwards take what they took before.
+func TestDelayBurst(t *testing.T) {
+	data, err := capturetest.Compile("delayed", []byte(delayed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := read(t, "in.pcap", data)[:1]
+	d, err := NewDelay(io.Discard, []record.Status{record.Unexpected}, false, time.Second, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := in[0].Time
+	add := func(n int, step time.Duration) {
+		for range n {
+			in[0].Time += int64(step)
+			d.Packets(in)
+			d.Advance(in[0].Time)
+		}
+	}
+	add(10_000, time.Millisecond)
+	if n := len(d.held.pieces); n != 1000/pieceSize+1 && n != 1000/pieceSize+2 {
+		t.Fatalf("1,000 packets are held in %d pieces", n)
+	}
+	add(100_000, 0)
+	if n := len(d.held.pieces); n < 100_000/pieceSize {
+		t.Fatalf("101,000 packets are held in %d pieces", n)
+	}
+	add(2_000, time.Millisecond)
+	if n := len(d.held.pieces); n > 1000/pieceSize+2 || len(d.spare) > spareRoom {
+		t.Errorf("1,000 packets are held in %d pieces after a burst, and %d rooms are spare", n, len(d.spare))
+	}
+	if held := d.held.oldest().time; held <= in[0].Time-int64(time.Second) || held < begin {
+		t.Errorf("a packet is held for %v", time.Duration(in[0].Time-held))
+	}
+	d.Finish()
+	if !d.held.empty() || d.bytes != 0 || len(d.flows) != 0 {
+		t.Errorf("%d pieces, %d flows and %d bytes are left", len(d.held.pieces), len(d.flows), d.bytes)
 	}
 }
 
