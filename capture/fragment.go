@@ -189,7 +189,7 @@ func (d *Decoder) fragment(key fragmentKey, f fragment, more bool, next uint8, p
 	}
 	for len(t.table) > limits.Datagrams || t.bytes > limits.Bytes {
 		t.stats.Evicted++
-		t.remove(t.victim(key.src))
+		t.remove(t.victim(key))
 	}
 	return nil, SkipFragment
 }
@@ -202,22 +202,24 @@ const (
 	maxVictims = 64
 )
 
-// victim returns the datagram to be given up for one from src: among the oldest, one
+// victim returns the datagram to be given up for that of key: among the oldest, one
 // of fragments that nobody sends in earnest, or one from the same source, so that
 // a flood of either pushes out its own; else one of which a single fragment came from a
-// source that never completed a datagram, as in a flood from forged sources; else the
-// oldest.
-func (t *fragments) victim(src Addr) *datagram {
+// source that never completed a datagram, as in a flood from forged sources, if possible
+// to the same destination, so that a flood of one host costs the datagrams of others
+// nothing; else the oldest.
+func (t *fragments) victim(key fragmentKey) *datagram {
 	g := t.oldest
-	var lone *datagram
+	var lone *datagram // the oldest of those, to the same destination if there is one
 	for range maxVictims {
 		if g == nil {
 			break
 		}
-		if g.refused || g.tiny() || g.key.src == src {
+		if g.refused || g.tiny() || g.key.src == key.src {
 			return g
 		}
-		if lone == nil && len(g.parts) == 1 && *t.honestAt(g.key.src) != g.key.src {
+		same := g.key.dst == key.dst
+		if (lone == nil || same && lone.key.dst != key.dst) && len(g.parts) == 1 && *t.honestAt(g.key.src) != g.key.src {
 			lone = g
 		}
 		g = g.foll

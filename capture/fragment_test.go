@@ -289,6 +289,8 @@ func FuzzFragments(f *testing.F) {
 // TestFragmentFloodOwn holds that floods of fragments push out their own: a datagram of
 // two fragments is completed although thousands of others come between them.
 func TestFragmentFloodOwn(t *testing.T) {
+	const flooded = 0x0a000002
+	dst := uint32(flooded)
 	part := func(src uint32, id uint16, offset, n int, more bool) []byte {
 		b := make([]byte, 14+20+n)
 		binary.BigEndian.PutUint16(b[12:], etherIPv4)
@@ -302,7 +304,7 @@ func TestFragmentFloodOwn(t *testing.T) {
 		}
 		binary.BigEndian.PutUint16(ip[6:], field)
 		binary.BigEndian.PutUint32(ip[12:], src)
-		binary.BigEndian.PutUint32(ip[16:], 0x0a000002)
+		binary.BigEndian.PutUint32(ip[16:], dst)
 		if offset == 0 {
 			binary.BigEndian.PutUint16(ip[20:], 1050)
 			binary.BigEndian.PutUint16(ip[22:], 53)
@@ -315,6 +317,7 @@ func TestFragmentFloodOwn(t *testing.T) {
 		"of one source":       func(i int) []byte { return part(0xc0000200, uint16(i), 0, 1480, true) },
 		"full, of any source, but the source completed a datagram before": func(i int) []byte { return part(0xc0000000+uint32(i), uint16(i), 0, 1480, true) },
 		"full, of any source, but two fragments came":                     func(i int) []byte { return part(0xc0000000+uint32(i), uint16(i), 0, 1480, true) },
+		"full, of any source, to another host":                            func(i int) []byte { return part(0xc0000000+uint32(i), uint16(i), 0, 1480, true) },
 	} {
 		var d Decoder
 		var p Packet
@@ -322,6 +325,11 @@ func TestFragmentFloodOwn(t *testing.T) {
 		for i := range 5000 { // the flood is there before
 			decode(flood(i))
 		}
+		to := uint32(flooded)
+		if strings.Contains(name, "another host") {
+			to++
+		}
+		dst = to
 		completed := uint64(1)
 		if strings.Contains(name, "completed a datagram") {
 			decode(part(0x0a000001, 6, 0, 1480, true))
@@ -334,14 +342,17 @@ func TestFragmentFloodOwn(t *testing.T) {
 		} else if s := decode(part(0x0a000001, 7, 0, 1480, true)); s != SkipFragment {
 			t.Fatalf("%s: the first fragment: %v", name, s)
 		}
+		dst = flooded
 		for i := range 5000 {
 			decode(flood(5000 + i))
 		}
+		dst = to
 		if s := decode(part(0x0a000001, 7, 1480, 120, false)); s != SkipNone || p.PayloadLength != 1592 {
 			t.Errorf("%s: the last fragment: %v, %d bytes", name, s, p.PayloadLength)
 		}
 		if st := d.FragmentStats(); st.Evicted < 8000 || st.Reassembled != completed {
 			t.Errorf("%s: %+v", name, st)
 		}
+		dst = flooded
 	}
 }
