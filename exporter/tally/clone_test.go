@@ -74,7 +74,7 @@ func TestClone(t *testing.T) {
 		t.Errorf("the copy has %d flows, %d paths, %d edges and the name %q", copied.Flows(), copied.Paths.Len(), copied.Edges.Len(), copied.Name(addr(1)))
 	}
 	// Fields that were added since are copied, or named here.
-	known := map[string]bool{"open": true}
+	known := map[string]bool{"waiting": true}
 	v, c := reflect.ValueOf(original).Elem(), reflect.ValueOf(original.Clone()).Elem()
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Name

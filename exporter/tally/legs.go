@@ -28,26 +28,46 @@ type outerLeg struct {
 	first          time.Time
 }
 
+// waitingLegs are the legs that wait for others, by conversation: the last ones, because
+// most conversations never show another leg.
+type waitingLegs struct{ young, old map[string]outerLeg }
+
+// maxWaiting bounds young, and so old.
+const maxWaiting = MaxPairs / 2
+
+// of returns the leg of a conversation, and whether there is one.
+func (w *waitingLegs) of(conversation string) (outerLeg, bool) {
+	leg, ok := w.young[conversation]
+	if !ok {
+		leg, ok = w.old[conversation]
+	}
+	return leg, ok
+}
+
+// put makes leg the one of a conversation.
+func (w *waitingLegs) put(conversation string, leg outerLeg) {
+	if len(w.young) >= maxWaiting {
+		w.young, w.old = nil, w.young
+	}
+	if w.young == nil {
+		w.young = map[string]outerLeg{}
+	}
+	w.young[strings.Clone(conversation)] = leg
+}
+
 // leg counts a flow that is a leg of a conversation. Of its legs, which come in any
 // order, the one that begins first is the outer one.
 func (t *Tally) leg(r *record.Record) {
 	x := outerLeg{netip.AddrPortFrom(r.Client.Addr, r.Client.Port), netip.AddrPortFrom(r.Server.Addr, r.Server.Port), r.First}
-	outer, known := t.open[r.Conversation]
-	if !known {
-		if t.open == nil {
-			t.open = map[string]outerLeg{}
-		}
-		if len(t.open) < MaxPairs {
-			t.open[strings.Clone(r.Conversation)] = x
-		} else {
-			t.Joined.More++
-		}
+	outer, known := t.waiting.of(r.Conversation)
+	if !known || outer.client == x.client && outer.server == x.server { // the client uses its port again
+		t.waiting.put(r.Conversation, x)
 		return
 	}
 	inner := x
 	if x.first.Before(outer.first) {
 		outer, inner = x, outer
-		t.open[r.Conversation] = outer
+		t.waiting.put(r.Conversation, outer)
 	}
 	j := t.Joined.at(JoinedKey{outer.server, inner.server}, hint(inner.server))
 	if j == nil {

@@ -74,10 +74,10 @@ type Tally struct {
 	OneWay uint64
 	Roles  map[string]bool
 
-	flows statuses
-	open  map[string]outerLeg // conversations of which a leg was counted
-	words []string            // names of protocols and reasons: there are few
-	names map[netip.Addr]string
+	flows   statuses
+	waiting waitingLegs
+	words   []string // names of protocols and reasons: there are few
+	names   map[netip.Addr]string
 
 	places int // hosts that only are somewhere
 }
