@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Proof grades how well something is known, weakest first.
@@ -90,6 +91,7 @@ type Told struct {
 // Limits of a value.
 const (
 	MaxText = 256                   // bytes of a name, an annotation, a service ...
+	MaxName = 128                   // bytes of the name of a sensor or a realm
 	maxLife = int64(48 * time.Hour) // from the last use to the expiry
 	// Skew is by how much clocks may differ.
 	Skew = int64(5 * time.Minute)
@@ -119,6 +121,17 @@ func (f *Fact) Check(now int64) error {
 		if strings.ContainsFunc(t, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			return fmt.Errorf("control characters in %q", t)
 		}
+	}
+	return nil
+}
+
+// CheckName reports what keeps a text from being the name of a sensor or a realm.
+func CheckName(name string) error {
+	switch {
+	case name == "" || len(name) > MaxName:
+		return fmt.Errorf("a name of %d bytes, want 1 to %d", len(name), MaxName)
+	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(name):
+		return fmt.Errorf("control characters in %q", name)
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/exporter/filter"
+	"github.com/exspan/exspan/exporter/health"
 	"github.com/exspan/exspan/exporter/live"
 	"github.com/exspan/exspan/exporter/report"
 	"github.com/exspan/exspan/exporter/text"
@@ -36,10 +37,14 @@ func (w *watch) newLive(cfg *classify.Config) *live.Server {
 	if w.m.ndjson != "" && w.m.ndjson != "-" {
 		records = w.m.ndjson
 	}
+	var others func() *health.View
+	if w.m.share.url != "" {
+		others = func() *health.View { return w.share.Fleet() }
+	}
 	return live.New(live.Options{
 		Report: report.Options{Packs: cfg.Packs, Format: report.HTML, Title: cmp.Or(w.m.sensor, strings.Join(w.m.interfaces, ", "), w.m.Title()),
 			Version: w.m.Version(cfg), Assumed: siteVersion(&w.m.Options, cfg), Input: records, Diagram: drawDiagram(cfg.Site)},
-		Summary: func() *record.Summary { return w.eng.Summary() }, Now: w.now, Pending: w.recent.Records, Clock: time.Now,
+		Summary: func() *record.Summary { return w.eng.Summary() }, Now: w.now, Pending: w.recent.Records, Fleet: others, Clock: time.Now,
 		Criteria: queryCriteria, Fields: filterFields,
 	})
 }
@@ -77,7 +82,28 @@ func (w *watch) now() []string {
 	if len(trouble) > 0 {
 		lines = append(lines, "Capture: "+strings.Join(trouble, ", ")+".")
 	}
+	if w.share != nil {
+		lines = append(lines, fleetLine(w.share.Fleet()))
+	}
 	return lines
+}
+
+// fleetLine says how the sensors are that share.
+func fleetLine(v *health.View) string {
+	line := fmt.Sprintf("Sensors: %d of %d of realm %s are heard", len(v.Sensors)-v.Count(health.NotHeard), len(v.Sensors), v.Realm)
+	for _, c := range []health.Condition{health.NotHeard, health.InterfaceDown, health.Losing} {
+		if names := v.Names(c); len(names) > 0 {
+			const most = 3
+			if n := len(names) - most; n > 0 {
+				names = append(names[:most], fmt.Sprintf("%d more", n))
+			}
+			line += "; " + string(c) + ": " + strings.Join(names, ", ")
+		}
+	}
+	if !v.Connected {
+		line += "; this sensor has no connection to the hub"
+	}
+	return line + "."
 }
 
 // byName returns what the flags that choose flows set, by their names, which are those of

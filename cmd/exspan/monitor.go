@@ -79,7 +79,8 @@ documented Exchange data path, write flow records, and serve metrics for
 Prometheus on /metrics, and a page that updates itself on /live.
 
 The page shows addresses and names, as do /report and /records, which "exspan
-observe" reads. So they are for this machine alone, or for those who log in with
+observe" reads, and /sensors, which lists the sensors that share (--share). So
+they are for this machine alone, or for those who log in with
 a password of basic_auth_users in --web.config.file. Metrics hold no addresses.
 
 SIGHUP, or a POST to /-/reload with --web.enable-lifecycle, reloads the rules and
@@ -91,6 +92,7 @@ Exit codes: 0 done, 1 a run-time error such as a lost interface, 2 a mistake in
 flags, configuration, site file or rules.`,
 		Example: `  exspan monitor -i eth1 --site site.yaml --ndjson /var/log/exspan/flows.ndjson --state /var/lib/exspan/state.json
   exspan monitor -i eth1 -i eth2 -w unexpected.pcapng --write-status unexpected -- host 10.0.0.5
+  exspan monitor -i eth1 --sensor berlin --share tls://hub:4222 --share-credentials berlin.nk --share-ca hub.crt
   ssh sensor tcpdump -U -w - | exspan monitor -r - --ndjson -`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {

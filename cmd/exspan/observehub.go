@@ -12,12 +12,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/exspan/exspan/exporter/health"
 	"github.com/exspan/exspan/exporter/ndjson"
 	"github.com/exspan/exspan/exporter/share"
 )
-
-// silent is after how long without a state a sensor is reported as silent.
-const silent = 35 * time.Second
 
 // hubSource returns the records of all sensors that share over the hub that --hub
 // names. It reports on w how the sensors are.
@@ -41,7 +39,7 @@ func (o *observation) hubSource(server bool, w io.Writer) (*recordSource, error)
 		return err == nil
 	}
 	return &recordSource{name: "the hub", open: func(ctx context.Context, _ bool, _ url.Values) (io.ReadCloser, error) {
-		f := &fleetState{w: w, sensors: map[string]*share.State{}}
+		f := &fleetState{w: w, sensors: map[string]*health.State{}}
 		go f.watch(ctx)
 		return share.Observe(ctx, opt, accept, f.take, func(err error) { printLines(w, fmt.Sprintf("the hub: %v", err)) })
 	}}, nil
@@ -51,18 +49,15 @@ func (o *observation) hubSource(server bool, w io.Writer) (*recordSource, error)
 type fleetState struct {
 	w       io.Writer
 	mu      sync.Mutex
-	sensors map[string]*share.State // nil for one that fell silent
+	sensors map[string]*health.State // nil for one that fell silent
 }
 
-// maxFleet bounds the sensors that are remembered.
-const maxFleet = 10_000
-
 // take takes in a state and reports what is new in it.
-func (f *fleetState) take(s *share.State) {
+func (f *fleetState) take(s *health.State) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old, known := f.sensors[s.Sensor]
-	if !known && len(f.sensors) >= maxFleet {
+	if !known && len(f.sensors) >= health.MaxSensors {
 		return
 	}
 	s.Time = time.Now() // of here: clocks may differ
@@ -81,7 +76,7 @@ func (f *fleetState) take(s *share.State) {
 	}
 }
 
-func interfacesOf(s *share.State) string {
+func interfacesOf(s *health.State) string {
 	if len(s.Interfaces) == 0 {
 		return "no interface"
 	}
@@ -102,7 +97,7 @@ func (f *fleetState) watch(ctx context.Context) {
 		}
 		f.mu.Lock()
 		for name, s := range f.sensors {
-			if s != nil && time.Since(s.Time) > silent {
+			if s != nil && time.Since(s.Time) > health.Silent {
 				f.sensors[name] = nil
 				f.say("sensor %s is silent", name)
 			}

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"slices"
 	"sync"
 	"time"
 
 	prom "github.com/prometheus/client_golang/prometheus"
+
+	"github.com/exspan/exspan/rules"
 )
 
 // reloader replaces the rules and the site file of a running monitor.
@@ -13,10 +16,11 @@ type reloader struct {
 	w       *watch
 	success prom.Gauge
 	at      prom.Gauge
+	trusted []string // sensors that the site file names
 }
 
-func (r *reloader) init(w *watch) {
-	r.w = w
+func (r *reloader) init(w *watch, site *rules.Site) {
+	r.w, r.trusted = w, trustedBy(site)
 	r.success = prom.NewGauge(prom.GaugeOpts{Name: "exspan_config_last_reload_successful",
 		Help: "Whether the last reload of the rules and the site file succeeded."})
 	r.at = prom.NewGauge(prom.GaugeOpts{Name: "exspan_config_last_reload_success_timestamp_seconds",
@@ -31,6 +35,14 @@ func (r *reloader) done(err error) {
 	}
 	r.success.Set(1)
 	r.at.Set(float64(time.Now().UnixMilli()) / 1e3)
+}
+
+// trustedBy returns the sensors whose knowledge a site file believes; none for all.
+func trustedBy(site *rules.Site) []string {
+	if site == nil {
+		return nil
+	}
+	return site.Sensors
 }
 
 // now reloads the rules and the site file. If they have a mistake, those in use
@@ -53,6 +65,10 @@ func (r *reloader) now() error {
 	}
 	r.w.sink.reload(cfg.Site)
 	r.w.current.reload(cfg.Site)
+	if now := trustedBy(cfg.Site); r.w.share != nil && !slices.Equal(now, r.trusted) {
+		r.w.share.Reread() // what was refused or forgotten is told again
+	}
+	r.trusted = trustedBy(cfg.Site)
 	r.w.log.Info("Reloaded the rules and the site file")
 	return nil
 }

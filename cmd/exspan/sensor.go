@@ -16,6 +16,7 @@ import (
 
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/cmd/exspan/internal/screen"
+	"github.com/exspan/exspan/exporter/health"
 	"github.com/exspan/exspan/exporter/recent"
 	"github.com/exspan/exspan/rules"
 )
@@ -25,9 +26,12 @@ type sensor struct {
 	name, url string
 	take      func(context.Context) (sample, error)
 	flows     func(ctx context.Context, label string) ([]recent.Flow, error)
+	fleet     func(context.Context) (*health.View, error) // nil if it is never asked for
 
 	before, now sample // the last two
 	err         error  // of the last question
+	others      *health.View
+	othersErr   error
 }
 
 // ask takes a sample.
@@ -36,7 +40,13 @@ func (s *sensor) ask(ctx context.Context) {
 	if s.err = err; err == nil {
 		s.before, s.now = s.now, now
 	}
+	if s.others, s.othersErr = nil, nil; err == nil && s.fleet != nil && s.shares() {
+		s.others, s.othersErr = s.fleet(ctx)
+	}
 }
+
+// shares reports whether a monitor shares with others.
+func (s *sensor) shares() bool { return len(s.now.series["exspan_share_connected"]) > 0 }
 
 // rate returns the increase a second of a counter between the last two samples.
 func (s *sensor) rate(name string, labels ...string) float64 {
@@ -184,6 +194,7 @@ func newState(sensors []*sensor, name func(string) string) screen.State {
 		}
 		s.addRows(rows, findings, name)
 	}
+	state.Fleet, state.FleetNote = fleetOf(sensors)
 	for reason, n := range unexpected {
 		if n > 0 {
 			state.Unexpected = append(state.Unexpected, screen.Count{What: reason, N: n})
@@ -203,6 +214,40 @@ func newState(sensors []*sensor, name func(string) string) screen.State {
 		}
 	}
 	return state
+}
+
+// fleetOf merges what monitors that share know of the sensors of their realms, and says in
+// words what is missing.
+func fleetOf(sensors []*sensor) (list []health.Sensor, note string) {
+	at := map[[2]string]int{} // by realm and name
+	for _, s := range sensors {
+		switch {
+		case s.othersErr != nil && len(sensors) > 1:
+			note = s.name + ": " + s.othersErr.Error()
+		case s.othersErr != nil:
+			note = s.othersErr.Error()
+		case s.others == nil:
+			continue
+		case !s.others.Connected:
+			note = s.name + " has no connection to the hub; others may be well that are silent here"
+		}
+		if s.others == nil {
+			continue
+		}
+		for _, x := range s.others.Sensors {
+			key := [2]string{x.Realm, x.Sensor}
+			i, known := at[key]
+			switch {
+			case !known:
+				at[key] = len(list)
+				list = append(list, x)
+			case x.Own || !list[i].Own && x.Heard.After(list[i].Heard):
+				list[i] = x
+			}
+		}
+	}
+	health.Sort(list)
+	return list, note
 }
 
 func sortCounts(c []screen.Count) {

@@ -22,6 +22,8 @@ import (
 
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/exspan/exspan/cmd/exspan/internal/screen"
+	"github.com/exspan/exspan/exporter/health"
+	"github.com/exspan/exspan/exporter/live"
 	"github.com/exspan/exspan/exporter/recent"
 )
 
@@ -53,6 +55,8 @@ monitor"s, from their metrics at URLs, or those of interfaces that top captures
 from itself. The key ? lists the keys: q quits, enter shows the flows of a path.
 
 Flows of a running monitor are shown if it was started with --web.enable-flows.
+For a monitor with --share, top lists the sensors it shares with, those that are
+silent or lose packets first. From another machine that takes a password.
 On a dumb terminal, and where standard output is none, top prints one picture
 after the other.`,
 		Example: `  exspan top
@@ -164,6 +168,7 @@ func (t *top) connect(args []string) error {
 		s.flows = func(ctx context.Context, label string) ([]recent.Flow, error) {
 			return fetchFlows(ctx, client, u, label)
 		}
+		s.fleet = func(ctx context.Context) (*health.View, error) { return fetchFleet(ctx, client, u) }
 		t.sensors = append(t.sensors, s)
 	}
 	return nil
@@ -225,6 +230,32 @@ func fetchFlows(ctx context.Context, client *http.Client, u *url.URL, label stri
 		return nil, fmt.Errorf("%s: %w", at.Redacted(), err)
 	}
 	return flows, nil
+}
+
+// fetchFleet reads how the sensors are that share with the monitor whose metrics are at u.
+func fetchFleet(ctx context.Context, client *http.Client, u *url.URL) (*health.View, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	at := *u
+	at.Path = strings.TrimSuffix(u.Path, "/metrics") + live.SensorsPath
+	resp, err := get(ctx, client, at.String(), "application/json")
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusForbidden:
+		return nil, errors.New("the monitor names the sensors it shares with only to programs on its own machine or with a password")
+	default:
+		return nil, fmt.Errorf("%s: %s", at.Redacted(), resp.Status)
+	}
+	v := new(health.View)
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 16<<20)).Decode(v); err != nil {
+		return nil, fmt.Errorf("%s: %w", at.Redacted(), err)
+	}
+	v.Check()
+	return v, nil
 }
 
 // capture captures from interfaces itself and shows what it finds.

@@ -271,7 +271,7 @@ func (m *monitor) start(stdin io.Reader, stdout io.Writer, log *slog.Logger) (w 
 	}
 	m.LimitHeap()
 	w.exporter.Snapshot = w.eng.Snapshot
-	w.reload.init(w)
+	w.reload.init(w, cfg.Site)
 	w.register()
 	return w, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/exspan/exspan/classify/inventory"
 	"github.com/exspan/exspan/classify/knowledge"
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter/health"
 	"github.com/exspan/exspan/exporter/share"
 )
 
@@ -71,8 +72,8 @@ func (w *watch) newShare() {
 }
 
 // sensorState returns the state of the sensor, for those who watch all.
-func (w *watch) sensorState() share.State {
-	s := share.State{Version: versionNumber(), Packets: w.eng.Snapshot().Packets, Behind: float64(w.behind.Load()) / 1e9, Facts: w.share.Counts().Own}
+func (w *watch) sensorState() health.State {
+	s := health.State{Version: versionNumber(), Packets: w.eng.Snapshot().Packets, Behind: float64(w.behind.Load()) / 1e9, Facts: w.share.Counts().Own}
 	if w.live != nil {
 		for _, i := range w.live.Interfaces() {
 			s.Dropped += i.Kernel + i.Iface
@@ -107,14 +108,15 @@ type shareCollector watch
 var (
 	shareUpDesc         = prom.NewDesc("exspan_share_connected", "Whether knowledge is shared with other sensors (1) or there is no connection (0).", nil, nil)
 	shareFactsDesc      = prom.NewDesc("exspan_share_facts", "Facts that this sensor shares (own), and that others told of endpoints and hosts.", []string{"of"}, nil)
-	shareRejectedDesc   = prom.NewDesc("exspan_share_rejected_total", "Facts of other sensors that were not taken in, by reason.", []string{"reason"}, nil)
+	shareRejectedDesc   = prom.NewDesc("exspan_share_rejected_total", "Facts and states of other sensors that were not taken in, by reason.", []string{"reason"}, nil)
 	shareLateDesc       = prom.NewDesc("exspan_share_late_total", "Endpoints told later than flows wait for what explains them (--hold).", nil, nil)
 	shareDroppedDesc    = prom.NewDesc("exspan_share_dropped_total", "Facts and records not sent because the queue was full, and records without a connection.", []string{"what"}, nil)
+	shareSensorsDesc    = prom.NewDesc("exspan_share_sensors", "Sensors of the realm, this one included, by how they are; silent ones are forgotten after a day.", []string{"condition"}, nil)
 	sharePartitionsDesc = prom.NewDesc("exspan_share_partitions_total", "Times that the connection broke, all of them, and those longer than --hold.", []string{"length"}, nil)
 )
 
 func (c *shareCollector) Describe(ch chan<- *prom.Desc) {
-	for _, d := range []*prom.Desc{shareUpDesc, shareFactsDesc, shareRejectedDesc, shareLateDesc, shareDroppedDesc, sharePartitionsDesc} {
+	for _, d := range []*prom.Desc{shareUpDesc, shareFactsDesc, shareRejectedDesc, shareLateDesc, shareDroppedDesc, shareSensorsDesc, sharePartitionsDesc} {
 		ch <- d
 	}
 }
@@ -130,10 +132,14 @@ func (c *shareCollector) Collect(ch chan<- prom.Metric) {
 	for of, v := range map[string]int{"own": n.Own, "endpoints": endpoints, "hosts": hosts} {
 		ch <- prom.MustNewConstMetric(shareFactsDesc, prom.GaugeValue, float64(v), of)
 	}
+	view := c.share.Fleet()
+	for _, condition := range health.Conditions() {
+		ch <- prom.MustNewConstMetric(shareSensorsDesc, prom.GaugeValue, float64(view.Count(condition)), string(condition))
+	}
 	counter := func(d *prom.Desc, v uint64, labels ...string) {
 		ch <- prom.MustNewConstMetric(d, prom.CounterValue, float64(v), labels...)
 	}
-	for reason, v := range map[string]uint64{"malformed": n.Malformed, "newer": n.Newer, "rate": n.Rate, "unbelievable": n.Wrong, "refused": n.Refused,
+	for reason, v := range map[string]uint64{"malformed": n.Malformed, "newer": n.Newer, "rate": n.Rate, "unbelievable": n.Wrong, "refused": n.Refused, "state": n.States,
 		"quota": told.Quota, "untrusted": told.Untrusted, "expired": told.Expired, "unknown": told.Unknown} {
 		counter(shareRejectedDesc, v, reason)
 	}

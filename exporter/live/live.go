@@ -9,6 +9,7 @@ package live
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/exporter/filter"
+	"github.com/exspan/exspan/exporter/health"
 	"github.com/exspan/exspan/exporter/recent"
 	"github.com/exspan/exspan/exporter/report"
 	"github.com/exspan/exspan/rules"
@@ -42,13 +44,14 @@ const (
 	FlowsPath   = "/live/flows"
 	ReportPath  = "/report"
 	RecordsPath = "/records"
+	SensorsPath = "/sensors"
 	eventsPath  = "/live/events"
 	flowEvents  = "/live/flows/events"
 )
 
 // Paths returns all of them.
 func Paths() []string {
-	return []string{PagePath, FlowsPath, ReportPath, RecordsPath, eventsPath, flowEvents}
+	return []string{PagePath, FlowsPath, ReportPath, RecordsPath, SensorsPath, eventsPath, flowEvents}
 }
 
 // Options say what a Server knows of the monitor.
@@ -62,6 +65,8 @@ type Options struct {
 	// Pending returns the records that match of flows that may need attention and are not
 	// final, the one that began last first. It may be nil.
 	Pending func(match func(*record.Record) bool) []record.Record
+	// Fleet returns what is known of the sensors that share; nil where none do.
+	Fleet func() *health.View
 	// Clock returns the time.
 	Clock func() time.Time
 	// Criteria returns what a query chooses flows by, and Fields the form for it.
@@ -105,6 +110,9 @@ func New(o Options) *Server {
 	for path, serve := range map[string]http.HandlerFunc{PagePath: s.servePage, FlowsPath: s.serveFlows, ReportPath: s.serveReport, RecordsPath: s.serveRecords,
 		eventsPath: s.serveEvents, flowEvents: s.serveFlowEvents} {
 		s.mux.HandleFunc("GET "+path, serve)
+	}
+	if o.Fleet != nil {
+		s.mux.HandleFunc("GET "+SensorsPath, s.serveSensors)
 	}
 	return s
 }
@@ -176,7 +184,11 @@ func (s *Server) page() made {
 	if s.made.Page != nil && now.Sub(s.made.at)-s.made.took < max(interval, idle*s.made.took) {
 		return s.made
 	}
-	page, err := s.clone(nil).Live(s.o.Summary(), s.live(nil, &filter.Criteria{}, eventsPath+"?of="+version(now)))
+	l := s.live(nil, &filter.Criteria{}, eventsPath+"?of="+version(now))
+	if s.o.Fleet != nil {
+		l.Fleet, l.FleetJSON = s.o.Fleet(), SensorsPath
+	}
+	page, err := s.clone(nil).Live(s.o.Summary(), l)
 	s.made = made{page, err, now, s.o.Clock().Sub(now)}
 	return s.made
 }
@@ -224,6 +236,12 @@ func (s *Server) serveFlows(w http.ResponseWriter, r *http.Request) {
 	}
 	p, err := s.flowList(r.URL.Query())
 	send(w, p, err)
+}
+
+// serveSensors serves what is known of the sensors that share, as JSON.
+func (s *Server) serveSensors(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(s.o.Fleet()) // it fails for a client that has gone
 }
 
 // badQuery says what is wrong with the choice of flows.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/exporter/health"
 	"github.com/exspan/exspan/exporter/tally"
 	"github.com/exspan/exspan/exporter/text"
 	"github.com/exspan/exspan/rules"
@@ -34,6 +35,10 @@ type Live struct {
 	Query   url.Values
 	// Form chooses flows.
 	Form Form
+	// Fleet is what is known of the sensors that share, and FleetJSON its address; nil and
+	// empty where the monitor does not share.
+	Fleet     *health.View
+	FleetJSON string
 }
 
 // refresh is the number of seconds after which a browser without JavaScript asks for the page

@@ -238,7 +238,7 @@ func (b *builder) page() (*page, error) {
 		p.Kind, p.Live = kindLive, b.live.head()
 	}
 	for _, t := range []*table{b.matrix(), b.hosts(), b.paths(), b.findings(), b.unexpected(), b.blocked(), b.endpoints(), b.coverage(), b.calls(),
-		edges, flows} {
+		edges, flows, b.live.sensors()} {
 		if t != nil && (len(t.Rows) > 0 || t.Empty != "") {
 			t.Fold = t.Fold || len(t.Rows) > maxOpen
 			p.Tables = append(p.Tables, t)

@@ -67,6 +67,9 @@ func StateSubject(realm, sensor string) string {
 	return "exspan.state." + knowledge.Token(realm) + "." + knowledge.Token(sensor)
 }
 
+// statesOf returns the subjects of the states of all sensors of a realm.
+func statesOf(realm string) string { return "exspan.state." + knowledge.Token(realm) + ".*" }
+
 // inbox returns the subjects at which a sensor gets answers.
 func inbox(realm, sensor string) string {
 	return "_INBOX." + knowledge.Token(realm) + "." + knowledge.Token(sensor)
@@ -85,14 +88,14 @@ func Permissions(realm, sensor string) (publish, subscribe []string) {
 		"$JS.API.CONSUMER.INFO." + stream + ".*",
 		"$JS.API.CONSUMER.DELETE." + stream + ".*",
 		"$JS.FC." + stream + ".>",
-	}, []string{inbox(realm, sensor) + ".>"}
+	}, []string{inbox(realm, sensor) + ".>", statesOf(realm)}
 }
 
 // ViewerPermissions returns the subjects to which one may publish, and to which one may
 // subscribe, who watches a realm and tells nothing.
 func ViewerPermissions(realm, viewer string) (publish, subscribe []string) {
 	r := knowledge.Token(realm)
-	return nil, []string{"exspan.records." + r + ".>", "exspan.state." + r + ".>", inbox(realm, viewer) + ".>"}
+	return nil, []string{"exspan.records." + r + ".>", statesOf(realm), inbox(realm, viewer) + ".>"}
 }
 
 // AdminPermissions returns the subjects to which one may publish and subscribe who may

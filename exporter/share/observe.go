@@ -4,32 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/exspan/exspan/classify/knowledge"
+	"github.com/exspan/exspan/exporter/health"
 )
-
-// State is what a sensor tells of itself every 10 s.
-type State struct {
-	Sensor  string    `json:"sensor"`
-	Realm   string    `json:"realm"`
-	Time    time.Time `json:"time"`
-	Version string    `json:"version"`
-	Rules   string    `json:"rules"`
-	// Packets and Dropped count since the sensor started.
-	Packets uint64 `json:"packets"`
-	Dropped uint64 `json:"dropped"`
-	// Rate is in packets per second, and Behind in seconds between capture and reading.
-	Rate   float64 `json:"packets_per_second"`
-	Behind float64 `json:"behind_seconds"`
-	// Interfaces are captured from; Down are those that are gone.
-	Interfaces []string `json:"interfaces,omitempty"`
-	Down       []string `json:"interfaces_down,omitempty"`
-	Facts      int      `json:"facts"`
-}
 
 // Limits of what waits for a slow reader before some is lost.
 const (
@@ -42,7 +26,7 @@ const (
 // lines that accept refuses, are left out. It calls state for each state of a sensor, and
 // lost with what went wrong while it goes on: a broken connection, which it mends, or
 // records that came faster than they were read.
-func Observe(ctx context.Context, o Options, accept func(line []byte) bool, state func(*State), lost func(error)) (io.ReadCloser, error) {
+func Observe(ctx context.Context, o Options, accept func(line []byte) bool, state func(*health.State), lost func(error)) (io.ReadCloser, error) {
 	auth, err := o.auth()
 	if err != nil {
 		return nil, err
@@ -77,9 +61,8 @@ func Observe(ctx context.Context, o Options, accept func(line []byte) bool, stat
 		err = records.SetPendingLimits(waiting, waitingBytes)
 	}
 	if err == nil {
-		_, err = nc.Subscribe("exspan.state."+realm+".*", func(m *nats.Msg) {
-			s := new(State)
-			if len(m.Data) <= knowledge.MaxValue && json.Unmarshal(m.Data, s) == nil && m.Subject == StateSubject(o.Realm, s.Sensor) {
+		_, err = nc.Subscribe(statesOf(o.Realm), func(m *nats.Msg) {
+			if s, err := decodeState(o.Realm, m); err == nil {
 				state(s)
 			}
 		})
@@ -93,6 +76,22 @@ func Observe(ctx context.Context, o Options, accept func(line []byte) bool, stat
 	}
 	context.AfterFunc(ctx, func() { _ = w.Close() })
 	return observed{r, nc}, nil
+}
+
+// decodeState reads the state of a sensor of a realm. It is an error if that is not the
+// sensor to which the subject of the message belongs.
+func decodeState(realm string, m *nats.Msg) (*health.State, error) {
+	if len(m.Data) > knowledge.MaxValue {
+		return nil, fmt.Errorf("a state of %d bytes, at most %d can be", len(m.Data), knowledge.MaxValue)
+	}
+	s := new(health.State)
+	if err := json.Unmarshal(m.Data, s); err != nil {
+		return nil, err
+	}
+	if m.Subject != StateSubject(realm, s.Sensor) || s.Realm != realm {
+		return nil, errors.New("the state of another sensor than that of the subject")
+	}
+	return s, s.Check()
 }
 
 // observed is a reader that ends the connection, too.

@@ -2,8 +2,8 @@ package share
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/exspan/exspan/classify/knowledge"
+	"github.com/exspan/exspan/exporter/health"
 )
 
 // session is one connection.
@@ -18,16 +19,34 @@ type session struct {
 	s       *Share
 	nc      *nats.Conn
 	js      jetstream.JetStream
+	kv      jetstream.KeyValue
+	watcher jetstream.KeyWatcher
 	updates <-chan jetstream.KeyValueEntry
-	initial bool             // the bucket is being read
+	initial bool             // the bucket is being read for the first time
+	again   bool             // it is being read once more
 	before  []knowledge.Told // facts of an earlier run of this sensor
 	told    []knowledge.Told // to be taken in
 	facts   []knowledge.Fact // used again
-
-	lastState State
 }
 
 var errClosed = errors.New("the connection broke")
+
+// watch reads the bucket, and what changes in it from then on.
+func (x *session) watch(ctx context.Context) error {
+	w, err := x.kv.Watch(ctx, knowledge.Token(x.s.opt.Realm)+".>")
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", Bucket, err)
+	}
+	if old := x.watcher; old != nil {
+		go func() { // it may be about to deliver something, and ends after that
+			for range old.Updates() {
+			}
+		}()
+		_ = old.Stop()
+	}
+	x.watcher, x.updates = w, w.Updates()
+	return nil
+}
 
 // loop shares until the connection breaks.
 func (x *session) loop(ctx context.Context, closed <-chan struct{}) error {
@@ -53,6 +72,9 @@ func (x *session) loop(ctx context.Context, closed <-chan struct{}) error {
 			err = x.writeQueued(f)
 		case line := <-s.lines:
 			err = x.nc.Publish(RecordsSubject(s.opt.Realm, s.opt.Sensor), line)
+		case <-s.reread:
+			x.again = true
+			err = x.watch(ctx)
 		case <-walk.C:
 			err = x.writeAll(nil)
 		case <-behind.C:
@@ -86,29 +108,13 @@ func (x *session) last() error {
 	}
 }
 
-func (x *session) sendState() error {
-	if x.s.opt.State == nil {
-		return nil
-	}
-	s := x.s.opt.State()
-	s.Sensor, s.Realm, s.Time = x.s.opt.Sensor, x.s.opt.Realm, x.s.opt.Now().UTC()
-	if !x.lastState.Time.IsZero() && s.Packets >= x.lastState.Packets {
-		s.Rate = float64(s.Packets-x.lastState.Packets) / max(s.Time.Sub(x.lastState.Time).Seconds(), 1e-3)
-	}
-	x.lastState = s
-	b, err := json.Marshal(&s)
-	if err != nil {
-		return err
-	}
-	return x.nc.Publish(StateSubject(s.Realm, s.Sensor), b)
-}
-
 // take takes in entries of the bucket: the one given and those that are there already.
 // A nil entry is the end of what was in the bucket when the connection began.
 func (x *session) take(e jetstream.KeyValueEntry) error {
 	for ok := true; ok; {
 		if e == nil {
 			x.tell()
+			x.again = false
 			if err := x.synchronised(); err != nil {
 				return err
 			}
@@ -150,7 +156,7 @@ func (x *session) entry(e jetstream.KeyValueEntry) {
 		return // facts end by their values
 	}
 	own := strings.HasPrefix(e.Key(), knowledge.Prefix(s.opt.Realm, s.opt.Sensor))
-	if !own && !x.initial && !s.mayTell(e.Key()) {
+	if !own && !x.initial && !x.again && !s.mayTell(e.Key()) {
 		c.rate.Add(1)
 		return
 	}
@@ -163,7 +169,7 @@ func (x *session) entry(e jetstream.KeyValueEntry) {
 		c.malformed.Add(1)
 		return
 	}
-	if err := f.Check(e.Created().UnixNano()); err != nil {
+	if err := errors.Join(knowledge.CheckName(sensor), f.Check(e.Created().UnixNano())); err != nil {
 		c.wrong.Add(1)
 		return
 	}
@@ -175,6 +181,7 @@ func (x *session) entry(e jetstream.KeyValueEntry) {
 		c.own.Store(int64(len(s.hub)))
 		return
 	}
+	s.fleet.list.Know(sensor, s.opt.Realm, time.Unix(0, f.At), s.opt.Now())
 	x.told = append(x.told, knowledge.Told{Sensor: sensor, Fact: f})
 }
 
@@ -184,6 +191,10 @@ func (s *Share) mayTell(key string) bool {
 	sensor, _, _ := strings.Cut(rest, ".")
 	now := s.opt.Now()
 	v := s.speed[sensor]
+	if v == nil && len(s.speed) >= health.MaxSensors {
+		sensor = "" // all others share one
+		v = s.speed[sensor]
+	}
 	if v == nil {
 		v = &speed{left: burst}
 		s.speed[sensor] = v

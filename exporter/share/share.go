@@ -26,6 +26,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/exspan/exspan/classify/knowledge"
+	"github.com/exspan/exspan/exporter/health"
 )
 
 // Options say with whom a sensor shares what.
@@ -47,7 +48,7 @@ type Options struct {
 	Tell  func([]knowledge.Told)
 	Facts func(yield func([]knowledge.Fact) bool)
 	// State returns the state of the sensor; nil if it tells none.
-	State func() State
+	State func() health.State
 	Now   func() time.Time
 	Log   *slog.Logger
 }
@@ -73,6 +74,7 @@ type Counts struct {
 	Dropped, Unsent               uint64 // facts and records that found the queue full
 	Malformed, Newer, Rate, Wrong uint64 // facts refused: unreadable, of a later version, too many, not to be believed
 	Refused                       uint64 // writes that the server refused
+	States                        uint64 // states of sensors that were unreadable, too many or too frequent
 	// Partitions are times without a connection after there was one; Long are those of
 	// them that lasted longer than Options.Hold.
 	Connections, Partitions, Long uint64
@@ -80,11 +82,12 @@ type Counts struct {
 
 // A Share exchanges what sensors learn.
 type Share struct {
-	opt   Options
-	queue chan knowledge.Fact
-	lines chan []byte
-	stop  context.CancelFunc
-	done  chan struct{}
+	opt    Options
+	queue  chan knowledge.Fact
+	lines  chan []byte
+	reread chan struct{} // holds one if the bucket has to be read again
+	stop   context.CancelFunc
+	done   chan struct{}
 
 	connected atomic.Bool
 	broke     time.Time   // when there was a connection last; zero while there is one
@@ -93,10 +96,11 @@ type Share struct {
 	// hub holds what is known to be in the bucket under this sensor's prefix, by key.
 	hub    map[string]stored
 	counts struct {
-		own                                                                                    atomic.Int64
-		dropped, unsent, malformed, newer, rate, wrong, refused, connections, partitions, long atomic.Uint64
+		own                                                                                            atomic.Int64
+		dropped, unsent, malformed, newer, rate, wrong, refused, states, connections, partitions, long atomic.Uint64
 	}
 	speed map[string]*speed // by sensor
+	fleet others
 }
 
 // stored is a value in the bucket: a hash of what it says, and the last use.
@@ -123,6 +127,13 @@ func (o *Options) Check() error {
 	u, err := url.Parse(o.URL)
 	if err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" {
 		return fmt.Errorf("%q is not the URL of a NATS server, such as nats://hub.example.com:4222 or tls://hub.example.com", redacted(o.URL))
+	}
+	for _, name := range []string{o.Realm, o.Sensor} {
+		if name != "" {
+			if err := knowledge.CheckName(name); err != nil {
+				return err
+			}
+		}
 	}
 	if o.CA != "" {
 		if _, err := o.roots(); err != nil {
@@ -188,7 +199,7 @@ func (o *Options) auth() (nats.Option, error) {
 
 // New returns a Share that connects once Start is called.
 func New(o Options) *Share {
-	return &Share{opt: o, queue: make(chan knowledge.Fact, queued), lines: make(chan []byte, lines), done: make(chan struct{}), speed: map[string]*speed{}}
+	return &Share{opt: o, queue: make(chan knowledge.Fact, queued), lines: make(chan []byte, lines), reread: make(chan struct{}, 1), done: make(chan struct{}), speed: map[string]*speed{}}
 }
 
 // Start begins to connect, for as long as it takes.
@@ -233,6 +244,15 @@ func (s *Share) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
+// Reread has the bucket read again, so that Tell is called for all facts of others. That is
+// for when other sensors are believed than before.
+func (s *Share) Reread() {
+	select {
+	case s.reread <- struct{}{}:
+	default: // it waits for that already
+	}
+}
+
 // Connected reports whether there is a connection, and the bucket was read.
 func (s *Share) Connected() bool { return s.connected.Load() }
 
@@ -240,7 +260,7 @@ func (s *Share) Connected() bool { return s.connected.Load() }
 func (s *Share) Counts() Counts {
 	c := &s.counts
 	return Counts{Own: int(c.own.Load()), Dropped: c.dropped.Load(), Unsent: c.unsent.Load(), Malformed: c.malformed.Load(), Newer: c.newer.Load(),
-		Rate: c.rate.Load(), Wrong: c.wrong.Load(), Refused: c.refused.Load(), Connections: c.connections.Load(), Partitions: c.partitions.Load(), Long: c.long.Load()}
+		Rate: c.rate.Load(), Wrong: c.wrong.Load(), Refused: c.refused.Load(), States: c.states.Load(), Connections: c.connections.Load(), Partitions: c.partitions.Load(), Long: c.long.Load()}
 }
 
 // run connects again and again.
@@ -280,7 +300,11 @@ func (s *Share) connect() (nc *nats.Conn, closed chan struct{}, err error) {
 		nats.MaxPingsOutstanding(2), nats.CustomInboxPrefix(inbox(o.Realm, o.Sensor)),
 		nats.ClosedHandler(func(*nats.Conn) { close(closed) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if errors.Is(err, nats.ErrPermissionViolation) {
+			switch {
+			case !errors.Is(err, nats.ErrPermissionViolation):
+			case strings.Contains(err.Error(), statesOf(o.Realm)):
+				s.fleet.refused(o.Log)
+			default:
 				s.counts.refused.Add(1)
 				o.Log.Error("The hub refuses what this sensor does; its user has to be that of this realm and sensor", "realm", o.Realm, "sensor", o.Sensor, "err", err)
 			}
@@ -314,12 +338,18 @@ func (s *Share) session(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", Bucket, err)
 	}
-	watcher, err := kv.Watch(ctx, knowledge.Token(s.opt.Realm)+".>")
-	if err != nil {
-		return fmt.Errorf("bucket %s: %w", Bucket, err)
+	if err := s.hearStates(nc); err != nil {
+		return err
 	}
 	s.hub = map[string]stored{}
-	x := &session{s: s, nc: nc, js: js, updates: watcher.Updates(), initial: true}
+	x := &session{s: s, nc: nc, js: js, kv: kv, initial: true}
+	select { // the bucket is read anyway
+	case <-s.reread:
+	default:
+	}
+	if err := x.watch(ctx); err != nil {
+		return err
+	}
 	err = x.loop(ctx, closed)
 	if ctx.Err() != nil { // the end of the sensor
 		_ = nc.FlushTimeout(time.Second)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/exspan/exspan/exporter/health"
 	"github.com/exspan/exspan/exporter/text"
 )
 
@@ -26,6 +27,10 @@ type State struct {
 	Unexpected []Count
 	// Message is the last line of the log, or empty.
 	Message string
+	// Fleet are the sensors with which monitors share, those of the monitors first and then
+	// those that need attention. FleetNote says what is not known of them, or nothing.
+	Fleet     []health.Sensor
+	FleetNote string
 }
 
 // Sensor is one running monitor.

@@ -253,7 +253,8 @@ func fit(rows []Row, width int) ([]column, int) {
 
 // pathLines draws the list of paths.
 func (v *view) pathLines() []string {
-	lines := append(v.head(), "")
+	lines := v.head()
+	lines = append(append(lines, v.fleetLines(len(lines))...), "")
 	rows := v.rows()
 	columns, name := fit(rows, v.width)
 	line := "  " + pad("PATH", name)
