@@ -80,8 +80,8 @@ Prometheus on /metrics, and a page that updates itself on /live.
 
 The page shows addresses and names, as do /report and /records, which "exspan
 observe" reads, and /sensors, which lists the sensors that share (--share). So
-they are for this machine alone, or for those who log in with
-a password of basic_auth_users in --web.config.file. Metrics hold no addresses.
+they are for this machine alone, or for those who log in with a password of
+basic_auth_users in --web.config.file. Metrics hold no addresses.
 
 SIGHUP, or a POST to /-/reload with --web.enable-lifecycle, reloads the rules and
 the site file without losing a packet; a file with a mistake changes nothing.
