@@ -171,7 +171,7 @@ var packAbsent = Pack{Name: "absent", Documents: []Document{
 	{ID: "not.asyncemsmdb", Versions: []string{"2003"}, What: "AsyncEMSMDB, EcDoConnectEx", From: []Role{"client"}, To: []Role{"mailbox", "cas"}, Legs: []Leg{
 		{Match: Match{Port: Port{TCP: true, Dynamic: true}, Protocol: "dcerpc", Facts: []Fact{{Name: "rpc.interface", Values: []string{"asyncemsmdb"}}}}, Text: "dynamic/tcp dcerpc[asyncemsmdb]", Group: "not.asyncemsmdb"},
 	}, Ports: "dynamic/tcp dcerpc[asyncemsmdb]", Note: "came with 2007", Source: "OfficeDev/Interop-TestSuites MS-OXCRPC_RequirementSpecification.xml", Confidence: "high"},
-	{ID: "not.rpc-http-2000", Versions: []string{"2003"}, What: "RPC over HTTP with Exchange 2000", From: []Role{"client"}, To: []Role{"mailbox", "cas"}, Legs: []Leg{
+	{ID: "not.rpc-http-2000", Versions: []string{"2003"}, Only: "2000", What: "RPC over HTTP with Exchange 2000", From: []Role{"client"}, To: []Role{"mailbox", "cas"}, Legs: []Leg{
 		{Match: Match{Port: Port{From: 0x50, To: 0x50, TCP: true}, Protocol: "http", Facts: []Fact{{Name: "http.path", Values: []string{"/rpc*"}}}}, Text: "80/tcp http[/rpc]", Group: "not.rpc-http-2000"},
 		{Match: Match{Port: Port{From: 0x1bb, To: 0x1bb, TCP: true}, Protocol: "tls", Inside: "http", ContentOnly: true}, Text: "443/tcp tls[http]", Group: "not.rpc-http-2000"},
 		{Match: Match{Port: Port{From: 0x1771, To: 0x1771, TCP: true}, Protocol: "dcerpc"}, Text: "6001/tcp dcerpc", Group: "not.rpc-http-2000"},
@@ -1452,7 +1452,7 @@ var packPolicy = Pack{Name: "policy", Policy: &Policy{Weak: []Weakness{
 		{Versions: []string{"2003", "2007"}, Level: "remark", Note: "Windows 2000 and 2003 have no other version", Source: "[MS-SMB2] 1.7, product behaviour"},
 		{Level: "violation", Note: "Windows Server 2008 and later do not need it; the advice for Exchange is to disable it", Source: "techcommunity.microsoft.com Exchange Server and SMBv1 (February 2020); MicrosoftDocs/windowsserverdocs detect-enable-and-disable-smbv1-v2-v3.md"},
 	}},
-}, ExchangeRoles: []Role{"hub", "edge", "mailbox", "mailbox-legacy", "cas", "um", "any-exchange"}, Alone: []Role{"edge"}, Answering: []string{"dns", "kerberos", "sip", "dcerpc", "ldap"}, Unfiltered: []Unfiltered{
+}, ExchangeRoles: []Role{"hub", "edge", "mailbox", "mailbox-legacy", "cas", "um", "any-exchange"}, Alone: []Role{"edge"}, Answering: []string{"dns", "kerberos", "sip", "dcerpc", "ldap"}, Beginnings: []string{"dcerpc", "http", "imap", "kerberos", "ldap", "pop3", "smb", "smtp", "tls"}, Movable: []string{"nns"}, Unannounced: []string{"notify"}, Unfiltered: []Unfiltered{
 	{Versions: []string{"2007"}, Servers: []Role{"hub", "mailbox", "cas", "um"}, Peers: []Role{"dc", "gc"}, Text: "Microsoft supports no blocked ports among Exchange servers, nor between them and domain controllers", Source: "Exchange Network Ports Reference, comments (quoting Microsoft)"},
 	{Versions: []string{"2010"}, Servers: []Role{"hub", "mailbox", "cas", "um"}, Peers: []Role{"dc", "gc"}, Text: "Microsoft supports no firewall among Exchange servers, nor between them and domain controllers", Source: "Exchange 2010 Network Port Reference (Microsoft)"},
 	{Versions: []string{"2013"}, Servers: []Role{"mailbox", "cas"}, Peers: []Role{"dc", "gc", "ocs"}, Text: "Microsoft supports no restriction of traffic among internal Exchange servers, nor between them and domain controllers or Lync servers", Source: "MicrosoftDocs/OfficeDocs-Exchange ExchangeServer2013/network-ports-for-clients-and-mail-flow-in-exchange-2013-exchange-2013-help.md"},

@@ -31,6 +31,15 @@ type Policy struct {
 	// Answering lists the protocols whose servers answer every request. A UDP request
 	// without an answer was then lost or refused.
 	Answering []string
+	// Beginnings lists the protocols of streams that their first bytes show. A stream that
+	// begins otherwise carries another protocol.
+	Beginnings []string
+	// Movable lists the protocols that their content shows at a port which an
+	// administrator chose instead of the documented one.
+	Movable []string
+	// Unannounced lists the protocols at ports that nothing announces and no observer
+	// reads. A flow at a high port may carry one of them.
+	Unannounced []string
 	// Unfiltered lists the traffic that Microsoft does not support to be filtered.
 	Unfiltered []Unfiltered
 	// Violations and Remarks list the ids of all findings.
@@ -165,6 +174,12 @@ func (r *packReader) policy(n ast.Node) {
 			p.Alone = r.roles(v, key, ofServer)
 		case "answering":
 			p.Answering = plainTexts(r.texts(v, key))
+		case "beginnings":
+			p.Beginnings = plainTexts(r.texts(v, key))
+		case "movable":
+			p.Movable = plainTexts(r.texts(v, key))
+		case "unannounced":
+			p.Unannounced = plainTexts(r.texts(v, key))
 		case "announced":
 			r.items(v, key, func(v ast.Node) {
 				var a Announced

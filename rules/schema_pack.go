@@ -173,6 +173,9 @@ func policySchema() *schema {
 		"exchange_roles": someOf(roleList(ofServer)...).describe("Roles that only an Exchange server has."),
 		"alone":          someOf(roleList(ofServer)...).describe("Roles that a server has instead of any other role of Exchange servers."),
 		"answering":      textOrList().describe("Protocols whose server answers every request."),
+		"beginnings":     textOrList().describe("Protocols of streams that their first bytes show."),
+		"movable":        textOrList().describe("Protocols that are known by their content at a port that an administrator chose."),
+		"unannounced":    textOrList().describe("Protocols at ports that nothing announces and no observer reads."),
 		"announced":      listOf(announced).describe("The protocols of announced endpoints."),
 		"unfiltered":     listOf(unfiltered).describe("Traffic that Microsoft does not support to be filtered."),
 		"violations":     textOrList().describe("The ids of findings that break a document."),
@@ -204,6 +207,7 @@ func packSchema() *schema {
 	absent := object(map[string]*schema{
 		"id":       pattern(`not\..*`).describe("The id, which begins with not."),
 		"versions": someOf(versions...).describe("The versions that must not have it."),
+		"only":     oneOf("2000").describe("The only version that must not have it, of those that share a pack."),
 		"what":     anyText().describe("What it is."),
 		"from":     someOf(roleList(ofServer)...).describe("Roles of the client."),
 		"to":       someOf(roleList(ofServer)...).describe("Roles of the server."),

@@ -49,6 +49,8 @@ func (r *packReader) absent(n ast.Node) {
 			}
 		case "versions":
 			a.Versions = r.someWords(v, "Exchange version", versions)
+		case "only":
+			a.Only = r.oneWord(v, key, []string{"2000"})
 		case "what":
 			a.What = r.text(v, key)
 		case "from":

@@ -406,6 +406,9 @@ type Absent struct {
 	// ID begins with "not.".
 	ID       string
 	Versions []string
+	// Only is the version for which alone the row holds, of those that share a pack; ""
+	// for all of them.
+	Only     string
 	What     string
 	From, To []Role
 	// Legs is empty if roles or policy alone decide.

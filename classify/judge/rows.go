@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/exspan/exspan/capture"
@@ -21,8 +22,10 @@ type legRef struct {
 type row struct {
 	path     *rules.DataPath // nil for an absent row
 	absent   *rules.Absent
+	version  string // whose server must not have it
 	order    int
 	from, to []rules.Role
+	outward  bool // it leads to servers on the internet, of which no others are known
 }
 
 // ruleset is the paths of one version, arranged for look-up.
@@ -62,11 +65,12 @@ func (j *Judge) compiled(rs *ruleset) *ruleset {
 // compile arranges the paths of a pack for look-up, with what its version must not
 // have.
 func compile(packs *rules.Packs, pack *rules.Pack, site *rules.Site) ruleset {
+	policy := packs.Policy()
 	rs := ruleset{version: pack.Version, local: slices.Clone(pack.LocalOnly)}
 	var paths, unused, absent []*legRef
 	for i := range pack.Paths {
 		p := &pack.Paths[i]
-		r := &row{path: p, order: i, from: p.From, to: p.To}
+		r := &row{path: p, order: i, from: p.From, to: p.To, outward: outward(p.To)}
 		refs := legsOf(r, p.Legs)
 		switch {
 		case p.NotUsed:
@@ -84,14 +88,14 @@ func compile(packs *rules.Packs, pack *rules.Pack, site *rules.Site) ruleset {
 		if slices.ContainsFunc(p.Legs, func(l rules.Leg) bool { return l.Protocol == rpc && l.Port.Dynamic }) {
 			rs.rpc = append(rs.rpc, r)
 		}
-		if p.Conditions.UnannouncedUndetermined {
+		if p.Conditions.UnannouncedUndetermined || slices.ContainsFunc(p.Legs, func(l rules.Leg) bool { return l.Port.Dynamic && slices.Contains(policy.Unannounced, l.Protocol) }) {
 			rs.open = append(rs.open, r)
 		}
 	}
 	for i, a := range packs.Absent(pack.Version) {
-		absent = append(absent, legsOf(&row{absent: a, order: i, from: a.From, to: a.To}, a.Legs)...)
+		absent = append(absent, legsOf(&row{absent: a, version: cmp.Or(a.Only, pack.Version), order: i, from: a.From, to: a.To}, a.Legs)...)
 	}
-	rs.paths, rs.unused, rs.absent = arrange(paths, site), arrange(unused, site), arrange(absent, site)
+	rs.paths, rs.unused, rs.absent = arrange(paths, site, policy), arrange(unused, site, policy), arrange(absent, site, policy)
 	return rs
 }
 
@@ -107,17 +111,8 @@ func legsOf(r *row, legs []rules.Leg) []*legRef {
 	return refs
 }
 
-// movable are the protocols that tell enough by themselves to be known on a port
-// that an administrator chose.
-var movable = map[string]bool{"nns": true}
-
-// readable are the protocols of streams that are told by their first bytes: what begins
-// otherwise is none of them.
-var readable = map[string]bool{"dcerpc": true, "http": true, "imap": true, "kerberos": true, "ldap": true, "pop3": true, "smb": true,
-	"smtp": true, "tls": true}
-
 // arrange arranges legs for look-up.
-func arrange(legs []*legRef, site *rules.Site) table {
+func arrange(legs []*legRef, site *rules.Site, policy *rules.Policy) table {
 	t := table{dynamic: map[string][]*legRef{}}
 	var static []*legRef
 	for _, ref := range legs {
@@ -125,7 +120,7 @@ func arrange(legs []*legRef, site *rules.Site) table {
 			t.dynamic[ref.leg.Protocol] = append(t.dynamic[ref.leg.Protocol], ref)
 		} else {
 			static = append(static, ref)
-			if ref.leg.Configurable && movable[ref.leg.Protocol] {
+			if ref.leg.Configurable && slices.Contains(policy.Movable, ref.leg.Protocol) {
 				t.movable = append(t.movable, ref)
 			}
 		}
@@ -229,7 +224,7 @@ func compare(a, b hit) int {
 // roles fit.
 func (j *Judge) hitsOf(t *table, s *Subject, buf []hit) []hit {
 	for _, ref := range t.at(s.Port, s.Proto) {
-		if h, ok := s.fitStatic(ref); ok {
+		if h, ok := j.fitStatic(s, ref); ok {
 			buf = append(buf, h)
 		}
 	}
@@ -315,7 +310,7 @@ func (ref *legRef) admits(s *Subject, own match.Result) bool {
 		return false
 	}
 	if a := ref.row.absent; a != nil {
-		return len(a.Methods) == 0 || hasAny(s, "http.method", a.Methods)
+		return len(a.Methods) == 0 || !web(ref.leg) || hasAny(s, "http.method", a.Methods)
 	}
 	if ref.row.path.Version == rules.Platform && !own.Complete && !ref.content.Empty() {
 		return false // what is Windows' own must show itself
@@ -324,6 +319,8 @@ func (ref *legRef) admits(s *Subject, own match.Result) bool {
 	switch {
 	case c.NamesDecide && (!own.Complete || ref.content.Empty()):
 		return false
+	case ref.row.outward && !own.Complete && !ref.content.Empty():
+		return false // the internet has other servers at the port
 	case len(c.Methods) > 0 && s.Facts.Any("http.method") && !hasAny(s, "http.method", c.Methods):
 		return false
 	case c.NoPipe && s.Facts.Any("smb.pipe"):
@@ -332,19 +329,27 @@ func (ref *legRef) admits(s *Subject, own match.Result) bool {
 	return true
 }
 
+// outward reports whether servers of certain roles are on the internet.
+func outward(to []rules.Role) bool {
+	return !slices.ContainsFunc(to, func(r rules.Role) bool { return r != rules.Internet && r != rules.ExchangeOnline })
+}
+
+// web reports whether a leg carries HTTP, as far as is documented.
+func web(l *rules.Leg) bool { return l.Protocol == "http" || l.Inside == "http" }
+
 func hasAny(s *Subject, name string, values []string) bool {
 	return slices.ContainsFunc(values, func(v string) bool { return s.Facts.Has(name, v) })
 }
 
 // fitStatic compares a subject with a leg with a port number.
-func (s *Subject) fitStatic(ref *legRef) (hit, bool) {
+func (j *Judge) fitStatic(s *Subject, ref *legRef) (hit, bool) {
 	h := hit{legRef: ref, service: -1, confidence: record.ByPort}
 	l := ref.leg
 	if s.Protocol != "" && l.Protocol != "" && s.Protocol != l.Protocol {
 		h.mismatch = !s.Late || !carries(l.Protocol, s.Protocol)
 		return h, !l.ContentOnly && (ref.row.path == nil || !ref.row.path.Conditions.NamesDecide)
 	}
-	if s.Foreign && s.Blind == Whole && s.Protocol == "" && s.Proto == capture.TCP && readable[l.Protocol] {
+	if s.Foreign && s.Blind == Whole && s.Protocol == "" && s.Proto == capture.TCP && slices.Contains(j.policy.Beginnings, l.Protocol) {
 		h.mismatch = true
 		return h, !l.ContentOnly && (ref.row.path == nil || !ref.row.path.Conditions.NamesDecide)
 	}
@@ -422,6 +427,8 @@ func (s *Subject) fitDynamic(ref *legRef, own match.Result) (hit, bool) {
 	}
 	h.service = s.serviceFor(ref)
 	switch {
+	case s.Facts.Any(observe.RPCBanner) && !s.liftsCap(h.service):
+		return h, false // RPC over HTTP has ports of its own
 	case s.Protocol != "" && own.Complete && (ref.speaks() || h.service >= 0):
 		h.confidence, h.specific = record.Observed, own.Specific
 	case h.service >= 0:

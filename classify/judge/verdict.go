@@ -39,6 +39,14 @@ func (j *Judge) by(s *Subject, version string, source record.VersionSource, rs *
 	}
 	note, allowed := j.allowed(s)
 	j.absentHits = j.hitsOf(&rs.absent, s, j.absentHits[:0])
+	for _, r := range [...]*match.RoleSet{s.Server, s.Client} {
+		// A server of another version must not have either what its own lacks.
+		if sure := r.Source == record.BySite || r.Source == record.ByTraffic; sure && r.Exchange && packVersion(r.Version) != packVersion(version) {
+			if own := j.ruleset(packVersion(r.Version)); own != nil {
+				j.absentHits = j.hitsOf(&own.absent, s, j.absentHits)
+			}
+		}
+	}
 	j.hits = j.hitsOf(&rs.paths, s, j.hits[:0])
 	slices.SortStableFunc(j.hits, compare)
 	best := surest(j.hits)
@@ -186,6 +194,9 @@ func (j *Judge) absent(s *Subject, rs *ruleset, want record.Confidence, document
 	var best *hit
 	for i := range j.absentHits {
 		h := &j.absentHits[i]
+		if only := h.row.absent.Only; only != "" && only != s.Server.Version {
+			continue
+		}
 		if !h.mismatch && h.fit >= match.Likely && h.confidence >= want && (want == record.ByPort || !h.content.Only(observe.Auth)) && (best == nil || h.rank() > best.rank()) {
 			best = h
 		}
@@ -195,7 +206,7 @@ func (j *Judge) absent(s *Subject, rs *ruleset, want record.Confidence, document
 	}
 	a := best.row.absent
 	v := best.resting(s, record.Verdict{Status: record.Unexpected, Reason: record.WrongVersion})
-	v.Why = fmt.Sprintf("not in Exchange %s: %s (%s); %s", rs.version, a.What, a.ID, v.Why)
+	v.Why = fmt.Sprintf("not in Exchange %s: %s (%s); %s", best.row.version, a.What, a.ID, v.Why)
 	return v, true
 }
 

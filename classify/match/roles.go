@@ -152,11 +152,14 @@ func (r *RoleSet) Wavers(want []rules.Role) bool {
 
 // mayHave reports whether a host with the roles that are proven can well have
 // another one: Exchange servers of several roles are common, and so are domain
-// controllers that serve the global catalog and DNS.
+// controllers that serve the global catalog and DNS, and clients with a mail server of
+// their own.
 func (r *RoleSet) mayHave(role rules.Role) bool {
 	switch role {
 	case rules.DC, rules.GC, rules.DNS:
 		return r.Has(rules.DC) || r.Has(rules.GC) || r.Has(rules.DNS)
+	case rules.Client:
+		return r.Has(rules.Relay)
 	}
 	return r.Exchange && r.isExchange(role)
 }

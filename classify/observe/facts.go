@@ -13,6 +13,7 @@ const (
 	Encryption = "encryption"
 
 	RPCUUID       = "rpc.uuid"       // interface that the server accepted: "a4f1db00-ca47-1067-b31f-00dd010662da v0.81"
+	RPCBanner     = "rpc.banner"     // greeting of RPC over HTTP: "ncacn_http/1.0"
 	RPCInterface  = "rpc.interface"  // its short name, which the engine adds: "emsmdb"
 	RPCAnnotation = "rpc.annotation" // the endpoint mapper's text for a service; used only in rules
 	RPCAuthLevel  = "rpc.auth_level" // authentication level of calls: none, connect, call, packet, integrity, privacy

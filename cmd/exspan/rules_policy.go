@@ -66,6 +66,9 @@ func policyText(w io.Writer, p *rules.Policy) error {
 	}
 	line("Exchange roles", roleList(p.ExchangeRoles))
 	line("answering", strings.Join(p.Answering, ", "))
+	line("beginnings", strings.Join(p.Beginnings, ", "))
+	line("movable", strings.Join(p.Movable, ", "))
+	line("unannounced", strings.Join(p.Unannounced, ", "))
 	for i := range p.Announced {
 		label := ""
 		if i == 0 {
@@ -115,8 +118,11 @@ func policyJSON(w io.Writer, p *rules.Policy) error {
 		Weak          []weaknessJSON  `json:"weak"`
 		ExchangeRoles []rules.Role    `json:"exchange_roles"`
 		Answering     []string        `json:"answering"`
+		Beginnings    []string        `json:"beginnings"`
+		Movable       []string        `json:"movable"`
+		Unannounced   []string        `json:"unannounced"`
 		Announced     []announcedJSON `json:"announced"`
-	}{ExchangeRoles: p.ExchangeRoles, Answering: p.Answering}
+	}{ExchangeRoles: p.ExchangeRoles, Answering: p.Answering, Beginnings: p.Beginnings, Movable: p.Movable, Unannounced: p.Unannounced}
 	for _, k := range p.Weak {
 		j := weaknessJSON{ID: k.ID, Finding: k.Finding, Fact: k.Fact, Values: k.Values, Encryption: k.Encryption}
 		for _, g := range k.Grades {

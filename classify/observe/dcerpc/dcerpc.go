@@ -18,7 +18,7 @@ const (
 	AuthLevel = observe.RPCAuthLevel // of calls: none, connect, call, packet, integrity, privacy
 	SecAddr   = "rpc.sec_addr"       // the server's endpoint as it states it: "4997", "\PIPE\lsass"
 	MapStatus = "epm.status"         // "not-registered": the mapper did not know the requested service
-	Banner    = "rpc.banner"         // "ncacn_http/1.0"
+	Banner    = observe.RPCBanner    // "ncacn_http/1.0"
 	Channel   = "rpc.rts"            // channel of RPC over HTTP: "in", "out"
 	Cookie    = "rpc.cookie"         // virtual connection that joins an IN and an OUT channel
 	ClientIP  = "rpc.client_address" // the client's address as the RPC proxy forwards it
