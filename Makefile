@@ -152,6 +152,21 @@ PACKAGE_VERSION ?= $(shell echo '$(VERSION)' | sed -E 's/^v([0-9])/\1/; s/^([^.]
 .PHONY: man
 man: build ## write the manual pages to bin/man
 	bin/exspan man bin/man
+	bin/exspan-hub man bin/man
+
+# The deb and the rpm of the program $(1), from the folder $(2), which has it.
+define package
+	$(2)/$(1) man $(2)/man
+	gzip -9n $(2)/man/*.1
+	for shell in bash fish; do $(2)/$(1) completion $$shell >$(2)/$(1).$$shell; done
+	$(2)/$(1) completion zsh >$(2)/_$(1)
+	printf '$(1) (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' '$(PACKAGE_VERSION)' \
+		"$$(sed -n 's/^maintainer: //p' cmd/$(1)/package/nfpm.yaml)" "$$(date -R -u -d "@$$SOURCE_DATE_EPOCH")" | gzip -9n >$(2)/changelog.gz
+	sed '/^license:/d' cmd/$(1)/package/nfpm.yaml >$(2)/nfpm-deb.yaml # a deb has its license in the file copyright alone
+	export PACKAGE_ARCH=$$(go env GOARCH); \
+	$(NFPM) package -f $(2)/nfpm-deb.yaml -p deb -t dist/; \
+	$(NFPM) package -f cmd/$(1)/package/nfpm.yaml -p rpm -t dist/
+endef
 
 # One binary for all distributions of glibc 2.34 and later: libpcap, whose
 # library has another name on each, is linked in. The linker finds the folder
@@ -159,21 +174,15 @@ man: build ## write the manual pages to bin/man
 .PHONY: packages
 packages: export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null)
 packages: export PACKAGE_VERSION := $(PACKAGE_VERSION)
-packages: deps ## build deb, rpm and a zip for Windows in dist/
+packages: deps ## build deb and rpm of exspan and of exspan-hub, and a zip for Windows, in dist/
 	rm -rf dist
-	mkdir -p dist/root/lib
+	mkdir -p dist/root/lib dist/hub
 	ln -s "$$($$(go env CC) -print-file-name=libpcap.a)" dist/root/lib/libpcap.a
 	CGO_LDFLAGS="-L$(CURDIR)/dist/root/lib -ldbus-1" go build -trimpath -buildmode=pie -ldflags "-s -w -X main.version=$(VERSION)" -o dist/root/exspan ./cmd/exspan
-	dist/root/exspan man dist/root/man
-	gzip -9n dist/root/man/*.1
-	for shell in bash fish; do dist/root/exspan completion $$shell >dist/root/exspan.$$shell; done
-	dist/root/exspan completion zsh >dist/root/_exspan
-	printf 'exspan (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' '$(PACKAGE_VERSION)' \
-		"$$(sed -n 's/^maintainer: //p' cmd/exspan/package/nfpm.yaml)" "$$(date -R -u -d "@$$SOURCE_DATE_EPOCH")" | gzip -9n >dist/root/changelog.gz
-	sed '/^license:/d' cmd/exspan/package/nfpm.yaml >dist/root/nfpm-deb.yaml # a deb has its license in the file copyright alone
-	export PACKAGE_ARCH=$$(go env GOARCH); \
-	$(NFPM) package -f dist/root/nfpm-deb.yaml -p deb -t dist/; \
-	$(NFPM) package -f cmd/exspan/package/nfpm.yaml -p rpm -t dist/
+	$(call package,exspan,dist/root)
+	go build -trimpath -buildmode=pie -ldflags "-s -w -X main.version=$(VERSION)" -o dist/hub/exspan-hub ./cmd/exspan-hub
+	for script in cmd/exspan/package/*.sh; do sed 's/exspan/exspan-hub/g' $$script >dist/hub/$${script##*/}; done
+	$(call package,exspan-hub,dist/hub)
 	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o dist/root/exspan.exe ./cmd/exspan
 	go run ./cmd/exspan/package/zip "dist/exspan_$(PACKAGE_VERSION)_windows_amd64.zip" dist/root/exspan.exe README.md LICENSE
 	EXSPAN_PACKAGES="$(CURDIR)/dist" go test -count=1 -run '^TestPackages$$' ./cmd/exspan

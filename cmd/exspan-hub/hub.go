@@ -23,8 +23,8 @@ import (
 
 // hub holds the flags.
 type hub struct {
-	dir, listen, cert, key string
-	maxKeys, maxBytes      int64
+	dir, listen, cert, key, configFile string
+	maxKeys, maxBytes                  int64
 }
 
 const (

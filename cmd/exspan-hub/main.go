@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/exspan/exspan/cmd/internal/flagfile"
+	"github.com/exspan/exspan/cmd/internal/manpage"
 	"github.com/exspan/exspan/exporter/share"
 )
 
@@ -37,8 +39,10 @@ type runError struct{ error }
 
 func (e runError) Unwrap() error { return e.error }
 
-func newRootCmd() *cobra.Command {
-	h := &hub{}
+func newRootCmd() *cobra.Command { return newCmd(&hub{}) }
+
+// newCmd returns the command whose flags are those of h.
+func newCmd(h *hub) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exspan-hub",
 		Short: "Let sensors share what they learn",
@@ -48,7 +52,8 @@ a user, which "exspan-hub user add" creates, and can write under its own name al
 
 The hub listens on this machine only, unless --listen says otherwise. For other
 addresses it uses TLS, with the certificate that --tls-cert names or with one of its
-own, hub.crt in the data folder, which sensors get with --share-ca.
+own, hub.crt in the data folder, which sensors get with --share-ca. The file that
+--config.file names can set every flag: its keys are their long names.
 
 Exit codes: 0 done, 1 a run-time error, 2 a mistake in flags or files.`,
 		Example: `  exspan-hub user add span-berlin
@@ -58,7 +63,12 @@ Exit codes: 0 done, 1 a run-time error, 2 a mistake in flags or files.`,
 		SilenceUsage:  true,
 		Version:       version,
 		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return h.run(cmd.Context(), cmd.ErrOrStderr()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := h.configure(cmd); err != nil {
+				return err
+			}
+			return h.run(cmd.Context(), cmd.ErrOrStderr())
+		},
 	}
 	cmd.SetVersionTemplate("exspan-hub {{.Version}}\n")
 	cmd.PersistentFlags().StringVar(&h.dir, "data", "/var/lib/exspan-hub", "`FOLDER` of users and of what sensors share")
@@ -68,10 +78,39 @@ Exit codes: 0 done, 1 a run-time error, 2 a mistake in flags or files.`,
 	f.StringVar(&h.key, "tls-key", "", "`FILE` with its key")
 	f.Int64Var(&h.maxKeys, "max-facts", 100_000, "`NUMBER` of facts that one sensor may share")
 	f.Int64Var(&h.maxBytes, "max-size", 1<<30, "`BYTES` that all facts may take on disk")
+	f.StringVar(&h.configFile, "config.file", "", "`FILE` of flags in YAML; flags on the command line take precedence")
 	user := &cobra.Command{Use: "user", Short: "Add, list and remove sensors", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	user.AddCommand(newAddCmd(h), newListCmd(h), newRemoveCmd(h))
-	cmd.AddCommand(user, newConfigCmd(h), newBucketCmd(h))
+	cmd.AddCommand(user, newConfigCmd(h), newBucketCmd(h), newManCmd())
 	return cmd
+}
+
+// configure sets the flags of the hub from the file of --config.file, if there is one.
+func (h *hub) configure(cmd *cobra.Command) error {
+	if h.configFile == "" {
+		return nil
+	}
+	data, err := os.ReadFile(h.configFile)
+	if err != nil {
+		return fmt.Errorf("--config.file: %w", err)
+	}
+	return flagfile.Apply(cmd.Flags(), nil, h.configFile, data, "config.file", "help", "version")
+}
+
+// newManCmd writes the manual pages. It serves packaging, so help does not list it.
+func newManCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:    "man DIR",
+		Short:  "Write the manual pages to the folder DIR",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := manpage.Write(cmd.Root(), args[0], version, nil); err != nil {
+				return runError{err}
+			}
+			return nil
+		},
+	}
 }
 
 func newAddCmd(h *hub) *cobra.Command {

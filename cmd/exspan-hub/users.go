@@ -81,16 +81,21 @@ func (h *hub) save(list []user) error {
 	if err := os.MkdirAll(h.dir, 0o700); err != nil {
 		return err
 	}
-	return replaceFile(h.usersFile(), append(data, '\n'), 0o600)
+	return replaceFile(h.usersFile(), append(data, '\n'), 0o600, true)
 }
 
-// replaceFile writes a file so that there is never half of it.
-func replaceFile(name string, data []byte, mode fs.FileMode) error {
+// replaceFile writes a file so that there is never half of it. If inherit is true and
+// root writes it, it belongs to the owner of its folder: a service that runs as another
+// user must be able to read what root adds to its folder.
+func replaceFile(name string, data []byte, mode fs.FileMode, inherit bool) error {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
+	if inherit && err == nil {
+		err = giveToOwner(f, filepath.Dir(name))
+	}
 	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err == nil {
 		err = os.Rename(f.Name(), name)
 	}
@@ -120,7 +125,7 @@ func (h *hub) add(u user, file string) error {
 	if u.Key, err = pair.PublicKey(); err != nil {
 		return err
 	}
-	if err := replaceFile(file, append(seed, '\n'), 0o600); err != nil {
+	if err := replaceFile(file, append(seed, '\n'), 0o600, false); err != nil {
 		return err
 	}
 	list = slices.DeleteFunc(list, func(x user) bool { return x.Name == u.Name && x.Realm == u.Realm })

@@ -15,6 +15,7 @@ import (
 	"github.com/exspan/exspan/capture/live"
 	"github.com/exspan/exspan/classify"
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
+	"github.com/exspan/exspan/cmd/internal/flagfile"
 )
 
 // listenAddress is the default address for metrics, which nobody but this machine
@@ -23,6 +24,9 @@ import (
 // (https://github.com/prometheus/prometheus/wiki/Default-port-allocations)
 // has used up 9100 to 9999 and continues from 10000; 10135 is free.
 const listenAddress = "localhost:10135"
+
+// notInFile are the flags that the file of --config.file cannot set.
+var notInFile = []string{"config.file", "help", "version", "dump-filter"}
 
 const maxSensor = 128 // bytes of a name
 
@@ -185,7 +189,7 @@ func (m *monitor) complete(cmd *cobra.Command, args []string) error {
 		if err != nil {
 			return err
 		}
-		if err := applyConfig(cmd.Flags(), &m.Filter, m.config, data); err != nil {
+		if err := flagfile.Apply(cmd.Flags(), &m.Filter, m.config, data, notInFile...); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/exspan/exspan/capture/capturetest"
 	"github.com/exspan/exspan/capture/live"
+	"github.com/exspan/exspan/cmd/internal/flagfile"
 )
 
 func TestSizes(t *testing.T) {
@@ -94,7 +95,7 @@ func TestConfigFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		filter := ""
-		err := applyConfig(cmd.Flags(), &filter, "c.yaml", []byte(text))
+		err := flagfile.Apply(cmd.Flags(), &filter, "c.yaml", []byte(text), notInFile...)
 		m := &monitor{}
 		m.interfaces, _ = cmd.Flags().GetStringArray("interface")
 		m.Hold, _ = cmd.Flags().GetDuration("hold")

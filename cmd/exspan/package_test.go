@@ -34,27 +34,37 @@ func mustRun(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// TestUnit checks the unit with systemd: its exposure must be at most 2.0 of 10, and all
-// directives must be known.
+// TestUnit checks the units with systemd: their exposure must be at most 2.0 of 10, and
+// all directives must be known.
 func TestUnit(t *testing.T) {
-	analyze := tool(t, "systemd-analyze")
-	t.Log(mustRun(t, analyze, "security", "--offline=true", "--threshold=20", "package/exspan.service"))
-	unit, err := os.ReadFile("package/exspan.service")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The program is not installed where tests run.
-	file := filepath.Join(t.TempDir(), "exspan.service")
-	if err := os.WriteFile(file, bytes.Replace(unit, []byte("/usr/bin/exspan"), []byte("/bin/true"), 1), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if out := mustRun(t, analyze, "verify", "--man=no", file); strings.Contains(out, "exspan.service") {
-		t.Error(out)
-	}
-	for _, name := range []string{"CapabilityBoundingSet", "AmbientCapabilities"} {
-		if got := regexp.MustCompile(`(?m)^`+name+`=(.*)$`).FindAllSubmatch(unit, -1); len(got) != 1 || string(got[0][1]) != "CAP_NET_RAW" {
-			t.Errorf("%s is %s", name, got)
-		}
+	for _, tt := range []struct{ program, file, capabilities string }{
+		{"exspan", "package/exspan.service", "CAP_NET_RAW"},
+		{"exspan-hub", "../exspan-hub/package/exspan-hub.service", ""},
+	} {
+		t.Run(tt.program, func(t *testing.T) {
+			analyze := tool(t, "systemd-analyze")
+			t.Log(mustRun(t, analyze, "security", "--offline=true", "--threshold=20", tt.file))
+			unit, err := os.ReadFile(tt.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The program is not installed where tests run.
+			file := filepath.Join(t.TempDir(), tt.program+".service")
+			if err := os.WriteFile(file, bytes.Replace(unit, []byte("/usr/bin/"+tt.program), []byte("/bin/true"), 1), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if out := mustRun(t, analyze, "verify", "--man=no", file); strings.Contains(out, tt.program+".service") {
+				t.Error(out)
+			}
+			for _, name := range []string{"CapabilityBoundingSet", "AmbientCapabilities"} {
+				if got := regexp.MustCompile(`(?m)^`+name+`=(.*)$`).FindAllSubmatch(unit, -1); len(got) != 1 || string(got[0][1]) != tt.capabilities {
+					t.Errorf("%s is %s", name, got)
+				}
+			}
+			if !regexp.MustCompile(`(?m)^StateDirectory=` + tt.program + `$`).Match(unit) {
+				t.Error("there is no folder for what the service keeps")
+			}
+		})
 	}
 }
 
@@ -146,80 +156,115 @@ func TestCompletions(t *testing.T) {
 	}
 }
 
+// pkg is what a package of a program must contain.
+type pkg struct {
+	program   string
+	files     []string // besides those that each package has
+	config    []string
+	libraries []string // that have the same name in all distributions
+}
+
+var pkgs = []pkg{
+	{"exspan", []string{"/usr/share/doc/exspan/examples/prometheus.yml", "/usr/share/exspan/mixin/exspan-alerts.yaml", "/usr/share/exspan/mixin/exspan-rules.yaml",
+		"/usr/share/exspan/mixin/exspan-dashboard.json", "/usr/share/man/man1/exspan-monitor.1.gz"},
+		[]string{"/etc/exspan/monitor.yaml", "/etc/exspan/site.yaml"}, []string{"libc.so.6", "libdbus-1.so.3"}},
+	{"exspan-hub", []string{"/usr/share/man/man1/exspan-hub-user-add.1.gz"}, []string{"/etc/exspan-hub/hub.yaml"}, []string{"libc.so.6"}},
+}
+
+// all returns the files that a package must contain.
+func (p *pkg) all() []string {
+	return slices.Concat(p.files, p.config, []string{"/usr/bin/" + p.program, "/usr/lib/systemd/system/" + p.program + ".service",
+		"/usr/share/bash-completion/completions/" + p.program, "/usr/share/man/man1/" + p.program + ".1.gz", "/usr/share/doc/" + p.program + "/README.md"})
+}
+
 // TestPackages inspects the packages that "make packages" built.
 func TestPackages(t *testing.T) {
 	dist := os.Getenv("EXSPAN_PACKAGES")
 	if dist == "" {
 		t.Skip("EXSPAN_PACKAGES is not set; make packages does")
 	}
-	one := func(pattern string) string {
+	one := func(t *testing.T, pattern string) string {
+		t.Helper()
 		files, err := filepath.Glob(filepath.Join(dist, pattern))
 		if err != nil || len(files) != 1 {
 			t.Fatalf("%s: %d files (%v)", pattern, len(files), err)
 		}
 		return files[0]
 	}
-	wanted := []string{
-		"/etc/exspan/monitor.yaml", "/etc/exspan/site.yaml", "/usr/bin/exspan", "/usr/lib/systemd/system/exspan.service",
-		"/usr/share/bash-completion/completions/exspan", "/usr/share/doc/exspan/examples/prometheus.yml",
-		"/usr/share/exspan/mixin/exspan-alerts.yaml", "/usr/share/exspan/mixin/exspan-rules.yaml",
-		"/usr/share/exspan/mixin/exspan-dashboard.json", "/usr/share/man/man1/exspan.1.gz", "/usr/share/man/man1/exspan-monitor.1.gz",
-	}
 	t.Run("zip", func(t *testing.T) {
-		z, err := zip.OpenReader(one("*_windows_amd64.zip"))
+		z, err := zip.OpenReader(one(t, "*_windows_amd64.zip"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer z.Close()
 		checkExe(t, &z.Reader)
 	})
-	t.Run("deb", func(t *testing.T) {
-		dpkg := tool(t, "dpkg-deb")
-		deb := one("*.deb")
-		root := t.TempDir()
-		mustRun(t, dpkg, "-x", deb, root)
-		for _, file := range wanted {
-			if _, err := os.Stat(filepath.Join(root, file)); err != nil {
-				t.Error(err)
+	for _, p := range pkgs {
+		t.Run(p.program, func(t *testing.T) {
+			t.Run("deb", func(t *testing.T) { p.checkDeb(t, one(t, p.program+"_*.deb")) })
+			t.Run("rpm", func(t *testing.T) { p.checkRPM(t, one(t, p.program+"-[0-9]*.rpm")) })
+		})
+	}
+}
+
+func (p *pkg) checkDeb(t *testing.T, deb string) {
+	dpkg := tool(t, "dpkg-deb")
+	root := t.TempDir()
+	mustRun(t, dpkg, "-x", deb, root)
+	for _, file := range p.all() {
+		if _, err := os.Stat(filepath.Join(root, file)); err != nil {
+			t.Error(err)
+		}
+	}
+	program := filepath.Join(root, "usr/bin", p.program)
+	version := mustRun(t, program, "--version")
+	if !strings.HasPrefix(version, p.program+" ") {
+		t.Error(version)
+	}
+	if lintian, err := exec.LookPath("lintian"); err == nil {
+		if out, err := exec.Command(lintian, "--allow-root", "--fail-on", "error,warning", deb).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("lintian: %v\n%s", err, out)
+		}
+	}
+	info := mustRun(t, dpkg, "-I", deb, "conffiles")
+	if got := strings.Fields(info); !slices.Equal(got, p.config) {
+		t.Errorf("configuration files are %q", got)
+	}
+	control := t.TempDir()
+	mustRun(t, dpkg, "-e", deb, control)
+	for _, name := range []string{"postinst", "prerm", "postrm"} {
+		script, err := os.ReadFile(filepath.Join(control, name))
+		if err != nil {
+			t.Error(err)
+		}
+		for _, unit := range regexp.MustCompile(`[\w-]+\.service`).FindAllString(string(script), -1) {
+			if unit != p.program+".service" {
+				t.Errorf("%s is about %s", name, unit)
 			}
 		}
-		version := mustRun(t, filepath.Join(root, "usr/bin/exspan"), "version")
-		if !strings.HasPrefix(version, "exspan ") {
-			t.Error(version)
-		}
-		if lintian, err := exec.LookPath("lintian"); err == nil {
-			if out, err := exec.Command(lintian, "--allow-root", "--fail-on", "error,warning", deb).CombinedOutput(); err != nil || len(out) > 0 {
-				t.Errorf("lintian: %v\n%s", err, out)
+	}
+	if readelf, err := exec.LookPath("readelf"); err == nil {
+		needed := regexp.MustCompile(`Shared library: \[(.*?)\]`).FindAllStringSubmatch(mustRun(t, readelf, "-d", program), -1)
+		for _, n := range needed {
+			if !slices.Contains(p.libraries, n[1]) {
+				t.Errorf("the program needs %s", n[1])
 			}
 		}
-		info := mustRun(t, dpkg, "-I", deb, "conffiles")
-		if got := strings.Fields(info); !slices.Equal(got, []string{"/etc/exspan/monitor.yaml", "/etc/exspan/site.yaml"}) {
-			t.Errorf("configuration files are %q", got)
+	}
+}
+
+func (p *pkg) checkRPM(t *testing.T, file string) {
+	rpm := tool(t, "rpm")
+	list := strings.Fields(mustRun(t, rpm, "-qpl", file))
+	for _, file := range p.all() {
+		if !slices.Contains(list, file) {
+			t.Errorf("%s is missing", file)
 		}
-		if readelf, err := exec.LookPath("readelf"); err == nil {
-			// Libraries that have the same name in all distributions.
-			needed := regexp.MustCompile(`Shared library: \[(.*?)\]`).FindAllStringSubmatch(
-				mustRun(t, readelf, "-d", filepath.Join(root, "usr/bin/exspan")), -1)
-			for _, n := range needed {
-				if !slices.Contains([]string{"libc.so.6", "libdbus-1.so.3"}, n[1]) {
-					t.Errorf("the program needs %s", n[1])
-				}
-			}
-		}
-	})
-	t.Run("rpm", func(t *testing.T) {
-		rpm := tool(t, "rpm")
-		list := strings.Fields(mustRun(t, rpm, "-qpl", one("*.rpm")))
-		for _, file := range wanted {
-			if !slices.Contains(list, file) {
-				t.Errorf("%s is missing", file)
-			}
-		}
-		config := strings.Fields(mustRun(t, rpm, "-qpc", one("*.rpm")))
-		if !slices.Equal(config, []string{"/etc/exspan/monitor.yaml", "/etc/exspan/site.yaml"}) {
-			t.Errorf("configuration files are %q", config)
-		}
-	})
+	}
+	config := strings.Fields(mustRun(t, rpm, "-qpc", file))
+	if !slices.Equal(config, p.config) {
+		t.Errorf("configuration files are %q", config)
+	}
 }
 
 // checkExe verifies that the Windows program starts without Npcap: it loads that library

@@ -1,19 +1,21 @@
-package main
+// Package flagfile sets flags from a configuration file.
+package flagfile
 
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/spf13/pflag"
 )
 
-// applyConfig sets flags from a configuration file, which maps the long names of
-// flags to their values, and repeatable flags to lists. Flags given on the command
-// line keep their values. The key "filter" holds the BPF expression. applyConfig
-// returns all mistakes, each with its file, line and column.
-func applyConfig(flags *pflag.FlagSet, filter *string, name string, data []byte) error {
+// Apply sets flags from a configuration file in YAML, which maps the long names of flags
+// to their values, and repeatable flags to lists. Flags given on the command line keep
+// their values. Flags in except cannot be set. If filter is not nil, the key "filter" sets
+// it, unless it is set already. Apply returns all mistakes, each with file, line and column.
+func Apply(flags *pflag.FlagSet, filter *string, name string, data []byte, except ...string) error {
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -42,7 +44,7 @@ func applyConfig(flags *pflag.FlagSet, filter *string, name string, data []byte)
 			wrong(e.Value, "%s: want a value or a list of values", key)
 			continue
 		}
-		if key == "filter" {
+		if key == "filter" && filter != nil {
 			if len(values) != 1 {
 				wrong(e.Key, "filter: want one value")
 			} else if *filter == "" {
@@ -51,8 +53,12 @@ func applyConfig(flags *pflag.FlagSet, filter *string, name string, data []byte)
 			continue
 		}
 		f := flags.Lookup(key)
-		if f == nil || key == "config.file" || key == "help" || key == "version" || key == "dump-filter" {
-			wrong(e.Key, "unknown key %q; the keys are the flags' long names, and filter", key)
+		if f == nil || slices.Contains(except, key) {
+			also := ""
+			if filter != nil {
+				also = ", and filter"
+			}
+			wrong(e.Key, "unknown key %q; the keys are the flags' long names%s", key, also)
 			continue
 		}
 		list, isList := f.Value.(pflag.SliceValue)
@@ -75,8 +81,7 @@ func applyConfig(flags *pflag.FlagSet, filter *string, name string, data []byte)
 	return errors.Join(errs...)
 }
 
-// scalars returns a scalar, or a list of scalars, as text. It reports whether n is
-// one of these.
+// scalars returns a scalar, or a list of scalars, as text, and whether n is one of these.
 func scalars(n ast.Node) ([]string, bool) {
 	switch v := n.(type) {
 	case *ast.SequenceNode:
