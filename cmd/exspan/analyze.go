@@ -232,12 +232,16 @@ func (a *analysis) run(ctx context.Context, stdin io.Reader, stdout, stderr io.W
 		sinks = append(sinks, packets.selection)
 	}
 	if a.parquet != "" {
-		folder, err := a.open(parquet.Options{})
-		if err != nil {
+		f := &folderSink{}
+		if !a.Quiet {
+			f.show = pipeline.NewProgress(stderr)
+		}
+		if f.folder, err = a.open(parquet.Options{Progress: f.progress}); err != nil {
 			return err
 		}
-		defer folder.Abandon()
-		sinks = append(sinks, a.filtered(&folderSink{parquet.NewSink(folder), folder}))
+		defer f.folder.Abandon()
+		f.Sink = parquet.NewSink(f.folder)
+		sinks = append(sinks, a.filtered(f))
 	}
 	fail := newFailOn(a.failOn, exporter.Multi(sinks...))
 	result, err := a.Run(ctx, cfg, streams, fail)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/exspan/exspan/classify/record"
+	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/exspan/exspan/exporter/parquet"
 	"github.com/exspan/exspan/exporter/queue"
 )
@@ -56,9 +57,18 @@ func (l *lake) open(o parquet.Options) (*parquet.Folder, error) {
 type folderSink struct {
 	*parquet.Sink
 	folder *parquet.Folder
+	show   *pipeline.Progress
+}
+
+// progress shows how many flows are in files.
+func (s *folderSink) progress(written, all uint64) {
+	s.show.Show(func() string {
+		return fmt.Sprintf("%3d %% of %d flows written as Parquet", written*100/max(all, 1), all)
+	})
 }
 
 func (s *folderSink) Close(*record.Summary) error {
+	defer s.show.Clear()
 	if err := s.folder.Close(context.Background()); err != nil {
 		return fmt.Errorf("--parquet: %w", err)
 	}

@@ -2,6 +2,7 @@ package parquet
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -42,7 +43,45 @@ type partHead struct {
 type maker struct {
 	writer  *parquet.GenericWriter[any]
 	decoder *zstd.Decoder
-	rows    []parquet.Row
+	free    chan *batch
+}
+
+const (
+	batchRows = 256 // rows handed from one goroutine to the other at a time
+	batches   = 3
+)
+
+// batch holds rows on their way from a part to a file.
+type batch struct {
+	data []byte // which rows refers to
+	rows []parquet.Row
+	sum  uint64 // of the numbers that identify the flows
+}
+
+// fill takes at most batchRows rows of b, and returns what comes after them.
+func (t *batch) fill(dec *decoder, b []byte) ([]byte, error) {
+	rest, n := b, 0
+	for ; n < batchRows && len(rest) > 0; n++ {
+		_, _, more, err := next(rest)
+		if err != nil {
+			return nil, err
+		}
+		rest = more
+	}
+	t.data = append(t.data[:0], b[:len(b)-len(rest)]...)
+	t.rows, t.sum = t.rows[:n], 0
+	left := t.data
+	for i := range t.rows {
+		h, row, more, err := next(left)
+		if err != nil {
+			return nil, err
+		}
+		if t.rows[i], err = dec.row(t.rows[i][:0], row); err != nil {
+			return nil, err
+		}
+		t.sum, left = t.sum+h.identity, more
+	}
+	return rest, nil
 }
 
 // frame appends a block with content.
@@ -103,7 +142,7 @@ func ended(err error) error {
 
 // finishParts finishes parts as they become due.
 func (f *Folder) finishParts() {
-	defer close(f.done)
+	defer close(f.ended)
 	for range f.queue {
 		f.failed(f.finishDue())
 	}
@@ -212,29 +251,67 @@ func (f *Folder) copyRows(in io.Reader, aside string) (_ *partHead, identity uin
 	s := schemaOf[0]()
 	buffered := bufio.NewWriterSize(out, 256<<10)
 	f.beginFile(s, buffered, h)
-	dec := newDecoder(h.Columns, s)
-	var plain []byte
-	for f.ctx.Err() == nil {
-		content, err := b.next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, 0, 0, err
-		}
-		if plain, err = f.make.decoder.DecodeAll(content, plain[:0]); err != nil {
-			return nil, 0, 0, err
-		}
-		n, sum, err := f.writeRows(dec, plain)
-		if err != nil {
-			return nil, 0, 0, err
-		}
-		rows, identity = rows+n, identity+sum
+	rows, identity, err = f.copyBlocks(&b, newDecoder(h.Columns, s))
+	if err == nil {
+		err = f.ctx.Err()
 	}
-	if err := f.ctx.Err(); err != nil {
+	if err != nil {
 		return nil, 0, 0, err
 	}
 	return h, identity, rows, errors.Join(f.make.writer.Close(), buffered.Flush())
+}
+
+// copyBlocks writes the rows of all blocks, which a goroutine of its own decodes
+// meanwhile. It returns their number and the sum of the numbers that identify them.
+func (f *Folder) copyBlocks(b *blocks, dec *decoder) (rows int, identity uint64, err error) {
+	ctx, stop := context.WithCancel(f.ctx)
+	defer stop()
+	full, failed := make(chan *batch), error(nil)
+	go func() {
+		defer close(full)
+		failed = f.decodeBlocks(ctx, b, dec, full)
+	}()
+	for t := range full {
+		if err == nil {
+			_, err = f.make.writer.WriteRows(t.rows)
+			rows, identity = rows+len(t.rows), identity+t.sum
+			f.done.Add(uint64(len(t.rows)))
+			if f.opt.Progress != nil {
+				f.opt.Progress(f.done.Load(), f.taken.Load())
+			}
+			if err != nil {
+				stop()
+			}
+		}
+		f.make.free <- t
+	}
+	return rows, identity, errors.Join(err, failed)
+}
+
+// decodeBlocks sends the rows of all blocks to full, until ctx ends.
+func (f *Folder) decodeBlocks(ctx context.Context, b *blocks, dec *decoder, full chan<- *batch) error {
+	var plain []byte
+	for ctx.Err() == nil {
+		content, err := b.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if plain, err = f.make.decoder.DecodeAll(content, plain[:0]); err != nil {
+			return err
+		}
+		for rest := plain; len(rest) > 0; {
+			t := <-f.make.free
+			if rest, err = t.fill(dec, rest); err != nil {
+				f.make.free <- t
+				return err
+			}
+			full <- t
+		}
+	}
+	return nil
 }
 
 // beginFile makes f.make.writer write to w. Reset of a writer of parquet-go 0.32 forgets the
@@ -242,33 +319,12 @@ func (f *Folder) copyRows(in io.Reader, aside string) (_ *partHead, identity uin
 func (f *Folder) beginFile(s *schema, w io.Writer, h *partHead) {
 	if f.make.decoder == nil {
 		f.make.decoder, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxBlock)) // the options are constant
-		f.make.rows = make([]parquet.Row, 64)
+		f.make.free = make(chan *batch, batches)
+		for range batches {
+			f.make.free <- &batch{rows: make([]parquet.Row, batchRows)}
+		}
 	}
 	f.make.writer = newWriter(s, w, f.opt.Program, map[string]string{"exspan.realm": h.Realm, "exspan.sensor": h.Sensor})
-}
-
-// writeRows writes the rows of a block. It returns their number and the sum of the
-// numbers that identify them.
-func (f *Folder) writeRows(dec *decoder, b []byte) (rows int, sum uint64, err error) {
-	n := 0
-	for len(b) > 0 {
-		h, row, rest, err := next(b)
-		if err != nil {
-			return rows, sum, err
-		}
-		if f.make.rows[n], err = dec.row(f.make.rows[n][:0], row); err != nil {
-			return rows, sum, err
-		}
-		sum, b = sum+h.identity, rest
-		rows++
-		if n++; n == len(f.make.rows) || len(b) == 0 {
-			if _, err := f.make.writer.WriteRows(f.make.rows[:n]); err != nil {
-				return rows, sum, err
-			}
-			n = 0
-		}
-	}
-	return rows, sum, nil
 }
 
 // compressor compresses blocks.

@@ -46,6 +46,9 @@ type Options struct {
 	Now func() time.Time
 	// Failed is told of errors that no method returns.
 	Failed func(error)
+	// Progress, if it is not nil, is told again and again while files are written how many
+	// rows are in files, and how many were taken in.
+	Progress func(written, all uint64)
 }
 
 // A Folder is an io.Writer of rows that a Sink encodes. It puts them into files
@@ -64,7 +67,7 @@ type Folder struct {
 	own   string // folder of the parts of this process
 	lock  *os.File
 	queue chan struct{} // wakes the goroutine that finishes files
-	done  chan struct{} // it has returned
+	ended chan struct{} // it has returned
 	ctx   context.Context
 	stop  context.CancelFunc
 
@@ -75,9 +78,11 @@ type Folder struct {
 	due    []*part // to be finished
 	closed bool
 
-	make maker // of the goroutine that finishes files
-	lost atomic.Uint64
-	errs atomic.Uint64
+	make  maker         // of the goroutine that finishes files
+	taken atomic.Uint64 // rows
+	done  atomic.Uint64 // rows in files
+	lost  atomic.Uint64
+	errs  atomic.Uint64
 }
 
 // target is where rows belong.
@@ -101,7 +106,7 @@ type part struct {
 // Open returns a Folder, after it has made folders and looked for what earlier
 // processes left.
 func Open(o Options) (*Folder, error) {
-	f := &Folder{opt: o, parts: map[target]*part{}, queue: make(chan struct{}, 1), done: make(chan struct{})}
+	f := &Folder{opt: o, parts: map[target]*part{}, queue: make(chan struct{}, 1), ended: make(chan struct{})}
 	if o.Failed == nil {
 		f.opt.Failed = func(error) {}
 	}
@@ -177,6 +182,7 @@ func (f *Folder) Write(p []byte) (int, error) {
 		t := f.part(target{sensor, h.hour})
 		t.rows = append(t.rows, rest[:n]...)
 		t.count++
+		f.taken.Add(1)
 		f.waits += n
 		if len(t.rows) >= blockSize && t.block == nil {
 			if err := f.append(t, false); err != nil {
@@ -363,7 +369,7 @@ func (f *Folder) Close(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, f.stop)
 	defer stop()
 	close(f.queue)
-	<-f.done
+	<-f.ended
 	err = errors.Join(err, f.finishDue())
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -388,7 +394,7 @@ func (f *Folder) Abandon() {
 	f.mu.Unlock()
 	f.stop()
 	close(f.queue)
-	<-f.done
+	<-f.ended
 	if f.opt.Keep {
 		_ = os.Remove(f.own) // if nothing was written
 	} else {

@@ -376,7 +376,8 @@ func TestHours(t *testing.T) {
 // the input.
 func TestManyHours(t *testing.T) {
 	dir := t.TempDir()
-	f, err := Open(Options{Dir: dir})
+	var written, all []uint64 // what Progress is told
+	f, err := Open(Options{Dir: dir, Progress: func(w, a uint64) { written, all = append(written, w), append(all, a) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -391,9 +392,12 @@ func TestManyHours(t *testing.T) {
 	if err := f.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	all := files(t, dir)
-	if got := rows(t, all...); len(all) != hours || len(got) != n {
-		t.Errorf("%d rows in %d files", len(got), len(all))
+	names := files(t, dir)
+	if got := rows(t, names...); len(names) != hours || len(got) != n {
+		t.Errorf("%d rows in %d files", len(got), len(names))
+	}
+	if len(written) < hours || !slices.IsSorted(written) || written[len(written)-1] != n || slices.Min(all) != n {
+		t.Errorf("progress was told %d times, up to %d of %d", len(written), written[len(written)-1], slices.Min(all))
 	}
 }
 

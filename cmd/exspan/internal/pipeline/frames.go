@@ -15,9 +15,9 @@ import (
 func (o *Options) Frames(ctx context.Context, s Streams, each func(*capture.RawFrame) error) (frames uint64, _ *Result, err error) {
 	opt := o.Capture()
 	opt.Frames, opt.Stdin = true, s.Stdin
-	show := newProgress(s.Progress)
+	show := NewProgress(s.Progress)
 	if show != nil {
-		opt.Progress = show.update
+		opt.Progress = show.read
 	}
 	src, err := capture.OpenFiles(o.Files, opt)
 	if err != nil {
@@ -26,7 +26,7 @@ func (o *Options) Frames(ctx context.Context, s Streams, each func(*capture.RawF
 	if show != nil {
 		show.files = src.Ended
 	}
-	defer show.clear()
+	defer show.Clear()
 	stop := context.AfterFunc(ctx, func() { _ = src.Close() })
 	defer func() {
 		if stop() {

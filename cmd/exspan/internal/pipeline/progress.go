@@ -9,9 +9,9 @@ import (
 	"golang.org/x/term"
 )
 
-// progress shows on a terminal how much of a long input has been read. Its
+// A Progress shows on a terminal how far a long run is, in a line that it rewrites. Its
 // methods do nothing on a nil receiver.
-type progress struct {
+type Progress struct {
 	w     io.Writer
 	start time.Time
 	next  time.Time
@@ -21,39 +21,48 @@ type progress struct {
 	files func() (ended, all int)
 }
 
-// newProgress returns nil unless w is a terminal.
-func newProgress(w io.Writer) *progress {
+// NewProgress returns nil unless w is a terminal.
+func NewProgress(w io.Writer) *Progress {
 	if w == nil || !IsTerminal(w) {
 		return nil
 	}
 	now := time.Now()
-	return &progress{w: w, start: now, next: now.Add(time.Second)}
+	return &Progress{w: w, start: now, next: now.Add(time.Second)}
 }
 
-// update shows the bytes read so far and their total, 0 if it is not known.
-func (p *progress) update(read, total int64) {
+// Show shows what text returns, unless the last line is younger than 200 ms.
+func (p *Progress) Show(text func() string) {
+	if p == nil {
+		return
+	}
 	now := time.Now()
 	if now.Before(p.next) {
 		return
 	}
 	p.next, p.shown = now.Add(200*time.Millisecond), true
-	mb := float64(read) / 1e6
-	rate := mb / now.Sub(p.start).Seconds()
-	files := ""
-	if p.files != nil {
-		if ended, all := p.files(); all > 1 {
-			files = fmt.Sprintf(", %d of %d files", ended, all)
-		}
-	}
-	if total > 0 {
-		fmt.Fprintf(p.w, "\r\x1b[K%3d %% of %.1f MB%s, %.0f MB/s", min(100, read*100/total), float64(total)/1e6, files, rate)
-	} else {
-		fmt.Fprintf(p.w, "\r\x1b[K%.1f MB%s, %.0f MB/s", mb, files, rate)
-	}
+	fmt.Fprintf(p.w, "\r\x1b[K%s", text())
 }
 
-// clear removes the line.
-func (p *progress) clear() {
+// read shows the bytes read so far and their total, 0 if it is not known.
+func (p *Progress) read(read, total int64) {
+	p.Show(func() string {
+		mb := float64(read) / 1e6
+		rate := mb / time.Since(p.start).Seconds()
+		files := ""
+		if p.files != nil {
+			if ended, all := p.files(); all > 1 {
+				files = fmt.Sprintf(", %d of %d files", ended, all)
+			}
+		}
+		if total > 0 {
+			return fmt.Sprintf("%3d %% of %.1f MB%s, %.0f MB/s", min(100, read*100/total), float64(total)/1e6, files, rate)
+		}
+		return fmt.Sprintf("%.1f MB%s, %.0f MB/s", mb, files, rate)
+	})
+}
+
+// Clear removes the line.
+func (p *Progress) Clear() {
 	if p != nil && p.shown {
 		fmt.Fprint(p.w, "\r\x1b[K")
 		p.shown = false

@@ -86,9 +86,9 @@ func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view 
 	parallel := runtime.GOMAXPROCS(0) > 1
 	opt := o.Capture()
 	opt.Pieces, opt.Stdin = parallel, s.Stdin
-	show := newProgress(s.Progress)
+	show := NewProgress(s.Progress)
 	if show != nil {
-		opt.Progress = show.update
+		opt.Progress = show.read
 	}
 	src, err := capture.OpenFiles(o.Files, opt)
 	if err != nil {
@@ -98,7 +98,7 @@ func (o *Options) Run(ctx context.Context, cfg classify.Config, s Streams, view 
 		show.files = src.Ended
 	}
 	last, err := feed(ctx, eng, src, parallel, o.heapLimit())
-	show.clear()
+	show.Clear()
 	r := &Result{Last: last, Damage: src.Errors()}
 	if ctx.Err() != nil {
 		r.Damage = append(r.Damage, errors.New("interrupted; what was read until then is reported"))
