@@ -45,7 +45,7 @@ type host struct {
 	build   string        // the build number with the update it belongs to, if that is how the version is known
 	bySite  bool          // the site file tells the version
 	among   []string      // the versions that it can have by what it showed, oldest first; nil for any
-	epoch   uint32        // hosts.epoch when roles were made
+	epoch   uint32        // hosts.assumes when roles were made
 	vetoed  bool          // it is no Exchange server
 	behind  *capture.Addr // an Exchange server that it sends requests on to, or nil
 	// versionTold and nameTold are the sensors that told the version and the name;
@@ -74,6 +74,7 @@ type hosts struct {
 	// the one that the operator gave; either may be empty.
 	organisation, given string
 	epoch               uint32 // counts what may change the version that is assumed of a host
+	versions            uint32 // counts the hosts whose version became known
 	// outer is what is known of the wire, for the hosts inside a tunnel; nil for those
 	// of the wire itself.
 	outer *hosts
@@ -220,7 +221,7 @@ func (h *hosts) prove(a capture.Addr, p roleProof, version, build string) (n new
 		x.version, x.build, x.versionTold = version, build, p.sensor
 		x.roles = nil
 		h.runs(version)
-		h.epoch++ // others are judged by it
+		h.versions++
 		n.version = true
 	}
 	if x.site != nil {
@@ -333,7 +334,7 @@ func (h *hosts) find(a *capture.Addr) (*match.RoleSet, string) {
 		return &h.anywhere, ""
 	case x == nil:
 		return h.elsewhere(a), ""
-	case x.roles != nil && (x.version != "" || x.epoch == h.assumes()):
+	case x.roles != nil && (x.version != "" || x.epoch == h.assumes(x)):
 		return x.roles, x.name
 	case x.site == nil && len(x.proofs) == 0 && x.version == "":
 		return h.elsewhere(a), x.name
@@ -422,7 +423,7 @@ func (h *hosts) publishes(set []rules.Role) bool {
 
 // setVersion sets the version of a host's role set, if it is an Exchange server.
 func (h *hosts) setVersion(r *match.RoleSet, x *host) {
-	x.epoch = h.assumes()
+	x.epoch = h.assumes(x)
 	switch {
 	case x.bySite:
 		r.Version, r.Source = x.version, record.BySite
@@ -557,12 +558,16 @@ func local(a *capture.Addr) bool {
 }
 
 // assumes returns a count that changes whenever the version may that is assumed of a
-// host.
-func (h *hosts) assumes() uint32 {
+// host. A load balancer is judged by the version of what is behind it.
+func (h *hosts) assumes(x *host) uint32 {
+	n := h.epoch
 	if h.outer != nil {
-		return h.epoch + h.outer.epoch
+		n += h.outer.epoch
 	}
-	return h.epoch
+	if x.behind != nil {
+		n += h.versions
+	}
+	return n
 }
 
 // proofsOf returns the roles of a host that traffic proves, and weak evidence that

@@ -3,6 +3,7 @@ package inventory
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/exspan/exspan/capture"
@@ -111,9 +112,14 @@ func (v *Inventory) weighAgain(old, hosts *hosts) {
 // from inside tunnels alone has the description of one in Inside.
 func (v *Inventory) Hosts(describe func(capture.TunnelID) string) []record.HostSummary {
 	list := v.hosts.summaries()
+	known := make(map[netip.Addr]bool, len(list))
+	for i := range list {
+		known[list[i].Addr] = true
+	}
 	for _, tunnel := range slices.Sorted(maps.Keys(v.inside)) {
 		for _, h := range v.inside[tunnel].summaries() {
-			if !slices.ContainsFunc(list, func(x record.HostSummary) bool { return x.Addr == h.Addr }) {
+			if !known[h.Addr] {
+				known[h.Addr] = true
 				h.Inside = describe(tunnel)
 				list = append(list, h)
 			}
@@ -127,6 +133,9 @@ func (v *Inventory) Hosts(describe func(capture.TunnelID) string) []record.HostS
 func (h *hosts) summaries() []record.HostSummary {
 	var list []record.HostSummary
 	for a, x := range h.byAddr {
+		if x.site == nil && len(x.proofs) == 0 {
+			continue // most have a name alone
+		}
 		hs := record.HostSummary{Addr: x.addr, Name: x.name, Version: x.version, Build: x.build}
 		if x.site != nil {
 			for _, r := range x.site.Roles {

@@ -163,6 +163,7 @@ func fits(f *rules.Fact, have string) int {
 			if Unnamed(have) {
 				best = bySet
 			}
+		case !mayFit(w, have):
 		case rules.Fits(w, have):
 			if w != "*" {
 				return byName
@@ -171,6 +172,16 @@ func fits(f *rules.Fact, have string) int {
 		}
 	}
 	return best
+}
+
+// mayFit reports whether a value and a pattern begin alike, which most do not: rules.Fits
+// is then not needed.
+func mayFit(pattern, have string) bool {
+	if pattern == "" || have == "" || pattern[0] == '*' {
+		return true
+	}
+	p, h := pattern[0], have[0]
+	return p|0x20 == h|0x20 || p >= 0x80 || h >= 0x80
 }
 
 // Unnamed reports whether an interface is written as its UUID, because no pack

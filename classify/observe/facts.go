@@ -1,6 +1,9 @@
 package observe
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // The names of facts that several protocols report or that rules judge. A protocol's
 // package names the facts that only it reports.
@@ -180,6 +183,13 @@ func (f *Facts) Values(name string) []string {
 func (f *Facts) Remove(name, value string) {
 	if f.Has(name, value) {
 		f.list, f.Changed = f.list.without(Fact{name, value}), true
+	}
+}
+
+// RemoveAll removes several facts.
+func (f *Facts) RemoveAll(facts []Fact) {
+	if slices.ContainsFunc(facts, func(x Fact) bool { return f.Has(x.Name, x.Value) }) {
+		f.list, f.Changed = f.list.without(facts...), true
 	}
 }
 

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"hash/maphash"
+	"slices"
 	"unsafe"
 )
 
@@ -164,14 +165,14 @@ func (l *List) extend(f Fact) *List {
 	return n
 }
 
-// without returns the list without f.
-func (l *List) without(f Fact) *List {
+// without returns the list without some facts.
+func (l *List) without(facts ...Fact) *List {
 	var r *List
 	if l.lists != nil {
 		r = l.lists.root
 	}
 	for _, x := range l.facts {
-		if x != f {
+		if !slices.Contains(facts, x) {
 			r = r.with(x)
 		}
 	}

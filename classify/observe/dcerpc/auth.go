@@ -143,9 +143,7 @@ func (o *observer) reportBinds(r *observe.Report) {
 }
 
 func (o *observer) retractBinds(r *observe.Report) {
-	for _, f := range o.fromBind {
-		r.Remove(f.Name, f.Value)
-	}
+	r.RemoveAll(o.fromBind)
 	o.fromBind = o.fromBind[:0]
 }
 

@@ -190,6 +190,22 @@ func text(b []byte) string {
 	if len(b)%2 != 0 || len(b) > 510 {
 		return ""
 	}
+	var room [255]byte
+	for i := range len(b) / 2 { // nearly all names are ASCII
+		c := b[2*i]
+		if b[2*i+1] != 0 || c >= 0x80 {
+			return wide(b)
+		}
+		if c < ' ' {
+			return ""
+		}
+		room[i] = c
+	}
+	return string(room[:len(b)/2])
+}
+
+// wide does what text does with names that are not ASCII.
+func wide(b []byte) string {
 	u := make([]uint16, len(b)/2)
 	for i := range u {
 		u[i] = binary.LittleEndian.Uint16(b[2*i:])

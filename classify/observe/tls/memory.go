@@ -12,7 +12,7 @@ import (
 type memory struct {
 	seed         maphash.Seed
 	hellos       [64]fingerprint
-	certificates [16]struct {
+	certificates [128]struct {
 		der        string
 		identities bool
 		facts      []observe.Fact

@@ -108,6 +108,10 @@ func (e Element) Whole() bool { return len(e.Body) == e.Len }
 // Whole); rest is then empty. ok is false if b does not start with a complete, supported
 // header.
 func Next(b []byte) (e Element, rest []byte, ok bool) {
+	if len(b) >= 2 && b[1] < 0x80 && b[0]&0x1f != 0x1f && int(b[1]) <= len(b)-2 { // as most are
+		n := int(b[1]) + 2
+		return Element{b[0], n - 2, b[2:n]}, b[n:], true
+	}
 	tag, head, length, err := Header(b)
 	if err != nil {
 		return Element{}, nil, false
