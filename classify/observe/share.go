@@ -70,7 +70,7 @@ type FactLists struct {
 	last uint64 // the last id assigned
 	// recent holds lists by the list and the fact that produced them, most recently used
 	// first. A new list replaces the least recently used one.
-	recent [1 << 10][4]*List
+	recent [1 << 11][4]*List
 }
 
 // NewFactLists returns an empty FactLists.

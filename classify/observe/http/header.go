@@ -17,19 +17,30 @@ func hasSuffix(b []byte, s string) bool {
 // named reports whether a header field has the given name. The caller has compared the
 // first letter.
 func named(line []byte, name string) bool {
-	n := len(name)
-	if len(line) <= n || line[n] != ':' {
-		return false
-	}
-	if string(line[:n]) == name {
+	return len(line) > len(name) && line[len(name)] == ':' && equalRest(line, name)
+}
+
+// equalRest reports whether line begins with name, but for its first letter.
+func equalRest(line []byte, name string) bool {
+	if string(line[:len(name)]) == name {
 		return true
 	}
-	for i := 1; i < n; i++ {
+	for i := 1; i < len(name); i++ {
 		if lower(line[i]) != lower(name[i]) {
 			return false
 		}
 	}
 	return true
+}
+
+// contains reports whether b has s in it, which is in lower case and begins with a letter.
+func contains(b []byte, s string) bool {
+	for i := 0; i+len(s) <= len(b); i++ {
+		if b[i]|0x20 == s[0] && equalFold(b[i:i+len(s)], s) {
+			return true
+		}
+	}
+	return false
 }
 
 func lower(c byte) byte {
@@ -71,7 +82,7 @@ func (o *observer) header(s *side, dir observe.Direction, line []byte, r *observ
 			s.length = n
 		case named(line, "Content-Type"):
 			value := valueOf(line, len("Content-Type"))
-			s.sealed = hasPrefix(value, "multipart/") && bytes.Contains(bytes.ToLower(value), []byte("session-encrypted"))
+			s.sealed = hasPrefix(value, "multipart/") && contains(value, "session-encrypted")
 			s.rpcType = equalFold(value, "application/rpc")
 		case asks && o.req.with == noCredentials && named(line, "Cookie"):
 			o.req.with = cookie
