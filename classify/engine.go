@@ -223,11 +223,11 @@ func (e *Engine) take(packets []capture.Packet, events []flow.Event) {
 		e.clock = ev.Clock
 		switch {
 		case ev.What&notable == 0 && e.ledger == nil:
-			p := &packets[ev.Packet]
+			p, st := &packets[ev.Packet], e.flows.stateOf(ev.ID)
 			if p.Tunnel != 0 {
-				e.tunnels.note(ev.ID, p.Tunnel, false)
+				e.tunnels.note(ev.ID, st, p.Tunnel, false)
 			}
-			if h := e.reader.Next(p, ev, &e.flows.stateOf(ev.ID).State); h != nil {
+			if h := e.reader.Next(p, ev, &st.State); h != nil {
 				e.absorb(h)
 			}
 		case ev.What&flow.Ended != 0:
@@ -266,10 +266,10 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 	if ev.What&flow.New != 0 {
 		e.flows.begin(ev.ID, e.ends(p))
 	}
-	if p.Tunnel != 0 || len(e.tunnels.of) > 0 {
-		e.tunnels.note(ev.ID, p.Tunnel, ev.What&flow.New != 0)
-	}
 	st, sender := e.flows.stateOf(ev.ID), ev.Sender()
+	if p.Tunnel != 0 || st.has(inTunnel) {
+		e.tunnels.note(ev.ID, st, p.Tunnel, ev.What&flow.New != 0)
+	}
 	if ev.What&flow.New != 0 && len(e.cfg.Interfaces) > 0 {
 		st.face = uint8(min(p.Interface, 255))
 	}
@@ -455,7 +455,7 @@ func (e *Engine) isNothing(s *slot) bool {
 	if e.inventory.Ever(server.Port) || e.inventory.Ever(client.Port) {
 		return false
 	}
-	tunnels := e.tunnels.ofFlow(s.id)
+	tunnels := e.tunnels.ofFlow(s.id, s.state)
 	c, _ := e.inventory.Host(&client.Addr, tunnels)
 	v, _ := e.inventory.Host(&server.Addr, tunnels)
 	return judge.Unrelated(c, v)
@@ -465,7 +465,7 @@ func (e *Engine) isNothing(s *slot) bool {
 func (e *Engine) leave(s *slot) {
 	e.reader.Forget(&s.State)
 	e.notePair(s)
-	e.tunnels.forget(s.id)
+	e.tunnels.forget(s.id, s.state)
 	if s.has(isLeg) {
 		delete(e.legs.of, s.id)
 	}

@@ -31,6 +31,7 @@ const (
 	ended                       // the flow has ended
 	isLeg                       // legs has taken the flow in
 	mailLeg                     // and it carries mail protocols rather than HTTP
+	inTunnel                    // tunnels knows the flow
 )
 
 func (s *state) has(m mark) bool { return s.marks&m != 0 }

@@ -36,7 +36,7 @@ func (e *Engine) subjectOf(s *slot, outcome record.Outcome) *subject {
 	}
 	sub.Proto, sub.Port, sub.Outcome, sub.Dropped = s.Proto, server.Port, outcome, ""
 	sub.Payload, sub.Begun = s.Seen&flow.SeenPayload != 0, s.Proto != capture.TCP || s.Begun()
-	tunnels := e.tunnels.ofFlow(s.id)
+	tunnels := e.tunnels.ofFlow(s.id, s.state)
 	sub.Client, sub.clientName = e.inventory.Host(&client.Addr, tunnels)
 	sub.Server, sub.serverName = e.inventory.Host(&server.Addr, tunnels)
 	sub.clientAddr, sub.serverAddr = &client.Addr, &server.Addr
@@ -95,7 +95,7 @@ func (e *Engine) find(s *slot, client, server *capture.Endpoint) (f *inventory.F
 	protocol, late, facts := e.reader.Content(&s.State)
 	f = &e.lookup
 	f.Client, f.Server, f.Proto, f.First, f.Last = client, server, s.Proto, s.First, s.Last
-	f.Protocol, f.Facts, f.Tunnels = "", facts.List(), e.tunnels.ofFlow(s.id)
+	f.Protocol, f.Facts, f.Tunnels = "", facts.List(), e.tunnels.ofFlow(s.id, s.state)
 	if protocol != 0 {
 		f.Protocol = e.protocols[protocol-1].Name
 	}
@@ -141,7 +141,7 @@ func (s *subject) used() *inventory.Endpoint {
 // absorb takes in what a flow has just told.
 func (e *Engine) absorb(h *session.Heard) {
 	before := h.Facts.List()
-	list := e.tunnels.ofFlow(h.ID)
+	list := e.tunnels.ofFlow(h.ID, e.flows.stateOf(h.ID))
 	if h.Tunnel != 0 {
 		h.Tunnel = e.tunnels.onWire(h.Tunnel)
 	} else if h.Ended && len(list) > 0 {

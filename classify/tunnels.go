@@ -68,19 +68,20 @@ func (t *tunnels) isMirror(a capture.Addr) bool {
 	return slices.ContainsFunc(t.mirrors, func(p netip.Prefix) bool { return p.Contains(a.Netip()) })
 }
 
-// note notes that a packet of a flow came in a tunnel. It is also to be called
-// for packets of the wire that may belong to a flow of which others came in one.
-func (t *tunnels) note(id flow.ID, tunnel capture.TunnelID, isNew bool) {
+// note notes that a packet of a flow came in a tunnel. It is also to be called for
+// packets of the wire of a flow of which others came in one.
+func (t *tunnels) note(id flow.ID, st *state, tunnel capture.TunnelID, isNew bool) {
 	tunnel = t.onWire(tunnel)
-	list, known := t.of[id]
-	if slices.Contains(list, tunnel) || tunnel == 0 && (isNew || len(t.of) == 0) || len(list) == maxFlowTunnels {
+	known := st.has(inTunnel)
+	if tunnel == 0 && !known {
+		return
+	}
+	list := t.of[id]
+	if slices.Contains(list, tunnel) || len(list) == maxFlowTunnels {
 		return
 	}
 	if !known && !isNew {
 		list = append(list, 0) // those before came on the wire
-	}
-	if tunnel == 0 && !known {
-		return
 	}
 	if !known && len(t.of) >= t.max {
 		t.unmarked++
@@ -90,12 +91,13 @@ func (t *tunnels) note(id flow.ID, tunnel capture.TunnelID, isNew bool) {
 		t.of = map[flow.ID][]capture.TunnelID{}
 	}
 	t.of[id] = append(list, tunnel)
+	st.set(inTunnel)
 }
 
 // ofFlow returns the tunnels in which packets of a flow came, with 0 for the wire, or
 // nil if all of them came on the wire.
-func (t *tunnels) ofFlow(id flow.ID) []capture.TunnelID {
-	if len(t.of) == 0 {
+func (t *tunnels) ofFlow(id flow.ID, st *state) []capture.TunnelID {
+	if !st.has(inTunnel) {
 		return nil
 	}
 	return t.of[id]
@@ -111,8 +113,8 @@ func (t *tunnels) describe(id capture.TunnelID) string {
 }
 
 // forget forgets a flow.
-func (t *tunnels) forget(id flow.ID) {
-	if len(t.of) > 0 {
+func (t *tunnels) forget(id flow.ID, st *state) {
+	if st.has(inTunnel) {
 		delete(t.of, id)
 	}
 }

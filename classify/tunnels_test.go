@@ -12,21 +12,22 @@ import (
 
 func TestTunnelsOfFlows(t *testing.T) {
 	x := tunnels{max: 3}
-	x.note(1, 0, true)
-	x.note(2, 5, true)
-	x.note(2, 5, false)
-	x.note(3, 0, true)
-	x.note(3, 6, false) // after packets on the wire
-	x.note(2, 0, false)
+	var states [5]state
+	x.note(1, &states[1], 0, true)
+	x.note(2, &states[2], 5, true)
+	x.note(2, &states[2], 5, false)
+	x.note(3, &states[3], 0, true)
+	x.note(3, &states[3], 6, false) // after packets on the wire
+	x.note(2, &states[2], 0, false)
 	for range 10 {
-		x.note(4, 7, true)
+		x.note(4, &states[4], 7, true)
 	}
 	for id, want := range map[int][]capture.TunnelID{1: nil, 2: {5, 0}, 3: {0, 6}, 4: {7}} {
 		if got := x.of[flow.ID(id)]; !slices.Equal(got, want) {
 			t.Errorf("flow %d came in %v, want %v", id, got, want)
 		}
 	}
-	x.forget(2)
+	x.forget(2, &states[2])
 	if len(x.of) != 2 {
 		t.Errorf("%d flows are remembered", len(x.of))
 	}

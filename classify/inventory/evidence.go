@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/exspan/exspan/capture"
 	"github.com/exspan/exspan/classify/match"
@@ -211,7 +212,7 @@ func (e *evidence) words(r *evidenceRule, h *session.Heard) string {
 	if f, ok := r.content.First(h.Facts.All()); ok {
 		what = f.Name + "=" + f.Value
 	}
-	*s = shown{list, h.Protocol, h.Server.Port, fmt.Sprintf("%s on port %d", what, h.Server.Port)}
+	*s = shown{list, h.Protocol, h.Server.Port, what + " on port " + strconv.Itoa(int(h.Server.Port))}
 	return s.words
 }
 
