@@ -342,7 +342,7 @@ func partition() time.Duration {
 	return 8 * time.Second
 }
 
-// TestSharePartition cuts one sensor off, and then loses packets of all.
+// TestSharePartition cuts one sensor off.
 func TestSharePartition(t *testing.T) {
 	f := newFleet(t)
 	f.startHub()
@@ -365,21 +365,6 @@ func TestSharePartition(t *testing.T) {
 	if n := f.sensors["b"].metrics().sum("exspan_share_partitions_total"); partition() > 20*time.Second && n != 1 {
 		t.Errorf("b counts %v partitions", n)
 	}
-	f.check(sensorNames...)
-
-	// 10 % of the packets to and from the hub are lost; where the kernel can, some
-	// overtake others too.
-	if out, err := exec.Command("tc", "qdisc", "add", "dev", "tohub", "root", "netem", "delay", "10ms", "5ms", "reorder", "25%", "50%").CombinedOutput(); err != nil {
-		t.Logf("packets are lost but do not overtake each other: the kernel has no netem (%s)", strings.TrimSpace(string(out)))
-	}
-	f.drop("lossy", "ip saddr 10.99.0.0/24 numgen random mod 100 < 10 drop", "ip daddr 10.99.0.0/24 numgen random mod 100 < 10 drop")
-	for _, name := range sensorNames {
-		f.start(name)
-	}
-	f.replayAll(sensorNames...)
-	f.run("", "nft", "delete", "table", "inet", "lossy")
-	f.connected(sensorNames...)
-	f.heard(endpointsOfA, "b", "c")
 	f.check(sensorNames...)
 }
 
