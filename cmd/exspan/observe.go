@@ -60,7 +60,8 @@ or with a password: --web.config.file of monitor, and --username and --password-
 
 With --hub and --follow, it prints the flows that are unexpected or deviating of all
 sensors that share, and tells on standard error which sensors there are, which lose
-packets, and which fall silent.
+packets, and which fall silent. When the connection breaks it connects again, and
+tells from when to when records are missing, and how many a sensor could not send.
 
 Exit codes: 0 done, 1 the monitor cannot be reached or the connection broke, 2 a
 mistake in flags.`,

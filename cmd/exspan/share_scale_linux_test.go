@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/exspan/exspan/classify/knowledge"
+	"github.com/exspan/exspan/exporter/health"
 	"github.com/exspan/exspan/exporter/share"
 )
 
@@ -189,12 +191,110 @@ func buildHub(t *testing.T, dir string) (program string, add func(name string, m
 func runHub(t *testing.T, program, dir string) (address string, hub *exec.Cmd) {
 	t.Helper()
 	address = freeAddr(t)
-	hub = exec.Command(program, "--data", dir, "--listen", address)
+	return address, runHubAt(t, program, dir, address)
+}
+
+func runHubAt(t *testing.T, program, dir, address string) *exec.Cmd {
+	t.Helper()
+	hub := exec.Command(program, "--data", dir, "--listen", address)
 	if err := hub.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = hub.Process.Kill(); _ = hub.Wait() })
-	return address, hub
+	for range 200 { // until it is there
+		if c, err := net.Dial("tcp", address); err == nil {
+			c.Close()
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return hub
+}
+
+// TestObserveHubRestart follows what a sensor reports over a hub that is killed, stays
+// away for some time, and starts again. What comes after that is printed, by the same
+// filter, and it is said what is missing. A viewer who is removed is told so.
+func TestObserveHubRestart(t *testing.T) {
+	dir := t.TempDir()
+	program, add := buildHub(t, dir)
+	one, viewer := add("one"), add("viewer", "--viewer")
+	address, hub := runHub(t, program, dir)
+	records, err := exspan(t, "analyze", "--format", "ndjson", "--sensor", "one", "--site", "../../testdata/rpc.site.yaml", "../../testdata/rpc.pcapng").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wanted, other []byte
+	for line := range bytes.Lines(records) {
+		switch {
+		case bytes.Contains(line, []byte(`"port":22,`)) && bytes.Contains(line, []byte(`"unexpected"`)):
+			wanted = bytes.Clone(line)
+		case bytes.Contains(line, []byte(`"port":135,`)):
+			other = bytes.Clone(line)
+		}
+	}
+	if wanted == nil || other == nil {
+		t.Fatal("the recording has not the flows that this test needs")
+	}
+	var out, log syncLog
+	watcher := exspan(t, "observe", "--follow", "--hub", "nats://"+address, "--hub-credentials", viewer, "--status", "unexpected", "--port", "22", "--format", "ndjson")
+	watcher.Stdout, watcher.Stderr = &out, &log
+	if err := watcher.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- watcher.Wait() }()
+	t.Cleanup(func() { _ = watcher.Process.Kill() })
+	sensor := share.New(share.Options{URL: "nats://" + address, Credentials: one, Realm: "default", Sensor: "one", Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Tell: func([]knowledge.Told) {}, Facts: func(yield func([]knowledge.Fact) bool) { yield(nil) }, State: func() health.State { return health.State{Version: "1"} }})
+	until := func(what string, true func() bool) {
+		t.Helper()
+		for range 1200 {
+			if true() {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		t.Fatalf("timed out waiting for %s\n%s\n%s", what, out.String(), log.String())
+	}
+	said := func(text string) func() bool { return func() bool { return strings.Contains(log.String(), text) } }
+	send := func() { _, _ = sensor.Write(other); _, _ = sensor.Write(wanted); _, _ = sensor.Write(other) }
+	printed := func(n int) func() bool {
+		return func() bool { return out.String() == strings.Repeat(string(wanted), n) }
+	}
+	time.Sleep(time.Second) // the watcher subscribes
+	sensor.Start()
+	defer sensor.Close()
+	until("the sensor", said("sensor one is there: exspan 1"))
+	send()
+	until("the first flow", printed(1))
+
+	_ = hub.Process.Kill()
+	_ = hub.Wait()
+	until("the break", said("the hub: the connection broke"))
+	until("the sensor's break", func() bool { return !sensor.Connected() })
+	send() // nobody gets these
+	if log := log.String(); !strings.Contains(log, "records are missing from ") {
+		t.Errorf("it does not say since when:\n%s", log)
+	}
+	runHubAt(t, program, dir, address)
+	until("the connection", said("the hub: connected again; what sensors sent between "))
+	until("the sensor", func() bool { return sensor.Connected() })
+	until("the count of what is missing", said("sensor one could not send 3 records after "))
+	send()
+	until("the flow after the restart", printed(2))
+
+	if text, err := exec.Command(program, "--data", dir, "user", "remove", "viewer").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	select {
+	case err := <-ended:
+		if err == nil || watcher.ProcessState.ExitCode() != exitError || !strings.Contains(log.String(), "uthoriz") {
+			t.Errorf("a viewer who was removed ends with %v\n%s", err, log.String())
+		}
+	case <-time.After(time.Minute):
+		t.Errorf("a viewer who was removed waits for ever\n%s", log.String())
+	}
+	t.Log(log.String())
 }
 
 // TestObserveHub follows what two sensors report over a hub, one of which lies.
@@ -205,13 +305,6 @@ func TestObserveHub(t *testing.T) {
 	hub, _ := runHub(t, program, dir)
 	var out, log syncLog
 	watcher := exspan(t, "observe", "--follow", "--hub", "nats://"+hub, "--hub-credentials", viewer, "--reason", "no-path", "--width", "200")
-	for range 100 { // until the hub is there
-		if c, err := net.Dial("tcp", hub); err == nil {
-			c.Close()
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
 	watcher.Stdout, watcher.Stderr = &out, &log
 	if err := watcher.Start(); err != nil {
 		t.Fatal(err)
@@ -265,7 +358,7 @@ func TestObserveHub(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("observe ended with %v\n%s", err, log.String())
 	}
-	for _, args := range [][]string{{"--hub", "nats://h"}, {"--hub", "h", "--follow"}, {"--hub", "nats://h", "--follow", "--server", "http://x"}} {
+	for _, args := range [][]string{{"--hub", "nats://h"}, {"--hub", "h", "--follow"}, {"--hub", "nats://h", "--follow", "--server", "http://x"}, {"--hub", "nats://h", "--follow", "--status", "unexpected,expected"}} {
 		if out, err := exspan(t, append([]string{"observe"}, args...)...).CombinedOutput(); err == nil || !strings.Contains(string(out), "--hub") {
 			t.Errorf("%v: %v %s", args, err, out)
 		}

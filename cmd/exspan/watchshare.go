@@ -92,11 +92,14 @@ func (w *watch) sensorState() health.State {
 	return s
 }
 
+// notable reports whether flows of a status need attention.
+func notable(s record.Status) bool { return s == record.Unexpected || s == record.Deviating }
+
 // notableSink gives a sink the last records of flows that need attention.
 type notableSink struct{ record.Sink }
 
 func (s notableSink) Write(r *record.Record) error {
-	if r.State != "ended" || r.Verdict.Status != record.Unexpected && r.Verdict.Status != record.Deviating {
+	if r.State != "ended" || !notable(r.Verdict.Status) {
 		return nil
 	}
 	return s.Sink.Write(r)

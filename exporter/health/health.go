@@ -35,6 +35,9 @@ type State struct {
 	Interfaces []string `json:"interfaces,omitempty"`
 	Down       []string `json:"interfaces_down,omitempty"`
 	Facts      int      `json:"facts"`
+	// Unsent counts records that the sensor could not send since it started, because it
+	// had no connection or too many waited.
+	Unsent uint64 `json:"records_unsent,omitempty"`
 }
 
 // Limits of what is kept.

@@ -532,7 +532,7 @@ func TestObserve(t *testing.T) {
 	defer cancel()
 	var mu sync.Mutex
 	var states []string
-	r, err := Observe(ctx, Options{URL: url, Realm: "default"}, func([]byte) bool { return true },
+	r, err := Observe(ctx, Options{URL: url, Realm: "default", Now: time.Now}, func([]byte) bool { return true },
 		func(s *health.State) { mu.Lock(); states = append(states, s.Sensor); mu.Unlock() }, func(err error) { t.Log(err) })
 	if err != nil {
 		t.Fatal(err)

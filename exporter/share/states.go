@@ -68,7 +68,7 @@ func (x *others) refused(log *slog.Logger) {
 func (s *Share) ownState() (state health.State, dropRate float64) {
 	x := &s.fleet
 	state = s.opt.State()
-	state.Sensor, state.Realm, state.Time = s.opt.Sensor, s.opt.Realm, s.opt.Now().UTC()
+	state.Sensor, state.Realm, state.Time, state.Unsent = s.opt.Sensor, s.opt.Realm, s.opt.Now().UTC(), s.counts.unsent.Load()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	since := state.Time.Sub(x.own.Time).Seconds()
