@@ -31,8 +31,8 @@ type Policy struct {
 	// Answering lists the protocols whose servers answer every request. A UDP request
 	// without an answer was then lost or refused.
 	Answering []string
-	// Beginnings lists the protocols of streams that their first bytes show. A stream that
-	// begins otherwise carries another protocol.
+	// Beginnings lists the protocols that their first bytes show. A flow that begins
+	// otherwise carries another protocol.
 	Beginnings []string
 	// Movable lists the protocols that their content shows at a port which an
 	// administrator chose instead of the documented one.

@@ -173,7 +173,7 @@ func policySchema() *schema {
 		"exchange_roles": someOf(roleList(ofServer)...).describe("Roles that only an Exchange server has."),
 		"alone":          someOf(roleList(ofServer)...).describe("Roles that a server has instead of any other role of Exchange servers."),
 		"answering":      textOrList().describe("Protocols whose server answers every request."),
-		"beginnings":     textOrList().describe("Protocols of streams that their first bytes show."),
+		"beginnings":     textOrList().describe("Protocols that their first bytes show."),
 		"movable":        textOrList().describe("Protocols that are known by their content at a port that an administrator chose."),
 		"unannounced":    textOrList().describe("Protocols at ports that nothing announces and no observer reads."),
 		"announced":      listOf(announced).describe("The protocols of announced endpoints."),

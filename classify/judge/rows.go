@@ -349,7 +349,7 @@ func (j *Judge) fitStatic(s *Subject, ref *legRef) (hit, bool) {
 		h.mismatch = !s.Late || !carries(l.Protocol, s.Protocol)
 		return h, !l.ContentOnly && (ref.row.path == nil || !ref.row.path.Conditions.NamesDecide)
 	}
-	if s.Foreign && s.Blind == Whole && s.Protocol == "" && s.Proto == capture.TCP && slices.Contains(j.policy.Beginnings, l.Protocol) {
+	if s.Foreign && s.Blind == Whole && s.Protocol == "" && slices.Contains(j.policy.Beginnings, l.Protocol) {
 		h.mismatch = true
 		return h, !l.ContentOnly && (ref.row.path == nil || !ref.row.path.Conditions.NamesDecide)
 	}
