@@ -119,9 +119,10 @@ type endpoints struct {
 	gone    int                  // of all
 	media   uint32               // how often a UDP endpoint was learned
 	told    int                  // entries that other sensors told
+	tellers *told                // the sensors that tell
 	ended   []*Endpoint          // what the last call ended
 
-	most, mostPerServer int // entries in all, and of one server address
+	most, mostPerServer int // entries in all, of which two that are told count as one, and of one server address
 	limits              endpointLimits
 	refusals            [2]refusal // of one server, and of all
 	conflicts           uint64     // entries that other bytes contradict
@@ -292,6 +293,9 @@ const (
 func (t *endpoints) contradict(en *Endpoint, what string) {
 	if en.dispute == "" && en.source != observe.FromSite {
 		en.dispute, en.list = what, nil
+		if en.told != nil {
+			en.told.disputedHere = true
+		}
 		t.conflicts++
 	}
 }
@@ -486,7 +490,7 @@ func (en *Endpoint) Service() string { return en.service }
 // it, which is empty for this one.
 func (en *Endpoint) Origin() (from netip.AddrPort, learned int64, sensor string) {
 	if en.told != nil {
-		sensor = en.told.sensor
+		sensor = en.told.by.name
 	}
 	return en.from, en.learned, sensor
 }
@@ -501,7 +505,7 @@ func (en *Endpoint) Public() record.LearnedEndpoint {
 		p.Learned = time.Unix(0, en.learned).UTC()
 	}
 	if en.told != nil {
-		p.Sensor = en.told.sensor
+		p.Sensor = en.told.by.name
 	}
 	return p
 }

@@ -87,6 +87,7 @@ type Inventory struct {
 func New(packs *rules.Packs, site *rules.Site, protocols []string, version string) *Inventory {
 	v := &Inventory{Pairs: newPairs(), endpoints: newEndpoints(packs.Policy()), given: version, maxHosts: MaxHosts}
 	v.told.limit(v.endpoints.most, v.maxHosts)
+	v.endpoints.tellers = &v.told
 	v.setRules(packs, site, protocols)
 	return v
 }

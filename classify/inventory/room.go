@@ -58,7 +58,7 @@ func (t *endpoints) roomFor(en *Endpoint) bool {
 			return false
 		}
 	}
-	if t.len() < t.most {
+	if t.len()-t.told/2 < t.most { // what others told takes half as much: see told.limit
 		return true
 	}
 	if t.refusals[1].holds(en) {
@@ -137,7 +137,7 @@ func (t *endpoints) forget(en *Endpoint) {
 	t.gone++
 	if en.told != nil {
 		t.told--
-		en.told.forget()
+		t.tellers.forget(en)
 	}
 	if list := slices.DeleteFunc(t.byKey[en.key], func(x *Endpoint) bool { return x == en }); len(list) > 0 {
 		t.byKey[en.key] = list

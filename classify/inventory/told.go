@@ -22,6 +22,7 @@ type told struct {
 	trusted []string // empty for all
 	of      map[string]*teller
 	all     teller
+	texts   map[string]string // that entries have in common
 	// most is what all sensors together may tell, and each what one of them may.
 	most, each teller
 	counts     ToldCounts
@@ -29,7 +30,16 @@ type told struct {
 }
 
 // teller counts what is kept of what a sensor told.
-type teller struct{ endpoints, hosts int }
+type teller struct {
+	name             string
+	endpoints, hosts int
+}
+
+// Limits of what is kept of all sensors.
+const (
+	maxTellers = 1000
+	maxTexts   = 4096 // texts that are kept once for all entries
+)
 
 // ToldCounts counts facts that were told and not taken in, or too late.
 type ToldCounts struct {
@@ -42,10 +52,10 @@ type ToldCounts struct {
 }
 
 // limit sets the quotas: all sensors together have half of the room, each has half of
-// that.
+// that. An endpoint that is told takes half as much as one that was seen here.
 func (t *told) limit(endpoints, hosts int) {
-	t.most = teller{max(endpoints/2, 1), max(hosts/2, 1)}
-	t.each = teller{max(endpoints/4, 1), max(hosts/4, 1)}
+	t.most = teller{"", endpoints, max(hosts/2, 1)}
+	t.each = teller{"", max(endpoints/2, 1), max(hosts/4, 1)}
 }
 
 // trusts reports whether a sensor is believed.
@@ -60,26 +70,78 @@ func (t *told) from(sensor string) *teller {
 		if t.of == nil {
 			t.of = map[string]*teller{}
 		}
-		x = &teller{}
+		x = &teller{name: sensor}
 		t.of[sensor] = x
 	}
 	return x
 }
 
-// telling is what other sensors say of an endpoint.
-type telling struct {
-	views     knowledge.Views
-	sensor    string // the one that proves most
-	usedHere  int64  // packet time of the last use that was seen here, or 0
-	endedHere int64  // packet time at which it seemed to end here, or 0
-	told      *told
+// room reports whether a sensor may be one of those of which something is kept.
+func (t *told) room(sensor string) bool {
+	if t.of[sensor] == nil && len(t.of) >= maxTellers {
+		maps.DeleteFunc(t.of, func(_ string, x *teller) bool { return x.endpoints == 0 && x.hosts == 0 })
+	}
+	return t.of[sensor] != nil || len(t.of) < maxTellers
 }
 
-// forget returns the room of all views.
-func (x *telling) forget() {
-	for i := range x.views {
-		x.told.from(x.views[i].Sensor).endpoints--
-		x.told.all.endpoints--
+// once returns a text that equals s, of which there is one copy for all entries.
+func (t *told) once(s string) string {
+	if s == "" {
+		return ""
+	}
+	if old, ok := t.texts[s]; ok {
+		return old
+	}
+	if t.texts == nil || len(t.texts) >= maxTexts {
+		t.texts = map[string]string{}
+	}
+	s = strings.Clone(s)
+	t.texts[s] = s
+	return s
+}
+
+// telling is what other sensors say of an endpoint. One sensor tells most of them: what it
+// says is in the entry and here, and views is nil.
+type telling struct {
+	by              *teller // the sensor that proves most
+	at, used, ended int64   // as it says; see knowledge.Value
+	views           *knowledge.Views
+	usedHere        int64 // packet time of the last use that was seen here, or 0
+	endedHere       int64 // packet time at which it seemed to end here, or 0
+	proof           Proof // as it says
+	disputedHere    bool  // something that was seen here contradicts it
+}
+
+// views returns what each sensor says of an entry.
+func (en *Endpoint) views() knowledge.Views {
+	x := en.told
+	if x.views != nil {
+		return *x.views
+	}
+	dispute := en.dispute
+	if x.disputedHere {
+		dispute = ""
+	}
+	return knowledge.Views{{Sensor: x.by.name, Value: knowledge.Value{At: x.at, Proof: x.proof, Learned: en.learned, Used: x.used, Ended: x.ended, Expires: x.used + en.idle,
+		Source: string(en.source), From: en.from, Announced: en.announced, Annotation: en.annotation, Codecs: en.codecs, Dispute: dispute,
+		Strange: en.strange, Datagram: en.datagram}}}
+}
+
+// endpointView returns what a sensor says of an endpoint as it is kept: an entry ends
+// endpointIdle after its last use at the latest.
+func (t *told) endpointView(sensor string, f *knowledge.Fact) knowledge.View {
+	x := knowledge.View{Sensor: t.once(sensor), Value: f.Value}
+	x.Expires = min(max(f.Expires, f.Used), f.Used+endpointIdle)
+	x.Source, x.Annotation, x.Codecs, x.Dispute = t.once(f.Source), t.once(f.Annotation), t.once(f.Codecs), t.once(f.Dispute)
+	x.Evidence, x.Peer, x.Text, x.Build = "", netip.Addr{}, "", "" // of hosts
+	return x
+}
+
+// forget returns the room of all views of an entry.
+func (t *told) forget(en *Endpoint) {
+	for _, x := range en.views() {
+		t.from(x.Sensor).endpoints--
+		t.all.endpoints--
 	}
 }
 
@@ -121,17 +183,18 @@ func (v *Inventory) tellEndpoint(sensor string, f *knowledge.Fact, now, hold int
 	if f.UDP {
 		key.proto = capture.UDP
 	}
-	view := knowledge.View{Sensor: sensor, Value: f.Value}
+	view := v.told.endpointView(sensor, f)
 	for _, en := range t.byKey[key] {
 		if en.told != nil && en.service == f.What {
-			n := len(en.told.views)
-			if !slices.ContainsFunc(en.told.views, func(x knowledge.View) bool { return x.Sensor == sensor }) && !v.roomToTell(sensor, true) {
+			views := en.views()
+			n := len(views)
+			if !slices.ContainsFunc(views, func(x knowledge.View) bool { return x.Sensor == sensor }) && !v.roomToTell(sensor, true) {
 				return
 			}
-			if en.told.views.Put(view) {
-				v.told.from(sensor).endpoints += len(en.told.views) - n
-				v.told.all.endpoints += len(en.told.views) - n
-				en.retell()
+			if views.Put(view) {
+				v.told.from(sensor).endpoints += len(views) - n
+				v.told.all.endpoints += len(views) - n
+				v.told.retell(en, views)
 			}
 			return
 		}
@@ -143,10 +206,10 @@ func (v *Inventory) tellEndpoint(sensor string, f *knowledge.Fact, now, hold int
 	if !v.roomToTell(sensor, true) {
 		return
 	}
-	en := &Endpoint{key: key, service: f.What, told: &telling{views: knowledge.Views{view}, told: &v.told}}
+	en := &Endpoint{key: key, service: v.told.once(f.What), told: &telling{}}
 	sum := sha256.Sum256([]byte(sensor))
 	copy(en.by[:], sum[:]) // its share of the table is that of the sensor
-	en.retell()
+	v.told.retell(en, knowledge.Views{view})
 	if !t.roomFor(en) {
 		c.Quota++
 		return
@@ -166,23 +229,34 @@ func (v *Inventory) tellEndpoint(sensor string, f *knowledge.Fact, now, hold int
 	}
 }
 
-// retell takes over what the views together say.
-func (en *Endpoint) retell() {
-	m := en.told.views.Merged()
-	en.told.sensor = m.Sensor
+// retell takes over what the views of an entry together say.
+func (t *told) retell(en *Endpoint, views knowledge.Views) {
+	x, m := en.told, views.Merged()
+	x.by, x.at, x.used, x.ended, x.proof, x.views = t.from(m.Sensor), m.At, m.Used, m.Ended, m.Proof, nil
+	if len(views) > 1 {
+		x.views = &views
+	}
 	en.annotation, en.source, en.from, en.announced = m.Annotation, observe.Source(m.Source), m.From, m.Announced
-	en.codecs, en.dispute, en.strange, en.datagram = m.Codecs, m.Dispute, m.Strange, m.Datagram
+	en.codecs, en.strange, en.datagram = m.Codecs, m.Strange, m.Datagram
+	if x.disputedHere = x.disputedHere && m.Dispute == ""; !x.disputedHere { // what was seen here stands
+		en.dispute = m.Dispute
+	}
 	en.weak = m.Proof < TwoSided
-	en.learned, en.used, en.ended, en.list = m.Learned, max(en.told.usedHere, m.Used), m.Ended, nil
+	en.learned, en.used, en.ended, en.list = m.Learned, max(x.usedHere, m.Used), m.Ended, nil
 	en.idle = min(max(m.Expires-m.Used, 0), endpointIdle)
-	if here := en.told.endedHere; here != 0 && m.Used <= here && (m.Ended == 0 || here < m.Ended) {
+	if here := x.endedHere; here != 0 && m.Used <= here && (m.Ended == 0 || here < m.Ended) {
 		en.ended = here
 	}
 }
 
 // roomToTell reports whether a sensor may tell one thing more.
 func (v *Inventory) roomToTell(sensor string, endpoint bool) bool {
-	t, x := &v.told, v.told.from(sensor)
+	t := &v.told
+	if !t.room(sensor) {
+		t.counts.Quota++
+		return false
+	}
+	x := t.from(sensor)
 	room := x.hosts < t.each.hosts && t.all.hosts < t.most.hosts
 	if endpoint {
 		room = x.endpoints < t.each.endpoints && t.all.endpoints < t.most.endpoints
@@ -316,20 +390,25 @@ func (v *Inventory) dropUntrusted() {
 	}
 	untrusted := func(sensor string) bool { return !v.told.trusts(sensor) }
 	for _, en := range t.all {
-		if en.gone || en.told == nil || !slices.ContainsFunc(en.told.views, func(x knowledge.View) bool { return untrusted(x.Sensor) }) {
+		if en.gone || en.told == nil {
 			continue
 		}
-		en.told.forget()
-		en.told.views.Drop(untrusted)
-		for i := range en.told.views {
-			v.told.from(en.told.views[i].Sensor).endpoints++
+		views := en.views()
+		if !slices.ContainsFunc(views, func(x knowledge.View) bool { return untrusted(x.Sensor) }) {
+			continue
+		}
+		left := slices.Clone(views)
+		left.Drop(untrusted)
+		if len(left) == 0 {
+			t.forget(en)
+			continue
+		}
+		v.told.forget(en)
+		for i := range left {
+			v.told.from(left[i].Sensor).endpoints++
 			v.told.all.endpoints++
 		}
-		if len(en.told.views) == 0 {
-			t.forget(en)
-		} else {
-			en.retell()
-		}
+		v.told.retell(en, left)
 	}
 }
 

@@ -159,7 +159,7 @@ func TestPoisonedSensor(t *testing.T) {
 		}
 	}
 	counts, endpoints, hosts := v.ToldCounts()
-	if counts.Quota == 0 || counts.Unknown == 0 || counts.Expired == 0 || endpoints > 2048 || hosts > 2048 {
+	if counts.Quota == 0 || counts.Unknown == 0 || counts.Expired == 0 || v.told.of["bad"].endpoints > 2048 || endpoints > 4096 || hosts > 2048 {
 		t.Errorf("%+v, %d endpoints, %d hosts", counts, endpoints, hosts)
 	}
 
@@ -197,6 +197,105 @@ func TestEndsHere(t *testing.T) {
 	want(t, "after another use", v.at(t, server), "nspi b", "emsmdb b")
 }
 
+// TestViewsAreKept wants what one sensor says back as it said it, whatever was seen here
+// of the endpoint, and beside what another one says.
+func TestViewsAreKept(t *testing.T) {
+	v := New(testPacks(t), nil, nil, "")
+	f := toldEndpoint("10.0.0.3:6010", "emsmdb", toldAt)
+	f.UDP, f.Proof, f.Ended, f.Expires = true, OneSided, toldAt+minute, toldAt+endpointIdle/2
+	f.Announced, f.Annotation, f.Codecs, f.Strange, f.Datagram = netip.MustParseAddr("10.0.0.4"), "Exchange", "pcmu", true, true
+	keep := func() *Endpoint {
+		v.Tell("b", f, toldAt, int64(1e12))
+		return v.endpoints.all[0]
+	}
+	en := keep()
+	for name, change := range map[string]func(){
+		"nothing":         func() {},
+		"it is used":      func() { en.used, en.told.usedHere = toldAt+2*minute, toldAt+2*minute },
+		"it is disputed":  func() { v.endpoints.contradict(en, rejected) },
+		"it ends":         func() { en.ended = 0; v.endpoints.end(en, toldAt+3*minute) },
+		"it is told anew": func() { f.At++; keep() },
+	} {
+		change()
+		if got := en.views(); len(got) != 1 || got[0].Sensor != "b" || !reflect.DeepEqual(got[0].Value, f.Value) {
+			t.Errorf("%s: %+v, want %+v", name, got, f.Value)
+		}
+	}
+	if en.dispute != rejected {
+		t.Errorf("what was seen here is forgotten: %q", en.dispute)
+	}
+	g := *f
+	g.Proof, g.Dispute, g.Annotation = TwoSided, "it is", "other"
+	v.Tell("a", &g, toldAt, int64(1e12))
+	if got := en.views(); len(got) != 2 || !reflect.DeepEqual(got[0].Value, g.Value) || !reflect.DeepEqual(got[1].Value, f.Value) {
+		t.Errorf("with another sensor: %+v", got)
+	}
+	if en.dispute != g.Dispute || en.annotation != "other" || en.told.by.name != "a" {
+		t.Errorf("%+v", en)
+	}
+	if _, n, _ := v.ToldCounts(); n != 2 || v.told.of["a"].endpoints != 1 || v.told.of["b"].endpoints != 1 {
+		t.Errorf("%d facts", n)
+	}
+	v.endpoints.forget(en)
+	if _, n, _ := v.ToldCounts(); n != 0 || v.told.of["a"].endpoints != 0 || v.told.of["b"].endpoints != 0 {
+		t.Errorf("%d facts are left", n)
+	}
+}
+
+// TestToldMakesRoom learns more endpoints than there is room for beside those that were
+// told. Two of these take as much room as one that was seen here, which pushes them out.
+func TestToldMakesRoom(t *testing.T) {
+	v := New(testPacks(t), nil, nil, "")
+	const most = 320
+	v.Limit(most, 100, 100)
+	for i := range 2 * most {
+		v.Tell([]string{"a", "b"}[i%2], toldEndpoint(fmt.Sprintf("10.1.%d.%d:6010", i>>8, i&255), "emsmdb", toldAt), toldAt, minute)
+	}
+	if _, n, _ := v.ToldCounts(); n != most || v.endpoints.len() != most {
+		t.Fatalf("%d facts and %d entries, want %d", n, v.endpoints.len(), most)
+	}
+	for i := range most {
+		h := hearing{service: "rfr", time: toldAt, by: addr(fmt.Sprintf("10.3.%d.%d", i>>8, i&255))}
+		if en, _ := v.endpoints.learn(&observe.Endpoint{Server: netip.MustParseAddrPort(fmt.Sprintf("10.2.%d.%d:6010", i>>8, i&255)), Source: observe.FromBind}, h); en == nil {
+			t.Fatalf("no room for endpoint %d", i)
+		}
+		if _, n, _ := v.ToldCounts(); i == most/2-1 && n != most {
+			t.Errorf("%d facts after %d endpoints were seen here, want %d", n, i+1, most)
+		}
+		if e := v.endpoints; e.len()-e.told/2 > most {
+			t.Fatalf("%d entries, %d of them told", e.len(), e.told)
+		}
+	}
+	seen := 0
+	for _, en := range v.endpoints.all {
+		if !en.gone && en.told == nil {
+			seen++
+		}
+	}
+	if _, n, _ := v.ToldCounts(); seen != most || n != v.endpoints.told || n >= most/share*2 {
+		t.Errorf("%d seen here, want %d; %d facts, %d entries that are told", seen, most, n, v.endpoints.told)
+	}
+}
+
+// TestManyTellers lets a flood of sensors tell something each.
+func TestManyTellers(t *testing.T) {
+	v := New(testPacks(t), nil, nil, "")
+	for i := range maxTellers + 50 {
+		v.Tell(fmt.Sprint("s", i), toldEndpoint("10.0.0.3:6010", fmt.Sprint("service", i), toldAt), toldAt, minute)
+		v.Tell(fmt.Sprint("t", i), toldEndpoint("10.0.0.3:6010", "unknown", toldAt), toldAt+2*endpointIdle, minute)
+	}
+	c, n, _ := v.ToldCounts()
+	if len(v.told.of) > maxTellers || n > maxPerEndpoint || c.Quota+c.Expired == 0 {
+		t.Errorf("%d sensors and %d endpoints are kept, %+v", len(v.told.of), n, c)
+	}
+	for i := range 3 * maxTexts {
+		v.told.once(fmt.Sprint(i))
+	}
+	if len(v.told.texts) > maxTexts {
+		t.Errorf("%d texts are kept", len(v.told.texts))
+	}
+}
+
 // TestToldInAnyOrder tells an inventory the same in random orders, with repeats.
 func TestToldInAnyOrder(t *testing.T) {
 	packs := testPacks(t)
@@ -227,8 +326,8 @@ func TestToldInAnyOrder(t *testing.T) {
 			}
 			var got []string
 			for _, en := range v.endpoints.all {
-				m := en.told.views.Merged()
-				got = append(got, fmt.Sprint(en.key.server.AddrPort(), en.service, m.Proof, m.Learned, m.Used, m.Ended, en.ended, en.learned, en.used, en.told.sensor))
+				m := en.views().Merged()
+				got = append(got, fmt.Sprint(en.key.server.AddrPort(), en.service, m.Proof, m.Learned, m.Used, m.Ended, en.ended, en.learned, en.used, en.told.by.name))
 			}
 			for i := range 3 {
 				set, _ := v.Host(new(addr(fmt.Sprintf("10.0.0.%d", i))), nil)

@@ -36,6 +36,7 @@ func manMemory(cmd *cobra.Command) string {
 	var b strings.Builder
 	b.WriteString(".SH MEMORY\nOf \\fB" + manpage.Roff("--max-memory") + "\\fP, 48 MiB are for the program, and the buffers come off next. " +
 		"The rest is divided as follows. The number in brackets is how much there is room for with 512 MiB and without buffers. " +
+		"Two endpoints that other sensors told take the room of one. " +
 		"What is given up is counted in the summary and by the metric exspan_limit_reached_total, under the names given.\n")
 	for _, s := range classify.SharesOf(monitorMemory - 48<<20) {
 		room := fmt.Sprint(s.Room)
