@@ -91,8 +91,8 @@ floods: deps ## send floods of full size while a conversation goes on; peaks of 
 	EXSPAN_FLOODS=1 go test ./cmd/exspan -count=1 -v -timeout 3h -run '^TestFloods$$'
 
 .PHONY: share
-share: deps ## sensors that share: a partition of 60 s, and 20 sensors with 100,000 endpoints; as root, takes minutes
-	EXSPAN_SHARE=1 EXSPAN_PARTITION=60s go test ./cmd/exspan ./cmd/exspan-hub -count=1 -v -timeout 30m -run '^(TestShare.*|TestForeignPrefix|TestOutsideServer)$$'
+share: deps ## sensors that share: a partition of 60 s, loss, a flood, and 20 sensors with 100,000 endpoints; as root, takes minutes
+	EXSPAN_SHARE=1 EXSPAN_PARTITION=60s go test ./cmd/exspan ./cmd/exspan-hub -count=1 -v -timeout 30m -run '^(TestShare.*|TestObserveHub.*|TestForeignPrefix|TestOutsideServer)$$'
 
 ENDURANCE ?= 1h
 

@@ -4,7 +4,9 @@ import (
 	"archive/zip"
 	"bytes"
 	"debug/pe"
+	"encoding/pem"
 	"io"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nkeys"
 )
 
 // tool returns the path of a program, or skips the test.
@@ -90,8 +94,16 @@ func inUse(t *testing.T, name string) string {
 func TestSamples(t *testing.T) {
 	dir := t.TempDir()
 	web := filepath.Join(dir, "web.yaml")
-	monitor := strings.Replace(inUse(t, "package/monitor.yaml"), "/etc/exspan/web.yaml", web, 1)
-	files := map[string]string{"monitor.yaml": monitor, "site.yaml": inUse(t, "package/site.yaml"), "web.yaml": ""}
+	monitor := strings.NewReplacer("/etc/exspan/web.yaml", web, "/run/credentials/exspan.service", dir).Replace(inUse(t, "package/monitor.yaml"))
+	user, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, _ := user.Seed()
+	server := httptest.NewTLSServer(nil) // for its certificate
+	server.Close()
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	files := map[string]string{"monitor.yaml": monitor, "site.yaml": inUse(t, "package/site.yaml"), "web.yaml": "", "sensor1.nk": string(seed), "hub.crt": string(certificate)}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
