@@ -43,6 +43,14 @@ func (h *hub) run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	lock, err := lockFolder(h.dir)
+	if err != nil {
+		return runError{fmt.Errorf("--data %s: %w", h.dir, err)}
+	}
+	defer lock.Close()
+	if err := canListen(opts); err != nil {
+		return runError{fmt.Errorf("--listen: %w", err)}
+	}
 	s, err := server.NewServer(opts.Clone())
 	if err != nil {
 		return err
@@ -72,6 +80,19 @@ func (h *hub) run(ctx context.Context, stderr io.Writer) error {
 	h.keep(ctx, log, s, stream, admin)
 	log.Info("Ending")
 	return nil
+}
+
+// errInUse is returned where two hubs would write the same files.
+var errInUse = errors.New("another exspan-hub uses this folder")
+
+// canListen returns why the server could not listen. The server itself would only log that,
+// and try on.
+func canListen(o *server.Options) error {
+	l, err := net.Listen("tcp", net.JoinHostPort(o.Host, strconv.Itoa(o.Port)))
+	if err != nil {
+		return err
+	}
+	return l.Close()
 }
 
 // keep takes in changes of the users, and bounds what each sensor shares, until ctx

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -110,6 +111,25 @@ func TestSample(t *testing.T) {
 	if err := cmd.Execute(); err == nil || !strings.Contains(err.Error(), "--config.file: ") {
 		t.Errorf("a missing file: %v", err)
 	}
+}
+
+// TestTwoHubs starts a second hub on the folder and on the address of a first one.
+func TestTwoHubs(t *testing.T) {
+	first := start(t, newHub(t))
+	folder, address := newHub(t), newHub(t)
+	folder.dir, address.listen = first.dir, first.listen
+	err := address.run(t.Context(), io.Discard)
+	if !errors.As(err, new(runError)) || !strings.Contains(err.Error(), "--listen: listen tcp") {
+		t.Errorf("two hubs on one address: %v", err)
+	}
+	if runtime.GOOS == "windows" {
+		return
+	}
+	if err := folder.run(t.Context(), io.Discard); !errors.As(err, new(runError)) || !errors.Is(err, errInUse) {
+		t.Errorf("two hubs on one folder: %v", err)
+	}
+	first.stop()
+	first.restart() // the lock is gone
 }
 
 // TestOwner adds a user as root to the folder of a service that is another user.
