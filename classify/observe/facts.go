@@ -102,7 +102,7 @@ func (f *Facts) Add(name, value string) {
 func (f *Facts) addNext(name, value string) {
 	if f.list != nil {
 		// Most flows report what the flow before them reported.
-		if next := f.list.next; next != nil && next.last.Name == name && next.last.Value == value {
+		if next := f.list.next; next != nil && next.last.Value == value && next.last.Name == name {
 			f.list, f.Changed = next, true
 			return
 		}

@@ -44,7 +44,7 @@ func (l *List) All() []Fact {
 func (l *List) Has(name, value string) bool {
 	all := l.All()
 	for i := range all {
-		if all[i].Name == name && all[i].Value == value {
+		if all[i].Value == value && all[i].Name == name { // values differ more often than names
 			return true
 		}
 	}

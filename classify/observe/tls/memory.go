@@ -12,6 +12,7 @@ import (
 type memory struct {
 	seed         maphash.Seed
 	hellos       [64]fingerprint
+	spare        []byte // a buffer for a message in several pieces
 	certificates [128]struct {
 		der        string
 		identities bool

@@ -343,7 +343,6 @@ func (o *observer) feed(d *direction, b []byte, in *observe.Input, r *observe.Re
 			}
 			d.length = int(d.head[1])<<16 | int(d.head[2])<<8 | int(d.head[3])
 			d.messageLeft = d.length
-			d.buf = d.buf[:0]
 			var err error
 			if d.want, err = o.begin(d, in, r); err != nil {
 				return err
@@ -362,6 +361,9 @@ func (o *observer) feed(d *direction, b []byte, in *observe.Input, r *observe.Re
 				continue
 			}
 			k := min(len(part), d.want-len(d.buf))
+			if d.buf == nil {
+				d.buf, o.seen.spare = o.seen.spare, nil
+			}
 			d.buf = append(d.buf, part[:k]...)
 			part = part[k:]
 			if len(d.buf) == d.want {
@@ -373,6 +375,9 @@ func (o *observer) feed(d *direction, b []byte, in *observe.Input, r *observe.Re
 		d.messageLeft, b = d.messageLeft-n, b[n:]
 		if d.messageLeft == 0 {
 			d.nhead = 0
+			if d.buf != nil { // another message of another flow may use it
+				o.seen.spare, d.buf = d.buf[:0], nil
+			}
 		}
 	}
 	return nil
