@@ -144,14 +144,14 @@ func feed(ctx context.Context, eng *classify.Engine, src capture.Source, paralle
 // limitMemory sets how much memory may be in use before garbage is collected:
 // the engine's tables, which hold no pointers and are never garbage, and on top
 // of them 48 MiB, or twice what else was alive at the last collection if that
-// is more, but no more than limit. Collections so stay rare however large the tables
-// grow.
+// is more, but not less than 80 MiB in all and no more than limit. Collections so stay
+// rare however large the tables grow.
 func limitMemory(eng *classify.Engine, live []metrics.Sample, limit int64) {
-	const small = 48 << 20
+	const small, least = 48 << 20, 80 << 20
 	metrics.Read(live)
 	tables := eng.Memory()
 	rest := int(live[0].Value.Uint64()) - tables
-	debug.SetMemoryLimit(min(int64(tables*17/16+max(small, 2*rest)), limit))
+	debug.SetMemoryLimit(min(int64(max(tables*17/16+max(small, 2*rest), least)), limit))
 }
 
 // View does all that a command does besides its own: it takes the arguments of
