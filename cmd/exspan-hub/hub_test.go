@@ -236,7 +236,7 @@ func TestForeignPrefix(t *testing.T) {
 			t.Errorf("%s is not refused", subject)
 		}
 	}
-	for _, subject := range []string{"_INBOX.>", "_INBOX.default.c.>", "exspan.>", "$KV.>"} {
+	for _, subject := range []string{"_INBOX.>", "_INBOX.default.c.>", "exspan.>", "exspan.state.>", "exspan.state.other.*", "exspan.records.default.*", "$KV.>"} {
 		if _, err := nc.SubscribeSync(subject); err != nil {
 			t.Fatal(err)
 		}

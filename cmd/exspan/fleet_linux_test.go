@@ -205,3 +205,33 @@ func TestFleetInBrowser(t *testing.T) {
 	b.shoot("live-sensors-390", 390, 844, false, true)
 	b.shoot("live-sensors-390-dark", 390, 844, true, true)
 }
+
+// TestFleetOf merges what several monitors say: what a sensor says of itself counts most,
+// then what was heard last, and sensors of other realms are others.
+func TestFleetOf(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	entry := func(realm, name string, own bool, ago time.Duration, version string) health.Sensor {
+		c := health.Well
+		if ago > health.Silent {
+			c = health.NotHeard
+		}
+		return health.Sensor{State: health.State{Realm: realm, Sensor: name, Version: version}, Own: own, Heard: now.Add(-ago), Condition: c}
+	}
+	a := &sensor{name: "a:1", others: &health.View{Connected: true, Sensors: []health.Sensor{entry("r", "a", true, time.Second, "own"), entry("r", "b", false, 0, "heard"), entry("r", "c", false, time.Hour, "old")}}}
+	b := &sensor{name: "b:1", others: &health.View{Connected: true, Sensors: []health.Sensor{entry("r", "b", true, time.Second, "own"), entry("r", "a", false, 0, "heard"), entry("r", "c", false, time.Second, "new")}}}
+	other := &sensor{name: "c:1", others: &health.View{Sensors: []health.Sensor{entry("x", "a", true, 0, "own")}}}
+	list, note := fleetOf([]*sensor{a, b, {name: "alone:1"}, other})
+	var got []string
+	for _, s := range list {
+		got = append(got, s.Realm+" "+s.Sensor+" "+s.Version)
+	}
+	if want := "[r a own x a own r b own r c new]"; fmt.Sprint(got) != want {
+		t.Errorf("%v, want %s", got, want)
+	}
+	if !strings.HasPrefix(note, "c:1 has no connection to the hub") {
+		t.Errorf("the note is %q", note)
+	}
+	if list, note := fleetOf([]*sensor{{name: "alone:1"}}); list != nil || note != "" {
+		t.Errorf("without sharing %v, %q", list, note)
+	}
+}

@@ -22,7 +22,7 @@ import (
 type State struct {
 	Sensor  string    `json:"sensor"`
 	Realm   string    `json:"realm"`
-	Time    time.Time `json:"time"` // by the clock of the sensor
+	Time    time.Time `json:"time,omitzero"` // by the clock of the sensor
 	Version string    `json:"version"`
 	Rules   string    `json:"rules"`
 	// Packets and Dropped count since the sensor started.
