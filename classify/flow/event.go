@@ -59,17 +59,13 @@ func (t *Table) Follow(batch []capture.Packet, first int, events []Event) []Even
 	// Beyond the events there are, the next one is put where there is room, and counts
 	// if it is wanted.
 	n, room := len(events), events[:cap(events)]
-	none := t.At(0) // fits no packet
 	for i := max(first, 0); i < len(batch); i++ {
 		if n == len(room) {
 			room = append(room, Event{})
 			room = room[:cap(room)]
 		}
 		p := &batch[i]
-		id, f := t.hints[uint(i)%WarmSize], none
-		if id != 0 {
-			f = t.At(id)
-		}
+		id, f := t.hints[uint(i)%WarmSize], t.hinted[uint(i)%WarmSize]
 		// Packets go there and back, and with payload and without, in no order that a
 		// processor could guess: no branch depends on it.
 		sender, other := 0, 1
@@ -78,13 +74,14 @@ func (t *Table) Follow(batch []capture.Packet, first int, events []Event) []Even
 		}
 		src, dst := &f.Sides[sender], &f.Sides[other]
 		known := ID(0)
-		if p.Src.Port == src.Port && p.Dst.Port == dst.Port && p.Src.Addr == src.Addr && p.Dst.Addr == dst.Addr && p.Proto == f.Proto && p.VLANs == f.VLANs {
+		if id != 0 && p.Src.Port == src.Port && p.Dst.Port == dst.Port && p.Src.Addr == src.Addr && p.Dst.Addr == dst.Addr && p.Proto == f.Proto && p.VLANs == f.VLANs {
 			known = id
 			now, length, seen := p.Time, p.PayloadLength, f.Seen
 			if now >= t.clock.now && now < t.clock.until && t.clock.tick-f.seen < soon && seen&(usualA<<sender) != 0 &&
 				p.Flags&(capture.SYN|capture.FIN|capture.RST) == 0 && (p.Seq == f.next[sender] || length == 0) {
-				t.IPBytes += uint64(p.Length)
-				f.bytes[sender] += uint64(p.Length)
+				bytes := uint64(p.Length)
+				t.IPBytes += bytes
+				f.bytes[sender] += bytes
 				f.packets[sender]++
 				t.clock.now, f.Last, f.seen = now, now, t.clock.tick
 				payload := uint16(0)

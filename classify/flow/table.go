@@ -58,8 +58,10 @@ type Table struct {
 	used  int // slots in use: live, held and not yet freed
 
 	// hints are the live flows that the packets last warmed are likely of, by
-	// their index; 0 is none.
-	hints [WarmSize]ID
+	// their index; 0 is none. hinted are where these flows lie; where there is no hint,
+	// that is any flow.
+	hints  [WarmSize]ID
+	hinted [WarmSize]*Flow
 
 	clock   clock
 	waiting ID                 // the flow of the packet that the clock waits for another one to confirm
@@ -83,7 +85,11 @@ type Table struct {
 
 // NewTable returns an empty table for at most maxFlows live flows.
 func NewTable(maxFlows int) *Table {
-	return &Table{MaxFlows: maxFlows, fresh: 1, clock: newClock(), index: make([]uint64, 1<<10), View: View{[]*chunk{new(chunk)}}}
+	t := &Table{MaxFlows: maxFlows, fresh: 1, clock: newClock(), index: make([]uint64, 1<<10), View: View{[]*chunk{new(chunk)}}}
+	for i := range t.hinted {
+		t.hinted[i] = t.At(0)
+	}
+	return t
 }
 
 // Live returns the number of flows that have not ended.
@@ -112,8 +118,7 @@ const WarmSize = 64
 func (t *Table) Warm(packets []capture.Packet) (sum uint64) {
 	index, mask := t.index, uint32(len(t.index)-1)
 	packets = packets[:min(len(packets), WarmSize)]
-	var id ID
-	hash := uint64(0)
+	id, f, hash := ID(0), t.At(0), uint64(0)
 	for i := range packets {
 		if h := packets[i].Hash; h != hash || i == 0 {
 			hash = h
@@ -125,10 +130,10 @@ func (t *Table) Warm(packets []capture.Packet) (sum uint64) {
 				e = index[pos]
 			}
 			id = ID(uint32(e))
-			f := t.At(id)
+			f = t.At(id)
 			sum += uint64(f.seen) + f.bytes[1]
 		}
-		t.hints[i] = id
+		t.hints[i], t.hinted[i] = id, f
 	}
 	return sum
 }
