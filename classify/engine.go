@@ -84,7 +84,7 @@ type Engine struct {
 	cfg       Config
 	flows     flows
 	clock     int64     // the packet time at the event at hand; it can go back
-	passed    int64     // packet time that has passed since the first event; it never goes back
+	skew      int64     // added to clock, it gives the packet time that has passed
 	held      flow.Held // ended flows that wait
 	reader    *session.Reader
 	protocols []observe.Protocol // of reader
@@ -210,14 +210,14 @@ const notable = flow.New | flow.SYN | flow.SYNACK | flow.Answer | flow.OtherVLAN
 
 // take takes in what happened to flows.
 func (e *Engine) take(packets []capture.Packet, events []flow.Event) {
-	if e.clock == 0 && len(events) > 0 {
-		e.clock = events[0].Clock // of the first event of all
+	if e.clock == 0 && len(events) > 0 { // the first event of all
+		e.clock = events[0].Clock
+		e.skew -= e.clock
 	}
 	for i := range events {
 		ev := &events[i]
-		if passed := ev.Clock - e.clock; passed >= 0 {
-			e.passed += passed
-		} else {
+		if ev.Clock < e.clock {
+			e.skew += e.clock - ev.Clock
 			e.interim.last = min(e.interim.last, ev.Clock)
 		}
 		e.clock = ev.Clock
@@ -242,6 +242,10 @@ func (e *Engine) take(packets []capture.Packet, events []flow.Event) {
 		}
 	}
 }
+
+// passed returns the packet time that has passed since the first event, in nanoseconds.
+// It never goes back.
+func (e *Engine) passed() int64 { return e.clock + e.skew }
 
 // quoted takes in an ICMP error about a flow.
 func (e *Engine) quoted(p *capture.Packet, ev *flow.Event) {
@@ -274,7 +278,7 @@ func (e *Engine) takePacket(p *capture.Packet, ev *flow.Event) {
 		st.face = uint8(min(p.Interface, 255))
 	}
 	if e.ledger != nil {
-		e.ledger.packet(p, ev, st, e.passed)
+		e.ledger.packet(p, ev, st, e.passed())
 		e.countDue()
 	}
 	if ev.What&(flow.SYN|flow.SYNACK) != 0 {
@@ -331,7 +335,7 @@ func (e *Engine) end(s *slot) {
 	if e.emit(s, false) {
 		return
 	}
-	since := max(e.passed-max(e.clock-s.Last, 0), 0)
+	since := max(e.passed()-max(e.clock-s.Last, 0), 0)
 	e.held.Push(e.flows.view, s.id, uint32((since+int64(time.Second)-1)/int64(time.Second)))
 	for e.held.Len() > e.cfg.Limits.MaxHeld || e.held.Len() > 0 && (e.flows.used > e.cfg.Limits.MaxTracked || e.reader.ManyFacts()) {
 		e.counts.heldEarly++
@@ -354,7 +358,7 @@ func (e *Engine) emitOverdue() {
 	if e.cfg.Hold == 0 {
 		return
 	}
-	for e.held.Len() > 0 && int64(e.held.Since(e.flows.view))*int64(time.Second)+int64(e.cfg.Hold) < e.passed {
+	for e.held.Len() > 0 && int64(e.held.Since(e.flows.view))*int64(time.Second)+int64(e.cfg.Hold) < e.passed() {
 		e.breathe()
 		e.emitHeld()
 	}

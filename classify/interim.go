@@ -21,7 +21,7 @@ type interim struct {
 // writeInterim writes a record of every live flow that had packets since the
 // last time, a few at a time.
 func (e *Engine) writeInterim() {
-	now, in := e.passed, &e.interim
+	now, in := e.passed(), &e.interim
 	if e.cfg.Interim == 0 || in.next == 0 && now < in.due {
 		return
 	}

@@ -223,7 +223,7 @@ func (e *Engine) countDue() {
 		e.trimBorn()
 	}
 	for {
-		b, ok := e.ledger.due(e.passed)
+		b, ok := e.ledger.due(e.passed())
 		if !ok {
 			return
 		}

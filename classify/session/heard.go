@@ -41,6 +41,8 @@ type Heard struct {
 	// Weighed is the number of facts there were when the flow's facts were last
 	// weighed as evidence for roles, after the server had spoken.
 	Weighed int
+	// learned reports whether any of the lists from Endpoints to Calls may not be empty.
+	learned bool
 	// Endpoints are the endpoints that the flow announced.
 	Endpoints []observe.Endpoint
 	// Rejected are the services that the flow's server refused.

@@ -271,7 +271,9 @@ func (r *Reader) conclude(c *conn) (h *Heard) {
 		if c.done {
 			r.finish(c)
 		}
-		h = r.gather(c, c.done)
+		if c.done || r.report.News() {
+			h = r.gather(c, c.done)
+		}
 		if r.contents.bytes > r.cfg.MaxFactBytes {
 			r.shed(c)
 		}
@@ -312,15 +314,19 @@ func (r *Reader) gather(c *conn, last bool) *Heard {
 	if len(from.Endpoints) > 0 && h.Proto == capture.TCP && !h.Ended {
 		r.keepTaught(c, r.at.packet)
 	}
-	// The report gets the room of what was told before.
-	clear(h.Endpoints)
-	clear(h.Calls)
-	h.Endpoints, from.Endpoints = from.Endpoints, h.Endpoints[:0]
-	h.Calls, from.Calls = from.Calls, h.Calls[:0]
-	h.Rejected, from.Rejected = from.Rejected, h.Rejected[:0]
-	h.Names, from.Names = from.Names, h.Names[:0]
-	h.Ties, from.Ties = from.Ties, h.Ties[:0]
 	h.Streams, from.Streams = from.Streams, nil
+	// Mostly there were facts alone, both before and now, so all other lists are empty.
+	if learned := from.Learned(); learned || h.learned {
+		h.learned = learned
+		// The report gets the room of what was told before.
+		clear(h.Endpoints)
+		clear(h.Calls)
+		h.Endpoints, from.Endpoints = from.Endpoints, h.Endpoints[:0]
+		h.Calls, from.Calls = from.Calls, h.Calls[:0]
+		h.Rejected, from.Rejected = from.Rejected, h.Rejected[:0]
+		h.Names, from.Names = from.Names, h.Names[:0]
+		h.Ties, from.Ties = from.Ties, h.Ties[:0]
+	}
 	return h
 }
 
