@@ -172,12 +172,18 @@ func (l *legs) tie(tie uint64, at *legPlace) {
 	if l.ties == nil {
 		l.ties = map[uint64]legPlace{}
 	}
-	other, known := l.ties[tie]
+	if p, known := l.ties[tie]; known && p.id != at.id {
+		other := p // on the heap, which few need
+		switch {
+		case tie&observe.SessionTie != 0 && (other.id == 0 || l.isLive(&other)):
+			l.tieSession(tie, &other, at)
+			return
+		case l.isLive(&other):
+			l.join(&other, at)
+			return
+		}
+	}
 	switch {
-	case known && other.id != at.id && tie&observe.SessionTie != 0 && (other.id == 0 || l.isLive(&other)):
-		l.tieSession(tie, &other, at)
-	case known && other.id != at.id && l.isLive(&other):
-		l.join(&other, at)
 	case len(l.ties) < maxTies:
 		l.ties[tie] = *at
 	case l.wait > 0:

@@ -471,6 +471,9 @@ func appendKey(b []byte, r *match.RoleSet) []byte {
 		}
 		b = append(b, 0)
 	}
+	if len(r.Static) == 0 { // as nearly always
+		return b
+	}
 	for _, service := range slices.Sorted(maps.Keys(r.Static)) {
 		b = append(append(b, service...), 0)
 		b = binary.BigEndian.AppendUint16(b, r.Static[service])

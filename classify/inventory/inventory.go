@@ -72,6 +72,7 @@ type Inventory struct {
 	site      *rules.Site
 	evidence  *evidence
 	packs     *rules.Packs
+	named     map[string]string // the names that packs has for services
 	given     string
 	relays    []netip.Prefix // that announce for others
 	maxHosts  int
@@ -94,6 +95,7 @@ func New(packs *rules.Packs, site *rules.Site, protocols []string, version strin
 
 func (v *Inventory) setRules(packs *rules.Packs, site *rules.Site, protocols []string) {
 	v.packs, v.site, v.hosts, v.inside = packs, site, newHosts(packs.Policy(), site, v.given), nil
+	v.named = map[string]string{}
 	v.hosts.max = v.maxHosts
 	v.evidence = compileEvidence(packs, protocols)
 	v.awaited = 0
@@ -239,17 +241,28 @@ func (v *Inventory) Refused(server capture.Endpoint, tunnel capture.TunnelID, no
 	return v.changes
 }
 
+// maxNamed bounds the services of which the names are remembered.
+const maxNamed = 4096
+
 // serviceName returns the short name of an RPC service written "UUID vX.Y", and
 // any other service as it is.
 func (v *Inventory) serviceName(service string) string {
+	name, known := v.named[service]
+	if known {
+		return name
+	}
 	uuid, version, ok := strings.Cut(service, " v")
 	if !ok || len(uuid) != 36 {
 		return service
 	}
-	if name, ok := v.packs.InterfaceName(uuid, version); ok {
-		return name
+	if name, ok = v.packs.InterfaceName(uuid, version); !ok {
+		name = service
 	}
-	return service
+	if len(v.named) >= maxNamed {
+		clear(v.named)
+	}
+	v.named[service] = name
+	return name
 }
 
 // Announced returns the service that a learned endpoint promises for a flow at a

@@ -2,7 +2,7 @@ package inventory
 
 import (
 	"cmp"
-	"net/netip"
+	"encoding/binary"
 	"slices"
 
 	"github.com/exspan/exspan/capture"
@@ -13,20 +13,33 @@ import (
 // Endpoints returns all entries by server, those of one server in order of
 // learning.
 func (v *Inventory) Endpoints() []record.EndpointSummary {
-	// There can be many: only what is compared is moved about.
-	type place struct {
-		server netip.AddrPort
-		i      int
-	}
 	t := v.endpoints
 	t.tidy()
+	// There can be many: what is compared is made ready, and only that is moved about.
+	type place struct {
+		family uint8 // 4 or 6, IPv4 first as netip has it
+		hi, lo uint64
+		port   uint16
+		i      int
+	}
 	order := make([]place, len(t.all))
 	for i, en := range t.all {
-		order[i] = place{en.key.server.AddrPort(), i}
+		a, p := &en.key.server.Addr, &order[i]
+		*p = place{6, binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:]), en.key.server.Port, i}
+		if a.Is4() {
+			p.family = 4
+		}
 	}
 	slices.SortFunc(order, func(a, b place) int {
-		if c := a.server.Compare(b.server); c != 0 {
-			return c
+		switch {
+		case a.family != b.family:
+			return int(a.family) - int(b.family)
+		case a.hi != b.hi:
+			return cmp.Compare(a.hi, b.hi)
+		case a.lo != b.lo:
+			return cmp.Compare(a.lo, b.lo)
+		case a.port != b.port:
+			return int(a.port) - int(b.port)
 		}
 		return a.i - b.i
 	})
@@ -34,7 +47,7 @@ func (v *Inventory) Endpoints() []record.EndpointSummary {
 	for i := range order {
 		en := t.all[order[i].i]
 		list[i] = record.EndpointSummary{
-			Server: order[i].server, UDP: en.key.proto == capture.UDP, LearnedEndpoint: en.Public(), Ended: en.ended != 0, Flows: en.flows,
+			Server: en.key.server.AddrPort(), UDP: en.key.proto == capture.UDP, LearnedEndpoint: en.Public(), Ended: en.ended != 0, Flows: en.flows,
 		}
 	}
 	return list
