@@ -42,6 +42,8 @@ type evidence struct {
 	// byProtocol holds the rules for each protocol as session.Heard counts them: its
 	// own, then those for any.
 	byProtocol [][]evidenceRule
+	// bare holds the rules for each protocol that ask for no facts of a server.
+	bare [][]*evidenceRule
 	// weighed holds what lists of facts prove, by the id of the list; a list takes
 	// the place of another.
 	weighed [1 << 11]weighing
@@ -110,9 +112,16 @@ func compileEvidence(packs *rules.Packs, protocols []string) *evidence {
 			}
 		}
 	}
-	e.byProtocol = [][]evidenceRule{nil}
+	e.byProtocol, e.bare = [][]evidenceRule{nil}, [][]*evidenceRule{nil}
 	for _, name := range protocols {
 		e.byProtocol = append(e.byProtocol, slices.Concat(e.any[name], e.any[""]))
+		var bare []*evidenceRule
+		for i := range e.any[name] {
+			if r := &e.any[name][i]; r.End == "server" && r.content.Empty() {
+				bare = append(bare, r)
+			}
+		}
+		e.bare = append(e.bare, bare)
 	}
 	return e
 }
@@ -227,6 +236,18 @@ func (v *Inventory) weighName(hosts *hosts, n *observe.HostName, h *session.Hear
 		}
 		v.await(hosts, &awaiting{addr, r, fmt.Sprintf("named for %s by %s", n.Service, h.Server.AddrPort()), source{peer: h.Server.Addr},
 			Change{Proof: sides(h), Announcer: h.Server.AddrPort(), Time: h.Time}})
+	}
+}
+
+// weighBare proves of a server that names hosts what its protocol alone proves: most
+// such answers report no facts.
+func (v *Inventory) weighBare(hosts *hosts, h *session.Heard) {
+	for _, r := range v.evidence.bare[h.Protocol] {
+		if !hosts.proven(&h.Server.Addr, r, h.Server.Port) {
+			v.await(hosts, &awaiting{h.Server.Addr, r, v.evidence.protocols[h.Protocol-1] + " on port " + strconv.Itoa(int(h.Server.Port)),
+				source{protocol: h.Protocol, proto: h.Proto, port: h.Server.Port, peer: h.Client.Addr},
+				Change{Proof: sides(h), Announcer: h.Server.AddrPort(), Time: h.Time}})
+		}
 	}
 }
 

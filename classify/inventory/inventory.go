@@ -179,6 +179,9 @@ func (v *Inventory) hearOthers(h *session.Heard) {
 	if hosts == nil {
 		return
 	}
+	if h.ServerSpoke {
+		v.weighBare(hosts, h)
+	}
 	for i := range h.Names {
 		n := &h.Names[i]
 		if n.Service != "" && h.ServerSpoke {

@@ -62,8 +62,8 @@ func (v *Inventory) proved(hosts *hosts, a capture.Addr) {
 	}
 }
 
-// surely reports whether a host is known to have roles of a list and no others.
+// surely reports whether a host is proven to have a role of a list.
 func (h *hosts) surely(a *capture.Addr, roles []rules.Role) bool {
 	set, _ := h.find(a)
-	return set.Known >= match.Proven && set.Within(roles)
+	return set.Known >= match.Proven && set.Surely(roles)
 }

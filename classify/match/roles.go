@@ -177,14 +177,19 @@ func (r *RoleSet) Only(roles []rules.Role) bool {
 
 // Within reports whether the host has roles, as far as is known none but those.
 func (r *RoleSet) Within(roles []rules.Role) bool {
-	for _, set := range r.Sets {
-		for _, have := range set {
-			if !slices.Contains(roles, have) && !(slices.Contains(roles, rules.AnyExchange) && r.isExchange(have)) {
-				return false
-			}
-		}
-	}
-	return len(r.Sets) > 0
+	return len(r.Sets) > 0 && !slices.ContainsFunc(r.Sets, func(set []rules.Role) bool { return !r.within(set, roles) })
+}
+
+// Surely reports whether the host has one of the roles, whichever of its alternatives
+// holds.
+func (r *RoleSet) Surely(roles []rules.Role) bool {
+	return slices.ContainsFunc(r.Sets, func(set []rules.Role) bool { return r.within(set, roles) })
+}
+
+func (r *RoleSet) within(set, roles []rules.Role) bool {
+	return !slices.ContainsFunc(set, func(have rules.Role) bool {
+		return !slices.Contains(roles, have) && !(slices.Contains(roles, rules.AnyExchange) && r.isExchange(have))
+	})
 }
 
 // Acts reports whether the host is known to have one of the roles, or may have
