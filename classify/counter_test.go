@@ -14,21 +14,21 @@ type counting struct {
 	whole                          bool // it needs every record
 }
 
-func (c *counting) add(packets, bytes uint64) {
-	c.flows++
+func (c *counting) add(flows, packets, bytes uint64) {
+	c.flows += flows
 	c.packets += packets
 	c.bytes += bytes
 }
 
 func (c *counting) Write(r *record.Record) error {
 	c.records++
-	c.add(r.Packets[0]+r.Packets[1], r.Bytes[0]+r.Bytes[1])
+	c.add(1, r.Packets[0]+r.Packets[1], r.Bytes[0]+r.Bytes[1])
 	return nil
 }
 
 func (c *counting) Close(*record.Summary) error { return nil }
 
-func (c *counting) CountUnrelated() func(packets, bytes uint64) {
+func (c *counting) CountUnrelated() func(flows, packets, bytes uint64) {
 	if c.whole {
 		return nil
 	}

@@ -443,7 +443,10 @@ func (e *Engine) countNothing(s *slot) bool {
 	if e.out.unrelated == nil || !e.isNothing(s) {
 		return false
 	}
-	e.out.unrelated(s.Packets(0)+s.Packets(1), s.Bytes(0)+s.Bytes(1))
+	n := &e.out.nothing
+	n.flows++
+	n.packets += s.Packets(0) + s.Packets(1)
+	n.bytes += s.Bytes(0) + s.Bytes(1)
 	e.leave(s)
 	return true
 }

@@ -11,9 +11,10 @@ import (
 // output is what goes to the sink.
 type output struct {
 	sink      record.Sink
-	unrelated func(packets, bytes uint64) // see record.Counter; nil if the sink needs every record
-	err       error                       // the first of the sink
-	record    record.Record               // used again for each
+	unrelated func(flows, packets, bytes uint64)     // see record.Counter; nil if the sink needs every record
+	nothing   struct{ flows, packets, bytes uint64 } // for unrelated
+	err       error                                  // the first of the sink
+	record    record.Record                          // used again for each
 	vlanTexts map[capture.VLANs]string
 	notes     []string      // what the summary tells of the input
 	drops     []record.Drop // the same
@@ -38,6 +39,9 @@ func (o *output) note(err error) {
 
 // close gives the sink the summary.
 func (o *output) close(sum *record.Summary) {
+	if n := &o.nothing; n.flows > 0 {
+		o.unrelated(n.flows, n.packets, n.bytes)
+	}
 	sum.Notes, sum.Drops = o.notes, o.drops
 	o.note(o.sink.Close(sum))
 }

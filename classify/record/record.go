@@ -238,11 +238,12 @@ type Sink interface {
 // Counter is a Sink that needs no record of most unrelated flows.
 type Counter interface {
 	Sink
-	// CountUnrelated returns a function that takes the place of Write for an ended flow
-	// whose status is Unrelated, of which nothing was recognised: it has no protocol,
-	// endpoint or conversation. The function gets the flow's packets and IP bytes.
-	// CountUnrelated returns nil if the sink needs the records all the same.
-	CountUnrelated() func(packets, bytes uint64)
+	// CountUnrelated returns a function that takes the place of Write for ended flows
+	// whose status is Unrelated, of which nothing was recognised: they have no protocol,
+	// endpoint or conversation. The function gets their number, packets and IP bytes; it
+	// is called before Close. CountUnrelated returns nil if the sink needs the records all
+	// the same.
+	CountUnrelated() func(flows, packets, bytes uint64)
 }
 
 // HostSummary is what was learned of one host.

@@ -83,7 +83,7 @@ func (f *failOn) Write(r *record.Record) error {
 }
 
 // CountUnrelated implements record.Counter. Words may ask about unrelated flows too.
-func (f *failOn) CountUnrelated() func(packets, bytes uint64) {
+func (f *failOn) CountUnrelated() func(flows, packets, bytes uint64) {
 	if c, ok := f.next.(record.Counter); ok && len(f.words) == 0 {
 		return c.CountUnrelated()
 	}

@@ -77,7 +77,7 @@ func (s *Sink) Write(r *record.Record) error {
 }
 
 // CountUnrelated implements record.Counter.
-func (s *Sink) CountUnrelated() func(packets, bytes uint64) { return s.t.AddUnrelated }
+func (s *Sink) CountUnrelated() func(flows, packets, bytes uint64) { return s.t.AddUnrelated }
 
 // Close writes the report.
 func (s *Sink) Close(sum *record.Summary) error {

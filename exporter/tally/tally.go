@@ -378,13 +378,13 @@ func (t *Tally) Add(r *record.Record) {
 	}
 }
 
-// AddUnrelated counts an unrelated flow without a protocol, as Add does where Options
+// AddUnrelated counts unrelated flows without a protocol, as Add does where Options
 // ask for nothing but examples and pairs.
-func (t *Tally) AddUnrelated(packets, bytes uint64) {
+func (t *Tally) AddUnrelated(flows, packets, bytes uint64) {
 	t.Bytes += bytes
-	t.flows.unrelated++
+	t.flows.unrelated += flows
 	if u := t.Unrelated.at("", 0); u != nil {
-		u.Flows++
+		u.Flows += flows
 		u.Packets += packets
 		u.Bytes += bytes
 	}

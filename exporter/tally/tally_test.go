@@ -120,14 +120,14 @@ func TestBounded(t *testing.T) {
 	}
 }
 
-// TestAddUnrelated verifies that a flow without a record counts like one with a record.
+// TestAddUnrelated verifies that flows without records count like those with records.
 func TestAddUnrelated(t *testing.T) {
 	var by, without Tally
 	for i := range 3 {
 		r := flow(addr(1), addr(2), uint16(5000+i), record.Verdict{Status: record.Unrelated})
 		r.Protocol = ""
 		by.Add(r)
-		without.AddUnrelated(r.Packets[0]+r.Packets[1], r.Bytes[0]+r.Bytes[1])
+		without.AddUnrelated(1, r.Packets[0]+r.Packets[1], r.Bytes[0]+r.Bytes[1])
 	}
 	got, want := without.Unrelated.Get(""), by.Unrelated.Get("")
 	if want == nil || want.Flows != 3 || got == nil || *got != *want || without.Bytes != by.Bytes || without.Flows() != by.Flows() || without.Of(record.Unrelated) != 3 {
