@@ -144,10 +144,10 @@ func feed(ctx context.Context, eng *classify.Engine, src capture.Source, paralle
 // limitMemory sets how much memory may be in use before garbage is collected:
 // the engine's tables, which hold no pointers and are never garbage, and on top
 // of them 48 MiB, or twice what else was alive at the last collection if that
-// is more, but not less than 80 MiB in all and no more than limit. Collections so stay
+// is more, but not less than 96 MiB in all and no more than limit. Collections so stay
 // rare however large the tables grow.
 func limitMemory(eng *classify.Engine, live []metrics.Sample, limit int64) {
-	const small, least = 48 << 20, 80 << 20
+	const small, least = 48 << 20, 96 << 20
 	metrics.Read(live)
 	tables := eng.Memory()
 	rest := int(live[0].Value.Uint64()) - tables
