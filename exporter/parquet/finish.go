@@ -48,7 +48,7 @@ type maker struct {
 
 const (
 	batchRows = 256 // rows handed from one goroutine to the other at a time
-	batches   = 3
+	batches   = 3   // that there are; with one, the goroutines wait for each other
 )
 
 // batch holds rows on their way from a part to a file.
@@ -319,8 +319,12 @@ func (f *Folder) decodeBlocks(ctx context.Context, b *blocks, dec *decoder, full
 func (f *Folder) beginFile(s *schema, w io.Writer, h *partHead) {
 	if f.make.decoder == nil {
 		f.make.decoder, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxBlock)) // the options are constant
-		f.make.free = make(chan *batch, batches)
-		for range batches {
+		n := batches
+		if f.opt.Keep { // a monitor needs the other processors for packets
+			n = 1
+		}
+		f.make.free = make(chan *batch, n)
+		for range n {
 			f.make.free <- &batch{rows: make([]parquet.Row, batchRows)}
 		}
 	}
