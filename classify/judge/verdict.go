@@ -20,8 +20,13 @@ import (
 func (j *Judge) decide(s *Subject) Verdict {
 	version, source, rs := j.rulesFor(s)
 	v := j.by(s, version, source, rs)
-	if v.Reason == record.WrongVersion && (source == record.ByOrganisation || source == record.ByDefault) {
-		j.doubt(s, rs, &v)
+	if source == record.ByOrganisation || source == record.ByDefault {
+		switch v.Reason {
+		case record.WrongVersion:
+			j.doubt(s, rs, &v, 0)
+		case record.WrongRole: // the port is documented, so content must speak for another version
+			j.doubt(s, rs, &v, 1)
+		}
 	}
 	if s.Blind != Whole && rs != nil {
 		j.blind(s, rs, j.hits, &v)
@@ -122,9 +127,9 @@ func (h *hit) closer(best *hit) bool {
 }
 
 // doubt makes a verdict that rests on the assumed version of a server undetermined,
-// if another version that it may have documents the flow.
-func (j *Judge) doubt(s *Subject, rs *ruleset, v *Verdict) {
-	other, h := j.otherVersion(s, rs, true, v.before)
+// if another version that it may have documents the flow by at least so many facts.
+func (j *Judge) doubt(s *Subject, rs *ruleset, v *Verdict, facts int) {
+	other, h := j.otherVersion(s, rs, true, v.before, facts)
 	if h == nil {
 		return
 	}
@@ -407,7 +412,7 @@ func (j *Judge) unexplained(s *Subject, rs *ruleset) Verdict {
 			}
 		}
 	}
-	if other, h := j.otherVersion(s, rs, false, 0); h != nil {
+	if other, h := j.otherVersion(s, rs, false, 0, 0); h != nil {
 		v.Reason, v.before = record.WrongVersion, other
 		v.Why = "a data path of Exchange " + j.rulesets[other].version + " (" + h.row.path.ID + "), not of " + rs.version
 		return v
@@ -432,16 +437,16 @@ func (j *Judge) named(h *hit) string {
 }
 
 // otherVersion returns the index of a ruleset, from the given one on, of another
-// version that documents the flow, and the hit. With assumed, a server whose version is
-// assumed must be able to have that one.
-func (j *Judge) otherVersion(s *Subject, rs *ruleset, assumed bool, from int) (int, *hit) {
+// version that documents the flow by at least so many facts, and the hit. With assumed, a
+// server whose version is assumed must be able to have that one.
+func (j *Judge) otherVersion(s *Subject, rs *ruleset, assumed bool, from, facts int) (int, *hit) {
 	for n, other := range j.rulesets[from:] {
 		if other == rs || assumed && !s.mayRun(other.version) {
 			continue
 		}
 		j.others = j.hitsOf(&j.compiled(other).paths, s, j.others[:0])
 		for i := range j.others {
-			if h := &j.others[i]; !h.mismatch && h.fit >= match.Likely && !h.row.path.LastResort() {
+			if h := &j.others[i]; !h.mismatch && h.fit >= match.Likely && h.specific >= facts && !h.row.path.LastResort() {
 				return from + n, h
 			}
 		}
