@@ -47,7 +47,7 @@ func (h *hub) run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return runError{fmt.Errorf("--data %s: %w", h.dir, err)}
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }() // which gives it up
 	if err := canListen(opts); err != nil {
 		return runError{fmt.Errorf("--listen: %w", err)}
 	}
