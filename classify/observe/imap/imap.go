@@ -221,6 +221,9 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		l, n, ok := o.split[in.Dir].Next(b)
 		used += n
 		if !ok {
+			if n > 0 {
+				continue
+			}
 			return used, nil
 		}
 		if in.Dir == observe.ToServer {

@@ -109,6 +109,9 @@ func (o *observer) Observe(in *observe.Input, r *observe.Report) (int, error) {
 		l, n, ok := o.split[in.Dir].Next(in.Data[used:])
 		used += n
 		if !ok {
+			if n > 0 {
+				continue
+			}
 			return used, nil
 		}
 		if err := o.reply(l, in, r); err != nil {
@@ -194,6 +197,9 @@ func (o *observer) fromClient(in *observe.Input, used int, r *observe.Report) (i
 		l, n, ok := o.split[in.Dir].Next(b)
 		used += n
 		if !ok {
+			if n > 0 {
+				continue
+			}
 			return used, nil
 		}
 		switch {

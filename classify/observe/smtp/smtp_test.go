@@ -172,6 +172,10 @@ var conversations = []Conversation{
 			"smtp.tls=none"}},
 	{Name: "Exchange 5.5", Conv: []Segment{ToClient("220 mb1.example.com ESMTP Server (Microsoft Exchange Internet Mail Service 5.5.2653.13) ready\r\n")},
 		Want: []string{"smtp.banner=ESMTP Server (Microsoft Exchange Internet Mail Service 5.5.2653.13) ready", "exchange.version=5.5.2653.13"}},
+	{Name: "a command directly behind a token that is too long", Conv: []Segment{ToClient(greeting2003), ToServer("EHLO c\r\n"), ToClient(ehlo2003),
+		ToServer("X-EXPS GSSAPI\r\n"), ToClient("334 GSSAPI supported\r\n"), ToServer(strings.Repeat("A", 12<<10), "\r\nX-LINK2STATE LAST CHUNK={0}\r\n"),
+		ToClient("235 2.7.0 Authentication successful\r\n200 LAST CHUNK={0}\r\n"), ToServer("QUIT\r\n")},
+		Want: with(facts2003, "smtp.exps=GSSAPI", "smtp.verb=X-EXPS", "auth=negotiate", "encryption=none", "smtp.verb=X-LINK2STATE")},
 	{Name: "masked by a firewall", Conv: []Segment{ToClient("220 ********************************\r\n"), ToServer("EHLO c\r\n")}},
 }
 

@@ -16,27 +16,26 @@ type Splitter struct {
 
 // Next returns the next line of b without its end (LF, or CR LF), and the number of bytes
 // used. If a line is longer than Max, Next returns its first Max bytes before its end is
-// there, and then skips the rest. ok is false if b holds no line; n can then be greater
-// than 0.
+// there. The next calls skip the rest: ok is then false and n greater than 0. Both are
+// false and 0 if b holds no line. A call never uses more than one line, so that the
+// caller's state is the right one for each.
 func (s *Splitter) Next(b []byte) (l []byte, n int, ok bool) {
 	if s.skip {
-		i := bytes.IndexByte(b, '\n')
-		if i < 0 {
-			return nil, len(b), false
+		n = bytes.IndexByte(b, '\n') + 1
+		if s.skip = n == 0; s.skip {
+			n = len(b)
 		}
-		s.skip = false
-		n = i + 1
-		b = b[n:]
+		return nil, n, false
 	}
 	i := bytes.IndexByte(b[:min(len(b), Max+1)], '\n')
 	switch {
 	case i < 0 && len(b) <= Max:
-		return nil, n, false
+		return nil, 0, false
 	case i < 0:
 		s.skip = true
-		return b[:Max], n + Max, true
+		return b[:Max], Max, true
 	}
-	n += i + 1
+	n = i + 1
 	if i > 0 && b[i-1] == '\r' {
 		i--
 	}

@@ -19,10 +19,11 @@ func split(text string, size int) []string {
 		for {
 			l, n, ok := s.Next(held)
 			held = held[n:]
-			if !ok {
+			if ok {
+				out = append(out, string(l))
+			} else if n == 0 {
 				break
 			}
-			out = append(out, string(l))
 		}
 	}
 	return out
