@@ -50,7 +50,7 @@ func fragments(f *capture.FragmentStats) []record.NamedCount {
 		{ID: "reassembled", Name: "reassembled", Count: f.Reassembled},
 		{ID: "expired", Name: "given up because of their age", Count: f.Expired},
 		{ID: "evicted", Name: "given up because too many were incomplete", Count: f.Evicted},
-		{ID: "refused", Name: "given up because they had too many fragments", Count: f.Refused},
+		{ID: "refused", Name: "given up for too many fragments", Count: f.Refused},
 		{ID: "overlapping", Name: "with fragments that overlap", Count: f.Overlapping},
 	}
 }
@@ -66,7 +66,7 @@ func (e *Engine) limits() []record.NamedCount {
 	limit("flows", "flows ended early because the flow table was full", e.counts.evicted)
 	limit("held_flows", "flows judged early because too many were held", e.counts.heldEarly)
 	limit("conns", "flows not read on because too many were being read", e.reader.Conns)
-	limit("unrecognised", "flows given up because they kept sending what is not known", e.reader.Unrecognised)
+	limit("unrecognised", "flows given up that kept sending what is not known", e.reader.Unrecognised)
 	limit("stream_bytes", "flows not read on because one message was too long", e.reader.StreamHeld)
 	limit("buffered_bytes", "flows not read on because streams and observers held too much in all", e.reader.Counts.Buffered)
 	limit("facts", "facts left out because there were too many", e.reader.Counts.Facts)
@@ -76,7 +76,7 @@ func (e *Engine) limits() []record.NamedCount {
 		limit(l.ID, l.Name, l.Count)
 	}
 	limit("fragments", "fragmented datagrams given up because too many were incomplete", e.counts.source.Fragments.Evicted)
-	limit("fragments_datagram", "fragmented datagrams given up because they had too many fragments", e.counts.source.Fragments.Refused)
+	limit("fragments_datagram", "fragmented datagrams given up for too many fragments", e.counts.source.Fragments.Refused)
 	limit("clock_steps", "times that the clock of the capture went back", e.counts.clockSteps)
 	limit("clock_outliers", "packets whose time was too far from that of others to be believed", e.counts.clockOutliers)
 	if e.calls != nil {

@@ -84,7 +84,7 @@ func (v *Inventory) Limits() []record.NamedCount {
 		{ID: "server_endpoints", Name: "learned endpoints forgotten because their server had too many", Count: l.evicted[1]},
 		{ID: "all_endpoints", Name: "learned endpoints forgotten because there were too many", Count: l.evicted[2]},
 		{ID: "dialogs", Name: "announcements left out because hosts without anything in common used the name of one call", Count: l.dialogs},
-		{ID: "dialog_ends", Name: "ends of calls left out because they came from hosts that take no part in them", Count: l.ends},
+		{ID: "dialog_ends", Name: "ends of calls left out that came from hosts which take no part in them", Count: l.ends},
 		{ID: "strange_announcements", Name: "announcements for the address of another host", Count: l.strange},
 		{ID: "announcement_conflicts", Name: "learned endpoints that other bytes contradict", Count: v.endpoints.conflicts},
 		{ID: "hosts", Name: "hosts not remembered", Count: v.hosts.refused},
