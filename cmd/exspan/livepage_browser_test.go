@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -60,8 +61,8 @@ func TestLivePageInBrowser(t *testing.T) {
 	t.Run("updates", func(t *testing.T) {
 		b.t = t
 		// What the reader has done stays: sorting, filtering, opening, and where the keyboard is.
-		b.run(chromedp.Click("#flows thead th:nth-child(4) button", chromedp.ByQuery), chromedp.SendKeys("#flows .tools input", "cas1", chromedp.ByQuery),
-			chromedp.Click("#connections summary", chromedp.ByQuery), chromedp.Focus("#flows .tools input", chromedp.ByQuery))
+		b.run(click("#flows thead th:nth-child(4) button"), focus("#flows .tools input"), chromedp.KeyEvent("cas1"),
+			click("#connections summary"), focus("#flows .tools input"))
 		m.feed(strangeSSH(2003) + clearIMAP(2004) + later)
 		b.until(`document.querySelector("h1").textContent.includes("11 of ")`)
 		b.until(`document.querySelectorAll("#flows-t tbody tr").length === 11`)
@@ -80,7 +81,7 @@ func TestLivePageInBrowser(t *testing.T) {
 	})
 	t.Run("pause", func(t *testing.T) {
 		b.t = t
-		b.run(chromedp.Focus("#pause", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter))
+		b.run(focus("#pause"), chromedp.KeyEvent(kb.Enter))
 		m.feed(strangeSSH(2005) + later)
 		m.wait("the record", func() bool { return strings.Count(m.get("/records?status=unexpected"), "\n") == 3 })
 		time.Sleep(5 * time.Second)
@@ -96,15 +97,15 @@ func TestLivePageInBrowser(t *testing.T) {
 		if body := m.get(link); !strings.Contains(body, `path="2010.cas.imap4"`) {
 			t.Errorf("%s leads to\n%s", link, body)
 		}
-		b.run(chromedp.Click(`#paths-t a[href^='/live/flows']`, chromedp.ByQuery), chromedp.WaitReady("#flows-t"))
+		b.run(click(`#paths-t a[href^='/live/flows']`), chromedp.WaitReady("#flows-t"))
 		if got := b.eval(`Array.from(document.querySelectorAll("#flows-t tbody tr")).every(r => r.cells[3].textContent.includes("cas1:143"))`); got != "true" {
 			t.Error("flows of other paths")
 		}
 	})
 	t.Run("choose flows", func(t *testing.T) {
 		b.t = t
-		b.run(chromedp.Navigate(m.url+"/live/flows"), chromedp.Focus("select[name=status]", chromedp.ByQuery), chromedp.KeyEvent("unex"))
-		b.run(chromedp.Focus("input[name=port]", chromedp.ByQuery), chromedp.KeyEvent("2222/tcp"+kb.Enter), chromedp.Sleep(500*time.Millisecond), chromedp.WaitReady("#flows-t"))
+		b.run(chromedp.Navigate(m.url+"/live/flows"), focus("select[name=status]"), chromedp.KeyEvent("unex"))
+		b.run(focus("input[name=port]"), chromedp.KeyEvent("2222/tcp"+kb.Enter), chromedp.Sleep(500*time.Millisecond), chromedp.WaitReady("#flows-t"))
 		b.until(`location.search.includes("status=unexpected") && location.search.includes("2222") && document.querySelectorAll("#flows-t tbody tr").length === 3`)
 		b.until(`document.querySelector("#live-status").textContent === "Live."`)
 		m.feed(strangeSSH(2006) + clearIMAP(2007) + later)
@@ -142,6 +143,16 @@ func TestLivePageInBrowser(t *testing.T) {
 	b.print("live")
 }
 
+// focus and click find their element and use it in one step: a live page may replace the
+// element between two.
+func focus(selector string) chromedp.Action {
+	return chromedp.Evaluate(fmt.Sprintf("document.querySelector(%q).focus()", selector), nil)
+}
+
+func click(selector string) chromedp.Action {
+	return chromedp.Evaluate(fmt.Sprintf("document.querySelector(%q).click()", selector), nil)
+}
+
 // TestLiveWithoutScript verifies that a page whose script does not run has everything, and
 // asks for itself again.
 func TestLiveWithoutScript(t *testing.T) {
@@ -161,7 +172,7 @@ func TestLiveWithoutScript(t *testing.T) {
 	if refresh != "30" {
 		t.Errorf("refresh %q", refresh)
 	}
-	b.run(chromedp.Navigate(m.url+"/live/flows"), chromedp.SendKeys("input[name=port]", "2222"+kb.Enter, chromedp.ByQuery), chromedp.Sleep(time.Second), chromedp.Text("#flows-t", &text))
+	b.run(chromedp.Navigate(m.url+"/live/flows"), focus("input[name=port]"), chromedp.KeyEvent("2222"+kb.Enter), chromedp.Sleep(time.Second), chromedp.Text("#flows-t", &text))
 	if !strings.Contains(text, "hub1:2222") || strings.Contains(text, "cas1") {
 		t.Errorf("chosen %s", text)
 	}
