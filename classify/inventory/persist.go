@@ -7,11 +7,10 @@ import (
 	"io"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/exspan/exspan/capture"
+	"github.com/exspan/exspan/classify/knowledge"
 	"github.com/exspan/exspan/classify/observe"
 	"github.com/exspan/exspan/rules"
 )
@@ -105,7 +104,6 @@ func (v *Inventory) Save(w io.Writer, now int64) error {
 // Limits of a state file, beside those of what is restored from it.
 const (
 	maxState      = 256 << 20 // bytes
-	maxText       = 256       // bytes of a name, an annotation, a service ...
 	maxSavedRoles = 64        // proofs of one host, and roles of one proof
 	dayAfter      = int64(24 * time.Hour)
 )
@@ -164,7 +162,7 @@ func (s *savedEndpoint) check(clock int64) error {
 	case s.Learned > s.Used || s.Used > clock+dayAfter:
 		return errors.New("times that cannot be")
 	}
-	return checkTexts(s.Service, s.Annotation, s.Codecs, s.Dispute)
+	return knowledge.CheckTexts(s.Service, s.Annotation, s.Codecs, s.Dispute)
 }
 
 func (h *savedHost) check() error {
@@ -183,24 +181,11 @@ func (h *savedHost) check() error {
 				return fmt.Errorf("%s has the unknown role %q", h.Addr, role)
 			}
 		}
-		if err := checkTexts(p.Evidence); err != nil {
+		if err := knowledge.CheckTexts(p.Evidence); err != nil {
 			return fmt.Errorf("%s: %w", h.Addr, err)
 		}
 	}
-	return checkTexts(h.Name, h.Version, h.Build)
-}
-
-// checkTexts refuses what no observer reports, as it is printed later.
-func checkTexts(texts ...string) error {
-	for _, t := range texts {
-		if len(t) > maxText {
-			return fmt.Errorf("a text of %d bytes, at most %d can be", len(t), maxText)
-		}
-		if strings.ContainsFunc(t, func(r rune) bool { return !unicode.IsPrint(r) }) {
-			return fmt.Errorf("control characters in %q", t)
-		}
-	}
-	return nil
+	return knowledge.CheckTexts(h.Name, h.Version, h.Build)
 }
 
 // Restore takes in what Save wrote. It takes in nothing if there is an error.

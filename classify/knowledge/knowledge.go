@@ -114,12 +114,17 @@ func (f *Fact) Check(now int64) error {
 	case f.Kind == Role && f.What == "", f.Kind > Role && f.Text == "":
 		return errors.New("it says nothing")
 	}
-	for _, t := range [...]string{f.What, f.Source, f.Annotation, f.Codecs, f.Dispute, f.Evidence, f.Text, f.Build} {
+	return CheckTexts(f.What, f.Source, f.Annotation, f.Codecs, f.Dispute, f.Evidence, f.Text, f.Build)
+}
+
+// CheckTexts reports what keeps texts that come from elsewhere from being kept and shown.
+func CheckTexts(texts ...string) error {
+	for _, t := range texts {
 		if len(t) > MaxText {
 			return fmt.Errorf("a text of %d bytes, at most %d can be", len(t), MaxText)
 		}
-		if strings.ContainsFunc(t, func(r rune) bool { return !unicode.IsPrint(r) }) {
-			return fmt.Errorf("control characters in %q", t)
+		if err := checkPrintable(t); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -127,11 +132,15 @@ func (f *Fact) Check(now int64) error {
 
 // CheckName reports what keeps a text from being the name of a sensor or a realm.
 func CheckName(name string) error {
-	switch {
-	case name == "" || len(name) > MaxName:
+	if name == "" || len(name) > MaxName {
 		return fmt.Errorf("a name of %d bytes, want 1 to %d", len(name), MaxName)
-	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(name):
-		return fmt.Errorf("control characters in %q", name)
+	}
+	return checkPrintable(name)
+}
+
+func checkPrintable(t string) error {
+	if strings.ContainsFunc(t, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(t) {
+		return fmt.Errorf("control characters in %q", t)
 	}
 	return nil
 }

@@ -10,10 +10,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/nats-io/nkeys"
 
+	"github.com/exspan/exspan/classify/knowledge"
 	"github.com/exspan/exspan/exporter/share"
 )
 
@@ -39,8 +39,8 @@ func (u *user) permissions() (publish, subscribe []string) {
 
 func (u *user) check() error {
 	for _, s := range []string{u.Name, u.Realm} {
-		if s == "" || len(s) > 128 || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-			return fmt.Errorf("bad name %q: want 1 to 128 bytes of printable text", s)
+		if knowledge.CheckName(s) != nil {
+			return fmt.Errorf("bad name %q: want 1 to %d bytes of printable text", s, knowledge.MaxName)
 		}
 	}
 	return nil

@@ -28,8 +28,6 @@ const listenAddress = "localhost:10135"
 // notInFile are the flags that the file of --config.file cannot set.
 var notInFile = []string{"config.file", "help", "version", "dump-filter"}
 
-const maxSensor = 128 // bytes of a name
-
 // monitor holds the flags of the command monitor.
 type monitor struct {
 	pipeline.Options

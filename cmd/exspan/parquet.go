@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/pflag"
 
+	"github.com/exspan/exspan/classify/knowledge"
 	"github.com/exspan/exspan/classify/record"
 	"github.com/exspan/exspan/cmd/exspan/internal/pipeline"
 	"github.com/exspan/exspan/exporter/parquet"
@@ -33,8 +32,8 @@ func (l *lake) flags(f *pflag.FlagSet, what, realmOf string) {
 func (l *lake) check() []error {
 	var errs []error
 	for _, f := range []struct{ flag, name string }{{"sensor", l.sensor}, {"realm", l.realm}} {
-		if len(f.name) > maxSensor || strings.ContainsFunc(f.name, func(r rune) bool { return !unicode.IsPrint(r) }) {
-			errs = append(errs, fmt.Errorf("--%s: want at most %d bytes of printable text", f.flag, maxSensor))
+		if f.name != "" && knowledge.CheckName(f.name) != nil {
+			errs = append(errs, fmt.Errorf("--%s: want at most %d bytes of printable text", f.flag, knowledge.MaxName))
 		}
 	}
 	if l.realm != "" && l.parquet == "" && !l.shares {
