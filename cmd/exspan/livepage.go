@@ -90,7 +90,7 @@ func (w *watch) now() []string {
 
 // fleetLine says how the sensors are that share.
 func fleetLine(v *health.View) string {
-	line := fmt.Sprintf("Sensors: %d of %d of realm %s are heard", len(v.Sensors)-v.Count(health.NotHeard), len(v.Sensors), v.Realm)
+	line := fmt.Sprintf("Sensors: %d of %d of realm %s are heard", len(v.Sensors)-len(v.Names(health.NotHeard)), len(v.Sensors), v.Realm)
 	for _, c := range []health.Condition{health.NotHeard, health.InterfaceDown, health.Losing} {
 		if names := v.Names(c); len(names) > 0 {
 			const most = 3

@@ -135,9 +135,9 @@ func (c *shareCollector) Collect(ch chan<- prom.Metric) {
 	for of, v := range map[string]int{"own": n.Own, "endpoints": endpoints, "hosts": hosts} {
 		ch <- prom.MustNewConstMetric(shareFactsDesc, prom.GaugeValue, float64(v), of)
 	}
-	view := c.share.Fleet()
+	sensors := health.Count(c.share.Fleet().Sensors)
 	for _, condition := range health.Conditions() {
-		ch <- prom.MustNewConstMetric(shareSensorsDesc, prom.GaugeValue, float64(view.Count(condition)), string(condition))
+		ch <- prom.MustNewConstMetric(shareSensorsDesc, prom.GaugeValue, float64(sensors[condition]), string(condition))
 	}
 	counter := func(d *prom.Desc, v uint64, labels ...string) {
 		ch <- prom.MustNewConstMetric(d, prom.CounterValue, float64(v), labels...)

@@ -9,11 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/exspan/exspan/classify/knowledge"
 )
@@ -43,8 +40,7 @@ type State struct {
 // Limits of what is kept.
 const (
 	MaxSensors    = 1000
-	maxVersion    = 64  // bytes
-	maxText       = 256 // bytes of the rules or an interface
+	maxVersion    = 64 // bytes
 	maxInterfaces = 64
 	// Silent is after how long without a state a sensor counts as silent: it has missed
 	// three.
@@ -66,15 +62,7 @@ func (s *State) Check() error {
 	case s.Rate < 0 || s.Behind < 0 || s.Facts < 0:
 		return errors.New("a negative number")
 	}
-	for _, t := range slices.Concat([]string{s.Version, s.Rules}, s.Interfaces, s.Down) {
-		if len(t) > maxText {
-			return fmt.Errorf("a text of %d bytes, at most %d can be", len(t), maxText)
-		}
-		if strings.ContainsFunc(t, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(t) {
-			return fmt.Errorf("control characters in %q", t)
-		}
-	}
-	return nil
+	return knowledge.CheckTexts(slices.Concat([]string{s.Version, s.Rules}, s.Interfaces, s.Down)...)
 }
 
 // Condition is how a sensor is, the gravest first.
@@ -127,8 +115,14 @@ func (v *View) Names(c Condition) []string {
 	return names
 }
 
-// Count returns the number of sensors in a condition.
-func (v *View) Count(c Condition) int { return len(v.Names(c)) }
+// Count returns the number of sensors by condition.
+func Count(list []Sensor) map[Condition]int {
+	n := map[Condition]int{}
+	for i := range list {
+		n[list[i].Condition]++
+	}
+	return n
+}
 
 // Check removes sensors that cannot be, and reports how many these were. It is for a view
 // that was read from elsewhere.

@@ -48,10 +48,7 @@ func (v *view) fleetLines(above int) []string {
 
 // conditionsOf counts sensors by how they are.
 func conditionsOf(list []health.Sensor) string {
-	n := map[health.Condition]int{}
-	for i := range list {
-		n[list[i].Condition]++
-	}
+	n := health.Count(list)
 	var parts []string
 	for _, c := range health.Conditions() {
 		if n[c] > 0 {
