@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 
+	"github.com/exspan/exspan/exporter/folder"
 	"github.com/exspan/exspan/exporter/share"
 )
 
@@ -43,7 +44,10 @@ func (h *hub) run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	lock, err := lockFolder(h.dir)
+	lock, err := folder.Lock(h.dir)
+	if err == nil && lock == nil {
+		err = errInUse
+	}
 	if err != nil {
 		return runError{fmt.Errorf("--data %s: %w", h.dir, err)}
 	}

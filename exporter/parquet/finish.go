@@ -18,6 +18,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/exspan/exspan/exporter/folder"
 )
 
 // A part is a file of blocks. Each is its length in bytes and the CRC-32C of its
@@ -214,7 +216,7 @@ func (f *Folder) place(aside string, h *partHead, identity uint64) error {
 		return err
 	}
 	if f.opt.Keep {
-		syncFolder(dir)
+		folder.Sync(dir)
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/exspan/exspan/exporter/folder"
 )
 
 const (
@@ -139,7 +141,7 @@ func (f *Folder) begin() error {
 			return err
 		}
 		// A process that looks for what others left may have taken the folder.
-		if lock, err := lockFolder(dir); err == nil && lock != nil {
+		if lock, err := folder.Lock(dir); err == nil && lock != nil {
 			f.own, f.lock = dir, lock
 			return nil
 		}
@@ -296,7 +298,7 @@ func (f *Folder) appendFile(p *part, sync bool) (err error) {
 			return err
 		}
 		if p.size == 0 {
-			syncFolder(f.own)
+			folder.Sync(f.own)
 		}
 	}
 	p.size += int64(len(b))
@@ -438,7 +440,7 @@ func (f *Folder) adopt() {
 			continue
 		}
 		l := &leftover{dir: filepath.Join(dir, e.Name())}
-		if l.lock, err = lockFolder(l.dir); l.lock == nil || err != nil {
+		if l.lock, err = folder.Lock(l.dir); l.lock == nil || err != nil {
 			continue // in use
 		}
 		if keep {

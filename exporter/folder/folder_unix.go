@@ -1,6 +1,6 @@
 //go:build unix
 
-package parquet
+package folder
 
 import (
 	"errors"
@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFolder locks a folder for as long as the file that it returns is open, which a
-// killed process ends too. It returns nil if another process has the lock, or has
+// Lock locks a folder for as long as the file that it returns is open, which a killed
+// process ends too. It returns nil if another process has the lock, or has
 // removed the folder.
-func lockFolder(dir string) (*os.File, error) {
+func Lock(dir string) (*os.File, error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
@@ -32,9 +32,9 @@ func lockFolder(dir string) (*os.File, error) {
 	return nil, err
 }
 
-// syncFolder makes the names in a folder survive a crash of the machine, where the file
+// Sync makes the names in a folder survive a crash of the machine, where the file
 // system can.
-func syncFolder(dir string) {
+func Sync(dir string) {
 	if f, err := os.Open(dir); err == nil {
 		_ = f.Sync()
 		_ = f.Close()

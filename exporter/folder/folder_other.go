@@ -1,6 +1,6 @@
 //go:build !unix
 
-package parquet
+package folder
 
 import (
 	"errors"
@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 )
 
-// lockFolder locks a folder for as long as the file that it returns is open: Windows
+// Lock locks a folder for as long as the file that it returns is open: Windows
 // removes no file that is open. It returns nil if another process has the lock.
-func lockFolder(dir string) (*os.File, error) {
+func Lock(dir string) (*os.File, error) {
 	name := filepath.Join(dir, "lock")
 	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -19,5 +19,5 @@ func lockFolder(dir string) (*os.File, error) {
 	return os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 }
 
-// syncFolder does nothing, because folders cannot be synchronised.
-func syncFolder(string) {}
+// Sync does nothing, because folders cannot be synchronised.
+func Sync(string) {}
