@@ -79,8 +79,7 @@ const honestBits = 8
 
 // honestAt returns the place of a source in honest.
 func (t *fragments) honestAt(src Addr) *Addr {
-	h := binary.BigEndian.Uint64(src[:8]) ^ binary.BigEndian.Uint64(src[8:])
-	return &t.honest[h*0x9e3779b97f4a7c15>>(64-honestBits)]
+	return &t.honest[src.Hash()>>(64-honestBits)]
 }
 
 // FragmentStats returns what became of fragmented datagrams so far.

@@ -6,6 +6,7 @@
 package capture
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strconv"
 )
@@ -43,6 +44,12 @@ func (a Addr) Netip() netip.Addr { return netip.AddrFrom16(a).Unmap() }
 func (a Addr) Is4() bool {
 	return a[0] == 0 && a[1] == 0 && a[2] == 0 && a[3] == 0 && a[4] == 0 && a[5] == 0 &&
 		a[6] == 0 && a[7] == 0 && a[8] == 0 && a[9] == 0 && a[10] == 0xff && a[11] == 0xff
+}
+
+// Hash returns a number whose high bits differ between most addresses. Anybody can find
+// addresses with equal numbers, so it is for caches, where one takes the place of another.
+func (a *Addr) Hash() uint64 {
+	return (binary.BigEndian.Uint64(a[:8]) ^ binary.BigEndian.Uint64(a[8:])) * 0x9e3779b97f4a7c15
 }
 
 func (a Addr) String() string { return a.Netip().String() }

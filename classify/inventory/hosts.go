@@ -148,9 +148,7 @@ func (h *hosts) put(a capture.Addr, x *host) {
 }
 
 // hashOf returns a number whose low bits differ between most addresses.
-func hashOf(a *capture.Addr) uint64 {
-	return (binary.BigEndian.Uint64(a[:8]) ^ binary.BigEndian.Uint64(a[8:])) * 0x9e3779b97f4a7c15 >> 32
-}
+func hashOf(a *capture.Addr) uint64 { return a.Hash() >> 32 }
 
 // add returns the host of an address, made if there is room for one more; nil
 // where a limit forbids. have is the number of its kind that is there.
