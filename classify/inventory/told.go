@@ -21,18 +21,21 @@ import (
 type told struct {
 	trusted []string // empty for all
 	of      map[string]*teller
-	all     teller
+	all     amount
 	texts   map[string]string // that entries have in common
 	// most is what all sensors together may tell, and each what one of them may.
-	most, each teller
+	most, each amount
 	counts     ToldCounts
 	start      int64 // packet time at which this sensor was first told something
 }
 
-// teller counts what is kept of what a sensor told.
+// amount is how much of what sensors told is kept, or may be.
+type amount struct{ endpoints, hosts int }
+
+// teller is a sensor of which something is kept.
 type teller struct {
-	name             string
-	endpoints, hosts int
+	name string
+	amount
 }
 
 // Limits of what is kept of all sensors.
@@ -54,8 +57,8 @@ type ToldCounts struct {
 // limit sets the quotas: all sensors together have half of the room, each has half of
 // that. An endpoint that is told takes half as much as one that was seen here.
 func (t *told) limit(endpoints, hosts int) {
-	t.most = teller{"", endpoints, max(hosts/2, 1)}
-	t.each = teller{"", max(endpoints/2, 1), max(hosts/4, 1)}
+	t.most = amount{endpoints, max(hosts/2, 1)}
+	t.each = amount{max(endpoints/2, 1), max(hosts/4, 1)}
 }
 
 // trusts reports whether a sensor is believed.
