@@ -81,7 +81,8 @@ Exit codes: 0 done, 1 a run-time error, 2 a mistake in flags or files.`,
 	f.StringVar(&h.configFile, "config.file", "", "`FILE` of flags in YAML; flags on the command line take precedence")
 	user := &cobra.Command{Use: "user", Short: "Add, list and remove sensors", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	user.AddCommand(newAddCmd(h), newListCmd(h), newRemoveCmd(h))
-	cmd.AddCommand(user, newConfigCmd(h), newBucketCmd(h), newManCmd())
+	cmd.AddCommand(user, newConfigCmd(h), newBucketCmd(h),
+		manpage.Command(version, nil, func(err error) error { return runError{err} }))
 	return cmd
 }
 
@@ -95,22 +96,6 @@ func (h *hub) configure(cmd *cobra.Command) error {
 		return fmt.Errorf("--config.file: %w", err)
 	}
 	return flagfile.Apply(cmd.Flags(), nil, h.configFile, data, "config.file", "help", "version")
-}
-
-// newManCmd writes the manual pages. It serves packaging, so help does not list it.
-func newManCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:    "man DIR",
-		Short:  "Write the manual pages to the folder DIR",
-		Hidden: true,
-		Args:   cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := manpage.Write(cmd.Root(), args[0], version, nil); err != nil {
-				return runError{err}
-			}
-			return nil
-		},
-	}
 }
 
 func newAddCmd(h *hub) *cobra.Command {

@@ -11,21 +11,9 @@ import (
 	"github.com/exspan/exspan/cmd/internal/manpage"
 )
 
-// newManCmd writes the manual pages. It serves packaging, so help
-// does not list it.
+// newManCmd writes the manual pages.
 func newManCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:    "man DIR",
-		Short:  "Write the manual pages to the folder DIR",
-		Hidden: true,
-		Args:   cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := manpage.Write(cmd.Root(), args[0], version, manMemory); err != nil {
-				return pipeline.Error{Err: err}
-			}
-			return nil
-		},
-	}
+	return manpage.Command(version, manMemory, func(err error) error { return pipeline.Error{Err: err} })
 }
 
 // manMemory returns the section on --max-memory, for the commands that have that flag.

@@ -13,6 +13,24 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// Command returns the command "man", which writes the manual pages of its program. It
+// serves packaging, so help does not list it. For more see Write; failed gives an error of
+// Write the kind of those at run time.
+func Command(version string, more func(*cobra.Command) string, failed func(error) error) *cobra.Command {
+	return &cobra.Command{
+		Use:    "man DIR",
+		Short:  "Write the manual pages to the folder DIR",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := Write(cmd.Root(), args[0], version, more); err != nil {
+				return failed(err)
+			}
+			return nil
+		},
+	}
+}
+
 // Write writes a page for a program and for each of its commands that help lists, to the
 // folder dir, which it creates. The pages bear the version, and the date that
 // SOURCE_DATE_EPOCH gives, or else today's. What more returns for a command follows its
