@@ -65,10 +65,11 @@ func (r *reloader) now() error {
 	}
 	r.w.sink.reload(cfg.Site)
 	r.w.current.reload(cfg.Site)
-	if now := trustedBy(cfg.Site); r.w.share != nil && !slices.Equal(now, r.trusted) {
+	trusted := trustedBy(cfg.Site)
+	if r.w.share != nil && !slices.Equal(trusted, r.trusted) {
 		r.w.share.Reread() // what was refused or forgotten is told again
 	}
-	r.trusted = trustedBy(cfg.Site)
+	r.trusted = trusted
 	r.w.log.Info("Reloaded the rules and the site file")
 	return nil
 }

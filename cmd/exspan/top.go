@@ -209,53 +209,58 @@ var errNoFlows = errors.New("This monitor does not serve flows, which hold addre
 
 // fetchFlows reads the last flows of a path from the monitor whose metrics are at u.
 func fetchFlows(ctx context.Context, client *http.Client, u *url.URL, label string) ([]recent.Flow, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	at := *u
-	at.Path = strings.TrimSuffix(u.Path, "/metrics") + "/flows"
-	at.RawQuery = url.Values{"path": {label}}.Encode()
-	resp, err := get(ctx, client, at.String(), "application/json")
+	var flows []recent.Flow
+	err := fetchJSON(ctx, client, u, "/flows", url.Values{"path": {label}}, &flows, func(resp *http.Response) error {
+		if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusOK && !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
+			return errNoFlows
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
-	}
-	defer resp.Body.Close()
-	switch {
-	case resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusOK && !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json"):
-		return nil, errNoFlows
-	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("%s: %s", at.Redacted(), resp.Status)
-	}
-	var flows []recent.Flow
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 16<<20)).Decode(&flows); err != nil {
-		return nil, fmt.Errorf("%s: %w", at.Redacted(), err)
 	}
 	return flows, nil
 }
 
 // fetchFleet reads how the sensors are that share with the monitor whose metrics are at u.
 func fetchFleet(ctx context.Context, client *http.Client, u *url.URL) (*health.View, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	at := *u
-	at.Path = strings.TrimSuffix(u.Path, "/metrics") + live.SensorsPath
-	resp, err := get(ctx, client, at.String(), "application/json")
+	v := new(health.View)
+	err := fetchJSON(ctx, client, u, live.SensorsPath, nil, v, func(resp *http.Response) error {
+		if resp.StatusCode == http.StatusForbidden {
+			return errors.New("the monitor names the sensors it shares with only to programs on its own machine or with a password")
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK:
-	case http.StatusForbidden:
-		return nil, errors.New("the monitor names the sensors it shares with only to programs on its own machine or with a password")
-	default:
-		return nil, fmt.Errorf("%s: %s", at.Redacted(), resp.Status)
-	}
-	v := new(health.View)
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 16<<20)).Decode(v); err != nil {
-		return nil, fmt.Errorf("%s: %w", at.Redacted(), err)
-	}
 	v.Check()
 	return v, nil
+}
+
+// fetchJSON reads into to the JSON that the monitor whose metrics are at u serves at a path.
+// refused returns an error for a response that needs words of its own.
+func fetchJSON(ctx context.Context, client *http.Client, u *url.URL, path string, query url.Values, to any, refused func(*http.Response) error) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	at := *u
+	at.Path = strings.TrimSuffix(u.Path, "/metrics") + path
+	at.RawQuery = query.Encode()
+	resp, err := get(ctx, client, at.String(), "application/json")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := refused(resp); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", at.Redacted(), resp.Status)
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 16<<20)).Decode(to); err != nil {
+		return fmt.Errorf("%s: %w", at.Redacted(), err)
+	}
+	return nil
 }
 
 // capture captures from interfaces itself and shows what it finds.
