@@ -141,6 +141,39 @@ func (s *syncLog) String() string {
 	return s.b.String()
 }
 
+// watcher is a running "exspan observe --follow".
+type watcher struct {
+	*exec.Cmd
+	t        *testing.T
+	patience time.Duration // of until
+	out, log syncLog
+	ended    chan error
+}
+
+func newWatcher(t *testing.T, patience time.Duration, args ...string) *watcher {
+	t.Helper()
+	w := &watcher{Cmd: exspan(t, append([]string{"observe", "--follow"}, args...)...), t: t, patience: patience, ended: make(chan error, 1)}
+	w.Stdout, w.Stderr = &w.out, &w.log
+	if err := w.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { w.ended <- w.Wait() }()
+	t.Cleanup(func() { _ = w.Process.Kill() })
+	return w
+}
+
+// until waits until a condition is true.
+func (w *watcher) until(what string, true func() bool) {
+	w.t.Helper()
+	for range w.patience / (50 * time.Millisecond) {
+		if true() {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	w.t.Fatalf("timed out waiting for %s\n%s\n%s", what, w.out.String(), w.log.String())
+}
+
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -235,66 +268,50 @@ func TestObserveHubRestart(t *testing.T) {
 	if wanted == nil || other == nil {
 		t.Fatal("the recording has not the flows that this test needs")
 	}
-	var out, log syncLog
-	watcher := exspan(t, "observe", "--follow", "--hub", "nats://"+address, "--hub-credentials", viewer, "--status", "unexpected", "--port", "22", "--format", "ndjson")
-	watcher.Stdout, watcher.Stderr = &out, &log
-	if err := watcher.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- watcher.Wait() }()
-	t.Cleanup(func() { _ = watcher.Process.Kill() })
+	watcher := newWatcher(t, time.Minute, "--hub", "nats://"+address, "--hub-credentials", viewer, "--status", "unexpected", "--port", "22", "--format", "ndjson")
 	sensor := share.New(share.Options{URL: "nats://" + address, Credentials: one, Realm: "default", Sensor: "one", Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Tell: func([]knowledge.Told) {}, Facts: func(yield func([]knowledge.Fact) bool) { yield(nil) }, State: func() health.State { return health.State{Version: "1"} }})
-	until := func(what string, true func() bool) {
-		t.Helper()
-		for range 1200 {
-			if true() {
-				return
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-		t.Fatalf("timed out waiting for %s\n%s\n%s", what, out.String(), log.String())
+	said := func(text string) func() bool {
+		return func() bool { return strings.Contains(watcher.log.String(), text) }
 	}
-	said := func(text string) func() bool { return func() bool { return strings.Contains(log.String(), text) } }
 	send := func() { _, _ = sensor.Write(other); _, _ = sensor.Write(wanted); _, _ = sensor.Write(other) }
 	printed := func(n int) func() bool {
-		return func() bool { return out.String() == strings.Repeat(string(wanted), n) }
+		return func() bool { return watcher.out.String() == strings.Repeat(string(wanted), n) }
 	}
 	time.Sleep(time.Second) // the watcher subscribes
 	sensor.Start()
 	defer sensor.Close()
-	until("the sensor", said("sensor one is there: exspan 1"))
+	watcher.until("the sensor", said("sensor one is there: exspan 1"))
 	send()
-	until("the first flow", printed(1))
+	watcher.until("the first flow", printed(1))
 
 	_ = hub.Process.Kill()
 	_ = hub.Wait()
-	until("the break", said("the hub: the connection broke"))
-	until("the sensor's break", func() bool { return !sensor.Connected() })
+	watcher.until("the break", said("the hub: the connection broke"))
+	watcher.until("the sensor's break", func() bool { return !sensor.Connected() })
 	send() // nobody gets these
-	if log := log.String(); !strings.Contains(log, "records are missing from ") {
+	if log := watcher.log.String(); !strings.Contains(log, "records are missing from ") {
 		t.Errorf("it does not say since when:\n%s", log)
 	}
 	runHubAt(t, program, dir, address)
-	until("the connection", said("the hub: connected again; what sensors sent between "))
-	until("the sensor", func() bool { return sensor.Connected() })
-	until("the count of what is missing", said("sensor one could not send 3 records after "))
+	watcher.until("the connection", said("the hub: connected again; what sensors sent between "))
+	watcher.until("the sensor", func() bool { return sensor.Connected() })
+	watcher.until("the count of what is missing", said("sensor one could not send 3 records after "))
 	send()
-	until("the flow after the restart", printed(2))
+	watcher.until("the flow after the restart", printed(2))
 
 	if text, err := exec.Command(program, "--data", dir, "user", "remove", "viewer").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
 	select {
-	case err := <-ended:
-		if err == nil || watcher.ProcessState.ExitCode() != exitError || !strings.Contains(log.String(), "uthoriz") {
-			t.Errorf("a viewer who was removed ends with %v\n%s", err, log.String())
+	case err := <-watcher.ended:
+		if err == nil || watcher.ProcessState.ExitCode() != exitError || !strings.Contains(watcher.log.String(), "uthoriz") {
+			t.Errorf("a viewer who was removed ends with %v\n%s", err, watcher.log.String())
 		}
 	case <-time.After(time.Minute):
-		t.Errorf("a viewer who was removed waits for ever\n%s", log.String())
+		t.Errorf("a viewer who was removed waits for ever\n%s", watcher.log.String())
 	}
-	t.Log(log.String())
+	t.Log(watcher.log.String())
 }
 
 // TestObserveHub follows what two sensors report over a hub, one of which lies.
@@ -303,15 +320,7 @@ func TestObserveHub(t *testing.T) {
 	program, add := buildHub(t, dir)
 	one, bad, viewer := add("one"), add("bad"), add("viewer", "--viewer")
 	hub, _ := runHub(t, program, dir)
-	var out, log syncLog
-	watcher := exspan(t, "observe", "--follow", "--hub", "nats://"+hub, "--hub-credentials", viewer, "--reason", "no-path", "--width", "200")
-	watcher.Stdout, watcher.Stderr = &out, &log
-	if err := watcher.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- watcher.Wait() }()
-	t.Cleanup(func() { _ = watcher.Process.Kill() })
+	watcher := newWatcher(t, 30*time.Second, "--hub", "nats://"+hub, "--hub-credentials", viewer, "--reason", "no-path", "--width", "200")
 
 	liar := fakeSensor("nats://"+hub, bad, "bad", nil)
 	liar.Start()
@@ -325,20 +334,12 @@ func TestObserveHub(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	until := func(what string, true func() bool) {
-		t.Helper()
-		for range 600 {
-			if true() {
-				return
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-		t.Fatalf("timed out waiting for %s\n%s\n%s", what, out.String(), log.String())
-	}
 	if _, err := stdin.Write(mustRead(t, "../../testdata/rpc.pcapng")); err != nil {
 		t.Fatal(err)
 	}
-	until("the state of the sensor", func() bool { return strings.Contains(log.String(), "sensor one is there: exspan ") && liar.Connected() })
+	watcher.until("the state of the sensor", func() bool {
+		return strings.Contains(watcher.log.String(), "sensor one is there: exspan ") && liar.Connected()
+	})
 	for _, lie := range []string{"{", `{"sensor":"bad"}` + "\n", `{"sensor":"one","proto":"tcp"}` + "\n", "\n\n"} {
 		_, _ = liar.Write([]byte(lie))
 	}
@@ -348,15 +349,15 @@ func TestObserveHub(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	until("the flow", func() bool { return strings.Contains(out.String(), "UNEXPECTED") })
-	if s := out.String(); !strings.Contains(s, " one  ") || !strings.Contains(s, "mb1:22/tcp") || strings.Contains(s, "6002") {
+	watcher.until("the flow", func() bool { return strings.Contains(watcher.out.String(), "UNEXPECTED") })
+	if s := watcher.out.String(); !strings.Contains(s, " one  ") || !strings.Contains(s, "mb1:22/tcp") || strings.Contains(s, "6002") {
 		t.Errorf("it printed\n%s", s)
 	}
 	if err := watcher.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-ended; err != nil {
-		t.Errorf("observe ended with %v\n%s", err, log.String())
+	if err := <-watcher.ended; err != nil {
+		t.Errorf("observe ended with %v\n%s", err, watcher.log.String())
 	}
 	for _, args := range [][]string{{"--hub", "nats://h"}, {"--hub", "h", "--follow"}, {"--hub", "nats://h", "--follow", "--server", "http://x"}, {"--hub", "nats://h", "--follow", "--status", "unexpected,expected"}} {
 		if out, err := exspan(t, append([]string{"observe"}, args...)...).CombinedOutput(); err == nil || !strings.Contains(string(out), "--hub") {
